@@ -1,0 +1,156 @@
+"""The configuration of one training run: the one spelling of every path, from a study file to the inner loop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from trainables.data.sources.registry import split_source
+from trainables.errors import did_you_mean
+from trainables.mixing.config import Mix
+from trainables.models.names import MODEL_NAMES
+from trainables.strict import Frozen
+
+
+class Data(Frozen):
+    """Images to train on and how batches are made of them.
+
+    Attributes:
+        source: short name with an optional path: ``digits``, ``cifar10``, ``cifar100``, ``imagefolder:PATH``,
+            ``tiny-imagenet:PATH``.
+        image_size_px: side to which images are resized (short side, then centre crop); None keeps the source's size.
+        train_frac: share of the training images that is used, drawn by class.
+        val_frac: share of the used training images set apart for validation, drawn by class.
+        split_seed: seed of both draws: equal for all trials of a sweep.
+        batch_size: images a training step; a smaller last batch is trained on as it is.
+        pad_px: zero padding on each side before a random crop back to size; 0 turns the crop off.
+        flip: random left-right flip; None takes the source's own habit (photographs yes, digits no).
+    """
+
+    source: str = "digits"
+    image_size_px: int | None = Field(default=None, ge=8, le=1024)
+    train_frac: float = Field(default=1.0, gt=0, le=1)
+    val_frac: float = Field(default=0.2, gt=0, lt=1)
+    split_seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=128, ge=1)
+    pad_px: int = Field(default=4, ge=0)
+    flip: bool | None = None
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str) -> str:
+        split_source(source)
+        return source
+
+
+class Model(Frozen):
+    """The network.
+
+    Attributes:
+        name: ``tiny``, a CIFAR ResNet (``cifar_resnet8`` .. ``cifar_resnet110``) or a torchvision ResNet
+            (``resnet18`` .. ``resnet152``).
+        width: factor on the number of channels of every layer.
+        precision: ``bf16`` autocasts the forward pass and keeps images channels-last; ``auto`` takes it where the
+            hardware multiplies bf16 natively.
+    """
+
+    name: str = "tiny"
+    width: float = Field(default=1.0, gt=0, le=16)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    @field_validator("name")
+    @classmethod
+    def _known_name(cls, name: str) -> str:
+        if name not in MODEL_NAMES:
+            raise ValueError(f"unknown network {name!r}{did_you_mean(name, MODEL_NAMES)}")
+        return name
+
+
+class CosineSchedule(Frozen):
+    """Linear warm-up, then half a cosine down to zero (Loshchilov and Hutter, ICLR 2017, equation 5)."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_frac: float = Field(default=0.0, ge=0, lt=1)
+
+
+class TriangularSchedule(Frozen):
+    """Linear up to the full rate at ``peak_frac`` of the run, linear down to zero at its end."""
+
+    kind: Literal["triangular"] = "triangular"
+    peak_frac: float = Field(default=0.2, gt=0, lt=1)
+
+
+class StepSchedule(Frozen):
+    """Times ``factor`` at each milestone, a fraction of the run.
+
+    The defaults are the CIFAR recipe of Yun et al. (ICCV 2019): x0.1 at 150 and 225 of 300 epochs; the ImageNet
+    recipe has milestones 0.25, 0.5 and 0.75.
+    """
+
+    kind: Literal["step"] = "step"
+    milestones_frac: Annotated[tuple[float, ...], Field(strict=False)] = (0.5, 0.75)
+    factor: float = Field(default=0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _rising(self) -> StepSchedule:
+        marks = self.milestones_frac
+        if list(marks) != sorted(set(marks)) or not all(0 < mark < 1 for mark in marks):
+            raise ValueError(f"milestones_frac must rise between 0 and 1, got {list(marks)}")
+        return self
+
+
+class Optimizer(Frozen):
+    """Stochastic gradient descent with Nesterov momentum over a fixed number of planned epochs.
+
+    Attributes:
+        max_epochs: planned epochs; every schedule is computed from the steps they hold, so that stopping early or
+            resuming changes no step.
+        lr: peak learning rate.
+        momentum: Nesterov momentum; 0 is plain gradient descent.
+        weight_decay: L2 penalty on weights of convolutions and linear layers, none on norms and biases.
+        schedule: factor on ``lr`` over the run.
+        ema_decay: decay a step of the exponential moving average of the weights that is then evaluated; None: off.
+    """
+
+    max_epochs: int = Field(default=20, ge=1)
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    schedule: Annotated[
+        CosineSchedule | TriangularSchedule | StepSchedule, Field(discriminator="kind")
+    ] = CosineSchedule()
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+
+
+class Evaluation(Frozen):
+    """How a network is measured after an epoch.
+
+    Attributes:
+        batch_size: images a forward pass; it changes memory and speed, not the values.
+        ece_bins: equal-width confidence bins of the expected calibration error (Guo et al., ICML 2017: 15).
+    """
+
+    batch_size: int = Field(default=500, ge=1)
+    ece_bins: int = Field(default=15, ge=1)
+
+
+class TrialConfig(Frozen):
+    """Everything that defines one training run.
+
+    Attributes:
+        data: images, splits, batches.
+        model: the network.
+        optimizer: steps, rates, planned epochs.
+        mix: the mixing policy; a preset's name or its parts.
+        evaluation: how it is measured.
+        seed: source of every generator of the run: weights, order, augmentation, mixing. Trials that share it share
+            their initial weights and the order of their data.
+    """
+
+    data: Data = Data()
+    model: Model = Model()
+    optimizer: Optimizer = Optimizer()
+    mix: Mix = Mix.model_validate("off")
+    evaluation: Evaluation = Evaluation()
+    seed: int = Field(default=0, ge=0)

@@ -1,0 +1,60 @@
+"""Rectangles: the mask of CutMix, Cutout and Random Erasing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from trainables.mixing.masks.base import Mask
+from trainables.mixing.position import Position
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Box(Mask):
+    """A rectangle of the image's own proportions: sides ``H*sqrt(f)`` and ``W*sqrt(f)`` (Yun et al., equation 2).
+
+    With ``aspect_max > 1`` the height is stretched and the width shrunk by ``sqrt(a)``, ``a`` log-uniform on
+    ``[1/aspect_max, aspect_max]`` (Zhong et al., AAAI 2020), no further than the image allows, so that the area
+    stays what was asked for.
+    """
+
+    family: Literal["box"] = "box"
+    aspect_max: float = Field(default=1.0, ge=1)
+
+    def draw(
+        self,
+        pasted_frac: np.ndarray,
+        *,
+        height_px: int,
+        width_px: int,
+        position: Position,
+        rng: np.random.Generator,
+        device: torch.device,
+    ) -> torch.Tensor:
+        """Draw one rectangle a sample: bool [B, 1, H, W]."""
+        stretch = np.ones_like(pasted_frac)
+        if self.aspect_max > 1:
+            aspect = self.aspect_max ** rng.uniform(-1.0, 1.0, size=pasted_frac.shape)
+            fitting = np.maximum(pasted_frac, np.finfo(np.float64).tiny)
+            stretch = np.sqrt(np.clip(aspect, fitting, 1 / fitting))
+        side = np.sqrt(pasted_frac)
+        rows = _span(side * stretch * height_px, height_px, position, rng)
+        columns = _span(side / stretch * width_px, width_px, position, rng)
+        return _to(rows, device)[:, None, :, None] & _to(columns, device)[:, None, None, :]
+
+
+def _span(side_px: np.ndarray, length_px: int, position: Position, rng: np.random.Generator) -> np.ndarray:
+    """Pixels along one axis whose centres lie within half a side of a drawn centre: bool [B, length_px]."""
+    offsets = position.offsets(position.centre(side_px, length_px, rng), length_px)
+    inside: np.ndarray = np.abs(offsets) < side_px[:, None] / 2
+    return inside
+
+
+def _to(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(array).to(device, non_blocking=True)

@@ -1,0 +1,34 @@
+"""The constant mask: both images everywhere, as in Mixup."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from trainables.mixing.masks.base import Mask
+from trainables.mixing.position import Position
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Flat(Mask):
+    """The same weight at every pixel: ``x = lam * a + (1 - lam) * b`` (Zhang et al., ICLR 2018, equation 1)."""
+
+    family: Literal["flat"] = "flat"
+
+    def draw(
+        self,
+        pasted_frac: np.ndarray,
+        *,
+        height_px: int,  # noqa: ARG002
+        width_px: int,  # noqa: ARG002
+        position: Position,  # noqa: ARG002
+        rng: np.random.Generator,  # noqa: ARG002
+        device: torch.device,
+    ) -> torch.Tensor:
+        """Return the pasted fraction as a mask: float32 [B, 1, 1, 1]."""
+        import torch
+
+        return torch.from_numpy(pasted_frac.astype(np.float32)).to(device)[:, None, None, None]

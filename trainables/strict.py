@@ -1,0 +1,107 @@
+"""Strict, frozen configuration models and readable refusals."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trainables.errors import UserError, did_you_mean
+
+TAGS = ("kind", "family")
+"""Field names that tell the members of a union apart."""
+
+
+class Frozen(BaseModel):
+    """Base of every configuration object: immutable, no coercion, no unknown key, no NaN."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def parse(model: type[ModelT], values: Mapping[str, Any], *, where: str) -> ModelT:
+    """Validate ``values`` as ``model``.
+
+    Raises:
+        UserError: one line for each thing wrong, naming its path below ``where``, the value and what is valid.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(model, values, dict(item)) for item in error.errors()]
+        raise UserError("\n".join(f"{where}: {line}" for line in dict.fromkeys(lines))) from None
+
+
+def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, Any]) -> str:
+    location = _without_tags(values, item["loc"], last_is_absent=item["type"] == "missing")
+    path = ".".join(str(part) for part in location) or "(top level)"
+    context = item.get("ctx", {})
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown key '{path}'{did_you_mean(str(location[-1]), _keys_at(model, values, location[:-1]))}"
+        case "missing":
+            return f"'{path}' is missing"
+        case "union_tag_invalid":
+            choices = [name.strip("'") for name in context["expected_tags"].split(", ")]
+            tag = context["discriminator"].strip("'")
+            return f"'{path}.{tag}' is unknown: '{context['tag']}'{did_you_mean(context['tag'], choices)}"
+        case "union_tag_not_found":
+            return f"'{path}' needs the key {context['discriminator']} that says which variant it is"
+        case "literal_error":
+            choices = [name.strip("'") for name in context["expected"].replace(" or ", ", ").split(", ")]
+            return f"'{path}' is unknown: {item['input']!r}{did_you_mean(str(item['input']), choices)}"
+        case "value_error":
+            return f"'{path}': {context['error']}" if location else str(context["error"])
+        case _:
+            message = item["msg"][0].lower() + item["msg"][1:]
+            return f"'{path}': {message}, got {item['input']!r}"
+
+
+def _without_tags(values: Any, location: tuple[Any, ...], *, last_is_absent: bool) -> tuple[Any, ...]:
+    """Drop the union tags that pydantic puts into an error's location: they are no keys of ``values``."""
+    kept: list[Any] = []
+    for index, part in enumerate(location):
+        last = index == len(location) - 1
+        if isinstance(values, Mapping) and part not in values and not (last and last_is_absent):
+            continue
+        kept.append(part)
+        if isinstance(values, Mapping):
+            values = values.get(part)
+        elif isinstance(values, (list, tuple)) and isinstance(part, int):
+            values = values[part]
+    return tuple(kept)
+
+
+def _keys_at(model: Any, values: Any, location: tuple[Any, ...]) -> list[str]:
+    """Names of the fields valid at ``location`` of ``model``."""
+    for part in location:
+        model = _member(model, values)
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[part].annotation
+        else:  # a mapping: its value type
+            model = get_args(model)[-1]
+        values = values.get(part) if isinstance(values, Mapping) else None
+    model = _member(model, values)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _member(annotation: Any, values: Any) -> Any:
+    """The union member that ``values`` names by its tag; the annotation itself when it is no union."""
+    if get_origin(annotation) is Annotated:
+        return _member(get_args(annotation)[0], values)
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation
+    members = [_member(member, values) for member in get_args(annotation)]
+    models = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
+    for member in models:
+        for tag in TAGS:
+            field = member.model_fields.get(tag)
+            if field is not None and isinstance(values, Mapping) and field.default == values.get(tag):
+                return member
+    return models[0] if models else members[0]
