@@ -1,0 +1,119 @@
+"""Reader of a sweep's records: tidy frames, at any instant of the sweep, without torch or Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweep.records.parts import live_parts
+from sweep.records.schema import (
+    DECISIONS,
+    EPOCHS,
+    MANIFEST,
+    RECORDS,
+    SCHEMA_VERSION,
+    TRIALS,
+    RecordsError,
+    Table,
+)
+
+
+@dataclass(frozen=True)
+class SweepRecords:
+    """All that is known of a sweep.
+
+    Attributes:
+        manifest: study, versions, hardware, seed, command and runs, from ``sweep.json``.
+        trials: one row a trial; its drawn parameters also as ``params.*``, its configuration as ``config.*`` columns.
+        epochs: one row a trial and epoch.
+        decisions: one row a trial and rung.
+    """
+
+    manifest: dict[str, Any]
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    decisions: pd.DataFrame
+
+
+def read_sweep(sweep_dir: Path | str) -> SweepRecords:
+    """Read everything recorded so far below ``sweep_dir``.
+
+    Raises:
+        RecordsError: no sweep there, or one of a newer schema.
+    """
+    sweep_dir = Path(sweep_dir)
+    return SweepRecords(
+        manifest=read_manifest(sweep_dir),
+        trials=_spread(read_table(sweep_dir, TRIALS)),
+        epochs=read_table(sweep_dir, EPOCHS),
+        decisions=read_table(sweep_dir, DECISIONS),
+    )
+
+
+def read_manifest(sweep_dir: Path) -> dict[str, Any]:
+    """Read ``sweep.json``.
+
+    Raises:
+        RecordsError: it is missing, unreadable or of a newer schema.
+    """
+    path = sweep_dir / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecordsError(f"no sweep in '{sweep_dir}': it has no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise RecordsError(f"cannot read '{path}': {error}") from None
+    if manifest["schema_version"] > SCHEMA_VERSION:
+        raise RecordsError(
+            f"'{path}' has schema version {manifest['schema_version']}; this program reads up to "
+            f"{SCHEMA_VERSION}: update cutmix-sweep"
+        )
+    return manifest
+
+
+def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
+    """Read one table, one row a key, in the order of writing."""
+    rows = _read_parts(sweep_dir / RECORDS / table.name, table)
+    frame = rows.to_pandas()
+    frame = frame.drop_duplicates(subset=list(table.key), keep=table.keep)  # type: ignore[call-overload]
+    return frame.drop(columns="seq").reset_index(drop=True)
+
+
+def _read_parts(folder: Path, table: Table) -> pa.Table:
+    """Concatenate a table's parts; start again where the writer merged some of them meanwhile."""
+    while True:
+        try:
+            parts = [pq.read_table(part.path, partitioning=None) for part in live_parts(folder)]
+        except FileNotFoundError:
+            continue
+        except pa.ArrowInvalid as error:
+            raise RecordsError(f"cannot read the records in '{folder}': {error}") from None
+        return pa.concat_tables(parts) if parts else table.schema.empty_table()
+
+
+def _spread(trials: pd.DataFrame) -> pd.DataFrame:
+    """Replace the JSON columns ``config`` and ``params`` by one column a dotted path."""
+    spread = [
+        pd.DataFrame([_leaves(json.loads(text)) for text in trials[column]], index=trials.index)
+        for column in ("params", "config")
+    ]
+    named = [frame.add_prefix(f"{prefix}.") for prefix, frame in zip(("params", "config"), spread, strict=True)]
+    return pd.concat([trials.drop(columns=["params", "config"]), *named], axis=1)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            leaves |= _leaves(value, f"{path}.")
+        else:
+            leaves[path] = tuple(value) if isinstance(value, list) else value
+    return leaves

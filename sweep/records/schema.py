@@ -1,0 +1,136 @@
+"""What a sweep leaves behind: three append-only tables and one manifest.
+
+The tables are folders of Parquet parts under ``records/``; ``sweep.json`` beside them says what was run, with which
+versions, on which hardware. Nothing else is read by the analysis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Grows when a column changes its meaning; stored in every part and in the manifest."""
+
+MANIFEST = "sweep.json"
+RECORDS = "records"
+
+RUNNING, COMPLETED, STOPPED, DIVERGED, FAILED = STATUSES = (
+    "running",
+    "completed",
+    "stopped",
+    "diverged",
+    "failed",
+)
+"""Status of a trial: under way, ran all planned epochs, ended by early stopping, loss not finite, error."""
+
+
+class RecordsError(ValueError):
+    """The folder holds no readable records; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the records.
+
+    Attributes:
+        name: folder below ``records/``.
+        columns: Arrow schema of a row; every row also has ``seq``, its place in the order of writing.
+        key: columns that name a row.
+        keep: which of several rows with the same key counts, ``first`` or ``last``.
+    """
+
+    name: str
+    columns: pa.Schema
+    key: tuple[str, ...]
+    keep: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of a part, with ``seq`` first and the schema version in its metadata."""
+        fields = [pa.field("seq", pa.int64()), *self.columns]
+        return pa.schema(fields, metadata={"cutmix_sweep_schema": str(SCHEMA_VERSION)})
+
+
+_TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
+
+TRIALS = Table(
+    "trials",
+    pa.schema(
+        [
+            ("sweep", _TEXT),
+            ("study", _TEXT),
+            ("phase", _TEXT),  # search
+            ("arm", _TEXT),
+            ("trial", _TEXT),  # arm and number: cutmix-0003
+            ("number", _WHOLE),  # of the trial within its arm
+            ("replicate", _WHOLE),  # equal replicates of all arms share their seed
+            ("seed", _WHOLE),
+            ("params", _TEXT),  # JSON: what was drawn, by dotted path
+            ("config", _TEXT),  # JSON: the whole TrialConfig; the reader spreads it over config.* columns
+            ("status", _TEXT),
+            ("why", _TEXT),
+            ("epochs", _WHOLE),
+            ("attempts", _WHOLE),  # 1, plus one each time the trial was taken up again
+            ("resumed_at_epoch", _WHOLE),  # epoch after which it was last taken up again; null if never
+            ("seconds", _REAL),  # training and validation, all attempts that count
+            ("images_per_s", _REAL),
+            ("n_train", _WHOLE),
+            ("n_val", _WHOLE),
+            ("device", _TEXT),
+            ("precision", _TEXT),
+            ("threads", _WHOLE),
+            ("node", _TEXT),
+            ("time_s", _REAL),  # since the Unix epoch, when the row was written
+        ]
+    ),
+    key=("trial",),
+    keep="last",
+)
+
+EPOCHS = Table(
+    "epochs",
+    pa.schema(
+        [
+            ("trial", _TEXT),
+            ("arm", _TEXT),
+            ("epoch", _WHOLE),  # from 1
+            ("attempt", _WHOLE),
+            ("train_loss", _REAL),  # mean cross-entropy on mixed targets, nats
+            ("val_top1_error", _REAL),  # fraction
+            ("val_top5_error", _REAL),
+            ("val_nll", _REAL),  # nats
+            ("val_ece", _REAL),
+            ("lr", _REAL),  # of the epoch's last step
+            ("effective_prob", _REAL),  # share of the epoch's samples that were mixed
+            ("pasted_frac", _REAL),  # mean share of foreign pixels, unmixed samples counted as 0
+            ("seconds", _REAL),
+            ("images_per_s", _REAL),  # training alone
+        ]
+    ),
+    key=("trial", "epoch"),
+    keep="first",
+)
+
+DECISIONS = Table(
+    "decisions",
+    pa.schema(
+        [
+            ("trial", _TEXT),
+            ("arm", _TEXT),
+            ("rule", _TEXT),
+            ("metric", _TEXT),
+            ("rung_epochs", _WHOLE),
+            ("value", _REAL),
+            ("cutoff", _REAL),  # null while too few trials are recorded to judge
+            ("n_recorded", _WHOLE),  # at this rung in this arm, this trial among them
+            ("verdict", _TEXT),  # continue or stop
+            ("time_s", _REAL),
+        ]
+    ),
+    key=("trial", "rung_epochs"),
+    keep="first",
+)
+
+TABLES = {table.name: table for table in (TRIALS, EPOCHS, DECISIONS)}
