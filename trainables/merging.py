@@ -12,11 +12,14 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     """Return ``base`` with ``changes`` laid over it, key by key.
 
     Where a change names another variant (another ``kind`` or ``family``), the old variant's parameters are dropped
-    instead of being passed on to a variant that does not know them.
+    instead of being passed on to a variant that does not know them. Parts of a mixing policy laid over a preset's
+    name change parts of that preset.
     """
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
+        if key == "mix" and isinstance(old, str) and isinstance(value, Mapping):
+            old = {"preset": old}
         if isinstance(old, Mapping) and isinstance(value, Mapping) and not _other_variant(old, value):
             result[key] = merged(old, value)
         else:

@@ -1,0 +1,119 @@
+"""Finding and loading studies: built-in ones by name, a user's by path, with values set on top."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_spaces.study import Study
+from trainables.errors import UserError, did_you_mean
+from trainables.merging import merged
+from trainables.strict import parse
+
+STUDIES_DIR = Path(__file__).parent / "studies"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without three traps: ``1e-4`` is a number, ``off`` is a name, and a key given twice is refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Build a mapping, refusing repeated keys."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|false)$", re.IGNORECASE), list("tTfF")
+)
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def built_in_studies() -> list[str]:
+    """Names of the studies that come with the product."""
+    return sorted(path.stem for path in STUDIES_DIR.glob("*.yaml"))
+
+
+def load_study(name_or_path: str, *, settings: Sequence[str] = ()) -> Study:
+    """Load a study and check that every trial it can draw is valid.
+
+    Args:
+        name_or_path: name of a built-in study, or path of a YAML file.
+        settings: values laid over the file, each ``path=value`` with a dotted path and a YAML value.
+
+    Raises:
+        UserError: no such study, unreadable YAML, an unknown key, a value out of range.
+    """
+    path = _find(name_or_path)
+    values = _read(path)
+    if values.setdefault("name", path.stem) != path.stem:
+        raise UserError(f"'{path}': name is '{values['name']}', but the file is called '{path.stem}'")
+    for setting in settings:
+        values = merged(values, parse_setting(setting))
+    study = parse(Study, values, where=f"study '{path.stem}'")
+    study.check()
+    return study
+
+
+def parse_setting(setting: str) -> dict[str, Any]:
+    """Turn ``"budget.trials=8"`` into ``{"budget": {"trials": 8}}``.
+
+    In a path that has dots of its own (a parameter of a space), square brackets hold it together:
+    ``space[mix.size.alpha].hi=2``.
+
+    Raises:
+        UserError: no ``=``, an empty path or an unreadable value.
+    """
+    path, equals, text = setting.partition("=")
+    keys = re.findall(r"\[([^\]]+)\]|([^.\[\]]+)", path)
+    if not equals or not keys or re.sub(r"\[[^\]]+\]|[^.\[\]]+|\.", "", path):
+        raise UserError(f"--set takes path=value, as in budget.trials=8, got '{setting}'")
+    try:
+        value: Any = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {path}: cannot read the value '{text}': {_first_line(error)}") from None
+    for bracketed, plain in reversed(keys):
+        value = {bracketed or plain: value}
+    result: dict[str, Any] = value
+    return result
+
+
+def _find(name_or_path: str) -> Path:
+    if name_or_path in built_in_studies():
+        return STUDIES_DIR / f"{name_or_path}.yaml"
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml") and "/" not in name_or_path:
+        raise UserError(
+            f"unknown study '{name_or_path}'{did_you_mean(name_or_path, built_in_studies())}, or the path of a .yaml file"
+        )
+    if not path.is_file():
+        raise UserError(f"no study file '{name_or_path}'")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506  a SafeLoader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read study '{path}': {_first_line(error)}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"study '{path}' must be a mapping with the keys question, arms, budget, ...")
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())

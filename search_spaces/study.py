@@ -1,0 +1,256 @@
+"""A study: a question with arms, a space, a budget, and the trials that follow from them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from search_spaces.domains import AnyDomain
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.merging import at_path, merged
+from trainables.mixing.presets import expand_preset
+from trainables.seeds import derive_seed, generator
+from trainables.strict import Frozen, parse
+
+Overrides = dict[str, Any]
+"""Nested values laid over the defaults of TrialConfig."""
+
+Space = dict[str, AnyDomain]
+"""Domain by dotted path of TrialConfig."""
+
+
+class EarlyStopping(Frozen):
+    """Asynchronous successive halving (Li et al., MLSys 2020, algorithm 2), each arm with rungs of its own.
+
+    Attributes:
+        rule: ``asha`` stops a trial that is not among the best ``1/reduction_factor`` of its arm at a rung;
+            ``none`` lets all run.
+        metric: validation metric that rungs compare, lower is better.
+        grace_period_epochs: first rung; the next ones are ``reduction_factor`` times the one before.
+        reduction_factor: eta.
+        min_recorded: trials that an arm must have at a rung before that rung stops any.
+    """
+
+    rule: Literal["asha", "none"] = "asha"
+    metric: Literal["val_nll", "val_top1_error"] = "val_nll"
+    grace_period_epochs: int = Field(default=3, ge=1)
+    reduction_factor: int = Field(default=3, ge=2)
+    min_recorded: int = Field(default=3, ge=1)
+
+
+class Budget(Frozen):
+    """What every arm may spend, the same for all.
+
+    Attributes:
+        trials: trials an arm. A grid may leave it out: the largest arm's grid times the replicates is then taken.
+        max_epochs: planned epochs of a trial.
+        early_stopping: when a trial may end before that.
+    """
+
+    trials: int | None = Field(default=None, ge=1)
+    max_epochs: int = Field(ge=1)
+    early_stopping: EarlyStopping = EarlyStopping()
+
+
+class Resources(Frozen):
+    """What a trial holds while it runs.
+
+    Attributes:
+        cpus: cores, also the number of threads.
+        gpus: GPUs; a fraction shares one among several trials (memory is not divided).
+    """
+
+    cpus: int = Field(default=1, ge=1)
+    gpus: float = Field(default=0.0, ge=0)
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"gpus must be a fraction up to 1 or a whole number, got {gpus}")
+        return gpus
+
+
+class Arm(Frozen):
+    """A fixed condition that is compared with others.
+
+    Attributes:
+        base: values laid over the study's ``base`` for this arm.
+        mix: the arm's mixing policy, short for ``base.mix``.
+        space: parameters that vary within this arm only.
+    """
+
+    base: Overrides = {}
+    mix: str | dict[str, Any] | None = None
+    space: Space = {}
+
+    def over(self, base: Overrides) -> Overrides:
+        """Lay the arm over the study's values: a preset that the arm names wins, what it leaves open stays."""
+        values = merged(base, self.base)
+        if self.mix is None:
+            return values
+        return values | {"mix": merged(expand_preset(values.get("mix", {})), expand_preset(self.mix))}
+
+
+class Study(Frozen):
+    """A declared question: arms x space x replicates x budget.
+
+    Attributes:
+        name: short name, also of the file.
+        question: what the study is to answer.
+        why_open: why the published work does not answer it.
+        arms: conditions by name, in the order in which they are shown.
+        space: parameters that vary in every arm.
+        search: ``random`` and ``tpe`` (Bergstra et al., NeurIPS 2011) draw from the space, ``grid`` lays it out.
+        replicates: trials of each configuration, with different seeds.
+        budget: what each arm may spend.
+        base: values laid over the defaults of TrialConfig in all arms.
+        resources: what a trial holds while it runs.
+        seed: everything drawn in a sweep of this study follows from it.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    question: str = Field(min_length=1)
+    why_open: str = ""
+    arms: dict[str, Arm] = Field(min_length=1)
+    space: Space = {}
+    search: Literal["random", "grid", "tpe"] = "random"
+    replicates: int = Field(default=1, ge=1)
+    budget: Budget
+    base: Overrides = {}
+    resources: Resources = Resources()
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("arms")
+    @classmethod
+    def _arm_names(cls, arms: dict[str, Arm]) -> dict[str, Arm]:
+        for name in arms:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"an arm's name has small letters, digits and '_', got {name!r}")
+        return arms
+
+    @model_validator(mode="after")
+    def _has_budget(self) -> Study:
+        if self.search != "grid" and self.budget.trials is None:
+            raise ValueError(f"budget.trials is missing: search '{self.search}' needs a number of trials an arm")
+        return self
+
+    def space_of(self, arm: str) -> Space:
+        """Domains of one arm: the study's and its own, which win."""
+        return self.space | self.arms[arm].space
+
+    def grid_of(self, arm: str) -> list[dict[str, Any]]:
+        """All combinations of the arm's domains, each as values by dotted path.
+
+        Raises:
+            ValueError: a continuous domain says no number of points.
+        """
+        space = self.space_of(arm)
+        columns: list[list[Any]] = []
+        for path, domain in space.items():
+            try:
+                columns.append(domain.grid())
+            except ValueError as error:
+                raise ValueError(f"space of arm '{arm}', '{path}': {error}") from None
+        return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
+
+    @property
+    def trials_per_arm(self) -> int:
+        """Trials that each arm gets."""
+        if self.budget.trials is not None:
+            return self.budget.trials
+        return self.replicates * max(len(self.grid_of(arm)) for arm in self.arms)
+
+    def draw(self, arm: str, number: int) -> dict[str, Any]:
+        """Values by dotted path of one arm's trial ``number``, for random and grid search.
+
+        A pure function of the study: it depends neither on the order nor on the outcome of other trials. Parameters
+        that vary in every arm take the same values in all of them, trial by trial.
+        """
+        if self.search == "grid":
+            grid = self.grid_of(arm)
+            return grid[number % len(grid)]
+        common = {path: self.space[path] for path in self.space if path not in self.arms[arm].space}
+        return {
+            path: domain.sample(generator(self.seed, "space", owner, path, number // self.replicates))
+            for owner, space in (("every arm", common), (arm, self.arms[arm].space))
+            for path, domain in space.items()
+        }
+
+    def replicate(self, arm: str, number: int) -> int:
+        """Replicate of one arm's trial ``number``: trials of equal replicate share their seed across arms.
+
+        On a grid all points of a replicate share it (a block); drawn configurations each have their own.
+        """
+        return number // len(self.grid_of(arm)) if self.search == "grid" else number
+
+    def trial_config(self, arm: str, params: Mapping[str, Any], *, replicate: int) -> TrialConfig:
+        """Build the configuration of a trial.
+
+        Raises:
+            UserError: base, arm and drawn values do not make a valid configuration.
+        """
+        values = self.arms[arm].over(self.base)
+        for path, value in params.items():
+            values = merged(values, at_path(path, value))
+        values = merged(values, {"optimizer": {"max_epochs": self.budget.max_epochs}})
+        values["seed"] = derive_seed(self.seed, "replicate", replicate)
+        return parse(TrialConfig, values, where=f"study '{self.name}', arm '{arm}'")
+
+    def check(self) -> None:
+        """Refuse a study whose arms or domains lead to an invalid configuration.
+
+        Raises:
+            UserError: naming the arm, the path and the value.
+        """
+        self._check_reserved()
+        parse(TrialConfig, self.base, where=f"study '{self.name}', base")
+        try:
+            for arm in self.arms:
+                for params in self._extremes(arm):
+                    self.trial_config(arm, params, replicate=0)
+                if self.search == "grid":
+                    self.grid_of(arm)
+        except ValueError as error:
+            raise UserError(f"study '{self.name}': {error}") from None
+        if self.search == "grid":
+            self._check_grid_budget()
+
+    def _check_grid_budget(self) -> None:
+        points = {arm: len(self.grid_of(arm)) for arm in self.arms}
+        largest = max(points, key=lambda arm: points[arm])
+        if self.trials_per_arm < points[largest]:
+            raise UserError(
+                f"study '{self.name}': budget.trials is {self.trials_per_arm}, but the grid of arm '{largest}' has "
+                f"{points[largest]} points: leave budget.trials out or raise it"
+            )
+
+    def _check_reserved(self) -> None:
+        reserved = {"seed": "seed", "optimizer.max_epochs": "budget.max_epochs"}
+        for arm, parts in self.arms.items():
+            given = merged(self.base, parts.base)
+            for path, instead in reserved.items():
+                if path in self.space_of(arm) or _holds(given, path):
+                    raise UserError(f"study '{self.name}', arm '{arm}': '{path}' follows from '{instead}': set that")
+
+    def _extremes(self, arm: str) -> Iterator[dict[str, Any]]:
+        """The corners of each domain, the others at their first corner."""
+        space = self.space_of(arm)
+        first = {path: domain.corners()[0] for path, domain in space.items()}
+        yield first
+        for path, domain in space.items():
+            for value in domain.corners()[1:]:
+                yield first | {path: value}
+
+
+def _holds(values: Any, path: str) -> bool:
+    for key in path.split("."):
+        if not isinstance(values, Mapping) or key not in values:
+            return False
+        values = values[key]
+    return True
