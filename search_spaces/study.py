@@ -13,6 +13,7 @@ from search_spaces.domains import AnyDomain
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.merging import at_path, merged
+from trainables.mixing.config import Mix
 from trainables.mixing.presets import expand_preset
 from trainables.seeds import derive_seed, generator
 from trainables.strict import Frozen, parse
@@ -22,6 +23,9 @@ Overrides = dict[str, Any]
 
 Space = dict[str, AnyDomain]
 """Domain by dotted path of TrialConfig."""
+
+_DEFAULTS = TrialConfig(mix=Mix()).model_dump()
+"""Every default, so that an override may change one parameter of a variant without naming the variant."""
 
 
 class EarlyStopping(Frozen):
@@ -196,6 +200,7 @@ class Study(Frozen):
             UserError: base, arm and drawn values do not make a valid configuration.
         """
         values = self.arms[arm].over(self.base)
+        values = merged(_DEFAULTS, values | {"mix": expand_preset(values.get("mix", "off"))})
         for path, value in params.items():
             values = merged(values, at_path(path, value))
         values = merged(values, {"optimizer": {"max_epochs": self.budget.max_epochs}})
@@ -209,7 +214,7 @@ class Study(Frozen):
             UserError: naming the arm, the path and the value.
         """
         self._check_reserved()
-        parse(TrialConfig, self.base, where=f"study '{self.name}', base")
+        parse(TrialConfig, merged(_DEFAULTS, self.base), where=f"study '{self.name}', base")
         try:
             for arm in self.arms:
                 for params in self._extremes(arm):
@@ -231,6 +236,9 @@ class Study(Frozen):
             )
 
     def _check_reserved(self) -> None:
+        for path in self.space:
+            if _holds(self.base, path):
+                raise UserError(f"study '{self.name}': base sets '{path}', but the space varies it: drop one of them")
         reserved = {"seed": "seed", "optimizer.max_epochs": "budget.max_epochs"}
         for arm, parts in self.arms.items():
             given = merged(self.base, parts.base)

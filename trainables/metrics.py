@@ -9,14 +9,14 @@ from torch import Tensor
 def classification_metrics(logits: Tensor, labels: Tensor, ece_bins: int) -> dict[str, float]:
     """Return ``top1_error``, ``top5_error``, ``nll`` and ``ece`` of a set of predictions.
 
-    - ``top1_error``, ``top5_error``: share, in [0, 1], of samples whose label is not among the one or five classes of
-      largest logit. Of equal logits the lower class counts as the larger. With C < 5 classes the five are all C, so
-      the top-5 error is 0, as it is with 5.
+    - ``top1_error``, ``top5_error``: share, in [0, 1], of samples whose label is not among the one or five
+      classes of largest logit; of equal logits the lower class comes first. With C < 5 classes the five are
+      all C, and the top-5 error is 0 as it is with 5.
     - ``nll``: mean negative log likelihood in nats.
     - ``ece``: expected calibration error, in [0, 1]: see :func:`expected_calibration_error`.
 
-    Logits whose softmax is undefined (a NaN, a positive infinity, or negative infinities only) count as wrong, and
-    make ``nll`` and ``ece`` NaN. A label whose logit alone is negative infinity makes ``nll`` infinite.
+    A sample whose softmax is undefined (a NaN, a positive infinity, negative infinities only) counts as wrong
+    and makes ``nll`` and ``ece`` NaN. A negative infinity elsewhere is a probability of 0.
 
     Args:
         logits: float32 [N, C] on any device.
@@ -28,10 +28,11 @@ def classification_metrics(logits: Tensor, labels: Tensor, ece_bins: int) -> dic
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(
-            f"logits [N, C] and labels [N] with N >= 1 are needed, got {list(logits.shape)} and {list(labels.shape)}"
+            "logits [N, C] and labels [N] with N >= 1 are needed,"
+            f" got {list(logits.shape)} and {list(labels.shape)}"
         )
     log_probs = logits.log_softmax(dim=1)
-    # from here on one number a sample: on the CPU sums are reproducible, and float64 exists wherever the logits were
+    # one number a sample is left: the CPU has float64 and adds in the same order every time
     likelihood = log_probs.gather(1, labels[:, None]).squeeze(1).cpu().double()
     confidence = log_probs.amax(dim=1).exp().cpu().double()
     rank = _label_rank(logits, labels).cpu()
@@ -49,11 +50,11 @@ def classification_metrics(logits: Tensor, labels: Tensor, ece_bins: int) -> dic
 def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int) -> float:
     """Return the mean distance, in [0, 1], between accuracy and confidence over bins of equal width.
 
-    Guo et al. (ICML 2017), equation 3: the sum over bins m of |B_m| / N * |acc(B_m) - conf(B_m)|, B_m being the samples
-    whose confidence is in ((m - 1) / bins, m / bins].
+    Guo et al. (ICML 2017), equation 3: the sum over bins m of |B_m| / N * |acc(B_m) - conf(B_m)|, B_m being
+    the samples whose confidence is in ((m - 1) / bins, m / bins].
 
     Args:
-        confidence: float64 [N] on the CPU: the probability given to the predicted class; a NaN makes the result NaN.
+        confidence: float64 [N] on the CPU, probability of the predicted class; a NaN makes the result NaN.
         correct: bool [N] on the CPU: whether that class is the label.
         bins: number of bins, at least 1.
     """
@@ -65,7 +66,10 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int) -
 
 
 def _label_rank(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return how many classes come before the label, int64 [N]: topk leaves the order of equal logits open."""
+    """Return how many classes come before the label, int64 [N].
+
+    Not by ``topk``, which leaves the order of equal logits open; of bfloat16 origin they are common.
+    """
     own = logits.gather(1, labels[:, None])
     classes = torch.arange(logits.shape[1], device=logits.device)
     ahead = (logits > own) | ((logits == own) & (classes < labels[:, None]))

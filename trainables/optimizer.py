@@ -13,12 +13,13 @@ from trainables.config import CosineSchedule, Optimizer, StepSchedule, Triangula
 def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
     """Return stochastic gradient descent on the model's parameters, at the peak learning rate.
 
-    The loop sets every group's rate to ``optimizer.lr * lr_factor(optimizer.schedule, t)`` before a step. Momentum is
-    Nesterov's. The first of two parameter groups is decayed (L2, added to the gradient), the second is not.
+    Before a step the loop sets every group's rate to ``optimizer.lr * lr_factor(optimizer.schedule, t)``. The
+    first of the two groups, weights of convolutions and linear layers, is decayed (L2, added to the gradient);
+    the second, norm parameters and biases, is not.
 
     Args:
-        model: on its final device: the update is fused into one kernel of that device.
-        optimizer: rates, momentum and decay.
+        model: already on its device; float parameters.
+        optimizer: rate, Nesterov momentum (0: none) and decay.
     """
     # norm parameters and biases are vectors, the weights of convolutions and linear layers are not
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
@@ -31,15 +32,15 @@ def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
         lr=optimizer.lr,
         momentum=optimizer.momentum,
         nesterov=optimizer.momentum > 0,
-        fused=True,
+        fused=True,  # on one CPU thread an update takes half the time of the default loop over parameters
     )
 
 
 def lr_factor(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: float) -> float:
     """Return the share of the peak learning rate, in [0, 1], that is due at ``t``.
 
-    - cosine: t / warmup_frac, then (1 + cos(pi u)) / 2 with u from 0 to 1 over the rest (Loshchilov and Hutter, ICLR
-      2017, equation 5);
+    - cosine: t / warmup_frac, then (1 + cos(pi u)) / 2 with u from 0 to 1 over the rest (Loshchilov and
+      Hutter, ICLR 2017, equation 5);
     - triangular: t / peak_frac, then (1 - t) / (1 - peak_frac);
     - step: factor ** (number of milestones at or before t).
 

@@ -1,4 +1,4 @@
-"""Names of the Parquet parts of a table: each says which rows it holds, so that parts can be merged while being read."""
+"""Names of a table's Parquet parts: each says which rows it holds, so that they can be merged while read."""
 
 from __future__ import annotations
 
@@ -35,3 +35,13 @@ def live_parts(folder: Path) -> list[Part]:
         if not live or part.first > live[-1].last:
             live.append(part)
     return live
+
+
+def is_gapless(parts: list[Part]) -> bool:
+    """Whether ``parts``, as from ``live_parts``, hold every row from the first on.
+
+    Listing a folder is not atomic: one listed in the middle of a merge may lack the larger part and some of
+    the smaller ones.
+    """
+    expected = [0, *(part.last + 1 for part in parts[:-1])]
+    return all(part.first == first for part, first in zip(parts, expected, strict=False))

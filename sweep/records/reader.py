@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweep.records.parts import live_parts
+from sweep.records.parts import is_gapless, live_parts
 from sweep.records.schema import (
     DECISIONS,
     EPOCHS,
@@ -24,6 +25,8 @@ from sweep.records.schema import (
     Table,
 )
 
+_ATTEMPTS, _PAUSE_S = 100, 0.02  # a merge takes milliseconds, seconds on a slow network disk
+
 
 @dataclass(frozen=True)
 class SweepRecords:
@@ -31,7 +34,8 @@ class SweepRecords:
 
     Attributes:
         manifest: study, versions, hardware, seed, command and runs, from ``sweep.json``.
-        trials: one row a trial; its drawn parameters also as ``params.*``, its configuration as ``config.*`` columns.
+        trials: one row a trial; its drawn parameters also as ``params.*``, its configuration as ``config.*``
+            columns.
         epochs: one row a trial and epoch.
         decisions: one row a trial and rung.
     """
@@ -70,10 +74,13 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
         raise RecordsError(f"no sweep in '{sweep_dir}': it has no {MANIFEST}") from None
     except (OSError, ValueError) as error:
         raise RecordsError(f"cannot read '{path}': {error}") from None
-    if manifest["schema_version"] > SCHEMA_VERSION:
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if not isinstance(version, int):
+        raise RecordsError(f"'{path}' names no schema version: it is not the manifest of a sweep")
+    if version > SCHEMA_VERSION:
         raise RecordsError(
-            f"'{path}' has schema version {manifest['schema_version']}; this program reads up to "
-            f"{SCHEMA_VERSION}: update cutmix-sweep"
+            f"'{path}' has schema version {version}; this program reads up to {SCHEMA_VERSION}: "
+            "update cutmix-sweep"
         )
     return manifest
 
@@ -81,31 +88,34 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
 def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     """Read one table, one row a key, in the order of writing."""
     rows = _read_parts(sweep_dir / RECORDS / table.name, table)
-    frame = rows.to_pandas()
-    frame = frame.drop_duplicates(subset=list(table.key), keep=table.keep)  # type: ignore[call-overload]
+    frame: pd.DataFrame = rows.to_pandas()
+    frame = frame.drop_duplicates(subset=list(table.key), keep=table.keep)
     return frame.drop(columns="seq").reset_index(drop=True)
 
 
 def _read_parts(folder: Path, table: Table) -> pa.Table:
     """Concatenate a table's parts; start again where the writer merged some of them meanwhile."""
-    while True:
+    for _ in range(_ATTEMPTS):
         try:
-            parts = [pq.read_table(part.path, partitioning=None) for part in live_parts(folder)]
+            parts = live_parts(folder)
+            if is_gapless(parts):
+                rows = [pq.read_table(part.path, partitioning=None) for part in parts]
+                return pa.concat_tables(rows) if rows else table.schema.empty_table()
         except FileNotFoundError:
-            continue
+            pass
         except pa.ArrowInvalid as error:
             raise RecordsError(f"cannot read the records in '{folder}': {error}") from None
-        return pa.concat_tables(parts) if parts else table.schema.empty_table()
+        time.sleep(_PAUSE_S)
+    raise RecordsError(f"cannot read the records in '{folder}': a part is missing")
 
 
 def _spread(trials: pd.DataFrame) -> pd.DataFrame:
     """Replace the JSON columns ``config`` and ``params`` by one column a dotted path."""
     spread = [
-        pd.DataFrame([_leaves(json.loads(text)) for text in trials[column]], index=trials.index)
+        pd.DataFrame([_leaves(json.loads(text), f"{column}.") for text in trials[column]], index=trials.index)
         for column in ("params", "config")
     ]
-    named = [frame.add_prefix(f"{prefix}.") for prefix, frame in zip(("params", "config"), spread, strict=True)]
-    return pd.concat([trials.drop(columns=["params", "config"]), *named], axis=1)
+    return pd.concat([trials.drop(columns=["params", "config"]), *spread], axis=1)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

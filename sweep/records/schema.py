@@ -1,12 +1,13 @@
 """What a sweep leaves behind: three append-only tables and one manifest.
 
-The tables are folders of Parquet parts under ``records/``; ``sweep.json`` beside them says what was run, with which
-versions, on which hardware. Nothing else is read by the analysis.
+The tables are folders of Parquet parts under ``records/``; ``sweep.json`` beside them says what was run, with
+which versions, on which hardware. Nothing else is read by the analysis.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 
@@ -44,7 +45,7 @@ class Table:
     name: str
     columns: pa.Schema
     key: tuple[str, ...]
-    keep: str
+    keep: Literal["first", "last"]
 
     @property
     def schema(self) -> pa.Schema:

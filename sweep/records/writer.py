@@ -22,12 +22,12 @@ MERGE_PARTS = 64
 class RecordsWriter:
     """Collects rows and writes them as Parquet parts.
 
-    A part is written under another name and renamed when it is whole; a reader sees all of it or nothing. Only one
-    writer may be open on a sweep (the sweep's lock sees to it).
+    A part is written under another name and renamed when it is whole; a reader sees all of it or nothing.
+    Only one writer may be open on a sweep (the sweep's lock sees to it).
     """
 
     def __init__(self, sweep_dir: Path, *, flush_after_s: float = 1.0) -> None:
-        """Open the records of ``sweep_dir`` for appending; rows wait at most ``flush_after_s`` for company."""
+        """Open the records of ``sweep_dir`` to append; rows wait at most ``flush_after_s`` for company."""
         self._tables = [_TableWriter(table, sweep_dir / RECORDS / table.name) for table in TABLES.values()]
         self._by_name = {writer.table.name: writer for writer in self._tables}
         self._flush_after_s = flush_after_s

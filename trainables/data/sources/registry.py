@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trainables.errors import did_you_mean
+from trainables.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from trainables.data.sources.base import Source
 
 SOURCES = {"digits": False, "cifar10": False, "cifar100": False, "imagefolder": True, "tiny-imagenet": True}
 """Whether a source needs a path, by its name."""
+
+_READERS = {
+    "digits": "digits.Digits",
+    "cifar10": "cifar.Cifar10",
+    "cifar100": "cifar.Cifar100",
+    "imagefolder": "imagefolder.ImageFolder",
+    "tiny-imagenet": "tiny_imagenet.TinyImageNet",
+}
+"""Module and class of a source, imported only when the source is opened."""
 
 
 def split_source(source: str) -> tuple[str, Path | None]:
@@ -24,3 +38,20 @@ def split_source(source: str) -> tuple[str, Path | None]:
     if path and name == "digits":
         raise ValueError(f"data source 'digits' takes no path, got {path!r}")
     return name, Path(path).expanduser() if path else None
+
+
+def open_source(source: str) -> Source:
+    """Return the reader of ``"digits"``, ``"cifar10[:PATH]"``, ``"imagefolder:PATH"`` and so on.
+
+    Nothing is read yet: see :meth:`~trainables.data.sources.base.Source.check`.
+
+    Raises:
+        UserError: the name is unknown (the message says which one is near), or its path is missing or empty.
+    """
+    try:
+        name, path = split_source(source)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    module, reader = _READERS[name].split(".")
+    opened: Source = getattr(import_module(f"trainables.data.sources.{module}"), reader)(path)
+    return opened

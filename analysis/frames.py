@@ -1,0 +1,110 @@
+"""A recorded sweep as tidy frames, with the columns that every question needs already joined."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sweep.records.reader import read_sweep
+from sweep.records.schema import STATUSES
+from sweep.records.summary import METRICS, final_epochs
+
+SWEEP_DIR = "CUTMIX_SWEEP_DIR"
+"""Environment variable that names the folder of the sweep to analyse."""
+
+_PARAMS = "params."
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep to analyse; ``arm`` is everywhere an ordered category, in the order of the study.
+
+    Attributes:
+        manifest: study, versions, hardware, seed, command and runs.
+        trials: one row a trial, with ``params.*`` and ``config.*`` columns, and ``final_<metric>`` columns: its
+            metrics at the last planned epoch, nan where it is not completed.
+        epochs: one row a trial and epoch, with the trial's ``params.*`` and ``status``.
+        decisions: one row a trial and rung.
+    """
+
+    manifest: dict[str, Any]
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    decisions: pd.DataFrame
+
+
+def load(sweep_dir: Path | str | None = None) -> Sweep:
+    """Load what is recorded of a sweep, at any instant of it.
+
+    Args:
+        sweep_dir: its folder; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
+
+    Raises:
+        ValueError: neither is given, or the folder holds no readable sweep.
+    """
+    records = read_sweep(_folder(sweep_dir))
+    arms = _arms(records.manifest, records.trials)
+    trials = records.trials.join(_final(records.trials, records.epochs), on="trial")
+    of_trial = [*trials.filter(regex=f"^{re.escape(_PARAMS)}"), "status"]
+    epochs = records.epochs.join(trials.set_index("trial")[of_trial], on="trial")
+    return Sweep(
+        manifest=records.manifest,
+        trials=trials.assign(arm=trials["arm"].astype(arms)),
+        epochs=epochs.assign(arm=epochs["arm"].astype(arms)),
+        decisions=records.decisions.assign(arm=records.decisions["arm"].astype(arms)),
+    )
+
+
+def _folder(sweep_dir: Path | str | None) -> Path:
+    folder = os.environ.get(SWEEP_DIR, "") if sweep_dir is None else sweep_dir
+    if not folder:
+        raise ValueError(f"no sweep to analyse: pass its folder or set the environment variable {SWEEP_DIR}")
+    return Path(folder)
+
+
+def _arms(manifest: Mapping[str, Any], trials: pd.DataFrame) -> pd.CategoricalDtype:
+    declared = list(manifest.get("study", {}).get("arms", {}))
+    return pd.CategoricalDtype(list(dict.fromkeys([*declared, *trials["arm"]])), ordered=True)
+
+
+def _final(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    return final_epochs(trials, epochs)[list(METRICS)].add_prefix("final_")
+
+
+def varied(trials: pd.DataFrame, arm: str) -> list[str]:
+    """List the dotted paths that ``arm`` draws, in the order of recording; empty where it draws nothing."""
+    own = trials[trials["arm"] == arm].filter(regex=f"^{re.escape(_PARAMS)}")
+    return [str(column).removeprefix(_PARAMS) for column in own.dropna(axis="columns", how="all")]
+
+
+def facts(manifest: Mapping[str, Any]) -> pd.Series[Any]:
+    """Return what was run and where, one line a fact: study, command, seed, budget, versions, hardware."""
+    study = manifest.get("study", {})
+    chosen = {
+        **{key: manifest.get(key) for key in ("sweep", "command", "seed")},
+        **{"study": study.get("name"), "arms": ", ".join(study.get("arms", {}))},
+        **_flat(study.get("budget", {}), "budget."),
+        **_flat(manifest.get("versions", {}), "versions."),
+        **_flat(manifest.get("hardware", {}), "hardware."),
+    }
+    return pd.Series(chosen, dtype=object, name="value")
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def statuses(trials: pd.DataFrame) -> pd.DataFrame:
+    """Count trials: one row an arm, one column a status, and the range of seeds."""
+    counts = pd.crosstab(trials["arm"], trials["status"]).reindex(columns=list(STATUSES), fill_value=0)
+    seeds = trials.groupby("arm", observed=True)["seed"].agg(["nunique", "min", "max"])
+    return counts.join(seeds.rename(columns={"nunique": "seeds", "min": "seed_min", "max": "seed_max"}))

@@ -1,0 +1,124 @@
+"""Training batches from images in memory: order, random crop and flip by whole batches, no Python loop over samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Per-channel normalisation of uint8 images to float32 of mean 0 and deviation 1.
+
+    Attributes:
+        scale: float32 [W * C], factor on the 0..255 value, repeated for every pixel of a row: an inner loop over
+            whole rows is 12 times as fast as one over three channels.
+        shift: float32 [W * C], added after.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    @classmethod
+    def from_statistics(
+        cls, mean: np.ndarray, std: np.ndarray, *, width_px: int, device: torch.device
+    ) -> Normalizer:
+        """Build from per-channel mean and deviation, float32 [C] in [0, 1] units."""
+        deviation = np.maximum(std, 1e-3)  # a channel without variation must not divide by zero
+        rows = (np.tile(values, width_px) for values in (1 / (255 * deviation), -mean / deviation))
+        return cls(*(torch.tensor(row, dtype=torch.float32, device=device) for row in rows))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise uint8 [B, H, W, C] into float32 [B, C, H, W], channels last in memory."""
+        rows = images.reshape(*images.shape[:2], -1).float().mul_(self.scale).add_(self.shift)
+        return rows.view(images.shape).permute(0, 3, 1, 2)
+
+
+class TrainBatches:
+    """Batches of augmented uint8 images in a new random order each epoch.
+
+    The images come already padded: padding each batch costs more than its crop. On the CPU they stay where they
+    are, in pages that all trials of a node share; on a GPU the rows in use are kept in its memory.
+    """
+
+    def __init__(
+        self,
+        padded: np.ndarray,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        *,
+        pad_px: int,
+        batch_size: int,
+        flip: bool,
+        device: torch.device,
+    ) -> None:
+        """Take the ``rows`` (int64 [n]) of images with a border of ``pad_px``.
+
+        Args:
+            padded: uint8 [N, H + 2 pad_px, W + 2 pad_px, C], never written to.
+            labels: int64 [N].
+            rows: which images are trained on.
+            pad_px: width of the border; a crop may be off centre by as much. 0 turns the crop off.
+            batch_size: images a batch; the last one of an epoch may be smaller.
+            flip: mirror each image left to right with probability 0.5.
+            device: where batches are handed over.
+        """
+        self._labels = labels[rows]
+        self._batch_size = batch_size
+        self._pad_px = pad_px
+        self._flip = flip
+        self._device = device
+        on_host = device.type == "cpu"
+        self._rows = rows if on_host else np.arange(len(rows))
+        windows = _windows(padded if on_host else padded[rows], pad_px)
+        self._windows = windows if on_host else _on_device(windows, device)
+
+    def __len__(self) -> int:
+        """Batches an epoch, a smaller last one among them."""
+        return -(-len(self._labels) // self._batch_size)
+
+    def epoch(
+        self, *, order_rng: np.random.Generator, augment_rng: np.random.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images uint8 [B, H, W, C] and labels int64 [B] on the device, every sample once."""
+        order = order_rng.permutation(len(self._labels))
+        for start in range(0, len(order), self._batch_size):
+            chosen = order[start : start + self._batch_size]
+            images = self._crop(self._rows[chosen], augment_rng)
+            yield images, torch.from_numpy(self._labels[chosen]).to(self._device, non_blocking=True)
+
+    def _crop(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        corners = rng.integers(2 * self._pad_px + 1, size=(2, len(rows)))
+        flipped = rng.uniform(size=len(rows)) < 0.5 if self._flip else np.zeros(len(rows), dtype=bool)
+        if isinstance(self._windows, np.ndarray):
+            images = self._windows[rows, corners[0], corners[1]]
+            images[flipped] = images[flipped, :, ::-1]
+            return torch.from_numpy(images)
+        index = torch.from_numpy(np.stack([rows, *corners])).to(self._device, non_blocking=True)
+        cropped = self._windows[index[0], index[1], index[2]]
+        mirror = torch.from_numpy(flipped).to(self._device, non_blocking=True)
+        return torch.where(mirror[:, None, None, None], cropped.flip(2), cropped)
+
+
+def _windows(padded: np.ndarray, pad_px: int) -> np.ndarray:
+    """View every crop of every image, without a copy: uint8 [N, 2 pad_px + 1, 2 pad_px + 1, H, W, C]."""
+    count, full_height, full_width, channels = padded.shape
+    of_image, of_row, of_column, of_channel = padded.strides
+    return np.lib.stride_tricks.as_strided(
+        np.asarray(padded),
+        (count, 2 * pad_px + 1, 2 * pad_px + 1, full_height - 2 * pad_px, full_width - 2 * pad_px, channels),
+        (of_image, of_row, of_column, of_row, of_column, of_channel),
+        writeable=False,
+    )
+
+
+def _on_device(windows: np.ndarray, device: torch.device) -> Tensor:
+    """The same view over a copy in the device's memory; bytes and elements are the same for uint8."""
+    count, shifts, _, height_px, width_px, channels = windows.shape
+    full = (count, height_px + shifts - 1, width_px + shifts - 1, channels)
+    padded = np.lib.stride_tricks.as_strided(windows, full, (windows.strides[0], *windows.strides[3:]))
+    return torch.from_numpy(padded.copy()).to(device).as_strided(windows.shape, windows.strides)

@@ -1,0 +1,159 @@
+"""Image files to arrays of one size, and what resizing and cropping does to boxes.
+
+An image is fitted to a size by taking its largest centred window of that aspect and resizing it: for a square size the
+short side is resized and the centre cropped. Pixels are used as stored: an EXIF orientation is not applied, and an
+alpha channel is dropped as torchvision's ``ImageFolder`` drops it.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import struct
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from trainables.errors import UserError
+
+SAMPLED_FILES = 1000
+"""Files whose headers decide the size of a folder without a size of its own."""
+
+MAX_MIXED_PX = 224
+"""Largest side chosen by itself for images of different sizes."""
+
+MAX_THREADS = 8
+FILES_PER_TASK = 64
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises for broken files, by format."""
+
+
+def common_size(files: Sequence[str], image_size_px: int | None) -> tuple[int, int]:
+    """Return the height and width in pixels to which ``files`` are fitted.
+
+    That is ``image_size_px`` squared where it is given. Otherwise about 1,000 evenly spaced files decide by their
+    headers: the size they share; if they differ, a square of their median short side, rounded down to a multiple
+    of 8, at most 224.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    if image_size_px is not None:
+        return image_size_px, image_size_px
+    sizes = [_header_size(file) for file in files[:: max(1, len(files) // SAMPLED_FILES)]]
+    if len(set(sizes)) == 1:
+        return sizes[0]
+    median_px = int(statistics.median(min(size) for size in sizes))
+    side_px = max(8, min(MAX_MIXED_PX, median_px // 8 * 8))
+    return side_px, side_px
+
+
+def decode(files: Sequence[str], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """Decode ``files`` into ``out``, uint8 [N, H, W, 3], on a few threads.
+
+    Returns:
+        The images' heights and widths before fitting, int32 [N, 2], in pixels.
+
+    Raises:
+        UserError: a file cannot be read; the message names it.
+    """
+    sizes = np.empty((len(files), 2), dtype=np.int32)
+
+    def decode_some(start: int) -> None:
+        for index in range(start, min(start + FILES_PER_TASK, len(files))):
+            sizes[index] = _decode_into(files[index], out[index])
+
+    pool = ThreadPoolExecutor(min(MAX_THREADS, _usable_cpus()))
+    try:
+        for _ in pool.map(decode_some, range(0, len(files), FILES_PER_TASK)):
+            pass
+    finally:  # after a broken file the remaining thousands are not worth decoding
+        pool.shutdown(cancel_futures=True)
+    return sizes
+
+
+def fit_images(images: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> None:
+    """Fit ``images``, uint8 [N, h, w, 3], to the size of ``out``, uint8 [N, H, W, 3]."""
+    if images.shape == out.shape:
+        out[:] = images
+        return
+    for image, target in zip(images, out, strict=True):
+        target[:] = _fitted(Image.fromarray(image), *target.shape[:2])
+
+
+def fit_boxes(
+    boxes: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32], height_px: int, width_px: int
+) -> npt.NDArray[np.int32]:
+    """Return ``boxes`` after their images were fitted to ``height_px`` x ``width_px``.
+
+    Args:
+        boxes: int32 [N, 4], (y0, x0, y1, x1) in half-open pixels of the original images.
+        sizes: int32 [N, 2] or [2], heights and widths of the original images.
+        height_px: height after fitting.
+        width_px: width after fitting.
+
+    Returns:
+        int32 [N, 4]: the smallest whole pixels that hold the object, clipped to the image; empty where cropping cut
+        the object off.
+    """
+    target = np.array([height_px, width_px])
+    scale = (target / sizes).max(axis=-1, keepdims=True)
+    cut = (sizes * scale - target) / 2
+    corners = boxes.reshape(-1, 2, 2) * scale[..., None, :] - cut[..., None, :]
+    corners = corners.round(6)  # a rounding error must not cost a whole pixel below
+    low, high = np.floor(corners[:, 0]), np.ceil(corners[:, 1])
+    return np.concatenate([low, high], axis=1).clip(0, np.tile(target, 2)).astype(np.int32)
+
+
+def _header_size(file: str) -> tuple[int, int]:
+    try:
+        with Image.open(file) as image:
+            return image.height, image.width
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from error
+
+
+def _decode_into(file: str, out: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    height_px, width_px = out.shape[:2]
+    try:
+        with Image.open(file) as image:
+            size = image.height, image.width
+            scale = max(height_px / image.height, width_px / image.width)
+            # JPEG decodes at 1/2, 1/4 or 1/8 for less; twice the wanted size leaves the resampling its quality
+            image.draft(None, (round(2 * scale * image.width), round(2 * scale * image.height)))
+            out[:] = _fitted(_to_rgb(image), height_px, width_px)
+            return size
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: str, error: Exception) -> UserError:
+    return UserError(f"cannot read the image {file}: {error}; mend or remove the file")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip at 255 instead of scaling
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:  # straight to RGB Pillow warns
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _fitted(image: Image.Image, height_px: int, width_px: int) -> npt.NDArray[np.uint8]:
+    if image.size != (width_px, height_px):
+        scale = max(height_px / image.height, width_px / image.width)
+        left = max(0.0, (image.width - width_px / scale) / 2)
+        top = max(0.0, (image.height - height_px / scale) / 2)
+        window = (left, top, image.width - left, image.height - top)
+        image = image.resize((width_px, height_px), Image.Resampling.BILINEAR, box=window)
+    return np.asarray(image)
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):  # a trial may be confined to some of the machine's CPUs
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,76 @@
+"""One split of a data set as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one size with their labels; every array is kept as a read-only view of the one given.
+
+    Attributes:
+        images: uint8 [N, H, W, 3], RGB.
+        labels: int64 [N], indices into ``classes``.
+        classes: name of each class.
+        boxes: int32 [N, 4], the object's (y0, x0, y1, x1) in half-open pixels, empty (y0 == y1 or x0 == x1) where
+            cropping cut the object off; None for sources without boxes.
+        mean: float32 [3], each channel's mean over all training images, in [0, 1] units. A test set carries the
+            values of its training set.
+        std: float32 [3], the standard deviation that belongs to ``mean``.
+
+    Raises:
+        ValueError: an array has another shape or type, or values outside their range.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    boxes: npt.NDArray[np.int32] | None
+    mean: npt.NDArray[np.float32]
+    std: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        """Check shapes, types and ranges, and take read-only views."""
+        if self.images.ndim != 4 or self.images.shape[-1] != 3:
+            raise ValueError(f"images must have the shape [N, H, W, 3], got {list(self.images.shape)}")
+        count, height_px, width_px, _ = self.images.shape
+        _check("images", self.images, np.uint8, self.images.shape)
+        _check("labels", self.labels, np.int64, (count,))
+        _check("mean", self.mean, np.float32, (3,))
+        _check("std", self.std, np.float32, (3,))
+        if count and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise ValueError(f"labels must be indices of the {len(self.classes)} classes")
+        if self.boxes is not None:
+            _check("boxes", self.boxes, np.int32, (count, 4))
+            _check_boxes(self.boxes, height_px, width_px)
+        for name in ("images", "labels", "boxes", "mean", "std"):
+            object.__setattr__(self, name, _read_only(getattr(self, name)))
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+
+def _check(name: str, array: npt.NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    if array.dtype != dtype or array.shape != shape:
+        wanted, got = f"{np.dtype(dtype)} {list(shape)}", f"{array.dtype} {list(array.shape)}"
+        raise ValueError(f"{name} must be {wanted}, got {got}")
+
+
+def _check_boxes(boxes: npt.NDArray[np.int32], height_px: int, width_px: int) -> None:
+    low, high = boxes[:, :2], boxes[:, 2:]
+    if (low < 0).any() or (low > high).any() or (high > (height_px, width_px)).any():
+        raise ValueError(f"boxes must be (y0, x0, y1, x1) inside images of {height_px} x {width_px} px")
+
+
+def _read_only(array: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+    if array is None:
+        return None
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,56 @@
+"""The data of a trial, ready to train on: decoded, split, padded, shared by all trials of a node."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainables.config import Data
+from trainables.data.image_set import ImageSet
+from trainables.data.sources.registry import open_source
+from trainables.data.splits import split_indices
+from trainables.data.store import open_padded, open_split
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What a trial trains and validates on.
+
+    Attributes:
+        images: all training images of the source, memory-mapped.
+        padded: the same with a zero border of ``pad_px``: uint8 [N, H + 2 pad_px, W + 2 pad_px, 3], memory-mapped.
+        train_rows: int64 [n_train], images trained on.
+        val_rows: int64 [n_val], images validated on.
+        flip: whether left and right may be exchanged.
+    """
+
+    images: ImageSet
+    padded: np.ndarray
+    train_rows: np.ndarray
+    val_rows: np.ndarray
+    flip: bool
+
+
+@functools.lru_cache(maxsize=2)
+def prepare_data(data: Data) -> TrialData:
+    """Open the training images of ``data.source`` and split them; decode them first if this node has not yet.
+
+    Cached: trials that follow one another in a process share what is open. Test images are not touched.
+
+    Raises:
+        UserError: the source cannot be read, or a class has too few images for the split.
+    """
+    images = open_split(data, "train")
+    train_rows, val_rows = split_indices(
+        images.labels, train_frac=data.train_frac, val_frac=data.val_frac, seed=data.split_seed
+    )
+    flips = open_source(data.source).flips
+    return TrialData(
+        images=images,
+        padded=open_padded(data, images),
+        train_rows=train_rows,
+        val_rows=val_rows,
+        flip=flips if data.flip is None else data.flip,
+    )

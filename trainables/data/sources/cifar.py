@@ -1,0 +1,130 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): 50,000 training and 10,000 test photographs of 32 x 32 px."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from filelock import FileLock
+
+from trainables.data.cache_dir import default_cache_dir
+from trainables.data.decoding import fit_images
+from trainables.data.files import fingerprint
+from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10 as TorchvisionCifar
+
+SIDE_PX = 32
+N_TRAIN = 50_000
+
+
+class _Cifar(Source):
+    """A CIFAR through torchvision, which checks the MD5 sum of every file.
+
+    The path is the folder that holds ``folder``; by default ``downloads`` in the cache folder.
+    """
+
+    flips = True
+    folder: ClassVar[str]
+    files: ClassVar[dict[Split, tuple[str, ...]]]
+    n_classes: ClassVar[int]
+    torchvision_name: ClassVar[str]
+
+    def __init__(self, path: Path | None = None) -> None:
+        super().__init__(path)
+        self._root = path if path is not None else default_cache_dir() / "downloads"
+
+    def check(self) -> None:
+        """Look for the files, without reading them.
+
+        Raises:
+            UserError: one is missing: it is not downloaded yet, or the path is wrong.
+        """
+        for name in (*self.files["train"], *self.files["test"]):
+            if not (self._root / self.folder / name).is_file():
+                raise UserError(
+                    f"{self.name}: {self._root / self.folder / name} does not exist; "
+                    f"add --download to fetch it, or give the folder that holds {self.folder} as '{self.name}:PATH'"
+                )
+
+    def fingerprint(self, split: Split) -> str:
+        """Return a hash of the names, sizes and modification times of the split's files."""
+        self.check()
+        return fingerprint(self._root / self.folder, self.files[split])
+
+    def describe(self, image_size_px: int | None = None) -> Description:
+        """Return the published numbers."""
+        self.check()
+        side_px = image_size_px or SIDE_PX
+        return Description(N_TRAIN, self.n_classes, side_px, side_px)
+
+    def read(
+        self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory
+    ) -> Decoded:
+        """Unpickle a split, in its published order.
+
+        Raises:
+            UserError: as for :meth:`check`, or a file is not the published one.
+        """
+        self.check()
+        try:
+            data = self._torchvision(train=split == "train", download=False)
+        except RuntimeError as error:  # an MD5 sum does not fit
+            raise UserError(
+                f"{self.name}: the files in {self._root / self.folder} are damaged; "
+                "remove the folder and fetch it again with --download"
+            ) from error
+        side_px = image_size_px or SIDE_PX
+        images = allocate((len(data.data), side_px, side_px, 3))
+        fit_images(data.data, images)
+        return Decoded(images, np.array(data.targets, dtype=np.int64), tuple(data.classes), None)
+
+    def download(self) -> None:
+        """Fetch and unpack the archive unless it is there.
+
+        Raises:
+            UserError: the archive cannot be fetched or stored.
+        """
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._root / f"{self.folder}.lock"):
+                self._torchvision(train=True, download=True)
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{self.name}: cannot be downloaded to {self._root}: {error}") from error
+
+    def _torchvision(self, *, train: bool, download: bool) -> TorchvisionCifar:
+        from torchvision import datasets
+
+        reader: Any = getattr(datasets, self.torchvision_name)
+        with warnings.catch_warnings():
+            # the published files were pickled with Python 2, whose spelling of a dtype NumPy 2.4 warns about
+            warnings.filterwarnings("ignore", message=r"dtype\(\): align", category=Warning)
+            opened: TorchvisionCifar = reader(self._root, train=train, download=download)
+        return opened
+
+
+class Cifar10(_Cifar):
+    """Ten classes, 5,000 training images each."""
+
+    name = "cifar10"
+    folder = "cifar-10-batches-py"
+    files: ClassVar[dict[Split, tuple[str, ...]]] = {
+        "train": (*(f"data_batch_{number}" for number in range(1, 6)), "batches.meta"),
+        "test": ("test_batch", "batches.meta"),
+    }
+    n_classes = 10
+    torchvision_name = "CIFAR10"
+
+
+class Cifar100(_Cifar):
+    """A hundred classes, 500 training images each; the fine labels."""
+
+    name = "cifar100"
+    folder = "cifar-100-python"
+    files: ClassVar[dict[Split, tuple[str, ...]]] = {"train": ("train", "meta"), "test": ("test", "meta")}
+    n_classes = 100
+    torchvision_name = "CIFAR100"

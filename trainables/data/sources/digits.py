@@ -1,0 +1,151 @@
+"""Digits in clutter: real scans on busy coloured canvases, with the exact box of each."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from trainables.data.decoding import fit_boxes, fit_images
+from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
+from trainables.data.splits import split_indices
+from trainables.seeds import generator
+
+Floats = npt.NDArray[np.float32]
+
+RECIPE = 1
+"""To be raised with every change of the canvases, so that no cache gives the old ones."""
+
+SIDE_PX = 32
+SCAN_PX = 8
+CANVASES_PER_SCAN = 4
+TEST_FRAC = 0.2
+N_TRAIN = 5748
+DIGIT_PX = (14, 26)
+FRAGMENTS = (3, 6)
+FRAGMENT_SCAN_PX = (4, 5)
+FRAGMENT_PX = (8, 14)
+MIN_CONTRAST = 0.3
+"""Least difference in luminance between a digit and the canvas under it, in [0, 1] units."""
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Weights of red, green and blue (ITU-R BT.601)."""
+
+
+class Digits(Source):
+    """scikit-learn's ``load_digits`` on 32 x 32 colour canvases: 5,748 for training, 1,440 for testing.
+
+    The 1,797 greyscale scans of 8 x 8 px (Alpaydin and Kaynak, UCI, 1998) are parted by class into training and test
+    scans, so that no test scan was ever trained on. Each appears on four canvases, at random places, scales and
+    colours, over smooth coloured noise and pieces of training scans. Made in seconds, the same every time, with no
+    download. Canvases of one training scan may fall on both sides of a later validation split, so that validation
+    error runs below test error.
+    """
+
+    name = "digits"
+    flips = False
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Take no path: the scans come with scikit-learn."""
+        super().__init__(None)
+
+    def check(self) -> None:
+        """Refuse nothing: the scans come with scikit-learn."""
+
+    def fingerprint(self, split: Split) -> str:
+        """Return the version of the recipe and of NumPy, whose generators may change between versions."""
+        return f"recipe {RECIPE}, numpy {np.__version__}, {split}"
+
+    def describe(self, image_size_px: int | None = None) -> Description:
+        """Return the numbers of the recipe."""
+        side_px = image_size_px or SIDE_PX
+        return Description(N_TRAIN, 10, side_px, side_px)
+
+    def read(
+        self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory
+    ) -> Decoded:
+        """Draw the canvases of a split."""
+        scans, scan_labels = _scans()
+        train, test = split_indices(scan_labels, train_frac=1.0, val_frac=TEST_FRAC, seed=0)
+        shown = np.repeat(train if split == "train" else test, CANVASES_PER_SCAN)
+        canvases, boxes = _draw(scans[shown], scans[train], generator("digits", split))
+        side_px = image_size_px or SIDE_PX
+        images = allocate((len(shown), side_px, side_px, 3))
+        fit_images(canvases, images)
+        boxes = fit_boxes(boxes, np.array([SIDE_PX, SIDE_PX], dtype=np.int32), side_px, side_px)
+        return Decoded(images, scan_labels[shown], tuple("0123456789"), boxes)
+
+
+def _scans() -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Return ink in [0, 1], float32 [1797, 8, 8], and the digits, int64 [1797]."""
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    return (scans.images / 16).astype(np.float32), scans.target.astype(np.int64)
+
+
+def _draw(
+    shown: Floats, distractors: Floats, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """Draw one canvas for each of ``shown``, with pieces of ``distractors`` around it."""
+    canvases = _backgrounds(len(shown), rng)
+    boxes = np.empty((len(shown), 4), dtype=np.int32)
+    for canvas, scan, box in zip(canvases, shown, boxes, strict=True):
+        for _ in range(rng.integers(FRAGMENTS[0], FRAGMENTS[1] + 1)):
+            _paste(canvas, _fragment(distractors, rng), rng)
+        height_px, width_px = rng.integers(DIGIT_PX[0], DIGIT_PX[1] + 1, size=2)
+        box[:] = _paste(canvas, _enlarged(scan, int(height_px), int(width_px)), rng)
+    canvases += rng.normal(scale=0.04, size=canvases.shape).astype(np.float32)
+    return (canvases.clip(0, 1) * 255).round().astype(np.uint8), boxes
+
+
+def _backgrounds(count: int, rng: np.random.Generator) -> Floats:
+    """Return smooth coloured noise, float32 [count, 32, 32, 3] in [0, 1]."""
+    coarse = rng.random((count, 5, 5, 3), dtype=np.float32)
+    enlarge = _enlarging(5, SIDE_PX)
+    return np.einsum("yi,nijc,xj->nyxc", enlarge, coarse, enlarge, optimize=True)
+
+
+def _fragment(scans: Floats, rng: np.random.Generator) -> Floats:
+    """Return the ink of an enlarged square piece of one of ``scans``: strokes, too small to be a digit."""
+    side = int(rng.integers(FRAGMENT_SCAN_PX[0], FRAGMENT_SCAN_PX[1] + 1))
+    top, left = rng.integers(0, SCAN_PX - side + 1, size=2)
+    piece = scans[rng.integers(len(scans)), top : top + side, left : left + side]
+    side_px = int(rng.integers(FRAGMENT_PX[0], FRAGMENT_PX[1] + 1))
+    return _enlarged(piece, side_px, side_px)
+
+
+def _paste(canvas: Floats, ink: Floats, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Paint ``ink`` at a random place in a colour that stands out; return the box of the painted pixels."""
+    height_px, width_px = ink.shape
+    top = int(rng.integers(0, SIDE_PX - height_px + 1))
+    left = int(rng.integers(0, SIDE_PX - width_px + 1))
+    under = canvas[top : top + height_px, left : left + width_px]
+    under += ink[..., None] * (_standing_out(under, rng) - under)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if not len(rows):  # a piece of bare paper
+        return top, left, top, left
+    return top + int(rows[0]), left + int(columns[0]), top + int(rows[-1]) + 1, left + int(columns[-1]) + 1
+
+
+def _standing_out(under: Floats, rng: np.random.Generator) -> Floats:
+    """Return a colour, float32 [3], whose luminance differs enough from that of the pixels ``under`` it."""
+    colours = rng.random((8, 3), dtype=np.float32)
+    contrast = np.abs((colours - under.mean(axis=(0, 1))) @ LUMINANCE)
+    enough = np.flatnonzero(contrast >= MIN_CONTRAST)
+    return colours[enough[0] if len(enough) else contrast.argmax()]
+
+
+def _enlarged(scan: Floats, height_px: int, width_px: int) -> Floats:
+    """Enlarge ink and sharpen its edges: faint ink becomes none, so that the painted box is the visible one."""
+    smooth = _enlarging(scan.shape[0], height_px) @ scan @ _enlarging(scan.shape[1], width_px).T
+    return ((smooth - 0.25) / 0.4).clip(0, 1)
+
+
+@cache
+def _enlarging(side: int, side_px: int) -> Floats:
+    """Return the matrix [side_px, side] of linear interpolation between the centres of ``side`` pixels."""
+    centres = ((np.arange(side_px) + 0.5) * side / side_px - 0.5).clip(0, side - 1)
+    return (1 - np.abs(centres[:, None] - np.arange(side))).clip(0, None).astype(np.float32)

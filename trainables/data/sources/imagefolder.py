@@ -1,0 +1,99 @@
+"""Images in one folder a class: the layout that torchvision's ``ImageFolder`` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from trainables.data.decoding import common_size, decode
+from trainables.data.files import fingerprint, image_files
+from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
+from trainables.errors import UserError
+
+LAYOUT = "expected <class>/*.jpg (or png, webp, ...) in its folders train and test (or val)"
+
+
+class ImageFolder(Source):
+    """``PATH/train/<class>/*.jpg`` to train on, ``PATH/test/<class>/*.jpg`` held out.
+
+    Without a folder ``test`` the folder ``val`` is the held-out set; where both exist ``val`` is left alone, because
+    validation images are drawn from ``train``. Classes are the folders of ``train``, sorted by name; a class may be
+    absent from the held-out set. Images may lie deeper in a class folder, and may be of any size and colour mode.
+    """
+
+    name = "imagefolder"
+    flips = True
+
+    def check(self) -> None:
+        """Refuse missing folders, empty classes, and held-out classes that are never trained on.
+
+        Raises:
+            UserError: names the folder and what is expected.
+        """
+        known = self._names("train")
+        unknown = [name for name in self._names("test") if name not in known]
+        if unknown:
+            raise UserError(
+                f"imagefolder: {self._folder('test') / unknown[0]} holds a class that {self._folder('train')} "
+                f"does not have; valid: {', '.join(known)}"
+            )
+
+    def fingerprint(self, split: Split) -> str:
+        """Return a hash of the names, sizes and modification times of the split's images."""
+        folder = self._folder(split)
+        return fingerprint(folder, image_files(folder))
+
+    def describe(self, image_size_px: int | None = None) -> Description:
+        """Count the training images and look at the headers of some."""
+        self.check()
+        names = self._names("train")
+        size = common_size(self._files("train"), image_size_px)
+        return Description(sum(len(members) for members in names.values()), len(names), *size)
+
+    def read(
+        self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory
+    ) -> Decoded:
+        """Decode a split, sorted by class, then by name; without a given size both splits take the training set's.
+
+        Raises:
+            UserError: as for :meth:`check`, or an image cannot be read.
+        """
+        self.check()
+        classes = tuple(self._names("train"))
+        names = self._names(split)
+        files = self._files(split)
+        images = allocate((len(files), *common_size(self._files("train"), image_size_px), 3))
+        decode(files, images)
+        counts = [len(names.get(name, ())) for name in classes]
+        labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+        return Decoded(images, labels, classes, None)
+
+    def _folder(self, split: Split) -> Path:
+        assert self._path is not None  # held by the registry
+        choices = ("train",) if split == "train" else ("test", "val")
+        for choice in choices:
+            if (self._path / choice).is_dir():
+                return self._path / choice
+        missing = self._path / " or ".join(choices) if self._path.is_dir() else self._path
+        raise UserError(f"imagefolder: there is no folder {missing}; {LAYOUT}")
+
+    def _names(self, split: Split) -> dict[str, list[str]]:
+        """Return the images of each class, relative to the class folder, both sorted."""
+        folder = self._folder(split)
+        classes = sorted(
+            entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+        )
+        if not classes:
+            raise UserError(f"imagefolder: {folder} holds no class folder; {LAYOUT}")
+        names = {name: image_files(folder / name) for name in classes}
+        for name, members in names.items():
+            if not members:
+                raise UserError(f"imagefolder: the class folder {folder / name} holds no image; {LAYOUT}")
+        return names
+
+    def _files(self, split: Split) -> list[str]:
+        folder = self._folder(split)
+        return [
+            f"{folder}/{name}/{member}" for name, members in self._names(split).items() for member in members
+        ]

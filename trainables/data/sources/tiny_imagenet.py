@@ -1,0 +1,153 @@
+"""Tiny ImageNet (Stanford CS231n): 64 x 64 photographs with the object's box, or any subset of its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainables.data.decoding import common_size, decode, fit_boxes
+from trainables.data.files import fingerprint, image_files
+from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
+from trainables.errors import UserError
+
+LAYOUT = (
+    "expected the official layout: wnids.txt, words.txt, train/<wnid>/<wnid>_boxes.txt, "
+    "train/<wnid>/images/, val/val_annotations.txt, val/images/"
+)
+
+
+@dataclass(frozen=True)
+class _Annotated:
+    """An image as the annotation files give it: ``box`` is (y0, x0, y1, x1) in half-open pixels."""
+
+    file: str
+    label: int
+    box: tuple[int, int, int, int]
+
+
+class TinyImageNet(Source):
+    """The official layout; its ``val`` is the test split, since its ``test`` has no labels.
+
+    Classes are the WordNet ids of ``wnids.txt``, sorted, under the first name of each in ``words.txt``.
+    """
+
+    name = "tiny-imagenet"
+    flips = True
+
+    def check(self) -> None:
+        """Read the annotation files, and look for the folders of images.
+
+        Raises:
+            UserError: a file or folder is missing, or a line makes no sense; names it and what is expected.
+        """
+        folders = [self._root / "train" / wnid / "images" for wnid in self._wnids()]
+        for folder in (*folders, self._root / "val" / "images"):
+            if not folder.is_dir():
+                raise UserError(f"tiny-imagenet: there is no folder {folder}; {LAYOUT}")
+        self._classes()
+        self._annotated("train")
+        self._annotated("test")
+
+    def fingerprint(self, split: Split) -> str:
+        """Return a hash of the names, sizes and modification times of the split's images and of all annotations."""
+        folder = "train" if split == "train" else "val"
+        images = [f"{folder}/{name}" for name in image_files(self._existing(folder))]
+        boxes = [f"train/{wnid}/{wnid}_boxes.txt" for wnid in self._wnids()]
+        texts = ["wnids.txt", "words.txt", *(boxes if split == "train" else ["val/val_annotations.txt"])]
+        for text in texts:
+            self._existing(text)
+        return fingerprint(self._root, texts + images)
+
+    def describe(self, image_size_px: int | None = None) -> Description:
+        """Count the annotated training images and look at the headers of some."""
+        self.check()
+        annotated = self._annotated("train")
+        size = common_size([image.file for image in annotated], image_size_px)
+        return Description(len(annotated), len(self._wnids()), *size)
+
+    def read(
+        self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory
+    ) -> Decoded:
+        """Decode the annotated images of a split, in the order of the annotation files.
+
+        Raises:
+            UserError: as for :meth:`check`, or an image cannot be read.
+        """
+        self.check()
+        annotated = self._annotated(split)
+        files = [image.file for image in annotated]
+        height_px, width_px = common_size([image.file for image in self._annotated("train")], image_size_px)
+        images = allocate((len(files), height_px, width_px, 3))
+        sizes = decode(files, images)
+        boxes = np.array([image.box for image in annotated], dtype=np.int32)
+        labels = np.array([image.label for image in annotated], dtype=np.int64)
+        return Decoded(images, labels, self._classes(), fit_boxes(boxes, sizes, height_px, width_px))
+
+    @property
+    def _root(self) -> Path:
+        assert self._path is not None  # held by the registry
+        return self._path
+
+    def _existing(self, name: str) -> Path:
+        for path in (self._root, self._root / name):
+            if not path.exists():
+                raise UserError(f"tiny-imagenet: {path} does not exist; {LAYOUT}")
+        return self._root / name
+
+    def _wnids(self) -> list[str]:
+        path = self._existing("wnids.txt")
+        wnids = sorted(path.read_text().split())
+        if not wnids:
+            raise UserError(f"tiny-imagenet: {path} is empty; expected one WordNet id a line")
+        return wnids
+
+    def _classes(self) -> tuple[str, ...]:
+        lines = self._existing("words.txt").read_text().splitlines()
+        words = {wnid: names.split(",")[0] for wnid, _, names in (line.partition("\t") for line in lines)}
+        names = [words.get(wnid, wnid) for wnid in self._wnids()]
+        # ImageNet has two cranes: a name shared by two classes is no name
+        return tuple(
+            name if names.count(name) == 1 else wnid for name, wnid in zip(names, self._wnids(), strict=True)
+        )
+
+    def _annotated(self, split: Split) -> list[_Annotated]:
+        images = list(self._train_images() if split == "train" else self._val_images())
+        if not images:
+            raise UserError(f"tiny-imagenet: the annotations of {self._root} name no {split} image; {LAYOUT}")
+        return images
+
+    def _train_images(self) -> Iterator[_Annotated]:
+        for label, wnid in enumerate(self._wnids()):
+            folder = f"{self._root}/train/{wnid}/images"
+            for name, *corners in _rows(self._existing(f"train/{wnid}/{wnid}_boxes.txt"), n_names=1):
+                yield _Annotated(f"{folder}/{name}", label, _half_open(corners))
+
+    def _val_images(self) -> Iterator[_Annotated]:
+        path = self._existing("val/val_annotations.txt")
+        labels = {wnid: label for label, wnid in enumerate(self._wnids())}
+        for name, wnid, *corners in _rows(path, n_names=2):
+            if wnid not in labels:
+                raise UserError(
+                    f"tiny-imagenet: {path} names the class {wnid}, which wnids.txt does not have"
+                )
+            yield _Annotated(f"{self._root}/val/images/{name}", labels[wnid], _half_open(corners))
+
+
+def _rows(path: Path, *, n_names: int) -> Iterator[list[str]]:
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        row = line.split()
+        if len(row) != n_names + 4 or not all(corner.isdecimal() for corner in row[n_names:]):
+            columns = " ".join(["file", "wnid"][:n_names])
+            raise UserError(
+                f"tiny-imagenet: line {number} of {path} is not '{columns} x0 y0 x1 y1': {line!r}"
+            )
+        yield row
+
+
+def _half_open(corners: list[str]) -> tuple[int, int, int, int]:
+    """Turn inclusive x0, y0, x1, y1 into half-open y0, x0, y1, x1."""
+    x0, y0, x1, y1 = map(int, corners)
+    return y0, x0, y1 + 1, x1 + 1

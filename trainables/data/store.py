@@ -1,0 +1,175 @@
+"""Decoded splits, once a node: memory-mapped files that all processes of the node share.
+
+An entry of the cache is a folder with ``images.npy``, ``labels.npy``, ``boxes.npy`` (where there are boxes) and, for
+the training split, ``meta.json`` (classes, channel means and deviations). It is written under another name and
+renamed when complete, so that what is there is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from trainables.config import Data
+from trainables.data.cache_dir import CACHE_VARIABLE, default_cache_dir
+from trainables.data.image_set import ImageSet
+from trainables.data.sources.base import Decoded, Source, Split
+from trainables.data.sources.registry import open_source
+from trainables.errors import UserError
+
+FORMAT = 1
+"""To be raised with every change of the files or of how images are decoded: older entries are then left alone."""
+
+STATISTICS_CHUNK = 1024
+
+
+def open_split(data: Data, split: Split, *, cache_dir: Path | None = None) -> ImageSet:
+    """Open a split, decoding it if no process of this node has done so yet.
+
+    The first process decodes while others wait. Asking for ``train`` neither reads nor decodes a test image; asking
+    for ``test`` needs the training split as well, for its classes, size, and channel statistics.
+
+    Args:
+        data: names the source and the size of its images; the other fields play no part.
+        split: ``train`` (validation images included) or ``test``.
+        cache_dir: default: see :func:`trainables.data.cache_dir.default_cache_dir`.
+
+    Returns:
+        The split, its images mapped read-only: writing to them raises, and through a raw pointer ends the process.
+
+    Raises:
+        UserError: the source is missing, incomplete or unreadable, or the cache cannot be written; the message names
+            the folder and what to do.
+    """
+    folder = default_cache_dir() if cache_dir is None else cache_dir
+    source = open_source(data.source)
+    train = _entry(source, "train", data.image_size_px, folder, basis="")
+    _ensure(train, source, "train", data.image_size_px)
+    entry = train
+    if split == "test":
+        entry = _entry(source, "test", data.image_size_px, folder, basis=train.name)
+        _ensure(entry, source, "test", data.image_size_px)
+    return _load(entry, json.loads((train / "meta.json").read_text()))
+
+
+def _entry(source: Source, split: Split, image_size_px: int | None, folder: Path, *, basis: str) -> Path:
+    """Return where a split is kept; ``basis`` names the entry its classes and size come from."""
+    key = repr((FORMAT, source.name, split, image_size_px, source.fingerprint(split), basis))
+    return folder / f"{source.name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+
+
+def _ensure(entry: Path, source: Source, split: Split, image_size_px: int | None) -> None:
+    if entry.is_dir():  # without the lock: whole entries may be read from a cache that cannot be written
+        return
+    with _locked(entry):
+        if not entry.is_dir():  # written by the process that was waited for
+            _write(entry, source, split, image_size_px)
+
+
+def _write(entry: Path, source: Source, split: Split, image_size_px: int | None) -> None:
+    unfinished = entry.with_name(f"{entry.name}.partial-{uuid.uuid4().hex}")
+    with _blaming(entry.parent):
+        for left_over in entry.parent.glob(f"{entry.name}.partial-*"):  # of a writer that was killed
+            shutil.rmtree(left_over)
+        unfinished.mkdir()
+    try:
+        decoded = source.read(split, image_size_px, allocate=partial(_mapped, unfinished / "images.npy"))
+        with _blaming(entry.parent):
+            _save_rest(unfinished, decoded, split)
+            unfinished.rename(entry)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _save_rest(folder: Path, decoded: Decoded, split: Split) -> None:
+    """Write all but the images, and see that everything has reached the disk before the entry gets its name."""
+    np.save(folder / "labels.npy", decoded.labels)
+    if decoded.boxes is not None:
+        np.save(folder / "boxes.npy", decoded.boxes)
+    if split == "train":
+        mean, std = _statistics(decoded.images)
+        meta = {"classes": decoded.classes, "mean": mean.tolist(), "std": std.tolist()}
+        (folder / "meta.json").write_text(json.dumps(meta))
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _mapped(path: Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
+    """Make a file-backed array, with its room on the disk reserved."""
+    with _blaming(path.parent.parent):
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        if sys.platform == "linux":  # a disk that fills up under a mapping kills the process without a word
+            with path.open("rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _statistics(images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return each channel's mean and deviation in [0, 1] units, from exact sums.
+
+    A deviation is at least one grey level: a channel without contrast can then be divided by it.
+    """
+    total = np.zeros(3, dtype=np.uint64)
+    squares = np.zeros(3, dtype=np.uint64)
+    for start in range(0, len(images), STATISTICS_CHUNK):
+        pixels = images[start : start + STATISTICS_CHUNK].reshape(-1, 3)
+        total += pixels.sum(axis=0, dtype=np.uint64)
+        squares += np.square(pixels, dtype=np.uint16).sum(axis=0, dtype=np.uint64)
+    count = images.size / 3
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1.0))
+    return (mean / 255).astype(np.float32), (std / 255).astype(np.float32)
+
+
+def _load(entry: Path, meta: dict[str, list[str] | list[float]]) -> ImageSet:
+    boxes = entry / "boxes.npy"
+    return ImageSet(
+        images=np.load(entry / "images.npy", mmap_mode="r"),
+        labels=np.load(entry / "labels.npy"),
+        classes=tuple(map(str, meta["classes"])),
+        boxes=np.load(boxes) if boxes.exists() else None,
+        mean=np.array(meta["mean"], dtype=np.float32),
+        std=np.array(meta["std"], dtype=np.float32),
+    )
+
+
+@contextmanager
+def _locked(entry: Path) -> Iterator[None]:
+    """Hold the entry's lock; the system releases that of a process that is killed."""
+    lock = FileLock(entry.with_name(f"{entry.name}.lock"))
+    with _blaming(entry.parent):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _blaming(folder: Path) -> Iterator[None]:
+    """Turn failures of the file system into a refusal that names the cache folder."""
+    try:
+        yield
+    except (
+        OSError,
+        NotImplementedError,
+    ) as error:  # filelock raises the latter where locks are not supported
+        raise UserError(
+            f"cannot write the image cache {folder}: {error}; set {CACHE_VARIABLE} to a folder that is writable, "
+            "supports locks and has room, or choose a smaller data.image_size_px"
+        ) from error

@@ -1,0 +1,112 @@
+"""Mixing a batch in two steps: a draw that holds all the randomness, and its application, which has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.mixing.config import Mix
+
+
+@dataclass(frozen=True)
+class MixDraw:
+    """What was drawn for one batch.
+
+    Attributes:
+        applied: which samples are mixed, bool [B], on the host.
+        partner: index of each sample's partner, int64 [B].
+        mask: where foreign pixels go, broadcasting to [B, 1, H, W]: bool (hard) or float32 (soft); zero for samples
+            that are not mixed.
+        lam: realised share of the original, float32 [B]: 1 minus the mean of the mask.
+        lam_drawn: share of the original before clipping, float64 [B], on the host.
+        content: pixels to paste instead of a partner's, broadcasting to [B, C, H, W]; None: the partner's.
+    """
+
+    applied: np.ndarray
+    partner: Tensor
+    mask: Tensor
+    lam: Tensor
+    lam_drawn: np.ndarray
+    content: Tensor | None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no sample of the batch is mixed."""
+        return not self.applied.any()
+
+
+def draw_mix(
+    mix: Mix, shape: tuple[int, int, int, int], *, rng: np.random.Generator, device: torch.device
+) -> MixDraw:
+    """Draw everything that is random about mixing a batch of ``shape`` (B, C, H, W), each sample for itself.
+
+    The same numbers are drawn whatever the gate decides, so that ``prob`` does not shift later draws; only
+    ``prob = 0`` draws nothing.
+    """
+    count, channels, height_px, width_px = shape
+    if mix.apply.prob == 0:
+        return _idle_draw(count, device)
+    coins = rng.uniform(size=1 if mix.apply.gate == "batch" else count)
+    applied = np.broadcast_to(coins < mix.apply.prob, (count,))
+    partner = torch.from_numpy(mix.pairing.draw(count, rng)).to(device, non_blocking=True)
+    pasted_frac = mix.size.draw(count, rng)
+    mask = mix.mask.draw(
+        pasted_frac, height_px=height_px, width_px=width_px, position=mix.position, rng=rng, device=device
+    )
+    if not applied.all():
+        mask = mask * torch.from_numpy(applied.copy()).to(device)[:, None, None, None]
+    content = None
+    if mix.content == "zero":
+        content = torch.zeros((), device=device)
+    elif mix.content == "noise":
+        noise = rng.standard_normal((count, height_px, width_px, channels), dtype=np.float32)
+        content = torch.from_numpy(noise).to(device).permute(0, 3, 1, 2)
+    return MixDraw(
+        applied=applied,
+        partner=partner,
+        mask=mask,
+        lam=1 - mask.float().mean(dim=(1, 2, 3)),
+        lam_drawn=1 - pasted_frac,
+        content=content,
+    )
+
+
+def _idle_draw(count: int, device: torch.device) -> MixDraw:
+    return MixDraw(
+        applied=np.zeros(count, dtype=bool),
+        partner=torch.arange(count, device=device),
+        mask=torch.zeros((count, 1, 1, 1), dtype=torch.bool, device=device),
+        lam=torch.ones(count, device=device),
+        lam_drawn=np.ones(count),
+        content=None,
+    )
+
+
+def mix_images(images: Tensor, draw: MixDraw) -> Tensor:
+    """Paste foreign pixels into float images [B, C, H, W]; ``images`` itself is left as it was.
+
+    A hard mask copies pixels, bit for bit; a soft one blends ``(1 - mask) * original + mask * foreign``.
+    """
+    if draw.idle:
+        return images
+    foreign = images[draw.partner] if draw.content is None else draw.content.to(images.dtype)
+    if draw.mask.dtype == torch.bool:
+        return torch.where(draw.mask, foreign, images)
+    weight = draw.mask.to(images.dtype)
+    return images * (1 - weight) + foreign * weight
+
+
+def mix_targets(labels: Tensor, draw: MixDraw, *, n_classes: int, smoothing: float = 0.0) -> Tensor:
+    """Return target distributions, float32 [B, n_classes], of labels int64 [B].
+
+    A partner's class gets the share of pixels really pasted (Yun et al., equation 1 with lam after clipping); other
+    content leaves the label alone. Smoothing is applied once, to the mixed target.
+    """
+    targets = torch.nn.functional.one_hot(labels, n_classes).float()
+    if draw.content is None and not draw.idle:
+        lam = draw.lam[:, None]
+        targets = targets * lam + targets[draw.partner] * (1 - lam)
+    return targets * (1 - smoothing) + smoothing / n_classes if smoothing else targets

@@ -1,0 +1,48 @@
+"""The network that a configuration names."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.config import Model
+from trainables.errors import UserError
+from trainables.models.cifar_resnet import cifar_resnet, tiny
+from trainables.models.staged import MIN_MAP_PX, StagedNet
+from trainables.models.torchvision_resnet import torchvision_resnet
+
+
+def build_model(model: Model, *, n_classes: int, height_px: int, width_px: int, seed: int) -> StagedNet:
+    """Return the network with its initial weights, float32, in training mode.
+
+    The weights are a function of the arguments alone: trials that share them start from the same network.
+    Torch's global generators are left as they were. The last feature map is 4x4 or larger: a net that would
+    shrink the images further gives up strides, the stem's first. ``model.precision`` is for the training loop.
+
+    Args:
+        model: name and width; the width factor multiplies the channels of every layer, rounded, at least 1.
+        n_classes: number of logits.
+        height_px: height of the images, which have three channels.
+        width_px: width of the images.
+        seed: seed of the weights, 0 to 2**64 - 1.
+
+    Raises:
+        UserError: images with a side below 4 px.
+    """
+    side_px = min(height_px, width_px)
+    if side_px < MIN_MAP_PX:
+        raise UserError(
+            f"model.name '{model.name}' needs images of at least {MIN_MAP_PX}x{MIN_MAP_PX} px, got"
+            f" {height_px}x{width_px} px; so does every other network: data.image_size_px enlarges images"
+        )
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would reseed the accelerators' generators too, which are not forked here
+        torch.default_generator.manual_seed(seed)
+        return _by_name(model.name, n_classes=n_classes, side_px=side_px, width=model.width)
+
+
+def _by_name(name: str, *, n_classes: int, side_px: int, width: float) -> StagedNet:
+    if name == "tiny":
+        return tiny(n_classes=n_classes, side_px=side_px, width=width)
+    family, _, depth = name.rpartition("resnet")
+    build = cifar_resnet if family == "cifar_" else torchvision_resnet
+    return build(depth=int(depth), n_classes=n_classes, side_px=side_px, width=width)

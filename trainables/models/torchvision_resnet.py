@@ -1,0 +1,93 @@
+"""ResNet-18 to ResNet-152 of torchvision's blocks, with a stem for the size of the images and any width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from trainables.models.staged import StagedNet, fitting_strides, init_convolutions, scaled
+
+STAGE_PLANES = (64, 128, 256, 512)
+BLOCKS_PER_STAGE = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+"""Residual blocks of the four stages by depth: He et al. (CVPR 2016), table 1."""
+DEEPEST_BASIC = 34
+"""Up to this depth blocks have two 3x3 convolutions, above it they are bottlenecks."""
+
+
+def torchvision_resnet(*, depth: int, n_classes: int, side_px: int, width: float) -> StagedNet:
+    """Return a ResNet that at width 1 and more than 96 px computes what torchvision's does.
+
+    Its parameters are torchvision's under other names: ``conv1`` and ``bn1`` are ``stem.0`` and ``stem.1``,
+    ``layer1`` is ``stages.0``, ``fc`` is ``classifier``. Bottlenecks have their stride in the 3x3 convolution.
+    On smaller images strides are given up to keep the last map 4x4 or larger:
+
+    ==========  ======================================  ===========================
+    image side  stem                                    last map
+    ==========  ======================================  ===========================
+    > 96 px     7x7, stride 2; 3x3 max pool, stride 2   7x7 at 224 px, 4x4 at 97 px
+    49-96 px    3x3, stride 2                           4x4 at 64 px
+    4-48 px     3x3, stride 1                           4x4 at 32 px
+    ==========  ======================================  ===========================
+
+    Below 25 px the second stage, then the third, then the last give up theirs too.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        n_classes: number of logits.
+        side_px: the images' shorter side.
+        width: factor on the channels of every layer, those inside bottlenecks included.
+    """
+    pool_stride, stem_stride, *stage_strides = fitting_strides((2, 2, 1, 2, 2, 2), side_px)
+    block = _block(depth)
+    planes = [scaled(planes, width) for planes in STAGE_PLANES]
+    channels = [planes[0], *(block.expansion * p for p in planes)]
+    stages = [
+        _stage(block, channels[index], planes[index], n_blocks=n_blocks, stride=stage_strides[index])
+        for index, n_blocks in enumerate(BLOCKS_PER_STAGE[depth])
+    ]
+    net = StagedNet(
+        stem=_stem(planes[0], stride=stem_stride, pool_stride=pool_stride),
+        stages=stages,
+        classifier=nn.Linear(channels[-1], n_classes),
+    )
+    init_convolutions(net)
+    return net
+
+
+def _block(depth: int) -> Any:
+    # torchvision takes a while to import, and the other networks do without it
+    from torchvision.models import resnet
+
+    return resnet.BasicBlock if depth <= DEEPEST_BASIC else resnet.Bottleneck
+
+
+def _stem(channels: int, *, stride: int, pool_stride: int) -> nn.Sequential:
+    """Return the standard stem if it may pool, else a 3x3 convolution: 7x7 is coarse for small images."""
+    pooled = pool_stride > 1
+    side = 7 if pooled else 3
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, channels, side, stride=stride, padding=side // 2, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    ]
+    if pooled:
+        layers.append(nn.MaxPool2d(3, stride=pool_stride, padding=1))
+    return nn.Sequential(*layers)
+
+
+def _stage(block: Any, channels_in: int, planes: int, *, n_blocks: int, stride: int) -> nn.Sequential:
+    channels_out = block.expansion * planes
+    projection = None
+    if stride > 1 or channels_in != channels_out:
+        projection = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False), nn.BatchNorm2d(channels_out)
+        )
+    first = block(channels_in, planes, stride, projection)
+    return nn.Sequential(first, *(block(channels_out, planes) for _ in range(n_blocks - 1)))

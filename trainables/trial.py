@@ -1,0 +1,239 @@
+"""One training run: epochs one by one, and a state that can be taken up anywhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trainables.config import TrialConfig
+from trainables.data.batches import Normalizer, TrainBatches
+from trainables.data.prepared import TrialData
+from trainables.metrics import classification_metrics
+from trainables.mixing.policy import MixDraw, draw_mix, mix_images, mix_targets
+from trainables.models.build import build_model
+from trainables.optimizer import build_optimizer, lr_factor
+from trainables.seeds import derive_seed, generator
+
+PURPOSES = ("order", "augment", "mix")
+"""What a trial draws random numbers for; each purpose has a generator of its own."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch showed.
+
+    Attributes:
+        epoch: number of the epoch, from 1.
+        train_loss: mean cross-entropy on the mixed targets, nats.
+        val_top1_error: share of validation images whose class is not the first guess.
+        val_top5_error: the same for the first five guesses.
+        val_nll: mean negative log likelihood on validation images, nats.
+        val_ece: expected calibration error on validation images.
+        lr: learning rate of the last step.
+        effective_prob: share of the epoch's samples that were mixed.
+        pasted_frac: mean share of foreign pixels over all samples, 0 for those not mixed.
+        seconds: training and validation.
+        images_per_s: training images a second of training.
+    """
+
+    epoch: int
+    train_loss: float
+    val_top1_error: float
+    val_top5_error: float
+    val_nll: float
+    val_ece: float
+    lr: float
+    effective_prob: float
+    pasted_frac: float
+    seconds: float
+    images_per_s: float
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss left the finite numbers: further epochs cannot bring it back."""
+        return not (math.isfinite(self.train_loss) and math.isfinite(self.val_nll))
+
+
+class Trial:
+    """A network in training under one configuration.
+
+    The same object serves a sweep, a test and a notebook. Nothing outside it is random, and its state holds
+    everything: a run saved after any epoch and continued elsewhere equals the uninterrupted one bit for bit on the
+    same kind of device with the same number of threads.
+
+    Attributes:
+        config: what is trained.
+        history: results of all epochs so far, those before a restart among them.
+        precision: ``bf16`` or ``fp32``, what ``auto`` came to on this device.
+    """
+
+    def __init__(self, config: TrialConfig, data: TrialData, *, device: torch.device | str = "cpu") -> None:
+        """Build network, optimiser and generators from ``config.seed`` alone."""
+        self.config = config
+        self.history: list[EpochResult] = []
+        self._data = data
+        self._device = torch.device(device)
+        self._step = 0
+        self._rngs = {purpose: generator(config.seed, purpose) for purpose in PURPOSES}
+        self.precision = _precision(config.model.precision, self._device)
+        images = data.images
+        height_px, width_px = images.images.shape[1:3]
+        net = build_model(
+            config.model,
+            n_classes=len(images.classes),
+            height_px=height_px,
+            width_px=width_px,
+            seed=derive_seed(config.seed, "weights"),
+        )
+        self._net: nn.Module = net.to(self._device, memory_format=torch.channels_last)
+        self._optimizer = build_optimizer(self._net, config.optimizer)
+        self._ema = _ema(self._net, config.optimizer.ema_decay)
+        self._normalize = Normalizer.from_statistics(
+            images.mean, images.std, width_px=width_px, device=self._device
+        )
+        self._batches = TrainBatches(
+            data.padded,
+            images.labels,
+            data.train_rows,
+            pad_px=config.data.pad_px,
+            batch_size=config.data.batch_size,
+            flip=data.flip,
+            device=self._device,
+        )
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
+
+    @property
+    def done(self) -> bool:
+        """Whether all planned epochs are done."""
+        return self.epoch >= self.config.optimizer.max_epochs
+
+    def run_epoch(self) -> EpochResult:
+        """Train for one epoch, then measure on the validation images."""
+        started_s = time.perf_counter()
+        trained = self._train_epoch()
+        train_s = time.perf_counter() - started_s
+        metrics = self.validate()
+        result = EpochResult(
+            epoch=self.epoch + 1,
+            **trained,
+            **{f"val_{name}": value for name, value in metrics.items()},
+            seconds=time.perf_counter() - started_s,
+            images_per_s=len(self._data.train_rows) / train_s,
+        )
+        self.history.append(result)
+        return result
+
+    def validate(self) -> dict[str, float]:
+        """Measure the evaluated weights (the moving average where there is one) on the validation images."""
+        net = self._net if self._ema is None else self._ema
+        net.eval()
+        rows, size = self._data.val_rows, self.config.evaluation.batch_size
+        logits = []
+        with torch.inference_mode():
+            for start in range(0, len(rows), size):
+                pixels = torch.from_numpy(self._data.images.images[rows[start : start + size]])
+                logits.append(self._forward(net, self._normalize(pixels.to(self._device))).float())
+        labels = torch.from_numpy(self._data.images.labels[rows]).to(self._device)
+        return classification_metrics(torch.cat(logits), labels, self.config.evaluation.ece_bins)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a continuation needs, in types that torch loads without running code."""
+        return {
+            "step": self._step,
+            "history": [asdict(result) for result in self.history],
+            "model": self._net.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "ema": None if self._ema is None else self._ema.state_dict(),
+            "generators": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of a trial of the same configuration."""
+        self._step = state["step"]
+        names = [field.name for field in fields(EpochResult)]
+        self.history = [EpochResult(**{name: row[name] for name in names}) for row in state["history"]]
+        self._net.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])
+        for name, rng in self._rngs.items():
+            rng.bit_generator.state = state["generators"][name]
+
+    def weights(self) -> dict[str, Tensor]:
+        """State of the evaluated network: the moving average where there is one."""
+        return (self._net if self._ema is None else self._ema.module).state_dict()
+
+    def _train_epoch(self) -> dict[str, float]:
+        self._net.train()
+        planned_steps = len(self._batches) * self.config.optimizer.max_epochs
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
+        pasted_sum = torch.zeros((), dtype=torch.float64, device=self._device)
+        mixed, lr = 0, 0.0
+        for pixels, labels in self._batches.epoch(
+            order_rng=self._rngs["order"], augment_rng=self._rngs["augment"]
+        ):
+            lr = self.config.optimizer.lr * lr_factor(
+                self.config.optimizer.schedule, self._step / planned_steps
+            )
+            for group in self._optimizer.param_groups:
+                group["lr"] = lr
+            images = self._normalize(pixels)
+            draw = draw_mix(
+                self.config.mix, tuple(images.shape), rng=self._rngs["mix"], device=self._device
+            )
+            loss_sum += self._train_step(mix_images(images, draw), labels, draw) * len(labels)
+            pasted_sum += (1 - draw.lam).sum()
+            mixed += int(np.count_nonzero(draw.applied))
+            self._step += 1
+        count = len(self._data.train_rows)
+        return {
+            "train_loss": loss_sum.item() / count,
+            "lr": lr,
+            "effective_prob": mixed / count,
+            "pasted_frac": pasted_sum.item() / count,
+        }
+
+    def _train_step(self, images: Tensor, labels: Tensor, draw: MixDraw) -> Tensor:
+        logits = self._forward(self._net, images).float()
+        targets = mix_targets(
+            labels, draw, n_classes=logits.shape[1], smoothing=self.config.mix.label.smoothing
+        )
+        loss = nn.functional.cross_entropy(logits, targets)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        if self._ema is not None:
+            self._ema.update_parameters(self._net)
+        return loss.detach()
+
+    def _forward(self, net: nn.Module, images: Tensor) -> Tensor:
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            logits: Tensor = net(images)
+        return logits
+
+
+def _precision(wanted: str, device: torch.device) -> str:
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return "bf16" if native else "fp32"
+
+
+def _ema(net: nn.Module, decay: float | None) -> AveragedModel | None:
+    if decay is None:
+        return None
+    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
