@@ -58,10 +58,10 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int) -
         correct: bool [N] on the CPU: whether that class is the label.
         bins: number of bins, at least 1.
     """
-    inner_edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype)[1:-1]
+    inner_edges = torch.arange(1, bins, dtype=torch.float64) / bins
     bin_index = torch.bucketize(confidence, inner_edges)
     # |B_m| times the distance of the means is the distance of the sums
-    surplus = torch.bincount(bin_index, weights=correct - confidence, minlength=bins)
+    surplus = torch.bincount(bin_index, weights=correct.double() - confidence, minlength=bins)
     return surplus.abs().sum().item() / len(confidence)
 
 

@@ -14,8 +14,8 @@ def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
     """Return stochastic gradient descent on the model's parameters, at the peak learning rate.
 
     Before a step the loop sets every group's rate to ``optimizer.lr * lr_factor(optimizer.schedule, t)``. The
-    first of the two groups, weights of convolutions and linear layers, is decayed (L2, added to the gradient);
-    the second, norm parameters and biases, is not.
+    first of the two groups, weights of convolutions and linear layers, is decayed (L2, added to the
+    gradient); the second, norm parameters and biases, is not.
 
     Args:
         model: already on its device; float parameters.

@@ -16,7 +16,7 @@ def build_model(model: Model, *, n_classes: int, height_px: int, width_px: int, 
 
     The weights are a function of the arguments alone: trials that share them start from the same network.
     Torch's global generators are left as they were. The last feature map is 4x4 or larger: a net that would
-    shrink the images further gives up strides, the stem's first. ``model.precision`` is for the training loop.
+    shrink images further gives up strides, the stem's first. ``model.precision`` is for the training loop.
 
     Args:
         model: name and width; the width factor multiplies the channels of every layer, rounded, at least 1.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,7 +40,7 @@ class BasicBlock(nn.Module):
 
     def _shortcut(self, maps: Tensor) -> Tensor:
         if self.stride > 1:
-            # every stride-th pixel; a slice would give the same, and make a step of the small nets a tenth slower
+            # keeps every stride-th pixel; slicing does too, but makes a step of the tiny net a tenth slower
             maps = functional.avg_pool2d(maps, kernel_size=1, stride=self.stride)
         if self.channels_added:
             maps = functional.pad(maps, (0, 0, 0, 0, 0, self.channels_added))
@@ -62,7 +64,7 @@ def cifar_resnet(*, depth: int, n_classes: int, side_px: int, width: float) -> S
     Args:
         depth: weight layers, 6n + 2.
         n_classes: number of logits.
-        side_px: the images' shorter side; below 13 px strides are given up, and the last map stays at 4x4.
+        side_px: the images' shorter side; below 13 px the first strides are given up to keep at least 4x4.
         width: factor on the channels of every layer.
     """
     n_blocks = (depth - 2) // (LAYERS_PER_BLOCK * len(STAGE_CHANNELS))
@@ -81,8 +83,8 @@ def _residual_net(
     )
     stages = [
         _stage(channels_in, channels_out, n_blocks=n_blocks, stride=stride)
-        for channels_in, channels_out, stride in zip(
-            [channels[0], *channels], channels, strides[1:], strict=False
+        for (channels_in, channels_out), stride in zip(
+            pairwise([channels[0], *channels]), strides[1:], strict=True
         )
     ]
     net = StagedNet(stem=stem, stages=stages, classifier=nn.Linear(channels[-1], n_classes))

@@ -15,8 +15,8 @@ class StagedNet(nn.Module):
     """A convolutional network for classification whose inner maps can be reached stage by stage.
 
     ``forward`` is ``head(features(images))``, and ``features`` is the stem followed by every stage in order:
-    a caller can stop after a stage, change the maps and go on. The head pools before its only linear layer, so
-    that ``features(images)``, weighted by ``classifier.weight[k]`` and summed over the channels, is the class
+    a caller can stop after a stage, change the maps and go on. The head pools before its only linear layer:
+    the channels of ``features(images)``, weighted by ``classifier.weight[k]`` and summed, are the class
     activation map of class k (Zhou et al., CVPR 2016, equation 2).
 
     Channels-last weights and images stay so throughout: ``net.to(memory_format=torch.channels_last)``.

@@ -25,7 +25,7 @@ def torchvision_resnet(*, depth: int, n_classes: int, side_px: int, width: float
     """Return a ResNet that at width 1 and more than 96 px computes what torchvision's does.
 
     Its parameters are torchvision's under other names: ``conv1`` and ``bn1`` are ``stem.0`` and ``stem.1``,
-    ``layer1`` is ``stages.0``, ``fc`` is ``classifier``. Bottlenecks have their stride in the 3x3 convolution.
+    ``layer1`` is ``stages.0``, ``fc`` is ``classifier``. A bottleneck has its stride in the 3x3 convolution.
     On smaller images strides are given up to keep the last map 4x4 or larger:
 
     ==========  ======================================  ===========================

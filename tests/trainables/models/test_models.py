@@ -1,0 +1,286 @@
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from trainables.config import Model
+from trainables.errors import UserError
+from trainables.models.build import build_model
+from trainables.models.cifar_resnet import BasicBlock
+from trainables.models.names import CIFAR_DEPTHS, MODEL_NAMES, TORCHVISION_DEPTHS
+from trainables.models.staged import StagedNet, fitting_strides
+
+SMALL_NAMES = ("tiny", *(f"cifar_resnet{depth}" for depth in CIFAR_DEPTHS))
+LARGE_NAMES = tuple(f"resnet{depth}" for depth in TORCHVISION_DEPTHS)
+TWO_OF_A_KIND = ("tiny", "cifar_resnet20", "resnet18", "resnet50")
+
+
+def build(
+    name: str, *, width: float = 1.0, n_classes: int = 10, side_px: int = 32, seed: int = 0
+) -> StagedNet:
+    return build_model(
+        Model(name=name, width=width), n_classes=n_classes, height_px=side_px, width_px=side_px, seed=seed
+    )
+
+
+@pytest.fixture
+def on_meta() -> Iterator[None]:
+    """Build and run networks without memory or arithmetic: shapes only."""
+    with torch.device("meta"):
+        yield
+
+
+def n_parameters(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def last_map(name: str, height_px: int, width_px: int) -> tuple[int, ...]:
+    net = build_model(Model(name=name), n_classes=10, height_px=height_px, width_px=width_px, seed=0)
+    return tuple(net.features(torch.zeros(1, 3, height_px, width_px)).shape[2:])
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize("name", MODEL_NAMES)
+@pytest.mark.parametrize("side_px", [32, 64])
+def test_every_network_shows_one_face(name: str, side_px: int) -> None:
+    net = build(name, n_classes=7, side_px=side_px)
+    maps = net.stem(torch.zeros(2, 3, side_px, side_px))
+    for stage in net.stages:
+        maps = stage(maps)
+    assert len(net.stages) == (3 if name in SMALL_NAMES else 4)
+    assert maps.shape == net.features(torch.zeros(2, 3, side_px, side_px)).shape
+    assert maps.shape[1] == net.classifier.in_features
+    assert min(maps.shape[2:]) >= 4
+    assert net(torch.zeros(2, 3, side_px, side_px)).shape == (2, 7)
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize("name", TWO_OF_A_KIND)
+@pytest.mark.parametrize("side_px", [4, 5, 9, 12, 13, 24, 25, 28, 48, 49, 96, 97, 224])
+def test_last_map_is_4x4_or_larger_at_any_size(name: str, side_px: int) -> None:
+    assert min(last_map(name, side_px, side_px)) >= 4
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize(
+    ("name", "side_px", "map_px"),
+    [
+        ("tiny", 8, 4),
+        ("tiny", 28, 4),
+        ("tiny", 32, 4),
+        ("tiny", 64, 8),
+        ("cifar_resnet20", 8, 4),
+        ("cifar_resnet20", 32, 8),
+        ("resnet18", 8, 4),
+        ("resnet18", 28, 4),
+        ("resnet18", 32, 4),
+        ("resnet50", 64, 4),
+        ("resnet50", 96, 6),
+        ("resnet18", 97, 4),
+        ("resnet18", 224, 7),
+    ],
+)
+def test_last_map_at_usual_sizes(name: str, side_px: int, map_px: int) -> None:
+    assert last_map(name, side_px, side_px) == (map_px, map_px)
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize("name", TWO_OF_A_KIND)
+def test_shorter_side_decides_the_strides(name: str) -> None:
+    height, width = last_map(name, 32, 96)
+    assert last_map(name, 32, 32) == (height, height)
+    assert width == 3 * height
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize(
+    ("side_px", "kernel", "stride", "n_layers"), [(32, 3, 1, 3), (64, 3, 2, 3), (128, 7, 2, 4)]
+)
+def test_stem_follows_the_image_size(side_px: int, kernel: int, stride: int, n_layers: int) -> None:
+    stem = build("resnet18", side_px=side_px).stem
+    assert isinstance(stem, nn.Sequential)
+    convolution = stem[0]
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.kernel_size == (kernel, kernel)
+    assert convolution.stride == (stride, stride)
+    assert len(stem) == n_layers
+
+
+def test_early_strides_go_first_and_only_as_many_as_must() -> None:
+    assert fitting_strides((2, 2, 1, 2), 32) == (2, 2, 1, 2)
+    assert fitting_strides((2, 2, 1, 2), 25) == (2, 2, 1, 2)
+    assert fitting_strides((2, 2, 1, 2), 24) == (1, 2, 1, 2)
+    assert fitting_strides((2, 2, 1, 2), 8) == (1, 1, 1, 2)
+    assert fitting_strides((2, 2, 1, 2), 4) == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["tiny", "resnet18"])
+def test_images_no_network_can_take_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"'{name}'.* 4x4 px, got 3x32 px.*data\.image_size_px"):
+        build_model(Model(name=name), n_classes=10, height_px=3, width_px=32, seed=0)
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize(
+    ("depth", "millions", "digits"), [(20, 0.27, 2), (32, 0.46, 2), (56, 0.85, 2), (110, 1.7, 1)]
+)
+def test_cifar_resnets_have_the_published_parameter_counts(depth: int, millions: float, digits: int) -> None:
+    """He et al. (CVPR 2016), table 6."""
+    assert round(n_parameters(build(f"cifar_resnet{depth}")) / 1e6, digits) == millions
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize("depth", CIFAR_DEPTHS)
+def test_cifar_resnets_have_as_many_weight_layers_as_their_name_says(depth: int) -> None:
+    modules = list(build(f"cifar_resnet{depth}").modules())
+    assert sum(isinstance(module, nn.Conv2d | nn.Linear) for module in modules) == depth
+
+
+def test_tiny_is_resnet8_behind_a_halving_stem() -> None:
+    tiny, resnet8 = build("tiny"), build("cifar_resnet8")
+    assert tiny.state_dict().keys() == resnet8.state_dict().keys()
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    # on images too small for its stem's stride it is that very net
+    assert torch.equal(build("tiny", side_px=16)(images), build("cifar_resnet8", side_px=16)(images))
+    assert not torch.equal(tiny(images), resnet8(images))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_shortcut_drops_pixels_and_appends_zeros(stride: int) -> None:
+    block = BasicBlock(3, 5, stride=stride)
+    nn.init.zeros_(block.norm2.weight)  # nothing but the shortcut is left
+    maps = torch.rand(2, 3, 7, 6, generator=torch.Generator().manual_seed(0))
+    out = block(maps)
+    assert torch.equal(out[:, :3], maps[:, :, ::stride, ::stride])
+    assert not out[:, 3:].any()
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize("name", LARGE_NAMES)
+@pytest.mark.parametrize("n_classes", [10, 1000])
+def test_torchvision_resnets_have_torchvisions_parameter_counts(name: str, n_classes: int) -> None:
+    reference = torchvision.models.get_model(name, num_classes=n_classes)
+    assert n_parameters(build(name, n_classes=n_classes, side_px=224)) == n_parameters(reference)
+
+
+def from_torchvision(key: str) -> str:
+    """Name a torchvision parameter as StagedNet does."""
+    layer, _, rest = key.partition(".")
+    if layer.startswith("layer"):
+        return f"stages.{int(layer.removeprefix('layer')) - 1}.{rest}"
+    return f"{ {'conv1': 'stem.0', 'bn1': 'stem.1', 'fc': 'classifier'}[layer] }.{rest}"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_torchvision_resnets_compute_what_torchvisions_do(name: str) -> None:
+    reference = torchvision.models.get_model(name, num_classes=1000).eval()
+    net = build(name, n_classes=1000, side_px=224).eval()
+    net.load_state_dict({from_torchvision(key): value for key, value in reference.state_dict().items()})
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(net(images), reference(images))
+
+
+def test_initial_weights_have_torchvisions_scale() -> None:
+    net = build("resnet18", side_px=224)
+    reference = torchvision.models.resnet18()
+    for key, value in reference.state_dict().items():
+        if value.ndim > 1 and not key.startswith("fc"):
+            ours = net.state_dict()[from_torchvision(key)]
+            assert ours.std().item() == pytest.approx(value.std().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", TWO_OF_A_KIND)
+def test_weights_are_a_function_of_the_seed(name: str) -> None:
+    before = torch.get_rng_state()
+    first = build(name, width=0.25, seed=2**63 - 1)
+    torch.rand(3)  # what was drawn elsewhere does not matter
+    again = build(name, width=0.25, seed=2**63 - 1)
+    other = build(name, width=0.25, seed=1)
+    torch.set_rng_state(before)
+    for key, weight in first.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[key])
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))
+
+
+@pytest.mark.parametrize("name", TWO_OF_A_KIND)
+def test_building_leaves_the_global_generator_alone(name: str) -> None:
+    before = torch.get_rng_state()
+    build(name, width=0.25)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_building_does_not_reseed_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(seed: int) -> None:
+        raise AssertionError(f"reseeded with {seed}")
+
+    monkeypatch.setattr(torch, "manual_seed", refuse)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
+    build("tiny")
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize("name", TWO_OF_A_KIND)
+def test_width_multiplies_every_layer(name: str) -> None:
+    narrow, wide = build(name, width=0.5), build(name, width=2.0)
+    for (key, few), many in zip(narrow.state_dict().items(), wide.state_dict().values(), strict=True):
+        images_or_logits = {"stem.0.weight": 1, "classifier.weight": 0}
+        fixed_dim = images_or_logits.get(key, -1)
+        for dim, size in enumerate(few.shape[:2]):
+            assert many.shape[dim] == size * (1 if dim == fixed_dim or key == "classifier.bias" else 4)
+
+
+@pytest.mark.parametrize("name", TWO_OF_A_KIND)
+@pytest.mark.parametrize("width", [1e-6, 0.1, 0.37])
+def test_any_width_trains(name: str, width: float) -> None:
+    net = build(name, width=width, side_px=8)
+    net(torch.ones(2, 3, 8, 8)).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_channels_round_to_the_nearest_and_are_at_least_one() -> None:
+    assert build("tiny", width=0.1).classifier.in_features == 6  # 6.4
+    assert build("tiny", width=0.12).classifier.in_features == 8  # 7.68
+    assert build("tiny", width=1e-6).classifier.in_features == 1
+
+
+@pytest.mark.parametrize("name", TWO_OF_A_KIND)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_channels_last_is_kept_by_every_stage(name: str, autocast: bool) -> None:
+    net = build(name, width=0.25).to(memory_format=torch.channels_last)
+    maps = torch.rand(2, 3, 32, 32).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        for part in (net.stem, *net.stages):
+            maps = part(maps)
+            assert maps.is_contiguous(memory_format=torch.channels_last)
+        assert maps.dtype == (torch.bfloat16 if autocast else torch.float32)
+
+
+@pytest.mark.parametrize("name", TWO_OF_A_KIND)
+def test_class_activation_map_averages_to_the_logit(name: str) -> None:
+    net = build(name, width=0.25).eval()
+    maps = net.features(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    cam = torch.einsum("bchw,kc->bkhw", maps, net.classifier.weight)
+    torch.testing.assert_close(cam.mean(dim=(2, 3)) + net.classifier.bias, net.head(maps))
+
+
+def test_fresh_network_is_undecided() -> None:
+    net = build("tiny", n_classes=10)
+    logits = net(torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    loss = nn.functional.cross_entropy(logits, torch.arange(64) % 10)
+    assert loss.item() == pytest.approx(math.log(10), abs=0.5)
+
+
+def test_small_networks_do_without_torchvision() -> None:
+    script = (
+        "import sys; from trainables.config import Model; from trainables.models.build import build_model;"
+        "build_model(Model(name='tiny'), n_classes=10, height_px=32, width_px=32, seed=0);"
+        "sys.exit('torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
