@@ -118,6 +118,21 @@ class Trial:
         """Whether all planned epochs are done."""
         return self.epoch >= self.config.optimizer.max_epochs
 
+    @property
+    def n_train(self) -> int:
+        """Images trained on."""
+        return len(self._data.train_rows)
+
+    @property
+    def n_val(self) -> int:
+        """Images validated on."""
+        return len(self._data.val_rows)
+
+    @property
+    def device_name(self) -> str:
+        """What it runs on: ``cpu``, or the GPU's name."""
+        return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else self._device.type
+
     def run_epoch(self) -> EpochResult:
         """Train for one epoch, then measure on the validation images."""
         started_s = time.perf_counter()
@@ -129,7 +144,7 @@ class Trial:
             **trained,
             **{f"val_{name}": value for name, value in metrics.items()},
             seconds=time.perf_counter() - started_s,
-            images_per_s=len(self._data.train_rows) / train_s,
+            images_per_s=self.n_train / train_s,
         )
         self.history.append(result)
         return result
@@ -196,12 +211,11 @@ class Trial:
             pasted_sum += (1 - draw.lam).sum()
             mixed += int(np.count_nonzero(draw.applied))
             self._step += 1
-        count = len(self._data.train_rows)
         return {
-            "train_loss": loss_sum.item() / count,
+            "train_loss": loss_sum.item() / self.n_train,
             "lr": lr,
-            "effective_prob": mixed / count,
-            "pasted_frac": pasted_sum.item() / count,
+            "effective_prob": mixed / self.n_train,
+            "pasted_frac": pasted_sum.item() / self.n_train,
         }
 
     def _train_step(self, images: Tensor, labels: Tensor, draw: MixDraw) -> Tensor:

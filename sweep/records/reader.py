@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweep.records.errors import RecordsError
 from sweep.records.parts import is_gapless, live_parts
 from sweep.records.schema import (
     DECISIONS,
@@ -21,7 +22,6 @@ from sweep.records.schema import (
     RECORDS,
     SCHEMA_VERSION,
     TRIALS,
-    RecordsError,
     Table,
 )
 

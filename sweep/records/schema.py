@@ -27,10 +27,6 @@ RUNNING, COMPLETED, STOPPED, DIVERGED, FAILED = STATUSES = (
 """Status of a trial: under way, ran all planned epochs, ended by early stopping, loss not finite, error."""
 
 
-class RecordsError(ValueError):
-    """The folder holds no readable records; the message names it and says why."""
-
-
 @dataclass(frozen=True)
 class Table:
     """One table of the records.
@@ -134,4 +130,5 @@ DECISIONS = Table(
     keep="first",
 )
 
-TABLES = {table.name: table for table in (TRIALS, EPOCHS, DECISIONS)}
+TABLES = {table.name: table for table in (EPOCHS, DECISIONS, TRIALS)}
+"""Tables by name, in the order in which they are written."""

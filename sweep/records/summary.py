@@ -27,6 +27,11 @@ class Metric(NamedTuple):
         """Name with its unit, as on an axis: ``validation top-1 error (%)``."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
+    @property
+    def difference_unit(self) -> str:
+        """Unit of a difference of two values: two percentages differ in points."""
+        return "points" if self.unit == "%" else self.unit
+
     def text(self, value: float) -> str:
         """One value with its unit, as in a sentence: ``12.3 %``."""
         return f"{value * self.factor:.3g} {self.unit}".rstrip()
@@ -76,7 +81,7 @@ def summarise_arms(
     Returns:
         One row an arm, in order of first appearance: ``arm``, ``n_trials``, ``n_<status>`` for each status,
         ``n_seeds`` (distinct), ``epochs`` (trained by all its trials), ``best`` and ``median`` (of the final
-        ``metric`` of completed trials), ``best_trial``, its final ``val_nll`` and ``val_ece``, and ``seconds``
+        ``metric`` of completed trials), ``best_trial``, its final ``val_nll`` and ``val_ece``, ``seconds``
         (of all those epochs). Without a completed trial the values are nan and the best trial is None.
     """
     metric_words(metric)

@@ -1,8 +1,8 @@
 """Image files to arrays of one size, and what resizing and cropping does to boxes.
 
-An image is fitted to a size by taking its largest centred window of that aspect and resizing it: for a square size the
-short side is resized and the centre cropped. Pixels are used as stored: an EXIF orientation is not applied, and an
-alpha channel is dropped as torchvision's ``ImageFolder`` drops it.
+An image is fitted to a size by taking its largest centred window of that aspect and resizing it: for a square
+size the short side is resized and the centre cropped. Pixels are used as stored: an EXIF orientation is not
+applied, and an alpha channel is dropped as torchvision's ``ImageFolder`` drops it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.D
 def common_size(files: Sequence[str], image_size_px: int | None) -> tuple[int, int]:
     """Return the height and width in pixels to which ``files`` are fitted.
 
-    That is ``image_size_px`` squared where it is given. Otherwise about 1,000 evenly spaced files decide by their
-    headers: the size they share; if they differ, a square of their median short side, rounded down to a multiple
-    of 8, at most 224.
+    That is ``image_size_px`` squared where it is given. Otherwise about 1,000 evenly spaced files decide by
+    their headers: the size they share; if they differ, a square of their median short side, rounded down to a
+    multiple of 8, at most 224.
 
     Raises:
         UserError: a file cannot be read.
@@ -97,8 +97,8 @@ def fit_boxes(
         width_px: width after fitting.
 
     Returns:
-        int32 [N, 4]: the smallest whole pixels that hold the object, clipped to the image; empty where cropping cut
-        the object off.
+        int32 [N, 4]: the smallest whole pixels that hold the object, clipped to the image; empty where
+        cropping cut the object off.
     """
     target = np.array([height_px, width_px])
     scale = (target / sizes).max(axis=-1, keepdims=True)
@@ -123,7 +123,7 @@ def _decode_into(file: str, out: npt.NDArray[np.uint8]) -> tuple[int, int]:
         with Image.open(file) as image:
             size = image.height, image.width
             scale = max(height_px / image.height, width_px / image.width)
-            # JPEG decodes at 1/2, 1/4 or 1/8 for less; twice the wanted size leaves the resampling its quality
+            # a JPEG decodes at 1/2, 1/4 or 1/8 for less; twice the wanted size keeps the resampling's quality
             image.draft(None, (round(2 * scale * image.width), round(2 * scale * image.height)))
             out[:] = _fitted(_to_rgb(image), height_px, width_px)
             return size

@@ -12,7 +12,7 @@ IMAGE_SUFFIXES = frozenset({"bmp", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "t
 
 
 def image_files(folder: Path) -> list[str]:
-    """Return the images below ``folder`` at any depth, as sorted names relative to it; hidden files are left out."""
+    """Return the images below ``folder`` at any depth: names relative to it, sorted, none hidden."""
     return sorted(_images_below(str(folder), ""))
 
 
@@ -24,7 +24,7 @@ def fingerprint(folder: Path, names: Iterable[str]) -> str:
     digest = hashlib.sha256()
     root = f"{folder}{os.sep}"
     for name in names:
-        status = os.stat(root + name)  # noqa: PTH116 (a Path for each of a million files costs more than the stat)
+        status = os.stat(root + name)  # noqa: PTH116 (making a million Paths costs more than the stat)
         digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 

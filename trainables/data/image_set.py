@@ -17,10 +17,10 @@ class ImageSet:
         images: uint8 [N, H, W, 3], RGB.
         labels: int64 [N], indices into ``classes``.
         classes: name of each class.
-        boxes: int32 [N, 4], the object's (y0, x0, y1, x1) in half-open pixels, empty (y0 == y1 or x0 == x1) where
-            cropping cut the object off; None for sources without boxes.
-        mean: float32 [3], each channel's mean over all training images, in [0, 1] units. A test set carries the
-            values of its training set.
+        boxes: int32 [N, 4], the object's (y0, x0, y1, x1) in half-open pixels, empty (y0 == y1 or x0 == x1)
+            where cropping cut the object off; None for sources without boxes.
+        mean: float32 [3], each channel's mean over all training images, in [0, 1] units. A test set carries
+            the values of its training set.
         std: float32 [3], the standard deviation that belongs to ``mean``.
 
     Raises:

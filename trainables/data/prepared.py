@@ -49,7 +49,7 @@ def prepare_data(data: Data) -> TrialData:
     flips = open_source(data.source).flips
     return TrialData(
         images=images,
-        padded=open_padded(data, images),
+        padded=open_padded(data),
         train_rows=train_rows,
         val_rows=val_rows,
         flip=flips if data.flip is None else data.flip,

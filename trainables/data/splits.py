@@ -16,9 +16,10 @@ def split_indices(
 ) -> tuple[Indices, Indices]:
     """Draw the training and the validation images, each class apart.
 
-    Of each class the share ``train_frac`` is used, and the share ``val_frac`` of that is for validation: rounded to
-    whole images, but at least one for training and, where two are used, at least one for validation. For one seed
-    and ``val_frac`` the draws nest: a larger ``train_frac`` keeps every image of a smaller one on its side.
+    Of each class the share ``train_frac`` is used, and the share ``val_frac`` of that is for validation:
+    rounded to whole images, but at least one for training and, where two are used, at least one for
+    validation. For one seed and ``val_frac`` the draws nest: a larger ``train_frac`` keeps every image of a
+    smaller one on its side.
 
     Args:
         labels: int64 [N], the class of each training image.
@@ -51,8 +52,8 @@ def _split_class(
     used = int(len(members) * train_frac + 0.5)
     if not used:
         raise UserError(
-            f"data.train_frac={train_frac} leaves none of the {len(members)} training images of class {label}; "
-            f"it must be at least {0.5 / len(members):.3g}"
+            f"data.train_frac={train_frac} leaves none of the {len(members)} training images of class "
+            f"{label}; it must be at least {0.5 / len(members):.3g}"
         )
     drawn = generator(seed, "split", label).permutation(members)[:used]
     for_validation = _for_validation(used, val_frac)
@@ -62,10 +63,11 @@ def _split_class(
 def _for_validation(used: int, val_frac: float) -> npt.NDArray[np.bool_]:
     """Return bool [used]: which images, in the order drawn, are for validation.
 
-    They are interleaved in place of taken from one end, so that an image's side depends on the images drawn before
-    it only: this is what makes the draws nest.
+    They are interleaved in place of taken from one end, so that an image's side depends on the images drawn
+    before it only: this is what makes the draws nest.
     """
     drawn = np.arange(used + 1)
     so_far = np.floor(drawn * val_frac + 0.5).clip(1, None)
     so_far = np.minimum(so_far, drawn - 1).clip(0, None)
-    return np.diff(so_far) > 0
+    sides: npt.NDArray[np.bool_] = np.diff(so_far) > 0
+    return sides

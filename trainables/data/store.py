@@ -1,8 +1,8 @@
 """Decoded splits, once a node: memory-mapped files that all processes of the node share.
 
-An entry of the cache is a folder with ``images.npy``, ``labels.npy``, ``boxes.npy`` (where there are boxes) and, for
-the training split, ``meta.json`` (classes, channel means and deviations). It is written under another name and
-renamed when complete, so that what is there is whole.
+An entry of the cache is a folder with ``images.npy``, ``labels.npy``, ``boxes.npy`` (where there are boxes)
+and, for the training split, ``meta.json`` (classes, channel means and deviations). It is written under
+another name and renamed when complete, so that what is there is whole.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
 
 FORMAT = 1
-"""To be raised with every change of the files or of how images are decoded: older entries are then left alone."""
+"""To be raised with every change of the files or of how images are decoded: older entries are then unused."""
 
-STATISTICS_CHUNK = 1024
+STATISTICS_CHUNK = 64
 
 
 def open_split(data: Data, split: Split, *, cache_dir: Path | None = None) -> ImageSet:
     """Open a split, decoding it if no process of this node has done so yet.
 
-    The first process decodes while others wait. Asking for ``train`` neither reads nor decodes a test image; asking
-    for ``test`` needs the training split as well, for its classes, size, and channel statistics.
+    The first process decodes while others wait. Asking for ``train`` neither reads nor decodes a test image;
+    asking for ``test`` needs the training split as well, for its classes, size, and channel statistics.
 
     Args:
         data: names the source and the size of its images; the other fields play no part.
@@ -47,11 +47,12 @@ def open_split(data: Data, split: Split, *, cache_dir: Path | None = None) -> Im
         cache_dir: default: see :func:`trainables.data.cache_dir.default_cache_dir`.
 
     Returns:
-        The split, its images mapped read-only: writing to them raises, and through a raw pointer ends the process.
+        The split, its images mapped read-only: writing to them raises, and through a raw pointer ends the
+        process.
 
     Raises:
-        UserError: the source is missing, incomplete or unreadable, or the cache cannot be written; the message names
-            the folder and what to do.
+        UserError: the source is missing, incomplete or unreadable, or the cache cannot be written; the
+            message names the folder and what to do.
     """
     folder = default_cache_dir() if cache_dir is None else cache_dir
     source = open_source(data.source)
@@ -62,6 +63,41 @@ def open_split(data: Data, split: Split, *, cache_dir: Path | None = None) -> Im
         entry = _entry(source, "test", data.image_size_px, folder, basis=train.name)
         _ensure(entry, source, "test", data.image_size_px)
     return _load(entry, json.loads((train / "meta.json").read_text()))
+
+
+def open_padded(data: Data, *, cache_dir: Path | None = None) -> npt.NDArray[np.uint8]:
+    """Open the training images with a zero border of ``data.pad_px``, made once a node and shared like the images.
+
+    Returns:
+        uint8 [N, H + 2 pad_px, W + 2 pad_px, 3], mapped read-only.
+
+    Raises:
+        UserError: as :func:`open_split`.
+    """
+    folder = default_cache_dir() if cache_dir is None else cache_dir
+    images = open_split(data, "train", cache_dir=folder).images
+    if not data.pad_px:
+        return images
+    entry = _entry(open_source(data.source), "train", data.image_size_px, folder, basis="")
+    path = entry / f"images-padded-{data.pad_px}.npy"
+    if not path.exists():
+        with _locked(entry):
+            if not path.exists():
+                _write_padded(images, data.pad_px, path)
+    padded: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return padded
+
+
+def _write_padded(images: npt.NDArray[np.uint8], pad_px: int, path: Path) -> None:
+    unfinished = path.with_suffix(".partial")
+    count, height_px, width_px, channels = images.shape
+    padded = _mapped(unfinished, (count, height_px + 2 * pad_px, width_px + 2 * pad_px, channels))
+    with _blaming(path.parent.parent):
+        inner = padded[:, pad_px : pad_px + height_px, pad_px : pad_px + width_px]
+        for start in range(0, count, STATISTICS_CHUNK):
+            inner[start : start + STATISTICS_CHUNK] = images[start : start + STATISTICS_CHUNK]
+        padded.flush()  # type: ignore[attr-defined]
+        unfinished.rename(path)
 
 
 def _entry(source: Source, split: Split, image_size_px: int | None, folder: Path, *, basis: str) -> Path:
@@ -95,7 +131,7 @@ def _write(entry: Path, source: Source, split: Split, image_size_px: int | None)
 
 
 def _save_rest(folder: Path, decoded: Decoded, split: Split) -> None:
-    """Write all but the images, and see that everything has reached the disk before the entry gets its name."""
+    """Write all but the images; everything has to be on the disk before the entry gets its name."""
     np.save(folder / "labels.npy", decoded.labels)
     if decoded.boxes is not None:
         np.save(folder / "boxes.npy", decoded.boxes)
@@ -119,16 +155,16 @@ def _mapped(path: Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint
 
 
 def _statistics(images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return each channel's mean and deviation in [0, 1] units, from exact sums.
+    """Return each channel's mean and deviation in [0, 1] units, from exact sums (integers in float64).
 
     A deviation is at least one grey level: a channel without contrast can then be divided by it.
     """
-    total = np.zeros(3, dtype=np.uint64)
-    squares = np.zeros(3, dtype=np.uint64)
+    total = np.zeros(3)
+    squares = np.zeros(3)
     for start in range(0, len(images), STATISTICS_CHUNK):
-        pixels = images[start : start + STATISTICS_CHUNK].reshape(-1, 3)
-        total += pixels.sum(axis=0, dtype=np.uint64)
-        squares += np.square(pixels, dtype=np.uint16).sum(axis=0, dtype=np.uint64)
+        pixels = images[start : start + STATISTICS_CHUNK].reshape(-1, 3).astype(np.float64)
+        total += np.ones(len(pixels)) @ pixels  # a product: sums over three columns are slower
+        squares += np.diagonal(pixels.T @ pixels)
     count = images.size / 3
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 1.0))
@@ -165,11 +201,8 @@ def _blaming(folder: Path) -> Iterator[None]:
     """Turn failures of the file system into a refusal that names the cache folder."""
     try:
         yield
-    except (
-        OSError,
-        NotImplementedError,
-    ) as error:  # filelock raises the latter where locks are not supported
+    except (OSError, NotImplementedError) as error:  # the latter: filelock, where locks are not supported
         raise UserError(
-            f"cannot write the image cache {folder}: {error}; set {CACHE_VARIABLE} to a folder that is writable, "
-            "supports locks and has room, or choose a smaller data.image_size_px"
+            f"cannot write the image cache {folder}: {error}; set {CACHE_VARIABLE} to a folder that is "
+            "writable, supports locks and has room, or choose a smaller data.image_size_px"
         ) from error

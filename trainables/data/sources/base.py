@@ -14,7 +14,7 @@ import numpy.typing as npt
 Split = Literal["train", "test"]
 
 Allocate = Callable[[tuple[int, int, int, int]], npt.NDArray[np.uint8]]
-"""Makes the array [N, H, W, 3] that a source decodes into; a file-backed one keeps large sets out of memory."""
+"""Makes the array [N, H, W, 3] that a source decodes into: file-backed, it keeps large sets out of memory."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,16 @@ class Source(ABC):
         """Refuse what can be refused without decoding an image.
 
         Raises:
-            UserError: something is missing or contradictory; names the path, what is wrong and what is expected.
+            UserError: something is missing or contradictory; names the path, what is wrong and what is
+                expected.
         """
 
     @abstractmethod
     def fingerprint(self, split: Split) -> str:
         """Return a text that differs whenever ``read(split, ...)`` would give other data.
 
-        Images of the test split may further depend on the training split (classes, size): its fingerprint has to be
-        looked at, too.
+        Images of the test split may further depend on the training split (classes, size): its fingerprint has
+        to be looked at, too.
 
         Raises:
             UserError: the split's folder is missing.
@@ -106,7 +107,8 @@ class Source(ABC):
 
         Args:
             split: ``train`` or ``test``; the other one's images are not decoded.
-            image_size_px: side to which images are resized (short side, then centre crop); None keeps their size.
+            image_size_px: side to which images are resized (short side, then centre crop); None keeps their
+                size.
             allocate: makes the array that is filled and returned as ``images``.
 
         Raises:

@@ -48,7 +48,7 @@ class _Cifar(Source):
             if not (self._root / self.folder / name).is_file():
                 raise UserError(
                     f"{self.name}: {self._root / self.folder / name} does not exist; "
-                    f"add --download to fetch it, or give the folder that holds {self.folder} as '{self.name}:PATH'"
+                    f"add --download to fetch it, or name its parent folder: '{self.name}:PATH'"
                 )
 
     def fingerprint(self, split: Split) -> str:
@@ -101,8 +101,10 @@ class _Cifar(Source):
 
         reader: Any = getattr(datasets, self.torchvision_name)
         with warnings.catch_warnings():
-            # the published files were pickled with Python 2, whose spelling of a dtype NumPy 2.4 warns about
-            warnings.filterwarnings("ignore", message=r"dtype\(\): align", category=Warning)
+            # the published files come from Python 2, whose spelling of a dtype NumPy 2.4.0 warns about
+            warnings.filterwarnings(
+                "ignore", message=r"dtype\(\): align", category=np.exceptions.VisibleDeprecationWarning
+            )
             opened: TorchvisionCifar = reader(self._root, train=train, download=download)
         return opened
 

@@ -22,26 +22,30 @@ SIDE_PX = 32
 SCAN_PX = 8
 CANVASES_PER_SCAN = 4
 TEST_FRAC = 0.2
-N_TRAIN = 5748
+N_TRAIN = 5752
 DIGIT_PX = (14, 26)
-FRAGMENTS = (3, 6)
-FRAGMENT_SCAN_PX = (4, 5)
-FRAGMENT_PX = (8, 14)
-MIN_CONTRAST = 0.3
-"""Least difference in luminance between a digit and the canvas under it, in [0, 1] units."""
+FRAGMENTS = (1, 3)
+FRAGMENT_SCAN_PX = (3, 5)
+FRAGMENT_PX = (6, 10)
+MIN_CONTRAST = 0.35
+"""By how much luminance whatever is painted stands out from the canvas under it, in [0, 1] units."""
+
+BRIGHTEST_BACKGROUND = 0.5
+BACKGROUND_CONTRAST = 0.5
+"""Range of a canvas's background around its own colour, as a share of all there is."""
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue (ITU-R BT.601)."""
 
 
 class Digits(Source):
-    """scikit-learn's ``load_digits`` on 32 x 32 colour canvases: 5,748 for training, 1,440 for testing.
+    """scikit-learn's ``load_digits`` on 32 x 32 colour canvases: 5,752 for training, 1,436 for testing.
 
-    The 1,797 greyscale scans of 8 x 8 px (Alpaydin and Kaynak, UCI, 1998) are parted by class into training and test
-    scans, so that no test scan was ever trained on. Each appears on four canvases, at random places, scales and
-    colours, over smooth coloured noise and pieces of training scans. Made in seconds, the same every time, with no
-    download. Canvases of one training scan may fall on both sides of a later validation split, so that validation
-    error runs below test error.
+    The 1,797 greyscale scans of 8 x 8 px (Alpaydin and Kaynak, UCI, 1998) are parted by class into training
+    and test scans, so that no test scan was ever trained on. Each appears on four canvases, at random places,
+    scales and colours, over smooth coloured noise and pieces of training scans. Made in seconds, the same
+    every time, with no download. Canvases of one training scan may fall on both sides of a later validation
+    split, so that validation error runs below test error.
     """
 
     name = "digits"
@@ -95,17 +99,19 @@ def _draw(
     for canvas, scan, box in zip(canvases, shown, boxes, strict=True):
         for _ in range(rng.integers(FRAGMENTS[0], FRAGMENTS[1] + 1)):
             _paste(canvas, _fragment(distractors, rng), rng)
-        height_px, width_px = rng.integers(DIGIT_PX[0], DIGIT_PX[1] + 1, size=2)
-        box[:] = _paste(canvas, _enlarged(scan, int(height_px), int(width_px)), rng)
+        side_px = int(rng.integers(DIGIT_PX[0], DIGIT_PX[1] + 1))
+        box[:] = _paste(canvas, _enlarged(scan, side_px, side_px), rng)
     canvases += rng.normal(scale=0.04, size=canvases.shape).astype(np.float32)
     return (canvases.clip(0, 1) * 255).round().astype(np.uint8), boxes
 
 
 def _backgrounds(count: int, rng: np.random.Generator) -> Floats:
     """Return smooth coloured noise, float32 [count, 32, 32, 3] in [0, 1]."""
-    coarse = rng.random((count, 5, 5, 3), dtype=np.float32)
+    colours = rng.random((count, 1, 1, 3), dtype=np.float32)
+    coarse = colours + BACKGROUND_CONTRAST * (rng.random((count, 5, 5, 3), dtype=np.float32) - colours)
     enlarge = _enlarging(5, SIDE_PX)
-    return np.einsum("yi,nijc,xj->nyxc", enlarge, coarse, enlarge, optimize=True)
+    smooth: Floats = np.einsum("yi,nijc,xj->nyxc", enlarge, coarse, enlarge, optimize=True)
+    return BRIGHTEST_BACKGROUND * smooth
 
 
 def _fragment(scans: Floats, rng: np.random.Generator) -> Floats:
@@ -131,17 +137,18 @@ def _paste(canvas: Floats, ink: Floats, rng: np.random.Generator) -> tuple[int, 
 
 
 def _standing_out(under: Floats, rng: np.random.Generator) -> Floats:
-    """Return a colour, float32 [3], whose luminance differs enough from that of the pixels ``under`` it."""
+    """Return a colour, float32 [3], that is brighter by enough than the pixels ``under`` it."""
     colours = rng.random((8, 3), dtype=np.float32)
-    contrast = np.abs((colours - under.mean(axis=(0, 1))) @ LUMINANCE)
+    contrast = (colours - under.mean(axis=(0, 1))) @ LUMINANCE
     enough = np.flatnonzero(contrast >= MIN_CONTRAST)
-    return colours[enough[0] if len(enough) else contrast.argmax()]
+    colour: Floats = colours[enough[0] if len(enough) else contrast.argmax()]
+    return colour
 
 
 def _enlarged(scan: Floats, height_px: int, width_px: int) -> Floats:
-    """Enlarge ink and sharpen its edges: faint ink becomes none, so that the painted box is the visible one."""
+    """Enlarge ink and sharpen its edges; faint ink becomes none, so that the box holds what is visible."""
     smooth = _enlarging(scan.shape[0], height_px) @ scan @ _enlarging(scan.shape[1], width_px).T
-    return ((smooth - 0.25) / 0.4).clip(0, 1)
+    return ((smooth - 0.25) / 0.4).clip(0, 1).astype(np.float32, copy=False)
 
 
 @cache

@@ -17,9 +17,10 @@ LAYOUT = "expected <class>/*.jpg (or png, webp, ...) in its folders train and te
 class ImageFolder(Source):
     """``PATH/train/<class>/*.jpg`` to train on, ``PATH/test/<class>/*.jpg`` held out.
 
-    Without a folder ``test`` the folder ``val`` is the held-out set; where both exist ``val`` is left alone, because
-    validation images are drawn from ``train``. Classes are the folders of ``train``, sorted by name; a class may be
-    absent from the held-out set. Images may lie deeper in a class folder, and may be of any size and colour mode.
+    Without a folder ``test`` the folder ``val`` is the held-out set; where both exist ``val`` is left alone,
+    because validation images are drawn from ``train``. Classes are the folders of ``train``, sorted by name;
+    a class may be absent from the held-out set. Images may lie deeper in a class folder, and may be of any
+    size and colour mode.
     """
 
     name = "imagefolder"
@@ -35,8 +36,8 @@ class ImageFolder(Source):
         unknown = [name for name in self._names("test") if name not in known]
         if unknown:
             raise UserError(
-                f"imagefolder: {self._folder('test') / unknown[0]} holds a class that {self._folder('train')} "
-                f"does not have; valid: {', '.join(known)}"
+                f"imagefolder: {self._folder('test') / unknown[0]} holds a class that "
+                f"{self._folder('train')} does not have; valid: {', '.join(known)}"
             )
 
     def fingerprint(self, split: Split) -> str:
@@ -54,7 +55,7 @@ class ImageFolder(Source):
     def read(
         self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory
     ) -> Decoded:
-        """Decode a split, sorted by class, then by name; without a given size both splits take the training set's.
+        """Decode a split, sorted by class, then by name; without a given size both take the training set's.
 
         Raises:
             UserError: as for :meth:`check`, or an image cannot be read.

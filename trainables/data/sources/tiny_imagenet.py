@@ -1,4 +1,4 @@
-"""Tiny ImageNet (Stanford CS231n): 64 x 64 photographs with the object's box, or any subset of its classes."""
+"""Tiny ImageNet (Stanford CS231n): 64 x 64 photographs with the object's box; or a subset of its classes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TinyImageNet(Source):
         self._annotated("test")
 
     def fingerprint(self, split: Split) -> str:
-        """Return a hash of the names, sizes and modification times of the split's images and of all annotations."""
+        """Return a hash of names, sizes and modification times of the split's images and annotations."""
         folder = "train" if split == "train" else "val"
         images = [f"{folder}/{name}" for name in image_files(self._existing(folder))]
         boxes = [f"train/{wnid}/{wnid}_boxes.txt" for wnid in self._wnids()]

@@ -1,0 +1,237 @@
+"""The command line, ``cutmix-sweep``: thin verbs; torch and Ray are imported only by those that need them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from search_spaces.study import Study
+
+app = typer.Typer(
+    name="cutmix-sweep",
+    help="CutMix ablations on Ray: declare a question, search each arm fairly, read an honest answer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+StudyArgument = Annotated[str, typer.Argument(help="name of a built-in study, or path of a YAML file")]
+DirArgument = Annotated[Path, typer.Argument(help="folder of a sweep")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="value laid over the study, as in budget.trials=8; repeatable"),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(help="digits, cifar10, cifar100, imagefolder:PATH or tiny-imagenet:PATH; short for base.data.source"),
+]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Ray cluster to join: auto or HOST:PORT; default: start Ray on this machine")
+]
+CpusOption = Annotated[int | None, typer.Option(help="cores and threads a trial; short for resources.cpus")]
+GpusOption = Annotated[float | None, typer.Option(help="GPUs a trial, fractions too; short for resources.gpus")]
+SeedOption = Annotated[int | None, typer.Option(help="seed of everything drawn; short for seed")]
+
+
+class Format(StrEnum):
+    """File format of exported tables."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="show the version and exit")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"cutmix-sweep {installed('cutmix-sweep')}")
+        raise typer.Exit
+
+
+@app.command()
+def studies(
+    name: Annotated[str | None, typer.Argument(help="study to show; without it all are listed")] = None,
+) -> None:
+    """List the built-in studies, or show one with its arms and space."""
+    from search_spaces.discover import built_in_studies, load_study
+    from sweep.tables import print_studies, print_study
+
+    if name is None:
+        print_studies({study: load_study(study) for study in built_in_studies()}, _console())
+    else:
+        print_study(load_study(name), _console())
+
+
+@app.command()
+def plan(
+    study: StudyArgument,
+    set_: SetOption = None,
+    data: DataOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Show what a study would run and about how long it takes on this machine; nothing is started."""
+    from sweep.plan import plan as make_plan
+    from sweep.tables import print_plan
+
+    loaded = _load(study, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    print_plan(loaded, make_plan(loaded), _console())
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    set_: SetOption = None,
+    data: DataOption = None,
+    download: Annotated[bool, typer.Option("--download", help="fetch the data set if it is not there")] = False,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+    seed: SeedOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="new folder of the sweep; default: sweeps/STUDY-TIME")
+    ] = None,
+) -> None:
+    """Run a study: search every arm, with early stopping, a live table and records that survive a kill."""
+    from sweep.launch import start
+    from sweep.tables import print_status
+
+    loaded = _load(study, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    console = _console()
+    sweep_dir = start(
+        loaded, out=out, address=address, download=download, command=_command(), console=console
+    )
+    print_status(sweep_dir, console)
+
+
+@app.command()
+def resume(
+    sweep_dir: DirArgument,
+    address: AddressOption = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="take up failed trials again as well")
+    ] = False,
+) -> None:
+    """Go on with a sweep after any interruption: no trial is lost or run twice."""
+    from sweep.launch import resume as go_on
+    from sweep.tables import print_status
+
+    console = _console()
+    go_on(sweep_dir, address=address, retry_failed=retry_failed, command=_command(), console=console)
+    print_status(sweep_dir, console)
+
+
+@app.command()
+def status(sweep_dir: DirArgument) -> None:
+    """Show how a sweep stands, while it runs or after."""
+    from sweep.tables import print_status
+
+    print_status(sweep_dir, _console())
+
+
+@app.command()
+def export(
+    sweep_dir: DirArgument,
+    format_: Annotated[Format, typer.Option("--format", help="file format")] = Format.CSV,
+    to: Annotated[Path | None, typer.Option(help="folder for the files; default: DIR/export")] = None,
+) -> None:
+    """Write trials, epochs and decisions as one file each, every parameter in a column of its own."""
+    from sweep.export import export_tables
+
+    for path in export_tables(sweep_dir, to or sweep_dir / "export", format_.value):
+        typer.echo(path)
+
+
+@app.command()
+def doctor(
+    data: DataOption = None,
+    out: Annotated[Path, typer.Option(help="folder that sweeps are to be written to")] = Path("sweeps"),
+) -> None:
+    """Check Python, torch, GPU, Ray, data and disk; say how to mend what is wrong."""
+    from sweep.doctor import WRONG, diagnose
+    from sweep.tables import print_checks
+
+    checks = diagnose(data or "digits", out)
+    print_checks(checks, _console())
+    if any(check.state == WRONG for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a study file, for editors."""
+    import json
+
+    from search_spaces.schema import study_schema
+
+    typer.echo(json.dumps(study_schema(), indent=2))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one message and status 2, never in a traceback."""
+    from sweep.records.errors import RecordsError
+
+    try:
+        app()
+    except (UserError, RecordsError) as error:
+        _refuse(str(error))
+    except OSError as error:
+        from sweep.launch import user_message
+
+        message = user_message(error)
+        if message is None:
+            raise
+        _refuse(message)
+    except KeyboardInterrupt as error:
+        typer.echo(str(error) or "interrupted", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _refuse(message: str) -> None:
+    for line in message.splitlines():
+        typer.echo(f"error: {line}", err=True)
+    sys.exit(2)
+
+
+def _load(
+    study: str,
+    settings: list[str] | None,
+    *,
+    data: str | None,
+    cpus: int | None,
+    gpus: float | None,
+    seed: int | None,
+) -> Study:
+    from search_spaces.discover import load_study
+
+    shorthands = {"base.data.source": data, "resources.cpus": cpus, "resources.gpus": gpus, "seed": seed}
+    given = [f"{path}={value}" for path, value in shorthands.items() if value is not None]
+    return load_study(study, settings=[*given, *(settings or [])])
+
+
+def _command() -> str:
+    return shlex.join(["cutmix-sweep", *sys.argv[1:]])
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()

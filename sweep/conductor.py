@@ -1,0 +1,324 @@
+"""The course of a sweep without an engine: which trial is next, what a report means, what is recorded.
+
+The records are the only state: a conductor built on the records of an interrupted sweep goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search_spaces.study import Study
+from sweep.early_stopping.asha import Asha
+from sweep.records.reader import read_table
+from sweep.records.schema import (
+    COMPLETED,
+    DECISIONS,
+    DIVERGED,
+    EPOCHS,
+    FAILED,
+    RUNNING,
+    STOPPED,
+    TRIALS,
+)
+from sweep.records.writer import RecordsWriter
+from sweep.search import PastTrial, propose
+from trainables.config import TrialConfig
+
+EPOCH_COLUMNS = [
+    name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")
+]
+"""What a trial reports of an epoch."""
+
+ABOUT_COLUMNS = ("n_train", "n_val", "device", "precision", "threads", "node")
+"""What a trial reports of itself."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to be run, or to be taken up again.
+
+    Attributes:
+        trial: name of the trial: arm and number.
+        config: its whole configuration.
+        recorded_epochs: epochs that the records hold already; the trial reports from the next one on.
+    """
+
+    trial: str
+    config: TrialConfig
+    recorded_epochs: int
+
+
+@dataclass
+class Entry:
+    """What is known of one trial."""
+
+    trial: str
+    arm: str
+    number: int
+    replicate: int
+    params: dict[str, Any]
+    status: str = RUNNING
+    why: str = ""
+    attempts: int = 0
+    resumed_at_epoch: int | None = None
+    curve: dict[int, dict[str, float]] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    judged: set[int] = field(default_factory=set)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs recorded."""
+        return len(self.curve)
+
+
+class Conductor:
+    """Hands out trials arm by arm in turn, judges their reports, keeps the records.
+
+    Attributes:
+        study: what is run.
+        entries: trials by name, about in the order in which they were begun.
+    """
+
+    def __init__(self, study: Study, sweep_dir: Path, *, retry_failed: bool = False) -> None:
+        """Begin a sweep in ``sweep_dir``, or go on with what its records hold.
+
+        With ``retry_failed``, failed trials are taken up again as well.
+        """
+        self.study = study
+        self.entries: dict[str, Entry] = {}
+        self._dir = sweep_dir
+        self._rule = {arm: self._new_rule() for arm in study.arms}
+        self._restore(retry_failed=retry_failed)
+        self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
+        self._writer = RecordsWriter(sweep_dir)
+        for entry in self._waiting.copy():
+            self._judge_missing(entry)
+            self._finish_if_over(entry)
+        self._writer.flush(force=True)
+
+    @property
+    def n_trials(self) -> int:
+        """Trials of the whole sweep."""
+        return len(self.study.arms) * self.study.trials_per_arm
+
+    @property
+    def n_left(self) -> int:
+        """Trials that have not ended."""
+        return self.n_trials - sum(entry.status != RUNNING for entry in self.entries.values())
+
+    def next_job(self) -> Job | None:
+        """Hand out a trial: one that was cut short, else the next of the arm that has begun fewest. None: no more."""
+        if self._waiting:
+            entry = self._waiting.pop(0)
+            entry.resumed_at_epoch = entry.epochs
+        else:
+            begun = {arm: 0 for arm in self.study.arms}
+            for entry in self.entries.values():
+                begun[entry.arm] += 1
+            arm = min(begun, key=lambda name: begun[name])
+            if begun[arm] >= self.study.trials_per_arm:
+                return None
+            entry = self._new_entry(arm, begun[arm])
+            self.entries[entry.trial] = entry
+        entry.attempts += 1
+        self._record_trial(entry)
+        return Job(entry.trial, self._config(entry), entry.epochs)
+
+    def on_report(self, trial: str, report: Mapping[str, Any]) -> bool:
+        """Take in what a trial reports; return whether it ends here.
+
+        A report holds either the columns of an epoch and what the trial says of itself, or ``failed``: the reason.
+        A trial that was restarted repeats epochs; what is recorded already is not recorded again.
+        """
+        entry = self.entries[trial]
+        if "failed" in report:
+            self._end(entry, FAILED, report["failed"])
+            return True
+        epoch = report["epoch"]
+        if epoch <= entry.epochs:
+            return entry.status != RUNNING
+        entry.curve[epoch] = {name: report[name] for name in EPOCH_COLUMNS}
+        entry.about = {name: report[name] for name in ABOUT_COLUMNS}
+        self._writer.add(
+            EPOCHS, {"trial": trial, "arm": entry.arm, "attempt": entry.attempts, **entry.curve[epoch]}
+        )
+        self._judge(entry, epoch)
+        self._finish_if_over(entry)
+        self._writer.flush()
+        return entry.status != RUNNING
+
+    def on_restart(self, trial: str) -> None:
+        """Note that a trial lost its worker and starts again from its last checkpoint."""
+        entry = self.entries[trial]
+        entry.attempts += 1
+        entry.resumed_at_epoch = entry.epochs
+        self._record_trial(entry)
+
+    def on_lost(self, trial: str, why: str) -> None:
+        """Note that a trial lost its worker too often."""
+        if self.entries[trial].status == RUNNING:
+            self._end(self.entries[trial], FAILED, why)
+
+    def flush(self, *, force: bool = False) -> None:
+        """Write what waits to be written, if it waited long enough or ``force`` is set."""
+        self._writer.flush(force=force)
+
+    def _judge(self, entry: Entry, epoch: int) -> None:
+        rule = self._rule[entry.arm]
+        stopping = self.study.budget.early_stopping
+        judgement = rule and rule.judge(epoch, entry.curve[epoch][stopping.metric])
+        if not judgement:
+            return
+        entry.judged.add(judgement.rung_epochs)
+        self._writer.add(
+            DECISIONS,
+            {
+                "trial": entry.trial,
+                "arm": entry.arm,
+                "rule": stopping.rule,
+                "metric": stopping.metric,
+                "rung_epochs": judgement.rung_epochs,
+                "value": judgement.value,
+                "cutoff": judgement.cutoff,
+                "n_recorded": judgement.n_recorded,
+                "verdict": judgement.verdict,
+                "time_s": time.time(),
+            },
+        )
+        if judgement.stop:
+            entry.why = _why(stopping.metric, judgement.rung_epochs, judgement.value, judgement.cutoff)
+
+    def _judge_missing(self, entry: Entry) -> None:
+        """Judge the rungs that a trial has passed but whose decisions a kill kept from being written."""
+        rule = self._rule[entry.arm]
+        for rung in rule.rungs if rule else []:
+            if rung <= entry.epochs and rung not in entry.judged:
+                self._judge(entry, rung)
+
+    def _finish_if_over(self, entry: Entry) -> None:
+        """End a trial whose last recorded epoch or decision says so."""
+        if not entry.curve:
+            return
+        last = entry.curve[entry.epochs]
+        if not (math.isfinite(last["train_loss"]) and math.isfinite(last["val_nll"])):
+            self._end(entry, DIVERGED, f"loss not finite in epoch {entry.epochs}")
+        elif entry.epochs >= self.study.budget.max_epochs:
+            self._end(entry, COMPLETED, "")
+        elif entry.why:
+            self._end(entry, STOPPED, entry.why)
+
+    def _end(self, entry: Entry, status: str, why: str) -> None:
+        entry.status, entry.why = status, why
+        if entry in self._waiting:
+            self._waiting.remove(entry)
+        self._record_trial(entry)
+        checkpoint_path(self._dir, entry.trial).unlink(missing_ok=True)
+
+    def _record_trial(self, entry: Entry) -> None:
+        rows = list(entry.curve.values())
+        training_s = sum(1 / row["images_per_s"] for row in rows)
+        config = self._config(entry)
+        self._writer.add(
+            TRIALS,
+            {
+                "sweep": self._dir.name,
+                "study": self.study.name,
+                "phase": "search",
+                "arm": entry.arm,
+                "trial": entry.trial,
+                "number": entry.number,
+                "replicate": entry.replicate,
+                "seed": config.seed,
+                "params": json.dumps(entry.params),
+                "config": config.model_dump_json(),
+                "status": entry.status,
+                "why": entry.why,
+                "epochs": entry.epochs,
+                "attempts": entry.attempts,
+                "resumed_at_epoch": entry.resumed_at_epoch,
+                "seconds": sum(row["seconds"] for row in rows),
+                "images_per_s": len(rows) / training_s if rows else None,
+                "time_s": time.time(),
+                **entry.about,
+            },
+        )
+        self._writer.flush(force=True)
+
+    def _new_entry(self, arm: str, number: int) -> Entry:
+        known = sorted((entry for entry in self.entries.values() if entry.arm == arm), key=lambda entry: entry.number)
+        return Entry(
+            trial=f"{arm}-{number:04d}",
+            arm=arm,
+            number=number,
+            replicate=self.study.replicate(arm, number),
+            params=propose(self.study, arm, number, [self._past(entry) for entry in known]),
+        )
+
+    def _past(self, entry: Entry) -> PastTrial:
+        metric = self.study.budget.early_stopping.metric
+        return PastTrial(
+            params=entry.params,
+            values={epoch: row[metric] for epoch, row in entry.curve.items()},
+            completed=entry.status == COMPLETED,
+            ended=entry.status != RUNNING,
+        )
+
+    def _config(self, entry: Entry) -> TrialConfig:
+        return self.study.trial_config(entry.arm, entry.params, replicate=entry.replicate)
+
+    def _new_rule(self) -> Asha | None:
+        stopping = self.study.budget.early_stopping
+        if stopping.rule == "none":
+            return None
+        return Asha(
+            max_epochs=self.study.budget.max_epochs,
+            grace_period_epochs=stopping.grace_period_epochs,
+            reduction_factor=stopping.reduction_factor,
+            min_recorded=stopping.min_recorded,
+        )
+
+    def _restore(self, *, retry_failed: bool) -> None:
+        for row in read_table(self._dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
+            entry = self.entries[row["trial"]] = Entry(
+                params=json.loads(row["params"]),
+                about={name: row[name] for name in ABOUT_COLUMNS if row[name] == row[name]},
+                **{name: row[name] for name in ("trial", "arm", "number", "replicate", "attempts", "status")},
+            )
+            entry.why = row["why"] if entry.status != RUNNING else ""
+            if row["resumed_at_epoch"] == row["resumed_at_epoch"]:  # not null
+                entry.resumed_at_epoch = int(row["resumed_at_epoch"])
+            if retry_failed and entry.status == FAILED:
+                entry.status, entry.why = RUNNING, ""
+        for row in read_table(self._dir, EPOCHS).to_dict("records"):
+            curve = self.entries[row["trial"]].curve
+            if row["epoch"] == len(curve) + 1:
+                curve[row["epoch"]] = {name: row[name] for name in EPOCH_COLUMNS}
+        for row in read_table(self._dir, DECISIONS).to_dict("records"):
+            entry = self.entries[row["trial"]]
+            entry.judged.add(row["rung_epochs"])
+            rule = self._rule[entry.arm]
+            if rule:
+                rule.record(row["rung_epochs"], row["value"])
+            if row["verdict"] == "stop" and entry.status == RUNNING:
+                entry.why = _why(row["metric"], row["rung_epochs"], row["value"], row["cutoff"])
+
+
+def checkpoint_path(sweep_dir: Path, trial: str) -> Path:
+    """Where a living trial keeps its last state."""
+    return sweep_dir / "checkpoints" / f"{trial}.pt"
+
+
+def weights_path(sweep_dir: Path, trial: str) -> Path:
+    """Where a completed trial leaves its final weights."""
+    return sweep_dir / "models" / f"{trial}.pt"
+
+
+def _why(metric: str, rung_epochs: int, value: float, cutoff: float | None) -> str:
+    limit = "not finite" if cutoff is None or cutoff != cutoff else f"> {cutoff:.4g}"
+    return f"{metric} {value:.4g} {limit} at epoch {rung_epochs}"

@@ -1,0 +1,164 @@
+"""Is this machine fit for a sweep? Each check says what it found and how to mend what is wrong."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+OK, WARNING, WRONG = "ok", "warning", "wrong"
+
+_FREE_GIB = 5
+
+
+@dataclass(frozen=True)
+class Check:
+    """Outcome of one check.
+
+    Attributes:
+        name: what was looked at.
+        state: ``ok``, ``warning`` (works, but not well) or ``wrong`` (a sweep will fail).
+        found: what was found.
+        mend: what to do; empty when all is well.
+    """
+
+    name: str
+    state: str
+    found: str
+    mend: str = ""
+
+
+def diagnose(data: str, out: Path) -> list[Check]:
+    """Run all checks, for a sweep on ``data`` that is written below ``out``."""
+    checks: list[Callable[[], Check]] = [
+        _python,
+        _packages,
+        _torch,
+        _gpu,
+        _ray,
+        _ray_auth,
+        _memory,
+        lambda: _data(data),
+        _cache,
+        lambda: _disk("disk for records", out),
+    ]
+    return [check() for check in checks]
+
+
+def _python() -> Check:
+    found = platform.python_version()
+    if sys.version_info >= (3, 11):
+        return Check("Python", OK, found)
+    return Check("Python", WRONG, found, "install Python 3.11 or newer")
+
+
+def _packages() -> Check:
+    names = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "pydantic")
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Check("packages", WRONG, f"missing: {', '.join(missing)}", "pip install cutmix-sweep")
+    return Check("packages", OK, ", ".join(found))
+
+
+def _torch() -> Check:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Check("torch", WRONG, str(error), "reinstall torch and torchvision, versions that belong together")
+    native = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    found = f"{torch.__version__}, CPU multiplies bf16 natively: {'yes' if native else 'no (fp32 is used)'}"
+    return Check("torch", OK, found)
+
+
+def _gpu() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return Check("GPU", OK, ", ".join(names))
+    built_for = torch.version.cuda
+    if built_for and Path("/dev/nvidiactl").exists():
+        mend = f"torch is built for CUDA {built_for}: update the driver, or install a torch for the driver's CUDA"
+        return Check("GPU", WARNING, "a GPU driver, but torch cannot use it", mend)
+    return Check("GPU", OK, "none: trials run on the CPU")
+
+
+def _ray() -> Check:
+    try:
+        import ray
+    except ImportError as error:
+        return Check("Ray", WRONG, str(error), "pip install 'ray[default,tune]'")
+    try:
+        import aiohttp  # noqa: F401
+    except ImportError:
+        return Check("Ray", WARNING, f"{ray.__version__} without its dashboard", "pip install 'ray[default]'")
+    return Check("Ray", OK, f"{ray.__version__} with dashboard")
+
+
+def _ray_auth() -> Check:
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    if mode.lower() in ("disabled", "none"):
+        return Check(
+            "Ray authentication",
+            WARNING,
+            f"RAY_AUTH_MODE={mode}: whoever reaches the cluster's ports can run code there",
+            "unset RAY_AUTH_MODE, or keep the ports closed to others",
+        )
+    return Check("Ray authentication", OK, f"RAY_AUTH_MODE={mode}" if mode else "Ray's default")
+
+
+def _memory() -> Check:
+    shared = Path("/dev/shm")
+    if not shared.exists():
+        return Check("shared memory", OK, "no /dev/shm on this system")
+    free_gib = shutil.disk_usage(shared).free / 2**30
+    if free_gib < 1:
+        return Check(
+            "shared memory", WARNING, f"{free_gib:.1f} GiB free in /dev/shm", "give a container --shm-size=2g or more"
+        )
+    return Check("shared memory", OK, f"{free_gib:.1f} GiB free in /dev/shm")
+
+
+def _data(source: str) -> Check:
+    from trainables.data.sources.registry import open_source
+    from trainables.errors import UserError
+
+    try:
+        opened = open_source(source)
+        opened.check()
+        described = opened.describe(None)
+    except (UserError, ValueError) as error:
+        return Check("data", WRONG, str(error), "see the message, or name another source with --data")
+    found = (
+        f"{source}: {described.n_train} training images, {described.n_classes} classes, "
+        f"{described.height_px}x{described.width_px} px"
+    )
+    return Check("data", OK, found)
+
+
+def _cache() -> Check:
+    from trainables.data.cache_dir import default_cache_dir
+
+    return _disk("disk for decoded images", default_cache_dir())
+
+
+def _disk(name: str, folder: Path) -> Check:
+    folder = folder.absolute()
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(nearest, os.W_OK):
+        return Check(name, WRONG, f"cannot write to '{nearest}'", "choose another folder")
+    free_gib = shutil.disk_usage(nearest).free / 2**30
+    found = f"{free_gib:.0f} GiB free in '{nearest}'"
+    if free_gib < _FREE_GIB:
+        return Check(name, WARNING, found, f"free some: {_FREE_GIB} GiB are comfortable")
+    return Check(name, OK, found)

@@ -1,0 +1,61 @@
+"""``sweep.json``: what was asked for, with which versions, on which hardware, and every time it was taken up."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import socket
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from search_spaces.study import Study
+from sweep.records.schema import SCHEMA_VERSION
+
+PACKAGES = ("cutmix-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas")
+
+
+def new_manifest(study: Study, sweep_dir: Path, command: str) -> dict[str, Any]:
+    """Describe a sweep that is about to begin."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "sweep": sweep_dir.name,
+        "study": study.model_dump(mode="json"),
+        "seed": study.seed,
+        "command": command,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "hardware": hardware(),
+        "runs": [],
+    }
+
+
+def with_run(manifest: dict[str, Any], command: str) -> dict[str, Any]:
+    """Add one time that the sweep was started or taken up again."""
+    run = {
+        "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "host": socket.gethostname(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    return {**manifest, "runs": [*manifest["runs"], run]}
+
+
+def hardware() -> dict[str, Any]:
+    """Describe this machine: processor, cores, memory."""
+    return {
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,121 @@
+"""What a study would run, and about how long it would take: nothing is started or written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from search_spaces.study import Study
+from trainables.config import TrialConfig
+from trainables.data.sources.registry import open_source
+from trainables.errors import UserError
+
+_PROBE_IMAGES = 32
+"""Images of the probe's batch at most: enough to fill one core, little enough for a large net."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Size of a sweep.
+
+    Attributes:
+        n_trials: trials of all arms.
+        max_epochs: epochs of all trials together if none stops early.
+        n_train: images trained on in an epoch.
+        n_val: images validated on after it.
+        height_px: height of the images.
+        width_px: width of the images.
+        images_per_s: training speed of one trial, measured on this machine.
+        slots: trials at a time on this machine.
+        seconds: estimated duration of the sweep on this machine if no trial stops early.
+    """
+
+    n_trials: int
+    max_epochs: int
+    n_train: int
+    n_val: int
+    height_px: int
+    width_px: int
+    images_per_s: float
+    slots: int
+    seconds: float
+
+
+def plan(study: Study) -> Plan:
+    """Measure one trial's speed for a moment and add up.
+
+    Raises:
+        UserError: the data source cannot be used.
+    """
+    arm = next(iter(study.arms))
+    config = study.trial_config(arm, study.draw(arm, 0), replicate=0)
+    source = open_source(config.data.source)
+    source.check()
+    described = source.describe(config.data.image_size_px)
+    used = described.n_train * config.data.train_frac
+    n_val = round(used * config.data.val_frac)
+    n_train = round(used) - n_val
+    if n_train < 1:
+        raise UserError(f"study '{study.name}': data.train_frac leaves no image to train on")
+    images_per_s = probe(
+        config,
+        n_classes=described.n_classes,
+        height_px=described.height_px,
+        width_px=described.width_px,
+        threads=study.resources.cpus,
+    )
+    slots = max(1, (os.cpu_count() or 1) // study.resources.cpus)
+    n_trials = len(study.arms) * study.trials_per_arm
+    max_epochs = n_trials * study.budget.max_epochs
+    # a forward pass is about a third of a training step
+    epoch_s = (n_train + n_val / 3) / images_per_s
+    return Plan(
+        n_trials=n_trials,
+        max_epochs=max_epochs,
+        n_train=n_train,
+        n_val=n_val,
+        height_px=described.height_px,
+        width_px=described.width_px,
+        images_per_s=images_per_s,
+        slots=slots,
+        seconds=max_epochs * epoch_s / min(slots, n_trials),
+    )
+
+
+def probe(config: TrialConfig, *, n_classes: int, height_px: int, width_px: int, threads: int) -> float:
+    """Train on a few random images and return the images a second of one trial."""
+    import torch
+
+    from trainables.data.image_set import ImageSet
+    from trainables.data.prepared import TrialData
+    from trainables.trial import Trial
+
+    batch = min(config.data.batch_size, _PROBE_IMAGES)
+    count, pad_px = 4 * batch, config.data.pad_px
+    rng = np.random.default_rng(0)
+    padded = rng.integers(
+        256, size=(count, height_px + 2 * pad_px, width_px + 2 * pad_px, 3), dtype=np.uint8
+    )
+    padded.flags.writeable = False
+    images = ImageSet(
+        images=padded[:, pad_px : pad_px + height_px, pad_px : pad_px + width_px],
+        labels=rng.integers(n_classes, size=count),
+        classes=tuple(str(index) for index in range(n_classes)),
+        boxes=None,
+        mean=np.full(3, 0.5, dtype=np.float32),
+        std=np.full(3, 0.25, dtype=np.float32),
+    )
+    rows = np.arange(count)
+    values = config.model_dump()
+    values["data"]["batch_size"] = batch
+    small = TrialConfig.model_validate(values)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        trial = Trial(small, TrialData(images, padded, rows, rows[:batch], flip=True))
+        trial.run_epoch()  # warms up: kernels are chosen at the first step
+        return trial.run_epoch().images_per_s
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,149 @@
+"""What a person sees while a sweep runs: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from sweep.conductor import Conductor
+from sweep.records.schema import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED
+
+LINES_EVERY_S = 10.0
+"""Pause between plain lines where there is no terminal."""
+
+
+@dataclass(frozen=True)
+class ArmProgress:
+    """State of one arm.
+
+    Attributes:
+        arm: its name.
+        counts: number of trials by status.
+        best: lowest final validation top-1 error among completed trials; None while there is none.
+        median: the median of them.
+    """
+
+    arm: str
+    counts: dict[str, int]
+    best: float | None
+    median: float | None
+
+
+def arms_progress(conductor: Conductor) -> list[ArmProgress]:
+    """Summarise a sweep arm by arm, from the conductor's memory."""
+    rows = []
+    for arm in conductor.study.arms:
+        entries = [entry for entry in conductor.entries.values() if entry.arm == arm]
+        errors = [
+            entry.curve[entry.epochs]["val_top1_error"] for entry in entries if entry.status == COMPLETED
+        ]
+        rows.append(
+            ArmProgress(
+                arm=arm,
+                counts={
+                    status: sum(entry.status == status for entry in entries)
+                    for status in (RUNNING, COMPLETED, STOPPED, DIVERGED, FAILED)
+                },
+                best=min(errors, default=None),
+                median=statistics.median(errors) if errors else None,
+            )
+        )
+    return rows
+
+
+class Progress:
+    """Draws the progress of a sweep; use it as a context."""
+
+    def __init__(self, conductor: Conductor, console: Console) -> None:
+        """Draw ``conductor``'s state on ``console``."""
+        self._conductor = conductor
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._drawn_at_s = 0.0
+        self._started_at_s = time.monotonic()
+        self._ended_before = self._ended()
+        self._epochs_before = self._epochs()
+
+    def __enter__(self) -> Progress:
+        """Begin to draw."""
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+        if self._live:
+            self._live.stop()
+
+    def update(self) -> None:
+        """Draw if it is time to: four times a second in a terminal, a line every ten seconds elsewhere."""
+        now_s = time.monotonic()
+        if now_s - self._drawn_at_s < (0.25 if self._live else LINES_EVERY_S):
+            return
+        self._drawn_at_s = now_s
+        if self._live:
+            self._live.update(self._table(), refresh=True)
+        else:
+            self._console.print(self._line(), highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(title=f"{self._conductor.study.name}: {self._rate()}", title_justify="left")
+        table.add_column("arm")
+        for name in ("running", "done", "stopped", "diverged", "failed", "best error", "median error"):
+            table.add_column(name, justify="right")
+        for row in arms_progress(self._conductor):
+            table.add_row(
+                row.arm, *(str(count) for count in row.counts.values()), percent(row.best), percent(row.median)
+            )
+        return table
+
+    def _line(self) -> str:
+        arms = [
+            f"{row.arm} {row.counts[COMPLETED]} done {row.counts[STOPPED]} stopped best {percent(row.best)}"
+            for row in arms_progress(self._conductor)
+        ]
+        return f"{self._rate()} | {' | '.join(arms)}"
+
+    def _rate(self) -> str:
+        elapsed_s = time.monotonic() - self._started_at_s
+        ended = self._ended()
+        per_minute = 60 * (ended - self._ended_before) / max(elapsed_s, 1e-9)
+        return (
+            f"{ended}/{self._conductor.n_trials} trials ended, {per_minute:.1f} a minute,"
+            f" {self._time_left(elapsed_s)}"
+        )
+
+    def _time_left(self, elapsed_s: float) -> str:
+        """An upper bound: as if no further trial were stopped early."""
+        epochs = self._epochs()
+        if epochs == self._epochs_before:
+            return "time left unknown"
+        ended_epochs = sum(entry.epochs for entry in self._conductor.entries.values() if entry.status != RUNNING)
+        left = self._conductor.n_left * self._conductor.study.budget.max_epochs - (epochs - ended_epochs)
+        return f"at most {duration(left * elapsed_s / (epochs - self._epochs_before))} left"
+
+    def _ended(self) -> int:
+        return self._conductor.n_trials - self._conductor.n_left
+
+    def _epochs(self) -> int:
+        return sum(entry.epochs for entry in self._conductor.entries.values())
+
+
+def percent(fraction: float | None) -> str:
+    """Write a fraction as per cent: ``7.31 %``; a dash for None and NaN."""
+    return "-" if fraction is None or fraction != fraction else f"{100 * fraction:.2f} %"
+
+
+def duration(seconds: float) -> str:
+    """Write a time span for a reader: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

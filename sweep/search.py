@@ -1,0 +1,100 @@
+"""Searchers: each proposes the parameters of one arm's trials from what that arm has shown so far.
+
+A searcher keeps no state: a proposal is a pure function of the study, the trial's number and the arm's past trials, so
+that a sweep taken up again goes on as if it had never been cut short.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.domains import Choice, Domain, Fixed, Integers, LogUniform, Uniform
+from search_spaces.study import Study
+from trainables.seeds import derive_seed
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class PastTrial:
+    """What a searcher may know of a trial.
+
+    Attributes:
+        params: drawn values by dotted path.
+        values: the search metric by epoch, lower is better; not finite where the trial diverged.
+        completed: whether it ran all planned epochs.
+        ended: whether it is over for any reason.
+    """
+
+    params: Mapping[str, Any]
+    values: Mapping[int, float]
+    completed: bool
+    ended: bool
+
+
+def propose(study: Study, arm: str, number: int, past: Sequence[PastTrial]) -> dict[str, Any]:
+    """Return the parameters of one arm's trial ``number``, by dotted path."""
+    if study.search == "tpe" and study.space_of(arm):
+        return _propose_tpe(study, arm, number, past)
+    return study.draw(arm, number)
+
+
+def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial]) -> dict[str, Any]:
+    """Tree-structured Parzen estimator over the arm's own trials (Bergstra et al., NeurIPS 2011).
+
+    A trial that was stopped early counts as pruned with its values by epoch, never as complete at a lower fidelity;
+    running trials are held for bad ones, so that parallel proposals spread.
+    """
+    import optuna
+
+    if number % study.replicates:  # a further replicate of the configuration before it
+        return dict(past[number - number % study.replicates].params)
+    distributions = {path: _distribution(domain) for path, domain in study.space_of(arm).items()}
+    sampler = optuna.samplers.TPESampler(
+        seed=derive_seed(study.seed, "tpe", arm, number) % 2**32,
+        n_startup_trials=min(10, max(2, study.trials_per_arm // 3)),
+        constant_liar=True,
+    )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar
+        search = optuna.create_study(sampler=sampler, direction="minimize")
+        search.add_trials([_frozen(trial, distributions) for trial in past])
+        return dict(search.ask(distributions).params)
+
+
+def _frozen(
+    trial: PastTrial, distributions: dict[str, optuna.distributions.BaseDistribution]
+) -> optuna.trial.FrozenTrial:
+    import optuna
+
+    state = optuna.trial.TrialState.RUNNING
+    if trial.ended:
+        complete = trial.completed and bool(trial.values)
+        state = optuna.trial.TrialState.COMPLETE if complete else optuna.trial.TrialState.PRUNED
+    values = {epoch: value if math.isfinite(value) else math.inf for epoch, value in trial.values.items()}
+    return optuna.trial.create_trial(
+        state=state,
+        value=values[max(values)] if state == optuna.trial.TrialState.COMPLETE else None,
+        params=dict(trial.params),
+        distributions=distributions,
+        intermediate_values=values,
+    )
+
+
+def _distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
+    import optuna
+
+    make: dict[type[Domain], Callable[[Any], optuna.distributions.BaseDistribution]] = {
+        Uniform: lambda d: optuna.distributions.FloatDistribution(d.lo, d.hi),
+        LogUniform: lambda d: optuna.distributions.FloatDistribution(d.lo, d.hi, log=True),
+        Integers: lambda d: optuna.distributions.IntDistribution(d.lo, d.hi),
+        Choice: lambda d: optuna.distributions.CategoricalDistribution(d.values),
+        Fixed: lambda d: optuna.distributions.CategoricalDistribution((d.value,)),
+    }
+    return make[type(domain)](domain)

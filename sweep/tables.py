@@ -1,0 +1,129 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
+from search_spaces.study import Study
+from sweep.doctor import OK, WARNING, WRONG, Check
+from sweep.plan import Plan
+from sweep.progress import duration, percent
+from sweep.records.reader import read_sweep
+from sweep.records.schema import COMPLETED, STATUSES
+from sweep.records.summary import summarise_arms, verdict
+
+
+def print_studies(studies: Mapping[str, Study], console: Console) -> None:
+    """List studies with their questions."""
+    table = Table("study", "arms", "question", title="built-in studies", title_justify="left")
+    for name, study in studies.items():
+        table.add_row(name, ", ".join(study.arms), study.question)
+    console.print(table)
+
+
+def print_study(study: Study, console: Console) -> None:
+    """Show one study: question, arms, what varies, budget."""
+    console.print(f"[bold]{study.name}[/bold]: {study.question}", soft_wrap=True, highlight=False)
+    if study.why_open:
+        console.print(study.why_open.strip(), soft_wrap=True, highlight=False)
+    table = Table("arm", "mixing", "varies")
+    for arm, parts in study.arms.items():
+        mix = parts.mix if parts.mix is not None else study.base.get("mix", "off")
+        varies = [f"{path} {domain_words(domain)}" for path, domain in study.space_of(arm).items()]
+        table.add_row(arm, str(mix), "\n".join(varies) or "seeds only")
+    console.print(table)
+    console.print(budget_words(study), highlight=False, soft_wrap=True)
+
+
+def budget_words(study: Study) -> str:
+    """Say what an arm may spend and when trials end early."""
+    stopping = study.budget.early_stopping
+    words = (
+        f"{study.search} search, {study.trials_per_arm} trials an arm, at most {study.budget.max_epochs} epochs each, "
+        f"{study.resources.cpus} CPU and {study.resources.gpus:g} GPU a trial; "
+    )
+    if stopping.rule == "none":
+        return words + "no early stopping"
+    return words + (
+        f"ASHA within each arm by {stopping.metric}: first rung at {stopping.grace_period_epochs} epochs, "
+        f"eta {stopping.reduction_factor}"
+    )
+
+
+def domain_words(domain: Any) -> str:
+    """Describe a domain in a few characters: ``0.1 .. 4 (log)``."""
+    match domain:
+        case LogUniform(lo=lo, hi=hi):
+            return f"{lo:g} .. {hi:g} (log)"
+        case Uniform(lo=lo, hi=hi) | Integers(lo=lo, hi=hi):
+            return f"{lo:g} .. {hi:g}"
+        case Choice(values=values):
+            return " | ".join(str(value) for value in values)
+        case Fixed(value=value):
+            return f"= {value}"
+    raise AssertionError(domain)
+
+
+def print_plan(study: Study, plan: Plan, console: Console) -> None:
+    """Show what a study would run and how long it would take here."""
+    print_study(study, console)
+    console.print(
+        f"{study.base.get('data', {}).get('source', 'digits')}: {plan.n_train} training and {plan.n_val} validation "
+        f"images of {plan.height_px}x{plan.width_px} px\n"
+        f"{plan.n_trials} trials, at most {plan.max_epochs} epochs; one trial trains {plan.images_per_s:,.0f} images "
+        f"a second here, {plan.slots} at a time: at most about {duration(plan.seconds)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def print_checks(checks: Sequence[Check], console: Console) -> None:
+    """Show what the doctor found."""
+    table = Table("", "state", "found", "how to mend")
+    colours = {OK: "green", WARNING: "yellow", WRONG: "red"}
+    for check in checks:
+        table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", check.found, check.mend)
+    console.print(table)
+
+
+def print_status(sweep_dir: Path, console: Console) -> None:
+    """Show how a sweep stands: a row an arm, what was resumed or failed, and a sentence."""
+    records = read_sweep(sweep_dir)
+    study, trials = records.manifest["study"], records.trials
+    order = {arm: place for place, arm in enumerate(study["arms"])}
+    summary = summarise_arms(trials, records.epochs).sort_values("arm", key=lambda arms: arms.map(order))
+    console.print(f"[bold]{study['name']}[/bold]: {study['question']}", highlight=False, soft_wrap=True)
+    table = Table("arm")
+    shown = [status for status in STATUSES if status == COMPLETED or (trials["status"] == status).any()]
+    for name in ("trials", *shown, "epochs", "best error", "median error", "NLL of best", "ECE of best"):
+        table.add_column(name, justify="right")
+    for row in summary.to_dict("records"):
+        counts = [row["n_trials"], *(row[f"n_{status}"] for status in shown), row["epochs"]]
+        measures = [percent(row["best"]), percent(row["median"]), _number(row["val_nll"]), percent(row["val_ece"])]
+        table.add_row(row["arm"], *(str(count) for count in counts), *measures)
+    console.print(table)
+    console.print(_fine_print(records.manifest, trials), highlight=False, soft_wrap=True)
+    for row in trials[trials["status"] == "failed"].itertuples():
+        console.print(f"failed: {row.trial}: {str(row.why).splitlines()[-1]}", highlight=False, soft_wrap=True)
+    console.print(verdict(summary), highlight=False, soft_wrap=True)
+
+
+def _fine_print(manifest: Mapping[str, Any], trials: Any) -> str:
+    versions, hardware = manifest["versions"], manifest["hardware"]
+    resumed = int((trials["attempts"] > 1).sum())
+    return (
+        f"Errors are validation top-1 errors after the last planned epoch of completed trials; training took "
+        f"{duration(float(trials['seconds'].sum()))} in all trials together, {resumed} of {len(trials)} were resumed. "
+        f"{hardware['processor']}, {hardware['cores']} cores; torch {versions['torch']}, ray {versions['ray']}, "
+        f"cutmix-sweep {versions['cutmix-sweep']}."
+    )
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.3f}"

@@ -1,0 +1,125 @@
+"""The trial as Ray Tune sees it: the only file below ``trainables`` that knows Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from trainables.config import TrialConfig
+
+if TYPE_CHECKING:
+    from trainables.trial import Trial
+
+
+class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
+    """Runs one trial after another in the same process, an epoch a step.
+
+    The state is saved after each epoch, before the epoch is reported. What comes back after a kill is therefore at
+    least as far as what was recorded; epochs done but not recorded are reported from the saved history.
+
+    A fault in the trial's own code is reported, not raised: it would happen again on every retry. Only a lost worker
+    reaches Ray as a failure and is retried.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Fix the number of threads, before torch is imported, then begin the first trial."""
+        self._threads = int(config["threads"])
+        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[variable] = str(self._threads)
+        import torch
+
+        torch.set_num_threads(self._threads)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in this process; nothing of the one before is kept but the open data."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run and save the next epoch, or repeat its report if it was saved but not recorded."""
+        try:
+            if self._failure:
+                return self._failed(self._failure)
+            trial = self._load()
+            while trial.epoch <= self._reported:
+                trial.run_epoch()
+                self._save(trial)
+            result = trial.history[self._reported]
+            self._reported += 1
+            return {"trial": self._name, **asdict(result), **self._about(trial)}
+        except Exception:
+            return self._failed(traceback.format_exc(limit=-3).strip())
+
+    def cleanup(self) -> None:
+        """Let the trial go."""
+        self._trial = None
+
+    def __repr__(self) -> str:
+        """Name of the actor in logs and in the dashboard: it is fixed by the first trial that it runs."""
+        return f"cutmix-sweep worker from {getattr(self, '_name', '?')}"
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._name = str(config["trial"])
+        self._trial: Trial | None = None
+        self._failure = ""
+        try:
+            self._config = TrialConfig.model_validate_json(config["config"])
+            self._reported = int(config["recorded_epochs"])
+            self._checkpoint = Path(config["checkpoint_path"])
+            self._weights = Path(config["weights_path"])
+            print(f"trial {self._name} begins, {self._reported} epochs recorded: {config['config']}")  # noqa: T201
+        except Exception:
+            self._failure = traceback.format_exc(limit=-3).strip()
+
+    def _load(self) -> Trial:
+        if self._trial is None:
+            import torch
+
+            from trainables.data.prepared import prepare_data
+            from trainables.trial import Trial
+
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            self._trial = Trial(self._config, prepare_data(self._config.data), device=device)
+            if self._checkpoint.exists():
+                self._trial.load_state_dict(
+                    torch.load(self._checkpoint, map_location=device, weights_only=True)
+                )
+        return self._trial
+
+    def _save(self, trial: Trial) -> None:
+        if trial.done and not trial.history[-1].diverged:
+            _write_whole(self._weights, {"config": json.loads(self._config.model_dump_json()), "weights": trial.weights()})
+        _write_whole(self._checkpoint, trial.state_dict())
+
+    def _about(self, trial: Trial) -> dict[str, Any]:
+        return {
+            "n_train": trial.n_train,
+            "n_val": trial.n_val,
+            "device": trial.device_name,
+            "precision": trial.precision,
+            "threads": self._threads,
+            "node": socket.gethostname(),
+        }
+
+    def _failed(self, why: str) -> dict[str, Any]:
+        return {"trial": self._name, "failed": why}
+
+
+def _write_whole(path: Path, state: dict[str, Any]) -> None:
+    """Write a file under another name and rename it: a reader sees the old state or the new one."""
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    torch.save(state, unfinished)
+    unfinished.replace(path)
