@@ -27,7 +27,7 @@ class Sweep:
 
     Attributes:
         manifest: study, versions, hardware, seed, command and runs.
-        trials: one row a trial, with ``params.*`` and ``config.*`` columns, and ``final_<metric>`` columns: its
+        trials: one row a trial, with ``params.*``, ``config.*`` and ``final_<metric>`` columns, the last its
             metrics at the last planned epoch, nan where it is not completed.
         epochs: one row a trial and epoch, with the trial's ``params.*`` and ``status``.
         decisions: one row a trial and rung.
@@ -50,9 +50,10 @@ def load(sweep_dir: Path | str | None = None) -> Sweep:
     """
     records = read_sweep(_folder(sweep_dir))
     arms = _arms(records.manifest, records.trials)
-    trials = records.trials.join(_final(records.trials, records.epochs), on="trial")
+    final = final_epochs(records.trials, records.epochs)[list(METRICS)].add_prefix("final_")
+    trials = _join(records.trials, final)
     of_trial = [*trials.filter(regex=f"^{re.escape(_PARAMS)}"), "status"]
-    epochs = records.epochs.join(trials.set_index("trial")[of_trial], on="trial")
+    epochs = _join(records.epochs, trials.set_index("trial")[of_trial])
     return Sweep(
         manifest=records.manifest,
         trials=trials.assign(arm=trials["arm"].astype(arms)),
@@ -73,8 +74,9 @@ def _arms(manifest: Mapping[str, Any], trials: pd.DataFrame) -> pd.CategoricalDt
     return pd.CategoricalDtype(list(dict.fromkeys([*declared, *trials["arm"]])), ordered=True)
 
 
-def _final(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    return final_epochs(trials, epochs)[list(METRICS)].add_prefix("final_")
+def _join(rows: pd.DataFrame, of_trial: pd.DataFrame) -> pd.DataFrame:
+    """Join on the trial; by reindexing, as pandas 3.1 cannot ``join`` two empty columns of text."""
+    return pd.concat([rows, of_trial.reindex(rows["trial"]).set_axis(rows.index)], axis=1)
 
 
 def varied(trials: pd.DataFrame, arm: str) -> list[str]:

@@ -22,6 +22,10 @@ Array = NDArray[np.float64]
 MIN_N = 5
 """Smallest sample that gets an interval: fewer values have too few distinct resamples for its tails."""
 
+MIN_PAIRS = 8
+"""Smallest number of pairs whose rank correlation gets an interval: by chance alone, five pairs are in
+perfect order, where every resample agrees, once in 60 times."""
+
 _STATISTICS: dict[Statistic, Callable[..., Any]] = {"mean": np.mean, "median": np.median}
 
 
@@ -143,6 +147,7 @@ def rank_correlation(
         confidence=confidence,
         method="percentile",
         resamples=resamples,
+        min_n=MIN_PAIRS,
         paired=True,
     )
 
@@ -168,13 +173,14 @@ def _estimate(
     confidence: float,
     method: Method,
     resamples: int,
+    min_n: int = MIN_N,
     paired: bool = False,
 ) -> Estimate:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     n = (len(samples[0]),) if paired else tuple(len(sample) for sample in samples)
     value = float(statistic(*samples, axis=-1)) if min(n) else np.nan
-    if min(n) < MIN_N or all(np.ptp(sample) == 0 for sample in samples):
+    if min(n) < min_n or all(np.ptp(sample) == 0 for sample in samples):
         return Estimate(value, np.nan, np.nan, confidence, n)
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         # BCa of a sample with many ties says so in warnings and returns nan, which is our answer as well

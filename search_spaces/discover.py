@@ -22,7 +22,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Build a mapping, refusing repeated keys."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
@@ -33,10 +33,8 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|false)$", re.IGNORECASE), list("tTfF")
-)
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$", re.IGNORECASE), list("tTfF"))
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
@@ -83,7 +81,7 @@ def parse_setting(setting: str) -> dict[str, Any]:
     if not equals or not keys or re.sub(r"\[[^\]]+\]|[^.\[\]]+|\.", "", path):
         raise UserError(f"--set takes path=value, as in budget.trials=8, got '{setting}'")
     try:
-        value: Any = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+        value: Any = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise UserError(f"--set {path}: cannot read the value '{text}': {_first_line(error)}") from None
     for bracketed, plain in reversed(keys):
@@ -98,7 +96,7 @@ def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml") and "/" not in name_or_path:
         raise UserError(
-            f"unknown study '{name_or_path}'{did_you_mean(name_or_path, built_in_studies())}, or the path of a .yaml file"
+            f"unknown study '{name_or_path}'{did_you_mean(name_or_path, built_in_studies())}, or a .yaml file's path"
         )
     if not path.is_file():
         raise UserError(f"no study file '{name_or_path}'")
@@ -107,7 +105,7 @@ def _find(name_or_path: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506  a SafeLoader
+        values = yaml.load(path.read_text(), Loader=_Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"cannot read study '{path}': {_first_line(error)}") from None
     if not isinstance(values, dict):

@@ -139,7 +139,7 @@ class Fixed(Domain):
     kind: Literal["fixed"] = "fixed"
     value: bool | int | float | str | None
 
-    def sample(self, rng: np.random.Generator) -> Any:  # noqa: ARG002
+    def sample(self, rng: np.random.Generator) -> Any:
         """Return the value."""
         return self.value
 

@@ -40,7 +40,8 @@ DataOption = Annotated[
     typer.Option(help="digits, cifar10, cifar100, imagefolder:PATH or tiny-imagenet:PATH; short for base.data.source"),
 ]
 AddressOption = Annotated[
-    str | None, typer.Option(help="Ray cluster to join: auto or HOST:PORT; default: start Ray on this machine")
+    str | None,
+    typer.Option(help="Ray cluster to join: auto or HOST:PORT; default: start Ray on this machine"),
 ]
 CpusOption = Annotated[int | None, typer.Option(help="cores and threads a trial; short for resources.cpus")]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs a trial, fractions too; short for resources.gpus")]
@@ -106,9 +107,7 @@ def run(
     cpus: CpusOption = None,
     gpus: GpusOption = None,
     seed: SeedOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="new folder of the sweep; default: sweeps/STUDY-TIME")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="new folder of the sweep; default: sweeps/STUDY-TIME")] = None,
 ) -> None:
     """Run a study: search every arm, with early stopping, a live table and records that survive a kill."""
     from sweep.launch import start
@@ -116,9 +115,7 @@ def run(
 
     loaded = _load(study, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     console = _console()
-    sweep_dir = start(
-        loaded, out=out, address=address, download=download, command=_command(), console=console
-    )
+    sweep_dir = start(loaded, out=out, address=address, download=download, command=_command(), console=console)
     print_status(sweep_dir, console)
 
 
@@ -126,9 +123,7 @@ def run(
 def resume(
     sweep_dir: DirArgument,
     address: AddressOption = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="take up failed trials again as well")
-    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="take up failed trials again as well")] = False,
 ) -> None:
     """Go on with a sweep after any interruption: no trial is lost or run twice."""
     from sweep.launch import resume as go_on

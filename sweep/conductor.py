@@ -30,9 +30,7 @@ from sweep.records.writer import RecordsWriter
 from sweep.search import PastTrial, propose
 from trainables.config import TrialConfig
 
-EPOCH_COLUMNS = [
-    name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")
-]
+EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
 """What a trial reports of an epoch."""
 
 ABOUT_COLUMNS = ("n_train", "n_val", "device", "precision", "threads", "node")
@@ -118,7 +116,7 @@ class Conductor:
             entry = self._waiting.pop(0)
             entry.resumed_at_epoch = entry.epochs
         else:
-            begun = {arm: 0 for arm in self.study.arms}
+            begun = dict.fromkeys(self.study.arms, 0)
             for entry in self.entries.values():
                 begun[entry.arm] += 1
             arm = min(begun, key=lambda name: begun[name])
@@ -145,9 +143,7 @@ class Conductor:
             return entry.status != RUNNING
         entry.curve[epoch] = {name: report[name] for name in EPOCH_COLUMNS}
         entry.about = {name: report[name] for name in ABOUT_COLUMNS}
-        self._writer.add(
-            EPOCHS, {"trial": trial, "arm": entry.arm, "attempt": entry.attempts, **entry.curve[epoch]}
-        )
+        self._writer.add(EPOCHS, {"trial": trial, "arm": entry.arm, "attempt": entry.attempts, **entry.curve[epoch]})
         self._judge(entry, epoch)
         self._finish_if_over(entry)
         self._writer.flush()

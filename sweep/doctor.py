@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -36,7 +35,6 @@ class Check:
 def diagnose(data: str, out: Path) -> list[Check]:
     """Run all checks, for a sweep on ``data`` that is written below ``out``."""
     checks: list[Callable[[], Check]] = [
-        _python,
         _packages,
         _torch,
         _gpu,
@@ -50,24 +48,17 @@ def diagnose(data: str, out: Path) -> list[Check]:
     return [check() for check in checks]
 
 
-def _python() -> Check:
-    found = platform.python_version()
-    if sys.version_info >= (3, 11):
-        return Check("Python", OK, found)
-    return Check("Python", WRONG, found, "install Python 3.11 or newer")
-
-
 def _packages() -> Check:
     names = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "pydantic")
-    found, missing = [], []
+    found, missing = [f"Python {platform.python_version()}"], []
     for name in names:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        return Check("packages", WRONG, f"missing: {', '.join(missing)}", "pip install cutmix-sweep")
-    return Check("packages", OK, ", ".join(found))
+        return Check("Python and packages", WRONG, f"missing: {', '.join(missing)}", "pip install cutmix-sweep")
+    return Check("Python and packages", OK, ", ".join(found))
 
 
 def _torch() -> Check:
@@ -124,7 +115,10 @@ def _memory() -> Check:
     free_gib = shutil.disk_usage(shared).free / 2**30
     if free_gib < 1:
         return Check(
-            "shared memory", WARNING, f"{free_gib:.1f} GiB free in /dev/shm", "give a container --shm-size=2g or more"
+            "shared memory",
+            WARNING,
+            f"{free_gib:.1f} GiB free in /dev/shm",
+            "give a container --shm-size=2g or more",
         )
     return Check("shared memory", OK, f"{free_gib:.1f} GiB free in /dev/shm")
 

@@ -16,7 +16,11 @@ def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
     records = read_sweep(sweep_dir)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, frame in (("trials", records.trials), ("epochs", records.epochs), ("decisions", records.decisions)):
+    for name, frame in (
+        ("trials", records.trials),
+        ("epochs", records.epochs),
+        ("decisions", records.decisions),
+    ):
         path = folder / f"{name}.{format_}"
         if format_ == "csv":
             frame.to_csv(path, index=False)

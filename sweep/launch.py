@@ -33,9 +33,7 @@ def start(
     return sweep_dir
 
 
-def resume(
-    sweep_dir: Path, *, address: str | None, retry_failed: bool, command: str, console: Console
-) -> None:
+def resume(sweep_dir: Path, *, address: str | None, retry_failed: bool, command: str, console: Console) -> None:
     """Go on with an interrupted sweep.
 
     Raises:
@@ -76,9 +74,7 @@ def prepare(study: Study, *, address: str | None, download: bool, console: Conso
         with console.status(f"opening {data.source} (decoded once, then shared by all trials)"):
             images = prepare_data(data).images
         height_px, width_px = images.images.shape[1:3]
-        build_model(
-            config.model, n_classes=len(images.classes), height_px=height_px, width_px=width_px, seed=0
-        )
+        build_model(config.model, n_classes=len(images.classes), height_px=height_px, width_px=width_px, seed=0)
 
 
 def _go(
@@ -151,5 +147,3 @@ def user_message(error: OSError) -> str | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         return f"cannot write to '{error.filename or '?'}': {error.strerror}"
     return None
-
-

@@ -95,9 +95,7 @@ def probe(config: TrialConfig, *, n_classes: int, height_px: int, width_px: int,
     batch = min(config.data.batch_size, _PROBE_IMAGES)
     count, pad_px = 4 * batch, config.data.pad_px
     rng = np.random.default_rng(0)
-    padded = rng.integers(
-        256, size=(count, height_px + 2 * pad_px, width_px + 2 * pad_px, 3), dtype=np.uint8
-    )
+    padded = rng.integers(256, size=(count, height_px + 2 * pad_px, width_px + 2 * pad_px, 3), dtype=np.uint8)
     padded.flags.writeable = False
     images = ImageSet(
         images=padded[:, pad_px : pad_px + height_px, pad_px : pad_px + width_px],

@@ -39,9 +39,7 @@ def arms_progress(conductor: Conductor) -> list[ArmProgress]:
     rows = []
     for arm in conductor.study.arms:
         entries = [entry for entry in conductor.entries.values() if entry.arm == arm]
-        errors = [
-            entry.curve[entry.epochs]["val_top1_error"] for entry in entries if entry.status == COMPLETED
-        ]
+        errors = [entry.curve[entry.epochs]["val_top1_error"] for entry in entries if entry.status == COMPLETED]
         rows.append(
             ArmProgress(
                 arm=arm,
@@ -98,7 +96,10 @@ class Progress:
             table.add_column(name, justify="right")
         for row in arms_progress(self._conductor):
             table.add_row(
-                row.arm, *(str(count) for count in row.counts.values()), percent(row.best), percent(row.median)
+                row.arm,
+                *(str(count) for count in row.counts.values()),
+                percent(row.best),
+                percent(row.median),
             )
         return table
 
@@ -114,8 +115,7 @@ class Progress:
         ended = self._ended()
         per_minute = 60 * (ended - self._ended_before) / max(elapsed_s, 1e-9)
         return (
-            f"{ended}/{self._conductor.n_trials} trials ended, {per_minute:.1f} a minute,"
-            f" {self._time_left(elapsed_s)}"
+            f"{ended}/{self._conductor.n_trials} trials ended, {per_minute:.1f} a minute, {self._time_left(elapsed_s)}"
         )
 
     def _time_left(self, elapsed_s: float) -> str:

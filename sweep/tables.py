@@ -15,7 +15,7 @@ from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.plan import Plan
 from sweep.progress import duration, percent
 from sweep.records.reader import read_sweep
-from sweep.records.schema import COMPLETED, STATUSES
+from sweep.records.schema import COMPLETED, FAILED, STATUSES
 from sweep.records.summary import summarise_arms, verdict
 
 
@@ -105,12 +105,17 @@ def print_status(sweep_dir: Path, console: Console) -> None:
         table.add_column(name, justify="right")
     for row in summary.to_dict("records"):
         counts = [row["n_trials"], *(row[f"n_{status}"] for status in shown), row["epochs"]]
-        measures = [percent(row["best"]), percent(row["median"]), _number(row["val_nll"]), percent(row["val_ece"])]
+        measures = [
+            percent(row["best"]),
+            percent(row["median"]),
+            _number(row["val_nll"]),
+            percent(row["val_ece"]),
+        ]
         table.add_row(row["arm"], *(str(count) for count in counts), *measures)
     console.print(table)
     console.print(_fine_print(records.manifest, trials), highlight=False, soft_wrap=True)
-    for row in trials[trials["status"] == "failed"].itertuples():
-        console.print(f"failed: {row.trial}: {str(row.why).splitlines()[-1]}", highlight=False, soft_wrap=True)
+    for failed in trials[trials["status"] == FAILED].to_dict("records"):
+        console.print(f"failed: {failed['trial']}: {failed['why'].splitlines()[-1]}", highlight=False, soft_wrap=True)
     console.print(verdict(summary), highlight=False, soft_wrap=True)
 
 

@@ -23,7 +23,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
         self._dir = sweep_dir
         self._threads = threads
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # noqa: ARG002
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """Return the configuration that the trainable reads, small and flat: Tune copies it often."""
         job = self._conductor.next_job()
         if job is None:
@@ -55,7 +55,7 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._conductor = conductor
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return Tune's word for going on or stopping."""
         ended = self._conductor.on_report(result["trial"], result)
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
@@ -69,16 +69,16 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         self._conductor = conductor
         self._progress = progress
 
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Write and draw what is due."""
         self._conductor.flush()
         self._progress.update()
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note a restart on another worker."""
         self._conductor.on_restart(trial.config["trial"])
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note a trial whose workers were lost too often."""
         why = str(trial.get_error() or "unknown").strip().splitlines()
         self._conductor.on_lost(trial.config["trial"], f"its worker was lost {trial.num_failures} times: {why[-1]}")

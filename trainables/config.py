@@ -117,9 +117,9 @@ class Optimizer(Frozen):
     lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    schedule: Annotated[
-        CosineSchedule | TriangularSchedule | StepSchedule, Field(discriminator="kind")
-    ] = CosineSchedule()
+    schedule: Annotated[CosineSchedule | TriangularSchedule | StepSchedule, Field(discriminator="kind")] = (
+        CosineSchedule()
+    )
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
 
 

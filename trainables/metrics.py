@@ -28,8 +28,7 @@ def classification_metrics(logits: Tensor, labels: Tensor, ece_bins: int) -> dic
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(
-            "logits [N, C] and labels [N] with N >= 1 are needed,"
-            f" got {list(logits.shape)} and {list(labels.shape)}"
+            f"logits [N, C] and labels [N] with N >= 1 are needed, got {list(logits.shape)} and {list(labels.shape)}"
         )
     log_probs = logits.log_softmax(dim=1)
     # one number a sample is left: the CPU has float64 and adds in the same order every time

@@ -17,9 +17,7 @@ TAGS = ("kind", "family")
 class Frozen(BaseModel):
     """Base of every configuration object: immutable, no coercion, no unknown key, no NaN."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

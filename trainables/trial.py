@@ -92,12 +92,10 @@ class Trial:
             width_px=width_px,
             seed=derive_seed(config.seed, "weights"),
         )
-        self._net: nn.Module = net.to(self._device, memory_format=torch.channels_last)
+        self._net: nn.Module = net.to(self._device).to(memory_format=torch.channels_last)
         self._optimizer = build_optimizer(self._net, config.optimizer)
         self._ema = _ema(self._net, config.optimizer.ema_decay)
-        self._normalize = Normalizer.from_statistics(
-            images.mean, images.std, width_px=width_px, device=self._device
-        )
+        self._normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=self._device)
         self._batches = TrainBatches(
             data.padded,
             images.labels,
@@ -195,18 +193,12 @@ class Trial:
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         pasted_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         mixed, lr = 0, 0.0
-        for pixels, labels in self._batches.epoch(
-            order_rng=self._rngs["order"], augment_rng=self._rngs["augment"]
-        ):
-            lr = self.config.optimizer.lr * lr_factor(
-                self.config.optimizer.schedule, self._step / planned_steps
-            )
+        for pixels, labels in self._batches.epoch(order_rng=self._rngs["order"], augment_rng=self._rngs["augment"]):
+            lr = self.config.optimizer.lr * lr_factor(self.config.optimizer.schedule, self._step / planned_steps)
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
             images = self._normalize(pixels)
-            draw = draw_mix(
-                self.config.mix, tuple(images.shape), rng=self._rngs["mix"], device=self._device
-            )
+            draw = draw_mix(self.config.mix, images.shape, rng=self._rngs["mix"], device=self._device)
             loss_sum += self._train_step(mix_images(images, draw), labels, draw) * len(labels)
             pasted_sum += (1 - draw.lam).sum()
             mixed += int(np.count_nonzero(draw.applied))
@@ -220,12 +212,10 @@ class Trial:
 
     def _train_step(self, images: Tensor, labels: Tensor, draw: MixDraw) -> Tensor:
         logits = self._forward(self._net, images).float()
-        targets = mix_targets(
-            labels, draw, n_classes=logits.shape[1], smoothing=self.config.mix.label.smoothing
-        )
+        targets = mix_targets(labels, draw, n_classes=logits.shape[1], smoothing=self.config.mix.label.smoothing)
         loss = nn.functional.cross_entropy(logits, targets)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self._optimizer.step()
         if self._ema is not None:
             self._ema.update_parameters(self._net)
@@ -250,4 +240,4 @@ def _precision(wanted: str, device: torch.device) -> str:
 def _ema(net: nn.Module, decay: float | None) -> AveragedModel | None:
     if decay is None:
         return None
-    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]

@@ -60,6 +60,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         except Exception:
             return self._failed(traceback.format_exc(limit=-3).strip())
 
+    _trial: Trial | None = None
+
     def cleanup(self) -> None:
         """Let the trial go."""
         self._trial = None
@@ -70,7 +72,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._name = str(config["trial"])
-        self._trial: Trial | None = None
+        self._trial = None
         self._failure = ""
         try:
             self._config = TrialConfig.model_validate_json(config["config"])
@@ -82,23 +84,25 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._failure = traceback.format_exc(limit=-3).strip()
 
     def _load(self) -> Trial:
-        if self._trial is None:
+        trial = self._trial
+        if trial is None:
             import torch
 
             from trainables.data.prepared import prepare_data
             from trainables.trial import Trial
 
             device = "cuda" if torch.cuda.is_available() else "cpu"
-            self._trial = Trial(self._config, prepare_data(self._config.data), device=device)
+            trial = self._trial = Trial(self._config, prepare_data(self._config.data), device=device)
             if self._checkpoint.exists():
-                self._trial.load_state_dict(
-                    torch.load(self._checkpoint, map_location=device, weights_only=True)
-                )
-        return self._trial
+                trial.load_state_dict(torch.load(self._checkpoint, map_location=device, weights_only=True))
+        return trial
 
     def _save(self, trial: Trial) -> None:
         if trial.done and not trial.history[-1].diverged:
-            _write_whole(self._weights, {"config": json.loads(self._config.model_dump_json()), "weights": trial.weights()})
+            _write_whole(
+                self._weights,
+                {"config": json.loads(self._config.model_dump_json()), "weights": trial.weights()},
+            )
         _write_whole(self._checkpoint, trial.state_dict())
 
     def _about(self, trial: Trial) -> dict[str, Any]:

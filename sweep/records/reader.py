@@ -79,8 +79,7 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
         raise RecordsError(f"'{path}' names no schema version: it is not the manifest of a sweep")
     if version > SCHEMA_VERSION:
         raise RecordsError(
-            f"'{path}' has schema version {version}; this program reads up to {SCHEMA_VERSION}: "
-            "update cutmix-sweep"
+            f"'{path}' has schema version {version}; this program reads up to {SCHEMA_VERSION}: update cutmix-sweep"
         )
     return manifest
 

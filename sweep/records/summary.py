@@ -68,9 +68,7 @@ def final_epochs(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     return epochs.loc[is_final].set_index("trial")
 
 
-def summarise_arms(
-    trials: pd.DataFrame, epochs: pd.DataFrame, *, metric: str = "val_top1_error"
-) -> pd.DataFrame:
+def summarise_arms(trials: pd.DataFrame, epochs: pd.DataFrame, *, metric: str = "val_top1_error") -> pd.DataFrame:
     """Summarise each arm in one row, at any instant of a sweep.
 
     Args:
@@ -86,10 +84,7 @@ def summarise_arms(
     """
     metric_words(metric)
     final = final_epochs(trials, epochs)
-    rows = [
-        _arm_row(str(arm), trials[trials["arm"] == arm], epochs, final, metric)
-        for arm in trials["arm"].unique()
-    ]
+    rows = [_arm_row(str(arm), trials[trials["arm"] == arm], epochs, final, metric) for arm in trials["arm"].unique()]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -99,9 +94,7 @@ _COLUMNS = [
 ]
 
 
-def _arm_row(
-    arm: str, trials: pd.DataFrame, epochs: pd.DataFrame, final: pd.DataFrame, metric: str
-) -> dict[str, Any]:
+def _arm_row(arm: str, trials: pd.DataFrame, epochs: pd.DataFrame, final: pd.DataFrame, metric: str) -> dict[str, Any]:
     own = epochs[epochs["trial"].isin(trials["trial"])]
     return {
         "arm": arm,

@@ -50,9 +50,7 @@ def test_errors_and_nll_equal_sklearns(seed: int, n: int, n_classes: int, scale:
 
 
 @settings(deadline=None)
-@given(
-    seed=st.integers(0, 2**32), n=st.integers(1, 60), n_classes=st.integers(2, 12), bins=st.integers(1, 40)
-)
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 60), n_classes=st.integers(2, 12), bins=st.integers(1, 40))
 def test_ece_equals_the_sum_written_out(seed: int, n: int, n_classes: int, bins: int) -> None:
     logits, labels = predictions(seed, n, n_classes)
     confidence = logits.log_softmax(dim=1).amax(dim=1).exp().double()
@@ -66,9 +64,7 @@ def test_ece_equals_the_sum_written_out(seed: int, n: int, n_classes: int, bins:
     data=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30),
     bins=st.integers(1, 20),
 )
-def test_ece_is_a_share_and_one_bin_is_the_gap_of_the_means(
-    data: list[tuple[float, bool]], bins: int
-) -> None:
+def test_ece_is_a_share_and_one_bin_is_the_gap_of_the_means(data: list[tuple[float, bool]], bins: int) -> None:
     confidence = torch.tensor([value for value, _ in data], dtype=torch.float64)
     correct = torch.tensor([flag for _, flag in data])
     assert 0 <= expected_calibration_error(confidence, correct, bins) <= 1 + 1e-12
@@ -163,8 +159,6 @@ def test_negative_infinity_is_probability_zero() -> None:
 @pytest.mark.parametrize(
     ("logits_shape", "labels_shape"), [((0, 10), (0,)), ((4, 10), (3,)), ((4,), (4,)), ((4, 10), (4, 1))]
 )
-def test_shapes_that_do_not_fit_are_refused(
-    logits_shape: tuple[int, ...], labels_shape: tuple[int, ...]
-) -> None:
+def test_shapes_that_do_not_fit_are_refused(logits_shape: tuple[int, ...], labels_shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"logits \[N, C\] and labels \[N\]"):
         classification_metrics(torch.zeros(logits_shape), torch.zeros(labels_shape, dtype=torch.long), 15)

@@ -88,9 +88,7 @@ def test_restored_optimizer_goes_on_bit_for_bit() -> None:
 
 @settings(deadline=None)
 @given(schedule=SCHEDULES, t=FRACTIONS)
-def test_factor_is_between_zero_and_one(
-    schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: float
-) -> None:
+def test_factor_is_between_zero_and_one(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: float) -> None:
     assert 0 <= lr_factor(schedule, t) <= 1
 
 
@@ -105,9 +103,7 @@ def test_factor_never_rises_after_the_warm_up(
     assert lr_factor(schedule, first) >= lr_factor(schedule, second)
 
 
-@pytest.mark.parametrize(
-    ("t", "factor"), [(0.0, 1.0), (0.25, (1 + math.sqrt(0.5)) / 2), (0.5, 0.5), (1.0, 0.0)]
-)
+@pytest.mark.parametrize(("t", "factor"), [(0.0, 1.0), (0.25, (1 + math.sqrt(0.5)) / 2), (0.5, 0.5), (1.0, 0.0)])
 def test_cosine_without_warm_up(t: float, factor: float) -> None:
     assert lr_factor(CosineSchedule(), t) == pytest.approx(factor)
 
@@ -122,9 +118,7 @@ def test_triangle(t: float, factor: float) -> None:
     assert lr_factor(TriangularSchedule(peak_frac=0.2), t) == pytest.approx(factor)
 
 
-@pytest.mark.parametrize(
-    ("step", "factor"), [(0, 1.0), (149, 1.0), (150, 0.1), (224, 0.1), (225, 0.01), (300, 0.01)]
-)
+@pytest.mark.parametrize(("step", "factor"), [(0, 1.0), (149, 1.0), (150, 0.1), (224, 0.1), (225, 0.01), (300, 0.01)])
 def test_steps_of_the_cifar_recipe(step: int, factor: float) -> None:
     assert lr_factor(StepSchedule(), step / 300) == pytest.approx(factor)
 

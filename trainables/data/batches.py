@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,9 +25,7 @@ class Normalizer:
     shift: Tensor
 
     @classmethod
-    def from_statistics(
-        cls, mean: np.ndarray, std: np.ndarray, *, width_px: int, device: torch.device
-    ) -> Normalizer:
+    def from_statistics(cls, mean: np.ndarray, std: np.ndarray, *, width_px: int, device: torch.device) -> Normalizer:
         """Build from per-channel mean and deviation, float32 [C] in [0, 1] units."""
         deviation = np.maximum(std, 1e-3)  # a channel without variation must not divide by zero
         rows = (np.tile(values, width_px) for values in (1 / (255 * deviation), -mean / deviation))
@@ -79,7 +78,7 @@ class TrainBatches:
 
     def __len__(self) -> int:
         """Batches an epoch, a smaller last one among them."""
-        return -(-len(self._labels) // self._batch_size)
+        return math.ceil(len(self._labels) / self._batch_size)
 
     def epoch(
         self, *, order_rng: np.random.Generator, augment_rng: np.random.Generator

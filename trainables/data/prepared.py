@@ -42,15 +42,17 @@ def prepare_data(data: Data) -> TrialData:
     Raises:
         UserError: the source cannot be read, or a class has too few images for the split.
     """
+    source = open_source(data.source)
     images = open_split(data, "train")
-    train_rows, val_rows = split_indices(
-        images.labels, train_frac=data.train_frac, val_frac=data.val_frac, seed=data.split_seed
+    repeats = source.images_per_original
+    originals = split_indices(
+        images.labels[::repeats], train_frac=data.train_frac, val_frac=data.val_frac, seed=data.split_seed
     )
-    flips = open_source(data.source).flips
+    train_rows, val_rows = ((side[:, None] * repeats + np.arange(repeats)).ravel() for side in originals)
     return TrialData(
         images=images,
         padded=open_padded(data),
         train_rows=train_rows,
         val_rows=val_rows,
-        flip=flips if data.flip is None else data.flip,
+        flip=source.flips if data.flip is None else data.flip,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,9 +39,7 @@ class MixDraw:
         return not self.applied.any()
 
 
-def draw_mix(
-    mix: Mix, shape: tuple[int, int, int, int], *, rng: np.random.Generator, device: torch.device
-) -> MixDraw:
+def draw_mix(mix: Mix, shape: Sequence[int], *, rng: np.random.Generator, device: torch.device) -> MixDraw:
     """Draw everything that is random about mixing a batch of ``shape`` (B, C, H, W), each sample for itself.
 
     The same numbers are drawn whatever the gate decides, so that ``prob`` does not shift later draws; only

@@ -29,7 +29,8 @@ class ClipPosition(Frozen):
 
     def offsets(self, centre_px: np.ndarray, length_px: int) -> np.ndarray:
         """Signed distance of each pixel's centre to the shape's centre: float64 [B, length_px]."""
-        return np.arange(length_px) + 0.5 - centre_px[:, None]
+        offsets: np.ndarray = np.arange(length_px) + 0.5 - centre_px[:, None]
+        return offsets
 
 
 class InsidePosition(ClipPosition):
@@ -40,7 +41,8 @@ class InsidePosition(ClipPosition):
     def centre(self, side_px: np.ndarray, length_px: int, rng: np.random.Generator) -> np.ndarray:
         """Draw centres at least half a side from both borders: float64 [B]."""
         half = np.minimum(side_px, length_px) / 2
-        return half + rng.uniform(size=side_px.shape) * (length_px - 2 * half)
+        centre: np.ndarray = half + rng.uniform(size=side_px.shape) * (length_px - 2 * half)
+        return centre
 
 
 class TorusPosition(ClipPosition):

@@ -42,7 +42,7 @@ def cutout() -> dict[str, Any]:
 
 
 def random_erasing() -> dict[str, Any]:
-    """Random Erasing (Zhong et al., AAAI 2020, algorithm 1 and section 4): noise in a rectangle of 2 to 40 % of the area.
+    """Random Erasing (Zhong et al., AAAI 2020, algorithm 1, section 4): noise on a rectangle of 2 to 40 % of the area.
 
     Aspect ratio between 0.3 and 1/0.3, applied with probability 0.5, always inside the image; the label stays.
     """

@@ -71,9 +71,7 @@ def cifar_resnet(*, depth: int, n_classes: int, side_px: int, width: float) -> S
     return _residual_net(n_blocks=n_blocks, stem_stride=1, n_classes=n_classes, side_px=side_px, width=width)
 
 
-def _residual_net(
-    *, n_blocks: int, stem_stride: int, n_classes: int, side_px: int, width: float
-) -> StagedNet:
+def _residual_net(*, n_blocks: int, stem_stride: int, n_classes: int, side_px: int, width: float) -> StagedNet:
     strides = fitting_strides((stem_stride, 1, 2, 2), side_px)
     channels = [scaled(channels, width) for channels in STAGE_CHANNELS]
     stem = nn.Sequential(
@@ -83,9 +81,7 @@ def _residual_net(
     )
     stages = [
         _stage(channels_in, channels_out, n_blocks=n_blocks, stride=stride)
-        for (channels_in, channels_out), stride in zip(
-            pairwise([channels[0], *channels]), strides[1:], strict=True
-        )
+        for (channels_in, channels_out), stride in zip(pairwise([channels[0], *channels]), strides[1:], strict=True)
     ]
     net = StagedNet(stem=stem, stages=stages, classifier=nn.Linear(channels[-1], n_classes))
     init_convolutions(net)
@@ -94,6 +90,4 @@ def _residual_net(
 
 def _stage(channels_in: int, channels_out: int, *, n_blocks: int, stride: int) -> nn.Sequential:
     first = BasicBlock(channels_in, channels_out, stride=stride)
-    return nn.Sequential(
-        first, *(BasicBlock(channels_out, channels_out, stride=1) for _ in range(n_blocks - 1))
-    )
+    return nn.Sequential(first, *(BasicBlock(channels_out, channels_out, stride=1) for _ in range(n_blocks - 1)))

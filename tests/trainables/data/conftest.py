@@ -43,7 +43,7 @@ def imagefolder_root(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def tiny_imagenet_root(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
-    """Two classes of 64 x 64 px in the official layout: three training images and one validation image each."""
+    """Two classes of 64 x 64 px in the official layout: three training images, one for validation."""
     root = tmp_path / "tiny"
     wnids = ("n02", "n01")
     for wnid in wnids:
@@ -54,16 +54,14 @@ def tiny_imagenet_root(tmp_path: Path, write_image: Callable[..., Path]) -> Path
         (root / f"train/{wnid}/{wnid}_boxes.txt").write_text("".join(lines))
     for index in range(2):
         write_image(root / f"val/images/val_{index}.JPEG", seed=9 + index, height=64, width=64)
-    (root / "val/val_annotations.txt").write_text(
-        "val_0.JPEG\tn02\t0\t0\t63\t63\nval_1.JPEG\tn01\t5\t6\t7\t8\n"
-    )
+    (root / "val/val_annotations.txt").write_text("val_0.JPEG\tn02\t0\t0\t63\t63\nval_1.JPEG\tn01\t5\t6\t7\t8\n")
     (root / "wnids.txt").write_text("\n".join(wnids))
     (root / "words.txt").write_text("n01\tgoldfish, Carassius auratus\nn02\tcrane\nn03\tcrane\n")
     return root
 
 
 class _Python2Pickler(pickle.Pickler):
-    """Spells a dtype as Python 2 did: with integers where NumPy now wants booleans."""
+    """Spells a dtype as Python 2 did: with integers where NumPy 2.4 wants booleans."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, np.dtype):

@@ -19,7 +19,7 @@ def test_reads_the_published_layout(cifar_root: Path) -> None:
     assert train.labels.tolist() == [0, 1, 2, 3] * 5
     assert train.classes[3] == "class 3"
     assert train.boxes is None
-    with (cifar_root / "cifar-10-batches-py/data_batch_2").open("rb") as file, pytest.warns(match="align"):
+    with (cifar_root / "cifar-10-batches-py/data_batch_2").open("rb") as file:
         planes = pickle.load(file)["data"][0].reshape(3, 32, 32)
     np.testing.assert_array_equal(train.images[4], planes.transpose(1, 2, 0))
 
@@ -43,9 +43,7 @@ def test_damaged_files_are_refused(cifar_root: Path) -> None:
         open_source(f"cifar10:{cifar_root}").read("train")
 
 
-def test_download_goes_through_torchvision(
-    cifar_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download_goes_through_torchvision(cifar_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(url: str, root: Path, **_: Any) -> None:
         (cifar_root / "cifar-10-batches-py").rename(Path(root) / "cifar-10-batches-py")
 
@@ -56,9 +54,7 @@ def test_download_goes_through_torchvision(
     source.download()  # there already: nothing is fetched
 
 
-def test_a_failing_download_is_refused(
-    cifar_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_download_is_refused(cifar_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(*_: Any, **__: Any) -> None:
         raise OSError("no route to host")
 

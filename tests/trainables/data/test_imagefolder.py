@@ -121,9 +121,7 @@ def test_a_truncated_image_is_refused_by_name(imagefolder_root: Path) -> None:
         ("test/bird/0.png", "test/bird holds a class that .* does not have; valid: cat, dog"),
     ],
 )
-def test_class_folders_are_checked(
-    imagefolder_root: Path, write_image: Write, made: str, message: str
-) -> None:
+def test_class_folders_are_checked(imagefolder_root: Path, write_image: Write, made: str, message: str) -> None:
     if made.endswith("/"):
         (imagefolder_root / made).mkdir()
     else:

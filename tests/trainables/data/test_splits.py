@@ -39,9 +39,7 @@ def test_a_larger_share_keeps_every_image_on_its_side(
     counts: list[int], fracs: tuple[float, float], val_frac: float
 ) -> None:
     labels = labels_of([max(count, 6) for count in counts])
-    small, large = (
-        split_indices(labels, train_frac=frac, val_frac=val_frac, seed=1) for frac in sorted(fracs)
-    )
+    small, large = (split_indices(labels, train_frac=frac, val_frac=val_frac, seed=1) for frac in sorted(fracs))
     assert set(small[0]) <= set(large[0])
     assert set(small[1]) <= set(large[1])
 
@@ -56,17 +54,13 @@ def test_a_draw_of_a_class_does_not_depend_on_the_others(counts: list[int]) -> N
 
 def test_seeds_differ_and_repeat() -> None:
     labels = labels_of([50, 50])
-    first, again, other = (
-        split_indices(labels, train_frac=1, val_frac=0.2, seed=seed)[1] for seed in (1, 1, 2)
-    )
+    first, again, other = (split_indices(labels, train_frac=1, val_frac=0.2, seed=seed)[1] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert set(first) != set(other)
 
 
 def test_too_small_shares_say_what_to_change() -> None:
-    with pytest.raises(
-        UserError, match=r"train_frac=0.01 leaves none of the 10 .* class 1; it must be at least 0.05"
-    ):
+    with pytest.raises(UserError, match=r"train_frac=0.01 leaves none of the 10 .* class 1; it must be at least 0.05"):
         split_indices(np.repeat([0, 1], [100, 10]), train_frac=0.01, val_frac=0.2, seed=0)
     with pytest.raises(UserError, match="no image is left for validation"):
         split_indices(np.repeat([0, 1], [10, 10]), train_frac=0.1, val_frac=0.2, seed=0)

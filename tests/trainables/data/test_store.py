@@ -147,9 +147,7 @@ def test_processes_that_open_at_once_decode_once(imagefolder_root: Path, tmp_pat
     assert len(entries(tmp_path / "cache")) == 1
 
 
-def test_a_killed_writer_leaves_nothing_that_is_read(
-    data: Data, imagefolder_root: Path, tmp_path: Path
-) -> None:
+def test_a_killed_writer_leaves_nothing_that_is_read(data: Data, imagefolder_root: Path, tmp_path: Path) -> None:
     cache, log = tmp_path / "cache", tmp_path / "log"
     writer = start(imagefolder_root, cache, log, seconds=60)
     deadline = time.monotonic() + 60
@@ -168,14 +166,14 @@ def test_a_full_disk_is_refused(data: Data, tmp_path: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match=f"{tmp_path}/cache: .*No space left.*CUTMIX_SWEEP_CACHE"):
+    with pytest.raises(UserError, match=rf"{tmp_path}/cache: .*No space left.*CUTMIX_SWEEP_CACHE"):
         open_split(data, "train", cache_dir=tmp_path / "cache")
     assert not entries(tmp_path / "cache")
 
 
 def test_a_cache_that_cannot_be_made_is_refused(data: Data, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file: .*CUTMIX_SWEEP_CACHE"):
+    with pytest.raises(UserError, match=r"file: .*CUTMIX_SWEEP_CACHE"):
         open_split(data, "train", cache_dir=tmp_path / "file")
 
 

@@ -34,9 +34,7 @@ def test_a_name_shared_by_two_classes_gives_way_to_their_ids(tiny_imagenet_root:
     assert open_source(f"tiny-imagenet:{tiny_imagenet_root}").read("test").classes == ("n01", "n02")
 
 
-@pytest.mark.parametrize(
-    "removed", ["wnids.txt", "words.txt", "train/n01/n01_boxes.txt", "val/val_annotations.txt"]
-)
+@pytest.mark.parametrize("removed", ["wnids.txt", "words.txt", "train/n01/n01_boxes.txt", "val/val_annotations.txt"])
 def test_missing_annotations_are_refused_by_name(tiny_imagenet_root: Path, removed: str) -> None:
     (tiny_imagenet_root / removed).unlink()
     with pytest.raises(UserError, match=f"{removed} does not exist; expected the official layout"):
@@ -53,9 +51,7 @@ def test_missing_annotations_are_refused_by_name(tiny_imagenet_root: Path, remov
         ("wnids.txt", "", "is empty"),
     ],
 )
-def test_senseless_annotations_are_refused(
-    tiny_imagenet_root: Path, file: str, line: str, message: str
-) -> None:
+def test_senseless_annotations_are_refused(tiny_imagenet_root: Path, file: str, line: str, message: str) -> None:
     (tiny_imagenet_root / file).write_text(line)
     with pytest.raises(UserError, match=message):
         open_source(f"tiny-imagenet:{tiny_imagenet_root}").check()
@@ -67,7 +63,7 @@ def test_missing_images_are_refused(tiny_imagenet_root: Path) -> None:
     with pytest.raises(UserError, match="n02_1"):
         source.read("train")
     (tiny_imagenet_root / "val/images").rename(tiny_imagenet_root / "val/pictures")
-    with pytest.raises(UserError, match="there is no folder .*val/images"):
+    with pytest.raises(UserError, match=r"there is no folder .*val/images"):
         source.check()
 
 

@@ -20,9 +20,7 @@ LARGE_NAMES = tuple(f"resnet{depth}" for depth in TORCHVISION_DEPTHS)
 TWO_OF_A_KIND = ("tiny", "cifar_resnet20", "resnet18", "resnet50")
 
 
-def build(
-    name: str, *, width: float = 1.0, n_classes: int = 10, side_px: int = 32, seed: int = 0
-) -> StagedNet:
+def build(name: str, *, width: float = 1.0, n_classes: int = 10, side_px: int = 32, seed: int = 0) -> StagedNet:
     return build_model(
         Model(name=name, width=width), n_classes=n_classes, height_px=side_px, width_px=side_px, seed=seed
     )
@@ -98,9 +96,7 @@ def test_shorter_side_decides_the_strides(name: str) -> None:
 
 
 @pytest.mark.usefixtures("on_meta")
-@pytest.mark.parametrize(
-    ("side_px", "kernel", "stride", "n_layers"), [(32, 3, 1, 3), (64, 3, 2, 3), (128, 7, 2, 4)]
-)
+@pytest.mark.parametrize(("side_px", "kernel", "stride", "n_layers"), [(32, 3, 1, 3), (64, 3, 2, 3), (128, 7, 2, 4)])
 def test_stem_follows_the_image_size(side_px: int, kernel: int, stride: int, n_layers: int) -> None:
     stem = build("resnet18", side_px=side_px).stem
     assert isinstance(stem, nn.Sequential)
@@ -126,9 +122,7 @@ def test_images_no_network_can_take_are_refused(name: str) -> None:
 
 
 @pytest.mark.usefixtures("on_meta")
-@pytest.mark.parametrize(
-    ("depth", "millions", "digits"), [(20, 0.27, 2), (32, 0.46, 2), (56, 0.85, 2), (110, 1.7, 1)]
-)
+@pytest.mark.parametrize(("depth", "millions", "digits"), [(20, 0.27, 2), (32, 0.46, 2), (56, 0.85, 2), (110, 1.7, 1)])
 def test_cifar_resnets_have_the_published_parameter_counts(depth: int, millions: float, digits: int) -> None:
     """He et al. (CVPR 2016), table 6."""
     assert round(n_parameters(build(f"cifar_resnet{depth}")) / 1e6, digits) == millions

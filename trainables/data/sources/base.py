@@ -62,10 +62,13 @@ class Source(ABC):
     Attributes:
         name: the short name users give.
         flips: whether a left-right flip keeps an image's class (photographs yes, digits no).
+        images_per_original: so many consecutive training images show the same original; a split that parted them
+            would validate on what was trained on.
     """
 
     name: ClassVar[str]
     flips: ClassVar[bool]
+    images_per_original: ClassVar[int] = 1
 
     def __init__(self, path: Path | None = None) -> None:
         """Take the folder the source reads from; None where it needs none or has a default."""
@@ -100,9 +103,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read(
-        self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory
-    ) -> Decoded:
+    def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
         """Decode a split; the same data at every call.
 
         Args:

@@ -62,9 +62,7 @@ class _Cifar(Source):
         side_px = image_size_px or SIDE_PX
         return Description(N_TRAIN, self.n_classes, side_px, side_px)
 
-    def read(
-        self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory
-    ) -> Decoded:
+    def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
         """Unpickle a split, in its published order.
 
         Raises:

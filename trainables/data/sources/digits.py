@@ -44,12 +44,12 @@ class Digits(Source):
     The 1,797 greyscale scans of 8 x 8 px (Alpaydin and Kaynak, UCI, 1998) are parted by class into training
     and test scans, so that no test scan was ever trained on. Each appears on four canvases, at random places,
     scales and colours, over smooth coloured noise and pieces of training scans. Made in seconds, the same
-    every time, with no download. Canvases of one training scan may fall on both sides of a later validation
-    split, so that validation error runs below test error.
+    every time, with no download.
     """
 
     name = "digits"
     flips = False
+    images_per_original = CANVASES_PER_SCAN
 
     def __init__(self, path: Path | None = None) -> None:
         """Take no path: the scans come with scikit-learn."""
@@ -67,9 +67,7 @@ class Digits(Source):
         side_px = image_size_px or SIDE_PX
         return Description(N_TRAIN, 10, side_px, side_px)
 
-    def read(
-        self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory
-    ) -> Decoded:
+    def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
         """Draw the canvases of a split."""
         scans, scan_labels = _scans()
         train, test = split_indices(scan_labels, train_frac=1.0, val_frac=TEST_FRAC, seed=0)

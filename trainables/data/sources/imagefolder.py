@@ -52,9 +52,7 @@ class ImageFolder(Source):
         size = common_size(self._files("train"), image_size_px)
         return Description(sum(len(members) for members in names.values()), len(names), *size)
 
-    def read(
-        self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory
-    ) -> Decoded:
+    def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
         """Decode a split, sorted by class, then by name; without a given size both take the training set's.
 
         Raises:
@@ -82,9 +80,7 @@ class ImageFolder(Source):
     def _names(self, split: Split) -> dict[str, list[str]]:
         """Return the images of each class, relative to the class folder, both sorted."""
         folder = self._folder(split)
-        classes = sorted(
-            entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-        )
+        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         if not classes:
             raise UserError(f"imagefolder: {folder} holds no class folder; {LAYOUT}")
         names = {name: image_files(folder / name) for name in classes}
@@ -95,6 +91,4 @@ class ImageFolder(Source):
 
     def _files(self, split: Split) -> list[str]:
         folder = self._folder(split)
-        return [
-            f"{folder}/{name}/{member}" for name, members in self._names(split).items() for member in members
-        ]
+        return [f"{folder}/{name}/{member}" for name, members in self._names(split).items() for member in members]

@@ -68,9 +68,7 @@ class TinyImageNet(Source):
         size = common_size([image.file for image in annotated], image_size_px)
         return Description(len(annotated), len(self._wnids()), *size)
 
-    def read(
-        self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory
-    ) -> Decoded:
+    def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
         """Decode the annotated images of a split, in the order of the annotation files.
 
         Raises:
@@ -109,9 +107,7 @@ class TinyImageNet(Source):
         words = {wnid: names.split(",")[0] for wnid, _, names in (line.partition("\t") for line in lines)}
         names = [words.get(wnid, wnid) for wnid in self._wnids()]
         # ImageNet has two cranes: a name shared by two classes is no name
-        return tuple(
-            name if names.count(name) == 1 else wnid for name, wnid in zip(names, self._wnids(), strict=True)
-        )
+        return tuple(name if names.count(name) == 1 else wnid for name, wnid in zip(names, self._wnids(), strict=True))
 
     def _annotated(self, split: Split) -> list[_Annotated]:
         images = list(self._train_images() if split == "train" else self._val_images())
@@ -130,9 +126,7 @@ class TinyImageNet(Source):
         labels = {wnid: label for label, wnid in enumerate(self._wnids())}
         for name, wnid, *corners in _rows(path, n_names=2):
             if wnid not in labels:
-                raise UserError(
-                    f"tiny-imagenet: {path} names the class {wnid}, which wnids.txt does not have"
-                )
+                raise UserError(f"tiny-imagenet: {path} names the class {wnid}, which wnids.txt does not have")
             yield _Annotated(f"{self._root}/val/images/{name}", labels[wnid], _half_open(corners))
 
 
@@ -141,9 +135,7 @@ def _rows(path: Path, *, n_names: int) -> Iterator[list[str]]:
         row = line.split()
         if len(row) != n_names + 4 or not all(corner.isdecimal() for corner in row[n_names:]):
             columns = " ".join(["file", "wnid"][:n_names])
-            raise UserError(
-                f"tiny-imagenet: line {number} of {path} is not '{columns} x0 y0 x1 y1': {line!r}"
-            )
+            raise UserError(f"tiny-imagenet: line {number} of {path} is not '{columns} x0 y0 x1 y1': {line!r}")
         yield row
 
 

@@ -22,10 +22,10 @@ class Flat(Mask):
         self,
         pasted_frac: np.ndarray,
         *,
-        height_px: int,  # noqa: ARG002
-        width_px: int,  # noqa: ARG002
-        position: Position,  # noqa: ARG002
-        rng: np.random.Generator,  # noqa: ARG002
+        height_px: int,
+        width_px: int,
+        position: Position,
+        rng: np.random.Generator,
         device: torch.device,
     ) -> torch.Tensor:
         """Return the pasted fraction as a mask: float32 [B, 1, 1, 1]."""

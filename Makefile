@@ -1,0 +1,25 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench
+
+demo: .venv/installed  ## the quickstart study on the embedded digits: a few minutes on two cores
+	$(BIN)/cutmix-sweep run quickstart
+
+test: .venv/installed  ## the whole test suite
+	$(BIN)/pytest
+
+lint: .venv/installed  ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed  ## benchmarks, each as a ratio within one run
+	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-disable-gc -s
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[notebooks,dev]'
+	touch $@

@@ -1,0 +1,164 @@
+"""Recorded sweeps with simulated values, written by the writer that real sweeps use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from analysis.frames import Sweep, load
+from sweep.records.schema import DECISIONS, EPOCHS, TRIALS
+from sweep.records.writer import RecordsWriter, write_manifest
+
+mpl.use("Agg")
+
+ARMS = ("off", "cutout", "mixup", "cutmix")
+RUNGS = (3, 6)
+
+
+@dataclass
+class Simulation:
+    """Made-up trials: curves that fall to a floor, each rung stopping the worst quarter of an arm."""
+
+    sweep_dir: Path
+    effect: float = 0.0  # how far prob 1 lowers the error of the cutmix arm; torus gets half of it on top
+    n_trials: int = 24
+    n_epochs: int = 12
+    stop: bool = True
+    n_running: int = 0  # of each arm, the last ones
+    seed: int = 20
+    recorded: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+
+    def write(self) -> Path:
+        """Write the whole sweep and return its folder."""
+        self.sweep_dir.mkdir(parents=True, exist_ok=True)
+        write_manifest(self.sweep_dir, self._manifest())
+        writer = RecordsWriter(self.sweep_dir)
+        rng = np.random.default_rng(self.seed)
+        for number in range(self.n_trials):
+            for arm in ARMS:
+                self._trial(writer, arm, number, rng)
+        writer.flush(force=True)
+        return self.sweep_dir
+
+    def _manifest(self) -> dict[str, Any]:
+        asha = {"rule": "asha", "metric": "val_top1_error"}
+        budget = {"trials": self.n_trials, "max_epochs": self.n_epochs, "early_stopping": asha}
+        return {
+            "schema_version": 1,
+            "sweep": "simulated",
+            "study": {
+                "name": "alpha_prob",
+                "question": "simulated",
+                "arms": {arm: {} for arm in ARMS},
+                "budget": budget,
+            },
+            "seed": self.seed,
+            "versions": {"python": "3.11"},
+            "hardware": {"device": "simulated"},
+            "command": "simulated",
+            "runs": [],
+        }
+
+    def _trial(self, writer: RecordsWriter, arm: str, number: int, rng: np.random.Generator) -> None:
+        trial, params = f"{arm}-{number:04d}", _params(arm, rng)
+        floor = 0.3 + rng.normal(0, 0.01) - self._gain(arm, params)
+        noise = rng.normal(0, 0.004, self.n_epochs)
+        errors = np.clip(floor + 0.5 * np.exp(-np.arange(1, self.n_epochs + 1) / 2) + noise, 0, 1)
+        status, done = "completed", self.n_epochs
+        if number >= self.n_trials - self.n_running:
+            status, done = "running", 1
+        for epoch in range(1, done + 1):
+            error = float(errors[epoch - 1])
+            writer.add(EPOCHS, _epoch(trial, arm, epoch, error))
+            if self.stop and epoch in RUNGS and self._is_stopped(writer, trial, arm, epoch, error):
+                status, done = "stopped", epoch
+                break
+        writer.add(TRIALS, {**self._row(trial, arm, number, params), "status": status, "epochs": done})
+
+    def _gain(self, arm: str, params: dict[str, Any]) -> float:
+        if arm != "cutmix":
+            return 0.0
+        is_torus = params["mix.position.kind"] == "torus"
+        return self.effect * (params["mix.apply.prob"] + 0.5 * is_torus)
+
+    def _is_stopped(self, writer: RecordsWriter, trial: str, arm: str, epoch: int, error: float) -> bool:
+        values = self.recorded.setdefault((arm, epoch), [])
+        values.append(error)
+        cutoff = float(np.quantile(values, 0.75)) if len(values) >= 4 else None
+        stopped = cutoff is not None and error > cutoff
+        row = {"trial": trial, "arm": arm, "rule": "asha", "metric": "val_top1_error", "rung_epochs": epoch}
+        row |= {"value": error, "cutoff": cutoff, "n_recorded": len(values), "time_s": 0.0}
+        writer.add(DECISIONS, {**row, "verdict": "stop" if stopped else "continue"})
+        return stopped
+
+    def _row(self, trial: str, arm: str, number: int, params: dict[str, Any]) -> dict[str, Any]:
+        config = {"optimizer": {"max_epochs": self.n_epochs}, "seed": number}
+        row = {"sweep": "simulated", "study": "alpha_prob", "phase": "search", "arm": arm, "trial": trial}
+        row |= {"number": number, "replicate": number, "seed": number, "attempts": 1}
+        return {**row, "params": json.dumps(params), "config": json.dumps(config)}
+
+
+def _params(arm: str, rng: np.random.Generator) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    if arm in ("mixup", "cutmix"):
+        params["mix.size.alpha"] = float(np.exp(rng.uniform(np.log(0.1), np.log(4))))
+        params["mix.apply.prob"] = float(rng.uniform())
+    if arm == "cutmix":
+        params["mix.position.kind"] = str(rng.choice(["clip", "inside", "torus"]))
+    return params
+
+
+def _epoch(trial: str, arm: str, epoch: int, error: float) -> dict[str, Any]:
+    row = {"trial": trial, "arm": arm, "epoch": epoch, "attempt": 1, "train_loss": 2 * error}
+    row |= {"val_top1_error": error, "val_top5_error": error / 5, "val_nll": 3 * error, "val_ece": error / 3}
+    return {**row, "lr": 0.1, "effective_prob": 1.0, "pasted_frac": 0.3, "seconds": 0.5, "images_per_s": 1e4}
+
+
+@pytest.fixture(scope="session")
+def simulate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write a simulated sweep, as the arguments of ``Simulation`` say, and return its folder."""
+    return lambda **given: Simulation(tmp_path_factory.mktemp("sweep"), **given).write()
+
+
+@pytest.fixture(scope="session")
+def planted_dir(simulate: Callable[..., Path]) -> Path:
+    """A sweep where prob and torus clearly lower the error of the cutmix arm."""
+    return simulate(effect=0.2)
+
+
+@pytest.fixture(scope="session")
+def null_dir(simulate: Callable[..., Path]) -> Path:
+    """A sweep where nothing has an effect."""
+    return simulate(effect=0.0)
+
+
+@pytest.fixture(scope="session")
+def planted(planted_dir: Path) -> Sweep:
+    """The sweep with an effect, loaded."""
+    return load(planted_dir)
+
+
+@pytest.fixture(scope="session")
+def null(null_dir: Path) -> Sweep:
+    """The sweep without an effect, loaded."""
+    return load(null_dir)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator for bootstrap resamples."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
