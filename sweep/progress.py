@@ -6,6 +6,7 @@ import statistics
 import time
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -90,7 +91,7 @@ class Progress:
             self._console.print(self._line(), highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
-        table = Table(title=f"{self._conductor.study.name}: {self._rate()}", title_justify="left")
+        table = Table(box=SIMPLE_HEAD, title=f"{self._conductor.study.name}: {self._rate()}", title_justify="left")
         table.add_column("arm")
         for name in ("running", "done", "stopped", "diverged", "failed", "best error", "median error"):
             table.add_column(name, justify="right")

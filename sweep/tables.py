@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +22,7 @@ from sweep.records.summary import summarise_arms, verdict
 
 def print_studies(studies: Mapping[str, Study], console: Console) -> None:
     """List studies with their questions."""
-    table = Table("study", "arms", "question", title="built-in studies", title_justify="left")
+    table = Table("study", "arms", "question", box=SIMPLE_HEAD)
     for name, study in studies.items():
         table.add_row(name, ", ".join(study.arms), study.question)
     console.print(table)
@@ -32,7 +33,7 @@ def print_study(study: Study, console: Console) -> None:
     console.print(f"[bold]{study.name}[/bold]: {study.question}", soft_wrap=True, highlight=False)
     if study.why_open:
         console.print(study.why_open.strip(), soft_wrap=True, highlight=False)
-    table = Table("arm", "mixing", "varies")
+    table = Table("arm", "mixing", "varies", box=SIMPLE_HEAD)
     for arm, parts in study.arms.items():
         mix = parts.mix if parts.mix is not None else study.base.get("mix", "off")
         varies = [f"{path} {domain_words(domain)}" for path, domain in study.space_of(arm).items()]
@@ -85,7 +86,7 @@ def print_plan(study: Study, plan: Plan, console: Console) -> None:
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:
     """Show what the doctor found."""
-    table = Table("", "state", "found", "how to mend")
+    table = Table("", "state", "found", "how to mend", box=SIMPLE_HEAD)
     colours = {OK: "green", WARNING: "yellow", WRONG: "red"}
     for check in checks:
         table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", check.found, check.mend)
@@ -99,10 +100,10 @@ def print_status(sweep_dir: Path, console: Console) -> None:
     order = {arm: place for place, arm in enumerate(study["arms"])}
     summary = summarise_arms(trials, records.epochs).sort_values("arm", key=lambda arms: arms.map(order))
     console.print(f"[bold]{study['name']}[/bold]: {study['question']}", highlight=False, soft_wrap=True)
-    table = Table("arm")
+    table = Table("arm", box=SIMPLE_HEAD)
     shown = [status for status in STATUSES if status == COMPLETED or (trials["status"] == status).any()]
-    for name in ("trials", *shown, "epochs", "best error", "median error", "NLL of best", "ECE of best"):
-        table.add_column(name, justify="right")
+    for name in ("trials", *shown, "epochs", "best error", "median", "NLL", "ECE"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
         counts = [row["n_trials"], *(row[f"n_{status}"] for status in shown), row["epochs"]]
         measures = [
@@ -123,7 +124,8 @@ def _fine_print(manifest: Mapping[str, Any], trials: Any) -> str:
     versions, hardware = manifest["versions"], manifest["hardware"]
     resumed = int((trials["attempts"] > 1).sum())
     return (
-        f"Errors are validation top-1 errors after the last planned epoch of completed trials; training took "
+        f"Errors are validation top-1 errors after the last planned epoch of completed trials, NLL and ECE those of the "
+        f"best one; training took "
         f"{duration(float(trials['seconds'].sum()))} in all trials together, {resumed} of {len(trials)} were resumed. "
         f"{hardware['processor']}, {hardware['cores']} cores; torch {versions['torch']}, ray {versions['ray']}, "
         f"cutmix-sweep {versions['cutmix-sweep']}."

@@ -153,7 +153,10 @@ def _one_arm(arm: pd.Series[Any], n_arms: int, words: Metric) -> str:
 
 
 def _lowest(arms: pd.DataFrame, words: Metric) -> str:
-    by_median, by_best = (arms[arms[column] == arms[column].min()] for column in ("median", "best"))
+    # a median of two rounds: equal counts of errors may differ in their last digit
+    by_median, by_best = (
+        arms[np.isclose(arms[column], arms[column].min(), rtol=1e-9, atol=0)] for column in ("median", "best")
+    )
     median, best = words.text(by_median["median"].iloc[0]), words.text(by_best["best"].iloc[0])
     same = list(by_median["arm"]) == list(by_best["arm"])
     return (

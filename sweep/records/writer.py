@@ -44,7 +44,8 @@ class RecordsWriter:
     def flush(self, *, force: bool = False) -> None:
         """Write what waits, if it waited long enough or ``force`` is set.
 
-        Epochs go before decisions and decisions before trials: a trial recorded as ended has all its epochs on disk.
+        Epochs go before decisions and decisions before trials: a trial recorded as ended has all its epochs on
+        disk.
         """
         now_s = time.monotonic()
         if force or now_s - self._flushed_at_s >= self._flush_after_s:

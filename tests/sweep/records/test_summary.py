@@ -138,6 +138,12 @@ def test_verdict_names_all_arms_of_a_tie() -> None:
     assert "arms off (n = 3) and cutmix (n = 3) share the lowest median" in verdict(tied)
 
 
+def test_a_tie_survives_rounding() -> None:
+    half = (0.1 + 0.2) / 2  # 0.15000000000000002
+    tied = summary_of(*completed("off", 0.1, half, 0.3), *completed("cutmix", 0.1, 0.15, 0.3))
+    assert "arms off (n = 3) and cutmix (n = 3) share the lowest median" in verdict(tied)
+
+
 def test_verdict_of_too_few_trials_names_the_arms() -> None:
     few = summary_of(*completed("off", 0.3, 0.2), *completed("cutmix", 0.1, 0.1, 0.1), ("mixup", "running", []))
     sentence = verdict(few)
