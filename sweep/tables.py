@@ -100,9 +100,11 @@ def print_status(sweep_dir: Path, console: Console) -> None:
     order = {arm: place for place, arm in enumerate(study["arms"])}
     summary = summarise_arms(trials, records.epochs).sort_values("arm", key=lambda arms: arms.map(order))
     console.print(f"[bold]{study['name']}[/bold]: {study['question']}", highlight=False, soft_wrap=True)
-    table = Table("arm", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.add_column("arm", no_wrap=True)
     shown = [status for status in STATUSES if status == COMPLETED or (trials["status"] == status).any()]
-    for name in ("trials", *shown, "epochs", "best error", "median", "NLL", "ECE"):
+    words = ["done" if status == COMPLETED else status for status in shown]
+    for name in ("trials", *words, "epochs", "best error", "median", "NLL", "ECE"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
         counts = [row["n_trials"], *(row[f"n_{status}"] for status in shown), row["epochs"]]
@@ -124,8 +126,8 @@ def _fine_print(manifest: Mapping[str, Any], trials: Any) -> str:
     versions, hardware = manifest["versions"], manifest["hardware"]
     resumed = int((trials["attempts"] > 1).sum())
     return (
-        f"Errors are validation top-1 errors after the last planned epoch of completed trials, NLL and ECE those of the "
-        f"best one; training took "
+        f"Errors are validation top-1 errors of completed trials after their last epoch, NLL and ECE those of the best; "
+        f"training took "
         f"{duration(float(trials['seconds'].sum()))} in all trials together, {resumed} of {len(trials)} were resumed. "
         f"{hardware['processor']}, {hardware['cores']} cores; torch {versions['torch']}, ray {versions['ray']}, "
         f"cutmix-sweep {versions['cutmix-sweep']}."
