@@ -11,7 +11,7 @@ import yaml
 
 from search_spaces.study import Study
 from trainables.errors import UserError, did_you_mean
-from trainables.merging import merged
+from trainables.merging import at_path, merged
 from trainables.strict import parse
 
 STUDIES_DIR = Path(__file__).parent / "studies"
@@ -62,6 +62,7 @@ def load_study(name_or_path: str, *, settings: Sequence[str] = ()) -> Study:
         raise UserError(f"'{path}': name is '{values['name']}', but the file is called '{path.stem}'")
     for setting in settings:
         values = merged(values, parse_setting(setting))
+    _make_sources_absolute(values)
     study = parse(Study, values, where=f"study '{path.stem}'")
     study.check()
     return study
@@ -88,6 +89,19 @@ def parse_setting(setting: str) -> dict[str, Any]:
         value = {bracketed or plain: value}
     result: dict[str, Any] = value
     return result
+
+
+def _make_sources_absolute(values: dict[str, Any]) -> None:
+    """Let data paths hold wherever a trial runs and wherever the sweep is taken up again."""
+    arms = values.get("arms")
+    for holder in (values, *(arms.values() if isinstance(arms, dict) else ())):
+        data = holder["base"].get("data") if isinstance(holder, dict) and isinstance(holder.get("base"), dict) else None
+        source = data.get("source") if isinstance(data, dict) else None
+        name, colon, path = source.partition(":") if isinstance(source, str) else ("", "", "")
+        if colon and path:
+            holder["base"] = merged(
+                holder["base"], at_path("data.source", f"{name}:{Path(path).expanduser().absolute()}")
+            )
 
 
 def _find(name_or_path: str) -> Path:
