@@ -126,8 +126,8 @@ def _fine_print(manifest: Mapping[str, Any], trials: Any) -> str:
     versions, hardware = manifest["versions"], manifest["hardware"]
     resumed = int((trials["attempts"] > 1).sum())
     return (
-        "Errors are validation top-1 errors of completed trials after their last epoch, NLL and ECE those of the best.\n"
-        f"Training took "
+        "Validation top-1 errors of completed trials after their last epoch; NLL and ECE of the best one.\n"
+        "Training took "
         f"{duration(float(trials['seconds'].sum()))} in all trials together, {resumed} of {len(trials)} were resumed. "
         f"{hardware['processor']}, {hardware['cores']} cores; torch {versions['torch']}, ray {versions['ray']}, "
         f"cutmix-sweep {versions['cutmix-sweep']}."
