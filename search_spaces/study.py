@@ -93,6 +93,12 @@ class Arm(Frozen):
     mix: str | dict[str, Any] | None = None
     space: Space = {}
 
+    @model_validator(mode="after")
+    def _one_mix(self) -> Arm:
+        if self.mix is not None and "mix" in self.base:
+            raise ValueError("mix is short for base.mix: give one of them, as in mix: {preset: cutmix, ...}")
+        return self
+
     def over(self, base: Overrides) -> Overrides:
         """Lay the arm over the study's values: a preset that the arm names wins, what it leaves open stays."""
         values = merged(base, self.base)
@@ -242,8 +248,15 @@ class Study(Frozen):
         reserved = {"seed": "seed", "optimizer.max_epochs": "budget.max_epochs"}
         for arm, parts in self.arms.items():
             given = merged(self.base, parts.base)
+            for path in self.space_of(arm):
+                if _holds(parts.base, path):
+                    raise UserError(
+                        f"study '{self.name}', arm '{arm}': base sets '{path}', but the space varies it: drop one of "
+                        "them, or fix it in the arm's space: {kind: fixed, value: ...}"
+                    )
             for path, instead in reserved.items():
-                if path in self.space_of(arm) or _holds(given, path):
+                varied = any(path == other or path.startswith(f"{other}.") for other in self.space_of(arm))
+                if varied or _holds(given, path):
                     raise UserError(f"study '{self.name}', arm '{arm}': '{path}' follows from '{instead}': set that")
 
     def _extremes(self, arm: str) -> Iterator[dict[str, Any]]:

@@ -182,6 +182,7 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and status 2, never in a traceback."""
+    from sweep.launch import Interrupted, user_message
     from sweep.records.errors import RecordsError
 
     try:
@@ -189,14 +190,12 @@ def main() -> None:
     except (UserError, RecordsError) as error:
         _refuse(str(error))
     except OSError as error:
-        from sweep.launch import user_message
-
         message = user_message(error)
         if message is None:
             raise
         _refuse(message)
-    except KeyboardInterrupt as error:
-        typer.echo(str(error) or "interrupted", err=True)
+    except Interrupted as error:
+        typer.echo(str(error), err=True)
         sys.exit(INTERRUPTED)
 
 
@@ -215,10 +214,15 @@ def _load(
     gpus: float | None,
     seed: int | None,
 ) -> Study:
+    import json
+
     from search_spaces.discover import load_study
 
     shorthands = {"base.data.source": data, "resources.cpus": cpus, "resources.gpus": gpus, "seed": seed}
-    given = [f"{path}={value}" for path, value in shorthands.items() if value is not None]
+    # quoted, so that a path with ': ' or ' #' in it is still the text that was given
+    given = [
+        f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in shorthands.items() if value is not None
+    ]
     return load_study(study, settings=[*given, *(settings or [])])
 
 

@@ -247,13 +247,16 @@ class Conductor:
         self._writer.flush(force=True)
 
     def _new_entry(self, arm: str, number: int) -> Entry:
-        known = sorted((entry for entry in self.entries.values() if entry.arm == arm), key=lambda entry: entry.number)
+        past = []
+        if self.study.search == "tpe":  # the other searches do not look back
+            known = [entry for entry in self.entries.values() if entry.arm == arm]
+            past = [self._past(entry) for entry in sorted(known, key=lambda entry: entry.number)]
         return Entry(
             trial=f"{arm}-{number:04d}",
             arm=arm,
             number=number,
             replicate=self.study.replicate(arm, number),
-            params=propose(self.study, arm, number, [self._past(entry) for entry in known]),
+            params=propose(self.study, arm, number, past),
         )
 
     def _past(self, entry: Entry) -> PastTrial:

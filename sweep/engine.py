@@ -113,7 +113,7 @@ def run_trials(study: Study, sweep_dir: Path, conductor: Conductor, *, slots: in
             CutMixTrainable,
             name=sweep_dir.name,
             storage_path=scratch,  # nothing that Tune writes is needed: the records are ours
-            search_alg=ConductorSearcher(conductor, sweep_dir, resources.cpus),
+            search_alg=ConductorSearcher(conductor, sweep_dir, resources),
             scheduler=ConductorScheduler(conductor),
             callbacks=[ConductorCallback(conductor, progress)],
             num_samples=conductor.n_left,

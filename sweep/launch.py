@@ -109,7 +109,7 @@ def _go(
             raise Interrupted(sweep_dir, conductor.n_trials - conductor.n_left, conductor.n_trials)
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(Exception):
     """The sweep was interrupted before all its trials had ended."""
 
     def __init__(self, sweep_dir: Path, n_ended: int, n_trials: int) -> None:
@@ -121,7 +121,7 @@ class Interrupted(KeyboardInterrupt):
 
 def _new_folder(study: Study, out: Path | None) -> Path:
     """Choose the folder of a new sweep, without making it."""
-    if out is not None and "://" in str(out):
+    if out is not None and ":/" in str(out):  # a Path writes s3://bucket as s3:/bucket
         raise UserError(f"--out '{out}': must be a folder that all nodes of the cluster see, not an address")
     stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     sweep_dir = (out or Path("sweeps") / f"{study.name}-{stamp}").absolute()

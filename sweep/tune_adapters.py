@@ -9,6 +9,7 @@ from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from search_spaces.study import Resources
 from sweep.conductor import Conductor, checkpoint_path, weights_path
 from sweep.progress import Progress
 
@@ -16,12 +17,12 @@ from sweep.progress import Progress
 class ConductorSearcher(Searcher):  # type: ignore[misc]
     """Hands the conductor's next trial to Tune."""
 
-    def __init__(self, conductor: Conductor, sweep_dir: Path, threads: int) -> None:
-        """Serve trials of ``conductor`` with ``threads`` threads each."""
+    def __init__(self, conductor: Conductor, sweep_dir: Path, resources: Resources) -> None:
+        """Serve trials of ``conductor`` that hold ``resources`` each."""
         super().__init__()
         self._conductor = conductor
         self._dir = sweep_dir
-        self._threads = threads
+        self._resources = resources
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """Return the configuration that the trainable reads, small and flat: Tune copies it often."""
@@ -34,7 +35,8 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "recorded_epochs": job.recorded_epochs,
             "checkpoint_path": str(checkpoint_path(self._dir, job.trial)),
             "weights_path": str(weights_path(self._dir, job.trial)),
-            "threads": self._threads,
+            "threads": self._resources.cpus,
+            "device": "cuda" if self._resources.gpus else "cpu",
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

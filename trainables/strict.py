@@ -66,12 +66,14 @@ def _without_tags(values: Any, location: tuple[Any, ...], *, last_is_absent: boo
     kept: list[Any] = []
     for index, part in enumerate(location):
         last = index == len(location) - 1
-        if isinstance(values, Mapping) and part not in values and not (last and last_is_absent):
+        in_list = isinstance(values, (list, tuple)) and isinstance(part, int)
+        known = in_list or (isinstance(values, Mapping) and part in values)
+        if not known and not (last and last_is_absent):
             continue
         kept.append(part)
         if isinstance(values, Mapping):
             values = values.get(part)
-        elif isinstance(values, (list, tuple)) and isinstance(part, int):
+        elif in_list:
             values = values[part]
     return tuple(kept)
 

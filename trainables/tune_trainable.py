@@ -78,6 +78,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._config = TrialConfig.model_validate_json(config["config"])
             self._reported = int(config["recorded_epochs"])
             self._checkpoint = Path(config["checkpoint_path"])
+            self._device = str(config["device"])
             self._weights = Path(config["weights_path"])
             print(f"trial {self._name} begins, {self._reported} epochs recorded: {config['config']}")  # noqa: T201
         except Exception:
@@ -91,10 +92,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             from trainables.data.prepared import prepare_data
             from trainables.trial import Trial
 
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            trial = self._trial = Trial(self._config, prepare_data(self._config.data), device=device)
+            trial = self._trial = Trial(self._config, prepare_data(self._config.data), device=self._device)
             if self._checkpoint.exists():
-                trial.load_state_dict(torch.load(self._checkpoint, map_location=device, weights_only=True))
+                trial.load_state_dict(torch.load(self._checkpoint, map_location=self._device, weights_only=True))
         return trial
 
     def _save(self, trial: Trial) -> None:

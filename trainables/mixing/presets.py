@@ -65,14 +65,16 @@ def expand_preset(values: str | Mapping[str, Any]) -> dict[str, Any]:
     """Turn a preset's name, or a mapping with the key ``preset``, into the parts it stands for.
 
     Raises:
-        ValueError: the preset is unknown.
+        ValueError: the preset is unknown, or ``values`` are neither.
     """
     if isinstance(values, str):
         values = {"preset": values}
+    if not isinstance(values, Mapping):
+        raise ValueError(f"mix must be a preset's name or the parts of a policy, got {values!r}")
     changes = dict(values)
     name = changes.pop("preset", None)
     if name is None:
         return changes
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}{did_you_mean(str(name), PRESETS)}")
     return merged(PRESETS[name](), changes)
