@@ -182,7 +182,7 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and status 2, never in a traceback."""
-    from sweep.launch import Interrupted, user_message
+    from sweep.endings import Interrupted, user_message
     from sweep.records.errors import RecordsError
 
     try:

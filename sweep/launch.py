@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import errno
 import os
 from pathlib import Path
 
 from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.endings import Interrupted
 from sweep.records.reader import read_manifest
 from sweep.records.schema import MANIFEST
 from trainables.errors import UserError
@@ -109,16 +109,6 @@ def _go(
             raise Interrupted(sweep_dir, conductor.n_trials - conductor.n_left, conductor.n_trials)
 
 
-class Interrupted(Exception):
-    """The sweep was interrupted before all its trials had ended."""
-
-    def __init__(self, sweep_dir: Path, n_ended: int, n_trials: int) -> None:
-        """Say how far it came and how to go on."""
-        super().__init__(
-            f"interrupted after {n_ended} of {n_trials} trials; go on with: cutmix-sweep resume {sweep_dir}"
-        )
-
-
 def _new_folder(study: Study, out: Path | None) -> Path:
     """Choose the folder of a new sweep, without making it."""
     if out is not None and ":/" in str(out):  # a Path writes s3://bucket as s3:/bucket
@@ -140,10 +130,3 @@ def _make_folder(sweep_dir: Path) -> None:
         sweep_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out '{sweep_dir}': {error.strerror}") from None
-
-
-def user_message(error: OSError) -> str | None:
-    """Put a full or read-only disk into words; None for other faults."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        return f"cannot write to '{error.filename or '?'}': {error.strerror}"
-    return None

@@ -1,0 +1,23 @@
+"""How a command ends other than well: light enough to be imported by every one."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+
+class Interrupted(Exception):
+    """The sweep was interrupted before all its trials had ended."""
+
+    def __init__(self, sweep_dir: Path, n_ended: int, n_trials: int) -> None:
+        """Say how far it came and how to go on."""
+        super().__init__(
+            f"interrupted after {n_ended} of {n_trials} trials; go on with: cutmix-sweep resume {sweep_dir}"
+        )
+
+
+def user_message(error: OSError) -> str | None:
+    """Put a full or read-only disk into words; None for other faults."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return f"cannot write to '{error.filename or '?'}': {error.strerror}"
+    return None

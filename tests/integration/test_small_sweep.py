@@ -1,0 +1,130 @@
+"""One true sweep, end to end: what it leaves behind is what it should."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+
+from search_spaces.discover import load_study
+from sweep.conductor import EPOCH_COLUMNS, checkpoint_path, weights_path
+from sweep.early_stopping.asha import Asha
+from sweep.launch import resume, start
+from sweep.records.reader import SweepRecords, read_sweep
+from trainables.config import TrialConfig
+from trainables.data.prepared import prepare_data
+from trainables.models.build import build_model
+from trainables.trial import Trial
+
+pytestmark = pytest.mark.ray
+
+
+def test_every_arm_gets_its_budget(small_sweep: SweepRecords) -> None:
+    trials = small_sweep.trials
+    assert trials.groupby("arm").size().to_dict() == {"off": 4, "cutout": 4, "mixup": 4, "cutmix": 4}
+    assert set(trials["status"]) == {"completed", "stopped"}
+    assert trials["trial"].is_unique
+    assert (trials["attempts"] == 1).all()
+    assert (trials["threads"] == 1).all()
+    assert (trials["node"] == os.uname().nodename).all()
+
+
+def test_epochs_are_whole_and_end_with_the_trial(small_sweep: SweepRecords) -> None:
+    merged = small_sweep.trials.set_index("trial")
+    for trial, rows in small_sweep.epochs.groupby("trial"):
+        assert rows["epoch"].tolist() == list(range(1, merged.loc[trial, "epochs"] + 1))
+        assert (merged.loc[trial, "status"] == "completed") == (len(rows) == 4)
+    assert np.isfinite(small_sweep.epochs[[name for name in EPOCH_COLUMNS if name != "epoch"]]).all(axis=None)
+
+
+def test_decisions_follow_the_rule_arm_by_arm(small_sweep: SweepRecords) -> None:
+    decisions = small_sweep.decisions
+    assert set(decisions["rung_epochs"]) == {1, 2}
+    for _, rows in decisions.groupby("arm"):
+        rule = Asha(max_epochs=4, grace_period_epochs=1, reduction_factor=2, min_recorded=2)
+        for row in rows.itertuples():
+            judgement = rule.judge(row.rung_epochs, row.value)
+            assert judgement is not None
+            assert judgement.verdict == row.verdict
+            assert judgement.n_recorded == row.n_recorded
+    stopped = set(decisions.loc[decisions["verdict"] == "stop", "trial"])
+    assert stopped == set(small_sweep.trials.loc[small_sweep.trials["status"] == "stopped", "trial"])
+
+
+def test_equal_replicates_share_their_seed_across_arms(small_sweep: SweepRecords) -> None:
+    seeds = small_sweep.trials.groupby("replicate")["seed"]
+    assert (seeds.nunique() == 1).all()
+    assert seeds.first().is_unique
+
+
+def test_parameters_stay_in_their_arm(small_sweep: SweepRecords) -> None:
+    drawn = small_sweep.trials.set_index("arm")
+    assert drawn.loc[["off", "cutout", "mixup"], "params.mix.position.kind"].isna().all()
+    assert drawn.loc["cutmix", "params.mix.position.kind"].notna().all()
+    assert drawn.loc["cutmix", "config.mix.apply.prob"].equals(drawn.loc["cutmix", "params.mix.apply.prob"])
+
+
+def test_weights_of_completed_trials_only(small_sweep: SweepRecords, small_sweep_dir: Path) -> None:
+    for row in small_sweep.trials.itertuples():
+        assert not checkpoint_path(small_sweep_dir, row.trial).exists()
+        assert weights_path(small_sweep_dir, row.trial).exists() == (row.status == "completed")
+
+
+def test_a_trial_of_the_sweep_equals_the_same_trial_alone(small_sweep: SweepRecords, small_sweep_dir: Path) -> None:
+    row = small_sweep.trials.query("arm == 'cutmix' and status == 'completed'").iloc[0]
+    saved = torch.load(weights_path(small_sweep_dir, row["trial"]), weights_only=True)
+    config = TrialConfig.model_validate_json(json.dumps(saved["config"]))
+    trial = Trial(config, prepare_data(config.data))
+    while not trial.done:
+        trial.run_epoch()
+    recorded = small_sweep.epochs.query("trial == @row.trial").reset_index(drop=True)
+    alone = pd.DataFrame([asdict(result) for result in trial.history]).drop(columns=["seconds", "images_per_s"])
+    pd.testing.assert_frame_equal(alone, recorded[alone.columns], check_exact=True)
+    for name, weight in trial.weights().items():
+        assert torch.equal(weight, saved["weights"][name])
+
+
+def test_final_weights_load_into_the_network(small_sweep: SweepRecords, small_sweep_dir: Path) -> None:
+    row = small_sweep.trials.query("status == 'completed'").iloc[0]
+    saved = torch.load(weights_path(small_sweep_dir, row["trial"]), weights_only=True)
+    config = TrialConfig.model_validate_json(json.dumps(saved["config"]))
+    build_model(config.model, n_classes=10, height_px=32, width_px=32, seed=0).load_state_dict(saved["weights"])
+
+
+def test_test_images_are_not_read(small_sweep: SweepRecords) -> None:
+    cached = [path.name for path in Path(os.environ["CUTMIX_SWEEP_CACHE"]).iterdir()]
+    assert any(name.startswith("digits-train-") for name in cached)
+    assert not any(name.startswith("digits-test-") for name in cached)
+
+
+def test_a_finished_sweep_has_nothing_to_resume(small_sweep: SweepRecords, small_sweep_dir: Path) -> None:
+    out = io.StringIO()
+    resume(small_sweep_dir, address=None, retry_failed=False, command="again", console=Console(file=out, width=200))
+    assert "all 16 trials" in out.getvalue()
+    again = read_sweep(small_sweep_dir)
+    pd.testing.assert_frame_equal(again.epochs, small_sweep.epochs)
+    assert len(again.manifest["runs"]) == len(small_sweep.manifest["runs"]) + 1
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_divergence_ends_a_trial_not_the_sweep(study_file: Path, tmp_path: Path) -> None:
+    settings = [
+        "budget.trials=1",
+        "arms.off.base.optimizer.lr=1e30",
+        "budget.early_stopping.rule=none",
+        "budget.max_epochs=2",
+    ]
+    study = load_study(str(study_file), settings=settings)
+    start(study, out=tmp_path / "hot", address=None, download=False, command="", console=Console(quiet=True))
+    trials = read_sweep(tmp_path / "hot").trials.set_index("arm")
+    assert trials.loc["off", "status"] == "diverged"
+    assert trials.loc["off", "why"] == "loss not finite in epoch 1"
+    assert (trials.drop("off")["status"] == "completed").all()
