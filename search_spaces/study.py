@@ -93,6 +93,12 @@ class Arm(Frozen):
     mix: str | dict[str, Any] | None = None
     space: Space = {}
 
+    @field_validator("mix")
+    @classmethod
+    def _known_preset(cls, mix: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+        expand_preset({} if mix is None else mix)
+        return mix
+
     @model_validator(mode="after")
     def _one_mix(self) -> Arm:
         if self.mix is not None and "mix" in self.base:
@@ -205,13 +211,20 @@ class Study(Frozen):
         Raises:
             UserError: base, arm and drawn values do not make a valid configuration.
         """
-        values = self.arms[arm].over(self.base)
-        values = merged(_DEFAULTS, values | {"mix": expand_preset(values.get("mix", "off"))})
+        values = self._values(arm)
         for path, value in params.items():
             values = merged(values, at_path(path, value))
         values = merged(values, {"optimizer": {"max_epochs": self.budget.max_epochs}})
         values["seed"] = derive_seed(self.seed, "replicate", replicate)
         return parse(TrialConfig, values, where=f"study '{self.name}', arm '{arm}'")
+
+    def _values(self, arm: str) -> Overrides:
+        """All values of an arm before any is drawn."""
+        values = self.arms[arm].over(self.base)
+        try:
+            return merged(_DEFAULTS, values | {"mix": expand_preset(values.get("mix", "off"))})
+        except ValueError as error:
+            raise UserError(f"study '{self.name}', arm '{arm}': 'mix': {error}") from None
 
     def check(self) -> None:
         """Refuse a study whose arms or domains lead to an invalid configuration.
@@ -223,6 +236,7 @@ class Study(Frozen):
         parse(TrialConfig, merged(_DEFAULTS, self.base), where=f"study '{self.name}', base")
         try:
             for arm in self.arms:
+                parse(TrialConfig, self._values(arm), where=f"study '{self.name}', arm '{arm}'")
                 for params in self._extremes(arm):
                     self.trial_config(arm, params, replicate=0)
                 if self.search == "grid":

@@ -149,7 +149,7 @@ def _cache() -> Check:
 def _disk(name: str, folder: Path) -> Check:
     folder = folder.absolute()
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not os.access(nearest, os.W_OK):
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         return Check(name, WRONG, f"cannot write to '{nearest}'", "choose another folder")
     free_gib = shutil.disk_usage(nearest).free / 2**30
     found = f"{free_gib:.0f} GiB free in '{nearest}'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweep.records.reader import read_sweep
+from trainables.errors import UserError
 
 
 def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
@@ -12,9 +13,13 @@ def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
 
     Raises:
         RecordsError: ``sweep_dir`` holds no readable records.
+        UserError: ``folder`` cannot be made.
     """
     records = read_sweep(sweep_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--to '{folder}': {error.strerror}") from None
     written = []
     for name, frame in (
         ("trials", records.trials),

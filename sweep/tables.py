@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
@@ -24,20 +25,20 @@ def print_studies(studies: Mapping[str, Study], console: Console) -> None:
     """List studies with their questions."""
     table = Table("study", "arms", "question", box=SIMPLE_HEAD)
     for name, study in studies.items():
-        table.add_row(name, ", ".join(study.arms), study.question)
+        table.add_row(name, ", ".join(study.arms), escape(study.question))
     console.print(table)
 
 
 def print_study(study: Study, console: Console) -> None:
     """Show one study: question, arms, what varies, budget."""
-    console.print(f"[bold]{study.name}[/bold]: {study.question}", soft_wrap=True, highlight=False)
+    console.print(f"[bold]{study.name}[/bold]: {escape(study.question)}", soft_wrap=True, highlight=False)
     if study.why_open:
-        console.print(study.why_open.strip(), soft_wrap=True, highlight=False)
+        console.print(study.why_open.strip(), soft_wrap=True, highlight=False, markup=False)
     table = Table("arm", "mixing", "varies", box=SIMPLE_HEAD)
     for arm, parts in study.arms.items():
         mix = parts.mix if parts.mix is not None else study.base.get("mix", "off")
         varies = [f"{path} {domain_words(domain)}" for path, domain in study.space_of(arm).items()]
-        table.add_row(arm, str(mix), "\n".join(varies) or "seeds only")
+        table.add_row(arm, escape(str(mix)), escape("\n".join(varies)) or "seeds only")
     console.print(table)
     console.print(budget_words(study), highlight=False, soft_wrap=True)
 
@@ -89,7 +90,7 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
     table = Table("", "state", "found", "how to mend", box=SIMPLE_HEAD)
     colours = {OK: "green", WARNING: "yellow", WRONG: "red"}
     for check in checks:
-        table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", check.found, check.mend)
+        table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", escape(check.found), escape(check.mend))
     console.print(table)
 
 
@@ -99,12 +100,14 @@ def print_status(sweep_dir: Path, console: Console) -> None:
     study, trials = records.manifest["study"], records.trials
     order = {arm: place for place, arm in enumerate(study["arms"])}
     summary = summarise_arms(trials, records.epochs).sort_values("arm", key=lambda arms: arms.map(order))
-    console.print(f"[bold]{study['name']}[/bold]: {study['question']}", highlight=False, soft_wrap=True)
-    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    console.print(f"[bold]{study['name']}[/bold]: {escape(study['question'])}", highlight=False, soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("arm", no_wrap=True)
     shown = [status for status in STATUSES if status == COMPLETED or (trials["status"] == status).any()]
     words = ["done" if status == COMPLETED else status for status in shown]
-    for name in ("trials", *words, "epochs", "best error", "median", "NLL", "ECE"):
+    for name in ("trials", *words, "epochs"):  # a narrow terminal folds these words, and never cuts a number
+        table.add_column(name, justify="right", overflow="fold")
+    for name in ("best\nerror", "median", "NLL", "ECE"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
         counts = [row["n_trials"], *(row[f"n_{status}"] for status in shown), row["epochs"]]
@@ -118,7 +121,8 @@ def print_status(sweep_dir: Path, console: Console) -> None:
     console.print(table)
     console.print(_fine_print(records.manifest, trials), highlight=False, soft_wrap=True)
     for failed in trials[trials["status"] == FAILED].to_dict("records"):
-        console.print(f"failed: {failed['trial']}: {failed['why'].splitlines()[-1]}", highlight=False, soft_wrap=True)
+        why = escape(failed["why"].splitlines()[-1])
+        console.print(f"failed: {failed['trial']}: {why}", highlight=False, soft_wrap=True)
     console.print(verdict(summary), highlight=False, soft_wrap=True)
 
 

@@ -42,7 +42,8 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
     context = item.get("ctx", {})
     match item["type"]:
         case "extra_forbidden":
-            return f"unknown key '{path}'{did_you_mean(str(location[-1]), _keys_at(model, values, location[:-1]))}"
+            valid = _keys_at(model, values, location[:-1], item["loc"])
+            return f"unknown key '{path}'{did_you_mean(str(location[-1]), valid)}"
         case "missing":
             return f"'{path}' is missing"
         case "union_tag_invalid":
@@ -78,30 +79,35 @@ def _without_tags(values: Any, location: tuple[Any, ...], *, last_is_absent: boo
     return tuple(kept)
 
 
-def _keys_at(model: Any, values: Any, location: tuple[Any, ...]) -> list[str]:
-    """Names of the fields valid at ``location`` of ``model``."""
+def _keys_at(model: Any, values: Any, location: tuple[Any, ...], tags: tuple[Any, ...]) -> list[str]:
+    """Names of the fields valid at ``location`` of ``model``; ``tags`` hold the union members pydantic chose."""
     for part in location:
-        model = _member(model, values)
+        model = _member(model, values, tags)
         if isinstance(model, type) and issubclass(model, BaseModel):
             model = model.model_fields[part].annotation
         else:  # a mapping: its value type
             model = get_args(model)[-1]
         values = values.get(part) if isinstance(values, Mapping) else None
-    model = _member(model, values)
+    model = _member(model, values, tags)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
-def _member(annotation: Any, values: Any) -> Any:
-    """The union member that ``values`` names by its tag; the annotation itself when it is no union."""
+def _member(annotation: Any, values: Any, tags: tuple[Any, ...]) -> Any:
+    """The union member that ``values`` names by its tag, else one of ``tags``; no union: the annotation itself."""
     if get_origin(annotation) is Annotated:
-        return _member(get_args(annotation)[0], values)
+        return _member(get_args(annotation)[0], values, tags)
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation
-    members = [_member(member, values) for member in get_args(annotation)]
+    members = [_member(member, values, tags) for member in get_args(annotation)]
     models = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
     for member in models:
         for tag in TAGS:
             field = member.model_fields.get(tag)
-            if field is not None and isinstance(values, Mapping) and field.default == values.get(tag):
+            if field is not None and isinstance(values, Mapping) and _is_named(field.default, values, tag, tags):
                 return member
     return models[0] if models else members[0]
+
+
+def _is_named(default: Any, values: Mapping[str, Any], tag: str, tags: tuple[Any, ...]) -> bool:
+    """Whether ``values`` have the variant's tag; a preset may have chosen it without a word in ``values``."""
+    return bool(default == values[tag] if tag in values else default in tags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from dataclasses import asdict, dataclass, fields
@@ -177,7 +178,8 @@ class Trial:
         names = [field.name for field in fields(EpochResult)]
         self.history = [EpochResult(**{name: row[name] for name in names}) for row in state["history"]]
         self._net.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        # torch keeps the tensors that it is given: two trials would share one momentum
+        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
         for name, rng in self._rngs.items():

@@ -72,9 +72,9 @@ def expand_preset(values: str | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise ValueError(f"mix must be a preset's name or the parts of a policy, got {values!r}")
     changes = dict(values)
-    name = changes.pop("preset", None)
-    if name is None:
+    if "preset" not in changes:
         return changes
+    name = changes.pop("preset")
     if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}{did_you_mean(str(name), PRESETS)}")
     return merged(PRESETS[name](), changes)

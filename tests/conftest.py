@@ -1,0 +1,23 @@
+"""What holds for every test: a cache of its own and one thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # torch reads them when it is imported
+    os.environ.setdefault(_variable, "1")
+
+settings.register_profile("tests", deadline=None, database=None)
+settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep decoded images of all tests, and of processes they start, in a folder of this session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

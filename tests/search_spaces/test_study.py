@@ -1,0 +1,335 @@
+"""What a study promises: equal budgets, pure draws, paired seeds, one meaning for every override."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from search_spaces.study import Study
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.merging import at_path, merged
+from trainables.strict import parse
+
+ARMS: dict[str, Any] = {
+    "off": {"mix": "off"},
+    "cutout": {"mix": "cutout", "space": {"mix.size.frac": {"kind": "uniform", "lo": 0.1, "hi": 0.5, "points": 3}}},
+    "cutmix": {
+        "mix": "cutmix",
+        "space": {
+            "mix.size.alpha": {"kind": "loguniform", "lo": 0.1, "hi": 4.0, "points": 3},
+            "mix.position.kind": {"kind": "choice", "values": ["clip", "inside"]},
+        },
+    },
+}
+COMMON = {
+    "optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 1.0, "points": 2},
+    "data.pad_px": {"kind": "integers", "lo": 0, "hi": 3},
+}
+
+
+def values_of(**changes: Any) -> dict[str, Any]:
+    """Values of a small study with ``changes``; a dotted path is written with two underscores."""
+    values: dict[str, Any] = {
+        "name": "small",
+        "question": "?",
+        "arms": ARMS,
+        "space": COMMON,
+        "budget": {"trials": 8, "max_epochs": 4},
+    }
+    for path, value in changes.items():
+        values |= merged(values, at_path(path.replace("__", "."), value)) if "__" in path else {path: value}
+    return values
+
+
+def study_of(**changes: Any) -> Study:
+    return parse(Study, values_of(**changes), where="study 'small'")
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        study_of(**changes).check()
+    return str(caught.value)
+
+
+def configs(study: Study, arm: str, count: int) -> list[TrialConfig]:
+    return [
+        study.trial_config(arm, study.draw(arm, number), replicate=study.replicate(arm, number))
+        for number in range(count)
+    ]
+
+
+class TestBudget:
+    def test_every_arm_gets_the_same_number_of_trials(self) -> None:
+        assert study_of().trials_per_arm == 8
+
+    def test_a_grid_gives_all_arms_what_the_largest_needs(self) -> None:
+        study = study_of(search="grid", budget={"max_epochs": 4}, replicates=2)
+        sizes = {arm: len(study.grid_of(arm)) for arm in study.arms}
+        assert sizes == {"off": 8, "cutout": 24, "cutmix": 48}
+        assert study.trials_per_arm == 2 * 48
+
+    def test_planned_epochs_come_from_the_budget(self) -> None:
+        assert {config.optimizer.max_epochs for config in configs(study_of(), "cutmix", 3)} == {4}
+
+    @pytest.mark.parametrize("search", ["random", "tpe"])
+    def test_a_search_needs_a_number_of_trials(self, search: str) -> None:
+        assert "budget.trials is missing" in refusal(search=search, budget={"max_epochs": 4})
+
+    def test_a_grid_larger_than_the_budget_is_refused(self) -> None:
+        message = refusal(search="grid", budget__trials=47)
+        assert "budget.trials is 47" in message
+        assert "arm 'cutmix' has 48 points" in message
+
+    def test_a_grid_as_large_as_the_budget_is_not(self) -> None:
+        study_of(search="grid", budget__trials=48).check()
+
+
+class TestDraw:
+    def test_is_a_pure_function(self) -> None:
+        """Neither the order nor the number of other draws matters, nor which object draws."""
+        study, again = study_of(), study_of()
+        places = [(arm, number) for arm in study.arms for number in range(8)]
+        drawn = {place: study.draw(*place) for place in places}
+        assert {place: again.draw(*place) for place in reversed(places)} == drawn
+
+    def test_does_not_depend_on_the_rest_of_the_study(self) -> None:
+        alone = study_of(arms={"cutmix": ARMS["cutmix"]}, budget__trials=3)
+        assert [alone.draw("cutmix", number) for number in range(3)] == [
+            study_of().draw("cutmix", number) for number in range(3)
+        ]
+
+    def test_common_parameters_are_equal_in_all_arms(self) -> None:
+        study = study_of()
+        for number in range(8):
+            off, *others = ({path: study.draw(arm, number)[path] for path in COMMON} for arm in study.arms)
+            assert all(other == off for other in others)
+
+    def test_own_parameters_exist_in_their_arm_only(self) -> None:
+        study = study_of()
+        assert {arm: set(study.draw(arm, 0)) - set(COMMON) for arm in study.arms} == {
+            "off": set(),
+            "cutout": {"mix.size.frac"},
+            "cutmix": {"mix.size.alpha", "mix.position.kind"},
+        }
+
+    def test_an_arm_may_have_a_common_parameter_of_its_own(self) -> None:
+        own = merged(ARMS, {"off": {"space": {"data.pad_px": {"kind": "fixed", "value": 9}}}})
+        study = study_of(arms=own)
+        assert [study.draw("off", number)["data.pad_px"] for number in range(4)] == [9] * 4
+        assert all(study.draw("cutmix", number) == study_of().draw("cutmix", number) for number in range(4))
+
+    def test_trials_differ(self) -> None:
+        rates = {study_of().draw("off", number)["optimizer.lr"] for number in range(8)}
+        assert len(rates) == 8
+
+    def test_arms_and_parameters_are_drawn_independently(self) -> None:
+        """Two parameters of equal domain must not walk together, nor one parameter in two arms that own it."""
+        domain = {"kind": "uniform", "lo": 0.0, "hi": 1.0}
+        arms = {name: {"space": {"optimizer.momentum": domain | {"hi": 0.9}}} for name in ("a", "b")}
+        arms["a"]["space"]["mix.label.smoothing"] = domain | {"hi": 0.9}
+        study = study_of(arms=arms)
+        a, b = study.draw("a", 0), study.draw("b", 0)
+        assert len({a["optimizer.momentum"], a["mix.label.smoothing"], b["optimizer.momentum"]}) == 3
+
+    def test_follows_the_seed(self) -> None:
+        assert study_of(seed=1).draw("off", 0) != study_of().draw("off", 0)
+        assert study_of(seed=1).draw("off", 0) == study_of(seed=1).draw("off", 0)
+
+    def test_replicates_share_a_configuration(self) -> None:
+        study = study_of(replicates=3)
+        drawn = [study.draw("cutmix", number) for number in range(9)]
+        assert drawn[0] == drawn[1] == drawn[2]
+        assert drawn[3] == drawn[4] == drawn[5]
+        assert drawn[0] != drawn[3] != drawn[6]
+
+
+class TestGrid:
+    def test_holds_every_combination_once(self) -> None:
+        study = study_of(search="grid", budget={"max_epochs": 4})
+        expected = itertools.product((0.01, 1.0), range(4), (0.1, pytest.approx(0.3), 0.5))
+        assert [tuple(point.values()) for point in study.grid_of("cutout")] == list(expected)
+        assert list(study.grid_of("cutout")[0]) == ["optimizer.lr", "data.pad_px", "mix.size.frac"]
+
+    def test_is_laid_out_in_order_and_begun_again(self) -> None:
+        """A smaller arm cycles through its points, so that all arms get equal budgets."""
+        study = study_of(search="grid", budget={"max_epochs": 4})
+        grid = study.grid_of("off")
+        assert [study.draw("off", number) for number in range(48)] == grid * 6
+
+    def test_a_replicate_is_one_pass_over_the_points(self) -> None:
+        """All points of a replicate share their seed: a block, within which only the parameters differ."""
+        study = study_of(search="grid", budget={"max_epochs": 4}, replicates=2)
+        assert [study.replicate("cutmix", number) for number in range(96)] == [0] * 48 + [1] * 48
+        seeds = [config.seed for config in configs(study, "cutmix", 96)]
+        assert len(set(seeds[:48])) == len(set(seeds[48:])) == 1
+        assert seeds[0] != seeds[48]
+
+    def test_an_interval_without_points_is_refused(self) -> None:
+        message = refusal(search="grid", space={"optimizer.lr": {"kind": "uniform", "lo": 0.1, "hi": 1.0}})
+        assert "'optimizer.lr'" in message
+        assert "points" in message
+        assert "study 'small'" in message
+
+    def test_without_a_space_has_one_point(self) -> None:
+        study = study_of(search="grid", arms={"off": {"mix": "off"}}, space={}, budget={"max_epochs": 1})
+        assert study.grid_of("off") == [{}]
+        assert study.trials_per_arm == 1
+
+
+class TestSeeds:
+    @pytest.mark.parametrize("search", ["random", "tpe"])
+    def test_equal_replicates_share_their_seed_across_arms(self, search: str) -> None:
+        study = study_of(search=search)
+        seeds = {
+            arm: [study.trial_config(arm, {}, replicate=study.replicate(arm, number)).seed for number in range(8)]
+            for arm in study.arms
+        }
+        assert seeds["off"] == seeds["cutout"] == seeds["cutmix"]
+
+    def test_trials_of_an_arm_differ_in_their_seeds(self) -> None:
+        assert len({config.seed for config in configs(study_of(), "off", 8)}) == 8
+
+    def test_replicates_of_a_configuration_differ_in_their_seeds_alone(self) -> None:
+        first, second = configs(study_of(replicates=2), "cutmix", 2)
+        assert first.seed != second.seed
+        assert first.model_copy(update={"seed": 0}) == second.model_copy(update={"seed": 0})
+
+    def test_follow_the_study_s_seed(self) -> None:
+        assert configs(study_of(seed=5), "off", 1)[0].seed != configs(study_of(), "off", 1)[0].seed
+
+
+class TestPrecedence:
+    def config(self, **changes: Any) -> TrialConfig:
+        study = study_of(space={}, **changes)
+        study.check()
+        return study.trial_config("a", {}, replicate=0)
+
+    def test_an_arm_lies_over_the_base_over_the_defaults(self) -> None:
+        config = self.config(
+            base={"optimizer": {"lr": 0.5, "momentum": 0.5}}, arms={"a": {"base": {"optimizer": {"momentum": 0.25}}}}
+        )
+        assert (config.optimizer.lr, config.optimizer.momentum, config.optimizer.weight_decay) == (0.5, 0.25, 5e-4)
+
+    def test_the_arm_s_preset_wins_what_it_leaves_open_stays(self) -> None:
+        base = {"mix": {"apply": {"prob": 0.9, "gate": "batch"}, "label": {"smoothing": 0.1}}}
+        mix = self.config(base=base, arms={"a": {"mix": "cutmix"}}).mix
+        assert mix.apply.prob == 0.5
+        assert mix.apply.gate == "batch"
+        assert mix.label.smoothing == 0.1
+
+    def test_the_arm_s_preset_wins_over_the_base_s(self) -> None:
+        mix = self.config(
+            base={"mix": {"preset": "random_erasing", "label": {"smoothing": 0.1}}}, arms={"a": {"mix": "cutout"}}
+        ).mix
+        assert mix.content == "zero"
+        assert mix.size.model_dump() == {"kind": "fixed", "frac": 0.25}
+        assert mix.label.smoothing == 0.1
+
+    def test_without_a_word_on_mixing_nothing_is_mixed(self) -> None:
+        assert self.config(arms={"a": {}}).mix.apply.prob == 0.0
+
+    def test_the_base_s_preset_serves_arms_that_name_none(self) -> None:
+        assert self.config(base={"mix": "mixup"}, arms={"a": {}}).mix.mask.model_dump()["family"] == "flat"
+
+    def test_parts_of_an_arm_s_preset_may_be_changed(self) -> None:
+        mix = self.config(arms={"a": {"mix": {"preset": "cutmix", "size": {"alpha": 0.3}}}}).mix
+        assert mix.size.model_dump() == {"kind": "beta", "alpha": 0.3}
+        assert mix.apply.prob == 0.5
+
+    def test_a_drawn_value_wins_over_the_preset(self) -> None:
+        study = study_of(arms={"a": {"mix": "cutmix"}}, space={})
+        assert study.trial_config("a", {"mix.apply.prob": 0.125}, replicate=0).mix.apply.prob == 0.125
+
+    def test_another_variant_drops_the_old_one_s_parameters(self) -> None:
+        study = study_of(arms={"a": {"mix": {"preset": "cutmix", "size": {"alpha": 0.3}}}}, space={})
+        size = study.trial_config("a", {"mix.size.kind": "fixed"}, replicate=0).mix.size
+        assert size.model_dump() == {"kind": "fixed", "frac": 0.25}
+
+
+class TestRefusals:
+    def test_a_base_value_that_the_space_varies(self) -> None:
+        assert "base sets 'optimizer.lr'" in refusal(base={"optimizer": {"lr": 0.1}})
+
+    def test_an_arm_s_base_value_that_the_space_varies(self) -> None:
+        message = refusal(arms={"a": {"base": {"optimizer": {"lr": 0.1}}}})
+        assert "arm 'a': base sets 'optimizer.lr'" in message
+
+    def test_mix_beside_base_mix(self) -> None:
+        """One of them would be dropped without a word."""
+        message = refusal(arms={"a": {"mix": "cutmix", "base": {"mix": {"apply": {"prob": 0.9}}}}})
+        assert "'arms.a'" in message
+        assert "give one of them" in message
+
+    @pytest.mark.parametrize("holder", ["base", "arm"])
+    @pytest.mark.parametrize(
+        ("path", "instead"), [("seed", "'seed'"), ("optimizer.max_epochs", "'budget.max_epochs'")]
+    )
+    def test_reserved_values(self, holder: str, path: str, instead: str) -> None:
+        given = at_path(path, 3)
+        message = refusal(base=given) if holder == "base" else refusal(arms={"a": {"base": given}})
+        assert f"'{path}' follows from {instead}" in message
+
+    @pytest.mark.parametrize("holder", ["study", "arm"])
+    @pytest.mark.parametrize("path", ["seed", "optimizer.max_epochs", "optimizer"])
+    def test_reserved_parameters(self, holder: str, path: str) -> None:
+        space = {path: {"kind": "fixed", "value": 3}}
+        message = refusal(space=space) if holder == "study" else refusal(arms={"a": {"space": space}})
+        assert "follows from" in message
+        assert path in message
+
+    def test_a_section_that_is_a_number(self) -> None:
+        """A drawn value below it would otherwise bring the section back with its defaults."""
+        assert "'optimizer'" in refusal(arms={"a": {"base": {"optimizer": 3}}})
+
+    @pytest.mark.parametrize("corner", ["lo", "hi"])
+    def test_either_end_of_a_domain_out_of_range(self, corner: str) -> None:
+        domain = {"kind": "uniform", "lo": 0.1, "hi": 0.9} | {corner: {"lo": -0.5, "hi": 1.5}[corner]}
+        message = refusal(arms={"a": {"mix": "cutmix", "space": {"mix.apply.prob": domain}}})
+        assert "arm 'a'" in message
+        assert "'mix.apply.prob'" in message
+
+    def test_a_wrong_value_behind_others_in_a_choice(self) -> None:
+        domain = {"kind": "choice", "values": ["clip", "inside", "sphere"]}
+        message = refusal(arms={"a": {"mix": "cutmix", "space": {"mix.position.kind": domain}}})
+        assert "'mix.position.kind' is unknown: 'sphere'" in message
+
+    @pytest.mark.parametrize("mix", [3, ["cutmix"], {"preset": ["cutmix"]}, {"preset": 3}])
+    @pytest.mark.parametrize("short", [True, False])
+    def test_a_policy_that_is_none(self, mix: Any, short: bool) -> None:
+        message = refusal(arms={"a": {"mix": mix} if short else {"base": {"mix": mix}}})
+        assert "'a'" in message or "arms.a" in message
+        assert "mix" in message
+
+    @pytest.mark.parametrize("name", ["Cut", "cut-mix", "9lives", "", "a b"])
+    def test_names_that_are_no_names(self, name: str) -> None:
+        assert "small letters" in refusal(arms={name: {}})
+        assert "name" in refusal(name=name)
+
+    def test_no_arm(self) -> None:
+        assert "arms" in refusal(arms={})
+
+    def test_all_that_is_wrong_is_said_at_once(self) -> None:
+        lines = refusal(replicates=0, seed=-1, search="luck").splitlines()
+        assert len(lines) == 3
+        assert all(line.startswith("study 'small': ") for line in lines)
+
+
+@pytest.mark.parametrize("search", ["random", "grid", "tpe"])
+def test_a_study_comes_back_from_its_manifest(search: str) -> None:
+    """Taken up again, a sweep must be the same study to the last trial."""
+    study = study_of(
+        search=search,
+        budget={"trials": 48, "max_epochs": 4, "early_stopping": {"rule": "none"}},
+        base={"optimizer": {"schedule": {"kind": "step", "milestones_frac": [0.5, 0.75]}}, "data": {"flip": None}},
+        resources={"cpus": 2, "gpus": 0.5},
+        seed=7,
+    )
+    study.check()
+    again = parse(Study, json.loads(json.dumps(study.model_dump(mode="json"))), where="manifest")
+    assert again == study
+    for arm in study.arms:
+        assert configs(again, arm, 5) == configs(study, arm, 5)

@@ -1,0 +1,121 @@
+"""Sweeps without Ray: simulated trials that report to a real conductor, which writes real records."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.study import Study
+from sweep.conductor import Conductor, Job, checkpoint_path
+from sweep.manifest import new_manifest, with_run
+from sweep.records.writer import write_manifest
+from trainables.strict import parse
+
+Curve = Callable[[Job, int], Mapping[str, Any]]
+"""What a job reports of an epoch: some columns of the epoch, or ``failed``."""
+
+
+def falling(job: Job, epoch: int) -> dict[str, Any]:
+    """Errors that fall to a floor; floor and noise depend on the trial's name alone."""
+    floor = random.Random(job.trial).uniform(0.1, 0.4)
+    error = floor + 0.5 * math.exp(-epoch / 3) + random.Random(f"{job.trial} {epoch}").gauss(0, 0.01)
+    return {"val_top1_error": error, "val_nll": 3 * error}
+
+
+def report(job: Job, epoch: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a trial reports after an epoch."""
+    whole = {"trial": job.trial, "epoch": epoch, "train_loss": 1 / epoch, "val_top1_error": 0.5, "val_nll": 1.5}
+    whole |= {"val_top5_error": 0.1, "val_ece": 0.05, "lr": 0.1, "effective_prob": 0.5, "pasted_frac": 0.25}
+    whole |= {"seconds": 2.0, "images_per_s": 1e3, "n_train": 80, "n_val": 20}
+    whole |= {"device": "cpu", "precision": "fp32", "threads": 1, "node": "here"}
+    return {**whole, **values}
+
+
+class Simulation:
+    """One session of a sweep: takes jobs from a conductor and lets each in turn report its next epoch.
+
+    Abandoned, it is as good as killed: nothing of it goes on, and what was not flushed is lost.
+    """
+
+    def __init__(
+        self, study: Study, sweep_dir: Path, *, curve: Curve = falling, n_workers: int = 2, **given: Any
+    ) -> None:
+        sweep_dir.mkdir(parents=True, exist_ok=True)
+        if not (sweep_dir / "sweep.json").exists():
+            write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, "simulated"), "simulated"))
+        self.sweep_dir = sweep_dir
+        self.conductor = Conductor(study, sweep_dir, **given)
+        self.jobs: list[Job] = []
+        self._curve = curve
+        self._n_workers = n_workers
+        self._running: deque[tuple[Job, int]] = deque()
+
+    def run(self, n_reports: int | None = None) -> Simulation:
+        """Go on until all trials have ended, or for so many reports."""
+        while n_reports is None or n_reports > 0:
+            self._fill()
+            if not self._running:
+                break
+            job, epoch = self._running.popleft()
+            checkpoint = checkpoint_path(self.sweep_dir, job.trial)
+            checkpoint.parent.mkdir(exist_ok=True)
+            checkpoint.write_text(str(epoch))
+            values = self._curve(job, epoch)
+            given = {"trial": job.trial, **values} if "failed" in values else report(job, epoch, values)
+            if not self.conductor.on_report(job.trial, given):
+                self._running.append((job, epoch + 1))
+            n_reports = None if n_reports is None else n_reports - 1
+        return self
+
+    def _fill(self) -> None:
+        while len(self._running) < self._n_workers:
+            job = self.conductor.next_job()
+            if job is None:
+                return
+            self.jobs.append(job)
+            self._running.append((job, job.recorded_epochs + 1))
+
+
+@pytest.fixture
+def simulate() -> type[Simulation]:
+    """Begin a session of a sweep."""
+    return Simulation
+
+
+@pytest.fixture
+def report_of() -> Callable[[Job, int, Mapping[str, Any]], dict[str, Any]]:
+    """Make a whole report of some of its columns."""
+    return report
+
+
+@pytest.fixture
+def study_of() -> Callable[..., Study]:
+    """Make a small study of three arms, with changes."""
+
+    def make(**changes: Any) -> Study:
+        stopping = {"grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
+        values: dict[str, Any] = {
+            "name": "small",
+            "question": "Does it hold together?",
+            "arms": {
+                "off": {"mix": "off"},
+                "cutout": {"mix": "cutout"},
+                "cutmix": {
+                    "mix": "cutmix",
+                    "space": {"mix.apply.prob": {"kind": "uniform", "lo": 0.0, "hi": 1.0}},
+                },
+            },
+            "space": {"optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 1.0}},
+            "budget": {"trials": 4, "max_epochs": 5, "early_stopping": stopping},
+        }
+        study = parse(Study, values | changes, where="study 'small'")
+        study.check()
+        return study
+
+    return make

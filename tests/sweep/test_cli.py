@@ -1,0 +1,403 @@
+"""The command line: which verbs and flags there are, and what each prints."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import typer
+
+from search_spaces.discover import built_in_studies
+from search_spaces.study import Study
+from sweep import cli
+from sweep.records.reader import read_sweep
+from trainables.data.sources.registry import open_source
+
+MakeStudy = Callable[..., Study]
+ROOT = Path(__file__).parents[2]
+
+STUDY_FLAGS = {"--set", "--data", "--cpus", "--gpus", "--seed"}
+VERBS = {
+    "studies": ["name"],
+    "plan": ["study", *STUDY_FLAGS],
+    "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out"],
+    "resume": ["sweep_dir", "--address", "--retry-failed"],
+    "status": ["sweep_dir"],
+    "export": ["sweep_dir", "--format", "--to"],
+    "doctor": ["--data", "--out"],
+    "schema": [],
+}
+"""Golden: people type these and scripts rely on them. A change here is a change for every user."""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the program in this process, 80 columns wide; return exit status, output and messages."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cutmix-sweep", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def group() -> Any:
+    return typer.main.get_command(cli.app)
+
+
+class TestVerbsAndFlags:
+    def test_are_these(self) -> None:
+        found = {}
+        for name, command in group().commands.items():
+            flags = [parameter.opts[0] for parameter in command.params if parameter.name != "help"]
+            found[name] = sorted(flags)
+        assert found == {verb: sorted(flags) for verb, flags in VERBS.items()}
+
+    def test_have_no_other_spelling(self) -> None:
+        for command in group().commands.values():
+            for parameter in command.params:
+                assert len(parameter.opts) == 1
+                assert not parameter.secondary_opts
+
+    def test_all_say_what_they_are_for(self) -> None:
+        for command in group().commands.values():
+            assert command.help
+            for parameter in command.params:
+                assert getattr(parameter, "help", None), f"{command.name} {parameter.name}"
+
+    @pytest.mark.parametrize("verb", ["", *VERBS])
+    def test_help(self, run: Run, verb: str) -> None:
+        status, out, err = run(*verb.split(), "--help")
+        assert (status, err) == (0, "")
+        assert "Usage:" in out
+        for name in VERBS[verb] if verb else VERBS:
+            assert name in out
+
+    def test_version(self, run: Run) -> None:
+        assert run("--version") == (0, f"cutmix-sweep {version('cutmix-sweep')}\n", "")
+
+    @pytest.mark.parametrize(
+        "arguments", [["--help"], ["--version"], ["run", "--help"], ["schema"], ["studies", "--help"]]
+    )
+    def test_answer_without_loading_engines(self, arguments: list[str]) -> None:
+        code = (
+            "import sys\n"
+            "from sweep import cli\n"
+            f"sys.argv = ['cutmix-sweep', *{arguments}]\n"
+            "try:\n"
+            "    cli.main()\n"
+            "finally:\n"
+            "    heavy = {'torch', 'torchvision', 'ray', 'optuna', 'pandas', 'pyarrow', 'scipy', 'sklearn'}\n"
+            "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.strip()) == (0, "[]")
+
+    def test_without_a_verb_shows_the_help(self, run: Run) -> None:
+        status, out, err = run()
+        assert status == 2
+        assert "Usage:" in out + err
+
+
+class TestStudies:
+    def test_lists_all(self, run: Run) -> None:
+        status, out, err = run("studies")
+        assert (status, err) == (0, "")
+        for name in built_in_studies():
+            assert name in out
+        assert max(map(len, out.splitlines())) <= 80
+
+    @pytest.mark.parametrize("name", built_in_studies())
+    def test_shows_one(self, run: Run, name: str) -> None:
+        status, out, _ = run("studies", name)
+        assert status == 0
+        assert out.startswith(f"{name}: ")
+        assert "trials an arm" in out
+
+    def test_shows_what_varies(self, run: Run) -> None:
+        _, out, _ = run("studies", "alpha_prob")
+        assert "mix.size.alpha 0.1 .. 4 (log)" in out
+        assert "mix.apply.prob 0 .. 1" in out
+        assert "clip | inside | torus" in out
+        assert "seeds only" in out
+
+    def test_shows_a_file_s(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text(
+            "question: Mine?\narms: {off: {mix: off}}\nsearch: grid\nspace: {model.width: {kind: fixed, value: 2.0}}\n"
+            "budget: {max_epochs: 7, early_stopping: {rule: none}}\n"
+        )
+        _, out, _ = run("studies", path)
+        assert "mine: Mine?" in out
+        assert "model.width = 2.0" in out
+        assert "grid search, 1 trials an arm, at most 7 epochs each" in out
+        assert "no early stopping" in out
+
+
+class TestPlan:
+    @pytest.fixture(autouse=True)
+    def _no_probe(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 500.0)
+        monkeypatch.setattr("sweep.plan.os.cpu_count", lambda: 4)
+
+    def test_says_what_would_run(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        status, out, err = run("plan", "quickstart", "--set", "base.data.train_frac=0.1")
+        assert (status, err) == (0, "")
+        n_train, n_val = map(int, re.search(r"digits: (\d+) training and (\d+) validation", out).groups())  # type: ignore[union-attr]
+        used = 0.1 * open_source("digits").describe().n_train
+        assert (n_train + n_val, n_val) == (pytest.approx(used, abs=1), pytest.approx(used / 5, abs=1))
+        assert "24 trials, at most 240 epochs; one trial trains 500 images a second here, 4 at a time" in out
+        seconds = 240 * (n_train + n_val / 3) / 500 / 4
+        assert f"at most about {round(seconds)} s" in out
+        assert list(tmp_path.iterdir()) == []
+
+    def test_takes_short_flags(self, run: Run) -> None:
+        _, out, _ = run("plan", "quickstart", "--cpus", "2", "--gpus", "0.5", "--set", "budget.trials=3")
+        assert "3 trials an arm, at most 10 epochs each, 2 CPU and 0.5 GPU a trial" in out
+        assert "2 at a time" in out
+
+    def test_set_wins_over_a_short_flag(self, run: Run) -> None:
+        _, out, _ = run("plan", "quickstart", "--cpus", "2", "--set", "resources.cpus=4")
+        assert "4 CPU" in out
+
+    def test_the_seed_counts(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        seen: list[int] = []
+        plan = cli._load
+        monkeypatch.setattr(
+            cli, "_load", lambda *given, **named: seen.append(plan(*given, **named).seed) or sys.exit(0)
+        )
+        run("plan", "quickstart", "--seed", "11")
+        assert seen == [11]
+
+    def test_measures_a_real_step(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(sys, "argv", sys.argv)
+        from search_spaces.discover import load_study
+        from sweep.plan import plan
+
+        small = ["base.data.train_frac=0.1", "base.data.batch_size=8", "base.model.width=0.25"]
+        planned = plan(load_study("quickstart", settings=small))
+        assert planned.images_per_s > 0
+        assert math.isfinite(planned.seconds)
+
+
+def every_status(job: Any, epoch: int) -> dict[str, Any]:
+    """A curve by which trials complete, are stopped, diverge and fail."""
+    if (job.trial, epoch) == ("off-0001", 1):
+        return {"failed": "Traceback ...\nRuntimeError: CUDA out of memory [while training]"}
+    if (job.trial, epoch) == ("cutmix-0001", 1):
+        return {"train_loss": math.nan}
+    level = 0.1 + 0.01 * int(job.trial[-1])
+    return {"val_top1_error": level, "val_nll": level * 3}
+
+
+@pytest.fixture
+def finished(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Path:
+    """A sweep in which trials completed, were stopped, diverged and failed."""
+    folder = tmp_path / "finished"
+    simulate(study_of(), folder, curve=every_status, n_workers=1).run()
+    return folder
+
+
+def lines_of_table(out: str) -> list[str]:
+    """Lines between the question and the fine print."""
+    lines = out.splitlines()
+    return lines[1 : next(place for place, line in enumerate(lines) if line.startswith("Validation"))]
+
+
+def table_of(out: str) -> dict[str, list[str]]:
+    """Rows of a printed table by their first cell."""
+    rows = [
+        re.split(r"\s{1,}", line.strip()) for line in out.splitlines() if line.startswith(" ") or line[:1].isalpha()
+    ]
+    return {row[0]: row[1:] for row in rows}
+
+
+class TestStatus:
+    def test_of_a_finished_sweep(self, run: Run, finished: Path) -> None:
+        status, out, err = run("status", finished)
+        assert (status, err) == (0, "")
+        assert out.startswith("small: Does it hold together?")
+        trials = read_sweep(finished).trials
+        for arm, row in trials.groupby("arm"):
+            counts = [(row["status"] == name).sum() for name in ("completed", "stopped", "diverged", "failed")]
+            expected = [str(len(row)), *map(str, counts), str(row["epochs"].sum())]
+            assert table_of(out)[str(arm)][: len(expected)] == expected
+        assert "10.00 %" in out
+        assert "running" not in out
+        assert "failed: off-0001: RuntimeError: CUDA out of memory [while training]" in out
+
+    def test_fits_80_columns(self, run: Run, finished: Path) -> None:
+        _, out, _ = run("status", finished)
+        table = lines_of_table(out)
+        assert max(map(len, table)) <= 80
+        header = next(line for line in table if line.startswith("arm"))
+        for name in ("trials", "done", "stopped", "diverged", "failed", "epochs", "error", "median", "NLL", "ECE"):
+            assert name in header
+
+    def test_cuts_no_number_where_every_status_occurs(
+        self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path
+    ) -> None:
+        session = simulate(study_of(), tmp_path / "sweep", curve=every_status)
+        session.run(22).conductor.flush(force=True)
+        statuses = {entry.status for entry in session.conductor.entries.values()}
+        assert statuses == {"running", "completed", "stopped", "diverged", "failed"}
+        _, out, _ = run("status", tmp_path / "sweep")
+        assert max(map(len, lines_of_table(out))) <= 80
+        assert "…" not in out
+        assert table_of(out)["off"][-7:] == ["10.00", "%", "10.00", "%", "0.300", "5.00", "%"]
+
+    def test_of_a_sweep_under_way(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        session = simulate(study_of(), tmp_path / "sweep").run(3)
+        session.conductor.flush(force=True)
+        status, out, _ = run("status", tmp_path / "sweep")
+        assert status == 0
+        assert "running" in out
+        assert table_of(out)["off"][0] == "1"
+        assert "-" in table_of(out)["off"]
+
+    def test_counts_trials_taken_up_again(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        simulate(study_of(), tmp_path / "sweep").run(3).conductor.flush(force=True)
+        simulate(study_of(), tmp_path / "sweep").run()
+        _, out, _ = run("status", tmp_path / "sweep")
+        resumed = int((read_sweep(tmp_path / "sweep").trials["attempts"] > 1).sum())
+        assert resumed > 0
+        assert f"{resumed} of 12 were resumed" in " ".join(out.split())
+
+    def test_of_a_sweep_without_a_trial(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        simulate(study_of(), tmp_path / "sweep")
+        status, out, err = run("status", tmp_path / "sweep")
+        assert (status, err) == (0, "")
+        assert "0 of 0 were resumed" in " ".join(out.split())
+
+    def test_works_on_a_manifest_alone(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        """Killed between the manifest and the first record."""
+        simulate(study_of(), tmp_path / "sweep")
+        (tmp_path / "killed").mkdir()
+        (tmp_path / "sweep" / "sweep.json").rename(tmp_path / "killed" / "sweep.json")
+        assert run("status", tmp_path / "killed")[0] == 0
+
+
+class TestExport:
+    @pytest.mark.parametrize("format_", ["csv", "parquet"])
+    def test_writes_what_was_recorded(self, run: Run, finished: Path, tmp_path: Path, format_: str) -> None:
+        status, out, err = run("export", finished, "--format", format_, "--to", tmp_path / "out")
+        assert (status, err) == (0, "")
+        assert out.split() == [
+            str(tmp_path / "out" / f"{name}.{format_}") for name in ("trials", "epochs", "decisions")
+        ]
+        records = read_sweep(finished)
+        for name in ("trials", "epochs", "decisions"):
+            path = tmp_path / "out" / f"{name}.{format_}"
+            read = pd.read_csv(path) if format_ == "csv" else pd.read_parquet(path)
+            expected = getattr(records, name)
+            assert list(read.columns) == list(expected.columns)
+            assert len(read) == len(expected)
+        trials = (
+            pd.read_csv(path.with_stem("trials")) if format_ == "csv" else pd.read_parquet(path.with_stem("trials"))
+        )
+        assert trials["config.optimizer.lr"].tolist() == pytest.approx(records.trials["params.optimizer.lr"].tolist())
+        assert trials["params.mix.apply.prob"].notna().sum() == 4
+
+    def test_goes_below_the_sweep_as_csv(self, run: Run, finished: Path) -> None:
+        status, out, _ = run("export", finished)
+        assert status == 0
+        assert out.split()[0] == str(finished / "export" / "trials.csv")
+        assert run("status", finished)[0] == 0
+
+    def test_of_a_sweep_without_a_trial(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        simulate(study_of(), tmp_path / "sweep")
+        assert run("export", tmp_path / "sweep")[0] == 0
+        assert (tmp_path / "sweep/export/trials.csv").read_text().startswith("sweep,study,phase,arm,trial,number")
+
+
+class TestDoctor:
+    def test_finds_this_machine_fit(self, run: Run, tmp_path: Path) -> None:
+        status, out, err = run("doctor", "--out", tmp_path)
+        assert (status, err) == (0, "")
+        for name in ("Python and packages", "torch", "GPU", "Ray", "data", "disk for records"):
+            assert name in out
+        assert "wrong" not in out
+        assert max(map(len, out.splitlines())) <= 80
+
+    def test_says_how_to_mend_missing_data(self, run: Run, tmp_path: Path) -> None:
+        status, out, _ = run("doctor", "--data", f"imagefolder:{tmp_path}/none", "--out", tmp_path)
+        assert status == 1
+        words = " ".join(out.split())
+        assert "wrong" in words
+        assert "--data" in words
+
+    def test_says_how_to_mend_data_that_is_not_fetched(self, run: Run, tmp_path: Path) -> None:
+        status, out, _ = run("doctor", "--data", "cifar10", "--out", tmp_path)
+        assert status == 1
+        assert "--download" in out
+
+    def test_names_an_unknown_source(self, run: Run, tmp_path: Path) -> None:
+        status, out, _ = run("doctor", "--data", "cifar11", "--out", tmp_path)
+        assert status == 1
+        assert "cifar10" in out
+
+    def test_a_folder_that_cannot_be_written(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        status, out, _ = run("doctor", "--out", tmp_path / "file" / "sweeps")
+        assert status == 1
+        assert "choose another folder" in " ".join(out.split())
+
+    def test_warns_without_calling_it_wrong(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        status, out, _ = run("doctor", "--out", tmp_path)
+        assert status == 0
+        assert "warning" in out
+        assert "RAY_AUTH_MODE" in out
+
+    def test_leaves_nothing_behind(self, run: Run, tmp_path: Path) -> None:
+        run("doctor", "--out", tmp_path / "sweeps")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_schema_is_json(run: Run) -> None:
+    status, out, err = run("schema")
+    assert (status, err) == (0, "")
+    schema = json.loads(out)
+    assert schema["title"] == "Study"
+    assert {"question", "arms", "budget", "space"} <= set(schema["properties"])
+
+
+class TestInterruption:
+    def test_ends_with_130_and_says_how_to_go_on(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        from sweep.launch import Interrupted
+
+        def interrupted(*_: object, **__: object) -> Path:
+            raise Interrupted(Path("sweeps/mine"), 3, 12)
+
+        monkeypatch.setattr("sweep.launch.start", interrupted)
+        status, out, err = run("run", "quickstart")
+        assert (status, out) == (130, "")
+        assert err == "interrupted after 3 of 12 trials; go on with: cutmix-sweep resume sweeps/mine\n"
+
+    def test_of_any_other_verb(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupted(*_: object, **__: object) -> Any:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("search_spaces.discover.load_study", interrupted)
+        status, _, err = run("plan", "quickstart")
+        assert status == 130
+        assert "Traceback" not in err

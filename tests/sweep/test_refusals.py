@@ -1,0 +1,448 @@
+"""A user's mistake costs one message and no cluster: status 2, what is wrong and what is valid, nothing written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from search_spaces.study import Study
+from sweep import cli
+from sweep.records import writer
+
+MakeStudy = Callable[..., Study]
+Refuse = Callable[..., str]
+ROOT = Path(__file__).parents[2]
+
+STUDY = """
+question: Does it matter?
+arms:
+  off: {mix: off}
+  cutmix: {mix: cutmix}
+budget: {trials: 2, max_epochs: 3}
+base: {data: {train_frac: 0.05}, model: {width: 0.25}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reaching Ray is a failure of the test, as no refusal is."""
+
+    def reached(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("the cluster was to be started")
+
+    monkeypatch.setattr("sweep.engine.cluster", reached)
+    if "ray" in sys.modules:
+        monkeypatch.setattr(sys.modules["ray"], "init", reached)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder: what a refused run leaves in it is seen."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def refuse(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refuse:
+    """Run the program; return its one message, having seen that nothing else came of it."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def refuse(*arguments: object, prints: bool = False) -> str:
+        before = everything_below(here)
+        monkeypatch.setattr(sys, "argv", ["cutmix-sweep", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        assert ended.value.code == 2, captured.err
+        assert prints or not captured.out
+        assert "Traceback" not in captured.err
+        assert captured.err.strip()
+        assert everything_below(here) == before
+        return captured.err
+
+    return refuse
+
+
+def everything_below(folder: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if path.name != ".lock"
+    }
+
+
+def assert_one_message(message: str, words: tuple[str, ...]) -> None:
+    """One line, or several of one block; all of what has to be named is."""
+    lines = message.splitlines()
+    assert lines
+    assert all(line.startswith("error: ") for line in lines)
+    for word in words:
+        assert word in message
+
+
+STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "unknown key of the study": (STUDY + "budgets: 3\n", ("'budgets'", "did you mean 'budget'?")),
+    "unknown key of the budget": (STUDY.replace("trials", "trails"), ("'budget.trails'", "did you mean 'trials'?")),
+    "unknown key of an arm": (STUDY.replace("off: {mix", "off: {mixx"), ("'arms.off.mixx'", "did you mean 'mix'?")),
+    "unknown section": (STUDY.replace("model:", "modell:"), ("'modell'", "did you mean 'model'?")),
+    "unknown key in a section": (STUDY.replace("width", "widht"), ("'model.widht'", "did you mean 'width'?")),
+    "unknown key deep in an arm": (
+        STUDY.replace("off: {mix: off}", "off: {base: {optimizer: {schedule: {warm: 0.1}}}}"),
+        ("arm 'off'", "'optimizer.schedule.warm'", "warmup_frac"),
+    ),
+    "wrong type": (STUDY.replace("trials: 2", "trials: two"), ("'budget.trials'", "integer", "'two'")),
+    "wrong type in a section": (STUDY.replace("0.25", "wide"), ("'model.width'", "number", "'wide'")),
+    "a fraction for a whole number": (STUDY.replace("trials: 2", "trials: 2.5"), ("'budget.trials'", "2.5")),
+    "a section that is a number": (STUDY.replace("{train_frac: 0.05}", "3"), ("'data'", "got 3")),
+    "alpha of 0": (
+        STUDY.replace("{mix: cutmix}", "{mix: {preset: cutmix, size: {alpha: 0}}}"),
+        ("arm 'cutmix'", "'mix.size.alpha'", "greater than 0", "got 0"),
+    ),
+    "a domain that reaches alpha 0": (
+        STUDY.replace("{mix: cutmix}", "{mix: cutmix, space: {mix.size.alpha: {kind: uniform, lo: 0.0, hi: 1.0}}}"),
+        ("arm 'cutmix'", "'mix.size.alpha'", "greater than 0", "got 0.0"),
+    ),
+    "a log domain from 0": (
+        STUDY.replace("{mix: cutmix}", "{mix: cutmix, space: {mix.size.alpha: {kind: loguniform, lo: 0, hi: 1}}}"),
+        ("mix.size.alpha.lo", "greater than 0"),
+    ),
+    "a probability above 1": (
+        STUDY.replace("{mix: cutmix}", "{mix: {preset: cutmix, apply: {prob: 1.2}}}"),
+        ("'mix.apply.prob'", "less than or equal to 1", "1.2"),
+    ),
+    "a probability above 1 beside the preset": (
+        STUDY.replace("{mix: cutmix}", "{mix: cutmix, base: {mix: {apply: {prob: 1.2}}}}"),
+        ("'arms.cutmix'", "base.mix", "give one of them"),
+    ),
+    "a negative learning rate": (
+        STUDY.replace("model:", "optimizer: {lr: -0.1}, model:"),
+        ("'optimizer.lr'", "greater than 0", "-0.1"),
+    ),
+    "a learning rate without end": (
+        STUDY.replace("model:", "optimizer: {lr: .inf}, model:"),
+        ("'optimizer.lr'", "finite"),
+    ),
+    "an unknown preset": (
+        STUDY.replace("mix: cutmix", "mix: cutmx"),
+        ("'arms.cutmix.mix'", "'cutmx'", "did you mean 'cutmix'?", "random_erasing"),
+    ),
+    "an unknown mask": (
+        STUDY.replace("mix: cutmix", "mix: {preset: cutmix, mask: {family: bxo}}"),
+        ("'mix.mask.family'", "'bxo'", "did you mean 'box'?"),
+    ),
+    "an unknown network": (
+        STUDY.replace("width: 0.25", "name: resnet19"),
+        ("'model.name'", "'resnet19'", "did you mean 'resnet1", "cifar_resnet20"),
+    ),
+    "an unknown data source": (
+        STUDY.replace("train_frac: 0.05", "source: cifar11"),
+        ("'data.source'", "'cifar11'", "did you mean 'cifar10'?"),
+    ),
+    "a source without its path": (STUDY.replace("train_frac: 0.05", "source: imagefolder"), ("imagefolder:PATH",)),
+    "an unknown search": (STUDY + "search: bayes\n", ("'search'", "'bayes'", "grid, random, tpe")),
+    "no trials": (STUDY.replace("trials: 2", "trials: 0"), ("'budget.trials'", "got 0")),
+    "no number of trials for TPE": (
+        STUDY.replace("trials: 2, ", "") + "search: tpe\n",
+        ("budget.trials is missing", "'tpe'"),
+    ),
+    "a grid without points": (
+        STUDY + "search: grid\nspace: {optimizer.lr: {kind: uniform, lo: 0.1, hi: 0.2}}\n",
+        ("'optimizer.lr'", "'points'"),
+    ),
+    "a grid larger than its budget": (
+        STUDY + "search: grid\nspace: {data.pad_px: {kind: integers, lo: 0, hi: 9}}\n",
+        ("budget.trials is 2", "10 points"),
+    ),
+    "a domain upside down": (
+        STUDY + "space: {optimizer.lr: {kind: uniform, lo: 0.2, hi: 0.1}}\n",
+        ("space.optimizer.lr", "0.2 >= 0.1"),
+    ),
+    "a domain of no kind": (STUDY + "space: {optimizer.lr: {lo: 0.1, hi: 0.2}}\n", ("space.optimizer.lr", "kind")),
+    "a parameter that does not exist": (
+        STUDY + "space: {optimizer.lrr: {kind: uniform, lo: 0.1, hi: 0.2}}\n",
+        ("'optimizer.lrr'", "did you mean 'lr'?"),
+    ),
+    "a parameter both set and varied": (
+        STUDY + "space: {model.width: {kind: uniform, lo: 0.1, hi: 0.2}}\n",
+        ("'model.width'", "drop one of them"),
+    ),
+    "planned epochs beside the budget's": (
+        STUDY.replace("model:", "optimizer: {max_epochs: 9}, model:"),
+        ("'optimizer.max_epochs'", "'budget.max_epochs'"),
+    ),
+    "no arms": (STUDY.replace("arms:\n  off: {mix: off}\n  cutmix: {mix: cutmix}", "arms: {}"), ("'arms'",)),
+    "a name for an arm that is none": (STUDY.replace("off: {", "Not This: {"), ("'arms'", "'Not This'")),
+    "a part that is missing": (STUDY.replace("question: Does it matter?", ""), ("'question' is missing",)),
+    "another name than the file's": (STUDY + "name: other\n", ("'other'", "'mine'")),
+    "broken YAML": (STUDY + "space: {a: [}\n", ("cannot read study", "mine.yaml")),
+    "a key given twice": (STUDY + "question: Again?\n", ("'question' is given twice", "mine.yaml")),
+    "no mapping": ("- just\n- a list\n", ("mine.yaml", "mapping", "arms")),
+    "nothing": ("", ("mine.yaml", "mapping")),
+    "fewer images than classes": (STUDY.replace("0.05", "0.0001"), ("data.train_frac", "0.0001")),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), STUDIES.values(), ids=STUDIES.keys())
+def test_studies(refuse: Refuse, here: Path, text: str, words: tuple[str, ...]) -> None:
+    (here / "mine.yaml").write_text(text)
+    assert_one_message(refuse("run", "mine.yaml", "--out", here / "out"), words)
+
+
+OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "unknown study": (["quickstrat"], ("'quickstrat'", "did you mean 'quickstart'?", "alpha_prob")),
+    "missing study file": (["./none.yaml"], ("no study file", "./none.yaml")),
+    "--set without a value": (["quickstart", "--set", "seed"], ("--set", "path=value", "'seed'")),
+    "--set without a path": (["quickstart", "--set", "=3"], ("--set", "path=value", "'=3'")),
+    "--set of an unreadable value": (["quickstart", "--set", "seed=[1"], ("--set seed", "'[1'")),
+    "--set of an open bracket": (["quickstart", "--set", "space[a=1"], ("--set", "'space[a=1'")),
+    "--set of an unknown key": (["quickstart", "--set", "budget.trails=3"], ("'budget.trails'", "'trials'")),
+    "--set of a wrong type": (["quickstart", "--set", "replicates=many"], ("'replicates'", "'many'")),
+    "--data unknown": (["quickstart", "--data", "cifar11"], ("'cifar11'", "did you mean 'cifar10'?")),
+    "--data without its path": (["quickstart", "--data", "imagefolder:"], ("imagefolder:PATH",)),
+    "--data with a path too many": (["quickstart", "--data", "digits:/x"], ("digits", "/x")),
+    "--data not downloaded": (["quickstart", "--data", "cifar10"], ("cifar10", "does not exist", "--download")),
+    "--data not there": (["quickstart", "--data", "imagefolder:none"], ("/here/none", "train and test")),
+    "--data not there, with a remark sign": (
+        ["quickstart", "--data", "imagefolder:none #1"],
+        ("/here/none #1", "train and test"),
+    ),
+    "--cpus of another machine": (["quickstart", "--cpus", "100000"], ("resources.cpus", "100000", "this machine")),
+    "--cpus 0": (["quickstart", "--cpus", "0"], ("'resources.cpus'", "got 0")),
+    "--gpus of another machine": (["quickstart", "--gpus", "1"], ("resources.gpus", "1.0", "this machine has 0")),
+    "--gpus one and a half": (["quickstart", "--gpus", "1.5"], ("'resources.gpus'", "fraction up to 1", "1.5")),
+    "--gpus negative": (["quickstart", "--gpus", "-1"], ("'resources.gpus'", "-1")),
+    "--seed negative": (["quickstart", "--seed", "-1"], ("'seed'", "-1")),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), OPTIONS.values(), ids=OPTIONS.keys())
+def test_options(
+    refuse: Refuse, here: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert_one_message(refuse("run", *arguments, "--out", here / "out"), words)
+
+
+class TestUsage:
+    """What Typer itself refuses: its frame around one message."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["rnu"], ("rnu",)),
+            (["run", "quickstart", "--ouput", "x"], ("--ouput",)),
+            (["run", "quickstart", "--cpus", "many"], ("--cpus",)),
+            (["run"], ("study",)),
+            (["status"], ("sweep_dir",)),
+            (["export", "x", "--format", "xlsx"], ("--format", "xlsx", "csv", "parquet")),
+        ],
+    )
+    def test_verbs_and_flags(self, refuse: Refuse, arguments: list[str], words: tuple[str, ...]) -> None:
+        message = refuse(*arguments)
+        assert message.count("Error") == 1
+        assert "--help" in message
+        for word in words:
+            assert word.lower() in message.lower()
+
+
+def write_images(folder: Path, *classes: str, count: int = 3) -> None:
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = rng.integers(256, size=(16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+class TestData:
+    @pytest.fixture
+    def photos(self, tmp_path: Path) -> Path:
+        write_images(tmp_path / "photos" / "train", "cat", "dog")
+        write_images(tmp_path / "photos" / "test", "cat", "dog")
+        return tmp_path / "photos"
+
+    def refused(self, refuse: Refuse, photos: Path, *words: str) -> None:
+        # nothing is printed: the data is looked at before anything is made
+        assert_one_message(refuse("run", "quickstart", "--data", f"imagefolder:{photos}", "--out", "out"), words)
+
+    def test_no_train_folder(self, refuse: Refuse, photos: Path) -> None:
+        (photos / "train").rename(photos / "training")
+        self.refused(refuse, photos, str(photos / "train"), "expected")
+
+    def test_no_class_folder(self, refuse: Refuse, tmp_path: Path) -> None:
+        (tmp_path / "photos" / "train").mkdir(parents=True)
+        self.refused(refuse, tmp_path / "photos", str(tmp_path / "photos" / "train"), "no class folder")
+
+    def test_empty_class_folder(self, refuse: Refuse, photos: Path) -> None:
+        (photos / "train" / "axolotl").mkdir()
+        self.refused(refuse, photos, str(photos / "train" / "axolotl"), "no image")
+
+    def test_a_class_that_is_only_tested(self, refuse: Refuse, photos: Path) -> None:
+        write_images(photos / "test", "axolotl")
+        self.refused(refuse, photos, "axolotl", "cat, dog")
+
+    def test_unreadable_image(self, refuse: Refuse, photos: Path) -> None:
+        (photos / "train" / "dog" / "1.png").write_bytes(b"no image")
+        self.refused(refuse, photos, str(photos / "train" / "dog" / "1.png"), "mend or remove")
+
+
+class TestOut:
+    def refused(self, refuse: Refuse, out: object, *words: str) -> None:
+        assert_one_message(refuse("run", "quickstart", "--out", out), ("--out", *words))
+
+    def test_not_empty(self, refuse: Refuse, here: Path) -> None:
+        (here / "out").mkdir()
+        (here / "out" / "notes.txt").write_text("mine")
+        self.refused(refuse, here / "out", str(here / "out"), "not empty")
+
+    def test_holds_a_sweep(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
+        simulate(study_of(), here / "out").run(5)
+        self.refused(refuse, here / "out", f"cutmix-sweep resume {here / 'out'}")
+
+    def test_is_a_file(self, refuse: Refuse, here: Path) -> None:
+        (here / "out").write_text("")
+        self.refused(refuse, here / "out", f"cannot write to '{here / 'out'}'")
+
+    def test_lies_below_a_file(self, refuse: Refuse, here: Path) -> None:
+        (here / "file").write_text("")
+        self.refused(refuse, here / "file" / "a" / "b", f"cannot write to '{here / 'file'}'")
+
+    def test_may_not_be_written(self, refuse: Refuse, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sweep.launch.os.access", lambda *_: False)
+        self.refused(refuse, here / "new" / "out", f"cannot write to '{here}'")
+
+    @pytest.mark.parametrize("address", ["s3://bucket/sweep", "gs://bucket", "http://host/x"])
+    def test_is_an_address(self, refuse: Refuse, address: str) -> None:
+        self.refused(refuse, address, "folder", "not an address")
+
+
+class TestFolders:
+    @pytest.mark.parametrize("verb", ["resume", "status", "export"])
+    @pytest.mark.parametrize("name", ["none", "."])
+    def test_without_a_sweep(self, refuse: Refuse, verb: str, name: str) -> None:
+        assert_one_message(refuse(verb, name), ("no sweep in", "sweep.json"))
+
+    @pytest.mark.parametrize("verb", ["resume", "status", "export"])
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("{", ("cannot read", "sweep.json")),
+            ("[]", ("schema version",)),
+            ('{"schema_version": 999}', ("999", "update cutmix-sweep")),
+        ],
+    )
+    def test_with_a_manifest_that_is_none(
+        self, refuse: Refuse, here: Path, verb: str, text: str, words: tuple[str, ...]
+    ) -> None:
+        (here / "sweep.json").write_text(text)
+        assert_one_message(refuse(verb, here), words)
+
+    def test_in_use(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
+        simulate(study_of(), here / "out").run(5)
+        with FileLock(here / "out" / ".lock"):
+            assert_one_message(refuse("resume", here / "out"), (str(here / "out"), "in use"))
+
+    def test_whose_data_is_gone(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
+        study = study_of(base={"data": {"source": f"imagefolder:{here}/photos"}})
+        simulate(study, here / "out").run(5)
+        assert_one_message(refuse("resume", here / "out"), (f"{here}/photos", "expected"))
+
+    def test_whose_trials_do_not_fit(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
+        simulate(study_of(resources={"cpus": 99999}), here / "out").run(5)
+        assert_one_message(refuse("resume", here / "out"), ("resources.cpus is 99999", "this machine has"))
+
+
+class TestDisk:
+    """A full disk is no bug of the program: a message instead of a traceback."""
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+    def test_records_cannot_be_written(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+    ) -> None:
+        def full(rows: object, path: Path) -> NoReturn:
+            raise OSError(number, os.strerror(number), str(path))
+
+        (here / "mine.yaml").write_text(STUDY)
+        monkeypatch.setattr(sys, "argv", ["cutmix-sweep", "run", "mine.yaml", "--out", str(here / "out")])
+        monkeypatch.setattr(writer.pq, "write_table", full)
+        monkeypatch.setattr("sweep.engine.cluster", one_slot)
+        monkeypatch.setattr("sweep.engine.run_trials", lambda study, folder, conductor, **_: conductor.next_job())
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        message = capsys.readouterr().err
+        assert_one_message(message, (str(here / "out" / "records"), os.strerror(number)))
+        assert len(message.splitlines()) == 1
+
+    def test_export_cannot_be_written(
+        self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        simulate(study_of(), here / "sweep").run(5)
+        (here / "file").write_text("")
+        message = refuse("export", here / "sweep", "--to", here / "file" / "tables")
+        assert_one_message(message, (str(here / "file"),))
+
+    def test_another_fault_is_not_hidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is no user's mistake keeps its traceback: it has to be reported."""
+
+        def broken(*_: object, **__: object) -> NoReturn:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr("search_spaces.schema.study_schema", broken)
+        monkeypatch.setattr(sys, "argv", ["cutmix-sweep", "schema"])
+        with pytest.raises(OSError, match="Input/output"):
+            cli.main()
+
+
+class one_slot:  # noqa: N801
+    """A cluster with room for one trial."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __enter__(self) -> int:
+        return 1
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class TestProcess:
+    """The installed entry point, from outside."""
+
+    CODE = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('ray' in sys.modules, 'torch' in sys.modules))\n"
+        "from sweep.cli import main\n"
+        "sys.argv = ['cutmix-sweep', *sys.argv[1:]]\n"
+        "main()\n"
+    )
+
+    def run(self, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", self.CODE, *arguments]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    def test_a_study_with_a_typo(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.yaml").write_text(STUDY.replace("trials", "trails"))
+        done = self.run(tmp_path, "run", "mine.yaml", "--out", "out")
+        assert (done.returncode, done.stdout) == (2, "False False\n")
+        assert_one_message(done.stderr, ("'budget.trails'", "did you mean 'trials'?"))
+        assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+    def test_data_that_is_not_there(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, "run", "quickstart", "--data", "imagefolder:none", "--out", "out")
+        assert done.returncode == 2
+        assert done.stdout.split()[0] == "False"
+        assert_one_message(done.stderr, (f"{tmp_path}/none",))
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,207 @@
+"""Searchers propose what the study says, and learn from their own arm alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from search_spaces.study import Study
+from sweep.search import PastTrial, propose
+from trainables.strict import parse
+
+LR = "optimizer.lr"
+SPACE = {LR: {"kind": "loguniform", "lo": 1e-3, "hi": 1.0, "points": 4}}
+MIXED = {
+    "optimizer.momentum": {"kind": "uniform", "lo": 0.0, "hi": 0.9},
+    "data.pad_px": {"kind": "integers", "lo": 0, "hi": 5},
+    "data.flip": {"kind": "choice", "values": [True, False, None]},
+    "optimizer.weight_decay": {"kind": "fixed", "value": 0.0},
+    LR: SPACE[LR],
+}
+
+
+def study_of(**changes: Any) -> Study:
+    values = {
+        "name": "small",
+        "question": "?",
+        "arms": {"off": {}, "cutmix": {"mix": "cutmix"}},
+        "space": SPACE,
+        "search": "tpe",
+        "budget": {"trials": 30, "max_epochs": 3},
+    }
+    return parse(Study, values | changes, where="study")
+
+
+def finished(params: dict[str, Any], value: float) -> PastTrial:
+    return PastTrial(params, {1: value + 1, 2: value + 0.5, 3: value}, completed=True, ended=True)
+
+
+def run(study: Study, arm: str, count: int, value_of: Callable[[dict[str, Any]], float]) -> list[PastTrial]:
+    """Propose and finish ``count`` trials, one after the other."""
+    past: list[PastTrial] = []
+    for number in range(count):
+        params = propose(study, arm, number, past)
+        past.append(finished(params, value_of(params)))
+    return past
+
+
+def distance(params: dict[str, Any]) -> float:
+    """A bowl around a learning rate of 0.05, in powers of ten."""
+    return abs(math.log10(params[LR] / 0.05))
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[optuna.trial.FrozenTrial]]:
+    """What Optuna is told of the past."""
+    trials: list[optuna.trial.FrozenTrial] = []
+    create = optuna.create_study
+
+    def spied(**given: Any) -> optuna.Study:
+        search = create(**given)
+        add = search.add_trials
+
+        def noted(added: list[optuna.trial.FrozenTrial]) -> None:
+            trials.extend(added)
+            add(added)
+
+        monkeypatch.setattr(search, "add_trials", noted)
+        return search
+
+    monkeypatch.setattr(optuna, "create_study", spied)
+    return trials
+
+
+@pytest.mark.parametrize("search", ["random", "grid"])
+def test_random_and_grid_are_the_study_s_own(search: str) -> None:
+    study = study_of(search=search)
+    past = [finished({LR: 0.1}, 0.5)]
+    for arm in study.arms:
+        for number in range(6):
+            assert propose(study, arm, number, past) == study.draw(arm, number)
+
+
+def test_an_arm_without_a_space_draws_nothing() -> None:
+    study = study_of(space={}, arms={"off": {}, "cutmix": {"mix": "cutmix", "space": SPACE}})
+    assert propose(study, "off", 0, []) == {}
+    assert set(propose(study, "cutmix", 0, [])) == {LR}
+
+
+class TestTpe:
+    def test_is_a_pure_function_of_the_past(self) -> None:
+        past = run(study_of(), "off", 14, distance)
+        again = run(study_of(), "off", 14, distance)
+        assert [trial.params for trial in again] == [trial.params for trial in past]
+        assert propose(study_of(), "off", 14, past) == propose(study_of(), "off", 14, past)
+
+    def test_learns_from_the_past(self) -> None:
+        """Past its first trials, another past leads to another proposal."""
+        past = run(study_of(), "off", 14, distance)
+        other = [finished(dict(trial.params), -distance(dict(trial.params))) for trial in past]
+        assert propose(study_of(), "off", 14, past) != propose(study_of(), "off", 14, other)
+
+    def test_arms_are_searched_apart(self) -> None:
+        """Same past, other arm: other draws; and the arms that are not asked do not matter."""
+        past = run(study_of(), "off", 3, distance)
+        assert propose(study_of(), "cutmix", 3, past) != propose(study_of(), "off", 3, past)
+        alone = study_of(arms={"off": {}})
+        assert propose(alone, "off", 3, past) == propose(study_of(), "off", 3, past)
+
+    def test_follows_the_study_s_seed(self) -> None:
+        assert propose(study_of(seed=1), "off", 0, []) != propose(study_of(), "off", 0, [])
+
+    def test_first_trials_differ(self) -> None:
+        """Proposed side by side, before any has shown anything."""
+        past: list[PastTrial] = []
+        for number in range(6):
+            past.append(PastTrial(propose(study_of(), "off", number, past), {}, completed=False, ended=False))
+        assert len({trial.params[LR] for trial in past}) == 6
+
+    def test_keeps_to_every_kind_of_domain(self) -> None:
+        study = study_of(space=MIXED)
+        past = run(study, "off", 25, lambda params: distance(params) + params["data.pad_px"])
+        for trial in past:
+            assert list(trial.params) == list(MIXED)
+            assert 0.0 <= trial.params["optimizer.momentum"] <= 0.9
+            assert trial.params["data.pad_px"] in range(6)
+            assert type(trial.params["data.pad_px"]) is int
+            assert trial.params["data.flip"] in (True, False, None)
+            assert trial.params["optimizer.weight_decay"] == 0.0
+            assert 1e-3 <= trial.params[LR] <= 1.0
+            study.trial_config("off", trial.params, replicate=0)
+        assert {trial.params["data.flip"] for trial in past} == {True, False, None}
+
+    def test_replicates_share_a_configuration(self) -> None:
+        study = study_of(replicates=3)
+        params = [trial.params for trial in run(study, "off", 12, distance)]
+        assert all(params[number] == params[number - number % 3] for number in range(12))
+        assert len({drawn[LR] for drawn in params}) == 4
+
+    def test_concentrates_where_it_is_good(self) -> None:
+        """Over 5 sweeps, later trials lie nearer to the planted optimum than random ones."""
+        tpe, random = [], []
+        for seed in range(5):
+            past = run(study_of(seed=seed), "off", 30, distance)
+            tpe += [distance(dict(trial.params)) for trial in past[15:]]
+            drawn = study_of(search="random", seed=seed)
+            random += [distance(drawn.draw("off", number)) for number in range(15, 30)]
+        assert np.median(tpe) < 0.5 * np.median(random)
+
+    def test_warns_of_nothing(self, recwarn: pytest.WarningsRecorder) -> None:
+        run(study_of(), "off", 3, distance)
+        assert not recwarn.list
+
+
+class TestWhatOptunaIsTold:
+    def tell(self, told: list[optuna.trial.FrozenTrial], trial: PastTrial) -> optuna.trial.FrozenTrial:
+        propose(study_of(), "off", 1, [trial])
+        (frozen,) = told
+        return frozen
+
+    def test_completed(self, told: list[optuna.trial.FrozenTrial]) -> None:
+        frozen = self.tell(told, finished({LR: 0.1}, 0.25))
+        assert frozen.state == optuna.trial.TrialState.COMPLETE
+        assert frozen.value == 0.25
+        assert frozen.params == {LR: 0.1}
+
+    def test_stopped_is_pruned_with_its_values_by_epoch(self, told: list[optuna.trial.FrozenTrial]) -> None:
+        """As complete, a value after few epochs would be taken for one after all of them."""
+        frozen = self.tell(told, PastTrial({LR: 0.1}, {1: 0.9, 2: 0.8}, completed=False, ended=True))
+        assert frozen.state == optuna.trial.TrialState.PRUNED
+        assert frozen.intermediate_values == {1: 0.9, 2: 0.8}
+        assert frozen.value is None
+
+    def test_diverged_counts_as_the_worst(self, told: list[optuna.trial.FrozenTrial]) -> None:
+        frozen = self.tell(told, PastTrial({LR: 0.9}, {1: 3.0, 2: math.nan}, completed=False, ended=True))
+        assert frozen.state == optuna.trial.TrialState.PRUNED
+        assert frozen.intermediate_values == {1: 3.0, 2: math.inf}
+
+    def test_minus_infinity_counts_as_the_worst(self, told: list[optuna.trial.FrozenTrial]) -> None:
+        frozen = self.tell(told, PastTrial({LR: 0.9}, {1: -math.inf}, completed=False, ended=True))
+        assert frozen.intermediate_values == {1: math.inf}
+
+    def test_failed_before_its_first_epoch(self, told: list[optuna.trial.FrozenTrial]) -> None:
+        frozen = self.tell(told, PastTrial({LR: 0.9}, {}, completed=False, ended=True))
+        assert frozen.state == optuna.trial.TrialState.PRUNED
+        assert frozen.intermediate_values == {}
+
+    def test_running(self, told: list[optuna.trial.FrozenTrial]) -> None:
+        frozen = self.tell(told, PastTrial({LR: 0.9}, {1: 0.5}, completed=False, ended=False))
+        assert frozen.state == optuna.trial.TrialState.RUNNING
+
+    def test_a_region_that_diverges_is_left(self) -> None:
+        """Of two halves, equally good where trials end well, one diverges: over 5 sweeps it is proposed less."""
+        later = []
+        for seed in range(5):
+            study, past = study_of(seed=seed), list[PastTrial]()
+            for number in range(30):
+                params = propose(study, "off", number, past)
+                bad = params[LR] > 10**-1.5
+                values = {1: math.nan} if bad else {1: 1.0, 2: 1.0, 3: 1.0}
+                past.append(PastTrial(params, values, completed=not bad, ended=True))
+            later += [trial.params[LR] > 10**-1.5 for trial in past[15:]]
+        assert np.mean(later) < 0.3

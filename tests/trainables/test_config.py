@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from trainables.config import Data, TrialConfig
+from trainables.errors import UserError
+from trainables.mixing.config import Mix
+from trainables.mixing.presets import PRESETS
+from trainables.strict import parse
+
+
+def refusal(values: dict[str, Any]) -> str:
+    with pytest.raises(UserError) as caught:
+        parse(TrialConfig, values, where="here")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "meant"),
+    [
+        ({"seeed": 1}, "seeed", "seed"),
+        ({"data": {"sorce": "digits"}}, "data.sorce", "source"),
+        ({"model": {"widht": 1.0}}, "model.widht", "width"),
+        ({"optimizer": {"max_epoch": 3}}, "optimizer.max_epoch", "max_epochs"),
+        ({"optimizer": {"schedule": {"kind": "step", "factr": 0.5}}}, "optimizer.schedule.factr", "factor"),
+        ({"mix": {"contents": "zero"}}, "mix.contents", "content"),
+        ({"mix": {"apply": {"prop": 0.5}}}, "mix.apply.prop", "prob"),
+        ({"mix": {"mask": {"family": "box", "aspect": 2.0}}}, "mix.mask.aspect", "aspect_max"),
+        ({"mix": {"size": {"kind": "beta", "alfa": 2.0}}}, "mix.size.alfa", "alpha"),
+        ({"mix": {"preset": "random_erasing", "size": {"hii": 0.5}}}, "mix.size.hii", "hi"),
+        ({"evaluation": {"bins": 15}}, "evaluation.bins", "ece_bins"),
+    ],
+)
+def test_an_unknown_key_is_refused(values: dict[str, Any], path: str, meant: str) -> None:
+    message = refusal(values)
+    assert message.startswith(f"here: unknown key '{path}'; did you mean '{meant}'? valid: ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data": {"source": "digts"}}, "'data.source': unknown data source 'digts'; did you mean 'digits'?"),
+        ({"model": {"name": "resnet19"}}, "'model.name': unknown network 'resnet19'; did you mean 'resnet18'?"),
+        ({"model": {"precision": "fp16"}}, "'model.precision' is unknown: 'fp16'; did you mean 'bf16'?"),
+        ({"optimizer": {"schedule": {"kind": "cosin"}}}, "'optimizer.schedule.kind' is unknown: 'cosin'"),
+        ({"mix": {"mask": {"family": "bx"}}}, "'mix.mask.family' is unknown: 'bx'; did you mean 'box'?"),
+        ({"mix": {"size": {"kind": "bta"}}}, "'mix.size.kind' is unknown: 'bta'; did you mean 'beta'?"),
+        ({"mix": {"size": {"alpha": 1.0}}}, "'mix.size' needs the key 'kind' that says which variant it is"),
+        ({"mix": {"content": "zer"}}, "'mix.content' is unknown: 'zer'; did you mean 'zero'?"),
+        ({"mix": {"apply": {"gate": "sampel"}}}, "'mix.apply.gate' is unknown: 'sampel'; did you mean 'sample'?"),
+    ],
+)
+def test_an_unknown_name_is_refused(values: dict[str, Any], message: str) -> None:
+    assert refusal(values).startswith(f"here: {message}")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", True),
+        ("seed", 1.0),
+        ("seed", -1),
+        ("data.flip", 1),
+        ("data.batch_size", "64"),
+        ("data.batch_size", 0),
+        ("data.val_frac", 1.0),
+        ("data.train_frac", 0.0),
+        ("data.pad_px", -1),
+        ("model.width", 0.0),
+        ("optimizer.max_epochs", True),
+        ("optimizer.max_epochs", 2.0),
+        ("optimizer.lr", "0.1"),
+        ("optimizer.lr", True),
+        ("optimizer.lr", math.nan),
+        ("optimizer.lr", math.inf),
+        ("optimizer.lr", 0.0),
+        ("optimizer.ema_decay", 1.0),
+        ("optimizer.schedule", {"kind": "step", "milestones_frac": [0.75, 0.5]}),
+        ("optimizer.schedule", {"kind": "step", "milestones_frac": ["0.5"]}),
+        ("optimizer", None),
+        ("mix", 5),
+        ("mix.mask", "box"),
+        ("mix.apply.prob", 1.2),
+        ("mix.apply.prob", math.nan),
+        ("mix.label.smoothing", 1.0),
+        ("mix.size", {"kind": "beta", "alpha": 0.0}),
+        ("mix.size", {"kind": "beta", "alpha": -0.5}),
+        ("mix.size", {"kind": "beta", "alpha": math.inf}),
+        ("mix.size", {"kind": "uniform", "lo": 0.5, "hi": 0.1}),
+        ("mix.mask", {"family": "box", "aspect_max": 0.5}),
+    ],
+)
+def test_an_impossible_value_is_refused(path: str, value: Any) -> None:
+    values: Any = value
+    for key in reversed(path.split(".")):
+        values = {key: values}
+    message = refusal(values)
+    assert f"'{path}" in message
+    assert "\n" not in message
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    lines = refusal({"seed": -1, "data": {"sorce": "x"}, "optimizer": {"lr": -1.0}}).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("here: ") for line in lines)
+
+
+def test_a_whole_number_is_a_float() -> None:
+    assert parse(TrialConfig, {"optimizer": {"lr": 1}}, where="here").optimizer.lr == 1.0
+
+
+def test_nothing_can_be_changed() -> None:
+    config = TrialConfig()
+    for part, field in ((config, "seed"), (config.data, "batch_size"), (config.mix.apply, "prob")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, field, 1)
+
+
+def test_data_can_be_a_key() -> None:
+    assert hash(Data()) == hash(Data(source="digits"))
+    assert Data() != Data(split_seed=1)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"kind": "cosine", "warmup_frac": 0.1},
+        {"kind": "triangular"},
+        {"kind": "step", "milestones_frac": [0.25, 0.5], "factor": 0.2},
+    ],
+    ids=lambda schedule: schedule["kind"],
+)
+def test_json_keeps_everything(preset: str, schedule: dict[str, Any]) -> None:
+    values = {
+        "mix": {"preset": preset, "label": {"smoothing": 0.1}},
+        "optimizer": {"schedule": schedule, "lr": 0.1 + 0.2, "ema_decay": 0.99},
+        "seed": 2**62 + 1,
+    }
+    config = parse(TrialConfig, values, where="here")
+    text = config.model_dump_json()
+    assert TrialConfig.model_validate_json(text) == config
+    assert TrialConfig.model_validate_json(text).model_dump_json() == text
+    assert parse(TrialConfig, json.loads(text), where="here") == config
+    assert config.optimizer.schedule.model_dump().items() >= {"kind": schedule["kind"]}.items()
+
+
+def test_the_default_is_no_mixing() -> None:
+    assert TrialConfig().mix == Mix.model_validate("off")
+    assert TrialConfig().mix.apply.prob == 0

@@ -1,0 +1,244 @@
+"""The trainable as Tune drives it, without a cluster: built, stepped and reset by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.config import TrialConfig
+from trainables.data.prepared import prepare_data
+from trainables.models.build import build_model
+from trainables.trial import EpochResult, Trial
+from trainables.tune_trainable import CutMixTrainable
+
+EPOCHS = 3
+TIMES = {"seconds", "images_per_s"}
+BASE = {
+    "data": {"train_frac": 0.04, "batch_size": 32, "pad_px": 2},
+    "model": {"width": 0.25, "precision": "fp32"},
+    "optimizer": {"max_epochs": EPOCHS, "lr": 0.05},
+    "mix": "cutmix",
+}
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CutMixTrainable]:
+    """Return what makes a trainable as Tune would, its files below ``tmp_path``."""
+    monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(tmp_path / "ray"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    return lambda **changes: CutMixTrainable(orders(tmp_path, **changes))
+
+
+def orders(folder: Path, *, trial: str = "t0", recorded: int = 0, config: str | None = None, **parts: Any) -> Row:
+    """What the sweep tells a worker."""
+    return {
+        "trial": trial,
+        "config": TrialConfig.model_validate(BASE | parts).model_dump_json() if config is None else config,
+        "recorded_epochs": recorded,
+        "checkpoint_path": str(folder / f"checkpoints/{trial}.pt"),
+        "weights_path": str(folder / f"weights/{trial}.pt"),
+        "threads": 1,
+        "device": "cpu",
+    }
+
+
+def steps(trainable: CutMixTrainable, count: int) -> list[Row]:
+    return [trainable.step() for _ in range(count)]
+
+
+def without_times(rows: list[Row]) -> list[Row]:
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def straight(**parts: Any) -> Trial:
+    """The same trial, run without Tune."""
+    config = TrialConfig.model_validate(BASE | parts)
+    trial = Trial(config, prepare_data(config.data))
+    while not trial.done:
+        trial.run_epoch()
+    return trial
+
+
+def same_weights(path: Path, trial: Trial) -> bool:
+    saved = torch.load(path, weights_only=True)["weights"]
+    return all(torch.equal(saved[name], value) for name, value in trial.weights().items())
+
+
+@pytest.fixture
+def trained_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the epochs that are really trained."""
+    numbers: list[int] = []
+    run_epoch = Trial.run_epoch
+
+    def counting(self: Trial) -> EpochResult:
+        result = run_epoch(self)
+        numbers.append(result.epoch)
+        return result
+
+    monkeypatch.setattr(Trial, "run_epoch", counting)
+    return numbers
+
+
+def test_epochs_are_reported_in_order(build: Callable[..., CutMixTrainable], tmp_path: Path) -> None:
+    rows = steps(build(), EPOCHS)
+    trial = straight()
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for row, result in zip(rows, trial.history, strict=True):
+        assert {"trial": "t0", "n_train": trial.n_train, "n_val": trial.n_val}.items() <= row.items()
+        assert {"device": "cpu", "precision": "fp32", "threads": 1}.items() <= row.items()
+        for name, value in vars(result).items():
+            assert name in TIMES or row[name] == value
+    json.dumps(rows, allow_nan=False)
+    assert same_weights(tmp_path / "weights/t0.pt", trial)
+
+
+def test_saved_epochs_are_reported_without_training(
+    build: Callable[..., CutMixTrainable], trained_epochs: list[int]
+) -> None:
+    first = steps(build(), 2)  # both saved, none recorded before the worker was lost
+    again = build()
+    assert steps(again, 2) == first  # the times too: they come from the history
+    assert trained_epochs == [1, 2]
+    assert again.step()["epoch"] == 3
+    assert trained_epochs == [1, 2, 3]
+
+
+def test_a_worker_goes_on_after_the_recorded_epochs(
+    build: Callable[..., CutMixTrainable], trained_epochs: list[int], tmp_path: Path
+) -> None:
+    whole = steps(build(trial="whole"), EPOCHS)
+    steps(build(), 2)
+    trained_epochs.clear()
+    (row,) = steps(build(recorded=2), 1)
+    assert trained_epochs == [3]
+    assert without_times([row | {"trial": "whole"}]) == without_times(whole[2:])
+    assert same_weights(tmp_path / "weights/t0.pt", straight())
+
+
+def test_recorded_epochs_whose_state_is_lost_are_trained_silently(
+    build: Callable[..., CutMixTrainable], trained_epochs: list[int], tmp_path: Path
+) -> None:
+    steps(build(), 2)
+    shutil.rmtree(tmp_path / "checkpoints")
+    trained_epochs.clear()
+    again = build(recorded=2)
+    assert again.step()["epoch"] == 3
+    assert trained_epochs == [1, 2, 3]
+    assert same_weights(tmp_path / "weights/t0.pt", straight())
+
+
+def test_weights_are_written_when_the_trial_is_complete(build: Callable[..., CutMixTrainable], tmp_path: Path) -> None:
+    trainable = build(optimizer=BASE["optimizer"] | {"ema_decay": 0.9})
+    path = tmp_path / "weights/t0.pt"
+    steps(trainable, EPOCHS - 1)
+    assert not path.exists()
+    trainable.step()
+    saved = torch.load(path, weights_only=True)
+    config = TrialConfig.model_validate_json(json.dumps(saved["config"]))
+    assert config.optimizer.ema_decay == 0.9
+    net = build_model(config.model, n_classes=10, height_px=32, width_px=32, seed=0)
+    net.load_state_dict(saved["weights"])
+    assert same_weights(path, straight(optimizer=BASE["optimizer"] | {"ema_decay": 0.9}))
+    assert not list(tmp_path.rglob("*.unfinished"))
+
+
+def test_a_diverged_trial_leaves_no_weights(build: Callable[..., CutMixTrainable], tmp_path: Path) -> None:
+    rows = steps(build(optimizer={"max_epochs": 2, "lr": 1e30}), 2)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert not np.isfinite(rows[-1]["train_loss"])
+    assert "failed" not in rows[-1]
+    assert not (tmp_path / "weights/t0.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("{", "JSON"),
+        ('{"seeed": 1}', "seeed"),
+        ('{"data": {"source": "imagefolder:/nowhere/at/all"}}', "/nowhere/at/all"),
+        ('{"data": {"train_frac": 1e-9}}', "train_frac"),
+    ],
+)
+def test_a_trial_that_cannot_run_reports_why(
+    config: str, reason: str, build: Callable[..., CutMixTrainable], tmp_path: Path
+) -> None:
+    trainable = build(config=config)
+    for _ in range(2):
+        row = trainable.step()
+        assert row.keys() == {"trial", "failed"}
+        assert row["trial"] == "t0"
+        assert reason in row["failed"]
+    assert not (tmp_path / "weights/t0.pt").exists()
+    assert trainable.reset_config(orders(tmp_path, trial="t1"))  # the worker itself is sound
+    assert trainable.step()["epoch"] == 1
+
+
+def test_a_fault_while_training_is_reported(
+    build: Callable[..., CutMixTrainable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainable = build()
+    trainable.step()
+
+    def broken(self: Trial) -> EpochResult:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Trial, "run_epoch", broken)
+    assert "RuntimeError: out of memory" in trainable.step()["failed"]
+
+
+def test_a_damaged_state_is_reported(build: Callable[..., CutMixTrainable], tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/t0.pt").write_bytes(b"not a state")
+    assert "failed" in build().step()
+
+
+def test_a_worker_that_is_killed_while_saving_leaves_the_old_state(
+    build: Callable[..., CutMixTrainable], monkeypatch: pytest.MonkeyPatch, trained_epochs: list[int]
+) -> None:
+    trainable = build()
+    first = trainable.step()
+    with monkeypatch.context() as patch:
+
+        def killed(state: Any, path: Path) -> None:
+            Path(path).write_bytes(b"half a state")
+            raise KeyboardInterrupt
+
+        patch.setattr(torch, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trainable.step()
+    again = build()
+    assert again.step() == first
+    assert trained_epochs == [1, 2]
+    second = again.step()
+    expected = vars(straight().history[1])
+    assert {name: second[name] for name in expected.keys() - TIMES} == {
+        name: expected[name] for name in expected.keys() - TIMES
+    }
+
+
+def test_a_reused_worker_starts_afresh(build: Callable[..., CutMixTrainable], tmp_path: Path) -> None:
+    reused = build(trial="before", mix="mixup", seed=5)
+    steps(reused, 2)
+    assert reused.reset_config(orders(tmp_path, trial="reused"))
+    rows = steps(reused, EPOCHS)
+    fresh = steps(build(trial="fresh"), EPOCHS)
+    renamed = [row | {"trial": "fresh"} for row in rows]
+    assert without_times(renamed) == without_times(fresh)
+    assert same_weights(tmp_path / "weights/reused.pt", straight())
+    assert not (tmp_path / "weights/before.pt").exists()
+    reused.cleanup()
+    assert reused._trial is None
+
+
+def test_the_actor_has_a_name(build: Callable[..., CutMixTrainable]) -> None:
+    assert repr(build(trial="alpha-3")) == "cutmix-sweep worker from alpha-3"
