@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from sweep.records.nested import flattened
 from sweep.records.reader import read_sweep
 from sweep.records.schema import STATUSES
 from sweep.records.summary import METRICS, final_epochs
@@ -91,18 +92,11 @@ def facts(manifest: Mapping[str, Any]) -> pd.Series[Any]:
     chosen = {
         **{key: manifest.get(key) for key in ("sweep", "command", "seed")},
         **{"study": study.get("name"), "arms": ", ".join(study.get("arms", {}))},
-        **_flat(study.get("budget", {}), "budget."),
-        **_flat(manifest.get("versions", {}), "versions."),
-        **_flat(manifest.get("hardware", {}), "hardware."),
+        **flattened(study.get("budget", {}), "budget."),
+        **flattened(manifest.get("versions", {}), "versions."),
+        **flattened(manifest.get("hardware", {}), "hardware."),
     }
     return pd.Series(chosen, dtype=object, name="value")
-
-
-def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def statuses(trials: pd.DataFrame) -> pd.DataFrame:

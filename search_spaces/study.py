@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from search_spaces.contradictions import refuse_contradictions
 from search_spaces.domains import AnyDomain
 from trainables.config import TrialConfig
 from trainables.errors import UserError
@@ -34,7 +35,7 @@ class EarlyStopping(Frozen):
     Attributes:
         rule: ``asha`` stops a trial that is not among the best ``1/reduction_factor`` of its arm at a rung;
             ``none`` lets all run.
-        metric: validation metric that rungs compare, lower is better.
+        metric: validation metric that rungs compare and that ``tpe`` minimises, lower is better.
         grace_period_epochs: first rung; the next ones are ``reduction_factor`` times the one before.
         reduction_factor: eta.
         min_recorded: trials that an arm must have at a rung before that rung stops any.
@@ -53,12 +54,29 @@ class Budget(Frozen):
     Attributes:
         trials: trials an arm. A grid may leave it out: the largest arm's grid times the replicates is then taken.
         max_epochs: planned epochs of a trial.
-        early_stopping: when a trial may end before that.
+        early_stopping: when a trial may end before that; left out, none does.
     """
 
     trials: int | None = Field(default=None, ge=1)
     max_epochs: int = Field(ge=1)
-    early_stopping: EarlyStopping = EarlyStopping()
+    early_stopping: EarlyStopping = EarlyStopping(rule="none")
+
+    @model_validator(mode="after")
+    def _rungs_can_stop(self) -> Budget:
+        stopping = self.early_stopping
+        if stopping.rule == "none":
+            return self
+        if stopping.grace_period_epochs >= self.max_epochs:
+            raise ValueError(
+                f"early_stopping.grace_period_epochs is {stopping.grace_period_epochs}, but trials end at "
+                f"{self.max_epochs} epochs: no rung would ever stop one; lower it or set early_stopping.rule to none"
+            )
+        if self.trials is not None and stopping.min_recorded > self.trials:
+            raise ValueError(
+                f"early_stopping.min_recorded is {stopping.min_recorded}, but an arm has {self.trials} trials: no rung "
+                "would ever stop one; lower it or set early_stopping.rule to none"
+            )
+        return self
 
 
 class Resources(Frozen):
@@ -66,18 +84,11 @@ class Resources(Frozen):
 
     Attributes:
         cpus: cores, also the number of threads.
-        gpus: GPUs; a fraction shares one among several trials (memory is not divided).
+        gpus: share of a GPU, at most one; a fraction shares it among several trials (its memory is not divided).
     """
 
     cpus: int = Field(default=1, ge=1)
-    gpus: float = Field(default=0.0, ge=0)
-
-    @field_validator("gpus")
-    @classmethod
-    def _whole_above_one(cls, gpus: float) -> float:
-        if gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"gpus must be a fraction up to 1 or a whole number, got {gpus}")
-        return gpus
+    gpus: float = Field(default=0.0, ge=0, le=1)
 
 
 class Arm(Frozen):
@@ -232,7 +243,7 @@ class Study(Frozen):
         Raises:
             UserError: naming the arm, the path and the value.
         """
-        self._check_reserved()
+        refuse_contradictions(self)
         parse(TrialConfig, merged(_DEFAULTS, self.base), where=f"study '{self.name}', base")
         try:
             for arm in self.arms:
@@ -255,24 +266,6 @@ class Study(Frozen):
                 f"{points[largest]} points: leave budget.trials out or raise it"
             )
 
-    def _check_reserved(self) -> None:
-        for path in self.space:
-            if _holds(self.base, path):
-                raise UserError(f"study '{self.name}': base sets '{path}', but the space varies it: drop one of them")
-        reserved = {"seed": "seed", "optimizer.max_epochs": "budget.max_epochs"}
-        for arm, parts in self.arms.items():
-            given = merged(self.base, parts.base)
-            for path in self.space_of(arm):
-                if _holds(parts.base, path):
-                    raise UserError(
-                        f"study '{self.name}', arm '{arm}': base sets '{path}', but the space varies it: drop one of "
-                        "them, or fix it in the arm's space: {kind: fixed, value: ...}"
-                    )
-            for path, instead in reserved.items():
-                varied = any(path == other or path.startswith(f"{other}.") for other in self.space_of(arm))
-                if varied or _holds(given, path):
-                    raise UserError(f"study '{self.name}', arm '{arm}': '{path}' follows from '{instead}': set that")
-
     def _extremes(self, arm: str) -> Iterator[dict[str, Any]]:
         """The corners of each domain, the others at their first corner."""
         space = self.space_of(arm)
@@ -281,11 +274,3 @@ class Study(Frozen):
         for path, domain in space.items():
             for value in domain.corners()[1:]:
                 yield first | {path: value}
-
-
-def _holds(values: Any, path: str) -> bool:
-    for key in path.split("."):
-        if not isinstance(values, Mapping) or key not in values:
-            return False
-        values = values[key]
-    return True

@@ -116,7 +116,8 @@ def run(
     loaded = _load(study, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     console = _console()
     sweep_dir = start(loaded, out=out, address=address, download=download, command=_command(), console=console)
-    print_status(sweep_dir, console)
+    if print_status(sweep_dir, console):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -131,7 +132,8 @@ def resume(
 
     console = _console()
     go_on(sweep_dir, address=address, retry_failed=retry_failed, command=_command(), console=console)
-    print_status(sweep_dir, console)
+    if print_status(sweep_dir, console):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -99,6 +99,8 @@ class Conductor:
             self._judge_missing(entry)
             self._finish_if_over(entry)
         self._writer.flush(force=True)
+        for entry in self.entries.values():
+            self._drop_checkpoint(entry)  # a kill may have come between record and removal
 
     @property
     def n_trials(self) -> int:
@@ -131,10 +133,13 @@ class Conductor:
     def on_report(self, trial: str, report: Mapping[str, Any]) -> bool:
         """Take in what a trial reports; return whether it ends here.
 
-        A report holds either the columns of an epoch and what the trial says of itself, or ``failed``: the reason.
+        A report holds either the columns of an epoch and what the trial says of itself, or ``failed``: the reason,
+        or ``disk_fault``: number, words and file of an error that would meet every other trial as well.
         A trial that was restarted repeats epochs; what is recorded already is not recorded again.
         """
         entry = self.entries[trial]
+        if "disk_fault" in report:
+            raise OSError(*report["disk_fault"])
         if "failed" in report:
             self._end(entry, FAILED, report["failed"])
             return True
@@ -214,7 +219,12 @@ class Conductor:
         if entry in self._waiting:
             self._waiting.remove(entry)
         self._record_trial(entry)
-        checkpoint_path(self._dir, entry.trial).unlink(missing_ok=True)
+        self._drop_checkpoint(entry)
+
+    def _drop_checkpoint(self, entry: Entry) -> None:
+        """Remove the state of a trial that will not go on; a failed one may be taken up again."""
+        if entry.status not in (RUNNING, FAILED):
+            checkpoint_path(self._dir, entry.trial).unlink(missing_ok=True)
 
     def _record_trial(self, entry: Entry) -> None:
         rows = list(entry.curve.values())

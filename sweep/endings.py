@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import errno
+import shlex
 from pathlib import Path
 
 
 class Interrupted(Exception):
     """The sweep was interrupted before all its trials had ended."""
 
-    def __init__(self, sweep_dir: Path, n_ended: int, n_trials: int) -> None:
+    def __init__(self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
         """Say how far it came and how to go on."""
-        super().__init__(
-            f"interrupted after {n_ended} of {n_trials} trials; go on with: cutmix-sweep resume {sweep_dir}"
-        )
+        words = ["cutmix-sweep", "resume", str(sweep_dir), *(["--address", address] if address else [])]
+        super().__init__(f"interrupted after {n_ended} of {n_trials} trials; go on with: {shlex.join(words)}")
 
 
 def user_message(error: OSError) -> str | None:

@@ -1,4 +1,4 @@
-"""Running a sweep on Ray Tune, and the folder that it leaves."""
+"""Running a sweep's trials on Ray Tune."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from search_spaces.study import Resources, Study
+from search_spaces.study import Resources
 from sweep.conductor import Conductor
 from sweep.progress import Progress
 from trainables.errors import UserError
@@ -46,6 +46,15 @@ def locked(sweep_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+def in_use(sweep_dir: Path) -> bool:
+    """Whether a driver is at work on a sweep's folder."""
+    try:
+        with locked(sweep_dir):
+            return False
+    except (UserError, OSError):  # held, or in a folder where no lock can be made
+        return True
+
+
 @contextlib.contextmanager
 def cluster(resources: Resources, *, address: str | None, console: Console) -> Iterator[int]:
     """Start Ray on this machine, or join the cluster at ``address``; yield the number of trials that fit at once.
@@ -66,17 +75,20 @@ def cluster(resources: Resources, *, address: str | None, console: Console) -> I
     if ours:
         try:
             context = ray.init(
-                address=address,
+                address=address or "local",  # None would join whatever cluster was started here before
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
                 include_dashboard=None if address else True,
+                runtime_env={"env_vars": _for_workers()},
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
+            if address is None:
+                raise UserError(f"Ray does not start on this machine: {error}") from None
             raise UserError(f"--address '{address}': cannot reach the cluster: {error}") from None
         if context.dashboard_url:
             console.print(f"Ray dashboard: http://{context.dashboard_url}", highlight=False)
     try:
-        yield _slots(ray.cluster_resources(), resources)
+        yield _slots([node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
     finally:
         if ours:
             ray.shutdown()
@@ -98,8 +110,37 @@ def check_local(resources: Resources) -> None:
             raise UserError(f"resources.gpus is {resources.gpus}, but this machine has {torch.cuda.device_count()}")
 
 
-def run_trials(study: Study, sweep_dir: Path, conductor: Conductor, *, slots: int, console: Console) -> None:
-    """Run all trials that ``conductor`` hands out; return when they have ended or on Ctrl-C."""
+def local_slots(resources: Resources) -> int:
+    """Trials that fit on this machine at once.
+
+    Raises:
+        UserError: not even one.
+    """
+    check_local(resources)
+    gpus = 0
+    if resources.gpus:
+        import torch
+
+        gpus = torch.cuda.device_count()
+    return _slots([{"CPU": os.cpu_count() or 1, "GPU": gpus}], resources)
+
+
+def check_address(address: str | None) -> None:
+    """Refuse an address that a sweep cannot be driven through.
+
+    Raises:
+        UserError: a Ray client's address: the driver would run elsewhere, away from the records.
+    """
+    if address is not None and address.startswith("ray://"):
+        raise UserError(f"--address '{address}': run on a node of the cluster with --address auto, or give HOST:PORT")
+
+
+def run_trials(sweep_dir: Path, conductor: Conductor, *, slots: int, console: Console) -> None:
+    """Run all trials that ``conductor`` hands out; return when they have ended or on Ctrl-C.
+
+    Raises:
+        OSError: the records can no longer be written, or a trial's state cannot.
+    """
     for name, value in _TUNE_SETTINGS.items():
         os.environ[name] = value
     from ray import tune
@@ -107,25 +148,31 @@ def run_trials(study: Study, sweep_dir: Path, conductor: Conductor, *, slots: in
     from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher
     from trainables.tune_trainable import CutMixTrainable
 
-    resources = study.resources
+    resources = conductor.study.resources
+    scheduler = ConductorScheduler(conductor)
     with Progress(conductor, console) as progress, tempfile.TemporaryDirectory() as scratch:
-        tune.run(
-            CutMixTrainable,
-            name=sweep_dir.name,
-            storage_path=scratch,  # nothing that Tune writes is needed: the records are ours
-            search_alg=ConductorSearcher(conductor, sweep_dir, resources),
-            scheduler=ConductorScheduler(conductor),
-            callbacks=[ConductorCallback(conductor, progress)],
-            num_samples=conductor.n_left,
-            max_concurrent_trials=slots,
-            resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
-            reuse_actors=True,
-            max_failures=MAX_LOST_WORKERS,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-            raise_on_failed_trial=False,
-            verbose=0,
-        )
+        try:
+            tune.run(
+                CutMixTrainable,
+                name=sweep_dir.name,
+                storage_path=scratch,  # nothing that Tune writes is needed: the records are ours
+                search_alg=ConductorSearcher(conductor, sweep_dir, resources),
+                scheduler=scheduler,
+                callbacks=[ConductorCallback(conductor, progress)],
+                num_samples=conductor.n_left,
+                max_concurrent_trials=slots,
+                resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
+                reuse_actors=True,
+                max_failures=MAX_LOST_WORKERS,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+                raise_on_failed_trial=False,
+                verbose=0,
+            )
+        except tune.TuneError:
+            if scheduler.disk_fault is None:
+                raise
+            raise scheduler.disk_fault from None
     conductor.flush(force=True)
 
 
@@ -133,14 +180,24 @@ def _trial_name(trial: object) -> str:
     return str(trial.config["trial"])  # type: ignore[attr-defined]
 
 
-def _slots(available: dict[str, float], resources: Resources) -> int:
-    slots = int(available.get("CPU", 0) // resources.cpus)
-    if resources.gpus:
-        gpus = available.get("GPU", 0)
-        slots = min(slots, int(gpus * int(1 / resources.gpus) if resources.gpus < 1 else gpus // resources.gpus))
-    if slots < 1:
+def _for_workers() -> dict[str, str]:
+    """Environment that trials need on every node."""
+    from trainables.data.cache_dir import CACHE_VARIABLE
+
+    return {name: os.environ[name] for name in (CACHE_VARIABLE,) if name in os.environ}
+
+
+def _slots(nodes: Sequence[dict[str, float]], resources: Resources) -> int:
+    """Trials that fit at once: a trial lies on one node, and a fraction of a GPU on one GPU."""
+    slots = 0
+    for node in nodes:
+        fitting = int(node.get("CPU", 0) // resources.cpus)
+        if resources.gpus:
+            fitting = min(fitting, int(node.get("GPU", 0)) * int(1 / resources.gpus))
+        slots += fitting
+    if not slots:
+        available = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise UserError(
-            f"no trial fits: each needs {resources.cpus} CPUs and {resources.gpus} GPUs, the cluster has "
-            f"{available.get('CPU', 0):g} and {available.get('GPU', 0):g}"
+            f"no trial fits: each needs {resources.cpus} CPUs and {resources.gpus:g} GPUs, the nodes have {available}"
         )
     return slots

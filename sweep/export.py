@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from sweep.records.reader import read_sweep
 from trainables.errors import UserError
 
@@ -30,6 +32,15 @@ def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
         if format_ == "csv":
             frame.to_csv(path, index=False)
         else:
-            frame.to_parquet(path, index=False)
+            _one_type_a_column(frame).to_parquet(path, index=False)
         written.append(path)
     return written
+
+
+def _one_type_a_column(frame: pd.DataFrame) -> pd.DataFrame:
+    """Write columns of mixed types, such as a choice between a number and a name, as text."""
+    frame = frame.copy()
+    for name in frame:
+        if frame[name].dropna().map(type).nunique() > 1:
+            frame[name] = frame[name].map(str, na_action="ignore")
+    return frame

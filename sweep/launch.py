@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from search_spaces.study import Study
 from sweep.endings import Interrupted
@@ -15,21 +18,31 @@ from sweep.records.schema import MANIFEST
 from trainables.errors import UserError
 from trainables.strict import parse
 
+if TYPE_CHECKING:
+    from sweep.conductor import Conductor
+
 
 def start(
     study: Study, *, out: Path | None, address: str | None, download: bool, command: str, console: Console
 ) -> Path:
-    """Run a study in a new folder; return the folder.
+    """Run a study in a new folder; return the folder. The folder is made once the cluster has been reached.
 
     Raises:
         UserError: the study, its data, the folder or the cluster cannot be used.
+        Interrupted: by Ctrl-C.
     """
-    sweep_dir = _new_folder(study, out)
-    prepare(study, address=address, download=download, console=console)
-    from sweep.manifest import new_manifest
+    from sweep.conductor import Conductor
+    from sweep.engine import cluster, locked
+    from sweep.manifest import new_manifest, with_run
+    from sweep.records.writer import write_manifest
 
-    _make_folder(sweep_dir)
-    _go(study, sweep_dir, new_manifest(study, sweep_dir, command), address, command, console)
+    sweep_dir = _new_folder(study, out)
+    fingerprints = prepare(study, address=address, download=download, console=console)
+    with cluster(study.resources, address=address, console=console) as slots:
+        _make_folder(sweep_dir)
+        with locked(sweep_dir):
+            write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, command, fingerprints), command))
+            _run(Conductor(study, sweep_dir), sweep_dir, slots, address, console)
     return sweep_dir
 
 
@@ -37,24 +50,44 @@ def resume(sweep_dir: Path, *, address: str | None, retry_failed: bool, command:
     """Go on with an interrupted sweep.
 
     Raises:
-        UserError: there is no sweep, it is in use, or its data is gone.
+        UserError: there is no sweep, it is in use, or its data is gone or another.
+        Interrupted: by Ctrl-C.
     """
+    from sweep.conductor import Conductor
+    from sweep.engine import cluster, locked
+    from sweep.manifest import with_run
+    from sweep.records.writer import write_manifest
+
     sweep_dir = sweep_dir.resolve()
     manifest = read_manifest(sweep_dir)
     study = parse(Study, manifest["study"], where=f"'{sweep_dir / MANIFEST}'")
-    prepare(study, address=address, download=False, console=console)
-    _go(study, sweep_dir, manifest, address, command, console, retry_failed=retry_failed)
+    with locked(sweep_dir):
+        fingerprints = prepare(study, address=address, download=False, console=console)
+        for source, fingerprint in manifest["data"].items():
+            if fingerprints.get(source) != fingerprint:
+                raise UserError(f"the images of '{source}' are no longer those that '{sweep_dir}' was begun with")
+        write_manifest(sweep_dir, with_run(manifest, command))
+        conductor = Conductor(study, sweep_dir, retry_failed=retry_failed)
+        if not conductor.n_left:
+            console.print(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended", soft_wrap=True, markup=False)
+            return
+        with cluster(study.resources, address=address, console=console) as slots:
+            _run(conductor, sweep_dir, slots, address, console)
 
 
-def prepare(study: Study, *, address: str | None, download: bool, console: Console) -> None:
+def prepare(study: Study, *, address: str | None, download: bool, console: Console) -> dict[str, str]:
     """Refuse what cannot run and decode what this node has not decoded yet.
+
+    Returns:
+        Fingerprint of the training images by data source.
 
     Raises:
         UserError: resources, data or image size do not do.
     """
-    from sweep.engine import check_local
+    from sweep.engine import check_address, check_local
     from trainables.data.sources.registry import open_source
 
+    check_address(address)
     configs = {
         config.data: config
         for arm in study.arms
@@ -71,42 +104,27 @@ def prepare(study: Study, *, address: str | None, download: bool, console: Conso
     from trainables.models.build import build_model
 
     for data, config in configs.items():
-        with console.status(f"opening {data.source} (decoded once, then shared by all trials)"):
+        with console.status(f"opening {escape(data.source)} (decoded once, then shared by all trials)"):
             images = prepare_data(data).images
         height_px, width_px = images.images.shape[1:3]
         build_model(config.model, n_classes=len(images.classes), height_px=height_px, width_px=width_px, seed=0)
+    return {data.source: open_source(data.source).fingerprint("train") for data in configs}
 
 
-def _go(
-    study: Study,
-    sweep_dir: Path,
-    manifest: dict[str, object],
-    address: str | None,
-    command: str,
-    console: Console,
-    *,
-    retry_failed: bool = False,
-) -> None:
-    from sweep.conductor import Conductor
-    from sweep.engine import cluster, locked, run_trials
-    from sweep.manifest import with_run
-    from sweep.records.writer import write_manifest
+def _run(conductor: Conductor, sweep_dir: Path, slots: int, address: str | None, console: Console) -> None:
+    from sweep.engine import run_trials
 
-    with locked(sweep_dir):
-        write_manifest(sweep_dir, with_run(manifest, command))
-        conductor = Conductor(study, sweep_dir, retry_failed=retry_failed)
-        if not conductor.n_left:
-            console.print(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended")
-            return
-        console.print(
-            f"{study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, records in {sweep_dir}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        with cluster(study.resources, address=address, console=console) as slots:
-            run_trials(study, sweep_dir, conductor, slots=slots, console=console)
-        if conductor.n_left:
-            raise Interrupted(sweep_dir, conductor.n_trials - conductor.n_left, conductor.n_trials)
+    console.print(
+        f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {slots} at a time,"
+        f" records in {sweep_dir}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C while Tune ends
+        run_trials(sweep_dir, conductor, slots=slots, console=console)
+    if conductor.n_left:
+        raise Interrupted(sweep_dir, address, conductor.n_trials - conductor.n_left, conductor.n_trials)
 
 
 def _new_folder(study: Study, out: Path | None) -> Path:

@@ -16,13 +16,14 @@ from sweep.records.schema import SCHEMA_VERSION
 PACKAGES = ("cutmix-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas")
 
 
-def new_manifest(study: Study, sweep_dir: Path, command: str) -> dict[str, Any]:
-    """Describe a sweep that is about to begin."""
+def new_manifest(study: Study, sweep_dir: Path, command: str, data: dict[str, str]) -> dict[str, Any]:
+    """Describe a sweep that is about to begin; ``data`` has the fingerprint of each source's training images."""
     return {
         "schema_version": SCHEMA_VERSION,
         "sweep": sweep_dir.name,
         "study": study.model_dump(mode="json"),
         "seed": study.seed,
+        "data": data,
         "command": command,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "hardware": hardware(),
@@ -48,8 +49,15 @@ def hardware() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "gpus": _gpus(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     }
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
 def _processor() -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
 
-from search_spaces.study import Study
+from search_spaces.study import Resources, Study
+from sweep.engine import local_slots
 from trainables.config import TrialConfig
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
@@ -64,9 +64,9 @@ def plan(study: Study) -> Plan:
         n_classes=described.n_classes,
         height_px=described.height_px,
         width_px=described.width_px,
-        threads=study.resources.cpus,
+        resources=study.resources,
     )
-    slots = max(1, (os.cpu_count() or 1) // study.resources.cpus)
+    slots = local_slots(study.resources)
     n_trials = len(study.arms) * study.trials_per_arm
     max_epochs = n_trials * study.budget.max_epochs
     # a forward pass is about a third of a training step
@@ -84,7 +84,7 @@ def plan(study: Study) -> Plan:
     )
 
 
-def probe(config: TrialConfig, *, n_classes: int, height_px: int, width_px: int, threads: int) -> float:
+def probe(config: TrialConfig, *, n_classes: int, height_px: int, width_px: int, resources: Resources) -> float:
     """Train on a few random images and return the images a second of one trial."""
     import torch
 
@@ -110,9 +110,10 @@ def probe(config: TrialConfig, *, n_classes: int, height_px: int, width_px: int,
     values["data"]["batch_size"] = batch
     small = TrialConfig.model_validate(values)
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(resources.cpus)
     try:
-        trial = Trial(small, TrialData(images, padded, rows, rows[:batch], flip=True))
+        device = "cuda" if resources.gpus else "cpu"
+        trial = Trial(small, TrialData(images, padded, rows, rows[:batch], flip=True), device=device)
         trial.run_epoch()  # warms up: kernels are chosen at the first step
         return trial.run_epoch().images_per_s
     finally:

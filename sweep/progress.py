@@ -106,7 +106,8 @@ class Progress:
 
     def _line(self) -> str:
         arms = [
-            f"{row.arm} {row.counts[COMPLETED]} done {row.counts[STOPPED]} stopped best {percent(row.best)}"
+            f"{row.arm} {row.counts[RUNNING]} running {row.counts[COMPLETED]} done {row.counts[STOPPED]} stopped"
+            f" best {percent(row.best)} median {percent(row.median)}"
             for row in arms_progress(self._conductor)
         ]
         return f"{self._rate()} | {' | '.join(arms)}"

@@ -14,10 +14,11 @@ from rich.table import Table
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
+from sweep.engine import in_use
 from sweep.plan import Plan
 from sweep.progress import duration, percent
 from sweep.records.reader import read_sweep
-from sweep.records.schema import COMPLETED, FAILED, STATUSES
+from sweep.records.schema import COMPLETED, FAILED, RUNNING, STATUSES
 from sweep.records.summary import summarise_arms, verdict
 
 
@@ -81,6 +82,7 @@ def print_plan(study: Study, plan: Plan, console: Console) -> None:
         f"{plan.n_trials} trials, at most {plan.max_epochs} epochs; one trial trains {plan.images_per_s:,.0f} images "
         f"a second here, {plan.slots} at a time: at most about {duration(plan.seconds)}",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
 
@@ -94,8 +96,8 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
     console.print(table)
 
 
-def print_status(sweep_dir: Path, console: Console) -> None:
-    """Show how a sweep stands: a row an arm, what was resumed or failed, and a sentence."""
+def print_status(sweep_dir: Path, console: Console) -> int:
+    """Show how a sweep stands: a row an arm, what was resumed or failed, and a sentence; return the failed trials."""
     records = read_sweep(sweep_dir)
     study, trials = records.manifest["study"], records.trials
     order = {arm: place for place, arm in enumerate(study["arms"])}
@@ -120,20 +122,28 @@ def print_status(sweep_dir: Path, console: Console) -> None:
         table.add_row(row["arm"], *(str(count) for count in counts), *measures)
     console.print(table)
     console.print(_fine_print(records.manifest, trials), highlight=False, soft_wrap=True)
-    for failed in trials[trials["status"] == FAILED].to_dict("records"):
+    failures = trials[trials["status"] == FAILED]
+    for failed in failures.to_dict("records"):
         why = escape(failed["why"].splitlines()[-1])
         console.print(f"failed: {failed['trial']}: {why}", highlight=False, soft_wrap=True)
+    if len(failures):
+        console.print(f"once mended: cutmix-sweep resume {sweep_dir} --retry-failed", highlight=False, soft_wrap=True)
+    if (trials["status"] == RUNNING).any() and not in_use(sweep_dir):
+        console.print(f"not running now; go on with: cutmix-sweep resume {sweep_dir}", highlight=False, soft_wrap=True)
     console.print(verdict(summary), highlight=False, soft_wrap=True)
+    return len(failures)
 
 
 def _fine_print(manifest: Mapping[str, Any], trials: Any) -> str:
     versions, hardware = manifest["versions"], manifest["hardware"]
     resumed = int((trials["attempts"] > 1).sum())
+    gpus = sorted(set(trials["device"].dropna()) - {"cpu"})
+    machine = ", ".join(gpus) or f"{hardware['processor']}, {hardware['cores']} cores"
     return (
         "Validation top-1 errors of completed trials after their last epoch; NLL and ECE of the best one.\n"
         "Training took "
         f"{duration(float(trials['seconds'].sum()))} in all trials together, {resumed} of {len(trials)} were resumed. "
-        f"{hardware['processor']}, {hardware['cores']} cores; torch {versions['torch']}, ray {versions['ray']}, "
+        f"{machine}; torch {versions['torch']}, ray {versions['ray']}, "
         f"cutmix-sweep {versions['cutmix-sweep']}."
     )
 

@@ -56,10 +56,15 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         """Serve ``conductor``."""
         super().__init__()
         self._conductor = conductor
+        self.disk_fault: OSError | None = None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return Tune's word for going on or stopping."""
-        ended = self._conductor.on_report(result["trial"], result)
+        try:
+            ended = self._conductor.on_report(result["trial"], result)
+        except OSError as error:
+            self.disk_fault = error  # Tune wraps what is raised here into text
+            raise
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
 
 
@@ -82,5 +87,5 @@ class ConductorCallback(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note a trial whose workers were lost too often."""
-        why = str(trial.get_error() or "unknown").strip().splitlines()
-        self._conductor.on_lost(trial.config["trial"], f"its worker was lost {trial.num_failures} times: {why[-1]}")
+        why = str(trial.get_error() or "").strip().splitlines() or ["no reason given"]
+        self._conductor.on_lost(trial.config["trial"], f"its worker died {trial.num_failures} times: {why[-1]}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer, TrainBatches
@@ -21,6 +21,8 @@ from trainables.mixing.policy import MixDraw, draw_mix, mix_images, mix_targets
 from trainables.models.build import build_model
 from trainables.optimizer import build_optimizer, lr_factor
 from trainables.seeds import derive_seed, generator
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 PURPOSES = ("order", "augment", "mix")
 """What a trial draws random numbers for; each purpose has a generator of its own."""
@@ -81,6 +83,8 @@ class Trial:
         self.history: list[EpochResult] = []
         self._data = data
         self._device = torch.device(device)
+        if self._device.type == "cuda":
+            _make_reproducible()
         self._step = 0
         self._rngs = {purpose: generator(config.seed, purpose) for purpose in PURPOSES}
         self.precision = _precision(config.model.precision, self._device)
@@ -164,6 +168,8 @@ class Trial:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a continuation needs, in types that torch loads without running code."""
         return {
+            "config": self.config.model_dump_json(),
+            "precision": self.precision,
             "step": self._step,
             "history": [asdict(result) for result in self.history],
             "model": self._net.state_dict(),
@@ -173,7 +179,14 @@ class Trial:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state of a trial of the same configuration."""
+        """Take up the state of a trial of the same configuration.
+
+        Raises:
+            ValueError: the state is that of another configuration, or was computed in another precision.
+        """
+        for name, own in (("config", self.config.model_dump_json()), ("precision", self.precision)):
+            if state[name] != own:
+                raise ValueError(f"the saved state has another {name}: {state[name]}, this trial has {own}")
         self._step = state["step"]
         names = [field.name for field in fields(EpochResult)]
         self.history = [EpochResult(**{name: row[name] for name in names}) for row in state["history"]]
@@ -229,6 +242,13 @@ class Trial:
         return logits
 
 
+def _make_reproducible() -> None:
+    """Let a GPU compute the same bits each time, and ``fp32`` mean fp32."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def _precision(wanted: str, device: torch.device) -> str:
     if wanted != "auto":
         return wanted
@@ -240,6 +260,18 @@ def _precision(wanted: str, device: torch.device) -> str:
 
 
 def _ema(net: nn.Module, decay: float | None) -> AveragedModel | None:
+    """Average of weights and batch statistics, with a decay that grows from 0.1 over the first steps.
+
+    At a constant 0.999 the first rungs would judge what is nearly the initial network.
+    """
     if decay is None:
         return None
-    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+
+    def average(averaged: Tensors, current: Tensors, n_averaged: Tensor | int) -> None:
+        if averaged[0].is_floating_point():
+            steps = int(n_averaged)
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + steps) / (10 + steps)))
+        else:  # counters of batches
+            torch._foreach_copy_(averaged, current)
+
+    return AveragedModel(net, multi_avg_fn=average, use_buffers=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import socket
@@ -16,6 +18,10 @@ from trainables.config import TrialConfig
 
 if TYPE_CHECKING:
     from trainables.trial import Trial
+
+
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Faults that every other trial would meet as well: the sweep ends and can be taken up when they are mended."""
 
 
 class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
@@ -36,8 +42,6 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         import torch
 
         torch.set_num_threads(self._threads)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -57,7 +61,13 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             result = trial.history[self._reported]
             self._reported += 1
             return {"trial": self._name, **asdict(result), **self._about(trial)}
-        except Exception:
+        except OSError as error:
+            if error.errno in DISK_FAULTS:
+                return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
+            return self._failed(traceback.format_exc(limit=-3).strip())
+        except Exception as error:
+            if _spoils_process(error):
+                raise  # Tune replaces the process and starts again from the last saved epoch
             return self._failed(traceback.format_exc(limit=-3).strip())
 
     _trial: Trial | None = None
@@ -125,5 +135,17 @@ def _write_whole(path: Path, state: dict[str, Any]) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    torch.save(state, unfinished)
+    buffer = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
+    torch.save(state, buffer)
+    with unfinished.open("wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def _spoils_process(error: Exception) -> bool:
+    """Whether a GPU fault leaves the process unable to use its GPU; running out of GPU memory does not."""
+    import torch
+
+    return isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.records.errors import RecordsError
+from sweep.records.nested import flattened
 from sweep.records.parts import is_gapless, live_parts
 from sweep.records.schema import (
     DECISIONS,
@@ -111,18 +111,7 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
 def _spread(trials: pd.DataFrame) -> pd.DataFrame:
     """Replace the JSON columns ``config`` and ``params`` by one column a dotted path."""
     spread = [
-        pd.DataFrame([_leaves(json.loads(text), f"{column}.") for text in trials[column]], index=trials.index)
+        pd.DataFrame([flattened(json.loads(text), f"{column}.") for text in trials[column]], index=trials.index)
         for column in ("params", "config")
     ]
     return pd.concat([trials.drop(columns=["params", "config"]), *spread], axis=1)
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in values.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            leaves |= _leaves(value, f"{path}.")
-        else:
-            leaves[path] = tuple(value) if isinstance(value, list) else value
-    return leaves

@@ -92,7 +92,10 @@ class _TableWriter:
     def _write(self, rows: pa.Table, first: int, last: int) -> Path:
         path = part_path(self._folder, first, last)
         unfinished = path.with_suffix(".unfinished")
-        pq.write_table(rows, unfinished)
+        with unfinished.open("wb") as file:
+            pq.write_table(rows, file)
+            file.flush()
+            os.fsync(file.fileno())  # the name must not reach the disk before the rows
         unfinished.replace(path)
         return path
 
@@ -105,5 +108,8 @@ class _TableWriter:
 def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
     """Write ``sweep.json`` whole: a reader sees the old one or the new one."""
     unfinished = sweep_dir / f"{MANIFEST}.{os.getpid()}.unfinished"
-    unfinished.write_text(json.dumps(manifest, indent=2) + "\n")
+    with unfinished.open("w") as file:
+        file.write(json.dumps(manifest, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     unfinished.replace(sweep_dir / MANIFEST)

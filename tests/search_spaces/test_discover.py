@@ -17,7 +17,7 @@ question: Does it matter?
 arms:
   off: {mix: off}
   cutmix: {mix: cutmix}
-budget: {trials: 2, max_epochs: 3}
+budget: {trials: 2, max_epochs: 3, early_stopping: {rule: none}}
 """
 
 

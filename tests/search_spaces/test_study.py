@@ -175,7 +175,7 @@ class TestGrid:
         assert "study 'small'" in message
 
     def test_without_a_space_has_one_point(self) -> None:
-        study = study_of(search="grid", arms={"off": {"mix": "off"}}, space={}, budget={"max_epochs": 1})
+        study = study_of(search="grid", arms={"off": {"mix": "off"}}, space={}, budget={"max_epochs": 4})
         assert study.grid_of("off") == [{}]
         assert study.trials_per_arm == 1
 
@@ -215,7 +215,7 @@ class TestPrecedence:
         assert (config.optimizer.lr, config.optimizer.momentum, config.optimizer.weight_decay) == (0.5, 0.25, 5e-4)
 
     def test_the_arm_s_preset_wins_what_it_leaves_open_stays(self) -> None:
-        base = {"mix": {"apply": {"prob": 0.9, "gate": "batch"}, "label": {"smoothing": 0.1}}}
+        base = {"mix": {"apply": {"gate": "batch"}, "label": {"smoothing": 0.1}}}
         mix = self.config(base=base, arms={"a": {"mix": "cutmix"}}).mix
         assert mix.apply.prob == 0.5
         assert mix.apply.gate == "batch"
@@ -264,10 +264,30 @@ class TestRefusals:
         assert "'arms.a'" in message
         assert "give one of them" in message
 
-    @pytest.mark.parametrize("holder", ["base", "arm"])
+    def test_a_base_value_that_an_arm_s_preset_hides(self) -> None:
+        message = refusal(base={"mix": {"apply": {"prob": 0.9}}}, arms={"a": {"mix": "cutmix"}})
+        assert "arm 'a'" in message
+        assert "'mix.apply.prob'" in message
+
+    def test_a_common_parameter_that_an_arm_s_preset_sets(self) -> None:
+        domain = {"kind": "uniform", "lo": 0.1, "hi": 0.9}
+        message = refusal(space={"mix.apply.prob": domain}, arms={"a": {"mix": "cutmix"}})
+        assert "arm 'a'" in message
+        assert "'mix.apply.prob'" in message
+
     @pytest.mark.parametrize(
-        ("path", "instead"), [("seed", "'seed'"), ("optimizer.max_epochs", "'budget.max_epochs'")]
+        ("changes", "words"),
+        [
+            ({"grace_period_epochs": 4}, "grace_period_epochs is 4"),
+            ({"min_recorded": 9}, "min_recorded is 9"),
+        ],
     )
+    def test_rungs_that_never_stop_a_trial(self, changes: dict[str, int], words: str) -> None:
+        assert words in refusal(budget={"trials": 8, "max_epochs": 4, "early_stopping": changes})
+        study_of(budget={"trials": 8, "max_epochs": 4, "early_stopping": {"rule": "none", **changes}}).check()
+
+    @pytest.mark.parametrize("holder", ["base", "arm"])
+    @pytest.mark.parametrize(("path", "instead"), [("seed", "'seed'"), ("optimizer.max_epochs", "'budget.max_epochs'")])
     def test_reserved_values(self, holder: str, path: str, instead: str) -> None:
         given = at_path(path, 3)
         message = refusal(base=given) if holder == "base" else refusal(arms={"a": {"base": given}})

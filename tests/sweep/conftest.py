@@ -48,7 +48,7 @@ class Simulation:
     ) -> None:
         sweep_dir.mkdir(parents=True, exist_ok=True)
         if not (sweep_dir / "sweep.json").exists():
-            write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, "simulated"), "simulated"))
+            write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, "simulated", {}), "simulated"))
         self.sweep_dir = sweep_dir
         self.conductor = Conductor(study, sweep_dir, **given)
         self.jobs: list[Job] = []

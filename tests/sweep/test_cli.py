@@ -19,6 +19,7 @@ import typer
 from search_spaces.discover import built_in_studies
 from search_spaces.study import Study
 from sweep import cli
+from sweep.progress import duration
 from sweep.records.reader import read_sweep
 from trainables.data.sources.registry import open_source
 
@@ -138,6 +139,14 @@ class TestStudies:
         assert "clip | inside | torus" in out
         assert "seeds only" in out
 
+    def test_brackets_are_no_markup(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text(
+            "question: 'Is [a] better [/b]?'\narms: {off: {}}\n"
+            "budget: {trials: 1, max_epochs: 1, early_stopping: {rule: none}}\n"
+        )
+        assert "mine: Is [a] better [/b]?" in run("studies", path)[1]
+
     def test_shows_a_file_s(self, run: Run, tmp_path: Path) -> None:
         path = tmp_path / "mine.yaml"
         path.write_text(
@@ -155,7 +164,7 @@ class TestPlan:
     @pytest.fixture(autouse=True)
     def _no_probe(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 500.0)
-        monkeypatch.setattr("sweep.plan.os.cpu_count", lambda: 4)
+        monkeypatch.setattr("os.cpu_count", lambda: 4)
 
     def test_says_what_would_run(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
@@ -166,12 +175,13 @@ class TestPlan:
         assert (n_train + n_val, n_val) == (pytest.approx(used, abs=1), pytest.approx(used / 5, abs=1))
         assert "24 trials, at most 240 epochs; one trial trains 500 images a second here, 4 at a time" in out
         seconds = 240 * (n_train + n_val / 3) / 500 / 4
-        assert f"at most about {round(seconds)} s" in out
+        assert f"at most about {duration(seconds)}" in out
         assert list(tmp_path.iterdir()) == []
 
-    def test_takes_short_flags(self, run: Run) -> None:
-        _, out, _ = run("plan", "quickstart", "--cpus", "2", "--gpus", "0.5", "--set", "budget.trials=3")
-        assert "3 trials an arm, at most 10 epochs each, 2 CPU and 0.5 GPU a trial" in out
+    def test_takes_short_flags(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+        _, out, _ = run("plan", "quickstart", "--cpus", "2", "--gpus", "0.5", "--set", "budget.trials=5")
+        assert "5 trials an arm, at most 10 epochs each, 2 CPU and 0.5 GPU a trial" in out
         assert "2 at a time" in out
 
     def test_set_wins_over_a_short_flag(self, run: Run) -> None:
@@ -359,7 +369,7 @@ class TestDoctor:
         (tmp_path / "file").write_text("")
         status, out, _ = run("doctor", "--out", tmp_path / "file" / "sweeps")
         assert status == 1
-        assert "choose another folder" in " ".join(out.split())
+        assert "choose another" in out
 
     def test_warns_without_calling_it_wrong(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -386,7 +396,7 @@ class TestInterruption:
         from sweep.launch import Interrupted
 
         def interrupted(*_: object, **__: object) -> Path:
-            raise Interrupted(Path("sweeps/mine"), 3, 12)
+            raise Interrupted(Path("sweeps/mine"), None, 3, 12)
 
         monkeypatch.setattr("sweep.launch.start", interrupted)
         status, out, err = run("run", "quickstart")

@@ -108,7 +108,10 @@ class TestPlain:
                 clock.now_s += 1
         lines = text_of(console).splitlines()
         assert len(lines) == 4
-        assert all(line.startswith("0/6 trials ended, 0.0 a minute, time left unknown | off 0 done") for line in lines)
+        assert all(
+            line.startswith("0/6 trials ended, 0.0 a minute, time left unknown | off 0 running 0 done")
+            for line in lines
+        )
         assert "\x1b" not in text_of(console)
 
     def test_says_how_far_each_arm_is(self, session: Any, clock: Clock) -> None:
@@ -120,8 +123,8 @@ class TestPlain:
         (line,) = text_of(console).splitlines()
         best = session.conductor.entries["off-0000"].curve[4]["val_top1_error"]
         assert line.startswith("2/6 trials ended, 2.0 a minute")
-        assert f"| off 1 done 0 stopped best {percent(best)} |" in line
-        assert line.endswith("| cutmix 0 done 0 stopped best -")
+        assert f"| off 0 running 1 done 0 stopped best {percent(best)} median {percent(best)} |" in line
+        assert line.endswith("| cutmix 1 running 0 done 0 stopped best - median -")
 
 
 class TestTimeLeft:

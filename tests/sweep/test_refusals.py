@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -28,7 +29,7 @@ question: Does it matter?
 arms:
   off: {mix: off}
   cutmix: {mix: cutmix}
-budget: {trials: 2, max_epochs: 3}
+budget: {trials: 2, max_epochs: 3, early_stopping: {rule: none}}
 base: {data: {train_frac: 0.05}, model: {width: 0.25}}
 """
 
@@ -165,6 +166,14 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
         STUDY + "search: grid\nspace: {data.pad_px: {kind: integers, lo: 0, hi: 9}}\n",
         ("budget.trials is 2", "10 points"),
     ),
+    "a preset that hides a value": (
+        STUDY.replace("model:", "mix: {apply: {prob: 0.9}}, model:"),
+        ("arm 'off'", "'mix.apply.prob'", "set it in the arms"),
+    ),
+    "rungs that stop nobody": (
+        STUDY.replace("{rule: none}", "{grace_period_epochs: 3}"),
+        ("early_stopping.grace_period_epochs is 3", "3 epochs", "none"),
+    ),
     "a domain upside down": (
         STUDY + "space: {optimizer.lr: {kind: uniform, lo: 0.2, hi: 0.1}}\n",
         ("space.optimizer.lr", "0.2 >= 0.1"),
@@ -221,8 +230,9 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "--cpus of another machine": (["quickstart", "--cpus", "100000"], ("resources.cpus", "100000", "this machine")),
     "--cpus 0": (["quickstart", "--cpus", "0"], ("'resources.cpus'", "got 0")),
     "--gpus of another machine": (["quickstart", "--gpus", "1"], ("resources.gpus", "1.0", "this machine has 0")),
-    "--gpus one and a half": (["quickstart", "--gpus", "1.5"], ("'resources.gpus'", "fraction up to 1", "1.5")),
+    "--gpus one and a half": (["quickstart", "--gpus", "1.5"], ("'resources.gpus'", "less than or equal to 1", "1.5")),
     "--gpus negative": (["quickstart", "--gpus", "-1"], ("'resources.gpus'", "-1")),
+    "--address of a Ray client": (["quickstart", "--address", "ray://host:10001"], ("--address", "ray://host:10001")),
     "--seed negative": (["quickstart", "--seed", "-1"], ("'seed'", "-1")),
 }
 
@@ -359,6 +369,12 @@ class TestFolders:
         simulate(study, here / "out").run(5)
         assert_one_message(refuse("resume", here / "out"), (f"{here}/photos", "expected"))
 
+    def test_whose_data_is_another(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
+        simulate(study_of(), here / "out").run(5)
+        manifest = json.loads((here / "out" / "sweep.json").read_text())
+        (here / "out" / "sweep.json").write_text(json.dumps({**manifest, "data": {"digits": "other"}}))
+        assert_one_message(refuse("resume", here / "out"), ("'digits'", str(here / "out")))
+
     def test_whose_trials_do_not_fit(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
         simulate(study_of(resources={"cpus": 99999}), here / "out").run(5)
         assert_one_message(refuse("resume", here / "out"), ("resources.cpus is 99999", "this machine has"))
@@ -371,14 +387,14 @@ class TestDisk:
     def test_records_cannot_be_written(
         self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
     ) -> None:
-        def full(rows: object, path: Path) -> NoReturn:
-            raise OSError(number, os.strerror(number), str(path))
+        def full(rows: object, path: Any) -> NoReturn:
+            raise OSError(number, os.strerror(number), getattr(path, "name", str(path)))
 
         (here / "mine.yaml").write_text(STUDY)
         monkeypatch.setattr(sys, "argv", ["cutmix-sweep", "run", "mine.yaml", "--out", str(here / "out")])
         monkeypatch.setattr(writer.pq, "write_table", full)
         monkeypatch.setattr("sweep.engine.cluster", one_slot)
-        monkeypatch.setattr("sweep.engine.run_trials", lambda study, folder, conductor, **_: conductor.next_job())
+        monkeypatch.setattr("sweep.engine.run_trials", lambda folder, conductor, **_: conductor.next_job())
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 2
@@ -406,7 +422,7 @@ class TestDisk:
             cli.main()
 
 
-class one_slot:  # noqa: N801
+class one_slot:
     """A cluster with room for one trial."""
 
     def __init__(self, *_: object, **__: object) -> None: ...

@@ -32,7 +32,7 @@ def study_of(**changes: Any) -> Study:
         "arms": {"off": {}, "cutmix": {"mix": "cutmix"}},
         "space": SPACE,
         "search": "tpe",
-        "budget": {"trials": 30, "max_epochs": 3},
+        "budget": {"trials": 30, "max_epochs": 3, "early_stopping": {"grace_period_epochs": 1}},
     }
     return parse(Study, values | changes, where="study")
 
@@ -142,14 +142,14 @@ class TestTpe:
         assert len({drawn[LR] for drawn in params}) == 4
 
     def test_concentrates_where_it_is_good(self) -> None:
-        """Over 5 sweeps, later trials lie nearer to the planted optimum than random ones."""
+        """Over 12 sweeps, later trials lie nearer to the planted optimum than random ones."""
         tpe, random = [], []
-        for seed in range(5):
+        for seed in range(12):
             past = run(study_of(seed=seed), "off", 30, distance)
             tpe += [distance(dict(trial.params)) for trial in past[15:]]
             drawn = study_of(search="random", seed=seed)
             random += [distance(drawn.draw("off", number)) for number in range(15, 30)]
-        assert np.median(tpe) < 0.5 * np.median(random)
+        assert np.median(tpe) < 0.65 * np.median(random)
 
     def test_warns_of_nothing(self, recwarn: pytest.WarningsRecorder) -> None:
         run(study_of(), "off", 3, distance)

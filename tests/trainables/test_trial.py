@@ -237,7 +237,7 @@ def test_arms_of_a_seed_share_weights_and_data_order(data: TrialData, monkeypatc
 def test_prob_zero_trains_as_without_mixing(gate: str, data: TrialData) -> None:
     off = trained(config_of(mix="off"), data, 2)
     never = trained(config_of(mix={"preset": "cutmix", "apply": {"prob": 0.0, "gate": gate}}), data, 2)
-    assert_same(never.state_dict(), off.state_dict())
+    assert_same(never.state_dict() | {"config": ""}, off.state_dict() | {"config": ""})
     assert differ(trained(config_of(mix="cutmix"), data, 2).weights(), off.weights())
 
 
@@ -303,12 +303,12 @@ def test_the_loss_falls_on_digits(preset: str) -> None:
     config = config_of(
         data={"train_frac": 0.2, "batch_size": 16, "pad_px": 4},
         model={"width": 0.5},
-        optimizer={"max_epochs": 3},
+        optimizer={"max_epochs": 5},
         mix=preset,
     )
-    trial = trained(config, prepare_data(config.data), 3)
+    trial = trained(config, prepare_data(config.data), 5)
     losses = [result.train_loss for result in trial.history]
-    assert losses[2] < losses[0] - 0.02
+    assert losses[-1] < losses[0] - 0.02
     assert trial.history[-1].val_nll < math.log(10)
 
 
@@ -332,7 +332,7 @@ def test_validation_changes_nothing(ema_decay: float | None, data: TrialData, mo
 def test_the_evaluation_batch_changes_no_metric(batch_size: int, data: TrialData) -> None:
     whole = trained(config_of(mix="mixup"), data, 2)
     parts = Trial(config_of(mix="mixup", evaluation={"batch_size": batch_size}), data)
-    parts.load_state_dict(whole.state_dict())
+    parts.load_state_dict(whole.state_dict() | {"config": parts.config.model_dump_json()})
     assert parts.validate() == pytest.approx(whole.validate(), rel=1e-4, abs=1e-6)
 
 
@@ -404,15 +404,24 @@ def test_the_loss_is_the_mean_over_samples(data: TrialData, monkeypatch: pytest.
     assert result.train_loss == pytest.approx(sum(sums) / N_TRAIN, rel=1e-5)
 
 
+def test_a_state_of_another_configuration_is_refused(data: TrialData) -> None:
+    state = trained(config_of(mix="mixup"), data, 1).state_dict()
+    with pytest.raises(ValueError, match="another config"):
+        Trial(config_of(mix="cutmix"), data).load_state_dict(state)
+    with pytest.raises(ValueError, match="another precision"):
+        Trial(config_of(mix="mixup"), data).load_state_dict(state | {"precision": "fp16"})
+
+
 def test_the_moving_average_is_what_is_evaluated(data: TrialData) -> None:
     config = config_of(data={"batch_size": N_TRAIN}, optimizer={"ema_decay": 0.5, "lr": 0.01})
     trial = Trial(config, data)
     expected: dict[str, torch.Tensor] = {}
-    for _ in range(3):  # one step an epoch
+    for step in range(3):  # one step an epoch
+        decay = min(0.5, (1 + step) / (10 + step))
         trial.run_epoch()
         for name, value in trial.state_dict()["model"].items():
             if value.is_floating_point():
-                expected[name] = value.clone() if name not in expected else 0.5 * (expected[name] + value)
+                expected[name] = value.clone() if name not in expected else decay * expected[name] + (1 - decay) * value
     averaged = trial.weights()
     assert averaged.keys() == trial.state_dict()["model"].keys()
     for name, value in expected.items():

@@ -120,4 +120,4 @@ def _on_device(windows: np.ndarray, device: torch.device) -> Tensor:
     count, shifts, _, height_px, width_px, channels = windows.shape
     full = (count, height_px + shifts - 1, width_px + shifts - 1, channels)
     padded = np.lib.stride_tricks.as_strided(windows, full, (windows.strides[0], *windows.strides[3:]))
-    return torch.from_numpy(padded.copy()).to(device).as_strided(windows.shape, windows.strides)
+    return torch.tensor(padded, device=device).as_strided(windows.shape, windows.strides)

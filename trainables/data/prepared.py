@@ -33,17 +33,16 @@ class TrialData:
     flip: bool
 
 
-@functools.lru_cache(maxsize=2)
 def prepare_data(data: Data) -> TrialData:
     """Open the training images of ``data.source`` and split them; decode them first if this node has not yet.
 
-    Cached: trials that follow one another in a process share what is open. Test images are not touched.
+    Trials that follow one another in a process share what is open. Test images are not touched.
 
     Raises:
         UserError: the source cannot be read, or a class has too few images for the split.
     """
     source = open_source(data.source)
-    images = open_split(data, "train")
+    images, padded = _open(Data(source=data.source, image_size_px=data.image_size_px, pad_px=data.pad_px))
     repeats = source.images_per_original
     originals = split_indices(
         images.labels[::repeats], train_frac=data.train_frac, val_frac=data.val_frac, seed=data.split_seed
@@ -51,8 +50,14 @@ def prepare_data(data: Data) -> TrialData:
     train_rows, val_rows = ((side[:, None] * repeats + np.arange(repeats)).ravel() for side in originals)
     return TrialData(
         images=images,
-        padded=open_padded(data),
+        padded=padded,
         train_rows=train_rows,
         val_rows=val_rows,
         flip=source.flips if data.flip is None else data.flip,
     )
+
+
+@functools.lru_cache(maxsize=2)
+def _open(data: Data) -> tuple[ImageSet, np.ndarray]:
+    """Open what does not depend on split and batches, once a process: it looks at every file of a folder."""
+    return open_split(data, "train"), open_padded(data)

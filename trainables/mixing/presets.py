@@ -8,10 +8,19 @@ from typing import Any
 from trainables.errors import did_you_mean
 from trainables.merging import merged
 
+_PAPER: dict[str, Any] = {
+    "mask": {"family": "box", "aspect_max": 1.0},
+    "size": {"kind": "beta", "alpha": 1.0},
+    "position": {"kind": "clip"},
+    "content": "partner",
+    "apply": {"prob": 1.0},
+}
+"""What every preset starts from and states in full, so that no part of another policy shines through."""
+
 
 def off() -> dict[str, Any]:
     """No mixing at all."""
-    return {"apply": {"prob": 0.0}}
+    return merged(_PAPER, {"apply": {"prob": 0.0}})
 
 
 def cutmix() -> dict[str, Any]:
@@ -19,18 +28,12 @@ def cutmix() -> dict[str, Any]:
 
     The text names no application probability; 0.5 is the authors' setting for CIFAR (1.0 for ImageNet).
     """
-    return {
-        "mask": {"family": "box"},
-        "size": {"kind": "beta", "alpha": 1.0},
-        "position": {"kind": "clip"},
-        "content": "partner",
-        "apply": {"prob": 0.5},
-    }
+    return merged(_PAPER, {"apply": {"prob": 0.5}})
 
 
 def mixup() -> dict[str, Any]:
     """Mixup (Zhang et al., ICLR 2018, equation 1): blend of two images, lam ~ Beta(1, 1), always applied."""
-    return {"mask": {"family": "flat"}, "size": {"kind": "beta", "alpha": 1.0}, "content": "partner"}
+    return merged(_PAPER, {"mask": {"family": "flat"}})
 
 
 def cutout() -> dict[str, Any]:
@@ -38,7 +41,7 @@ def cutout() -> dict[str, Any]:
 
     16 of 32 pixels is their setting for CIFAR-10; the label stays.
     """
-    return {"mask": {"family": "box"}, "size": {"kind": "fixed", "frac": 0.25}, "content": "zero"}
+    return merged(_PAPER, {"size": {"kind": "fixed", "frac": 0.25}, "content": "zero"})
 
 
 def random_erasing() -> dict[str, Any]:
@@ -46,13 +49,14 @@ def random_erasing() -> dict[str, Any]:
 
     Aspect ratio between 0.3 and 1/0.3, applied with probability 0.5, always inside the image; the label stays.
     """
-    return {
-        "mask": {"family": "box", "aspect_max": 1 / 0.3},
+    changes = {
+        "mask": {"aspect_max": 1 / 0.3},
         "size": {"kind": "uniform", "lo": 0.02, "hi": 0.4},
         "position": {"kind": "inside"},
         "content": "noise",
         "apply": {"prob": 0.5},
     }
+    return merged(_PAPER, changes)
 
 
 PRESETS: dict[str, Callable[[], dict[str, Any]]] = {

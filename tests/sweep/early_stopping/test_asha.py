@@ -21,9 +21,7 @@ etas = st.integers(2, 5)
 
 
 def rule(*, max_epochs: int = 100, grace: int = 1, eta: int = 3, min_recorded: int = 1) -> Asha:
-    return Asha(
-        max_epochs=max_epochs, grace_period_epochs=grace, reduction_factor=eta, min_recorded=min_recorded
-    )
+    return Asha(max_epochs=max_epochs, grace_period_epochs=grace, reduction_factor=eta, min_recorded=min_recorded)
 
 
 def judge_all(asha: Asha, given_values: list[float], epoch: int = 1) -> list[Judgement]:
