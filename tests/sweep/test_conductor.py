@@ -56,6 +56,8 @@ def assert_whole(sweep_dir: Path, study: Study) -> None:
         assert row["seconds"] == 2.0 * row["epochs"]
         assert_decided(row, records.decisions[records.decisions["trial"] == row["trial"]], study)
     assert_by_the_rule(records.decisions, study)
+    kept = {path.stem for path in (sweep_dir / "checkpoints").iterdir()}
+    assert kept == set(trials.loc[trials["status"] == "failed", "trial"])
 
 
 def assert_decided(row: Mapping[str, Any], decisions: pd.DataFrame, study: Study) -> None:
@@ -488,10 +490,12 @@ class TestRetryFailed:
     ) -> None:
         study = study_of(budget=no_stopping())
         simulate(study, tmp_path, curve=ends("failed")).run()
+        assert {path.stem for path in (tmp_path / "checkpoints").iterdir()} == {f"{arm}-0000" for arm in study.arms}
         again = simulate(study, tmp_path, retry_failed=True)
         assert again.conductor.n_left == 3
         again.run()
         assert [(job.trial, job.recorded_epochs) for job in again.jobs] == [(f"{arm}-0000", 1) for arm in study.arms]
+        assert not list((tmp_path / "checkpoints").iterdir())
         rows = trials_of(tmp_path)
         assert {row["status"] for row in rows.values()} == {"completed"}
         assert {row["why"] for row in rows.values()} == {""}
