@@ -86,7 +86,11 @@ def cluster(resources: Resources, *, address: str | None, console: Console) -> I
                 raise UserError(f"Ray does not start on this machine: {error}") from None
             raise UserError(f"--address '{address}': cannot reach the cluster: {error}") from None
         if context.dashboard_url:
-            console.print(f"Ray dashboard: http://{context.dashboard_url}", highlight=False)
+            console.print(
+                f"Ray dashboard: http://{context.dashboard_url} (if it asks for a token: ray get-auth-token)",
+                highlight=False,
+                soft_wrap=True,
+            )
     try:
         yield _slots([node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
     finally:

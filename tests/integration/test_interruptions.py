@@ -22,7 +22,7 @@ from sweep.records.reader import SweepRecords, read_sweep
 
 pytestmark = pytest.mark.ray
 
-SETTINGS = ["budget.trials=2", "budget.max_epochs=6", "budget.early_stopping.rule=none", "base.data.train_frac=0.3"]
+SETTINGS = ["budget.trials=1", "budget.max_epochs=6", "budget.early_stopping.rule=none", "base.data.train_frac=0.3"]
 TIMING = ["seconds", "images_per_s", "attempt"]
 
 
@@ -68,7 +68,7 @@ def uninterrupted(ray_cluster: None, study_file: Path, tmp_path_factory: pytest.
 def test_sigkill_of_the_driver(uninterrupted: SweepRecords, study_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     with running(study_file, out) as process:
-        wait_for(lambda: epochs_recorded(out) >= 9)
+        wait_for(lambda: epochs_recorded(out) >= 5)
         process.send_signal(signal.SIGKILL)
         process.wait()
     cut = read_sweep(out)
