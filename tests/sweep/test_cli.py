@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import typer
 
-from search_spaces.discover import built_in_studies
+from search_spaces.discover import built_in_studies, load_study
 from search_spaces.study import Study
 from sweep import cli
 from sweep.progress import duration
@@ -173,8 +173,11 @@ class TestPlan:
         n_train, n_val = map(int, re.search(r"digits: (\d+) training and (\d+) validation", out).groups())  # type: ignore[union-attr]
         used = 0.1 * open_source("digits").describe().n_train
         assert (n_train + n_val, n_val) == (pytest.approx(used, abs=1), pytest.approx(used / 5, abs=1))
-        assert "24 trials, at most 240 epochs; one trial trains 500 images a second here, 4 at a time" in out
-        seconds = 240 * (n_train + n_val / 3) / 500 / 4
+        study = load_study("quickstart")
+        n_trials = len(study.arms) * study.trials_per_arm
+        n_epochs = n_trials * study.budget.max_epochs
+        assert f"{n_trials} trials, at most {n_epochs} epochs; one trial trains 500 images a second here, 4 at a" in out
+        seconds = n_epochs * (n_train + n_val / 3) / 500 / 4
         assert f"at most about {duration(seconds)}" in out
         assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.study import Resources
+from sweep.engine import _slots, check_address, in_use, locked
+from trainables.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "slots"),
+    [
+        ([{"CPU": 4}], 1, 0.0, 4),
+        ([{"CPU": 3}, {"CPU": 3}], 2, 0.0, 2),  # six cores, but each trial lies on one node
+        ([{"CPU": 8, "GPU": 1}], 1, 0.5, 2),
+        ([{"CPU": 8, "GPU": 1}], 1, 0.4, 2),  # a trial lies on one GPU: 0.2 of each stay idle
+        ([{"CPU": 8, "GPU": 2}, {"CPU": 8}], 1, 1.0, 2),
+        ([{"CPU": 1, "GPU": 4}], 1, 0.5, 1),
+    ],
+)
+def test_trials_fit_on_nodes_not_on_sums(nodes: list[dict[str, float]], cpus: int, gpus: float, slots: int) -> None:
+    assert _slots(nodes, Resources(cpus=cpus, gpus=gpus)) == slots
+
+
+def test_a_trial_larger_than_any_node_is_refused() -> None:
+    with pytest.raises(UserError, match="each needs 8 CPUs and 0 GPUs, the nodes have 4 CPUs and 0 GPUs, 4 CPUs"):
+        _slots([{"CPU": 4}, {"CPU": 4}], Resources(cpus=8))
+
+
+def test_a_client_address_is_refused() -> None:
+    check_address(None)
+    check_address("10.0.0.1:6379")
+    with pytest.raises(UserError, match="ray://head:10001"):
+        check_address("ray://head:10001")
+
+
+def test_a_folder_has_one_driver(tmp_path: Path) -> None:
+    assert not in_use(tmp_path)
+    with locked(tmp_path):
+        assert in_use(tmp_path)
+        with pytest.raises(UserError, match="in use by another cutmix-sweep"), locked(tmp_path):
+            pass
+    assert not in_use(tmp_path)
+
+
+class _Full:
+    """A conductor whose records cannot be written."""
+
+    def on_report(self, trial: str, report: dict[str, Any]) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device", "part-0")
+
+
+def test_the_scheduler_keeps_what_tune_would_turn_into_text() -> None:
+    from sweep.tune_adapters import ConductorScheduler
+
+    scheduler = ConductorScheduler(_Full())  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="No space left"):
+        scheduler.on_trial_result(None, None, {"trial": "off-0000"})
+    assert scheduler.disk_fault is not None
+    assert scheduler.disk_fault.filename == "part-0"
