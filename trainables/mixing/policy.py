@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.mixing.config import Mix
+from trainables.mixing.masks.base import Canvas
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,8 @@ def draw_mix(mix: Mix, shape: Sequence[int], *, rng: np.random.Generator, device
     applied = np.broadcast_to(coins < mix.apply.prob, (count,))
     partner = torch.from_numpy(mix.pairing.draw(count, rng)).to(device, non_blocking=True)
     pasted_frac = mix.size.draw(count, rng)
-    mask = mix.mask.draw(
-        pasted_frac, height_px=height_px, width_px=width_px, position=mix.position, rng=rng, device=device
-    )
+    canvas = Canvas(height_px=height_px, width_px=width_px, position=mix.position, rng=rng, device=device)
+    mask = mix.mask.draw(pasted_frac, canvas)
     if not applied.all():
         mask = mask * torch.from_numpy(applied.copy()).to(device)[:, None, None, None]
     content = None

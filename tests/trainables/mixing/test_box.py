@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.mixing.masks.base import Canvas
 from trainables.mixing.masks.box import Box
 from trainables.mixing.position import ClipPosition, InsidePosition, TorusPosition
 
@@ -23,11 +24,13 @@ def draw_box(
     """Return masks bool [B, H, W] and their sides in pixels, int64 [B] each."""
     mask = box.draw(
         fractions,
-        height_px=height,
-        width_px=width,
-        position=position,
-        rng=np.random.default_rng(0),
-        device=torch.device("cpu"),
+        Canvas(
+            height_px=height,
+            width_px=width,
+            position=position,
+            rng=np.random.default_rng(0),
+            device=torch.device("cpu"),
+        ),
     )[:, 0]
     return mask, mask.any(dim=2).sum(dim=1).numpy(), mask.any(dim=1).sum(dim=1).numpy()
 
@@ -62,7 +65,7 @@ def test_without_aspect_none_is_drawn() -> None:
     rngs = [np.random.default_rng(0), np.random.default_rng(0)]
     for rng, aspect_max in zip(rngs, (1.0, 2.0), strict=True):
         Box(aspect_max=aspect_max).draw(
-            np.full(4, 0.5), height_px=8, width_px=8, position=INSIDE, rng=rng, device=torch.device("cpu")
+            np.full(4, 0.5), Canvas(height_px=8, width_px=8, position=INSIDE, rng=rng, device=torch.device("cpu"))
         )
     assert rngs[0].uniform() != rngs[1].uniform()
 

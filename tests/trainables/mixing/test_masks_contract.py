@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from trainables.mixing.config import Mix
 from trainables.mixing.masks import FAMILIES
-from trainables.mixing.masks.base import Mask
+from trainables.mixing.masks.base import Canvas, Mask
 from trainables.mixing.position import ClipPosition, InsidePosition, TorusPosition
 
 POSITIONS = (ClipPosition(), InsidePosition(), TorusPosition())
@@ -28,11 +28,13 @@ def draw_mask(
 ) -> torch.Tensor:
     mask = FAMILIES[family]().draw(
         fractions,
-        height_px=height,
-        width_px=width,
-        position=position,
-        rng=np.random.default_rng(seed),
-        device=torch.device("cpu"),
+        Canvas(
+            height_px=height,
+            width_px=width,
+            position=position,
+            rng=np.random.default_rng(seed),
+            device=torch.device("cpu"),
+        ),
     )
     assert isinstance(mask, torch.Tensor)
     return mask

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 
 from trainables.mixing.config import Mix
+from trainables.mixing.masks.base import Canvas
 from trainables.mixing.masks.box import Box
 from trainables.mixing.pairing import PermutePairing
 from trainables.mixing.policy import MixDraw, draw_mix, mix_images, mix_targets
@@ -178,7 +179,7 @@ def areas(position: str, fractions: np.ndarray, height: int, width: int) -> torc
     mix = mix_of(position={"kind": position})
     rng = np.random.default_rng(11)
     chunks = [
-        mix.mask.draw(part, height_px=height, width_px=width, position=mix.position, rng=rng, device=CPU)
+        mix.mask.draw(part, Canvas(height_px=height, width_px=width, position=mix.position, rng=rng, device=CPU))
         for part in np.array_split(fractions, max(1, len(fractions) * height * width // 30_000_000))
     ]
     return torch.cat([chunk.view(torch.uint8).mean(dim=(1, 2, 3), dtype=torch.float32) for chunk in chunks])
@@ -232,11 +233,7 @@ def test_coverage_is_uniform_on_the_torus_only() -> None:
         mix = mix_of(position={"kind": position})
         mask = mix.mask.draw(
             even_fractions(20_000),
-            height_px=12,
-            width_px=20,
-            position=mix.position,
-            rng=np.random.default_rng(2),
-            device=CPU,
+            Canvas(height_px=12, width_px=20, position=mix.position, rng=np.random.default_rng(2), device=CPU),
         )
         coverage = mask.float().mean(dim=(0, 1))
         spread[position] = (coverage.max() - coverage.min()).item()

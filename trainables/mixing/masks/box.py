@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from trainables.mixing.masks.base import Mask
-from trainables.mixing.position import Position
+from trainables.mixing.masks.base import Canvas, Mask
 
 if TYPE_CHECKING:
     import torch
@@ -25,31 +24,22 @@ class Box(Mask):
     family: Literal["box"] = "box"
     aspect_max: float = Field(default=1.0, ge=1)
 
-    def draw(
-        self,
-        pasted_frac: np.ndarray,
-        *,
-        height_px: int,
-        width_px: int,
-        position: Position,
-        rng: np.random.Generator,
-        device: torch.device,
-    ) -> torch.Tensor:
+    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Draw one rectangle a sample: bool [B, 1, H, W]."""
         stretch = np.ones_like(pasted_frac)
         if self.aspect_max > 1:
-            aspect = self.aspect_max ** rng.uniform(-1.0, 1.0, size=pasted_frac.shape)
+            aspect = self.aspect_max ** canvas.rng.uniform(-1.0, 1.0, size=pasted_frac.shape)
             fitting = np.maximum(pasted_frac, np.finfo(np.float64).tiny)
             stretch = np.sqrt(np.clip(aspect, fitting, 1 / fitting))
         side = np.sqrt(pasted_frac)
-        rows = _span(side * stretch * height_px, height_px, position, rng)
-        columns = _span(side / stretch * width_px, width_px, position, rng)
-        return _to(rows, device)[:, None, :, None] & _to(columns, device)[:, None, None, :]
+        rows = _span(side * stretch * canvas.height_px, canvas.height_px, canvas)
+        columns = _span(side / stretch * canvas.width_px, canvas.width_px, canvas)
+        return _to(rows, canvas.device)[:, None, :, None] & _to(columns, canvas.device)[:, None, None, :]
 
 
-def _span(side_px: np.ndarray, length_px: int, position: Position, rng: np.random.Generator) -> np.ndarray:
+def _span(side_px: np.ndarray, length_px: int, canvas: Canvas) -> np.ndarray:
     """Pixels along one axis whose centres lie within half a side of a drawn centre: bool [B, length_px]."""
-    offsets = position.offsets(position.centre(side_px, length_px, rng), length_px)
+    offsets = canvas.position.offsets(canvas.position.centre(side_px, length_px, canvas.rng), length_px)
     inside: np.ndarray = np.abs(offsets) < side_px[:, None] / 2
     return inside
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from trainables.mixing.masks.base import Mask
-from trainables.mixing.position import Position
+from trainables.mixing.masks.base import Canvas, Mask
 
 if TYPE_CHECKING:
     import torch
@@ -18,17 +17,8 @@ class Flat(Mask):
 
     family: Literal["flat"] = "flat"
 
-    def draw(
-        self,
-        pasted_frac: np.ndarray,
-        *,
-        height_px: int,
-        width_px: int,
-        position: Position,
-        rng: np.random.Generator,
-        device: torch.device,
-    ) -> torch.Tensor:
+    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Return the pasted fraction as a mask: float32 [B, 1, 1, 1]."""
         import torch
 
-        return torch.from_numpy(pasted_frac.astype(np.float32)).to(device)[:, None, None, None]
+        return torch.from_numpy(pasted_frac.astype(np.float32)).to(canvas.device)[:, None, None, None]
