@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 
 from search_spaces.study import Resources
 from sweep.conductor import Conductor, checkpoint_path, weights_path
+from sweep.engine import MAX_LOST_WORKERS
 from sweep.progress import Progress
 
 
@@ -86,6 +87,11 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         self._conductor.on_restart(trial.config["trial"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note a trial whose workers were lost too often."""
+        """Note a trial whose workers were lost too often.
+
+        Tune also ends a trial whose worker dies while it is handed over; that one is left to be taken up again.
+        """
+        if trial.num_failures <= MAX_LOST_WORKERS:
+            return
         why = str(trial.get_error() or "").strip().splitlines() or ["no reason given"]
         self._conductor.on_lost(trial.config["trial"], f"its worker died {trial.num_failures} times: {why[-1]}")
