@@ -40,8 +40,8 @@ def test_training_loop_against_plain_fp32(compare) -> None:  # type: ignore[no-u
     trial = Trial(config, TrialData(images, padded, rows, rows[:1], flip=True))
     net = build_model(config.model, n_classes=10, height_px=32, width_px=32, seed=0)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    plain_images = torch.from_numpy(np.ascontiguousarray(images.images)).permute(0, 3, 1, 2).float().contiguous() / 255
-    plain_labels = torch.from_numpy(images.labels)
+    plain_images = torch.tensor(images.images).permute(0, 3, 1, 2).float().contiguous() / 255
+    plain_labels = torch.tensor(images.labels)
 
     def theirs() -> None:
         for start in range(0, COUNT, BATCH):

@@ -95,7 +95,8 @@ class TrainBatches:
         flipped = rng.uniform(size=len(rows)) < 0.5 if self._flip else np.zeros(len(rows), dtype=bool)
         if isinstance(self._windows, np.ndarray):
             images = self._windows[rows, corners[0], corners[1]]
-            images[flipped] = images[flipped, :, ::-1]
+            mirrored = torch.from_numpy(images[flipped]).flip(2)  # torch reverses pixels faster than NumPy
+            images[flipped] = mirrored.numpy()
             return torch.from_numpy(images)
         index = torch.from_numpy(np.stack([rows, *corners])).to(self._device, non_blocking=True)
         cropped = self._windows[index[0], index[1], index[2]]

@@ -26,6 +26,8 @@ class Box(Mask):
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Draw one rectangle a sample: bool [B, 1, H, W]."""
+        import torch
+
         stretch = np.ones_like(pasted_frac)
         if self.aspect_max > 1:
             aspect = self.aspect_max ** canvas.rng.uniform(-1.0, 1.0, size=pasted_frac.shape)
@@ -34,7 +36,8 @@ class Box(Mask):
         side = np.sqrt(pasted_frac)
         rows = _span(side * stretch * canvas.height_px, canvas.height_px, canvas)
         columns = _span(side / stretch * canvas.width_px, canvas.width_px, canvas)
-        return _to(rows, canvas.device)[:, None, :, None] & _to(columns, canvas.device)[:, None, None, :]
+        inside = rows[:, None, :, None] & columns[:, None, None, :]
+        return torch.from_numpy(inside).to(canvas.device, non_blocking=True)
 
 
 def _span(side_px: np.ndarray, length_px: int, canvas: Canvas) -> np.ndarray:
@@ -42,9 +45,3 @@ def _span(side_px: np.ndarray, length_px: int, canvas: Canvas) -> np.ndarray:
     offsets = canvas.position.offsets(canvas.position.centre(side_px, length_px, canvas.rng), length_px)
     inside: np.ndarray = np.abs(offsets) < side_px[:, None] / 2
     return inside
-
-
-def _to(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(array).to(device, non_blocking=True)
