@@ -42,7 +42,7 @@ def test_status_names_all_arms(small_sweep_dir: Path) -> None:
     out = io.StringIO()
     print_status(small_sweep_dir, Console(file=out, width=80))
     for arm in ("off", "cutout", "mixup", "cutmix"):
-        assert f"\n {arm} " in out.getvalue()
+        assert f"\n{arm} " in out.getvalue()
 
 
 @pytest.mark.parametrize(("format_", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
