@@ -84,7 +84,10 @@ def cluster(resources: Resources, *, address: str | None, console: Console) -> I
         except (ConnectionError, ValueError, RuntimeError) as error:
             if address is None:
                 raise UserError(f"Ray does not start on this machine: {error}") from None
-            raise UserError(f"--address '{address}': cannot reach the cluster: {error}") from None
+            raise UserError(
+                f"--address '{address}': cannot reach the cluster: {error}; a cluster that wants a token needs "
+                "RAY_AUTH_MODE=token and the token in ~/.ray/auth_token (ray get-auth-token prints it on the head)"
+            ) from None
         if context.dashboard_url:
             console.print(
                 f"Ray dashboard: http://{context.dashboard_url} (if it asks for a token: ray get-auth-token)",
