@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from trainables.data.sources.registry import split_source
+from trainables.data.sources.registry import WITH_BOXES, split_source
 from trainables.errors import did_you_mean
 from trainables.mixing.config import Mix
-from trainables.models.names import MODEL_NAMES
+from trainables.models.names import MODEL_NAMES, STAGES
 from trainables.strict import Frozen
 
 
@@ -154,3 +154,15 @@ class TrialConfig(Frozen):
     mix: Mix = Mix.model_validate("off")
     evaluation: Evaluation = Evaluation()
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _mixes_what_there_is(self) -> TrialConfig:
+        stages = STAGES[self.model.name]
+        if max(self.mix.layers) > stages:
+            raise ValueError(f"mix.layer is {self.mix.layer}, but model.name '{self.model.name}' has {stages} stages")
+        name, _ = split_source(self.data.source)
+        if "boxes" in self.mix.looks_at and name not in WITH_BOXES:
+            raise ValueError(
+                f"mix looks at objects' boxes, but data.source '{name}' has none: {' and '.join(WITH_BOXES)} have"
+            )
+        return self

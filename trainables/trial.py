@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from trainables.config import TrialConfig
-from trainables.data.batches import Normalizer, TrainBatches
+from trainables.data.batches import Normalizer, TrainBatch, TrainBatches
 from trainables.data.prepared import TrialData
 from trainables.metrics import classification_metrics
-from trainables.mixing.policy import MixDraw, draw_mix, mix_images, mix_targets
+from trainables.mixing.apply import mix_images, mix_targets
+from trainables.mixing.batch_view import BatchView
+from trainables.mixing.draw import MixDraw, draw_layer, draw_mix
 from trainables.models.build import build_model
 from trainables.optimizer import build_optimizer, lr_factor
 from trainables.seeds import derive_seed, generator
@@ -109,7 +111,9 @@ class Trial:
             batch_size=config.data.batch_size,
             flip=data.flip,
             device=self._device,
+            boxes=images.boxes if "boxes" in config.mix.looks_at else None,
         )
+        self._spare: Tensor | None = None
 
     @property
     def epoch(self) -> int:
@@ -208,13 +212,13 @@ class Trial:
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         pasted_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         mixed, lr = 0, 0.0
-        for pixels, labels in self._batches.epoch(order_rng=self._rngs["order"], augment_rng=self._rngs["augment"]):
-            lr = self.config.optimizer.lr * lr_factor(self.config.optimizer.schedule, self._step / planned_steps)
+        for batch in self._batches.epoch(order_rng=self._rngs["order"], augment_rng=self._rngs["augment"]):
+            t = self._step / planned_steps
+            lr = self.config.optimizer.lr * lr_factor(self.config.optimizer.schedule, t)
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
-            images = self._normalize(pixels)
-            draw = draw_mix(self.config.mix, images.shape, rng=self._rngs["mix"], device=self._device)
-            loss_sum += self._train_step(mix_images(images, draw), labels, draw) * len(labels)
+            loss, draw = self._train_step(batch, t)
+            loss_sum += loss * len(batch.classes)
             pasted_sum += (1 - draw.lam).sum()
             mixed += int(np.count_nonzero(draw.applied))
             self._step += 1
@@ -225,20 +229,44 @@ class Trial:
             "pasted_frac": pasted_sum.item() / self.n_train,
         }
 
-    def _train_step(self, images: Tensor, labels: Tensor, draw: MixDraw) -> Tensor:
-        logits = self._forward(self._net, images).float()
-        targets = mix_targets(labels, draw, n_classes=logits.shape[1], smoothing=self.config.mix.label.smoothing)
+    def _train_step(self, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
+        images = self._normalize(batch.images)
+        logits, draw = self._forward_mixed(images, batch, t)
+        smoothing = self.config.mix.label.smoothing
+        targets = mix_targets(batch.labels, draw, n_classes=logits.shape[1], smoothing=smoothing)
         loss = nn.functional.cross_entropy(logits, targets)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self._optimizer.step()
         if self._ema is not None:
             self._ema.update_parameters(self._net)
-        return loss.detach()
+        return loss.detach(), draw
 
-    def _forward(self, net: nn.Module, images: Tensor) -> Tensor:
+    def _forward_mixed(self, images: Tensor, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
+        """Return the logits of images that are mixed on their way, at the layer that is drawn, and the draw."""
+        mix, rng = self.config.mix, self._rngs["mix"]
+        layer = draw_layer(mix, rng)
+        draws: list[MixDraw] = []
+
+        def mixed(maps: Tensor) -> Tensor:
+            batch_size, channels, height_px, width_px = maps.shape
+            view = BatchView((batch_size, channels, height_px, width_px), batch.classes, images, batch.boxes)
+            draws.append(draw_mix(mix, view, rng=rng, device=self._device, t=t))
+            with torch.autocast(self._device.type, enabled=False):
+                return mix_images(maps, draws[-1], out=self._spare_for(maps) if layer == 0 else None)
+
+        logits = self._forward(self._net, images, layer=layer, change=mixed)
+        return logits.float(), draws[-1]
+
+    def _spare_for(self, images: Tensor) -> Tensor:
+        """Return memory for mixed images, the same at every step: they are done with when the next step begins."""
+        if self._spare is None or self._spare.shape != images.shape:
+            self._spare = torch.empty_like(images)
+        return self._spare
+
+    def _forward(self, net: nn.Module, images: Tensor, **changes: Any) -> Tensor:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            logits: Tensor = net(images)
+            logits: Tensor = net(images, **changes)
         return logits
 
 

@@ -8,8 +8,10 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.transforms import v2
 
 from trainables.data.batches import Normalizer, TrainBatches
+from trainables.mixing.apply import mix_images, mix_targets
+from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.policy import draw_mix, mix_images, mix_targets
+from trainables.mixing.draw import draw_mix
 
 COUNT, SIDE_PX, BATCH, CLASSES = 4096, 32, 128, 10
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -54,11 +56,12 @@ def test_data_path_against_a_dataloader(compare) -> None:  # type: ignore[no-unt
     policy = Mix.model_validate({"preset": "cutmix", "apply": {"prob": 1.0}})
 
     def ours() -> None:
-        for pixels, classes in batches.epoch(order_rng=rng, augment_rng=rng):
-            normal = normalize(pixels)
-            draw = draw_mix(policy, normal.shape, rng=rng, device=device)
-            mix_images(normal, draw)
-            mix_targets(classes, draw, n_classes=CLASSES)
+        for batch in batches.epoch(order_rng=rng, augment_rng=rng):
+            images = normalize(batch.images)
+            view = BatchView((len(images), 3, SIDE_PX, SIDE_PX), batch.classes)
+            draw = draw_mix(policy, view, rng=rng, device=device)
+            mix_images(images, draw)
+            mix_targets(batch.labels, draw, n_classes=CLASSES)
 
     def theirs() -> None:
         for _ in loader:

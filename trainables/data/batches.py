@@ -37,6 +37,24 @@ class Normalizer:
         return rows.view(images.shape).permute(0, 3, 1, 2)
 
 
+@dataclass(frozen=True, eq=False)
+class TrainBatch:
+    """One batch.
+
+    Attributes:
+        images: uint8 [B, H, W, C], on the device.
+        labels: int64 [B], on the device.
+        classes: the same on the host.
+        boxes: the objects' (y0, x0, y1, x1) in half-open pixels after crop and flip, int64 [B, 4], on the host;
+            empty where nothing of the object is left. None: the data have none.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: np.ndarray
+    boxes: np.ndarray | None
+
+
 class TrainBatches:
     """Batches of augmented uint8 images in a new random order each epoch.
 
@@ -54,6 +72,7 @@ class TrainBatches:
         batch_size: int,
         flip: bool,
         device: torch.device,
+        boxes: np.ndarray | None = None,
     ) -> None:
         """Take the ``rows`` (int64 [n]) of images with a border of ``pad_px``.
 
@@ -65,8 +84,10 @@ class TrainBatches:
             batch_size: images a batch; the last one of an epoch may be smaller.
             flip: mirror each image left to right with probability 0.5.
             device: where batches are handed over.
+            boxes: int32 [N, 4], each object's (y0, x0, y1, x1) in half-open pixels of the image without its border.
         """
         self._labels = labels[rows]
+        self._boxes = None if boxes is None else boxes[rows].astype(np.int64)
         self._batch_size = batch_size
         self._pad_px = pad_px
         self._flip = flip
@@ -80,19 +101,32 @@ class TrainBatches:
         """Batches an epoch, a smaller last one among them."""
         return math.ceil(len(self._labels) / self._batch_size)
 
-    def epoch(
-        self, *, order_rng: np.random.Generator, augment_rng: np.random.Generator
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images uint8 [B, H, W, C] and labels int64 [B] on the device, every sample once."""
+    def epoch(self, *, order_rng: np.random.Generator, augment_rng: np.random.Generator) -> Iterator[TrainBatch]:
+        """Yield every sample once."""
         order = order_rng.permutation(len(self._labels))
         for start in range(0, len(order), self._batch_size):
             chosen = order[start : start + self._batch_size]
-            images = self._crop(self._rows[chosen], augment_rng)
-            yield images, torch.from_numpy(self._labels[chosen]).to(self._device, non_blocking=True)
+            corners = augment_rng.integers(2 * self._pad_px + 1, size=(2, len(chosen)))
+            flipped = augment_rng.uniform(size=len(chosen)) < 0.5 if self._flip else np.zeros(len(chosen), dtype=bool)
+            classes = self._labels[chosen]
+            yield TrainBatch(
+                images=self._crop(self._rows[chosen], corners, flipped),
+                labels=torch.from_numpy(classes).to(self._device, non_blocking=True),
+                classes=classes,
+                boxes=None if self._boxes is None else self._moved(self._boxes[chosen], corners, flipped),
+            )
 
-    def _crop(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        corners = rng.integers(2 * self._pad_px + 1, size=(2, len(rows)))
-        flipped = rng.uniform(size=len(rows)) < 0.5 if self._flip else np.zeros(len(rows), dtype=bool)
+    def _moved(self, boxes: np.ndarray, corners: np.ndarray, flipped: np.ndarray) -> np.ndarray:
+        """Return what crop and flip make of the boxes, int64 [B, 4]."""
+        height_px, width_px = self._windows.shape[3:5]
+        shift = self._pad_px - corners
+        y0, x0, y1, x1 = boxes.T + np.concatenate([shift, shift])
+        x0, x1 = np.where(flipped, width_px - x1, x0), np.where(flipped, width_px - x0, x1)
+        limits = np.array([height_px, width_px, height_px, width_px])
+        clipped: np.ndarray = np.clip(np.stack([y0, x0, y1, x1], axis=1), 0, limits)
+        return clipped
+
+    def _crop(self, rows: np.ndarray, corners: np.ndarray, flipped: np.ndarray) -> Tensor:
         if isinstance(self._windows, np.ndarray):
             images = self._windows[rows, corners[0], corners[1]]
             mirrored = torch.from_numpy(images[flipped]).flip(2)  # torch reverses pixels faster than NumPy

@@ -33,7 +33,7 @@ def cutmix() -> dict[str, Any]:
 
 def mixup() -> dict[str, Any]:
     """Mixup (Zhang et al., ICLR 2018, equation 1): blend of two images, lam ~ Beta(1, 1), always applied."""
-    return merged(_PAPER, {"mask": {"family": "flat"}})
+    return merged(_PAPER, {"mask": {"family": "flat"}, "position": {"kind": "whole"}})
 
 
 def cutout() -> dict[str, Any]:

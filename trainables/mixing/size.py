@@ -10,37 +10,70 @@ from pydantic import Field, model_validator
 from trainables.strict import Frozen
 
 
-class BetaSize(Frozen):
-    """``lam ~ Beta(alpha, alpha)``, the law of Mixup and CutMix (Yun et al., ICCV 2019, section 3.1).
+class _Bounded(Frozen):
+    """Bounds of the pasted fraction."""
 
-    Symmetric, so the pasted fraction ``1 - lam`` has the same law. ``alpha = 1`` is uniform; small values paste
-    almost nothing or almost everything.
-    """
-
-    kind: Literal["beta"] = "beta"
-    alpha: float = Field(default=1.0, gt=0)
-
-    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw pasted fractions: float64 [count] in [0, 1]."""
-        return rng.beta(self.alpha, self.alpha, size=count)
-
-
-class UniformSize(Frozen):
-    """Pasted fraction uniform on [lo, hi], the law of Random Erasing (Zhong et al., AAAI 2020, algorithm 1)."""
-
-    kind: Literal["uniform"] = "uniform"
-    lo: float = Field(default=0.02, ge=0, le=1)
-    hi: float = Field(default=0.4, ge=0, le=1)
+    lo: float = Field(default=0.0, ge=0, le=1)
+    hi: float = Field(default=1.0, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _ordered(self) -> UniformSize:
+    def _ordered(self) -> _Bounded:
         if self.lo > self.hi:
             raise ValueError(f"lo must be <= hi, got {self.lo} > {self.hi}")
         return self
 
+
+class BetaSize(_Bounded):
+    """``lam ~ Beta(alpha, beta)``, the law of Mixup and CutMix (Yun et al., ICCV 2019, section 3.1).
+
+    Attributes:
+        alpha: ``alpha = 1`` with no ``beta`` is uniform; small values paste almost nothing or almost everything.
+        beta: second parameter; None takes ``alpha``, so that the pasted fraction ``1 - lam`` has the same law as lam.
+            ``beta < alpha`` favours small pastes.
+        lo: the law is cut off below this pasted fraction (not moved: the rest keeps its proportions).
+        hi: the law is cut off above this pasted fraction.
+    """
+
+    kind: Literal["beta"] = "beta"
+    alpha: float = Field(default=1.0, gt=0)
+    beta: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> BetaSize:
+        if self.lo == self.hi:
+            raise ValueError(f"lo must be < hi, got {self.lo} = {self.hi}: use kind fixed for a single fraction")
+        return self
+
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Draw pasted fractions: float64 [count] in [lo, hi]."""
-        return rng.uniform(self.lo, self.hi, size=count)
+        first, second = self.alpha if self.beta is None else self.beta, self.alpha
+        if (self.lo, self.hi) == (0.0, 1.0):
+            return rng.beta(first, second, size=count)
+        from scipy.special import betainc, betaincinv
+
+        low, high = betainc(first, second, self.lo), betainc(first, second, self.hi)
+        drawn: np.ndarray = betaincinv(first, second, low + (high - low) * rng.random(count))
+        return np.clip(drawn, self.lo, self.hi)
+
+
+class UniformSize(_Bounded):
+    """Pasted fraction uniform on [lo, hi], the law of Random Erasing (Zhong et al., AAAI 2020, algorithm 1).
+
+    Attributes:
+        lo: least value.
+        hi: greatest value.
+        of: what is uniform: the ``area``, or the ``side``, whose square is then the area (ResizeMix).
+    """
+
+    kind: Literal["uniform"] = "uniform"
+    lo: float = Field(default=0.02, ge=0, le=1)
+    hi: float = Field(default=0.4, ge=0, le=1)
+    of: Literal["area", "side"] = "area"
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw pasted fractions: float64 [count]."""
+        drawn = rng.uniform(self.lo, self.hi, size=count)
+        return drawn * drawn if self.of == "side" else drawn
 
 
 class FixedSize(Frozen):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
@@ -34,11 +34,25 @@ class StagedNet(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.classifier = classifier
 
-    def features(self, images: Tensor) -> Tensor:
-        """Return the last maps, float [B, C, h, w] with h and w at least 4, of images, float [B, 3, H, W]."""
-        maps: Tensor = self.stem(images)
-        for stage in self.stages:
+    def features(self, images: Tensor, *, layer: int = 0, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return the last maps, float [B, C, h, w] with h and w at least 4, of images, float [B, 3, H, W].
+
+        Args:
+            images: what the network sees.
+            layer: where ``change`` is applied: 0 to the images, k to the maps after the k-th stage.
+            change: from maps to maps of the same shape; None changes nothing.
+
+        Raises:
+            ValueError: the network has fewer stages.
+        """
+        if layer > len(self.stages):
+            raise ValueError(f"layer is {layer}, but the network has {len(self.stages)} stages")
+        maps = images if change is None or layer > 0 else change(images)
+        maps = self.stem(maps)
+        for number, stage in enumerate(self.stages, start=1):
             maps = stage(maps)
+            if change is not None and number == layer:
+                maps = change(maps)
         return maps
 
     def head(self, maps: Tensor) -> Tensor:
@@ -46,9 +60,9 @@ class StagedNet(nn.Module):
         logits: Tensor = self.classifier(maps.mean(dim=(2, 3)))
         return logits
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, float [B, n_classes], of images, float [B, 3, H, W]."""
-        return self.head(self.features(images))
+    def forward(self, images: Tensor, *, layer: int = 0, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return the logits, float [B, n_classes], of images, float [B, 3, H, W]; see :meth:`features`."""
+        return self.head(self.features(images, layer=layer, change=change))
 
 
 def fitting_strides(strides: Sequence[int], side_px: int) -> tuple[int, ...]:

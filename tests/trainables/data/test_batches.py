@@ -38,7 +38,7 @@ def batches_of(
 
 def epoch_of(batches: TrainBatches, seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
     rngs = (np.random.default_rng([seed, stream]) for stream in (0, 1))
-    return list(batches.epoch(order_rng=next(rngs), augment_rng=next(rngs)))
+    return [(batch.images, batch.labels) for batch in batches.epoch(order_rng=next(rngs), augment_rng=next(rngs))]
 
 
 def crops_that_match(image: Bytes, padded: Bytes, pad_px: int) -> list[tuple[int, int, bool]]:
@@ -88,7 +88,7 @@ def test_every_sample_once_an_epoch_in_another_order() -> None:
     batches = batches_of(padded_images(), rows)
     assert len(batches) == 3
     order_rng, augment_rng = np.random.default_rng(0), np.random.default_rng(1)
-    epochs = [[labels for _, labels in batches.epoch(order_rng=order_rng, augment_rng=augment_rng)] for _ in range(2)]
+    epochs = [[batch.labels for batch in batches.epoch(order_rng=order_rng, augment_rng=augment_rng)] for _ in range(2)]
     assert [len(labels) for labels in epochs[0]] == [4, 4, 1]  # the odd one is not dropped
     first, second = (torch.cat(labels).tolist() for labels in epochs)
     assert sorted(first) == sorted(second) == rows.tolist()

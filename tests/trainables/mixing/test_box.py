@@ -8,7 +8,7 @@ import torch
 
 from trainables.mixing.masks.base import Canvas
 from trainables.mixing.masks.box import Box
-from trainables.mixing.position import ClipPosition, InsidePosition, TorusPosition
+from trainables.mixing.position import ClipPosition, InsidePosition, PlacingRule, TorusPosition
 
 INSIDE = InsidePosition()
 
@@ -19,7 +19,7 @@ def draw_box(
     *,
     height: int = 200,
     width: int = 200,
-    position: ClipPosition = INSIDE,
+    position: PlacingRule = INSIDE,
 ) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """Return masks bool [B, H, W] and their sides in pixels, int64 [B] each."""
     mask = box.draw(
@@ -36,7 +36,7 @@ def draw_box(
 
 
 @pytest.mark.parametrize("position", [ClipPosition(), INSIDE], ids=["clip", "inside"])
-def test_a_filled_rectangle(position: ClipPosition) -> None:
+def test_a_filled_rectangle(position: PlacingRule) -> None:
     mask, rows, columns = draw_box(
         Box(aspect_max=2.0), np.random.default_rng(1).uniform(size=200), height=20, width=33, position=position
     )
@@ -73,7 +73,7 @@ def test_without_aspect_none_is_drawn() -> None:
 @pytest.mark.parametrize("fraction", [0.05, 0.4, 0.8, 1.0])
 @pytest.mark.parametrize("position", [INSIDE, TorusPosition()], ids=["inside", "torus"])
 @pytest.mark.parametrize("aspect_max", [1.0, 1 / 0.3, 30.0])
-def test_area_is_kept_whatever_the_aspect(fraction: float, position: ClipPosition, aspect_max: float) -> None:
+def test_area_is_kept_whatever_the_aspect(fraction: float, position: PlacingRule, aspect_max: float) -> None:
     mask, rows, columns = draw_box(Box(aspect_max=aspect_max), np.full(200, fraction), position=position, width=120)
     share = mask.float().mean(dim=(1, 2))
     assert share.mean() == pytest.approx(fraction, abs=0.005)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from trainables.mixing.config import Mix
 from trainables.mixing.masks import FAMILIES
 from trainables.mixing.masks.base import Canvas, Mask
-from trainables.mixing.position import ClipPosition, InsidePosition, TorusPosition
+from trainables.mixing.position import ClipPosition, InsidePosition, PlacingRule, TorusPosition
 
 POSITIONS = (ClipPosition(), InsidePosition(), TorusPosition())
 
@@ -23,7 +23,7 @@ def draw_mask(
     *,
     height: int = 32,
     width: int = 32,
-    position: ClipPosition = POSITIONS[1],
+    position: PlacingRule = POSITIONS[1],
     seed: int = 0,
 ) -> torch.Tensor:
     mask = FAMILIES[family]().draw(
@@ -43,7 +43,7 @@ def draw_mask(
 @pytest.mark.parametrize("position", POSITIONS, ids=lambda position: position.kind)
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (9, 31), (40, 8)])
 @pytest.mark.parametrize("count", [1, 7])
-def test_shape_and_values(family: str, position: ClipPosition, height: int, width: int, count: int) -> None:
+def test_shape_and_values(family: str, position: PlacingRule, height: int, width: int, count: int) -> None:
     fractions = np.random.default_rng(1).uniform(size=count)
     mask = draw_mask(family, fractions, height=height, width=width, position=position)
     assert len(mask) == count  # one mask a sample
@@ -53,7 +53,7 @@ def test_shape_and_values(family: str, position: ClipPosition, height: int, widt
 
 
 @pytest.mark.parametrize("position", POSITIONS, ids=lambda position: position.kind)
-def test_the_generator_decides_alone(family: str, position: ClipPosition) -> None:
+def test_the_generator_decides_alone(family: str, position: PlacingRule) -> None:
     fractions = np.linspace(0.1, 0.9, 8)
     before = torch.get_rng_state()
     first = draw_mask(family, fractions, position=position, seed=3)
@@ -71,7 +71,7 @@ def test_nothing_and_everything(family: str, height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("position", POSITIONS, ids=lambda position: position.kind)
-def test_nothing_is_pasted_at_fraction_zero(family: str, position: ClipPosition) -> None:
+def test_nothing_is_pasted_at_fraction_zero(family: str, position: PlacingRule) -> None:
     assert draw_mask(family, np.zeros(50), position=position).float().max() == 0
 
 
@@ -79,7 +79,7 @@ def test_nothing_is_pasted_at_fraction_zero(family: str, position: ClipPosition)
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (24, 40)])
 @pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5, 0.9])
 def test_mean_share_is_what_was_asked_for(
-    family: str, position: ClipPosition, height: int, width: int, fraction: float
+    family: str, position: PlacingRule, height: int, width: int, fraction: float
 ) -> None:
     mask = draw_mask(family, np.full(2000, fraction), height=height, width=width, position=position)
     assert mask.float().mean().item() == pytest.approx(fraction, abs=0.01)

@@ -2,12 +2,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trainables.mixing.position import ClipPosition, InsidePosition, TorusPosition
+from trainables.mixing.masks.base import Canvas
+from trainables.mixing.position import ClipPosition, InsidePosition, PlacingRule, TorusPosition
 from trainables.mixing.size import BetaSize, FixedSize, UniformSize
+
+
+def centres(position: PlacingRule, side_px: np.ndarray, length_px: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw centres along one axis of a square image, float64 [B]."""
+    canvas = Canvas(height_px=length_px, width_px=length_px, position=position, rng=rng, device=torch.device("cpu"))
+    return position.centres(np.stack([side_px, side_px]), canvas)[0]
+
 
 LENGTHS = st.integers(1, 64)
 SEEDS = st.integers(0, 2**32)
@@ -55,7 +64,7 @@ def test_impossible_laws_are_refused(law: type, values: dict[str, float], messag
 @given(length=LENGTHS, share=st.floats(0, 1.5), seed=SEEDS)
 def test_clip_centres_lie_in_the_image(length: int, share: float, seed: int) -> None:
     side = np.full(9, share * length)
-    centre = ClipPosition().centre(side, length, np.random.default_rng(seed))
+    centre = centres(ClipPosition(), side, length, np.random.default_rng(seed))
     assert centre.shape == (9,)
     assert ((centre >= 0) & (centre <= length)).all()
     offsets = ClipPosition().offsets(centre, length)
@@ -67,19 +76,19 @@ def test_clip_centres_lie_in_the_image(length: int, share: float, seed: int) -> 
 @given(length=LENGTHS, share=st.floats(0, 1), seed=SEEDS)
 def test_inside_leaves_the_whole_shape_in_the_image(length: int, share: float, seed: int) -> None:
     side = np.full(9, share * length)
-    centre = InsidePosition().centre(side, length, np.random.default_rng(seed))
+    centre = centres(InsidePosition(), side, length, np.random.default_rng(seed))
     assert (centre - side / 2 >= -1e-9).all()
     assert (centre + side / 2 <= length + 1e-9).all()
 
 
 def test_inside_centres_a_shape_that_is_too_large() -> None:
-    centre = InsidePosition().centre(np.array([40.0]), 20, np.random.default_rng(0))
+    centre = centres(InsidePosition(), np.array([40.0]), 20, np.random.default_rng(0))
     assert centre.tolist() == [10.0]
 
 
 @given(length=LENGTHS, seed=SEEDS)
 def test_torus_measures_on_the_circle(length: int, seed: int) -> None:
-    centre = TorusPosition().centre(np.ones(9), length, np.random.default_rng(seed))
+    centre = centres(TorusPosition(), np.ones(9), length, np.random.default_rng(seed))
     offsets = TorusPosition().offsets(centre, length)
     plain = ClipPosition().offsets(centre, length)
     assert ((offsets >= -length / 2) & (offsets <= length / 2)).all()
@@ -90,6 +99,6 @@ def test_torus_measures_on_the_circle(length: int, seed: int) -> None:
 def test_centres_are_uniform() -> None:
     rng, side = np.random.default_rng(0), np.full(20_000, 8.0)
     for position, lo, hi in ((ClipPosition(), 0, 20), (TorusPosition(), 0, 20), (InsidePosition(), 4, 16)):
-        centre = position.centre(side, 20, rng)
+        centre = centres(position, side, 20, rng)
         deciles = np.quantile(centre, [0.1, 0.5, 0.9])
         assert deciles == pytest.approx([lo + share * (hi - lo) for share in (0.1, 0.5, 0.9)], abs=0.25)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 SOURCES = {"digits": False, "cifar10": False, "cifar100": False, "imagefolder": True, "tiny-imagenet": True}
 """Whether a source needs a path, by its name."""
 
+WITH_BOXES = ("digits", "tiny-imagenet")
+"""Sources that say where in the image the object is."""
+
 _READERS = {
     "digits": "digits.Digits",
     "cifar10": "cifar.Cifar10",

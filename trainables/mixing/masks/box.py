@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainables.mixing.masks.base import Canvas, Mask
 
@@ -14,34 +14,71 @@ if TYPE_CHECKING:
 
 
 class Box(Mask):
-    """A rectangle of the image's own proportions: sides ``H*sqrt(f)`` and ``W*sqrt(f)`` (Yun et al., equation 2).
+    """Rectangles of the image's own proportions: sides ``H*sqrt(f)`` and ``W*sqrt(f)`` (Yun et al., equation 2).
 
-    With ``aspect_max > 1`` the height is stretched and the width shrunk by ``sqrt(a)``, ``a`` log-uniform on
-    ``[1/aspect_max, aspect_max]`` (Zhong et al., AAAI 2020), no further than the image allows, so that the area
-    stays what was asked for.
+    Attributes:
+        aspect_max: above 1, the height is stretched and the width shrunk by ``sqrt(a)``, ``a`` log-uniform on
+            ``[1/aspect_max, aspect_max]`` (Zhong et al., AAAI 2020), no further than the image allows, so that the
+            area stays what was asked for.
+        count: rectangles of equal size, each placed by itself. Each has the fraction ``1 - (1 - f)^(1/count)``, so
+            that what they cover together is f in the mean where places are uniform (torus).
+        edge_px: width of a linear ramp across each border, no wider than the rectangle or what is left beside it,
+            so that the area stays.
+        whole_px: sides and centres rounded down to whole pixels, as published code does: it pastes less.
     """
 
     family: Literal["box"] = "box"
+    framed: ClassVar[bool] = True
     aspect_max: float = Field(default=1.0, ge=1)
+    count: int = Field(default=1, ge=1, le=64)
+    edge_px: float = Field(default=0.0, ge=0)
+    whole_px: bool = False
+
+    @model_validator(mode="after")
+    def _no_soft_pixels(self) -> Box:
+        if self.whole_px and self.edge_px:
+            raise ValueError("whole_px rounds borders to pixels and edge_px softens them: drop one of them")
+        return self
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw one rectangle a sample: bool [B, 1, H, W]."""
-        import torch
+        """Draw the rectangles of each sample: bool, or with soft edges float32, [B, 1, H, W]."""
+        if self.count > 1:
+            pasted_frac = np.repeat(1 - (1 - pasted_frac) ** (1 / self.count), self.count)
+        each = self._rectangles(pasted_frac, canvas)
+        if self.count == 1:
+            return each
+        of_sample = each.reshape(-1, self.count, *each.shape[1:])
+        return of_sample.any(dim=1) if self.edge_px == 0 else of_sample.amax(dim=1)
 
-        stretch = np.ones_like(pasted_frac)
+    def _rectangles(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
+        sides = np.sqrt(pasted_frac) * canvas.sides_px
         if self.aspect_max > 1:
             aspect = self.aspect_max ** canvas.rng.uniform(-1.0, 1.0, size=pasted_frac.shape)
             fitting = np.maximum(pasted_frac, np.finfo(np.float64).tiny)
             stretch = np.sqrt(np.clip(aspect, fitting, 1 / fitting))
-        side = np.sqrt(pasted_frac)
-        rows = _span(side * stretch * canvas.height_px, canvas.height_px, canvas)
-        columns = _span(side / stretch * canvas.width_px, canvas.width_px, canvas)
-        inside = rows[:, None, :, None] & columns[:, None, None, :]
-        return torch.from_numpy(inside).to(canvas.device, non_blocking=True)
+            sides *= np.stack([stretch, 1 / stretch])
+        if self.edge_px:
+            return self._soft(sides, canvas)
+        centres = canvas.position.centres(sides, canvas)
+        if self.whole_px:
+            sides, centres = 2 * np.floor(sides / 2), np.floor(centres)
+        rows, columns = canvas.offsets(centres)
+        half = sides[:, :, None] / 2
+        return canvas.cross(np.abs(rows) < half[0], np.abs(columns) < half[1])
+
+    def _soft(self, sides: np.ndarray, canvas: Canvas) -> torch.Tensor:
+        edge = np.minimum(self.edge_px, np.minimum(sides, canvas.sides_px - sides))
+        centres = canvas.position.centres(sides + edge, canvas)
+        rows, columns = (
+            canvas.on_device(_ramp(offsets, side, width))
+            for offsets, side, width in zip(canvas.offsets(centres), sides, edge, strict=True)
+        )
+        return rows[:, None, :, None] * columns[:, None, None, :]
 
 
-def _span(side_px: np.ndarray, length_px: int, canvas: Canvas) -> np.ndarray:
-    """Pixels along one axis whose centres lie within half a side of a drawn centre: bool [B, length_px]."""
-    offsets = canvas.position.offsets(canvas.position.centre(side_px, length_px, canvas.rng), length_px)
-    inside: np.ndarray = np.abs(offsets) < side_px[:, None] / 2
-    return inside
+def _ramp(offsets: np.ndarray, side_px: np.ndarray, edge_px: np.ndarray) -> np.ndarray:
+    """Weights along one axis, float32 [B, L]: 1 inside, 0 outside, one half at the border."""
+    depth = side_px[:, None] / 2 - np.abs(offsets)
+    width = np.maximum(edge_px, 1e-9)[:, None]  # nothing to ramp over: a step
+    weights: np.ndarray = np.clip(0.5 + depth / width, 0, 1).astype(np.float32)
+    return weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -16,9 +16,8 @@ class Flat(Mask):
     """The same weight at every pixel: ``x = lam * a + (1 - lam) * b`` (Zhang et al., ICLR 2018, equation 1)."""
 
     family: Literal["flat"] = "flat"
+    positions: ClassVar[tuple[str, ...]] = ("whole",)
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Return the pasted fraction as a mask: float32 [B, 1, 1, 1]."""
-        import torch
-
-        return torch.from_numpy(pasted_frac.astype(np.float32)).to(canvas.device)[:, None, None, None]
+        return canvas.on_device(pasted_frac.astype(np.float32))[:, None, None, None]

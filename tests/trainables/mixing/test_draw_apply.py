@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
+from trainables.mixing.apply import mix_images, mix_targets
+from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
+from trainables.mixing.draw import MixDraw, draw_mix
 from trainables.mixing.masks.base import Canvas
 from trainables.mixing.masks.box import Box
 from trainables.mixing.pairing import PermutePairing
-from trainables.mixing.policy import MixDraw, draw_mix, mix_images, mix_targets
 
 CPU = torch.device("cpu")
 
@@ -22,11 +25,18 @@ PAPER_MEAN_AREA = 1 / 2 - 1 / 5 + 1 / 48
 """E[(r - r^2/4)^2] = E[r^2 - r^3/2 + r^4/16] for r^2 uniform: 0.3208."""
 
 
+def view(shape: Sequence[int]) -> BatchView:
+    count, channels, height, width = shape
+    return BatchView((count, channels, height, width), np.arange(count) % 4)
+
+
 def draw(mix: Mix, shape: tuple[int, int, int, int], seed: int = 0) -> MixDraw:
-    return draw_mix(mix, shape, rng=np.random.default_rng(seed), device=CPU)
+    return draw_mix(mix, view(shape), rng=np.random.default_rng(seed), device=CPU)
 
 
 def mix_of(**parts: Any) -> Mix:
+    if parts.get("mask") == {"family": "flat"}:
+        parts["position"] = {"kind": "whole"}
     return Mix.model_validate(parts)
 
 
@@ -37,7 +47,7 @@ def noise_images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def roll_pairing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PermutePairing, "draw", lambda self, count, rng: np.roll(np.arange(count), 1))
+    monkeypatch.setattr(PermutePairing, "draw", lambda self, labels, rng: np.roll(np.arange(len(labels)), 1))
 
 
 # ---------------------------------------------------------------- the reference: torchvision
@@ -148,7 +158,7 @@ def test_prob_zero_is_no_mixing(mix: Any) -> None:
     rng = np.random.default_rng(3)
     before = copy.deepcopy(rng.bit_generator.state)
     images, labels = noise_images(5, 3, 8, 12), torch.tensor([0, 1, 2, 1, 0])
-    drawn = draw_mix(Mix.model_validate(mix), images.shape, rng=rng, device=CPU)
+    drawn = draw_mix(Mix.model_validate(mix), view(images.shape), rng=rng, device=CPU)
     assert drawn.idle
     assert rng.bit_generator.state == before
     assert torch.equal(mix_images(images, drawn), images)
@@ -258,7 +268,7 @@ def test_application_is_pure(family: str, content: str, prob: float) -> None:
     assert torch.equal(mix_targets(labels, drawn, n_classes=9), mix_targets(labels, drawn, n_classes=9))
     assert torch.equal(images, images_before)
     assert torch.equal(labels, labels_before)
-    assert torch.equal(drawn.mask, drawn_before.mask)
+    assert torch.equal(drawn.pastes[0].mask, drawn_before.pastes[0].mask)
     assert torch.equal(drawn.partner, drawn_before.partner)
     assert mixed.is_contiguous(memory_format=torch.channels_last)
     assert mixed.shape == images.shape
@@ -270,7 +280,7 @@ def test_partners_are_pasted_from_the_unmixed_batch() -> None:
     drawn = draw(mix_of(size={"kind": "fixed", "frac": 0.5}), (16, 3, 8, 8))
     mixed = mix_images(images, drawn)
     for index, partner in enumerate(drawn.partner.tolist()):
-        assert torch.equal(mixed[index], torch.where(drawn.mask[index], images[partner], images[index]))
+        assert torch.equal(mixed[index], torch.where(drawn.pastes[0].mask[index], images[partner], images[index]))
 
 
 def test_a_draw_depends_on_its_generator_alone() -> None:
@@ -284,20 +294,20 @@ def test_a_draw_depends_on_its_generator_alone() -> None:
         torch.manual_seed(99)
         second = draw(mix, (8, 3, 8, 8), seed=4)
     other = draw(mix, (8, 3, 8, 8), seed=5)
-    assert torch.equal(first.mask, second.mask)
+    assert torch.equal(first.pastes[0].mask, second.pastes[0].mask)
     assert torch.equal(first.partner, second.partner)
-    assert first.content is not None
-    assert second.content is not None
-    assert torch.equal(first.content, second.content)
+    assert first.pastes[0].content is not None
+    assert second.pastes[0].content is not None
+    assert torch.equal(first.pastes[0].content, second.pastes[0].content)
     assert (first.applied == second.applied).all()
-    assert not torch.equal(first.mask, other.mask)
+    assert not torch.equal(first.pastes[0].mask, other.pastes[0].mask)
 
 
 def test_prob_does_not_shift_later_draws() -> None:
     states = []
     for prob in (0.01, 0.5, 1.0):
         rng = np.random.default_rng(8)
-        draw_mix(mix_of(apply={"prob": prob}), (8, 3, 8, 8), rng=rng, device=CPU)
+        draw_mix(mix_of(apply={"prob": prob}), view((8, 3, 8, 8)), rng=rng, device=CPU)
         states.append(rng.bit_generator.state)
     assert states[0] == states[1] == states[2]
 
@@ -316,7 +326,7 @@ def test_the_sample_gate_decides_for_each() -> None:
     mix = mix_of(position={"kind": "inside"}, size={"kind": "fixed", "frac": 0.5}, apply={"prob": 0.5})
     drawn = draw(mix, (8000, 3, 4, 4))
     # pixels tell, not the flags: a second gate would leave a share of prob^2
-    pasted = drawn.mask.flatten(1).any(dim=1)
+    pasted = drawn.pastes[0].mask.flatten(1).any(dim=1)
     assert pasted.float().mean() == pytest.approx(0.5, abs=0.03)  # SD 0.006
     assert (pasted.numpy() == drawn.applied).all()
     assert drawn.lam[~pasted].unique().tolist() == [1.0]
@@ -324,38 +334,38 @@ def test_the_sample_gate_decides_for_each() -> None:
 
 def test_every_sample_has_a_box_of_its_own() -> None:
     drawn = draw(Mix(), (64, 3, 32, 32))
-    assert len(drawn.mask.flatten(1).unique(dim=0)) > 55
+    assert len(drawn.pastes[0].mask.flatten(1).unique(dim=0)) > 55
     assert len(np.unique(drawn.lam_drawn)) == 64
     fixed = draw(mix_of(size={"kind": "fixed", "frac": 0.25}), (64, 3, 32, 32))
-    assert len(fixed.mask.flatten(1).unique(dim=0)) > 55
+    assert len(fixed.pastes[0].mask.flatten(1).unique(dim=0)) > 55
 
 
 def test_pairing_is_a_random_permutation() -> None:
     pairing, rng = PermutePairing(), np.random.default_rng(0)
-    drawn = np.array([pairing.draw(5, rng) for _ in range(5000)])
+    drawn = np.array([pairing.draw(np.zeros(5, dtype=np.int64), rng) for _ in range(5000)])
     assert (np.sort(drawn, axis=1) == np.arange(5)).all()
     counts = np.array([np.bincount(column, minlength=5) for column in drawn.T])
     np.testing.assert_allclose(counts / 5000, 0.2, atol=0.03)  # SD 0.006: each is anyone's partner, itself's too
-    assert pairing.draw(1, rng).tolist() == [0]
+    assert pairing.draw(np.zeros(1, dtype=np.int64), rng).tolist() == [0]
 
 
 def test_noise_is_standard_normal_and_fresh() -> None:
     images = torch.full((8, 3, 64, 48), 100.0).contiguous(memory_format=torch.channels_last)
     drawn = draw(mix_of(preset="random_erasing", apply={"prob": 1.0}), (8, 3, 64, 48))
     mixed = mix_images(images, drawn)
-    mask = drawn.mask.expand_as(images)
+    mask = drawn.pastes[0].mask.expand_as(images)
     assert (mixed[~mask] == 100).all()
     for channel in range(3):
-        noise = mixed[:, channel][drawn.mask[:, 0]]
+        noise = mixed[:, channel][drawn.pastes[0].mask[:, 0]]
         assert noise.mean() == pytest.approx(0, abs=0.06)
         assert noise.std() == pytest.approx(1, abs=0.06)
-    assert drawn.content is not None
-    assert len(drawn.content.flatten().unique()) > 0.9 * drawn.content.numel()
+    assert drawn.pastes[0].content is not None
+    assert len(drawn.pastes[0].content.flatten().unique()) > 0.9 * drawn.pastes[0].content.numel()
 
 
 def test_zero_content_erases() -> None:
     images = torch.full((8, 3, 16, 16), 100.0)
     drawn = draw(mix_of(preset="cutout"), (8, 3, 16, 16))
     mixed = mix_images(images, drawn)
-    assert torch.equal(mixed == 0, drawn.mask.expand_as(images))
-    assert torch.equal(mixed == 100, ~drawn.mask.expand_as(images))
+    assert torch.equal(mixed == 0, drawn.pastes[0].mask.expand_as(images))
+    assert torch.equal(mixed == 100, ~drawn.pastes[0].mask.expand_as(images))

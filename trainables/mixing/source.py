@@ -1,0 +1,111 @@
+"""Which part of the partner a mask shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainables.mixing.masks.base import Canvas
+
+
+@dataclass(frozen=True, eq=False)
+class Displaced:
+    """The partner moved as a whole, around the borders: pixel (y, x) shows the partner's (y + dy, x + dx).
+
+    Attributes:
+        dy: rows, int64 [n].
+        dx: columns, int64 [n].
+    """
+
+    dy: Tensor
+    dx: Tensor
+
+    def __getitem__(self, index: Tensor) -> Displaced:
+        """Return the shifts of the indexed samples."""
+        return Displaced(self.dy[index], self.dx[index])
+
+    def show(self, partners: Tensor) -> Tensor:
+        """Return the partners [n, C, H, W] as the masks show them, in the same memory layout."""
+        count, _, height_px, width_px = partners.shape
+        device = partners.device
+        sample = torch.arange(count, device=device)[:, None, None]
+        y = (torch.arange(height_px, device=device) + self.dy[:, None]) % height_px
+        x = (torch.arange(width_px, device=device) + self.dx[:, None]) % width_px
+        return partners.permute(0, 2, 3, 1)[sample, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Resized:
+    """The whole partner fitted into a rectangle, bilinear with antialiasing.
+
+    Attributes:
+        y0: first row of the rectangle, int64 [n].
+        y1: row after its last, int64 [n].
+        x0: first column, int64 [n].
+        x1: column after its last, int64 [n].
+    """
+
+    y0: Tensor
+    y1: Tensor
+    x0: Tensor
+    x1: Tensor
+
+    def __getitem__(self, index: Tensor) -> Resized:
+        """Return the rectangles of the indexed samples."""
+        return Resized(self.y0[index], self.y1[index], self.x0[index], self.x1[index])
+
+    def show(self, partners: Tensor) -> Tensor:
+        """Return images [n, C, H, W] that hold the fitted partners in the rectangles and zeros elsewhere."""
+        height_px, width_px = partners.shape[2:]
+        rows = _fitting_weights(self.y0, self.y1, height_px)
+        columns = _fitting_weights(self.x0, self.x1, width_px)
+        pixels = partners.permute(0, 2, 3, 1).float()
+        count = len(pixels)
+        fitted = torch.bmm(rows, pixels.reshape(count, height_px, -1)).view(pixels.shape)
+        across = torch.bmm(columns, fitted.permute(0, 2, 1, 3).reshape(count, width_px, -1))
+        shown = across.view(count, width_px, height_px, -1).permute(0, 3, 2, 1)
+        shown = shown if partners.is_floating_point() else shown.round()
+        return shown.to(partners.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def displaced(mask: Tensor, canvas: Canvas) -> Displaced:
+    """Draw one shift a sample: any on the torus, else uniform among those that keep the mask's box in the image."""
+    lengths = canvas.height_px, canvas.width_px
+    draws = canvas.on_device(canvas.rng.random((2, len(mask))))
+    if canvas.position.wraps:
+        return Displaced(*((draw * length).long() for draw, length in zip(draws, lengths, strict=True)))
+    frame = resized(mask, canvas)
+    return Displaced(
+        (draws[0] * (lengths[0] - (frame.y1 - frame.y0) + 1)).long() - frame.y0,
+        (draws[1] * (lengths[1] - (frame.x1 - frame.x0) + 1)).long() - frame.x0,
+    )
+
+
+def resized(mask: Tensor, canvas: Canvas) -> Resized:
+    """Return the bounding boxes of masks [n, 1, H, W]; that of an empty mask is the whole image."""
+    mask = mask.expand(-1, 1, canvas.height_px, canvas.width_px)
+    return Resized(*_ends(mask.amax(dim=(1, 3)) > 0), *_ends(mask.amax(dim=(1, 2)) > 0))
+
+
+def _ends(inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first index of each row of bool [n, L] that is set and the one after the last: int64 [n] each."""
+    found = inside.to(torch.uint8)
+    return found.argmax(dim=1), inside.shape[1] - found.flip(1).argmax(dim=1)
+
+
+def _fitting_weights(start: Tensor, stop: Tensor, length_px: int) -> Tensor:
+    """Return what each input pixel gives to each output pixel of an axis: float32 [n, L, L], zero outside the box.
+
+    Output pixel i looks at ``(i + 0.5 - start) * L / (stop - start)``, through a triangle as wide as the step
+    between outputs: the antialiased bilinear filter of image libraries, normalised over the pixels there are.
+    """
+    pixels = torch.arange(length_px, device=start.device)
+    step = length_px / (stop - start).float()
+    centre = (pixels - start[:, None] + 0.5) * step[:, None]
+    reach = step.clamp(min=1.0)[:, None, None]
+    weights = (1 - (pixels + 0.5 - centre[:, :, None]).abs() / reach).clamp(min=0.0)
+    weights = weights / weights.sum(dim=2, keepdim=True).clamp(min=1e-12)
+    inside = (pixels >= start[:, None]) & (pixels < stop[:, None])
+    return weights * inside[:, :, None]
