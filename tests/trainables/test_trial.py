@@ -15,7 +15,7 @@ import torch
 
 from trainables import trial as trial_module
 from trainables.config import CosineSchedule, StepSchedule, TrialConfig, TriangularSchedule
-from trainables.data.batches import TrainBatches
+from trainables.data.batches import TrainBatch, TrainBatches
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData, prepare_data
 from trainables.merging import merged
@@ -213,10 +213,10 @@ def test_arms_of_a_seed_share_weights_and_data_order(data: TrialData, monkeypatc
     fed: list[list[torch.Tensor]] = []
     plain = TrainBatches.epoch
 
-    def recording(self: TrainBatches, **rngs: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for pixels, labels in plain(self, **rngs):
-            fed[-1] += [pixels.clone(), labels.clone()]
-            yield pixels, labels
+    def recording(self: TrainBatches, **rngs: np.random.Generator) -> Iterator[TrainBatch]:
+        for batch in plain(self, **rngs):
+            fed[-1] += [batch.images.clone(), batch.labels.clone()]
+            yield batch
 
     monkeypatch.setattr(TrainBatches, "epoch", recording)
     starts = []

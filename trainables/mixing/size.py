@@ -53,7 +53,8 @@ class BetaSize(_Bounded):
 
         low, high = betainc(first, second, self.lo), betainc(first, second, self.hi)
         drawn: np.ndarray = betaincinv(first, second, low + (high - low) * rng.random(count))
-        return np.clip(drawn, self.lo, self.hi)
+        inside: np.ndarray = np.clip(drawn, self.lo, self.hi)  # rounding may lead out by the last bit
+        return inside
 
 
 class UniformSize(_Bounded):

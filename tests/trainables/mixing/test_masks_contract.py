@@ -98,6 +98,6 @@ def test_frozen_and_kept_by_json(family: str) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         setattr(mask, "family", "other")  # noqa: B010
     assert FAMILIES[family].model_validate_json(mask.model_dump_json()) == mask
-    mix = Mix.model_validate({"mask": {"family": family}})
+    mix = Mix.model_validate({"mask": {"family": family}, "position": {"kind": FAMILIES[family].positions[0]}})
     assert type(mix.mask) is FAMILIES[family]
     assert Mix.model_validate_json(mix.model_dump_json()) == mix
