@@ -9,16 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import Estimate, difference, rank_correlation
+from analysis.statistics import HIGHER, LOWER, TOO_FEW, difference, rank_correlation
 from sweep.records.schema import COMPLETED, STOPPED
 from sweep.records.summary import Metric, metric_words
 
 ARM = "cutmix"
 NUMBERS = {"alpha": "mix.size.alpha", "prob": "mix.apply.prob"}
 POSITION = "mix.position.kind"
-
-LOWER, HIGHER, UNDECIDED, TOO_FEW = "lower", "higher", "undecided", "too few"
-"""How a comparison ends: the interval is below zero, above zero, holds zero, or there is none."""
 
 LAST = "the last planned epoch"
 
@@ -112,16 +109,8 @@ def _row(comparison: _Comparison, rng: np.random.Generator, level: float) -> dic
     return {
         **{name: getattr(comparison, name) for name in ("kind", "when", "first", "second")},
         **{"estimate": estimate.value, "low": estimate.low, "high": estimate.high},
-        **{"n_first": estimate.n[0], "n_second": estimate.n[-1], "verdict": _decide(estimate)},
+        **{"n_first": estimate.n[0], "n_second": estimate.n[-1], "verdict": estimate.verdict},
     }
-
-
-def _decide(estimate: Estimate) -> str:
-    if not estimate.has_interval:
-        return TOO_FEW
-    if not estimate.excludes_zero:
-        return UNDECIDED
-    return LOWER if estimate.value < 0 else HIGHER
 
 
 def verdict(effects: pd.DataFrame) -> list[str]:

@@ -29,6 +29,10 @@ perfect order, where every resample agrees, once in 60 times."""
 _STATISTICS: dict[Statistic, Callable[..., Any]] = {"mean": np.mean, "median": np.median}
 
 
+LOWER, HIGHER, UNDECIDED, TOO_FEW = "lower", "higher", "undecided", "too few"
+"""How a comparison ends: the interval is below zero, above zero, holds zero, or there is none."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A number computed from samples, and how far it may be off.
@@ -56,6 +60,15 @@ class Estimate:
     def excludes_zero(self) -> bool:
         """Whether there is an interval and zero lies outside it."""
         return self.has_interval and not self.low <= 0.0 <= self.high
+
+    @property
+    def verdict(self) -> str:
+        """What a difference, or a correlation, says: ``lower``, ``higher``, ``undecided`` or ``too few``."""
+        if not self.has_interval:
+            return TOO_FEW
+        if not self.excludes_zero:
+            return UNDECIDED
+        return LOWER if self.value < 0 else HIGHER
 
 
 def bootstrap(

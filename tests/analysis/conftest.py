@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sweep.records.writer import RecordsWriter, write_manifest
 mpl.use("Agg")
 
 ARMS = ("off", "cutout", "mixup", "cutmix")
+SHAPES = ("off", "cutmix", "box", "ellipse", "fourier")
 RUNGS = (3, 6)
 
 
@@ -28,7 +29,10 @@ class Simulation:
     """Made-up trials: curves that fall to a floor, each rung stopping the worst quarter of an arm."""
 
     sweep_dir: Path
+    study: str = "alpha_prob"
+    arms: tuple[str, ...] = ARMS
     effect: float = 0.0  # how far prob 1 lowers the error of the cutmix arm; torus gets half of it on top
+    gains: Mapping[str, float] = field(default_factory=dict)  # by which an arm's error is lower than the others'
     n_trials: int = 24
     n_epochs: int = 12
     stop: bool = True
@@ -43,7 +47,7 @@ class Simulation:
         writer = RecordsWriter(self.sweep_dir)
         rng = np.random.default_rng(self.seed)
         for number in range(self.n_trials):
-            for arm in ARMS:
+            for arm in self.arms:
                 self._trial(writer, arm, number, rng)
         writer.flush(force=True)
         return self.sweep_dir
@@ -55,9 +59,9 @@ class Simulation:
             "schema_version": 1,
             "sweep": "simulated",
             "study": {
-                "name": "alpha_prob",
+                "name": self.study,
                 "question": "simulated",
-                "arms": {arm: {} for arm in ARMS},
+                "arms": {arm: {} for arm in self.arms},
                 "budget": budget,
             },
             "seed": self.seed,
@@ -68,7 +72,7 @@ class Simulation:
         }
 
     def _trial(self, writer: RecordsWriter, arm: str, number: int, rng: np.random.Generator) -> None:
-        trial, params = f"{arm}-{number:04d}", _params(arm, rng)
+        trial, params = f"{arm}-{number:04d}", _params(arm, rng) if self.study == "alpha_prob" else {}
         floor = 0.3 + rng.normal(0, 0.01) - self._gain(arm, params)
         noise = rng.normal(0, 0.004, self.n_epochs)
         errors = np.clip(floor + 0.5 * np.exp(-np.arange(1, self.n_epochs + 1) / 2) + noise, 0, 1)
@@ -84,8 +88,8 @@ class Simulation:
         writer.add(TRIALS, {**self._row(trial, arm, number, params), "status": status, "epochs": done})
 
     def _gain(self, arm: str, params: dict[str, Any]) -> float:
-        if arm != "cutmix":
-            return 0.0
+        if "mix.position.kind" not in params:
+            return self.gains.get(arm, 0.0)
         is_torus = params["mix.position.kind"] == "torus"
         return self.effect * (params["mix.apply.prob"] + 0.5 * is_torus)
 
@@ -101,7 +105,7 @@ class Simulation:
 
     def _row(self, trial: str, arm: str, number: int, params: dict[str, Any]) -> dict[str, Any]:
         config = {"optimizer": {"max_epochs": self.n_epochs}, "seed": number}
-        row = {"sweep": "simulated", "study": "alpha_prob", "phase": "search", "arm": arm, "trial": trial}
+        row = {"sweep": "simulated", "study": self.study, "phase": "search", "arm": arm, "trial": trial}
         row |= {"number": number, "replicate": number, "seed": number, "attempts": 1}
         return {**row, "params": json.dumps(params), "config": json.dumps(config)}
 
@@ -138,6 +142,18 @@ def planted_dir(simulate: Callable[..., Path]) -> Path:
 def null_dir(simulate: Callable[..., Path]) -> Path:
     """A sweep where nothing has an effect."""
     return simulate(effect=0.0)
+
+
+@pytest.fixture(scope="session")
+def planted_shapes_dir(simulate: Callable[..., Path]) -> Path:
+    """A sweep of shapes of which two differ from the box, one each way, without early stopping."""
+    return simulate(study="mask_shape", arms=SHAPES, gains={"off": -0.1, "fourier": 0.1}, stop=False)
+
+
+@pytest.fixture(scope="session")
+def null_shapes_dir(simulate: Callable[..., Path]) -> Path:
+    """A sweep of shapes that are all alike, without early stopping."""
+    return simulate(study="mask_shape", arms=SHAPES, stop=False)
 
 
 @pytest.fixture(scope="session")
