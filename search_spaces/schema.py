@@ -17,6 +17,7 @@ def study_schema() -> dict[str, Any]:
     preset = {"enum": sorted(PRESETS), "description": "a policy by name"}
     definitions["Mix"]["properties"]["preset"] = preset
     mix = {"anyOf": [preset, {"$ref": "#/$defs/Mix"}]}
+    definitions["Other"]["properties"]["mix"] = mix
     for name in ("seed", "mix"):
         trial["properties"].pop(name)
     trial["properties"]["mix"] = mix
@@ -24,5 +25,6 @@ def study_schema() -> dict[str, Any]:
     for holder in (schema["properties"], definitions["Arm"]["properties"]):
         holder["base"] = {"$ref": "#/$defs/Overrides"}
     definitions["Arm"]["properties"]["mix"] = mix
+    schema["properties"]["match"]["anyOf"].insert(0, {"const": "exposure", "description": "with every default"})
     schema["required"] = [name for name in schema["required"] if name != "name"]  # the file's name serves
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

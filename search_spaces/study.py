@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from search_spaces.contradictions import refuse_contradictions
 from search_spaces.domains import AnyDomain
+from search_spaces.matching import Match, matched, refuse_unmatchable
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.merging import at_path, merged
@@ -138,6 +139,7 @@ class Study(Frozen):
         budget: what each arm may spend.
         base: values laid over the defaults of TrialConfig in all arms.
         resources: what a trial holds while it runs.
+        match: dose that is made equal between arms; ``exposure`` stands for its defaults.
         seed: everything drawn in a sweep of this study follows from it.
     """
 
@@ -151,7 +153,13 @@ class Study(Frozen):
     budget: Budget
     base: Overrides = {}
     resources: Resources = Resources()
+    match: Match | None = None
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("match", mode="before")
+    @classmethod
+    def _short_match(cls, match: Any) -> Any:
+        return {"dose": match} if isinstance(match, str) else match
 
     @field_validator("arms")
     @classmethod
@@ -217,10 +225,19 @@ class Study(Frozen):
         return number // len(self.grid_of(arm)) if self.search == "grid" else number
 
     def trial_config(self, arm: str, params: Mapping[str, Any], *, replicate: int) -> TrialConfig:
-        """Build the configuration of a trial.
+        """Build the configuration of a trial, at the dose that the study asks for.
 
         Raises:
-            UserError: base, arm and drawn values do not make a valid configuration.
+            UserError: base, arm and drawn values do not make a valid configuration, or no probability or size gives
+                the dose.
+        """
+        return matched(self, arm, self.declared_config(arm, params, replicate=replicate))
+
+    def declared_config(self, arm: str, params: Mapping[str, Any], *, replicate: int) -> TrialConfig:
+        """Build the configuration of a trial as base, arm and drawn values declare it, before any matching.
+
+        Raises:
+            UserError: they do not make a valid configuration.
         """
         values = self._values(arm)
         for path, value in params.items():
@@ -249,13 +266,14 @@ class Study(Frozen):
             for arm in self.arms:
                 parse(TrialConfig, self._values(arm), where=f"study '{self.name}', arm '{arm}'")
                 for params in self._extremes(arm):
-                    self.trial_config(arm, params, replicate=0)
+                    self.declared_config(arm, params, replicate=0)
                 if self.search == "grid":
                     self.grid_of(arm)
         except ValueError as error:
             raise UserError(f"study '{self.name}': {error}") from None
         if self.search == "grid":
             self._check_grid_budget()
+        refuse_unmatchable(self)
 
     def _check_grid_budget(self) -> None:
         points = {arm: len(self.grid_of(arm)) for arm in self.arms}
@@ -265,6 +283,10 @@ class Study(Frozen):
                 f"study '{self.name}': budget.trials is {self.trials_per_arm}, but the grid of arm '{largest}' has "
                 f"{points[largest]} points: leave budget.trials out or raise it"
             )
+
+    def extremes(self, arm: str) -> Iterator[TrialConfig]:
+        """Declared configurations at the corners of the arm's space."""
+        return (self.declared_config(arm, params, replicate=0) for params in self._extremes(arm))
 
     def _extremes(self, arm: str) -> Iterator[dict[str, Any]]:
         """The corners of each domain, the others at their first corner."""

@@ -98,6 +98,24 @@ def plan(
 
 
 @app.command()
+def preview(
+    name: Annotated[str, typer.Argument(metavar="STUDY|PRESET", help="a study, its file, or a policy by name")],
+    set_: SetOption = None,
+    data: DataOption = None,
+    seed: SeedOption = None,
+    samples: Annotated[int, typer.Option(min=1, max=12, help="images shown")] = 6,
+    out: Annotated[Path | None, typer.Option(help="PNG file; default: preview-NAME.png")] = None,
+) -> None:
+    """Draw what each arm does to real images, with labels and coverage, as one picture."""
+    from sweep.preview import load_previewed, write_preview
+
+    study = load_previewed(name, settings=_settings(set_, data=data, seed=seed))
+    path = out or Path(f"preview-{study.name}.png")
+    write_preview(study, path, n_samples=samples)
+    typer.echo(path)
+
+
+@app.command()
 def run(
     study: StudyArgument,
     set_: SetOption = None,
@@ -216,16 +234,28 @@ def _load(
     gpus: float | None,
     seed: int | None,
 ) -> Study:
-    import json
-
     from search_spaces.discover import load_study
+
+    return load_study(study, settings=_settings(settings, data=data, cpus=cpus, gpus=gpus, seed=seed))
+
+
+def _settings(
+    settings: list[str] | None,
+    *,
+    data: str | None,
+    seed: int | None,
+    cpus: int | None = None,
+    gpus: float | None = None,
+) -> list[str]:
+    """Spell the short options out as settings; those given by ``--set`` come after them and win."""
+    import json
 
     shorthands = {"base.data.source": data, "resources.cpus": cpus, "resources.gpus": gpus, "seed": seed}
     # quoted, so that a path with ': ' or ' #' in it is still the text that was given
     given = [
         f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in shorthands.items() if value is not None
     ]
-    return load_study(study, settings=[*given, *(settings or [])])
+    return [*given, *(settings or [])]
 
 
 def _command() -> str:

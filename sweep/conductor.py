@@ -33,7 +33,10 @@ from trainables.config import TrialConfig
 EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
 """What a trial reports of an epoch."""
 
-ABOUT_COLUMNS = ("n_train", "n_val", "device", "precision", "threads", "node")
+DOSE_COLUMNS = [name for name in TRIALS.columns.names if name.startswith("dose_")]
+"""How strongly a trial mixes, as it measured before its first epoch."""
+
+ABOUT_COLUMNS = ("n_train", "n_val", "device", "precision", "threads", "node", *DOSE_COLUMNS)
 """What a trial reports of itself."""
 
 

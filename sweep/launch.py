@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from search_spaces.matching import refuse_unreachable
 from search_spaces.study import Study
 from sweep.endings import Interrupted
 from sweep.records.reader import read_manifest
@@ -91,7 +92,7 @@ def prepare(study: Study, *, address: str | None, download: bool, console: Conso
     configs = {
         config.data: config
         for arm in study.arms
-        for config in (study.trial_config(arm, study.draw(arm, 0), replicate=0),)
+        for config in (study.declared_config(arm, study.draw(arm, 0), replicate=0),)
     }
     for data in configs:
         source = open_source(data.source)
@@ -108,6 +109,9 @@ def prepare(study: Study, *, address: str | None, download: bool, console: Conso
             images = prepare_data(data).images
         height_px, width_px = images.images.shape[1:3]
         build_model(config.model, n_classes=len(images.classes), height_px=height_px, width_px=width_px, seed=0)
+    if study.match is not None:
+        with console.status("matching the dose of the arms"):
+            refuse_unreachable(study)
     return {data.source: open_source(data.source).fingerprint("train") for data in configs}
 
 

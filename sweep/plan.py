@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from search_spaces.matching import image_facts, is_matched, refuse_unreachable
 from search_spaces.study import Resources, Study
 from sweep.engine import local_slots
 from trainables.config import TrialConfig
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
 
+if TYPE_CHECKING:
+    from trainables.mixing.dose import Dose
+
 _PROBE_IMAGES = 32
 """Images of the probe's batch at most: enough to fill one core, little enough for a large net."""
+
+DOSE_DRAWS = 16
+"""Draws from an arm's space that its dose is averaged over."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Plan:
         images_per_s: training speed of one trial, measured on this machine.
         slots: trials at a time on this machine.
         seconds: estimated duration of the sweep on this machine if no trial stops early.
+        doses: how strongly each arm mixes, of an arm whose space varies its mixing the mean over its first draws.
+        matched: arms whose dose is made equal.
     """
 
     n_trials: int
@@ -41,6 +51,8 @@ class Plan:
     images_per_s: float
     slots: int
     seconds: float
+    doses: dict[str, Dose]
+    matched: tuple[str, ...]
 
 
 def plan(study: Study) -> Plan:
@@ -50,9 +62,10 @@ def plan(study: Study) -> Plan:
         UserError: the data source cannot be used.
     """
     arm = next(iter(study.arms))
-    config = study.trial_config(arm, study.draw(arm, 0), replicate=0)
+    config = study.declared_config(arm, study.draw(arm, 0), replicate=0)
     source = open_source(config.data.source)
     source.check()
+    refuse_unreachable(study)
     described = source.describe(config.data.image_size_px)
     used = described.n_train * config.data.train_frac
     n_val = round(used * config.data.val_frac)
@@ -81,7 +94,18 @@ def plan(study: Study) -> Plan:
         images_per_s=images_per_s,
         slots=slots,
         seconds=max_epochs * epoch_s / min(slots, n_trials),
+        doses={arm: _dose(study, arm) for arm in study.arms},
+        matched=tuple(arm for arm in study.arms if is_matched(study, arm)),
     )
+
+
+def _dose(study: Study, arm: str) -> Dose:
+    from trainables.mixing.dose import mean_dose, measure_dose
+
+    varies = any(path == "mix" or path.startswith("mix.") for path in study.space_of(arm))
+    numbers = range(min(DOSE_DRAWS, study.trials_per_arm)) if varies else range(1)
+    configs = [study.trial_config(arm, study.draw(arm, number), replicate=0) for number in numbers]
+    return mean_dose([measure_dose(config.mix, **image_facts(config)) for config in configs])
 
 
 def probe(config: TrialConfig, *, n_classes: int, height_px: int, width_px: int, resources: Resources) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -20,6 +20,9 @@ from sweep.progress import duration, percent
 from sweep.records.reader import read_sweep
 from sweep.records.schema import COMPLETED, FAILED, RUNNING, STATUSES
 from sweep.records.summary import summarise_arms, verdict
+
+if TYPE_CHECKING:
+    from trainables.mixing.dose import Estimate
 
 
 def print_studies(studies: Mapping[str, Study], console: Console) -> None:
@@ -85,6 +88,48 @@ def print_plan(study: Study, plan: Plan, console: Console) -> None:
         markup=False,
         soft_wrap=True,
     )
+    _print_doses(study, plan, console)
+
+
+def _print_doses(study: Study, plan: Plan, console: Console) -> None:
+    """Show how strongly each arm mixes, and which arms were made alike."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("arm", no_wrap=True)
+    for name in ("mean\nprob", "pasted\narea", "exposure", "label\nentropy", "pastes\nnothing"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("border\npx", "coverage: centre,\nedge, corner"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for arm, dose in plan.doses.items():
+        figures = [_with_error(figure) for figure in (dose.pasted_frac, dose.exposure)]
+        regions = (dose.coverage_centre, dose.coverage_edge, dose.coverage_corner)
+        table.add_row(
+            f"{arm} =" if arm in plan.matched else arm,
+            f"{dose.mean_prob:.3f}",
+            *figures,
+            f"{dose.label_entropy.value:.3f}",
+            percent(dose.nothing_pasted.value),
+            f"{dose.boundary_px.value:.0f}",
+            " ".join(f"{region.value:.2f}" for region in regions),
+        )
+    console.print(table)
+    console.print(_dose_words(study, plan), highlight=False, markup=False, soft_wrap=True)
+
+
+def _dose_words(study: Study, plan: Plan) -> str:
+    words = (
+        "Dose by Monte Carlo (standard error of the last digits in brackets); area, exposure E[min(w, 1 - w)] and "
+        "entropy are means over all samples of a run, the rest over mixed ones. Arms whose mixing varies: mean over "
+        "their first draws."
+    )
+    if study.match is None:
+        return words
+    alone = [arm for arm in study.arms if arm not in plan.matched]
+    matched = f"\n= matched: equal exposure by {study.match.by}"
+    return words + matched + (f"; not matched: {', '.join(alone)}" if alone else "")
+
+
+def _with_error(figure: Estimate) -> str:
+    return f"{figure.value:.4f}({round(figure.se * 1e4)})"
 
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:

@@ -9,8 +9,11 @@ from pydantic import Field, field_validator, model_validator
 from trainables.data.sources.registry import WITH_BOXES, split_source
 from trainables.errors import did_you_mean
 from trainables.mixing.config import Mix
+from trainables.mixing.schedule import Trapezoid
 from trainables.models.names import MODEL_NAMES, STAGES
 from trainables.strict import Frozen
+
+Stage = Annotated[int, Field(ge=1)]
 
 
 class Data(Frozen):
@@ -44,6 +47,35 @@ class Data(Frozen):
         return source
 
 
+class DropBlock(Frozen):
+    """Square blocks of single channels left out in training (Ghiasi, Lin and Le, NeurIPS 2018, algorithm 1).
+
+    The defaults are the paper's for ImageNet; Yun et al. (ICCV 2019) took blocks of 4 px for CIFAR. Here blocks are
+    dropped once, where a stage ends, and at the same rate in all stages. The authors' code does so after every
+    convolution and skip connection of a stage, and in the last stage but one at a quarter of the rate.
+
+    Attributes:
+        prob: share of the maps that is meant to be dropped while the schedule is fully on; where blocks overlap it is
+            a little less.
+        block_px: side of a block in pixels of the map, and no more than the map's own.
+        after_stages: stages, from 1, whose maps are dropped from; None: the last two.
+        schedule: factor on ``prob`` over the planned steps; by default a line from 0 at the start to 1 at the end
+            ("scheduled DropBlock", section 3).
+    """
+
+    prob: float = Field(default=0.1, ge=0, lt=1)
+    block_px: int = Field(default=7, ge=1)
+    after_stages: Annotated[tuple[Stage, ...], Field(strict=False)] | None = None
+    schedule: Trapezoid = Trapezoid(on1=1.0)
+
+    @field_validator("after_stages")
+    @classmethod
+    def _each_once(cls, stages: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if stages is not None and not 0 < len(stages) == len(set(stages)):
+            raise ValueError(f"must hold at least one stage, each once, got {list(stages)}")
+        return stages
+
+
 class Model(Frozen):
     """The network.
 
@@ -53,11 +85,13 @@ class Model(Frozen):
         width: factor on the number of channels of every layer.
         precision: ``bf16`` autocasts the forward pass and keeps images channels-last; ``auto`` takes it where the
             hardware multiplies bf16 natively.
+        dropblock: blocks of the maps that are left out in training; None: none. It adds no weight.
     """
 
     name: str = "tiny"
     width: float = Field(default=1.0, gt=0, le=16)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    dropblock: DropBlock | None = None
 
     @field_validator("name")
     @classmethod
@@ -65,6 +99,15 @@ class Model(Frozen):
         if name not in MODEL_NAMES:
             raise ValueError(f"unknown network {name!r}{did_you_mean(name, MODEL_NAMES)}")
         return name
+
+    @model_validator(mode="after")
+    def _drops_from_what_there_is(self) -> Model:
+        stages = None if self.dropblock is None else self.dropblock.after_stages
+        if stages is not None and max(stages) > STAGES[self.name]:
+            raise ValueError(
+                f"dropblock.after_stages is {list(stages)}, but name '{self.name}' has {STAGES[self.name]} stages"
+            )
+        return self
 
 
 class CosineSchedule(Frozen):
@@ -157,9 +200,10 @@ class TrialConfig(Frozen):
 
     @model_validator(mode="after")
     def _mixes_what_there_is(self) -> TrialConfig:
-        stages = STAGES[self.model.name]
-        if max(self.mix.layers) > stages:
-            raise ValueError(f"mix.layer is {self.mix.layer}, but model.name '{self.model.name}' has {stages} stages")
+        stages, layers = STAGES[self.model.name], self.mix.layers
+        if max(layers) > stages:
+            given = layers[0] if len(layers) == 1 else list(layers)
+            raise ValueError(f"mix.layer is {given}, but model.name '{self.model.name}' has {stages} stages")
         name, _ = split_source(self.data.source)
         if "boxes" in self.mix.looks_at and name not in WITH_BOXES:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
 from dataclasses import asdict, dataclass, fields
@@ -15,12 +16,16 @@ from torch.optim.swa_utils import AveragedModel
 
 from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer, TrainBatch, TrainBatches
+from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
 from trainables.metrics import classification_metrics
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
+from trainables.mixing.dose import Dose, measure_dose
 from trainables.mixing.draw import MixDraw, draw_layer, draw_mix
 from trainables.models.build import build_model
+from trainables.models.dropblock import BlockDropper
+from trainables.models.staged import StagedNet
 from trainables.optimizer import build_optimizer, lr_factor
 from trainables.seeds import derive_seed, generator
 
@@ -91,28 +96,13 @@ class Trial:
         self._rngs = {purpose: generator(config.seed, purpose) for purpose in PURPOSES}
         self.precision = _precision(config.model.precision, self._device)
         images = data.images
-        height_px, width_px = images.images.shape[1:3]
-        net = build_model(
-            config.model,
-            n_classes=len(images.classes),
-            height_px=height_px,
-            width_px=width_px,
-            seed=derive_seed(config.seed, "weights"),
-        )
-        self._net: nn.Module = net.to(self._device).to(memory_format=torch.channels_last)
+        self._net = _network(config, images).to(self._device).to(memory_format=torch.channels_last)
         self._optimizer = build_optimizer(self._net, config.optimizer)
         self._ema = _ema(self._net, config.optimizer.ema_decay)
+        self._blocks = _block_dropper(config, n_stages=len(self._net.stages), device=self._device)
+        width_px = images.images.shape[2]
         self._normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=self._device)
-        self._batches = TrainBatches(
-            data.padded,
-            images.labels,
-            data.train_rows,
-            pad_px=config.data.pad_px,
-            batch_size=config.data.batch_size,
-            flip=data.flip,
-            device=self._device,
-            boxes=images.boxes if "boxes" in config.mix.looks_at else None,
-        )
+        self._batches = _train_batches(config, data, self._device)
         self._spare: Tensor | None = None
 
     @property
@@ -134,6 +124,13 @@ class Trial:
     def n_val(self) -> int:
         """Images validated on."""
         return len(self._data.val_rows)
+
+    @functools.cached_property
+    def dose(self) -> Dose:
+        """How strongly the policy mixes these images, by Monte Carlo; measured once for a policy and size."""
+        images = self._data.images
+        height_px, width_px = images.images.shape[1:3]
+        return measure_dose(self.config.mix, height_px=height_px, width_px=width_px, data=images)
 
     @property
     def device_name(self) -> str:
@@ -180,6 +177,7 @@ class Trial:
             "optimizer": self._optimizer.state_dict(),
             "ema": None if self._ema is None else self._ema.state_dict(),
             "generators": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
+            "dropblock": None if self._blocks is None else self._blocks.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -201,6 +199,8 @@ class Trial:
             self._ema.load_state_dict(state["ema"])
         for name, rng in self._rngs.items():
             rng.bit_generator.state = state["generators"][name]
+        if self._blocks is not None:
+            self._blocks.generator.set_state(state["dropblock"].cpu())  # a state may have been loaded onto a GPU
 
     def weights(self) -> dict[str, Tensor]:
         """State of the evaluated network: the moving average where there is one."""
@@ -243,26 +243,38 @@ class Trial:
         return loss.detach(), draw
 
     def _forward_mixed(self, images: Tensor, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
-        """Return the logits of images that are mixed on their way, at the layer that is drawn, and the draw."""
-        mix, rng = self.config.mix, self._rngs["mix"]
-        layer = draw_layer(mix, rng)
+        """Return the logits of images that are mixed on their way, at the layer that is drawn, and the draw.
+
+        Where blocks are dropped after the same stage, they were before: each image has lost its own.
+        """
+        layer = draw_layer(self.config.mix, self._rngs["mix"])
         draws: list[MixDraw] = []
 
         def mixed(maps: Tensor) -> Tensor:
-            batch_size, channels, height_px, width_px = maps.shape
-            view = BatchView((batch_size, channels, height_px, width_px), batch.classes, images, batch.boxes)
-            draws.append(draw_mix(mix, view, rng=rng, device=self._device, t=t))
-            with torch.autocast(self._device.type, enabled=False):
-                return mix_images(maps, draws[-1], out=self._spare_for(maps) if layer == 0 else None)
+            out = self._spare_for(maps) if layer == 0 else None
+            with torch.autocast(self._device.type, enabled=False):  # a mask must not depend on the precision
+                draws.append(self._draw(maps, images, batch, t))
+                return mix_images(maps, draws[-1], out=out)
 
-        logits = self._forward(self._net, images, layer=layer, change=mixed)
+        drops = [] if self._blocks is None else self._blocks.changes(t)
+        logits = self._forward(self._net, images, changes=[*drops, (layer, mixed)])
         return logits.float(), draws[-1]
 
-    def _spare_for(self, images: Tensor) -> Tensor:
-        """Return memory for mixed images, the same at every step: they are done with when the next step begins."""
-        if self._spare is None or self._spare.shape != images.shape:
+    def _draw(self, maps: Tensor, images: Tensor, batch: TrainBatch, t: float) -> MixDraw:
+        count, channels, height_px, width_px = maps.shape
+        view = BatchView((count, channels, height_px, width_px), batch.classes, images, batch.boxes)
+        return draw_mix(self.config.mix, view, rng=self._rngs["mix"], device=self._device, t=t)
+
+    def _spare_for(self, images: Tensor) -> Tensor | None:
+        """Return memory for mixed images, the same at every step: they are done with when the next step begins.
+
+        None on a GPU, whose allocator does as much.
+        """
+        if self._device.type != "cpu":
+            return None
+        if self._spare is None or len(self._spare) < len(images):
             self._spare = torch.empty_like(images)
-        return self._spare
+        return self._spare[: len(images)]
 
     def _forward(self, net: nn.Module, images: Tensor, **changes: Any) -> Tensor:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
@@ -275,6 +287,37 @@ def _make_reproducible() -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
+
+
+def _network(config: TrialConfig, images: ImageSet) -> StagedNet:
+    height_px, width_px = images.images.shape[1:3]
+    return build_model(
+        config.model,
+        n_classes=len(images.classes),
+        height_px=height_px,
+        width_px=width_px,
+        seed=derive_seed(config.seed, "weights"),
+    )
+
+
+def _train_batches(config: TrialConfig, data: TrialData, device: torch.device) -> TrainBatches:
+    return TrainBatches(
+        data.padded,
+        data.images.labels,
+        data.train_rows,
+        pad_px=config.data.pad_px,
+        batch_size=config.data.batch_size,
+        flip=data.flip,
+        device=device,
+        boxes=data.images.boxes if "boxes" in config.mix.looks_at else None,
+    )
+
+
+def _block_dropper(config: TrialConfig, *, n_stages: int, device: torch.device) -> BlockDropper | None:
+    dropblock = config.model.dropblock
+    if dropblock is None:
+        return None
+    return BlockDropper(dropblock, n_stages=n_stages, seed=derive_seed(config.seed, "dropblock"), device=device)
 
 
 def _precision(wanted: str, device: torch.device) -> str:

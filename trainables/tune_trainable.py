@@ -117,6 +117,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _about(self, trial: Trial) -> dict[str, Any]:
         return {
+            **trial.dose.as_columns(),
             "n_train": trial.n_train,
             "n_val": trial.n_val,
             "device": trial.device_name,

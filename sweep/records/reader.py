@@ -99,7 +99,8 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
             parts = live_parts(folder)
             if is_gapless(parts):
                 rows = [pq.read_table(part.path, partitioning=None) for part in parts]
-                return pa.concat_tables(rows) if rows else table.schema.empty_table()
+                # parts of an older program lack columns that have been added since: null
+                return pa.concat_tables([table.schema.empty_table(), *rows], promote_options="default")
         except FileNotFoundError:
             pass
         except pa.ArrowInvalid as error:

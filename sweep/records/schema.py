@@ -73,6 +73,17 @@ TRIALS = Table(
             ("resumed_at_epoch", _WHOLE),  # epoch after which it was last taken up again; null if never
             ("seconds", _REAL),  # training and validation, all attempts that count
             ("images_per_s", _REAL),
+            ("dose_mean_prob", _REAL),  # chance of being mixed, averaged over the planned steps
+            ("dose_pasted_frac", _REAL),  # share of foreign pixels over all samples of a run
+            ("dose_pasted_frac_se", _REAL),
+            ("dose_exposure", _REAL),  # smaller share of the label over all samples of a run
+            ("dose_exposure_se", _REAL),
+            ("dose_label_entropy", _REAL),  # nats, over all samples of a run
+            ("dose_nothing_pasted", _REAL),  # from here on: of a sample that is mixed
+            ("dose_boundary_px", _REAL),
+            ("dose_coverage_centre", _REAL),
+            ("dose_coverage_edge", _REAL),
+            ("dose_coverage_corner", _REAL),
             ("n_train", _WHOLE),
             ("n_val", _WHOLE),
             ("device", _TEXT),

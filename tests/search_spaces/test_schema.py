@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from search_spaces.discover import STUDIES_DIR, _Loader, built_in_studies
 from search_spaces.schema import study_schema
 from trainables.merging import merged
-from trainables.mixing.presets import PRESETS
+from trainables.mixing.presets import PRESETS, expand_preset
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,9 @@ ACCEPTED = {
     "a preset": (["base", "mix"], "cutmix"),
     "a preset with changes": (["arms", "off", "mix"], {"preset": "cutmix", "size": {"kind": "beta", "alpha": 0.5}}),
     "a policy in parts": (["arms", "off", "mix"], {"mask": {"family": "box"}, "apply": {"prob": 0.5}}),
+    "another preset at random": (["base", "mix"], {"preset": "mixup", "other": {"prob": 0.5, "mix": "cutmix"}}),
+    "a second policy in parts": (["base", "mix"], {"preset": "timm", "other": {"mix": {"size": {"kind": "fixed"}}}}),
+    "a list of layers": (["base", "mix"], {"preset": "feature_cutmix", "layer": [0, 1, 2, 3]}),
     "a name": (["name"], "alpha_prob"),
     "a schedule": (["base", "optimizer", "schedule"], {"kind": "step", "milestones_frac": [0.3, 0.6]}),
     "nothing for an option that may be off": (["base", "data", "flip"], None),
@@ -70,6 +73,8 @@ REFUSED = {
     "a value out of range": (["base", "optimizer", "lr"], -0.1),
     "a probability above 1": (["arms", "off", "mix"], {"apply": {"prob": 1.2}}),
     "an unknown preset": (["arms", "off", "mix"], "cutmx"),
+    "an unknown preset of the second policy": (["base", "mix"], {"preset": "mixup", "other": {"mix": "cutmx"}}),
+    "an unknown key of the second policy": (["base", "mix"], {"preset": "timm", "other": {"mix": {"maks": {}}}}),
     "an unknown search": (["search"], "luck"),
     "an unknown kind of domain": (["space", "optimizer.lr"], {"kind": "gauss", "lo": 0.1, "hi": 1.0}),
     "a domain without its end": (["space", "optimizer.lr"], {"kind": "uniform", "lo": 0.1}),
@@ -87,6 +92,12 @@ def test_refuses_a_study_that_lacks(validator: Draft202012Validator, name: str) 
     values = study_values()
     del values[name]
     assert not validator.is_valid(values)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_accepts_each_preset_and_its_parts(validator: Draft202012Validator, name: str) -> None:
+    for mix in (name, {"preset": name, "label": {"smoothing": 0.1}}, json.loads(json.dumps(expand_preset(name)))):
+        assert list(validator.iter_errors(with_value(["arms", "off", "mix"], mix))) == []
 
 
 def test_completes_presets() -> None:

@@ -215,11 +215,14 @@ class TestPrecedence:
         assert (config.optimizer.lr, config.optimizer.momentum, config.optimizer.weight_decay) == (0.5, 0.25, 5e-4)
 
     def test_the_arm_s_preset_wins_what_it_leaves_open_stays(self) -> None:
-        base = {"mix": {"apply": {"gate": "batch"}, "label": {"smoothing": 0.1}}}
+        base = {"mix": {"label": {"smoothing": 0.1}}}
         mix = self.config(base=base, arms={"a": {"mix": "cutmix"}}).mix
         assert mix.apply.prob == 0.5
-        assert mix.apply.gate == "batch"
         assert mix.label.smoothing == 0.1
+
+    def test_a_preset_leaves_the_smoothing_of_both_its_policies_open(self) -> None:
+        mix = self.config(base={"mix": {"label": {"smoothing": 0.1}}}, arms={"a": {"mix": "timm"}}).mix
+        assert [policy.label.smoothing for policy in mix.policies] == [0.1, 0.1]
 
     def test_the_arm_s_preset_wins_over_the_base_s(self) -> None:
         mix = self.config(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from search_spaces.study import Study
-from sweep.conductor import Conductor, Job, checkpoint_path
+from sweep.conductor import DOSE_COLUMNS, Conductor, Job, checkpoint_path
 from sweep.manifest import new_manifest, with_run
 from sweep.records.writer import write_manifest
 from trainables.strict import parse
@@ -34,6 +34,7 @@ def report(job: Job, epoch: int, values: Mapping[str, Any]) -> dict[str, Any]:
     whole |= {"val_top5_error": 0.1, "val_ece": 0.05, "lr": 0.1, "effective_prob": 0.5, "pasted_frac": 0.25}
     whole |= {"seconds": 2.0, "images_per_s": 1e3, "n_train": 80, "n_val": 20}
     whole |= {"device": "cpu", "precision": "fp32", "threads": 1, "node": "here"}
+    whole |= dict.fromkeys(DOSE_COLUMNS, 0.25)
     return {**whole, **values}
 
 

@@ -30,6 +30,7 @@ STUDY_FLAGS = {"--set", "--data", "--cpus", "--gpus", "--seed"}
 VERBS = {
     "studies": ["name"],
     "plan": ["study", *STUDY_FLAGS],
+    "preview": ["name", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out"],
     "resume": ["sweep_dir", "--address", "--retry-failed"],
     "status": ["sweep_dir"],

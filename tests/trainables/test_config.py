@@ -26,6 +26,8 @@ def refusal(values: dict[str, Any]) -> str:
         ({"seeed": 1}, "seeed", "seed"),
         ({"data": {"sorce": "digits"}}, "data.sorce", "source"),
         ({"model": {"widht": 1.0}}, "model.widht", "width"),
+        ({"model": {"dropblock": {"block": 5}}}, "model.dropblock.block", "block_px"),
+        ({"model": {"dropblock": {"schedule": {"of1": 1.0}}}}, "model.dropblock.schedule.of1", "off1"),
         ({"optimizer": {"max_epoch": 3}}, "optimizer.max_epoch", "max_epochs"),
         ({"optimizer": {"schedule": {"kind": "step", "factr": 0.5}}}, "optimizer.schedule.factr", "factor"),
         ({"mix": {"contents": "zero"}}, "mix.contents", "content"),
@@ -73,6 +75,17 @@ def test_an_unknown_name_is_refused(values: dict[str, Any], message: str) -> Non
         ("data.train_frac", 0.0),
         ("data.pad_px", -1),
         ("model.width", 0.0),
+        ("model.dropblock", True),
+        ("model.dropblock.prob", 1.0),
+        ("model.dropblock.prob", -0.1),
+        ("model.dropblock.block_px", 0),
+        ("model.dropblock.block_px", 3.0),
+        ("model.dropblock.after_stages", 2),
+        ("model.dropblock.after_stages", []),
+        ("model.dropblock.after_stages", [0]),
+        ("model.dropblock.after_stages", ["2"]),
+        ("model.dropblock.after_stages", [2, 2]),
+        ("model.dropblock.schedule", {"on0": 0.5, "on1": 0.2}),
         ("optimizer.max_epochs", True),
         ("optimizer.max_epochs", 2.0),
         ("optimizer.lr", "0.1"),
@@ -103,6 +116,11 @@ def test_an_impossible_value_is_refused(path: str, value: Any) -> None:
     message = refusal(values)
     assert f"'{path}" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("layer", [-1, [], ["1"], [0, -1], 1.0, True])
+def test_an_impossible_layer_is_refused(layer: Any) -> None:
+    assert "'mix.layer" in refusal({"mix": {"layer": layer}})
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
@@ -138,8 +156,11 @@ def test_data_can_be_a_key() -> None:
     ids=lambda schedule: schedule["kind"],
 )
 def test_json_keeps_everything(preset: str, schedule: dict[str, Any]) -> None:
+    smooth: dict[str, Any] = {"label": {"smoothing": 0.1}}
+    alternating = Mix.model_validate(preset).other is not None
     values = {
-        "mix": {"preset": preset, "label": {"smoothing": 0.1}},
+        "mix": {"preset": preset, **smooth} | ({"other": {"mix": smooth}} if alternating else {}),
+        "model": {"dropblock": {"prob": 0.2, "after_stages": [1, 3], "schedule": {"on0": 0.25, "on1": 0.5}}},
         "optimizer": {"schedule": schedule, "lr": 0.1 + 0.2, "ema_decay": 0.99},
         "seed": 2**62 + 1,
     }
@@ -154,3 +175,52 @@ def test_json_keeps_everything(preset: str, schedule: dict[str, Any]) -> None:
 def test_the_default_is_no_mixing() -> None:
     assert TrialConfig().mix == Mix.model_validate("off")
     assert TrialConfig().mix.apply.prob == 0
+
+
+# ---------------------------------------------------------------- parts that must fit each other
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mix": {"layer": 4}}, "mix.layer is 4, but model.name 'tiny' has 3 stages"),
+        ({"mix": {"layer": [0, 4, 1]}}, "mix.layer is [0, 4, 1], but model.name 'tiny' has 3 stages"),
+        (
+            {"mix": {"layer": 5}, "model": {"name": "resnet18"}},
+            "mix.layer is 5, but model.name 'resnet18' has 4 stages",
+        ),
+        (
+            {"model": {"dropblock": {"after_stages": [3, 4]}}},
+            "'model': dropblock.after_stages is [3, 4], but name 'tiny' has 3 stages",
+        ),
+        (
+            {"mix": {"position": {"kind": "object"}}, "data": {"source": "cifar10"}},
+            "mix looks at objects' boxes, but data.source 'cifar10' has none: digits and tiny-imagenet have",
+        ),
+        (
+            {"mix": {"other": {"mix": {"position": {"kind": "object"}}}}, "data": {"source": "cifar10"}},
+            "mix looks at objects' boxes, but data.source 'cifar10' has none: digits and tiny-imagenet have",
+        ),
+    ],
+)
+def test_what_is_not_there_is_refused(values: dict[str, Any], message: str) -> None:
+    assert refusal(values) == f"here: {message}"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mix": {"layer": [0, 1, 2, 3]}},
+        {"mix": {"layer": 4}, "model": {"name": "resnet18"}},
+        {"mix": {"position": {"kind": "object"}}},
+        {"model": {"dropblock": {}}},
+        {"model": {"dropblock": {"after_stages": [1, 3], "schedule": {}}}},
+        {"model": {"name": "resnet18", "dropblock": {"after_stages": [4]}}},
+    ],
+)
+def test_what_is_there_is_accepted(values: dict[str, Any]) -> None:
+    assert parse(TrialConfig, values, where="here")
+
+
+def test_no_blocks_are_dropped_by_default() -> None:
+    assert TrialConfig().model.dropblock is None

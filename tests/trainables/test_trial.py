@@ -19,7 +19,9 @@ from trainables.data.batches import TrainBatch, TrainBatches
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData, prepare_data
 from trainables.merging import merged
+from trainables.mixing.config import Mix
 from trainables.mixing.presets import PRESETS
+from trainables.models import dropblock
 from trainables.optimizer import lr_factor
 from trainables.trial import EpochResult, Trial
 
@@ -29,12 +31,25 @@ STEPS = 3
 
 TIMES = ("seconds", "images_per_s")
 
+EVERYTHING: dict[str, Any] = {
+    "mix": {
+        "preset": "cutmix",
+        "layer": [0, 1, 2],
+        "apply": {"prob": 0.9, "schedule": {"on1": 0.5}},
+        "other": {"gate": "sample", "mix": {"preset": "mixup", "layer": [0, 1, 2]}},
+    },
+    "model": {"dropblock": {"prob": 0.3, "block_px": 3}},
+}
+"""Two policies that alternate, at layers drawn batch by batch, under a schedule, in a network with DropBlock."""
+
 CASES: dict[str, dict[str, Any]] = {
     "mixup-fp32": {"mix": "mixup"},
     "mixup-bf16": {"mix": "mixup", "model": {"precision": "bf16"}},
     "cutmix-fp32": {"mix": "cutmix"},
     "cutmix-bf16": {"mix": "cutmix", "model": {"precision": "bf16"}},
     "erasing-ema": {"mix": "random_erasing", "optimizer": {"ema_decay": 0.9}},
+    "everything-fp32": EVERYTHING,
+    "everything-bf16-ema": merged(EVERYTHING, {"model": {"precision": "bf16"}, "optimizer": {"ema_decay": 0.9}}),
 }
 
 # argv: folder with data.npz and, for each case, its configuration and state after half of the epochs
@@ -83,7 +98,7 @@ def data() -> TrialData:
             images=images,
             labels=labels,
             classes=("a", "b", "c"),
-            boxes=None,
+            boxes=np.tile(np.array([2, 3, 9, 8], dtype=np.int32), (len(labels), 1)),
             mean=np.full(3, 0.48, np.float32),
             std=np.full(3, 0.24, np.float32),
         ),
@@ -172,11 +187,12 @@ def test_a_continued_run_equals_the_uninterrupted_one(
     assert state["step"] == 6 * STEPS
     assert [row["epoch"] for row in state["history"]] == [1, 2, 3, 4, 5, 6]
     assert (state["ema"] is not None) == ("ema" in name)
+    assert (state["dropblock"] is not None) == ("everything" in name)
     assert straight.done
 
 
 def test_a_state_taken_up_in_memory_is_a_copy(data: TrialData) -> None:
-    config = config_of(mix="cutmix", optimizer={"ema_decay": 0.9})
+    config = config_of(**EVERYTHING, optimizer={"ema_decay": 0.9})
     first, second = trained(config, data, 2), Trial(config, data)
     second.load_state_dict(first.state_dict())
     for _ in range(2):
@@ -186,14 +202,15 @@ def test_a_state_taken_up_in_memory_is_a_copy(data: TrialData) -> None:
     assert_same(second.state_dict(), first.state_dict())
 
 
-def test_the_same_seed_gives_the_same_run(data: TrialData) -> None:
-    config = config_of(mix="cutmix")
+@pytest.mark.parametrize("parts", [{"mix": "cutmix"}, EVERYTHING], ids=["cutmix", "everything"])
+def test_the_same_seed_gives_the_same_run(parts: dict[str, Any], data: TrialData) -> None:
+    config = config_of(**parts)
     torch.manual_seed(1)
     first = trained(config, data, 2)
     torch.manual_seed(2)
     again = trained(config, data, 2)
     assert_same(again.state_dict(), first.state_dict())
-    other = trained(config_of(mix="cutmix", seed=1), data, 2)
+    other = trained(config_of(**parts, seed=1), data, 2)
     assert differ(other.weights(), first.weights())
     assert other.history[0].train_loss != first.history[0].train_loss
 
@@ -201,7 +218,8 @@ def test_the_same_seed_gives_the_same_run(data: TrialData) -> None:
 def test_global_generators_are_left_alone(data: TrialData) -> None:
     legacy = np.random.mtrand._rand
     numpy_before, torch_before = legacy.get_state(legacy=False), torch.get_rng_state()
-    trained(config_of(mix="random_erasing"), data, 1)
+    for parts in ({"mix": "random_erasing"}, EVERYTHING):
+        trained(config_of(**parts), data, 2)
     np.testing.assert_equal(legacy.get_state(legacy=False), numpy_before)
     assert torch.equal(torch.get_rng_state(), torch_before)
 
@@ -241,6 +259,25 @@ def test_prob_zero_trains_as_without_mixing(gate: str, data: TrialData) -> None:
     assert differ(trained(config_of(mix="cutmix"), data, 2).weights(), off.weights())
 
 
+def test_dropblock_shares_weights_and_data_order_and_draws_apart(data: TrialData) -> None:
+    without = Trial(config_of(mix="cutmix"), data)
+    dropping = Trial(config_of(mix="cutmix", model={"dropblock": {"schedule": {}}}), data)
+    assert_same(dropping.weights(), without.weights())
+    assert dropping.weights().keys() == without.weights().keys()
+    without.run_epoch()
+    dropping.run_epoch()
+    assert_same(dropping.state_dict()["generators"], without.state_dict()["generators"])
+    assert differ(dropping.weights(), without.weights())
+
+
+def test_dropblock_of_probability_zero_trains_as_without(data: TrialData) -> None:
+    without = trained(config_of(mix="cutmix"), data, 2).state_dict()
+    never = trained(config_of(mix="cutmix", model={"dropblock": {"prob": 0.0}}), data, 2).state_dict()
+    assert_same(never | {"config": "", "dropblock": None}, without | {"config": ""})
+    untouched = Trial(config_of(model={"dropblock": {}}), data).state_dict()
+    assert torch.equal(never["dropblock"], untouched["dropblock"])  # nothing was drawn
+
+
 # ---------------------------------------------------------------- what an epoch reports
 
 
@@ -273,6 +310,80 @@ def test_the_dose_counts_samples_that_were_not_mixed(gate: str, data: TrialData)
     assert np.mean([result.effective_prob for result in results]) == pytest.approx(0.5, abs=0.13)  # SD 0.03
 
 
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"on0": 0.5, "on1": 0.5}, [0, 0, 0, 1, 1, 1]),
+        ({"off0": 0.49, "off1": 0.49}, [1, 1, 1, 0, 0, 0]),
+        # on from step 5 of 18, the last one of the second epoch with 8 of its 40 images, up to and with step 12
+        ({"on0": 0.27, "on1": 0.27, "off0": 0.7, "off1": 0.7}, [0, 0.2, 1, 1, 0.4, 0]),
+    ],
+    ids=["second half", "first half", "middle"],
+)
+@pytest.mark.parametrize("layer", [0, [0, 2]])
+def test_the_dose_follows_the_schedule(
+    schedule: dict[str, float], expected: list[float], layer: int | list[int], data: TrialData
+) -> None:
+    mix = {"preset": "mixup", "size": {"kind": "fixed", "frac": 0.25}, "layer": layer, "apply": {"schedule": schedule}}
+    history = trained(config_of(mix=mix), data, 6).history
+    for result, share in zip(history, expected, strict=True):
+        assert result.effective_prob == pytest.approx(share, abs=1e-9)
+        assert result.pasted_frac == pytest.approx(0.25 * share, abs=1e-6)
+
+
+def test_a_ramp_is_reported(data: TrialData) -> None:
+    mix = {"preset": "cutmix", "apply": {"prob": 1.0, "schedule": {"on1": 1.0}}}
+    runs = [
+        [result.effective_prob for result in trained(config_of(mix=mix, seed=seed), data, 6).history]
+        for seed in range(12)
+    ]
+    # t of the epochs' steps, weighted by their 16, 16 and 8 images
+    expected = [(16 * step + 16 * (step + 1) + 8 * (step + 2)) / 40 / 18 for step in range(0, 18, 3)]
+    np.testing.assert_allclose(np.mean(runs, axis=0), expected, atol=0.08)  # SD up to 0.02
+
+
+@pytest.fixture
+def probabilities(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
+    """Probabilities that trials mix and drop blocks with, step by step."""
+    seen: dict[str, list[float]] = {"mixing": [], "dropping": []}
+    draw, drop = trial_module.draw_mix, dropblock.drop_blocks
+
+    def drawing(mix: Mix, *args: Any, t: float, **kwargs: Any) -> Any:
+        seen["mixing"].append(mix.apply.prob_at(t))
+        return draw(mix, *args, t=t, **kwargs)
+
+    def dropping(maps: torch.Tensor, *, prob: float, **kwargs: Any) -> torch.Tensor:
+        seen["dropping"].append(prob)
+        return drop(maps, prob=prob, **kwargs)
+
+    monkeypatch.setattr(trial_module, "draw_mix", drawing)
+    monkeypatch.setattr(dropblock, "drop_blocks", dropping)
+    return seen
+
+
+def test_schedules_know_planned_steps_only(data: TrialData, probabilities: dict[str, list[float]]) -> None:
+    config = config_of(**merged(EVERYTHING, {"mix": {"apply": {"schedule": {"on1": 1.0}}}}))
+    trained(config, data, 2)
+    stopped = {name: list(values) for name, values in probabilities.items()}
+    planned = [number / (6 * STEPS) for number in range(6 * STEPS)]
+    assert stopped["mixing"] == pytest.approx([0.9 * t for t in planned[: 2 * STEPS]])
+    assert stopped["dropping"] == pytest.approx([0.3 * t for t in planned[: 2 * STEPS] for _ in range(2)])
+
+    for values in probabilities.values():
+        values.clear()
+    first, second = trained(config, data, 4), Trial(config, data)
+    second.load_state_dict(first.state_dict())
+    while not second.done:
+        second.run_epoch()
+    resumed = {name: list(values) for name, values in probabilities.items()}
+    for values in probabilities.values():
+        values.clear()
+    trained(config, data, 6)
+    assert resumed == probabilities
+    assert probabilities["mixing"][: 2 * STEPS] == stopped["mixing"]
+    assert probabilities["mixing"] == pytest.approx([0.9 * t for t in planned])
+
+
 def test_what_an_epoch_reports(data: TrialData) -> None:
     trial = trained(config_of(mix="cutmix"), data, 2)
     assert (trial.epoch, trial.done, trial.n_train, trial.n_val) == (2, False, N_TRAIN, N_VAL)
@@ -298,7 +409,7 @@ def test_divergence_is_a_result(data: TrialData) -> None:
     assert not finite.diverged
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", ["off", "cutmix", "mixup", "cutout", "random_erasing"])
 def test_the_loss_falls_on_digits(preset: str) -> None:
     config = config_of(
         data={"train_frac": 0.2, "batch_size": 16, "pad_px": 4},
@@ -316,16 +427,27 @@ def test_the_loss_falls_on_digits(preset: str) -> None:
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.5])
-def test_validation_changes_nothing(ema_decay: float | None, data: TrialData, monkeypatch: pytest.MonkeyPatch) -> None:
-    mix = {"preset": "cutmix", "apply": {"prob": 1.0}}
-    trial = trained(config_of(mix=mix, optimizer={"ema_decay": ema_decay}), data, 2)
+@pytest.mark.parametrize("parts", [{"mix": {"preset": "cutmix", "apply": {"prob": 1.0}}}, EVERYTHING])
+def test_validation_changes_nothing(
+    parts: dict[str, Any], ema_decay: float | None, data: TrialData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = trained(config_of(**parts, optimizer={"ema_decay": ema_decay}), data, 2)
     last = trial.history[-1]
     before = copy.deepcopy(trial.state_dict())
-    monkeypatch.setattr(trial_module, "draw_mix", lambda *args, **kwargs: pytest.fail("mixed in validation"))
+    for module, name in ((trial_module, "draw_mix"), (trial_module, "draw_layer"), (dropblock, "drop_blocks")):
+        monkeypatch.setattr(module, name, lambda *args, **kwargs: pytest.fail("changed in validation"))
     first, second = trial.validate(), trial.validate()
     assert first == second
     assert {f"val_{name}": value for name, value in first.items()}.items() <= asdict(last).items()
     assert_same(trial.state_dict(), before)
+
+
+def test_validation_sees_the_plain_network(data: TrialData) -> None:
+    """Of a network that would be of no use with mixing or dropping on."""
+    trial = trained(config_of(**merged(EVERYTHING, {"model": {"dropblock": {"prob": 0.9, "schedule": {}}}})), data, 2)
+    plain = Trial(config_of(), data)
+    plain._net.load_state_dict(trial.weights())
+    assert trial.validate() == plain.validate()
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 20])
@@ -408,6 +530,8 @@ def test_a_state_of_another_configuration_is_refused(data: TrialData) -> None:
     state = trained(config_of(mix="mixup"), data, 1).state_dict()
     with pytest.raises(ValueError, match="another config"):
         Trial(config_of(mix="cutmix"), data).load_state_dict(state)
+    with pytest.raises(ValueError, match="another config"):
+        Trial(config_of(mix="mixup", model={"dropblock": {}}), data).load_state_dict(state)
     with pytest.raises(ValueError, match="another precision"):
         Trial(config_of(mix="mixup"), data).load_state_dict(state | {"precision": "fp16"})
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from trainables.errors import did_you_mean
+from trainables.merging import merged
 from trainables.mixing.labels import Label
 from trainables.mixing.masks import AnyMask
 from trainables.mixing.masks.box import Box
@@ -83,7 +84,7 @@ class Mix(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, values: Any) -> Any:
-        return expand_preset(values) if isinstance(values, (str, Mapping)) else values
+        return _smoothed_alike(expand_preset(values)) if isinstance(values, (str, Mapping)) else values
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Mix:
@@ -122,6 +123,17 @@ class Other(Frozen):
 
 
 Mix.model_rebuild()
+
+
+def _smoothed_alike(values: dict[str, Any]) -> dict[str, Any]:
+    """Give the second policy the first one's smoothing where it states none: targets are smoothed once."""
+    label, other = values.get("label"), values.get("other")
+    if not (isinstance(label, Mapping) and "smoothing" in label and isinstance(other, Mapping)):
+        return values
+    if not isinstance(other.get("mix"), (str, Mapping)):
+        return values
+    second = merged({"label": {"smoothing": label["smoothing"]}}, expand_preset(other["mix"]))
+    return values | {"other": {**other, "mix": second}}
 
 
 def refuse_nonsense(mix: Mix) -> None:

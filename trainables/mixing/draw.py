@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables.mixing.batch_view import BatchView
-from trainables.mixing.config import Mix
+from trainables.mixing.config import Mix, Other
 from trainables.mixing.masks.base import Canvas
 from trainables.mixing.noise import noise_images
 from trainables.mixing.source import Displaced, Resized, displaced, resized
@@ -82,9 +82,7 @@ def draw_mix(mix: Mix, batch: BatchView, *, rng: np.random.Generator, device: to
     """
     if mix.other is None:
         return _draw_one(mix, batch, rng, device, t)
-    count = batch.shape[0]
-    coins = rng.random(1 if mix.other.gate == "batch" else count)
-    takes_over = np.broadcast_to(coins < mix.other.prob, (count,))
+    takes_over = _takes_over(mix, mix.other, batch.shape[0], rng)
     first, second = (_draw_one(policy, batch, rng, device, t) for policy in mix.policies)
     return _either(first, second, takes_over, device)
 
@@ -144,8 +142,25 @@ def _owners(mix: Mix, count: int) -> tuple[np.ndarray | None, int]:
     if mix.share == "batch":
         return np.zeros(count, dtype=np.int64), 1
     if mix.share == "pair":
-        return np.minimum(np.arange(count), np.arange(count)[::-1]), (count + 1) // 2
+        return _first_of_pair(count), (count + 1) // 2
     return None, count
+
+
+def _first_of_pair(count: int) -> np.ndarray:
+    """Return which one of each sample and its partner, first with last and so on, comes first: int64 [B]."""
+    index = np.arange(count)
+    return np.minimum(index, index[::-1])
+
+
+def _takes_over(mix: Mix, other: Other, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return which samples the second policy mixes, bool [B]: partners that share a mask change over together."""
+    if other.gate == "batch":
+        return np.broadcast_to(rng.random(1) < other.prob, (count,))
+    coins: np.ndarray = rng.random(count) < other.prob
+    if all(policy.share != "pair" for policy in mix.policies):
+        return coins
+    together: np.ndarray = coins[_first_of_pair(count)]
+    return together
 
 
 def _gate(

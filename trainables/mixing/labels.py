@@ -35,6 +35,5 @@ class Label(Frozen):
             return lam
         if self.exponent == "inf":
             return (lam > 0.5).float() + 0.5 * (lam == 0.5).float()
-        mine, theirs = lam**self.exponent, (1 - lam) ** self.exponent
-        weight = mine / (mine + theirs)
+        weight = 1 / (1 + ((1 - lam) / lam) ** self.exponent)  # both powers apart would vanish for large exponents
         return weight.where(lam > 0, 0.0).where(lam < 1, 1.0)

@@ -122,19 +122,21 @@ class GaussPosition(PlacingRule):
 
 
 class SaliencyPosition(PlacingRule):
-    """Centre on the most salient pixel of the partner, clipped at the border (Uddin et al., ICLR 2021, section 3.2).
+    """Centre in the most salient pixel of the partner, clipped at the border (Uddin et al., ICLR 2021, section 3.2).
 
-    Each sample has its own partner's peak, by spectral residual (see :mod:`trainables.mixing.saliency`).
+    Each sample has its own partner's peak, by spectral residual (see :mod:`trainables.mixing.saliency`). Within the
+    pixel the centre is uniform: from its middle every side would cover an odd number of pixels.
     """
 
     kind: Literal["saliency"] = "saliency"
     looks_at: ClassVar[Literal["images", "boxes"] | None] = "images"
 
     def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
-        """Return the partners' peaks."""
+        """Draw centres in the partners' peaks."""
         from trainables.mixing.saliency import peaks
 
-        return peaks(canvas.foreign_images()) + np.float64(0.5)
+        centres: np.ndarray = peaks(canvas.foreign_images()) + canvas.rng.random(sides_px.shape)
+        return centres
 
 
 class ObjectPosition(PlacingRule):

@@ -21,21 +21,23 @@ ANALYSIS_PX = 64
 SMOOTHING_FRAC = 1 / 16
 """Standard deviation of the Gaussian that smooths the map, of the analysed side: at 64 px the paper's 8 / 2."""
 
+FAINTEST = 1e-3
+"""Least amplitude: above what rounding leaves of frequencies that an image does not hold, below those it does."""
+
 
 def saliency_map(images: Tensor) -> Tensor:
-    """Return the saliency of normalised images [B, C, H, W]: float32 [B, h, w], sides at most ``ANALYSIS_PX``."""
-    grey: Tensor = images.float().mean(dim=1, keepdim=True)
-    height, width = (min(side, ANALYSIS_PX) for side in grey.shape[2:])
-    if (height, width) != tuple(grey.shape[2:]):
-        grey = torch.nn.functional.adaptive_avg_pool2d(grey, (height, width))
-    spectrum = torch.fft.fft2(grey)
-    log_amplitude = (spectrum.abs() + 1e-8).log()
-    around = torch.nn.functional.pad(log_amplitude, (1, 1, 1, 1), mode="circular")
-    residual = log_amplitude - torch.nn.functional.avg_pool2d(around, 3, stride=1)
-    unusual = torch.fft.ifft2(torch.polar(residual.exp(), spectrum.angle())).abs().square()
-    for length, equation in ((height, "bchw,hk->bckw"), (width, "bchw,wk->bchk")):
-        unusual = torch.einsum(equation, unusual, _blur(length).to(unusual))
-    smooth: Tensor = unusual[:, 0]
+    """Return the saliency of normalised images [B, C, H, W]: float32 [B, h, w], sides at most ``ANALYSIS_PX``.
+
+    With the log spectrum ``L``, its local average ``A`` and the phase ``P`` the paper transforms ``exp(L - A + iP)``
+    back. That is the spectrum itself times ``exp(-A)``: no angle has to be taken apart and put together again.
+    """
+    grey = _grey(images)
+    height, width = grey.shape[1:]
+    spectrum = torch.fft.rfft2(grey)
+    squares = torch.view_as_real(spectrum).square()  # the modulus by way of them: a fifth of the time of its own
+    average = _local_mean(torch.log(squares[..., 0] + squares[..., 1] + FAINTEST**2) / 2, width)
+    unusual = torch.fft.irfft2(spectrum * (-average).exp(), s=(height, width)).square()
+    smooth: Tensor = _blur(height, images.device) @ unusual @ _blur(width, images.device)
     return smooth
 
 
@@ -53,10 +55,36 @@ def peaks(images: Tensor) -> np.ndarray:
     return np.stack([y, x])
 
 
+def _grey(images: Tensor) -> Tensor:
+    """Return the mean over channels at the resolution of the analysis, float32 [B, h, w]."""
+    channels = images.shape[1]
+    # a product with a vector: torch's own mean over three channels that lie side by side takes four times as long
+    grey = images.permute(0, 2, 3, 1).float() @ torch.full((channels,), 1 / channels, device=images.device)
+    if max(grey.shape[1:]) <= ANALYSIS_PX:
+        return grey
+    height, width = (min(side, ANALYSIS_PX) for side in grey.shape[1:])
+    return torch.nn.functional.adaptive_avg_pool2d(grey, (height, width))
+
+
+def _local_mean(half: Tensor, width: int) -> Tensor:
+    """Average over 3 by 3 frequencies, around the borders: of the half of a symmetric spectrum that rfft2 returns.
+
+    Args:
+        half: float32 [B, h, width // 2 + 1].
+        width: columns of the whole spectrum.
+    """
+    rows = half + half.roll(1, dims=1) + half.roll(-1, dims=1)
+    kept = rows.shape[2]
+    # what lies beyond the half is in it at the opposite frequency: (-y, 1) for (y, -1)
+    beyond = rows[:, :, [min(1, kept - 1), width - kept]].flip(1).roll(1, dims=1)
+    padded = torch.cat([beyond[:, :, :1], rows, beyond[:, :, 1:]], dim=2)
+    return (padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]) / 9
+
+
 @functools.lru_cache(maxsize=8)
-def _blur(length: int) -> Tensor:
+def _blur(length: int, device: torch.device) -> Tensor:
     """Return a matrix [length, length] that smooths along an axis; what falls outside is left out, not wrapped."""
     distance = torch.arange(length)[:, None] - torch.arange(length)[None, :]
     sigma = max(1e-3, length * SMOOTHING_FRAC)
     weights = torch.exp(-(distance.double() ** 2) / (2 * sigma**2))
-    return (weights / (sigma * math.sqrt(2 * math.pi))).float()
+    return (weights / (sigma * math.sqrt(2 * math.pi))).float().to(device)

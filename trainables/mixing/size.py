@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from trainables.strict import Frozen
 
+LEAST_MASS = 1e-9
+"""A law that is cut off must keep this much, or nothing accurate can be drawn from what is left."""
+
 
 class _Bounded(Frozen):
     """Bounds of the pasted fraction."""
@@ -42,19 +45,38 @@ class BetaSize(_Bounded):
     def _possible(self) -> BetaSize:
         if self.lo == self.hi:
             raise ValueError(f"lo must be < hi, got {self.lo} = {self.hi}: use kind fixed for a single fraction")
+        low, high = self._quantiles()
+        if high - low < LEAST_MASS:
+            raise ValueError(
+                f"Beta with alpha {self.alpha} and beta {self.beta or self.alpha} has no mass between lo {self.lo} and "
+                f"hi {self.hi}: widen them, or use kind uniform or fixed"
+            )
         return self
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Draw pasted fractions: float64 [count] in [lo, hi]."""
-        first, second = self.alpha if self.beta is None else self.beta, self.alpha
+        first, second = self._parameters
         if (self.lo, self.hi) == (0.0, 1.0):
             return rng.beta(first, second, size=count)
-        from scipy.special import betainc, betaincinv
+        from scipy.special import betaincinv
 
-        low, high = betainc(first, second, self.lo), betainc(first, second, self.hi)
+        low, high = self._quantiles()
         drawn: np.ndarray = betaincinv(first, second, low + (high - low) * rng.random(count))
         inside: np.ndarray = np.clip(drawn, self.lo, self.hi)  # rounding may lead out by the last bit
         return inside
+
+    @property
+    def _parameters(self) -> tuple[float, float]:
+        """Of the law of the pasted fraction, which is that of lam mirrored."""
+        return self.alpha if self.beta is None else self.beta, self.alpha
+
+    def _quantiles(self) -> tuple[float, float]:
+        """Chance of a fraction below ``lo`` and of one below ``hi``, before the law is cut off."""
+        if (self.lo, self.hi) == (0.0, 1.0):
+            return 0.0, 1.0
+        from scipy.special import betainc
+
+        return float(betainc(*self._parameters, self.lo)), float(betainc(*self._parameters, self.hi))
 
 
 class UniformSize(_Bounded):

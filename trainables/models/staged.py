@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
+Change = Callable[[Tensor], Tensor]
+"""From maps to maps of the same shape."""
+
 MIN_MAP_PX = 4
 """Least side of the last feature map: a coarser one cannot localise anything."""
 
@@ -34,25 +37,23 @@ class StagedNet(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.classifier = classifier
 
-    def features(self, images: Tensor, *, layer: int = 0, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def features(self, images: Tensor, *, changes: Sequence[tuple[int, Change]] = ()) -> Tensor:
         """Return the last maps, float [B, C, h, w] with h and w at least 4, of images, float [B, 3, H, W].
 
         Args:
             images: what the network sees.
-            layer: where ``change`` is applied: 0 to the images, k to the maps after the k-th stage.
-            change: from maps to maps of the same shape; None changes nothing.
+            changes: layer and what is done there, in this order where a layer comes twice: layer 0 are the images,
+                layer k the maps after the k-th stage.
 
         Raises:
             ValueError: the network has fewer stages.
         """
-        if layer > len(self.stages):
-            raise ValueError(f"layer is {layer}, but the network has {len(self.stages)} stages")
-        maps = images if change is None or layer > 0 else change(images)
-        maps = self.stem(maps)
-        for number, stage in enumerate(self.stages, start=1):
-            maps = stage(maps)
-            if change is not None and number == layer:
-                maps = change(maps)
+        for layer, _ in changes:
+            if not 0 <= layer <= len(self.stages):
+                raise ValueError(f"layer is {layer}, but the network has {len(self.stages)} stages")
+        maps: Tensor = self.stem(_changed(images, 0, changes))
+        for layer, stage in enumerate(self.stages, start=1):
+            maps = _changed(stage(maps), layer, changes)
         return maps
 
     def head(self, maps: Tensor) -> Tensor:
@@ -60,9 +61,9 @@ class StagedNet(nn.Module):
         logits: Tensor = self.classifier(maps.mean(dim=(2, 3)))
         return logits
 
-    def forward(self, images: Tensor, *, layer: int = 0, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def forward(self, images: Tensor, *, changes: Sequence[tuple[int, Change]] = ()) -> Tensor:
         """Return the logits, float [B, n_classes], of images, float [B, 3, H, W]; see :meth:`features`."""
-        return self.head(self.features(images, layer=layer, change=change))
+        return self.head(self.features(images, changes=changes))
 
 
 def fitting_strides(strides: Sequence[int], side_px: int) -> tuple[int, ...]:
@@ -81,6 +82,13 @@ def fitting_strides(strides: Sequence[int], side_px: int) -> tuple[int, ...]:
             break
         fitting[index] = 1
     return tuple(fitting)
+
+
+def _changed(maps: Tensor, layer: int, changes: Sequence[tuple[int, Change]]) -> Tensor:
+    for where, change in changes:
+        if where == layer:
+            maps = change(maps)
+    return maps
 
 
 def scaled(channels: int, width: float) -> int:

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trainables.config import Data
 from trainables.data import store
@@ -145,6 +147,121 @@ def test_a_device_gets_the_same_pixels(pad_px: int, flip: bool, device: str) -> 
         for ours, theirs in zip(epoch_of(on_host, seed), epoch_of(on_device, seed), strict=True):
             assert torch.equal(ours[0], theirs[0].cpu())
             assert torch.equal(ours[1], theirs[1].cpu())
+
+
+# ---------------------------------------------------------------- objects' boxes
+
+
+def marked(boxes: npt.NDArray[np.int32], height: int, width: int, pad_px: int) -> Bytes:
+    """Black images with a border, white in the boxes, each as (y0, x0, y1, x1) in half-open pixels without border."""
+    images = np.zeros((len(boxes), height, width, 3), dtype=np.uint8)
+    for image, (y0, x0, y1, x1) in zip(images, boxes, strict=True):
+        image[y0:y1, x0:x1] = 255
+    return np.pad(images, ((0, 0), (pad_px, pad_px), (pad_px, pad_px), (0, 0)))
+
+
+def random_boxes(rng: np.random.Generator, count: int, height: int, width: int) -> npt.NDArray[np.int32]:
+    """Boxes of at least one pixel."""
+    ends = [np.sort(rng.choice(side + 1, size=2, replace=False)) for side in [height, width] * count]
+    return np.array(ends, dtype=np.int32).reshape(count, 2, 2).transpose(0, 2, 1).reshape(count, 4)
+
+
+def white_box(image: Bytes) -> list[int] | None:
+    """Where an image is white; None: nowhere."""
+    rows, columns = (np.flatnonzero(image.any(axis=axes)) for axes in ((1, 2), (0, 2)))
+    return [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1] if len(rows) else None
+
+
+@settings(max_examples=40)
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    pad_px=st.integers(0, 6),
+    flip=st.booleans(),
+    on_host=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_boxes_move_with_their_pixels(
+    height: int, width: int, pad_px: int, flip: bool, on_host: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    boxes = random_boxes(rng, 30, height, width)
+    padded, rows = marked(boxes, height, width, pad_px), rng.permutation(30)[:23]
+    batches = TrainBatches(padded, np.arange(30), rows, pad_px=pad_px, batch_size=8, flip=flip, device=CPU, boxes=boxes)
+    if not on_host:  # what the constructor does for any other device
+        batches._rows, batches._windows = np.arange(len(rows)), _on_device(_windows(padded[rows], pad_px), CPU)
+    seen = []
+    for batch in batches.epoch(order_rng=rng, augment_rng=rng):
+        assert batch.boxes is not None
+        assert batch.boxes.dtype == np.int64
+        assert batch.boxes.shape == (len(batch.labels), 4)
+        for image, (y0, x0, y1, x1) in zip(batch.images.numpy(), batch.boxes.tolist(), strict=True):
+            assert 0 <= y0 <= y1 <= height
+            assert 0 <= x0 <= x1 <= width
+            white = white_box(image)
+            assert [y0, x0, y1, x1] == white if white else (y1 - y0) * (x1 - x0) == 0
+        seen += batch.labels.tolist()
+    assert sorted(seen) == sorted(rows.tolist())
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_a_box_that_was_cut_off_is_empty(axis: int, at_the_end: bool) -> None:
+    """A line at the border, as wide as the shift may be."""
+    height, width, pad_px = 6, 9, 3
+    side = (height, width)[axis]
+    box = np.array([0, 0, height, width], dtype=np.int32)
+    box[axis], box[axis + 2] = (side - 2, side) if at_the_end else (0, 2)
+    boxes = np.tile(box, (400, 1))
+    batches = TrainBatches(
+        marked(boxes, height, width, pad_px),
+        np.zeros(400, np.int64),
+        np.arange(400),
+        pad_px=pad_px,
+        batch_size=400,
+        flip=True,
+        device=CPU,
+        boxes=boxes,
+    )
+    (batch,) = batches.epoch(order_rng=np.random.default_rng(0), augment_rng=np.random.default_rng(1))
+    assert batch.boxes is not None
+    extent = batch.boxes[:, axis + 2] - batch.boxes[:, axis]
+    assert set(extent.tolist()) == {0, 1, 2}  # gone, half of it, all of it
+    blank = ~batch.images.numpy().any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(extent == 0, blank)
+    assert blank.mean() == pytest.approx(2 / 7, abs=0.1)  # SD 0.02
+
+
+def test_data_without_boxes_have_none() -> None:
+    batches = batches_of(padded_images(), np.arange(12))
+    rngs = np.random.default_rng(0), np.random.default_rng(1)
+    assert all(batch.boxes is None for batch in batches.epoch(order_rng=rngs[0], augment_rng=rngs[1]))
+
+
+def test_the_host_has_the_labels_too() -> None:
+    batches = batches_of(padded_images(), np.arange(12))
+    rngs = np.random.default_rng(0), np.random.default_rng(1)
+    for batch in batches.epoch(order_rng=rngs[0], augment_rng=rngs[1]):
+        np.testing.assert_array_equal(batch.classes, batch.labels.numpy())
+
+
+def test_boxes_are_left_as_they_were() -> None:
+    boxes = random_boxes(np.random.default_rng(0), 12, 6, 9)
+    before = boxes.copy()
+    padded = marked(boxes, 6, 9, 2)
+    batches = TrainBatches(
+        padded, np.arange(12), np.arange(12), pad_px=2, batch_size=4, flip=True, device=CPU, boxes=boxes
+    )
+    for batch in batches.epoch(order_rng=np.random.default_rng(0), augment_rng=np.random.default_rng(1)):
+        assert batch.boxes is not None
+        batch.boxes[:] = -1  # what is handed out is the receiver's own
+    np.testing.assert_array_equal(boxes, before)
+    for batch in batches.epoch(order_rng=np.random.default_rng(0), augment_rng=np.random.default_rng(1)):
+        assert batch.boxes is not None
+        assert batch.boxes.min() >= 0
+
+
+# ---------------------------------------------------------------- normalisation
 
 
 @pytest.mark.parametrize("count", [1, 5])

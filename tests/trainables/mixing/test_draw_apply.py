@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,15 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchvision.transforms import v2
 
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, draw_mix
+from trainables.mixing.draw import MixDraw, Paste, draw_mix
 from trainables.mixing.masks.base import Canvas
-from trainables.mixing.masks.box import Box
-from trainables.mixing.pairing import PermutePairing
 
 CPU = torch.device("cpu")
 
@@ -44,51 +42,6 @@ def noise_images(*shape: int, seed: int = 0) -> torch.Tensor:
     """Float images, channels last in memory as the normaliser hands them over."""
     images = torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
     return images.contiguous(memory_format=torch.channels_last)
-
-
-def roll_pairing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PermutePairing, "draw", lambda self, labels, rng: np.roll(np.arange(len(labels)), 1))
-
-
-# ---------------------------------------------------------------- the reference: torchvision
-
-
-@pytest.mark.parametrize("box", [(3, 5, 20, 11), (0, 0, 9, 16), (7, 2, 7, 9)])  # x1, y1, x2, y2; the last is empty
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 64), (24, 20)])
-def test_cutmix_equals_torchvision(
-    box: tuple[int, int, int, int], height: int, width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    x1, y1, x2, y2 = box
-    images, labels = noise_images(6, 3, height, width), torch.tensor([0, 3, 3, 1, 4, 2])
-    mask = torch.zeros(6, 1, height, width, dtype=torch.bool)
-    mask[:, :, y1:y2, x1:x2] = True
-    lam = 1.0 - (x2 - x1) * (y2 - y1) / (width * height)
-    monkeypatch.setattr(v2.CutMix, "make_params", lambda self, flat: {"box": box, "lam_adjusted": lam})
-    monkeypatch.setattr(Box, "draw", lambda self, *args, **kwargs: mask)
-    roll_pairing(monkeypatch)
-
-    theirs, their_targets = v2.CutMix(num_classes=5)(images, labels)
-    drawn = draw(Mix(), (6, 3, height, width))
-    ours, our_targets = mix_images(images, drawn), mix_targets(labels, drawn, n_classes=5)
-
-    assert torch.equal(ours, theirs)
-    if (height * width).bit_count() == 1:  # every share is then a float32 and no rounding is left to differ
-        assert torch.equal(our_targets, their_targets)
-    torch.testing.assert_close(our_targets, their_targets, rtol=0, atol=2**-23)
-
-
-@pytest.mark.parametrize("lam", [0.0, 0.34375, 0.5, 0.8125, 1.0])
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 20)])
-def test_mixup_equals_torchvision(lam: float, height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    images, labels = noise_images(5, 3, height, width), torch.tensor([0, 3, 3, 1, 4])
-    monkeypatch.setattr(v2.MixUp, "make_params", lambda self, flat: {"lam": lam})
-    roll_pairing(monkeypatch)
-
-    theirs, their_targets = v2.MixUp(num_classes=5)(images, labels)
-    drawn = draw(mix_of(preset="mixup", size={"kind": "fixed", "frac": 1 - lam}), (5, 3, height, width))
-
-    assert torch.equal(mix_images(images, drawn), theirs)
-    assert torch.equal(mix_targets(labels, drawn, n_classes=5), their_targets)
 
 
 # ---------------------------------------------------------------- labels and pixels agree
@@ -200,29 +153,11 @@ def even_fractions(count: int) -> np.ndarray:
     return np.random.default_rng(5).permutation((np.arange(count) + 0.5) / count)
 
 
-def floored_areas(fractions: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The paper's code: whole-pixel centres and half sides rounded down."""
-    rng = np.random.default_rng(11)
-    kept = np.ones_like(fractions)
-    for length in (height, width):
-        half = (length * np.sqrt(fractions)).astype(int) // 2
-        centre = rng.integers(length, size=len(fractions))
-        kept *= (np.clip(centre + half, 0, length) - np.clip(centre - half, 0, length)) / length
-    return kept
-
-
 @pytest.mark.parametrize(("height", "width", "count"), [(224, 224, 10_000), (32, 32, 40_000), (32, 48, 40_000)])
 def test_mean_area_of_the_paper(height: int, width: int, count: int) -> None:
     assert pytest.approx(0.3208, abs=5e-5) == PAPER_MEAN_AREA
     mean_area = areas("clip", even_fractions(count), height, width).mean().item()
     assert mean_area == pytest.approx(PAPER_MEAN_AREA, abs=0.005)
-
-
-def test_integer_floors_would_be_caught() -> None:
-    fractions = even_fractions(40_000)
-    assert floored_areas(fractions, 32, 32).mean() == pytest.approx(0.300, abs=0.005)
-    assert abs(floored_areas(fractions, 32, 32).mean() - PAPER_MEAN_AREA) > 0.01
-    assert abs(floored_areas(fractions, 32, 48).mean() - PAPER_MEAN_AREA) > 0.01
 
 
 @pytest.mark.parametrize("position", ["inside", "torus"])
@@ -332,21 +267,22 @@ def test_the_sample_gate_decides_for_each() -> None:
     assert drawn.lam[~pasted].unique().tolist() == [1.0]
 
 
+@pytest.mark.parametrize("gate", ["sample", "batch"])
+@pytest.mark.parametrize("t", [0.0, 0.3, 0.8, 1.0])
+def test_the_coin_follows_the_schedule(gate: str, t: float) -> None:
+    """The paper's "Scheduled CutMix" up to half of the run, at 0.9 from then on."""
+    mix = mix_of(apply={"prob": 0.9, "gate": gate, "schedule": {"on1": 0.5}})
+    rng = np.random.default_rng(0)
+    applied = [draw_mix(mix, view((8, 3, 4, 4)), rng=rng, device=CPU, t=t).applied for _ in range(1000)]
+    assert np.mean(applied) == pytest.approx(0.9 * min(1, 2 * t), abs=0.06 if t else 0)  # SD at most 0.016
+
+
 def test_every_sample_has_a_box_of_its_own() -> None:
     drawn = draw(Mix(), (64, 3, 32, 32))
     assert len(drawn.pastes[0].mask.flatten(1).unique(dim=0)) > 55
     assert len(np.unique(drawn.lam_drawn)) == 64
     fixed = draw(mix_of(size={"kind": "fixed", "frac": 0.25}), (64, 3, 32, 32))
     assert len(fixed.pastes[0].mask.flatten(1).unique(dim=0)) > 55
-
-
-def test_pairing_is_a_random_permutation() -> None:
-    pairing, rng = PermutePairing(), np.random.default_rng(0)
-    drawn = np.array([pairing.draw(np.zeros(5, dtype=np.int64), rng) for _ in range(5000)])
-    assert (np.sort(drawn, axis=1) == np.arange(5)).all()
-    counts = np.array([np.bincount(column, minlength=5) for column in drawn.T])
-    np.testing.assert_allclose(counts / 5000, 0.2, atol=0.03)  # SD 0.006: each is anyone's partner, itself's too
-    assert pairing.draw(np.zeros(1, dtype=np.int64), rng).tolist() == [0]
 
 
 def test_noise_is_standard_normal_and_fresh() -> None:
@@ -369,3 +305,33 @@ def test_zero_content_erases() -> None:
     mixed = mix_images(images, drawn)
     assert torch.equal(mixed == 0, drawn.pastes[0].mask.expand_as(images))
     assert torch.equal(mixed == 100, ~drawn.pastes[0].mask.expand_as(images))
+
+
+def test_noise_needs_numbers_that_it_can_be_mixed_into() -> None:
+    images = torch.zeros(8, 3, 16, 16, dtype=torch.uint8)
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        with pytest.raises(TypeError, match=r"content 'noise' .* floating-point images, got torch.uint8"):
+            mix_images(images.contiguous(memory_format=memory_format), draw(mix_of(content="noise"), (8, 3, 16, 16)))
+
+
+@pytest.mark.parametrize("mask_shape", [(5, 1, 6, 4), (5, 1, 6, 1), (5, 1, 1, 4), (5, 1, 1, 1)])
+@pytest.mark.parametrize("size", [(6, 4), (6, 1), (1, 4), (1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+@pytest.mark.parametrize("hard", [True, False])
+def test_masks_are_broadcast(
+    mask_shape: tuple[int, ...], size: tuple[int, int], dtype: torch.dtype, hard: bool
+) -> None:
+    if any(side not in (1, length) for side, length in zip(mask_shape[2:], size, strict=True)):
+        mask_shape = (*mask_shape[:2], *(min(pair) for pair in zip(mask_shape[2:], size, strict=True)))
+    weights = torch.from_numpy(np.random.default_rng(0).random(mask_shape, dtype=np.float32))
+    mask = weights < 0.5 if hard else weights
+    partner = torch.tensor([2, 0, 1, 4, 3])
+    drawn = dataclasses.replace(
+        draw(Mix(), (5, 3, *size)), partner=partner, pastes=(Paste(None, partner, mask),), applied=np.ones(5, bool)
+    )
+    images = (noise_images(5, 3, *size) * 50 + 128).to(dtype)
+    whole = mask.float().expand(5, 1, *size)
+    expected = images * (1 - whole) + images[partner] * whole
+    expected = expected if dtype == torch.float32 else expected.round().to(dtype)
+    for given_images in (images.contiguous(memory_format=torch.channels_last), images.contiguous()):
+        assert torch.equal(mix_images(given_images, drawn), expected)

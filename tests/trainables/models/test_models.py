@@ -12,7 +12,7 @@ from trainables.config import Model
 from trainables.errors import UserError
 from trainables.models.build import build_model
 from trainables.models.cifar_resnet import BasicBlock
-from trainables.models.names import CIFAR_DEPTHS, MODEL_NAMES, TORCHVISION_DEPTHS
+from trainables.models.names import CIFAR_DEPTHS, MODEL_NAMES, STAGES, TORCHVISION_DEPTHS
 from trainables.models.staged import StagedNet, fitting_strides
 
 SMALL_NAMES = ("tiny", *(f"cifar_resnet{depth}" for depth in CIFAR_DEPTHS))
@@ -262,6 +262,59 @@ def test_class_activation_map_averages_to_the_logit(name: str) -> None:
     maps = net.features(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     cam = torch.einsum("bchw,kc->bkhw", maps, net.classifier.weight)
     torch.testing.assert_close(cam.mean(dim=(2, 3)) + net.classifier.bias, net.head(maps))
+
+
+# ---------------------------------------------------------------- changes between the stages
+
+
+@pytest.mark.usefixtures("on_meta")
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_a_change_meets_the_maps_of_its_stage(name: str) -> None:
+    net, images = build(name), torch.zeros(2, 3, 32, 32)
+    expected = [images.shape]
+    maps = net.stem(images)
+    for stage in net.stages:
+        maps = stage(maps)
+        expected.append(maps.shape)
+    assert len(net.stages) == STAGES[name]
+    seen: list[torch.Size] = []
+
+    def look(maps: torch.Tensor) -> torch.Tensor:
+        seen.append(maps.shape)
+        return maps
+
+    net(images, changes=[(layer, look) for layer in range(STAGES[name] + 1)])
+    assert seen == expected
+
+
+@pytest.mark.parametrize("name", TWO_OF_A_KIND)
+def test_a_change_replaces_the_maps(name: str) -> None:
+    net = build(name, width=0.25).eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(net(images, changes=[(0, lambda maps: maps.flip(3))]), net(images.flip(3)))
+        last = len(net.stages)
+        doubled = net.features(images, changes=[(last, lambda maps: 2 * maps)])
+        assert torch.equal(doubled, 2 * net.features(images))
+        maps = net.stages[0](net.stem(images)).relu() + 1
+        for stage in net.stages[1:]:
+            maps = stage(maps)
+        assert torch.equal(net.features(images, changes=[(1, lambda maps: maps.relu() + 1)]), maps)
+
+
+def test_changes_of_one_layer_follow_each_other() -> None:
+    net = build("tiny").eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        plain = net.features(images)
+        changed = net.features(images, changes=[(3, lambda maps: maps + 1), (3, lambda maps: maps * 2)])
+    assert torch.equal(changed, (plain + 1) * 2)
+
+
+@pytest.mark.parametrize("layer", [-1, 4])
+def test_a_change_at_no_layer_is_refused(layer: int) -> None:
+    with pytest.raises(ValueError, match=f"layer is {layer}, but the network has 3 stages"):
+        build("tiny")(torch.zeros(1, 3, 32, 32), changes=[(1, torch.relu), (layer, torch.relu)])
 
 
 def test_fresh_network_is_undecided() -> None:

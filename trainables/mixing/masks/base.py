@@ -47,10 +47,16 @@ class Canvas:
 
     def offsets(self, centres_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Signed distances of pixels to centres, float64 [2, B]: those of rows [B, H] and of columns [B, W]."""
-        return (
-            self.position.offsets(centres_px[0], self.height_px),
-            self.position.offsets(centres_px[1], self.width_px),
-        )
+        return self.offsets_along(0, centres_px), self.offsets_along(1, centres_px)
+
+    def offsets_along(self, axis: Literal[0, 1], centres_px: np.ndarray) -> np.ndarray:
+        """Signed distances to centres, float64 [2, B], of rows (axis 0), [B, H], or of columns (axis 1), [B, W]."""
+        return self.position.offsets(centres_px[axis], (self.height_px, self.width_px)[axis])
+
+    @property
+    def on_host(self) -> bool:
+        """Whether masks are made where NumPy can: then its faster ways are worth a branch."""
+        return self.device.type == "cpu"
 
     def on_device(self, values: np.ndarray) -> torch.Tensor:
         """Move a small array to where masks are made, without waiting for the device."""
@@ -60,8 +66,11 @@ class Canvas:
 
     def cross(self, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
         """Return the rectangles, bool [B, 1, H, W], where chosen rows, bool [B, H], meet columns, bool [B, W]."""
-        if self.device.type == "cpu":  # NumPy's broadcast is three times as fast as torch's
-            return self.on_device(rows[:, None, :, None] & columns[:, None, None, :])
+        if self.on_host:  # copies of whole rows of pixels: a quarter of the time of a broadcast
+            count, width_px = columns.shape
+            patterns = np.concatenate([columns, np.zeros((1, width_px), dtype=bool)])
+            chosen = np.where(rows, np.arange(count)[:, None], count)
+            return self.on_device(patterns.take(chosen, axis=0, mode="clip")[:, None])
         return self.on_device(rows)[:, None, :, None] & self.on_device(columns)[:, None, None, :]
 
     def foreign_images(self) -> torch.Tensor:
@@ -85,11 +94,14 @@ class Mask(Frozen, ABC):
         positions: names of the placing rules that make sense for the family.
         framed: whether a mask has a bounding box that a resized partner could fill.
         looks_at: what of the partners the family needs to see: ``images``, ``boxes`` or nothing.
+        exact_area: whether, with the family's default parameters, the mean share of what is pasted is the wanted one
+            wherever nothing is cut off (torus, inside and whole). The contract suite holds a family to it.
     """
 
     positions: ClassVar[tuple[str, ...]] = PLACING
     framed: ClassVar[bool] = False
     looks_at: ClassVar[Literal["images", "boxes"] | None] = None
+    exact_area: ClassVar[bool] = True
 
     @abstractmethod
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:

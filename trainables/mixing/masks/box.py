@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.masks.shapes import frac_of_each, ramp, union
 
 if TYPE_CHECKING:
     import torch
@@ -42,13 +43,7 @@ class Box(Mask):
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Draw the rectangles of each sample: bool, or with soft edges float32, [B, 1, H, W]."""
-        if self.count > 1:
-            pasted_frac = np.repeat(1 - (1 - pasted_frac) ** (1 / self.count), self.count)
-        each = self._rectangles(pasted_frac, canvas)
-        if self.count == 1:
-            return each
-        of_sample = each.reshape(-1, self.count, *each.shape[1:])
-        return of_sample.any(dim=1) if self.edge_px == 0 else of_sample.amax(dim=1)
+        return union(self._rectangles(frac_of_each(pasted_frac, self.count), canvas), self.count, canvas)
 
     def _rectangles(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         sides = np.sqrt(pasted_frac) * canvas.sides_px
@@ -70,15 +65,7 @@ class Box(Mask):
         edge = np.minimum(self.edge_px, np.minimum(sides, canvas.sides_px - sides))
         centres = canvas.position.centres(sides + edge, canvas)
         rows, columns = (
-            canvas.on_device(_ramp(offsets, side, width))
+            canvas.on_device(ramp(offsets, side, width))
             for offsets, side, width in zip(canvas.offsets(centres), sides, edge, strict=True)
         )
         return rows[:, None, :, None] * columns[:, None, None, :]
-
-
-def _ramp(offsets: np.ndarray, side_px: np.ndarray, edge_px: np.ndarray) -> np.ndarray:
-    """Weights along one axis, float32 [B, L]: 1 inside, 0 outside, one half at the border."""
-    depth = side_px[:, None] / 2 - np.abs(offsets)
-    width = np.maximum(edge_px, 1e-9)[:, None]  # nothing to ramp over: a step
-    weights: np.ndarray = np.clip(0.5 + depth / width, 0, 1).astype(np.float32)
-    return weights

@@ -1,0 +1,156 @@
+"""The contact sheet: what it shows is what the policies do, and everything on it can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from search_spaces.discover import built_in_studies, load_study
+from sweep.preview import ArmPreview, Preview, draw_preview, load_previewed, mix_words, preview_info, write_preview
+from trainables.errors import UserError
+from trainables.mixing.config import Mix
+from trainables.mixing.presets import PRESETS
+
+
+def info_of(name: str, *settings: str, n_samples: int = 4) -> Preview:
+    return preview_info(load_previewed(name, settings=settings), n_samples=n_samples)
+
+
+@pytest.fixture(scope="module")
+def quickstart() -> Preview:
+    return info_of("quickstart", n_samples=5)
+
+
+def arm_of(info: Preview, name: str) -> ArmPreview:
+    (arm,) = (arm for arm in info.arms if arm.arm == name)
+    return arm
+
+
+class TestContent:
+    def test_every_arm_mixes_the_same_images_of_different_classes(self, quickstart: Preview) -> None:
+        assert [arm.arm for arm in quickstart.arms] == ["off", "cutout", "mixup", "cutmix"]
+        assert len(set(quickstart.captions)) == 5
+        assert quickstart.originals.shape == (5, 32, 32, 3)
+        assert (arm_of(quickstart, "off").images == quickstart.originals).all()
+
+    def test_pixels_are_the_original_s_or_the_partner_s(self, quickstart: Preview) -> None:
+        cutmix = arm_of(quickstart, "cutmix")
+        for index, image in enumerate(cutmix.images):
+            same = (image == quickstart.originals[index]).all(axis=2)
+            theirs = [(image == other).all(axis=2) for other in quickstart.originals]
+            assert (same | np.any(theirs, axis=0)).all()
+
+    def test_captions_state_the_share_of_pixels(self, quickstart: Preview) -> None:
+        cutmix = arm_of(quickstart, "cutmix")
+        changed = 0
+        for index, (image, caption) in enumerate(zip(cutmix.images, cutmix.captions, strict=True)):
+            shares = {line.split()[1]: float(line.split()[0]) for line in caption.splitlines()}
+            assert sum(shares.values()) == pytest.approx(1, abs=0.011)
+            own = (image == quickstart.originals[index]).all(axis=2).mean()
+            # pixels that are alike in both images count as the original's, so its share may look larger
+            assert shares.get(quickstart.captions[index], 0.0) <= own + 0.01
+            changed += own < 1
+        assert changed >= 4
+
+    def test_cutout_leaves_labels_and_greys_a_box(self, quickstart: Preview) -> None:
+        cutout = arm_of(quickstart, "cutout")
+        assert cutout.captions == tuple(f"1.00 {name}" for name in quickstart.captions)
+        assert (cutout.images != quickstart.originals).any(axis=(1, 2, 3)).all()
+
+    def test_coverage_is_a_share(self, quickstart: Preview) -> None:
+        assert arm_of(quickstart, "off").coverage.max() == 0
+        paper = arm_of(quickstart, "cutmix").coverage
+        assert paper.shape == (32, 32)
+        assert paper[16, 16] == pytest.approx(0.46, abs=0.04)
+        assert paper[0, 0] == pytest.approx(0.13, abs=0.04)
+
+    def test_the_same_at_every_call(self, quickstart: Preview) -> None:
+        again = info_of("quickstart", n_samples=5)
+        assert again.captions == quickstart.captions
+        for mine, theirs in zip(again.arms, quickstart.arms, strict=True):
+            assert (mine.images == theirs.images).all()
+            assert mine.captions == theirs.captions
+
+    def test_more_samples_than_classes(self) -> None:
+        info = info_of("cutmix", n_samples=12)
+        assert len(info.originals) == len(info.captions) == 12
+
+    @pytest.mark.parametrize("preset", sorted(PRESETS))
+    def test_every_preset_can_be_shown(self, preset: str) -> None:
+        info = info_of(preset, n_samples=3)
+        assert [arm.arm for arm in info.arms] == [preset]
+        assert info.arms[0].images.shape == info.originals.shape
+        assert 0 <= info.arms[0].coverage.min() <= info.arms[0].coverage.max() <= 1
+
+
+class TestSheet:
+    @pytest.mark.parametrize("name", [*built_in_studies(), "cutmix"])
+    def test_no_text_covers_another_or_a_picture(self, name: str) -> None:
+        figure = draw_preview(preview_info(load_previewed(name, settings=()), n_samples=6))
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        tiles = [ax for ax in figure.axes if ax.images and ax.axison]
+        pictures = [ax.get_window_extent(renderer) for ax in tiles]
+        texts = [text for ax in tiles for text in (ax.xaxis.label, *ax.texts) if text.get_text()]
+        boxes = [text.get_window_extent(renderer) for text in (*texts, *figure.texts)]
+        for index, box in enumerate(boxes):
+            assert box.x0 >= 0
+            assert box.y0 >= 0
+            assert box.x1 <= figure.bbox.x1
+            assert box.y1 <= figure.bbox.y1
+            others = [*boxes[:index], *pictures]
+            assert not any(_overlap(box, other) for other in others), texts[min(index, len(texts) - 1)].get_text()
+
+    def test_captions_are_large_enough_to_read(self, quickstart: Preview) -> None:
+        figure = draw_preview(quickstart)
+        sizes = [ax.xaxis.label.get_fontsize() for ax in figure.axes if ax.get_xlabel()]
+        assert min(sizes) * figure.dpi / 72 >= 10  # pixels
+
+    def test_written_whole_as_png(self, tmp_path: Path) -> None:
+        path = tmp_path / "sheet.png"
+        write_preview(load_study("quickstart"), path, n_samples=3)
+        with Image.open(path) as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) > 400
+        assert list(tmp_path.iterdir()) == [path]
+
+
+class TestWords:
+    def test_say_what_differs_from_cutmix(self) -> None:
+        mix = Mix.model_validate(
+            {
+                "mask": {"family": "box", "aspect_max": 2.0},
+                "position": {"kind": "torus"},
+                "label": {"exponent": "inf"},
+                "apply": {"prob": 0.5, "schedule": {"on1": 1.0}},
+                "share": "batch",
+                "layer": 2,
+            }
+        )
+        words = "; ".join(mix_words(mix))
+        for part in ("box aspect_max 2", "torus, prob 0.5", "label exponent inf", "on 0-1", "share batch", "layer 2"):
+            assert part in words
+        assert mix_words(Mix.model_validate("off")) == ("no mixing",)
+
+
+class TestRefusals:
+    def test_an_unknown_name(self) -> None:
+        with pytest.raises(UserError, match="unknown study or preset 'cutmx'; did you mean 'cutmix'"):
+            load_previewed("cutmx", settings=())
+
+    @pytest.mark.parametrize(("path", "message"), [("sheet.jpg", "must end in .png"), ("no/sheet.png", "no folder")])
+    def test_a_file_that_cannot_be_written(self, path: str, message: str, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=message):
+            write_preview(load_study("quickstart"), tmp_path / path, n_samples=3)
+        assert list(tmp_path.iterdir()) == []
+
+
+def _overlap(first: object, second: object) -> bool:
+    inner = 0.5  # of a pixel: neighbours may touch
+    return (
+        min(first.x1, second.x1) - max(first.x0, second.x0) > inner  # type: ignore[attr-defined]
+        and min(first.y1, second.y1) - max(first.y0, second.y0) > inner  # type: ignore[attr-defined]
+    )

@@ -1,0 +1,424 @@
+"""Laws of mixing, over policies drawn from the whole grammar and images of odd shapes.
+
+Whatever mask families there are take part, with their parameters varied: a new one is covered by being there.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+import numpy as np
+import pytest
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from hypothesis import HealthCheck, assume, given, reject, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from torch import Tensor
+
+from trainables.mixing.apply import mix_images, mix_targets
+from trainables.mixing.batch_view import BatchView
+from trainables.mixing.config import Mix
+from trainables.mixing.draw import MixDraw, Paste, draw_mix
+from trainables.mixing.masks import FAMILIES
+from trainables.mixing.position import RULES
+
+CPU = torch.device("cpu")
+
+SHAPES = ((1, 1), (1, 6), (5, 1), (5, 9), (8, 8), (12, 7), (16, 12))
+"""Heights and widths: few, so that banks of fields are made once for each."""
+COUNTS = (1, 2, 3, 4, 5, 7)
+
+UNIT = st.floats(0, 1)
+PARTNERED = ("permute", "derange", "roll", "flip", "cross_class", "same_class")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A policy and a batch that it is drawn for."""
+
+    mix: Mix
+    view: BatchView
+    t: float
+    seed: int
+
+    def draw(self) -> MixDraw:
+        return draw_mix(self.mix, self.view, rng=np.random.default_rng(self.seed), device=CPU, t=self.t)
+
+    @property
+    def count(self) -> int:
+        return self.view.shape[0]
+
+    def __repr__(self) -> str:
+        return f"{self.mix.model_dump_json(exclude_defaults=True)} on {self.view.shape}, t {self.t}, seed {self.seed}"
+
+
+# ---------------------------------------------------------------- the grammar as a strategy
+
+
+def values_of(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
+    """Draw values of a mask's parameter from its own type and bounds, unbounded ones up to 8 above the least."""
+    annotation = field.annotation
+    if get_origin(annotation) is Literal:
+        return st.sampled_from(get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        return st.none() | st.one_of([typed(name, part, field) for part in parts])
+    return typed(name, annotation, field)
+
+
+def typed(name: str, kind: Any, field: FieldInfo) -> st.SearchStrategy[Any]:
+    if kind is bool:
+        return st.booleans()
+    low = next(
+        (bound.ge if isinstance(bound, Ge) else bound.gt for bound in field.metadata if isinstance(bound, (Ge, Gt))), 0
+    )
+    high = next(
+        (bound.le if isinstance(bound, Le) else bound.lt for bound in field.metadata if isinstance(bound, (Le, Lt))),
+        low + 8,
+    )
+    if kind is int:
+        return st.integers(low, min(high, low + 8))
+    if kind is float:
+        opened = {type(bound) for bound in field.metadata}
+        return st.floats(low, min(high, low + 8), exclude_min=Gt in opened, exclude_max=Lt in opened)
+    raise TypeError(f"mask parameter '{name}' is of {kind}: say here how to draw it")
+
+
+@st.composite
+def masks(draw: st.DrawFn, families: tuple[str, ...]) -> dict[str, Any]:
+    family = FAMILIES[draw(st.sampled_from(families))]
+    parameters = sorted(set(family.model_fields) - {"family"})
+    varied = draw(st.lists(st.sampled_from(parameters), unique=True, max_size=3)) if parameters else []
+    values = {name: draw(values_of(name, family.model_fields[name])) for name in varied}
+    return {"family": family.model_fields["family"].default, **values}
+
+
+BOUNDS = st.tuples(UNIT, UNIT).map(sorted).filter(lambda bounds: bounds[1] - bounds[0] > 0.05)
+SIZES = st.one_of(
+    st.fixed_dictionaries({"kind": st.just("beta"), "alpha": st.floats(0.05, 8)}),
+    st.builds(lambda alpha, beta: {"kind": "beta", "alpha": alpha, "beta": beta}, st.floats(0.1, 5), st.floats(0.1, 5)),
+    st.builds(lambda ends: {"kind": "beta", "lo": ends[0], "hi": ends[1]}, BOUNDS),
+    st.builds(
+        lambda ends, of: {"kind": "uniform", "lo": ends[0], "hi": ends[1], "of": of},
+        BOUNDS,
+        st.sampled_from(["area", "side"]),
+    ),
+    st.builds(lambda frac: {"kind": "fixed", "frac": frac}, UNIT | st.sampled_from([0.0, 0.5, 1.0])),
+)
+EXPONENTS = st.just(1.0) | st.floats(0, 200) | st.sampled_from([0.0, "inf"])
+LABELS = st.fixed_dictionaries({"exponent": EXPONENTS, "lam": st.sampled_from(["realised", "nominal"])})
+GATES = st.sampled_from(["sample", "batch"])
+SCHEDULES = st.lists(UNIT, min_size=4, max_size=4).map(
+    lambda marks: dict(zip(("on0", "on1", "off0", "off1"), sorted(marks), strict=True))
+)
+APPLIES = st.one_of(
+    st.just({"prob": 1.0}),
+    st.fixed_dictionaries({"prob": UNIT, "gate": GATES}, optional={"schedule": SCHEDULES}),
+)
+
+
+@st.composite
+def policies(draw: st.DrawFn, families: tuple[str, ...] = tuple(sorted(FAMILIES))) -> dict[str, Any]:
+    """Draw the parts of a policy; the rules left to chance are those that refuse a part's own parameters."""
+    mask = draw(masks(families))
+    family = FAMILIES[mask["family"]]
+    content = draw(st.sampled_from(["partner", "partner", "partner", "zero", "noise"]))
+    sees = family.looks_at is not None
+    assume(content == "partner" or not sees)
+    many = mask.get("count", 1) > 1
+    kinds = [kind for kind in family.positions if RULES[kind].looks_at is None or (content == "partner" and not many)]
+    kind = draw(st.sampled_from(kinds))
+    sees |= RULES[kind].looks_at is not None
+    position = {"kind": kind} | ({"sigma_frac": draw(st.floats(0.01, 3))} if kind == "gauss" else {})
+    parts: dict[str, Any] = {"mask": mask, "position": position, "size": draw(SIZES), "content": content}
+    parts["apply"] = draw(APPLIES)
+    if content == "partner":
+        parts["label"] = draw(LABELS)
+        pairing = draw(st.sampled_from(PARTNERED))
+        parts["pairing"] = {"kind": pairing}
+        sources = ["same"] if kind == "whole" else ["same", "displaced", "resized"]
+        if not family.framed or kind == "torus" or many:
+            sources = [source for source in sources if source != "resized"]
+        parts["source"] = draw(st.sampled_from(sources))
+        shares = ["sample"] if sees else ["sample", "batch"] + ["pair"] * (pairing == "flip")
+        parts["share"] = draw(st.sampled_from(shares))
+    else:
+        parts["share"] = draw(st.sampled_from(["sample", "batch"]))
+    return parts
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, alternate: bool | None = None, count: int | None = None, **fixed: Any) -> Case:
+    """Draw a policy with the ``fixed`` parts, or two that alternate, and a batch for it."""
+    parts = draw(policies()) | fixed
+    if draw(st.booleans()) if alternate is None else alternate:
+        second = draw(policies()) | fixed
+        parts["other"] = {"prob": draw(UNIT), "gate": draw(GATES), "mix": second}
+    try:
+        mix = Mix.model_validate(parts)
+    except ValidationError:
+        reject()
+    batch_size = draw(st.sampled_from(COUNTS)) if count is None else count
+    height_px, width_px = draw(st.sampled_from(SHAPES))
+    seed = draw(st.integers(0, 2**32))
+    return Case(mix, view_of(batch_size, height_px, width_px, seed), draw(UNIT), seed)
+
+
+def view_of(count: int, height_px: int, width_px: int, seed: int) -> BatchView:
+    """Random classes, images and boxes, some of the boxes empty."""
+    rng = np.random.default_rng(seed)
+    ends = np.sort(rng.integers(0, [[height_px + 1], [width_px + 1]], size=(count, 2, 2)), axis=2)
+    images = torch.from_numpy(rng.standard_normal((count, 3, height_px, width_px), dtype=np.float32))
+    return BatchView(
+        shape=(count, 3, height_px, width_px),
+        labels=rng.integers(3, size=count),
+        images=images.contiguous(memory_format=torch.channels_last),
+        boxes=ends.transpose(0, 2, 1).reshape(count, 4),
+    )
+
+
+def laws(examples: int = 120) -> Any:
+    return settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+
+
+def samples_of(paste: Paste, count: int) -> np.ndarray:
+    return np.arange(count) if paste.rows is None else paste.rows
+
+
+def whole_masks(case: Case, drawn: MixDraw) -> Tensor:
+    """Each sample's mask, float64 [B, 1, H, W], zero where it is not mixed."""
+    count, _, height_px, width_px = case.view.shape
+    masks = torch.zeros(count, 1, height_px, width_px, dtype=torch.float64)
+    for paste in drawn.pastes:
+        rows = samples_of(paste, count)
+        masks[rows] = paste.mask.double().expand(len(rows), 1, height_px, width_px)
+    return masks
+
+
+# ---------------------------------------------------------------- the strategy itself
+
+
+def test_every_family_is_drawn() -> None:
+    seen: set[tuple[str, str]] = set()
+
+    @settings(laws(250 + 20 * len(FAMILIES)), derandomize=True)
+    @given(case=cases(alternate=False))
+    def note(case: Case) -> None:
+        seen.add((str(case.mix.mask.model_dump()["family"]), case.mix.position.kind))
+
+    note()
+    assert {family for family, _ in seen} == set(FAMILIES)
+    assert {kind for _, kind in seen} == {kind for family in FAMILIES.values() for kind in family.positions}
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_parameter_can_be_varied(family: str) -> None:
+    for name, field in FAMILIES[family].model_fields.items():
+        assert values_of(name, field) is not None
+
+
+# ---------------------------------------------------------------- labels
+
+
+@laws()
+@given(case=cases(), smoothing=st.sampled_from([0.0, 0.1, 0.9]))
+def test_targets_are_distributions(case: Case, smoothing: float) -> None:
+    drawn = case.draw()
+    targets = mix_targets(torch.from_numpy(case.view.labels), drawn, n_classes=4, smoothing=smoothing)
+    assert targets.dtype == torch.float32
+    assert targets.shape == (case.count, 4)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(case.count))
+    assert targets.min() >= smoothing / 4 - 1e-7
+    for values in (drawn.lam, drawn.weight, torch.from_numpy(drawn.lam_drawn)):
+        assert values.shape == (case.count,)
+        assert ((values >= 0) & (values <= 1)).all()
+    assert drawn.lam.dtype == drawn.weight.dtype == torch.float32
+    left = ~drawn.applied
+    assert (drawn.lam_drawn[left] == 1).all()
+    assert (drawn.lam[left] == 1).all()
+    assert (drawn.weight[left] == 1).all()
+
+
+@laws()
+@given(case=cases(content="partner", label={}))
+def test_the_weight_is_the_pasted_share(case: Case) -> None:
+    """Sample k is 1 in channel k alone: a channel's mean is the share of sample k's pixels, wherever they come from."""
+    count, _, height_px, width_px = case.view.shape
+    images = torch.eye(count)[:, :, None, None].expand(count, count, height_px, width_px).contiguous()
+    drawn = case.draw()
+    mixed = mix_images(images, drawn)
+    targets = mix_targets(torch.arange(count), drawn, n_classes=count)
+    torch.testing.assert_close(targets.double(), mixed.double().mean(dim=(2, 3)), rtol=0, atol=5e-6)
+
+
+@laws()
+@given(case=cases())
+def test_lam_is_counted_on_the_mask(case: Case) -> None:
+    drawn = case.draw()
+    shares = 1 - whole_masks(case, drawn).mean(dim=(1, 2, 3))
+    torch.testing.assert_close(drawn.lam.double(), shares, rtol=0, atol=1e-6)
+    assert drawn.idle == (not drawn.applied.any())
+
+
+@laws(80)
+@given(case=cases(alternate=False, content="partner", label={"lam": "nominal"}))
+def test_a_nominal_label_is_what_was_drawn(case: Case) -> None:
+    drawn = case.draw()
+    assert torch.equal(drawn.weight, torch.from_numpy(drawn.lam_drawn).float())
+
+
+@laws(80)
+@given(case=cases(alternate=False, content="partner"), exponent=EXPONENTS)
+def test_the_exponent_changes_labels_alone(case: Case, exponent: float | str) -> None:
+    changed = case.mix.model_copy(update={"label": case.mix.label.model_copy(update={"exponent": exponent})})
+    plain, other = case.draw(), Case(changed, case.view, case.t, case.seed).draw()
+    assert torch.equal(plain.lam, other.lam)
+    assert torch.equal(plain.partner, other.partner)
+    assert torch.equal(whole_masks(case, plain), whole_masks(case, other))
+    shown = plain.lam if case.mix.label.lam == "realised" else torch.from_numpy(plain.lam_drawn).float()
+    assert ((other.weight - 0.5) * (shown - 0.5) >= 0).all()  # the larger share has no less than half of the label
+
+
+@laws(80)
+@given(case=cases(alternate=False, content="zero", label={}, pairing={"kind": "permute"}, source="same"))
+def test_without_a_partner_the_label_stays(case: Case) -> None:
+    drawn = case.draw()
+    images = torch.ones(case.view.shape)
+    mixed = mix_images(images, drawn)
+    torch.testing.assert_close(mixed.double().mean(dim=(1, 2, 3)), drawn.lam.double(), rtol=0, atol=1e-6)
+    assert (drawn.weight == 1).all()
+
+
+# ---------------------------------------------------------------- pixels
+
+
+@laws()
+@given(case=cases(source="same"))
+def test_pixels_are_the_own_ones_and_the_partners_of_the_unmixed_batch(case: Case) -> None:
+    """Also where two policies take turns: neither sees what the other has pasted."""
+    images = case.view.images
+    assert images is not None
+    before, drawn = images.clone(), case.draw()
+    mixed = mix_images(images, drawn)
+    assert torch.equal(images, before)
+    pasted = np.zeros(case.count, dtype=int)
+    for paste in drawn.pastes:
+        rows = samples_of(paste, case.count)
+        pasted[rows] += 1
+        foreign = images[paste.partner] if paste.content is None else paste.content.expand(len(rows), *images.shape[1:])
+        mask = paste.mask.float()
+        expected = images[rows] * (1 - mask) + foreign * mask
+        if paste.mask.dtype == torch.bool:
+            assert torch.equal(mixed[rows], torch.where(paste.mask, foreign, images[rows]))
+        torch.testing.assert_close(mixed[rows], expected)
+        if paste.content is None:
+            assert torch.equal(paste.partner, drawn.partner[rows])
+    assert pasted.max(initial=0) <= 1, "a sample is in two pastes"
+    untouched = torch.from_numpy(~drawn.applied)
+    assert torch.equal(mixed[untouched], images[untouched])
+    assert (pasted[drawn.applied] == 1).all()
+
+
+def same_bits(ours: Tensor, theirs: Tensor) -> bool:
+    return ours.dtype == theirs.dtype and ours.shape == theirs.shape and torch.equal(ours, theirs)
+
+
+@laws()
+@given(case=cases(), whole_numbers=st.booleans())
+def test_every_path_gives_the_same_bits(case: Case, whole_numbers: bool) -> None:
+    """Layouts, gradients and reused memory choose the path, never the pixels."""
+    assume(not whole_numbers or "noise" not in {policy.content for policy in case.mix.policies})
+    images = case.view.images
+    assert images is not None
+    if whole_numbers:
+        images = (images * 60 + 128).clamp(0, 255).to(torch.uint8)
+    drawn = case.draw()
+    host = mix_images(images, drawn)
+    contiguous = images.contiguous()
+    assert same_bits(mix_images(contiguous, drawn), host)
+    spare = torch.full_like(images, 77)
+    assert same_bits(mix_images(images, drawn, out=spare), host)
+    assert same_bits(mix_images(images, drawn, out=spare), host)  # what the memory held does not matter
+    assert same_bits(mix_images(images, drawn, out=torch.empty_like(images[:0])), host)  # a smaller batch's: not used
+    assert same_bits(mix_images(images, drawn, out=torch.full_like(contiguous, 77)), host)
+    if not whole_numbers:
+        assert same_bits(mix_images(images.clone().requires_grad_(), drawn).detach(), host)
+    assert host.is_contiguous(memory_format=torch.channels_last)
+    assert mix_images(contiguous, drawn).is_contiguous()
+
+
+@laws(80)
+@given(case=cases(), channels=st.sampled_from([1, 2, 16]))
+def test_maps_of_a_network_are_mixed_as_images_are(case: Case, channels: int) -> None:
+    """Channel by channel, whatever their number: the draw is that of the image."""
+    assume({policy.content for policy in case.mix.policies} == {"partner"})
+    images = case.view.images
+    assert images is not None
+    drawn = case.draw()
+    maps = images[:, :1].repeat(1, channels, 1, 1).contiguous(memory_format=torch.channels_last).requires_grad_()
+    mixed = mix_images(maps, drawn)
+    expected = mix_images(images, drawn)[:, :1].expand_as(maps)
+    torch.testing.assert_close(mixed, expected, rtol=1e-5, atol=1e-6)
+    assert mixed.requires_grad
+
+
+@laws(80)
+@given(case=cases())
+def test_a_draw_is_its_generators(case: Case) -> None:
+    legacy = np.random.mtrand._rand
+    before = legacy.get_state(legacy=False), torch.get_rng_state()
+    first, again = case.draw(), case.draw()
+    np.testing.assert_equal(legacy.get_state(legacy=False), before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+    images = case.view.images
+    assert images is not None
+    assert torch.equal(mix_images(images, first), mix_images(images, again))
+    assert torch.equal(first.weight, again.weight)
+    assert (first.applied == again.applied).all()
+
+
+# ---------------------------------------------------------------- sharing
+
+
+@laws(80)
+@given(case=cases(alternate=False, apply={"prob": 1.0}))
+def test_what_is_shared(case: Case) -> None:
+    drawn = case.draw()
+    masks = whole_masks(case, drawn)
+    if case.mix.share == "pair":
+        assert torch.equal(masks, masks.flip(0))
+        assert (drawn.lam_drawn == drawn.lam_drawn[::-1]).all()
+        assert torch.equal(drawn.partner, torch.arange(case.count).flip(0))
+    elif case.mix.share == "batch":
+        assert torch.equal(masks, masks[:1].expand_as(masks))
+        assert len(set(drawn.lam_drawn.tolist())) == 1
+
+
+@laws(60)
+@given(case=cases(alternate=False, share="pair", pairing={"kind": "flip"}, content="partner", source="same"))
+def test_a_pair_swaps_content(case: Case) -> None:
+    """What one partner loses the other gets: together they hold what they held before, whatever the gate."""
+    images = case.view.images
+    assert images is not None
+    drawn = case.draw()
+    assert (drawn.applied == drawn.applied[::-1]).all()
+    mixed = mix_images(images, drawn)
+    torch.testing.assert_close(mixed + mixed.flip(0), images + images.flip(0))
+
+
+@laws(60)
+@given(data=st.data(), prob=UNIT)
+def test_a_pair_changes_over_together(data: st.DataObject, prob: float) -> None:
+    shared = {"share": "pair", "pairing": {"kind": "flip"}, "content": "partner", "source": "same"}
+    case = data.draw(cases(alternate=True, **shared))
+    assert case.mix.other is not None
+    drawn = case.draw()
+    assert (drawn.applied == drawn.applied[::-1]).all()
+    images = case.view.images
+    assert images is not None
+    mixed = mix_images(images, drawn)
+    torch.testing.assert_close(mixed + mixed.flip(0), images + images.flip(0))

@@ -1,0 +1,107 @@
+"""Ellipses: CutMix without corners."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.masks.shapes import frac_of_each, spans, union
+
+if TYPE_CHECKING:
+    import torch
+
+_CUT_RADII = np.linspace(0.5, math.sqrt(0.5), 1025)
+_CUT_AREAS = _CUT_RADII**2 * (math.pi - 4 * np.arccos(0.5 / _CUT_RADII)) + 2 * np.sqrt(_CUT_RADII**2 - 0.25)
+"""Area that a disc has in common with the unit square about its centre: the disc less four segments."""
+
+
+class Ellipse(Mask):
+    """Ellipses of the image's own proportions: semi-axes ``H*r`` and ``W*r`` such that the area is ``f*H*W``.
+
+    CutMix's equation 2 (Yun et al., ICCV 2019) for another shape: ``r = sqrt(f / pi)`` up to the largest ellipse in
+    the image, ``f = pi/4``. A larger one is cut off by a frame of the image's size about its centre, and r is such
+    that what is left has the area; so ``f = 1`` is everything.
+
+    Attributes:
+        aspect_max: above 1, the height is stretched and the width shrunk by ``sqrt(a)``, ``a`` log-uniform on
+            ``[1/aspect_max, aspect_max]`` (as Zhong et al., AAAI 2020, do with rectangles), no further than the image
+            allows, so that the area stays what was asked for.
+        count: ellipses of equal size, each placed by itself. Each has the fraction ``1 - (1 - f)^(1/count)``, so that
+            what they cover together is f in the mean where places are uniform (torus).
+        edge_px: width of a linear ramp across the border, measured where the axes are equal (elsewhere it is
+            stretched with them), as far as the image has room for it; the radius makes up for it, so that the area
+            stays.
+    """
+
+    family: Literal["ellipse"] = "ellipse"
+    framed: ClassVar[bool] = True
+    aspect_max: float = Field(default=1.0, ge=1)
+    count: int = Field(default=1, ge=1, le=64)
+    edge_px: float = Field(default=0.0, ge=0)
+
+    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
+        """Draw the ellipses of each sample: bool, or with soft edges float32, [B, 1, H, W]."""
+        radius = radius_of(frac_of_each(pasted_frac, self.count))
+        axes_px = canvas.sides_px * self._stretches(radius, canvas)
+        each = self._soft(radius, axes_px, canvas) if self.edge_px else _hard(radius, axes_px, canvas)
+        return union(each, self.count, canvas)
+
+    def _stretches(self, radius: np.ndarray, canvas: Canvas) -> np.ndarray:
+        """Draw the factors on height and width: float64 [2, n]."""
+        if self.aspect_max == 1:
+            return np.ones((2, len(radius)))
+        aspect = self.aspect_max ** canvas.rng.uniform(-1.0, 1.0, size=radius.shape)
+        largest = 0.5 / np.clip(radius, np.finfo(np.float64).tiny, 0.5)
+        stretch = np.clip(np.sqrt(aspect), 1 / largest, largest)
+        return np.stack([stretch, 1 / stretch])
+
+    def _soft(self, radius: np.ndarray, axes_px: np.ndarray, canvas: Canvas) -> torch.Tensor:
+        """Draw soft ellipses from the distance to the centre in units of the radius: float32 [n, 1, H, W]."""
+        stretch = (axes_px / canvas.sides_px).max(axis=0)
+        edge = np.minimum(self.edge_px / math.sqrt(canvas.height_px * canvas.width_px), widest_edge(radius, stretch))
+        middle = np.sqrt(radius**2 - edge**2 / 12)
+        offsets = canvas.offsets(canvas.position.centres(axes_px * (2 * middle + edge), canvas))
+        ramp_px = axes_px * np.maximum(edge, 1e-6)
+        rows, columns = (
+            canvas.on_device(((along / ramp[:, None]) ** 2).astype(np.float32))
+            for along, ramp in zip(offsets, ramp_px, strict=True)
+        )
+        inside = np.where(radius > 0, 0.5 + middle / np.maximum(edge, 1e-6), 0.0).astype(np.float32)
+        distance = (rows[:, None, :, None] + columns[:, None, None, :]).sqrt_()
+        return distance.neg_().add_(canvas.on_device(inside)[:, None, None, None]).clamp_(0, 1)
+
+
+def radius_of(frac: np.ndarray) -> np.ndarray:
+    """Return r, in units of the sides, of the ellipses that cover a fraction of the image: float64 like ``frac``."""
+    cut = np.interp(frac, _CUT_AREAS, _CUT_RADII)
+    radius: np.ndarray = np.where(frac > math.pi / 4, cut, np.sqrt(frac / math.pi))
+    return radius
+
+
+def widest_edge(radius: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+    """Return the widest ramp, in units of the sides, that ellipses have room for: float64 [n].
+
+    A ramp of width g about the radius m has the area ``pi * (m^2 + g^2 / 12)`` and ends at ``m + g / 2``. It must not
+    begin beyond the centre (``g <= 2m``, so ``g <= sqrt(3) r``) nor end outside the frame of the image's size
+    (``m + g / 2 <= h`` with ``h = 0.5 / stretch``, so ``g^2 / 3 - h g + h^2 - r^2 >= 0``).
+    """
+    frame = 0.5 / stretch
+    room = 1.5 * (frame - np.sqrt(np.maximum(4 * radius**2 - frame**2, 0) / 3))
+    to_centre = math.sqrt(3) * radius
+    widest: np.ndarray = np.where(2 * radius > frame, np.clip(room, 0, to_centre), to_centre)
+    return widest
+
+
+def _hard(radius: np.ndarray, axes_px: np.ndarray, canvas: Canvas) -> torch.Tensor:
+    semi_axes_px = axes_px * radius
+    centres = canvas.position.centres(2 * semi_axes_px, canvas)
+    reach = canvas.offsets_along(0, centres) / np.maximum(semi_axes_px[0], 1e-9)[:, None]
+    half_px = np.sqrt(np.maximum(1 - reach * reach, 0)) * semi_axes_px[1, :, None]
+    if canvas.position.wraps:
+        np.minimum(half_px, canvas.width_px / 2, out=half_px)
+    first = centres[1, :, None] - 0.5
+    return spans(np.ceil(first - half_px), np.ceil(first + half_px), canvas)

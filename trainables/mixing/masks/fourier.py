@@ -1,0 +1,74 @@
+"""Masks from low-frequency random fields, as in FMix."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.torus_bank import TorusBank, maps_that_fit
+from trainables.seeds import generator
+
+if TYPE_CHECKING:
+    import torch
+
+LOWEST = -(2**15)
+"""What the first rank is stored as: ranks of up to 65535 pixels then fit into two bytes."""
+
+
+class Fourier(Mask):
+    """The top pixels of a smooth random field: blobs of any shape (Harris et al., 2020, arXiv 2002.12047, section 4).
+
+    The field is white noise with every frequency ``f`` (cycles a pixel) damped by ``f^decay``, nothing below one cycle
+    along the longer side. It repeats in both directions, so the mask wraps around, and its law is the same at every
+    pixel. The mask holds the ``f * H * W`` highest pixels, that number rounded up or down at random so that the mean
+    is exact.
+
+    The published code differs: it lays the real and imaginary parts of the spectrum side by side, as columns of a
+    real one. Its fields are therefore symmetric about a point and twice as smooth along one axis, which the paper's
+    text does not ask for and masks here are not. It also draws one mask a batch.
+
+    Attributes:
+        decay: power of the damping; 3 in the paper, larger is smoother, 0 is noise.
+    """
+
+    family: Literal["fourier"] = "fourier"
+    positions: ClassVar[tuple[str, ...]] = ("torus",)
+    decay: float = Field(default=3.0, ge=0)
+
+    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
+        """Draw fields from a bank, shift them and cut them off: bool [B, 1, H, W]."""
+        bank = _bank(canvas.height_px, canvas.width_px, self.decay, canvas.device)
+        uniform = canvas.rng.random((4, len(pasted_frac)))
+        pixels = canvas.height_px * canvas.width_px
+        wanted = np.ceil(pasted_frac * pixels - uniform[3]).astype(np.int64)
+        return bank.below(wanted + LOWEST, bank.places(uniform[:3]), canvas)
+
+
+@functools.lru_cache(maxsize=8)
+def _bank(height_px: int, width_px: int, decay: float, device: torch.device) -> TorusBank:
+    return TorusBank.of(_rank_fields(height_px, width_px, decay), device)
+
+
+def _rank_fields(height_px: int, width_px: int, decay: float) -> np.ndarray:
+    """Return each field's pixels by rank, from ``LOWEST`` for the highest on: int16 or int32 [N, H, W]."""
+    pixels = height_px * width_px
+    kind = np.int16 if pixels < 2**16 else np.int32
+    count = maps_that_fit(height_px, width_px, np.dtype(kind).itemsize)
+    fields = _fields(count, height_px, width_px, decay).reshape(count, pixels)
+    ranks = np.empty((count, pixels), dtype=kind)
+    np.put_along_axis(ranks, np.argsort(-fields, axis=1), np.arange(LOWEST, LOWEST + pixels, dtype=kind)[None], axis=1)
+    return ranks.reshape(count, height_px, width_px)
+
+
+def _fields(count: int, height_px: int, width_px: int, decay: float) -> np.ndarray:
+    """Return periodic Gaussian fields, float32 [count, H, W]."""
+    frequency = np.hypot(np.fft.fftfreq(height_px)[:, None], np.fft.rfftfreq(width_px)[None, :])
+    lowest = 1 / max(height_px, width_px)
+    damping = (lowest / np.maximum(frequency, lowest)) ** decay
+    noise = generator("fourier bank").standard_normal((count, height_px, width_px), dtype=np.float32)
+    fields: np.ndarray = np.fft.irfft2(np.fft.rfft2(noise) * damping.astype(np.float32), s=(height_px, width_px))
+    return fields

@@ -1,0 +1,38 @@
+"""Horizontal bands across the whole image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.masks.shapes import ROWS, bands
+
+if TYPE_CHECKING:
+    import torch
+
+
+class StripH(Mask):
+    """Horizontal bands of height ``H*f``, placed along one axis only.
+
+    "Vertical Concat" of Summers and Dinneen (WACV 2019) with a place: there the partner's part always begins at the
+    border. The area is that of CutMix's box (Yun et al., ICCV 2019, equation 2) and the border has a length of its
+    own, whatever the area.
+
+    Attributes:
+        count: bands of equal height, each placed by itself. Each has the fraction ``1 - (1 - f)^(1/count)``, so that
+            what they cover together is f in the mean where places are uniform (torus).
+        edge_px: width of a linear ramp across each border, no wider than the band or what is left beside it, so that
+            the area stays.
+    """
+
+    family: Literal["strip_h"] = "strip_h"
+    framed: ClassVar[bool] = True
+    count: int = Field(default=1, ge=1, le=64)
+    edge_px: float = Field(default=0.0, ge=0)
+
+    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
+        """Draw the bands of each sample: bool, or with soft edges float32, [B, 1, H, W]."""
+        return bands(pasted_frac, canvas, axis=ROWS, count=self.count, edge_px=self.edge_px)
