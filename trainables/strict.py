@@ -67,6 +67,8 @@ def _without_tags(values: Any, location: tuple[Any, ...], *, last_is_absent: boo
     kept: list[Any] = []
     for index, part in enumerate(location):
         last = index == len(location) - 1
+        if not last and isinstance(values, Mapping) and part in [values.get(tag) for tag in TAGS]:
+            continue  # a tag that is also the name of a key, as in size: {kind: beta, beta: 1.0}
         in_list = isinstance(values, (list, tuple)) and isinstance(part, int)
         known = in_list or (isinstance(values, Mapping) and part in values)
         if not known and not (last and last_is_absent):

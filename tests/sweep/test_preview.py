@@ -91,7 +91,9 @@ class TestSheet:
     @pytest.mark.parametrize("name", [*built_in_studies(), "cutmix"])
     def test_no_text_covers_another_or_a_picture(self, name: str) -> None:
         figure = draw_preview(preview_info(load_previewed(name, settings=()), n_samples=6))
-        renderer = FigureCanvasAgg(figure).get_renderer()
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # labels get their places
+        renderer = canvas.get_renderer()
         tiles = [ax for ax in figure.axes if ax.images and ax.axison]
         pictures = [ax.get_window_extent(renderer) for ax in tiles]
         texts = [text for ax in tiles for text in (ax.xaxis.label, *ax.texts) if text.get_text()]

@@ -309,10 +309,8 @@ def composer_mixup() -> dict[str, Any]:
 
 def _policy(**changes: Any) -> dict[str, Any]:
     """Return the paper's policy with changes; what is a variant is stated with all its parameters."""
-    return merged(
-        _PAPER,
-        {part: change.model_dump() if isinstance(change, Frozen) else change for part, change in changes.items()},
-    )
+    stated = {part: change.model_dump() if isinstance(change, Frozen) else change for part, change in changes.items()}
+    return copy.deepcopy(merged(_PAPER, stated))
 
 
 def _batch_habits(pairing: Frozen, *, share: str = "batch", gate: str = "batch") -> dict[str, Any]:

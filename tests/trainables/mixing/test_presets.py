@@ -256,7 +256,7 @@ def test_draws_and_applies(name: str, height_px: int, width_px: int, count: int)
         torch.testing.assert_close(targets.sum(dim=1), torch.ones(count))
         untouched = torch.from_numpy(~drawn.applied.copy())
         assert torch.equal(mixed[untouched], images[untouched])
-        changed = changed | (mixed != images).any()
+        changed = changed | ~torch.isclose(mixed, images, rtol=0, atol=1e-5).all()
     assert bool(changed) is (name != "off" and (count > 1 or mix.content != "partner" or name == "resizemix"))
 
 
@@ -579,7 +579,7 @@ def test_timm_s_law(name: str, height_px: int, width_px: int, rounding: float) -
 
 def test_composer_s_mixup_gives_the_partner_the_smaller_part() -> None:
     theirs = np.random.default_rng(5).beta(0.2, 0.2, size=20_000)
-    theirs = np.minimum(theirs, 1 - theirs)
+    theirs = 1 - (1 - np.minimum(theirs, 1 - theirs)).astype(np.float32)  # where lam is told from 1
     mine = pasted("composer_mixup", 20_000, 1, 1, share="sample")
     assert mine.max() <= 0.5
     assert ks_2samp(mine, theirs).pvalue > 0.001
