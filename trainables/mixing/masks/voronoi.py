@@ -21,8 +21,8 @@ class Voronoi(Mask):
 
     Points are uniform and distances wrap around the borders, so that no place is favoured. Cells are pasted one after
     the other until the wanted area is reached; the one that would overshoot is pasted with the probability of the
-    share that is wanted of it, so that the mean area is exact. The grid is its regular counterpart. Not taken from a
-    publication. Not
+    share that is wanted of it, so that the mean area is exact. The grid is its regular counterpart.
+    Not taken from a publication. Not
     taken from a publication.
 
     Attributes:
