@@ -41,10 +41,10 @@ def mix_targets(labels: Tensor, draw: MixDraw, *, n_classes: int, smoothing: flo
     The original's class gets ``draw.weight``, the partner's the rest (Yun et al., equation 1 with lam after
     clipping). Smoothing is applied once, to the mixed target.
     """
-    targets = torch.nn.functional.one_hot(labels, n_classes).float()
+    weight = draw.weight[:, None]
+    targets = torch.zeros((len(labels), n_classes), device=labels.device).scatter_(1, labels[:, None], weight)
     if not draw.idle:
-        weight = draw.weight[:, None]
-        targets = targets * weight + targets[draw.partner] * (1 - weight)
+        targets.scatter_add_(1, labels[draw.partner][:, None], 1 - weight)
     return targets * (1 - smoothing) + smoothing / n_classes if smoothing else targets
 
 

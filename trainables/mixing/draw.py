@@ -14,6 +14,9 @@ from trainables.mixing.masks.base import Canvas
 from trainables.mixing.noise import noise_images
 from trainables.mixing.source import Displaced, Resized, displaced, resized
 
+BLOCK_PX = 1024
+"""Pixels that are counted together: 128 in each of eight bytes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Paste:
@@ -179,13 +182,22 @@ def _mean(mask: Tensor) -> Tensor:
     if mask.dtype != torch.bool:
         return mask.flatten(1).mean(dim=1)
     pixels = mask[0].numel()
-    if mask.device.type == "cpu" and pixels % 8 == 0 and mask.is_contiguous():
-        # eight pixels at a time: a fifth of the time of torch's sum over bytes
-        words = mask.numpy().reshape(len(mask), -1).view(np.uint64)
-        ones = torch.from_numpy(np.bitwise_count(words).sum(axis=1, dtype=np.int64))
+    if mask.device.type == "cpu" and pixels % BLOCK_PX == 0 and mask.is_contiguous():
+        ones = torch.from_numpy(_ones_by_words(mask.numpy().reshape(len(mask), -1)))
     else:
         ones = mask.flatten(1).sum(dim=1)
     return ones / pixels
+
+
+def _ones_by_words(masks: np.ndarray) -> np.ndarray:
+    """Count the ones of masks, bool [n, pixels], int64 [n]: eight pixels at a time, a tenth of the time of torch's sum.
+
+    Eight bytes are added as one number; within a block no byte can overflow into the next.
+    """
+    words = masks.view(np.uint64).reshape(len(masks), -1, BLOCK_PX // 8)
+    lanes = words.sum(axis=2).view(np.uint8)
+    counted: np.ndarray = lanes.reshape(len(masks), -1).sum(axis=1, dtype=np.int64)
+    return counted
 
 
 def _content(mix: Mix, shape: tuple[int, int, int, int], canvas: Canvas) -> Tensor | None:

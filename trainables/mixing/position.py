@@ -76,10 +76,9 @@ class TorusPosition(PlacingRule):
         return _anywhere(sides_px, canvas)
 
     def offsets(self, centre_px: np.ndarray, length_px: int) -> np.ndarray:
-        """Signed distance on the circle of ``length_px`` pixels: float64 [B, length_px], in [-L/2, L/2)."""
+        """Signed distance on the circle of ``length_px`` pixels: float64 [B, length_px], in [-L/2, L/2]."""
         offsets = super().offsets(centre_px, length_px)
-        offsets[offsets < -length_px / 2] += length_px
-        offsets[offsets >= length_px / 2] -= length_px
+        offsets -= length_px * np.rint(offsets / length_px)
         return offsets
 
 
