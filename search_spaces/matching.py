@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from trainables.config import Data, TrialConfig
 from trainables.errors import UserError, did_you_mean
+from trainables.merging import flattened
 from trainables.mixing.config import Mix
 from trainables.mixing.size import FixedSize
 from trainables.strict import Frozen
@@ -51,11 +51,18 @@ class Match(Frozen):
 
 def mixes_labels(mix: Mix) -> bool:
     """Whether a policy ever gives a sample two labels; one-hot rules and content without a class do not."""
-    chances = (1.0,) if mix.other is None else (1 - mix.other.prob, mix.other.prob)
     return any(
-        chance * policy.apply.mean_prob > 0 and policy.content == "partner" and policy.label.exponent != "inf"
-        for chance, policy in zip(chances, mix.policies, strict=True)
+        policy.apply.mean_prob > 0 and policy.content == "partner" and policy.label.exponent != "inf"
+        for policy in _chosen(mix)
     )
+
+
+def _chosen(mix: Mix) -> list[Mix]:
+    """Return the policies that have a chance of being chosen."""
+    if mix.other is None:
+        return [mix]
+    chances = (1 - mix.other.prob, mix.other.prob)
+    return [policy for chance, policy in zip(chances, mix.policies, strict=True) if chance > 0]
 
 
 def is_matched(study: Study, arm: str) -> bool:
@@ -137,7 +144,7 @@ def _with_prob(mix: Mix, target: float, **facts: Any) -> Mix:
     Raises:
         ValueError: even at probability 1 it is lower.
     """
-    most = 1 / max(policy.apply.prob for policy in mix.policies)
+    most = 1 / max(policy.apply.prob for policy in _chosen(mix))
     highest = _exposure(_scaled(mix, most), **facts)
     if highest * (1 + TOLERANCE / 10) < target:
         raise ValueError(
@@ -184,7 +191,7 @@ def _resized(mix: Mix, frac: float) -> Mix:
 
 
 def _rounded(value: float) -> float:
-    return float(np.format_float_positional(value, precision=4, unique=False, fractional=False))
+    return float(f"{value:.4g}")
 
 
 def refuse_unmatchable(study: Study) -> None:
@@ -206,10 +213,16 @@ def refuse_unmatchable(study: Study) -> None:
     if not arms:
         raise UserError(f"{where}: no arm mixes labels, so that none has an exposure: drop match")
     for arm in arms:
-        _refuse_arm(study, arm, match, where)
+        _refuse_varied(study, arm, match, where)
+        if match.target is not None:
+            _refuse_given(study, arm, match, where)
+        if match.by == "size":
+            _refuse_without_size(study, arm, where)
+    if len(arms) == 1 and match.target is None:
+        raise UserError(f"{where}: only arm '{arms[0]}' has an exposure to match: name a match.target or drop match")
 
 
-def _refuse_arm(study: Study, arm: str, match: Match, where: str) -> None:
+def _refuse_varied(study: Study, arm: str, match: Match, where: str) -> None:
     for path in study.space_of(arm):
         if path in SOLVED_FOR[match.by]:
             raise UserError(f"{where} solves for '{path}', but the space of arm '{arm}' varies it: drop one of them")
@@ -218,22 +231,45 @@ def _refuse_arm(study: Study, arm: str, match: Match, where: str) -> None:
                 f"{where}.target is missing: the space of arm '{arm}' varies '{path}', so that its trials have no "
                 "common exposure to start from; name one, as in match: {dose: exposure, target: 0.1}"
             )
-    if match.by == "size":
-        for config in study.extremes(arm):
-            if any(policy.size.kind != "fixed" for policy in config.mix.policies):
-                raise UserError(
-                    f"{where}.by is 'size', but arm '{arm}' has mix.size.kind '{config.mix.size.kind}': fix it with "
-                    "{kind: fixed}, or match by prob"
-                )
+
+
+def _refuse_given(study: Study, arm: str, match: Match, where: str) -> None:
+    """What is solved for from a target has no effect where it is spelled out; a preset's own value is a default."""
+    parts = study.arms[arm]
+    given = [study.base, parts.base, {"mix": parts.mix}]
+    for path in SOLVED_FOR[match.by]:
+        if any(path in flattened(values) for values in given):
+            raise UserError(
+                f"{where}.target decides on '{path}', but it is given for arm '{arm}': drop it, or the target, which "
+                "is then the lowest exposure of the arms as they are declared"
+            )
+
+
+def _refuse_without_size(study: Study, arm: str, where: str) -> None:
+    for mix in (config.mix for config in study.extremes(arm) if mixes_labels(config.mix)):
+        if mix.other is not None:
+            raise UserError(f"{where}.by is 'size', but two policies alternate in arm '{arm}': match by prob")
+        if mix.size.kind != "fixed":
+            raise UserError(
+                f"{where}.by is 'size', but arm '{arm}' has mix.size.kind '{mix.size.kind}': fix it with "
+                "{kind: fixed}, or match by prob"
+            )
+        if mix.label.exponent == 0:
+            raise UserError(f"{where}.by is 'size', but labels of arm '{arm}' do not follow it: match by prob")
 
 
 def refuse_unreachable(study: Study) -> None:
     """Measure, and refuse a dose that some trial cannot have: before anything starts.
 
+    All trials that are known beforehand are solved for; what is found is kept for the sweep.
+
     Raises:
         UserError: naming the arm, the exposure it can have and the target.
     """
     for arm in study.arms:
-        if is_matched(study, arm):
-            for config in study.extremes(arm):
-                matched(study, arm, config)
+        if not is_matched(study, arm):
+            continue
+        for config in study.extremes(arm):
+            matched(study, arm, config)
+        for number in range(study.trials_per_arm if study.space_of(arm) else 0):
+            study.trial_config(arm, study.draw(arm, number), replicate=0)

@@ -92,22 +92,21 @@ def print_plan(study: Study, plan: Plan, console: Console) -> None:
 
 
 def _print_doses(study: Study, plan: Plan, console: Console) -> None:
-    """Show how strongly each arm mixes, and which arms were made alike."""
+    """Show how strongly each arm mixes, and which arms were made alike; 80 columns hold every number."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("arm", no_wrap=True)
-    for name in ("mean\nprob", "pasted\narea", "exposure", "label\nentropy", "pastes\nnothing"):
+    table.add_column("arm", overflow="fold")
+    for name in ("mean\nprob", "pasted\narea", "exposure", "label\nentropy", "pastes\nnothing", "border\npx"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("border\npx", "coverage: centre,\nedge, corner"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("centre, edge,\ncorner", justify="right", no_wrap=True)
     for arm, dose in plan.doses.items():
-        figures = [_with_error(figure) for figure in (dose.pasted_frac, dose.exposure)]
         regions = (dose.coverage_centre, dose.coverage_edge, dose.coverage_corner)
         table.add_row(
-            f"{arm} =" if arm in plan.matched else arm,
-            f"{dose.mean_prob:.3f}",
-            *figures,
+            f"={arm}" if arm in plan.matched else arm,
+            f"{dose.mean_prob:.2f}",
+            _with_error(dose.pasted_frac),
+            _with_error(dose.exposure),
             f"{dose.label_entropy.value:.3f}",
-            percent(dose.nothing_pasted.value),
+            f"{100 * dose.nothing_pasted.value:.1f} %",
             f"{dose.boundary_px.value:.0f}",
             " ".join(f"{region.value:.2f}" for region in regions),
         )
@@ -117,15 +116,16 @@ def _print_doses(study: Study, plan: Plan, console: Console) -> None:
 
 def _dose_words(study: Study, plan: Plan) -> str:
     words = (
-        "Dose by Monte Carlo (standard error of the last digits in brackets); area, exposure E[min(w, 1 - w)] and "
-        "entropy are means over all samples of a run, the rest over mixed ones. Arms whose mixing varies: mean over "
-        "their first draws."
+        "Dose by Monte Carlo (standard error of the last digits in brackets). Area, exposure E[min(w, 1 - w)] and "
+        "entropy are means over all samples of a run; the rest is of mixed ones, the last column how often pixels of "
+        "the centre, the edges' middles and the corners are foreign. Of an arm whose mixing varies it is the mean over "
+        "its first draws; inside the network it is measured on images."
     )
     if study.match is None:
         return words
     alone = [arm for arm in study.arms if arm not in plan.matched]
     matched = f"\n= matched: equal exposure by {study.match.by}"
-    return words + matched + (f"; not matched: {', '.join(alone)}" if alone else "")
+    return words + matched + (f"; as declared: {', '.join(alone)}" if alone else "")
 
 
 def _with_error(figure: Estimate) -> str:

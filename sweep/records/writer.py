@@ -84,7 +84,8 @@ class _TableWriter:
 
     def _merge(self) -> None:
         parts = live_parts(self._folder)
-        rows = pa.concat_tables([pq.read_table(part.path) for part in parts])
+        tables = [self.table.schema.empty_table(), *(pq.read_table(part.path) for part in parts)]
+        rows = pa.concat_tables(tables, promote_options="default")  # parts of an older program lack newer columns
         merged = self._write(rows, parts[0].first, parts[-1].last)
         self._remove_all_but({merged})
         self._n_parts = 1

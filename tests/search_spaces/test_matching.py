@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,8 @@ from search_spaces.study import Study
 from trainables.errors import UserError
 from trainables.mixing.dose import measure_exposure
 from trainables.strict import parse
+
+ROOT = Path(__file__).parents[2]
 
 ARMS: dict[str, Any] = {
     "off": {"mix": "off"},
@@ -77,7 +82,7 @@ def test_drawn_parameters_are_honoured() -> None:
 
 
 def test_a_fixed_size_can_be_solved_for() -> None:
-    fixed = {"size": {"kind": "fixed", "frac": 0.5}}
+    fixed = {"size": {"kind": "fixed"}}
     arms = {name: {"mix": {"preset": name, "apply": {"prob": 1.0}, **fixed}} for name in ("cutmix", "cutmix_torus")}
     study = study_of(arms=arms, match={"by": "size", "target": 0.15})
     mixes = {arm: study.trial_config(arm, {}, replicate=0).mix for arm in study.arms}
@@ -109,6 +114,31 @@ def test_solved_again_it_is_the_same() -> None:
             "match.target is missing: the space of arm 'a' varies 'mix.size.alpha'",
         ),
         ({"match": {"by": "size", "target": 0.1, "arms": ["clip"]}}, "arm 'clip' has mix.size.kind 'beta'"),
+        ({"match": {"by": "size", "target": 0.1, "arms": ["timm"]}}, "two policies alternate in arm 'timm'"),
+        ({"match": {"arms": ["clip"]}}, "only arm 'clip' has an exposure to match"),
+        (
+            {"match": {"target": 0.1}, "arms": {"a": {"mix": {"preset": "cutmix", "apply": {"prob": 0.3}}}}},
+            "match.target decides on 'mix.apply.prob', but it is given for arm 'a'",
+        ),
+        (
+            {"match": {"target": 0.1}, "arms": {"a": {"mix": "cutmix"}}, "base": {"mix": {"apply": {"prob": 0.3}}}},
+            "'mix.apply.prob'",
+        ),
+        (
+            {
+                "match": {"target": 0.1, "by": "size"},
+                "arms": {"a": {"mix": {"preset": "cutmix_fixed_size", "size": {"frac": 0.3}}}},
+            },
+            "match.target decides on 'mix.size.frac', but it is given for arm 'a'",
+        ),
+        (
+            {
+                "match": {"target": 0.1, "by": "size"},
+                "arms": {"a": {"mix": {"preset": "cutmix_fixed_size", "label": {"exponent": 0.0}}}},
+            },
+            "labels of arm 'a' do not follow it",
+        ),
+        ({"match": {"target": 0.6}}, "'match.target': input should be less than or equal to 0.5"),
     ],
 )
 def test_contradictions_are_refused(values: dict[str, Any], message: str) -> None:
@@ -123,6 +153,62 @@ def test_a_dose_out_of_reach_names_arm_exposure_and_target() -> None:
     study = study_of(match={"target": 0.26, "arms": ["clip", "torus"]})
     with pytest.raises(UserError, match=r"arm 'torus': match: exposure is 0\.2\d* at probability 1.*target 0\.26"):
         refuse_unreachable(study)
+
+
+def test_a_draw_out_of_reach_is_found_before_anything_starts() -> None:
+    """Each of two parameters alone leaves it within reach, both together do not."""
+    arms = {
+        "fixed": {
+            "mix": {"preset": "cutmix_torus", "size": {"kind": "fixed"}},
+            "space": {
+                "mix.size.frac": {"kind": "choice", "values": [0.3, 0.04]},
+                "mix.label.exponent": {"kind": "choice", "values": [0.5, 1.0]},
+            },
+        }
+    }
+    study = study_of(arms=arms, match={"target": 0.15}, search="grid", budget={"max_epochs": 1})
+    for config in study.extremes("fixed"):  # a corner at a time is well
+        assert config.mix.size.model_dump()["frac"] == 0.3 or config.mix.label.exponent == 0.5
+    with pytest.raises(UserError, match=r"arm 'fixed': match: exposure is 0\.04\d* at probability 1"):
+        refuse_unreachable(study)
+
+
+def test_a_policy_that_is_never_chosen_does_not_count() -> None:
+    arms = {
+        "only": {"mix": {"preset": "cutmix_torus", "other": {"prob": 0.0, "mix": {"preset": "mixup"}}}},
+        "torus": {"mix": "cutmix_torus"},
+    }
+    study = study_of(arms=arms, match="exposure")
+    for arm, value in exposures(study_of(arms=arms, match={"target": 0.2})).items():
+        assert value == pytest.approx(0.2, rel=0.02), arm
+    assert match_target(study) == pytest.approx(0.125, rel=0.02)
+
+
+def test_one_hot_labels_are_left_alone() -> None:
+    """Their exposure is what even splits leave of it: a target nobody means."""
+    study = study_of(arms=ARMS | {"one_hot": {"mix": "cutmix_one_hot"}}, match="exposure")
+    assert not is_matched(study, "one_hot")
+    assert match_target(study) > 0.1
+    assert study.trial_config("one_hot", {}, replicate=0) == study.declared_config("one_hot", {}, replicate=0)
+
+
+@pytest.mark.parametrize("schedule", [{"on1": 1.0}, {"off0": 0.5, "off1": 0.5}])
+def test_a_schedule_is_made_up_for_by_the_probability(schedule: dict[str, float]) -> None:
+    arms = {"always": {"mix": "cutmix_torus"}, "now": {"mix": {"preset": "mixup", "apply": {"schedule": schedule}}}}
+    study = study_of(arms=arms, match={"target": 0.1})
+    mixes = {arm: study.trial_config(arm, {}, replicate=0).mix for arm in arms}
+    assert mixes["now"].apply.prob == pytest.approx(2 * mixes["always"].apply.prob, rel=0.01)
+    for value in exposures(study).values():
+        assert value == pytest.approx(0.1, rel=0.02)
+
+
+def test_nothing_is_measured_to_list_studies() -> None:
+    code = (
+        "import sys\nfrom search_spaces.discover import load_study\nload_study('mask_shape')\n"
+        "print(sorted({'torch', 'ray', 'scipy', 'sklearn', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_built_in_study_of_shapes_is_matched() -> None:

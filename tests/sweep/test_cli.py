@@ -182,6 +182,37 @@ class TestPlan:
         assert f"at most about {duration(seconds)}" in out
         assert list(tmp_path.iterdir()) == []
 
+    def test_shows_the_dose_of_each_arm(self, run: Run) -> None:
+        study = load_study("alpha_prob")
+        _, out, _ = run("plan", "alpha_prob")
+        table = out[out.index("exposure") :]
+        rows = {line.split()[0]: line.split()[1:] for line in table.splitlines() if line.split()[:1] != []}
+        assert set(study.arms) <= set(rows)
+        assert rows["off"] == "0.00 0.0000(0) 0.0000(0) 0.000 100.0 % 0 0.00 0.00 0.00".split()
+        prob, area, exposure, *_ = rows["cutout"]
+        assert (prob, exposure) == ("1.00", "0.0000(0)")
+        assert float(area.split("(")[0]) == pytest.approx((0.5 - 0.5**2 / 4) ** 2, abs=0.005)
+        assert float(rows["mixup"][2].split("(")[0]) < 0.25 * 0.6  # drawn probabilities, about a half
+        assert "mean over its first draws" in out
+        assert "matched" not in out
+
+    def test_no_number_of_the_doses_is_cut_off(self, run: Run) -> None:
+        _, out, _ = run("plan", "mask_shape")
+        table = out[out.index("exposure") :].splitlines()
+        exposures = {}
+        for arm in load_study("mask_shape").arms:
+            (row,) = (line for line in table if line.startswith((f"{arm} ", f"={arm} ")))
+            assert "…" not in row
+            assert len(row) <= 80
+            assert re.fullmatch(
+                r"=?\w+ +\d\.\d\d( +0\.\d{4}\(\d+\)){2} +\d\.\d{3} +\d+\.\d % +\d+( +\d\.\d\d){3} *", row
+            )
+            exposures[row.split()[0]] = float(row.split()[3].split("(")[0])
+        matched = [value for arm, value in exposures.items() if arm.startswith("=")]
+        assert len(matched) == len(exposures) - 2
+        assert max(matched) / min(matched) < 1.02
+        assert "equal exposure by prob; as declared: off, cutout" in out
+
     def test_takes_short_flags(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
         _, out, _ = run("plan", "quickstart", "--cpus", "2", "--gpus", "0.5", "--set", "budget.trials=5")

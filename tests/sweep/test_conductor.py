@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 
 from search_spaces.study import Study
-from sweep.conductor import Conductor, Job, checkpoint_path
+from sweep.conductor import DOSE_COLUMNS, Conductor, Job, checkpoint_path
 from sweep.early_stopping.asha import Asha
 from sweep.records import writer
 from sweep.records.reader import SweepRecords, _read_parts, read_sweep
 from sweep.records.schema import DECISIONS, EPOCHS, RECORDS, TRIALS
+from trainables.mixing.dose import _exposure
 
 MakeStudy = Callable[..., Study]
 ENDED = {"completed", "stopped", "diverged", "failed"}
@@ -194,6 +195,12 @@ class TestStatuses:
         }
         assert row["images_per_s"] == pytest.approx(1e3)
 
+    def test_dose(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        doses = {name: index / 8 for index, name in enumerate(DOSE_COLUMNS)}
+        simulate(study_of(budget=no_stopping()), tmp_path, curve=lambda *_: doses).run()
+        row = trials_of(tmp_path)["off-0001"]
+        assert {name: row[name] for name in DOSE_COLUMNS} == doses
+
     def test_stopped_says_why(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         levels = {"off-0000": 1.0, "off-0001": 2.0}
         study = study_of(arms={"off": {}}, budget={**study_of().budget.model_dump(), "trials": 2})
@@ -335,6 +342,30 @@ class TestRungs:
             kept[row["arm"]] += not judgement.stop
         own = records.decisions.query("rung_epochs == 1 and verdict == 'continue'")["arm"].value_counts()
         assert kept["slow"] < own["slow"] / 2, "what rungs shared by all arms would have done"
+
+
+class TestMatch:
+    ARMS = {"off": {"mix": "off"}, "mixup": {"mix": "mixup"}, "cutmix": {"mix": "cutmix"}}
+
+    def test_trials_taken_up_again_have_the_dose_they_had(
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path
+    ) -> None:
+        study = study_of(arms=self.ARMS, match="exposure", budget=no_stopping(trials=1))
+        first = simulate(study, tmp_path).run(2)
+        _exposure.cache_clear()  # another process knows nothing of what this one measured
+        again = simulate(Study.model_validate(study.model_dump()), tmp_path).run()
+        jobs = {job.trial: job.config for job in first.jobs}
+        common = jobs.keys() & {job.trial for job in again.jobs}
+        assert common
+        assert all(job.config == jobs[job.trial] for job in again.jobs if job.trial in common)
+
+    def test_the_record_says_what_was_solved_for(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        simulate(study_of(arms=self.ARMS, match="exposure", budget=no_stopping(trials=1)), tmp_path).run()
+        probs = {trial: row["config.mix.apply.prob"] for trial, row in trials_of(tmp_path).items()}
+        # the clipped box has 0.139 at its probability of 0.5, Mixup 0.25 at 1
+        assert probs["off-0000"] == 0
+        assert probs["cutmix-0000"] == pytest.approx(0.5, rel=1e-3)
+        assert probs["mixup-0000"] == pytest.approx(0.139 / 0.25, rel=0.01)
 
 
 class TestResume:

@@ -139,6 +139,12 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
         STUDY.replace("mix: cutmix", "mix: cutmx"),
         ("'arms.cutmix.mix'", "'cutmx'", "did you mean 'cutmix'?", "random_erasing"),
     ),
+    "a dose that does not exist": (STUDY + "match: exposre\n", ("'match'", "'exposre'", "did you mean 'exposure'?")),
+    "a dose out of reach": (
+        STUDY + "match: {target: 0.4}\n",
+        ("arm 'cutmix'", "exposure is 0.2", "at probability 1", "target 0.4"),
+    ),
+    "a dose for one arm": (STUDY + "match: exposure\n", ("only arm 'cutmix'", "match.target")),
     "an unknown mask": (
         STUDY.replace("mix: cutmix", "mix: {preset: cutmix, mask: {family: bxo}}"),
         ("'mix.mask.family'", "'bxo'", "did you mean 'box'?"),

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from sweep.records.schema import TRIALS
 from trainables.config import TrialConfig
 from trainables.data.prepared import prepare_data
+from trainables.mixing.dose import measure_dose
 from trainables.models.build import build_model
 from trainables.trial import EpochResult, Trial
 from trainables.tune_trainable import CutMixTrainable
@@ -101,6 +103,19 @@ def test_epochs_are_reported_in_order(build: Callable[..., CutMixTrainable], tmp
             assert name in TIMES or row[name] == value
     json.dumps(rows, allow_nan=False)
     assert same_weights(tmp_path / "weights/t0.pt", trial)
+
+
+def test_the_dose_is_reported_with_every_epoch(build: Callable[..., CutMixTrainable]) -> None:
+    """Under the names that the records have for it."""
+    mix = {"preset": "cutmix", "position": {"kind": "object"}}  # looks at the images' boxes
+    rows = steps(build(mix=mix), 2)
+    reported = [{name: value for name, value in row.items() if name.startswith("dose_")} for row in rows]
+    config = TrialConfig.model_validate(BASE | {"mix": mix})
+    images = prepare_data(config.data).images
+    dose = measure_dose(config.mix, height_px=32, width_px=32, data=images)
+    assert reported == [dose.as_columns()] * 2
+    assert reported[0].keys() == {name for name in TRIALS.columns.names if name.startswith("dose_")}
+    assert reported[0]["dose_mean_prob"] == 0.5
 
 
 def test_saved_epochs_are_reported_without_training(

@@ -121,8 +121,8 @@ def measure_dose(
         ValueError: the policy looks at what ``data`` do not hold, or they have another size.
     """
     parts = [
-        (share, _measured(_key(policy), height_px, width_px, _looked_at(policy, data), n_samples, seed))
-        for share, policy in _shares(mix)
+        (share, _measured(_key(policy), height_px, width_px, _looked_at(policy, data), n_samples, seed, place))
+        for place, (share, policy) in enumerate(_shares(mix))
     ]
     return _combined(parts, height_px, width_px)
 
@@ -143,21 +143,23 @@ def measure_exposure(
         ValueError: as in :func:`measure_dose`.
     """
     parts = [
-        (share, _exposure(_key(policy), height_px, width_px, _looked_at(policy, data), seed))
-        for share, policy in _shares(mix)
+        (share, _exposure(_key(policy), height_px, width_px, _looked_at(policy, data), seed, place))
+        for place, (share, policy) in enumerate(_shares(mix))
     ]
     return _weighted(parts)
 
 
 def mean_dose(doses: Sequence[Dose]) -> Dose:
-    """Average the doses of several policies, as of the draws from a space; errors are those of the measurement."""
-    share = 1 / len(doses)
-    figures = {name: _weighted([(share, getattr(dose, name)) for dose in doses]) for name in (*_OF_RUN, *_OF_MIXED)}
+    """Average the doses of several policies, as of the draws from a space.
+
+    Measurements of one seed share their random numbers, and policies that differ in probability alone the whole
+    measurement. Their errors are therefore averaged as well: they do not fall with the number of policies.
+    """
     return Dose(
-        mean_prob=math.fsum(dose.mean_prob for dose in doses) * share,
+        mean_prob=math.fsum(dose.mean_prob for dose in doses) / len(doses),
         coverage=np.mean([dose.coverage for dose in doses], axis=0),
         n_samples=sum(dose.n_samples for dose in doses),
-        **figures,
+        **{name: _mean_estimate([getattr(dose, name) for dose in doses]) for name in (*_OF_RUN, *_OF_MIXED)},
     )
 
 
@@ -216,14 +218,14 @@ def _looked_at(policy: Mix, data: ImageSet | None) -> ImageSet | None:
 
 @functools.lru_cache(maxsize=128)
 def _measured(
-    policy: Mix, height_px: int, width_px: int, data: ImageSet | None, n_samples: int | None, seed: int
+    policy: Mix, height_px: int, width_px: int, data: ImageSet | None, n_samples: int | None, seed: int, place: int
 ) -> _Measured:
     wanted = N_BATCHES * BATCH_SIZE if n_samples is None else n_samples
     size = min(BATCH_SIZE, max(1, BATCH_PX // (height_px * width_px)), -(-wanted // N_BATCHES))
     n_batches = N_BATCHES if n_samples is None else max(N_BATCHES, -(-wanted // size))
     rows: list[list[float]] = []
     coverage = np.zeros((height_px, width_px))
-    for draw in _draws(policy, height_px, width_px, data, size, n_batches, seed):
+    for draw in _draws(policy, height_px, width_px, data, size, n_batches, (seed, place)):
         mask = draw.pastes[0].mask.numpy()
         covered = _coverage(mask, height_px, width_px)
         coverage += covered
@@ -237,11 +239,11 @@ def _measured(
 
 
 @functools.lru_cache(maxsize=4096)
-def _exposure(policy: Mix, height_px: int, width_px: int, data: ImageSet | None, seed: int) -> Estimate:
+def _exposure(policy: Mix, height_px: int, width_px: int, data: ImageSet | None, seed: int, place: int) -> Estimate:
     size = min(BATCH_SIZE, max(1, BATCH_PX // (height_px * width_px)))
     means: list[float] = []
     estimate = Estimate(0.0, math.inf)
-    for draw in _draws(policy, height_px, width_px, data, size, EXPOSURE_MAX_BATCHES, seed):
+    for draw in _draws(policy, height_px, width_px, data, size, EXPOSURE_MAX_BATCHES, (seed, place)):
         means.append(_shares_of(draw, policy)[1])
         if len(means) % N_BATCHES == 0:
             estimate = _estimate(np.array(means))
@@ -251,10 +253,16 @@ def _exposure(policy: Mix, height_px: int, width_px: int, data: ImageSet | None,
 
 
 def _draws(
-    policy: Mix, height_px: int, width_px: int, data: ImageSet | None, size: int, n_batches: int, seed: int
+    policy: Mix,
+    height_px: int,
+    width_px: int,
+    data: ImageSet | None,
+    size: int,
+    n_batches: int,
+    stream: tuple[int, int],
 ) -> Iterator[MixDraw]:
-    """Draw batches of samples that are all mixed."""
-    rng = generator("dose", seed)
+    """Draw batches of samples that are all mixed; alternating policies have streams of their own."""
+    rng = generator("dose", *stream)
     always = policy.model_copy(update={"size": _Spread(policy.size), "content": "partner"})
     view = _viewer((size, 3, height_px, width_px), data, rng)
     for _ in range(n_batches):
@@ -334,6 +342,11 @@ def _regions(covered: np.ndarray) -> tuple[float, float, float]:
 def _estimate(means: np.ndarray) -> Estimate:
     """Mean of the means of independent batches, float64 [n], with its standard error."""
     return Estimate(float(means.mean()), float(means.std(ddof=1) / math.sqrt(len(means))))
+
+
+def _mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
+    """Average values and errors alike: right where all errors go the same way, else on the safe side."""
+    return Estimate(*(math.fsum(part) / len(estimates) for part in zip(*estimates, strict=True)))
 
 
 def _weighted(parts: Sequence[tuple[float, Estimate]]) -> Estimate:

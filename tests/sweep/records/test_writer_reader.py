@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,42 @@ def test_what_is_read_is_what_was_written(table: Table, data: st.DataObject) -> 
             records.flush(force=flush)
         records.flush(force=True)
         assert rows_of(read_table(Path(folder), table)) == rows
+
+
+class TestOlderRecords:
+    """Columns have been added since: what an older program wrote is read, gone on with and merged."""
+
+    OLD = replace(TRIALS, columns=pa.schema([field for field in TRIALS.columns if not field.name.startswith("dose_")]))
+
+    @pytest.fixture
+    def sweep_dir(self, tmp_path: Path) -> Path:
+        write_manifest(tmp_path, manifest())
+        old = writer._TableWriter(self.OLD, tmp_path / RECORDS / TRIALS.name)
+        for trial in ("a", "b"):
+            old.add({"trial": trial, "node": "here", "params": "{}", "config": "{}"})
+            old.flush()
+        return tmp_path
+
+    def test_new_columns_are_null(self, sweep_dir: Path) -> None:
+        trials = read_sweep(sweep_dir).trials
+        assert trials["trial"].tolist() == ["a", "b"]
+        assert trials["dose_exposure"].dtype == float
+        assert trials["dose_exposure"].isna().all()
+
+    @pytest.mark.parametrize("merge_parts", [64, 3])
+    def test_are_gone_on_with(self, sweep_dir: Path, merge_parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(writer, "MERGE_PARTS", merge_parts)
+        records = RecordsWriter(sweep_dir)
+        for trial in ("b", "c"):
+            row = {"trial": trial, "dose_exposure": 0.125, "node": "there", "params": "{}", "config": "{}"}
+            records.add(TRIALS, row)
+            records.flush(force=True)
+        assert len(live_parts(sweep_dir / RECORDS / TRIALS.name)) == (4 if merge_parts == 64 else 2)
+        assert rows_of(read_sweep(sweep_dir).trials[["trial", "dose_exposure", "node"]]) == [
+            {"trial": "a", "dose_exposure": None, "node": "here"},
+            {"trial": "b", "dose_exposure": 0.125, "node": "there"},
+            {"trial": "c", "dose_exposure": 0.125, "node": "there"},
+        ]
 
 
 _LEAF = st.booleans() | st.integers(0, 99) | st.floats(0, 1) | _TEXT

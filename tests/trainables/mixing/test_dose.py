@@ -78,7 +78,7 @@ class TestClosedForms:
     def test_torus(self, height_px: int, width_px: int) -> None:
         measured = dose_of(**TORUS, height_px=height_px, width_px=width_px, n_samples=20_000)
         assert_is(measured.pasted_frac, 0.5)
-        assert_is(measured.exposure, 0.25)
+        assert_is(measured.exposure, 0.25, abs_=1e-3)  # whole pixels spread shares about the half: a little lower
         error = 0.5 / math.sqrt(measured.n_samples)
         assert measured.coverage.shape == (height_px, width_px)
         assert np.abs(measured.coverage - 0.5).max() < 5 * error
@@ -172,12 +172,12 @@ class TestOverTheRun:
         mixup, cutmix = dose_of(preset="mixup"), dose_of(**(second | {"apply": {"prob": 1.0}}))
         assert measured.mean_prob == pytest.approx(0.75 * 0.5 + 0.25 * 0.8)
         exposure = 0.75 * 0.5 * mixup.exposure.value + 0.25 * 0.8 * cutmix.exposure.value
-        assert measured.exposure.value == pytest.approx(exposure)
+        assert_is(measured.exposure, exposure, abs_=4 * measured.exposure.se)
         of_cutmix = 0.2 / measured.mean_prob  # share of the mixed samples
-        assert measured.boundary_px.value == pytest.approx(of_cutmix * cutmix.boundary_px.value)
-        assert measured.boundary_px.se == pytest.approx(of_cutmix * cutmix.boundary_px.se)
+        assert_is(measured.boundary_px, of_cutmix * cutmix.boundary_px.value, abs_=4 * measured.boundary_px.se)
+        assert measured.boundary_px.se == pytest.approx(of_cutmix * cutmix.boundary_px.se, rel=0.5)
         coverage = (1 - of_cutmix) * mixup.coverage + of_cutmix * cutmix.coverage
-        np.testing.assert_allclose(measured.coverage, coverage, rtol=1e-5)
+        np.testing.assert_allclose(measured.coverage, coverage, atol=0.05)
 
     def test_alternation_with_nothing(self) -> None:
         half = dose_of(preset="cutmix", other={"prob": 0.5, "mix": {"preset": "off"}})
@@ -201,17 +201,23 @@ class TestOverTheRun:
         assert dose_of(**parts).as_columns() == dose_of().as_columns()
 
 
-@pytest.mark.parametrize(
-    "parts", [{}, TORUS | {"mask": {"family": "box", "edge_px": 4.0}}, {"preset": "torchvision"}], ids=str
-)
+POLICIES = {
+    "clipped box": {},
+    "soft box": TORUS | {"mask": {"family": "box", "edge_px": 4.0}},
+    "two policies": {"preset": "torchvision"},
+    "two that are alike": {"other": {"mix": {"preset": "cutmix", "apply": {"prob": 1.0}}}},
+}
+
+
+@pytest.mark.parametrize("parts", POLICIES.values(), ids=POLICIES.keys())
 def test_errors_are_honest(parts: dict[str, Any]) -> None:
-    """The spread of 30 measurements is what each says of itself."""
-    repeats = [dose_of(**parts, seed=seed, n_samples=512) for seed in range(30)]
+    """The spread of 60 measurements is what each says of itself."""
+    repeats = [dose_of(**parts, seed=seed, n_samples=512) for seed in range(60)]
     for name in ESTIMATES:
         values = np.array([getattr(measured, name).value for measured in repeats])
         stated = math.sqrt(np.mean([getattr(measured, name).se ** 2 for measured in repeats]))
         if stated > 1e-3 * values.mean():  # what is nothing but rounding has no law
-            assert 0.6 < values.std(ddof=1) / stated < 1.5, name
+            assert 0.7 < values.std(ddof=1) / stated < 1.3, name
 
 
 def test_errors_fall_with_the_number_of_samples() -> None:
@@ -289,13 +295,16 @@ class TestMeasurement:
         assert columns["dose_nothing_pasted"] == measured.nothing_pasted.value
 
     def test_mean_of_several(self) -> None:
+        """Its error is that of one: measurements of one seed err together."""
         doses = [dose_of(preset=preset) for preset in ("cutmix", "mixup", "off")]
         mean = mean_dose(doses)
         assert mean.mean_prob == pytest.approx(1.5 / 3)
         for name in ESTIMATES:
             values, errors = zip(*(getattr(measured, name) for measured in doses), strict=True)
-            assert getattr(mean, name) == pytest.approx((np.mean(values), np.linalg.norm(errors) / 3))
+            assert getattr(mean, name) == pytest.approx((np.mean(values), np.mean(errors)))
         np.testing.assert_allclose(mean.coverage, np.mean([measured.coverage for measured in doses], axis=0))
+        one, same = doses[0], mean_dose([doses[0]] * 16)
+        assert same.exposure == pytest.approx(one.exposure)
 
 
 @settings(max_examples=40, deadline=None)

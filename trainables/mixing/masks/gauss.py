@@ -39,8 +39,6 @@ class Gauss(Mask):
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Draw one bump a sample: float32 [B, 1, H, W]."""
-        import torch
-
         inverted = (pasted_frac > 0.5) & (self.sigma == "area")
         size = np.where(inverted, 1 - pasted_frac, pasted_frac)
         sigma = np.sqrt(size / (2 * math.pi)) if self.sigma == "area" else size
@@ -48,9 +46,8 @@ class Gauss(Mask):
         offsets = canvas.offsets(canvas.position.centres(sigmas_px, canvas))
         rows, columns = (_bell(along, sigma_px) for along, sigma_px in zip(offsets, sigmas_px, strict=True))
         rows *= np.where(inverted, -1, size > 0).astype(np.float32)[:, None]
-        base = inverted.astype(np.float32)[:, None, None, None]
-        parts = (base, rows[:, None, :, None], columns[:, None, None, :])
-        return torch.addcmul(*(canvas.on_device(part) for part in parts))
+        bumps = canvas.on_device(rows)[:, None, :, None] * canvas.on_device(columns)[:, None, None, :]
+        return bumps.add_(canvas.on_device(inverted.astype(np.float32))[:, None, None, None])
 
 
 def _bell(offsets: np.ndarray, sigma_px: np.ndarray) -> np.ndarray:

@@ -74,14 +74,15 @@ def _patches(images: Tensor, seeds: tuple[int, int], compactness: float) -> Tens
 def _seeds_around(length_px: int, seeds: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
     """Return the seed before each pixel of an axis and the one after: index, int64 [L], and distance^2 in steps.
 
-    Beyond the outer seeds both are the same one.
+    On a seed and beyond the outer ones both are the same.
     """
     import torch
 
-    place = (torch.arange(length_px, device=device) + 0.5) * (seeds / length_px) - 0.5
-    before = place.floor()
-    around = [side.clamp(0, seeds - 1) for side in (before, before + 1)]
-    return [(seed.long(), (place - seed).square()) for seed in around]
+    step = 2 * length_px  # in units that make all places whole numbers
+    place = (2 * torch.arange(length_px, device=device) + 1) * seeds - length_px
+    before, after = place.div(step, rounding_mode="floor"), -(-place).div(step, rounding_mode="floor")
+    around = [seed.clamp(0, seeds - 1) for seed in (before, after)]
+    return [(seed, (place / step - seed).square()) for seed in around]
 
 
 def _some_patches(label: Tensor, patches: int, pasted_frac: np.ndarray, canvas: Canvas) -> Tensor:
