@@ -188,7 +188,7 @@ class TestPlan:
         table = out[out.index("exposure") :]
         rows = {line.split()[0]: line.split()[1:] for line in table.splitlines() if line.split()[:1] != []}
         assert set(study.arms) <= set(rows)
-        assert rows["off"] == "0.00 0.0000(0) 0.0000(0) 0.000 100.0 % 0 0.00 0.00 0.00".split()
+        assert rows["off"] == ["0.00", "0.0000(0)", "0.0000(0)", "0.000", "100.0", "%", "0", "0.00", "0.00", "0.00"]
         prob, area, exposure, *_ = rows["cutout"]
         assert (prob, exposure) == ("1.00", "0.0000(0)")
         assert float(area.split("(")[0]) == pytest.approx((0.5 - 0.5**2 / 4) ** 2, abs=0.005)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ def _draw_one(mix: Mix, batch: BatchView, rng: np.random.Generator, device: torc
         partner=partner_host,
     )
     mask = mix.mask.draw(pasted_frac, canvas)
-    lam = 1 - _mean(mask)
+    lam = _kept_frac(mask, canvas)
     source: Displaced | Resized | None = None
     if mix.source == "displaced":
         source = displaced(mask, canvas)
@@ -120,24 +121,29 @@ def _draw_one(mix: Mix, batch: BatchView, rng: np.random.Generator, device: torc
         index = canvas.on_device(owner)
         mask, lam, lam_drawn = mask[index], lam[index], lam_drawn[owner]
         source = None if source is None else source[index]
-    if not applied.all():
+    n_applied = np.count_nonzero(applied)
+    if n_applied < count:
         left = canvas.on_device(~applied)
         mask = mask.masked_fill(left[:, None, None, None], 0)
         lam = lam.masked_fill(left, 1.0)
         lam_drawn = np.where(applied, lam_drawn, 1.0)
     partner = canvas.on_device(partner_host)
-    draw = MixDraw(
+    paste = Paste(None, partner, mask, _content(mix, batch.shape, canvas), source)
+    return MixDraw(
         applied=applied,
         partner=partner,
         lam=lam,
         lam_drawn=lam_drawn,
-        weight=torch.ones_like(lam),
-        pastes=(Paste(None, partner, mask, _content(mix, batch.shape, canvas), source),) if applied.any() else (),
+        weight=_weight(mix, lam, lam_drawn, canvas),
+        pastes=(paste,) if n_applied else (),
     )
+
+
+def _weight(mix: Mix, lam: Tensor, lam_drawn: np.ndarray, canvas: Canvas) -> Tensor:
+    """Return the original's share of the label, float32 [B]; content without a class has none."""
     if mix.content != "partner":
-        return draw
-    shown = lam if mix.label.lam == "realised" else canvas.on_device(lam_drawn.astype(np.float32))
-    return replace(draw, weight=mix.label.weight(shown))
+        return torch.ones_like(lam)
+    return mix.label.weight(lam if mix.label.lam == "realised" else canvas.on_device(lam_drawn.astype(np.float32)))
 
 
 def _owners(mix: Mix, count: int) -> tuple[np.ndarray | None, int]:
@@ -177,27 +183,27 @@ def _gate(
     return rng.random(count) < prob
 
 
-def _mean(mask: Tensor) -> Tensor:
-    """Share of each mask's ones, float32 [n], exact for hard masks."""
+def _kept_frac(mask: Tensor, canvas: Canvas) -> Tensor:
+    """Return lam, the share of the image that each mask leaves, float32 [n]: of hard masks the exact one, rounded."""
     if mask.dtype != torch.bool:
-        return mask.flatten(1).mean(dim=1)
-    pixels = mask[0].numel()
-    if mask.device.type == "cpu" and pixels % BLOCK_PX == 0 and mask.is_contiguous():
-        ones = torch.from_numpy(_ones_by_words(mask.numpy().reshape(len(mask), -1)))
-    else:
-        ones = mask.flatten(1).sum(dim=1)
-    return ones / pixels
+        return 1 - mask.flatten(1).mean(dim=1)
+    pixels = math.prod(mask.shape[1:])
+    if not canvas.on_host:
+        return 1 - mask.flatten(1).sum(dim=1) / pixels
+    return torch.from_numpy((1 - _count_ones(mask.numpy().reshape(len(mask), -1)) / pixels).astype(np.float32))
 
 
-def _ones_by_words(masks: np.ndarray) -> np.ndarray:
-    """Count the ones of masks, bool [n, pixels], int64 [n]: eight pixels at a time, a tenth of the time of torch's sum.
+def _count_ones(masks: np.ndarray) -> np.ndarray:
+    """Count the ones of masks, bool [n, pixels], int64 [n].
 
-    Eight bytes are added as one number; within a block no byte can overflow into the next.
+    Eight pixels at a time where they fill whole blocks, in a tenth of the time: eight bytes are added as one number,
+    and within a block no byte can overflow into the next.
     """
-    words = masks.view(np.uint64).reshape(len(masks), -1, BLOCK_PX // 8)
-    lanes = words.sum(axis=2).view(np.uint8)
-    counted: np.ndarray = lanes.reshape(len(masks), -1).sum(axis=1, dtype=np.int64)
-    return counted
+    lanes = masks
+    if masks.shape[1] % BLOCK_PX == 0:
+        lanes = masks.view(np.uint64).reshape(-1, BLOCK_PX // 8).sum(axis=1).view(np.uint8)
+    ones: np.ndarray = lanes.reshape(len(masks), -1).sum(axis=1, dtype=np.int64)
+    return ones
 
 
 def _content(mix: Mix, shape: tuple[int, int, int, int], canvas: Canvas) -> Tensor | None:
