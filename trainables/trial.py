@@ -22,7 +22,7 @@ from trainables.metrics import classification_metrics
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.dose import Dose, measure_dose
-from trainables.mixing.draw import MixDraw, draw_layer, draw_mix
+from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer
 from trainables.models.build import build_model
 from trainables.models.dropblock import BlockDropper
 from trainables.models.staged import StagedNet
@@ -208,6 +208,7 @@ class Trial:
 
     def _train_epoch(self) -> dict[str, float]:
         self._net.train()
+        self._drawer = MixDrawer(self.config.mix, rng=self._rngs["mix"], device=self._device, n_samples=self.n_train)
         planned_steps = len(self._batches) * self.config.optimizer.max_epochs
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         pasted_sum = torch.zeros((), dtype=torch.float64, device=self._device)
@@ -263,7 +264,7 @@ class Trial:
     def _draw(self, maps: Tensor, images: Tensor, batch: TrainBatch, t: float) -> MixDraw:
         count, channels, height_px, width_px = maps.shape
         view = BatchView((count, channels, height_px, width_px), batch.classes, images, batch.boxes)
-        return draw_mix(self.config.mix, view, rng=self._rngs["mix"], device=self._device, t=t)
+        return self._drawer.draw(view, t)
 
     def _spare_for(self, images: Tensor) -> Tensor | None:
         """Return memory for mixed images, the same at every step: they are done with when the next step begins.
