@@ -155,11 +155,19 @@ def resume(
 
 
 @app.command()
-def status(sweep_dir: DirArgument) -> None:
+def status(
+    sweep_dir: DirArgument,
+    why: Annotated[
+        str | None, typer.Option(metavar="TRIAL", help="explain one trial: each rung it passed and why it ended")
+    ] = None,
+) -> None:
     """Show how a sweep stands, while it runs or after."""
-    from sweep.tables import print_status
+    from sweep.tables import print_status, print_why
 
-    print_status(sweep_dir, _console())
+    if why is None:
+        print_status(sweep_dir, _console())
+    else:
+        print_why(sweep_dir, why, _console())
 
 
 @app.command()

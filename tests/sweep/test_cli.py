@@ -33,7 +33,7 @@ VERBS = {
     "preview": ["name", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out"],
     "resume": ["sweep_dir", "--address", "--retry-failed"],
-    "status": ["sweep_dir"],
+    "status": ["sweep_dir", "--why"],
     "export": ["sweep_dir", "--format", "--to"],
     "doctor": ["--data", "--out"],
     "schema": [],
