@@ -18,11 +18,9 @@ from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.engine import in_use
 from sweep.plan import Plan
 from sweep.progress import duration, percent
-from sweep.records.explain import explain
 from sweep.records.reader import read_sweep
 from sweep.records.schema import COMPLETED, FAILED, LIVING, STATUSES
 from sweep.records.summary import summarise_arms, verdict
-from trainables.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from trainables.mixing.dose import Estimate
@@ -185,28 +183,6 @@ def print_status(sweep_dir: Path, console: Console) -> int:
         console.print(f"not running now; go on with: cutmix-sweep resume {sweep_dir}", highlight=False, soft_wrap=True)
     console.print(verdict(summary), highlight=False, soft_wrap=True)
     return len(failures)
-
-
-def print_why(sweep_dir: Path, trial: str, console: Console) -> None:
-    """Show each rung that a trial passed, and say why it ended.
-
-    Raises:
-        UserError: the sweep has no such trial.
-    """
-    records = read_sweep(sweep_dir)
-    trials: dict[str, Any] = {row["trial"]: row for row in records.trials.to_dict("records")}
-    if trial not in trials:
-        raise UserError(f"--why '{trial}': '{sweep_dir}' has no such trial{did_you_mean(trial, trials)}")
-    decisions: list[Any] = records.decisions[records.decisions["trial"] == trial].to_dict("records")
-    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
-    for name in ("epoch", decisions[0]["metric"] if decisions else "value", "cutoff", "trials", "verdict"):
-        table.add_column(name, justify="right")
-    for row in decisions:
-        values = [str(row["rung_epochs"]), f"{row['value']:.4g}", _number(row["cutoff"]), str(row["n_recorded"])]
-        table.add_row(*values, row["verdict"])
-    if decisions:
-        console.print(table)
-    console.print(explain(trials[trial], decisions), highlight=False, markup=False, soft_wrap=True)
 
 
 def _fine_print(manifest: Mapping[str, Any], trials: Any) -> str:

@@ -34,6 +34,7 @@ VERBS = {
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out"],
     "resume": ["sweep_dir", "--address", "--retry-failed"],
     "status": ["sweep_dir", "--why"],
+    "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
     "export": ["sweep_dir", "--format", "--to"],
     "doctor": ["--data", "--out"],
     "schema": [],

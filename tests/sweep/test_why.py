@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from search_spaces.study import Study
-from sweep.tables import print_why
+from sweep.early_stopping.tables import print_why
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
@@ -48,7 +48,7 @@ def sweep_of(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Callable[...
 def test_a_stopped_trial(sweep_of: Callable[..., Path]) -> None:
     assert why(sweep_of(ASHA), "off-0001") == [
         "epoch val_nll cutoff trials verdict",
-        "1 0.9 0.500 2 stop",
+        "1 0.9 0.5 2 stop",
         "off-0001 was stopped at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials.",
     ]
 
@@ -56,8 +56,8 @@ def test_a_stopped_trial(sweep_of: Callable[..., Path]) -> None:
 def test_a_completed_trial(sweep_of: Callable[..., Path]) -> None:
     assert why(sweep_of(ASHA), "off-0002") == [
         "epoch val_nll cutoff trials verdict",
-        "1 0.4 0.400 3 continue",
-        "2 0.4 0.400 2 continue",
+        "1 0.4 0.4 3 continue",
+        "2 0.4 0.4 2 continue",
         "off-0002 completed its 3 epochs.",
     ]
 
