@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from search_spaces.budget import Budget
 from search_spaces.contradictions import refuse_contradictions
 from search_spaces.domains import AnyDomain
 from search_spaces.matching import Match, matched, refuse_unmatchable
@@ -30,54 +32,8 @@ _DEFAULTS = TrialConfig(mix=Mix()).model_dump()
 """Every default, so that an override may change one parameter of a variant without naming the variant."""
 
 
-class EarlyStopping(Frozen):
-    """Asynchronous successive halving (Li et al., MLSys 2020, algorithm 2), each arm with rungs of its own.
-
-    Attributes:
-        rule: ``asha`` stops a trial that is not among the best ``1/reduction_factor`` of its arm at a rung;
-            ``none`` lets all run.
-        metric: validation metric that rungs compare and that ``tpe`` minimises, lower is better.
-        grace_period_epochs: first rung; the next ones are ``reduction_factor`` times the one before.
-        reduction_factor: eta.
-        min_recorded: trials that an arm must have at a rung before that rung stops any.
-    """
-
-    rule: Literal["asha", "none"] = "asha"
-    metric: Literal["val_nll", "val_top1_error"] = "val_nll"
-    grace_period_epochs: int = Field(default=3, ge=1)
-    reduction_factor: int = Field(default=3, ge=2)
-    min_recorded: int = Field(default=3, ge=1)
-
-
-class Budget(Frozen):
-    """What every arm may spend, the same for all.
-
-    Attributes:
-        trials: trials an arm. A grid may leave it out: the largest arm's grid times the replicates is then taken.
-        max_epochs: planned epochs of a trial.
-        early_stopping: when a trial may end before that; left out, none does.
-    """
-
-    trials: int | None = Field(default=None, ge=1)
-    max_epochs: int = Field(ge=1)
-    early_stopping: EarlyStopping = EarlyStopping(rule="none")
-
-    @model_validator(mode="after")
-    def _rungs_can_stop(self) -> Budget:
-        stopping = self.early_stopping
-        if stopping.rule == "none":
-            return self
-        if stopping.grace_period_epochs >= self.max_epochs:
-            raise ValueError(
-                f"early_stopping.grace_period_epochs is {stopping.grace_period_epochs}, but trials end at "
-                f"{self.max_epochs} epochs: no rung would ever stop one; lower it or set early_stopping.rule to none"
-            )
-        if self.trials is not None and stopping.min_recorded > self.trials:
-            raise ValueError(
-                f"early_stopping.min_recorded is {stopping.min_recorded}, but an arm has {self.trials} trials: no rung "
-                "would ever stop one; lower it or set early_stopping.rule to none"
-            )
-        return self
+Metric = Literal["val_nll", "val_top1_error"]
+"""Validation metric by which trials are ranked, lower is better."""
 
 
 class Resources(Frozen):
@@ -137,6 +93,7 @@ class Study(Frozen):
         search: ``random`` and ``tpe`` (Bergstra et al., NeurIPS 2011) draw from the space, ``grid`` lays it out.
         replicates: trials of each configuration, with different seeds.
         budget: what each arm may spend.
+        metric: what the trials of an arm are ranked by: rungs, ``tpe``, winners.
         base: values laid over the defaults of TrialConfig in all arms.
         resources: what a trial holds while it runs.
         match: dose that is made equal between arms; ``exposure`` stands for its defaults.
@@ -151,6 +108,7 @@ class Study(Frozen):
     search: Literal["random", "grid", "tpe"] = "random"
     replicates: int = Field(default=1, ge=1)
     budget: Budget
+    metric: Metric = "val_nll"
     base: Overrides = {}
     resources: Resources = Resources()
     match: Match | None = None
@@ -223,6 +181,15 @@ class Study(Frozen):
         On a grid all points of a replicate share it (a block); drawn configurations each have their own.
         """
         return number // len(self.grid_of(arm)) if self.search == "grid" else number
+
+    def is_control(self, number: int) -> bool:
+        """Whether early stopping may not touch trial ``number`` of any arm.
+
+        Systematic sampling: one offset u ~ U[0, 1) from the study's seed, and trial n is taken where floor(n f + u)
+        steps up. Of N trials floor(N f) or ceil(N f) are taken, each with chance f; more trials change none of them.
+        """
+        frac, offset = self.budget.control_frac, generator(self.seed, "control").random()
+        return math.floor((number + 1) * frac + offset) > math.floor(number * frac + offset)
 
     def trial_config(self, arm: str, params: Mapping[str, Any], *, replicate: int) -> TrialConfig:
         """Build the configuration of a trial, at the dose that the study asks for.

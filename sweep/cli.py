@@ -155,11 +155,49 @@ def resume(
 
 
 @app.command()
-def status(sweep_dir: DirArgument) -> None:
+def status(
+    sweep_dir: DirArgument,
+    why: Annotated[
+        str | None, typer.Option(metavar="TRIAL", help="explain one trial: each rung it passed and why it ended")
+    ] = None,
+) -> None:
     """Show how a sweep stands, while it runs or after."""
-    from sweep.tables import print_status
+    if why is None:
+        from sweep.tables import print_status
 
-    print_status(sweep_dir, _console())
+        print_status(sweep_dir, _console())
+    else:
+        from sweep.early_stopping.tables import print_why
+
+        print_why(sweep_dir, why, _console())
+
+
+@app.command()
+def replay(
+    sweep_dir: DirArgument,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE,PARAMETER=VALUE,...",
+            help="as in asha,grace_period_epochs=2; repeatable; default: the sweep's own, else asha",
+        ),
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="what trials are compared by; default: the study's metric")] = None,
+    orders: Annotated[int, typer.Option(min=2, help="random orders of arrival")] = 200,
+    workers: Annotated[int, typer.Option(min=1, help="simulated trials at a time")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the orders")] = 0,
+    csv: Annotated[Path | None, typer.Option(help="file for all figures")] = None,
+) -> None:
+    """Play early-stopping rules over a sweep's full curves: what they would have saved, and what it would have cost."""
+    from sweep.early_stopping.replay import replay_sweep
+    from sweep.early_stopping.tables import print_replay
+
+    if csv is not None and not csv.absolute().parent.is_dir():
+        raise UserError(f"--csv '{csv}': no folder '{csv.parent}'")
+    frame = replay_sweep(sweep_dir, rules=rule or (), metric=metric, n_orders=orders, n_workers=workers, seed=seed)
+    if csv is not None:
+        frame.to_csv(csv, index=False)
+    print_replay(frame, _console(), n_orders=orders, n_workers=workers)
 
 
 @app.command()

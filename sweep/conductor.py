@@ -9,12 +9,13 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from search_spaces.study import Study
-from sweep.early_stopping.asha import Asha
+from sweep.early_stopping.base import CONTINUE, PAUSE, STOP
+from sweep.early_stopping.build import new_rule
 from sweep.records.reader import read_table
 from sweep.records.schema import (
     COMPLETED,
@@ -22,7 +23,10 @@ from sweep.records.schema import (
     DIVERGED,
     EPOCHS,
     FAILED,
+    LIVING,
+    PAUSED,
     RUNNING,
+    SPARED,
     STOPPED,
     TRIALS,
 )
@@ -63,6 +67,7 @@ class Entry:
     arm: str
     number: int
     replicate: int
+    control: bool
     params: dict[str, Any]
     status: str = RUNNING
     why: str = ""
@@ -70,7 +75,7 @@ class Entry:
     resumed_at_epoch: int | None = None
     curve: dict[int, dict[str, float]] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
-    judged: set[int] = field(default_factory=set)
+    verdict: str = CONTINUE  # on the last epoch
 
     @property
     def epochs(self) -> int:
@@ -94,13 +99,15 @@ class Conductor:
         self.study = study
         self.entries: dict[str, Entry] = {}
         self._dir = sweep_dir
-        self._rule = {arm: self._new_rule() for arm in study.arms}
+        self._rule = {arm: new_rule(study.budget.early_stopping, study.budget.max_epochs) for arm in study.arms}
+        self._writer = RecordsWriter(sweep_dir)
+        self._decided: dict[tuple[str, int], Mapping[Any, Any]] = {}
         self._restore(retry_failed=retry_failed)
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
-        self._writer = RecordsWriter(sweep_dir)
+        self._running: set[str] = set()
         for entry in self._waiting.copy():
-            self._judge_missing(entry)
-            self._finish_if_over(entry)
+            if entry.verdict != PAUSE or entry.resumed_at_epoch != entry.epochs:  # else it was promoted already
+                self._finish_if_over(entry)
         self._writer.flush(force=True)
         for entry in self.entries.values():
             self._drop_checkpoint(entry)  # a kill may have come between record and removal
@@ -113,25 +120,59 @@ class Conductor:
     @property
     def n_left(self) -> int:
         """Trials that have not ended."""
-        return self.n_trials - sum(entry.status != RUNNING for entry in self.entries.values())
+        return self.n_trials - sum(entry.status not in LIVING for entry in self.entries.values())
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether another job may follow, now or when running trials have reported."""
+        return bool(self._waiting or self._running) or len(self.entries) < self.n_trials
 
     def next_job(self) -> Job | None:
-        """Hand out a trial: one that was cut short, else the next of the arm that has begun fewest. None: no more."""
-        if self._waiting:
-            entry = self._waiting.pop(0)
+        """Hand out a trial; None: nothing now.
+
+        First those that were cut short, then paused ones that are promoted, then the next of the arm that has begun
+        fewest. When nothing else is left, paused trials end.
+        """
+        if entry := self._cut_short() or self._promoted():
             entry.resumed_at_epoch = entry.epochs
-        else:
-            begun = dict.fromkeys(self.study.arms, 0)
-            for entry in self.entries.values():
-                begun[entry.arm] += 1
-            arm = min(begun, key=lambda name: begun[name])
-            if begun[arm] >= self.study.trials_per_arm:
-                return None
-            entry = self._new_entry(arm, begun[arm])
+        elif entry := self._next_new():
             self.entries[entry.trial] = entry
+        else:
+            self._end_paused()
+            return None
+        entry.status, entry.why = RUNNING, ""
         entry.attempts += 1
+        self._running.add(entry.trial)
         self._record_trial(entry)
         return Job(entry.trial, self._config(entry), entry.epochs)
+
+    def _cut_short(self) -> Entry | None:
+        return self._waiting.pop(0) if self._waiting else None
+
+    def _promoted(self) -> Entry | None:
+        for arm, rule in self._rule.items():
+            paused = {
+                entry.number: entry for entry in self.entries.values() if (entry.arm, entry.status) == (arm, PAUSED)
+            }
+            number = rule.promotable(paused) if rule and paused else None
+            if number is not None:
+                return paused[number]
+        return None
+
+    def _next_new(self) -> Entry | None:
+        begun = dict.fromkeys(self.study.arms, 0)
+        for entry in self.entries.values():
+            begun[entry.arm] += 1
+        arm = min(begun, key=lambda name: begun[name])
+        return self._new_entry(arm, begun[arm]) if begun[arm] < self.study.trials_per_arm else None
+
+    def _end_paused(self) -> None:
+        """End the paused trials once nothing can promote them; a trial left without a worker still might."""
+        if any(entry.status == RUNNING for entry in self.entries.values()):
+            return
+        for entry in self.entries.values():
+            if entry.status == PAUSED:
+                self._end(entry, STOPPED, f"{entry.why}, never promoted")
 
     def on_report(self, trial: str, report: Mapping[str, Any]) -> bool:
         """Take in what a trial reports; return whether it ends here.
@@ -169,41 +210,37 @@ class Conductor:
         if self.entries[trial].status == RUNNING:
             self._end(self.entries[trial], FAILED, why)
 
+    def on_left(self, trial: str) -> None:
+        """Note that nothing runs a trial any more although it has not ended: the next session takes it up."""
+        self._running.discard(trial)
+
     def flush(self, *, force: bool = False) -> None:
         """Write what waits to be written, if it waited long enough or ``force`` is set."""
         self._writer.flush(force=force)
 
     def _judge(self, entry: Entry, epoch: int) -> None:
-        rule = self._rule[entry.arm]
-        stopping = self.study.budget.early_stopping
-        judgement = rule and rule.judge(epoch, entry.curve[epoch][stopping.metric])
+        """Show an epoch to the rule; what was decided of it before stands."""
+        entry.verdict = CONTINUE
+        rule, metric = self._rule[entry.arm], self.study.metric
+        judgement = rule and rule.observe(entry.number, epoch, entry.curve[epoch][metric])
         if not judgement:
             return
-        entry.judged.add(judgement.rung_epochs)
-        self._writer.add(
-            DECISIONS,
-            {
+        decision: Mapping[Any, Any] | None = self._decided.pop((entry.trial, epoch), None)
+        if decision is None:
+            spared = entry.control and judgement.verdict != CONTINUE
+            decision = {
                 "trial": entry.trial,
                 "arm": entry.arm,
-                "rule": stopping.rule,
-                "metric": stopping.metric,
-                "rung_epochs": judgement.rung_epochs,
-                "value": judgement.value,
-                "cutoff": judgement.cutoff,
-                "n_recorded": judgement.n_recorded,
-                "verdict": judgement.verdict,
+                "rule": self.study.budget.early_stopping.rule,
+                "metric": metric,
+                **asdict(judgement),
+                "verdict": SPARED if spared else judgement.verdict,
                 "time_s": time.time(),
-            },
-        )
-        if judgement.stop:
-            entry.why = _why(stopping.metric, judgement.rung_epochs, judgement.value, judgement.cutoff)
-
-    def _judge_missing(self, entry: Entry) -> None:
-        """Judge the rungs that a trial has passed but whose decisions a kill kept from being written."""
-        rule = self._rule[entry.arm]
-        for rung in rule.rungs if rule else []:
-            if rung <= entry.epochs and rung not in entry.judged:
-                self._judge(entry, rung)
+            }
+            self._writer.add(DECISIONS, decision)
+        entry.verdict = decision["verdict"]
+        if entry.verdict in (STOP, PAUSE) and entry.status == RUNNING:
+            entry.why = _why(metric, epoch, decision["value"], decision["cutoff"])
 
     def _finish_if_over(self, entry: Entry) -> None:
         """End a trial whose last recorded epoch or decision says so."""
@@ -214,11 +251,12 @@ class Conductor:
             self._end(entry, DIVERGED, f"loss not finite in epoch {entry.epochs}")
         elif entry.epochs >= self.study.budget.max_epochs:
             self._end(entry, COMPLETED, "")
-        elif entry.why:
-            self._end(entry, STOPPED, entry.why)
+        elif entry.verdict in (STOP, PAUSE):
+            self._end(entry, STOPPED if entry.verdict == STOP else PAUSED, entry.why)
 
     def _end(self, entry: Entry, status: str, why: str) -> None:
         entry.status, entry.why = status, why
+        self._running.discard(entry.trial)
         if entry in self._waiting:
             self._waiting.remove(entry)
         self._record_trial(entry)
@@ -226,7 +264,7 @@ class Conductor:
 
     def _drop_checkpoint(self, entry: Entry) -> None:
         """Remove the state of a trial that will not go on; a failed one may be taken up again."""
-        if entry.status not in (RUNNING, FAILED):
+        if entry.status not in (*LIVING, FAILED):
             checkpoint_path(self._dir, entry.trial).unlink(missing_ok=True)
 
     def _record_trial(self, entry: Entry) -> None:
@@ -243,6 +281,7 @@ class Conductor:
                 "trial": entry.trial,
                 "number": entry.number,
                 "replicate": entry.replicate,
+                "control": entry.control,
                 "seed": config.seed,
                 "params": json.dumps(entry.params),
                 "config": config.model_dump_json(),
@@ -269,36 +308,26 @@ class Conductor:
             arm=arm,
             number=number,
             replicate=self.study.replicate(arm, number),
+            control=self.study.is_control(number),
             params=propose(self.study, arm, number, past),
         )
 
     def _past(self, entry: Entry) -> PastTrial:
-        metric = self.study.budget.early_stopping.metric
         return PastTrial(
             params=entry.params,
-            values={epoch: row[metric] for epoch, row in entry.curve.items()},
+            values={epoch: row[self.study.metric] for epoch, row in entry.curve.items()},
             completed=entry.status == COMPLETED,
-            ended=entry.status != RUNNING,
+            ended=entry.status not in LIVING,
         )
 
     def _config(self, entry: Entry) -> TrialConfig:
         return self.study.trial_config(entry.arm, entry.params, replicate=entry.replicate)
 
-    def _new_rule(self) -> Asha | None:
-        stopping = self.study.budget.early_stopping
-        if stopping.rule == "none":
-            return None
-        return Asha(
-            max_epochs=self.study.budget.max_epochs,
-            grace_period_epochs=stopping.grace_period_epochs,
-            reduction_factor=stopping.reduction_factor,
-            min_recorded=stopping.min_recorded,
-        )
-
     def _restore(self, *, retry_failed: bool) -> None:
         for row in read_table(self._dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
             entry = self.entries[row["trial"]] = Entry(
                 params=json.loads(row["params"]),
+                control=self.study.is_control(row["number"]),
                 about={name: row[name] for name in ABOUT_COLUMNS if row[name] == row[name]},
                 **{name: row[name] for name in ("trial", "arm", "number", "replicate", "attempts", "status")},
             )
@@ -307,18 +336,13 @@ class Conductor:
                 entry.resumed_at_epoch = int(row["resumed_at_epoch"])
             if retry_failed and entry.status == FAILED:
                 entry.status, entry.why = RUNNING, ""
-        for row in read_table(self._dir, EPOCHS).to_dict("records"):
-            curve = self.entries[row["trial"]].curve
-            if row["epoch"] == len(curve) + 1:
-                curve[row["epoch"]] = {name: row[name] for name in EPOCH_COLUMNS}
         for row in read_table(self._dir, DECISIONS).to_dict("records"):
+            self._decided[row["trial"], row["rung_epochs"]] = row
+        for row in read_table(self._dir, EPOCHS).to_dict("records"):
             entry = self.entries[row["trial"]]
-            entry.judged.add(row["rung_epochs"])
-            rule = self._rule[entry.arm]
-            if rule:
-                rule.record(row["rung_epochs"], row["value"])
-            if row["verdict"] == "stop" and entry.status == RUNNING:
-                entry.why = _why(row["metric"], row["rung_epochs"], row["value"], row["cutoff"])
+            if row["epoch"] == entry.epochs + 1:
+                entry.curve[row["epoch"]] = {name: row[name] for name in EPOCH_COLUMNS}
+                self._judge(entry, row["epoch"])
 
 
 def checkpoint_path(sweep_dir: Path, trial: str) -> Path:

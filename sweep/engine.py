@@ -166,7 +166,7 @@ def run_trials(sweep_dir: Path, conductor: Conductor, *, slots: int, console: Co
                 search_alg=ConductorSearcher(conductor, sweep_dir, resources),
                 scheduler=scheduler,
                 callbacks=[ConductorCallback(conductor, progress)],
-                num_samples=conductor.n_left,
+                num_samples=-1,  # the conductor says when no more follow: a paused trial comes again
                 max_concurrent_trials=slots,
                 resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
                 reuse_actors=True,

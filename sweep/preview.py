@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from search_spaces.budget import Budget
 from search_spaces.discover import built_in_studies, load_study
-from search_spaces.study import Arm, Budget, EarlyStopping, Study
+from search_spaces.study import Arm, Study
 from trainables.config import TrialConfig
 from trainables.data.prepared import prepare_data
 from trainables.errors import UserError, did_you_mean
@@ -171,7 +172,7 @@ def _study_of_preset(name: str, settings: Sequence[str]) -> Study:
         name=name,
         question=doc,
         arms={name: Arm(mix=name)},
-        budget=Budget(trials=1, max_epochs=1, early_stopping=EarlyStopping(rule="none")),
+        budget=Budget(trials=1, max_epochs=1),
     ).model_dump()
     for setting in settings:
         values = merged(values, parse_setting(setting))

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from sweep.conductor import Conductor
-from sweep.records.schema import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED
+from sweep.records.schema import COMPLETED, LIVING, PAUSED, RUNNING, STATUSES, STOPPED
 
 LINES_EVERY_S = 10.0
 """Pause between plain lines where there is no terminal."""
@@ -44,10 +44,7 @@ def arms_progress(conductor: Conductor) -> list[ArmProgress]:
         rows.append(
             ArmProgress(
                 arm=arm,
-                counts={
-                    status: sum(entry.status == status for entry in entries)
-                    for status in (RUNNING, COMPLETED, STOPPED, DIVERGED, FAILED)
-                },
+                counts={status: sum(entry.status == status for entry in entries) for status in STATUSES},
                 best=min(errors, default=None),
                 median=statistics.median(errors) if errors else None,
             )
@@ -93,7 +90,7 @@ class Progress:
     def _table(self) -> Table:
         table = Table(box=SIMPLE_HEAD, title=f"{self._conductor.study.name}: {self._rate()}", title_justify="left")
         table.add_column("arm")
-        for name in ("running", "done", "stopped", "diverged", "failed", "best error", "median error"):
+        for name in ("running", "paused", "done", "stopped", "diverged", "failed", "best error", "median error"):
             table.add_column(name, justify="right")
         for row in arms_progress(self._conductor):
             table.add_row(
@@ -106,7 +103,8 @@ class Progress:
 
     def _line(self) -> str:
         arms = [
-            f"{row.arm} {row.counts[RUNNING]} running {row.counts[COMPLETED]} done {row.counts[STOPPED]} stopped"
+            f"{row.arm} {row.counts[RUNNING]} running{f' {row.counts[PAUSED]} paused' if row.counts[PAUSED] else ''}"
+            f" {row.counts[COMPLETED]} done {row.counts[STOPPED]} stopped"
             f" best {percent(row.best)} median {percent(row.median)}"
             for row in arms_progress(self._conductor)
         ]
@@ -125,7 +123,7 @@ class Progress:
         epochs = self._epochs()
         if epochs == self._epochs_before:
             return "time left unknown"
-        ended_epochs = sum(entry.epochs for entry in self._conductor.entries.values() if entry.status != RUNNING)
+        ended_epochs = sum(entry.epochs for entry in self._conductor.entries.values() if entry.status not in LIVING)
         left = self._conductor.n_left * self._conductor.study.budget.max_epochs - (epochs - ended_epochs)
         return f"at most {duration(left * elapsed_s / (epochs - self._epochs_before))} left"
 

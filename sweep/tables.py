@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from search_spaces.budget import AshaStopping, HyperbandStopping, MedianStopping, NoStopping
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
@@ -18,7 +19,7 @@ from sweep.engine import in_use
 from sweep.plan import Plan
 from sweep.progress import duration, percent
 from sweep.records.reader import read_sweep
-from sweep.records.schema import COMPLETED, FAILED, RUNNING, STATUSES
+from sweep.records.schema import COMPLETED, FAILED, LIVING, STATUSES
 from sweep.records.summary import summarise_arms, verdict
 
 if TYPE_CHECKING:
@@ -54,12 +55,17 @@ def budget_words(study: Study) -> str:
         f"{study.search} search, {study.trials_per_arm} trials an arm, at most {study.budget.max_epochs} epochs each, "
         f"{study.resources.cpus} CPU and {study.resources.gpus:g} GPU a trial; "
     )
-    if stopping.rule == "none":
-        return words + "no early stopping"
-    return words + (
-        f"ASHA within each arm by {stopping.metric}: first rung at {stopping.grace_period_epochs} epochs, "
-        f"eta {stopping.reduction_factor}"
-    )
+    control = f"; control cohort {100 * study.budget.control_frac:g} %" if study.budget.control_frac else ""
+    match stopping:
+        case NoStopping():
+            return words + "no early stopping"
+        case MedianStopping():
+            rule, every = "median rule", f"then every {stopping.interval_epochs}"
+        case AshaStopping() | HyperbandStopping():
+            rule = "ASHA" if stopping.rule == "asha" else "Hyperband"
+            every = f"eta {stopping.reduction_factor}{', promoting' if stopping.mode == 'promote' else ''}"
+    first = f"first rung at {stopping.grace_period_epochs} epochs"
+    return words + f"{rule} within each arm by {study.metric}: {first}, {every}{control}"
 
 
 def domain_words(domain: Any) -> str:
@@ -173,7 +179,7 @@ def print_status(sweep_dir: Path, console: Console) -> int:
         console.print(f"failed: {failed['trial']}: {why}", highlight=False, soft_wrap=True)
     if len(failures):
         console.print(f"once mended: cutmix-sweep resume {sweep_dir} --retry-failed", highlight=False, soft_wrap=True)
-    if (trials["status"] == RUNNING).any() and not in_use(sweep_dir):
+    if trials["status"].isin(LIVING).any() and not in_use(sweep_dir):
         console.print(f"not running now; go on with: cutmix-sweep resume {sweep_dir}", highlight=False, soft_wrap=True)
     console.print(verdict(summary), highlight=False, soft_wrap=True)
     return len(failures)

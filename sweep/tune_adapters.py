@@ -25,11 +25,11 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
         self._dir = sweep_dir
         self._resources = resources
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the configuration that the trainable reads, small and flat: Tune copies it often."""
         job = self._conductor.next_job()
         if job is None:
-            return str(Searcher.FINISHED)
+            return None if self._conductor.may_go_on else str(Searcher.FINISHED)
         return {
             "trial": job.trial,
             "config": job.config.model_dump_json(),
@@ -92,6 +92,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         Tune also ends a trial whose worker dies while it is handed over; that one is left to be taken up again.
         """
         if trial.num_failures <= MAX_LOST_WORKERS:
+            self._conductor.on_left(trial.config["trial"])
             return
         why = str(trial.get_error() or "").strip().splitlines() or ["no reason given"]
         self._conductor.on_lost(trial.config["trial"], f"its worker died {trial.num_failures} times: {why[-1]}")

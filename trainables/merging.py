@@ -11,9 +11,9 @@ from trainables.strict import TAGS
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` with ``changes`` laid over it, key by key.
 
-    Where a change names another variant (another ``kind`` or ``family``), the old variant's parameters are dropped
-    instead of being passed on to a variant that does not know them. Parts of a mixing policy laid over a preset's
-    name change parts of that preset.
+    Where a change names another variant (another ``kind``, ``family`` or ``rule``), the old variant's parameters are
+    dropped instead of being passed on to a variant that does not know them. Parts of a mixing policy laid over a
+    preset's name change parts of that preset.
     """
     result = dict(base)
     for key, value in changes.items():

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainables.errors import UserError, did_you_mean
 
-TAGS = ("kind", "family")
+TAGS = ("kind", "family", "rule")
 """Field names that tell the members of a union apart."""
 
 

@@ -17,14 +17,21 @@ SCHEMA_VERSION = 1
 MANIFEST = "sweep.json"
 RECORDS = "records"
 
-RUNNING, COMPLETED, STOPPED, DIVERGED, FAILED = STATUSES = (
+RUNNING, PAUSED, COMPLETED, STOPPED, DIVERGED, FAILED = STATUSES = (
     "running",
+    "paused",
     "completed",
     "stopped",
     "diverged",
     "failed",
 )
-"""Status of a trial: under way, ran all planned epochs, ended by early stopping, loss not finite, error."""
+"""Status of a trial: under way, waiting at a rung, ran all planned epochs, stopped early, loss not finite, error."""
+
+LIVING = (RUNNING, PAUSED)
+"""Statuses of a trial that has not ended."""
+
+SPARED = "spared"
+"""Verdict on a trial of the control cohort that the rule would have stopped or paused."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ TRIALS = Table(
             ("number", _WHOLE),  # of the trial within its arm
             ("replicate", _WHOLE),  # equal replicates of all arms share their seed
             ("seed", _WHOLE),
+            ("control", pa.bool_()),  # whether early stopping may not touch it; null in records of older programs
             ("params", _TEXT),  # JSON: what was drawn, by dotted path
             ("config", _TEXT),  # JSON: the whole TrialConfig; the reader spreads it over config.* columns
             ("status", _TEXT),
@@ -130,10 +138,10 @@ DECISIONS = Table(
             ("rule", _TEXT),
             ("metric", _TEXT),
             ("rung_epochs", _WHOLE),
-            ("value", _REAL),
+            ("value", _REAL),  # the metric there; of the median rule the best so far
             ("cutoff", _REAL),  # null while too few trials are recorded to judge
-            ("n_recorded", _WHOLE),  # at this rung in this arm, this trial among them
-            ("verdict", _TEXT),  # continue or stop
+            ("n_recorded", _WHOLE),  # at this rung in this arm (and bracket), this trial among them
+            ("verdict", _TEXT),  # continue, stop, spared (a control trial that would have ended) or pause
             ("time_s", _REAL),
         ]
     ),

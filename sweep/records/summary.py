@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sweep.records.schema import COMPLETED, STATUSES
+from sweep.records.schema import COMPLETED, LIVING, STATUSES
 
 PLANNED_EPOCHS = "config.optimizer.max_epochs"
 """Column of the trials frame with the planned epochs of a trial."""
@@ -133,7 +133,7 @@ def verdict(summary: pd.DataFrame, *, metric: str = "val_top1_error") -> str:
         return "No trial has completed yet, so nothing can be said about the arms."
     if len(arms) == 1:
         return _one_arm(arms.iloc[0], len(summary), words)
-    so_far = "So far" if summary["n_running"].sum() else "Among completed trials"
+    so_far = "So far" if summary[[f"n_{status}" for status in LIVING]].to_numpy().sum() else "Among completed trials"
     ahead = f"{so_far}, {_lowest(arms, words)}; this is a look at validation data after selection"
     if few := list(summary["arm"][summary["n_completed"] < MIN_COMPLETED]):
         return (

@@ -53,7 +53,7 @@ class Simulation:
         return self.sweep_dir
 
     def _manifest(self) -> dict[str, Any]:
-        asha = {"rule": "asha", "metric": "val_top1_error"}
+        asha = {"rule": "asha"}
         budget = {"trials": self.n_trials, "max_epochs": self.n_epochs, "early_stopping": asha}
         return {
             "schema_version": 1,

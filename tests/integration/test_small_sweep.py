@@ -49,9 +49,9 @@ def test_decisions_follow_the_rule_arm_by_arm(small_sweep: SweepRecords) -> None
     decisions = small_sweep.decisions
     assert set(decisions["rung_epochs"]) == {1, 2}
     for _, rows in decisions.groupby("arm"):
-        rule = Asha(max_epochs=4, grace_period_epochs=1, reduction_factor=2, min_recorded=2)
+        rule = Asha([1, 2], reduction_factor=2, min_recorded=2)
         for row in rows.itertuples():
-            judgement = rule.judge(row.rung_epochs, row.value)
+            judgement = rule.observe(int(row.trial[-4:]), row.rung_epochs, row.value)
             assert judgement is not None
             assert judgement.verdict == row.verdict
             assert judgement.n_recorded == row.n_recorded
@@ -128,3 +128,24 @@ def test_divergence_ends_a_trial_not_the_sweep(study_file: Path, tmp_path: Path)
     assert trials.loc["off", "status"] == "diverged"
     assert trials.loc["off", "why"] == "loss not finite in epoch 1"
     assert (trials.drop("off")["status"] == "completed").all()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_paused_trial_is_gone_on_with(study_file: Path, tmp_path: Path) -> None:
+    """Promotions come through Tune: a trial's second job starts from the state that its first one left."""
+    settings = ["budget.early_stopping.mode=promote", "budget.trials=6", "budget.control_frac=0.2"]
+    study = load_study(str(study_file), settings=settings)
+    start(study, out=tmp_path / "promoting", address=None, download=False, command="", console=Console(quiet=True))
+    records = read_sweep(tmp_path / "promoting")
+    trials = records.trials
+    assert set(trials["status"]) == {"completed", "stopped"}
+    assert trials.groupby("arm").size().to_dict() == {"off": 6, "cutout": 6, "mixup": 6, "cutmix": 6}
+    assert trials.loc[trials["control"], "status"].eq("completed").all()
+    assert set(records.decisions["verdict"]) <= {"continue", "pause", "spared"}
+    promoted = trials[trials["attempts"] > 1]
+    assert len(promoted)
+    for row in promoted.itertuples():
+        epochs = records.epochs[records.epochs["trial"] == row.trial]
+        assert epochs["epoch"].tolist() == list(range(1, row.epochs + 1))
+        assert epochs["attempt"].is_monotonic_increasing
+        assert epochs["attempt"].iloc[-1] == row.attempts

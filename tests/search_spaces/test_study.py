@@ -278,17 +278,6 @@ class TestRefusals:
         assert "arm 'a'" in message
         assert "'mix.apply.prob'" in message
 
-    @pytest.mark.parametrize(
-        ("changes", "words"),
-        [
-            ({"grace_period_epochs": 4}, "grace_period_epochs is 4"),
-            ({"min_recorded": 9}, "min_recorded is 9"),
-        ],
-    )
-    def test_rungs_that_never_stop_a_trial(self, changes: dict[str, int], words: str) -> None:
-        assert words in refusal(budget={"trials": 8, "max_epochs": 4, "early_stopping": changes})
-        study_of(budget={"trials": 8, "max_epochs": 4, "early_stopping": {"rule": "none", **changes}}).check()
-
     @pytest.mark.parametrize("holder", ["base", "arm"])
     @pytest.mark.parametrize(("path", "instead"), [("seed", "'seed'"), ("optimizer.max_epochs", "'budget.max_epochs'")])
     def test_reserved_values(self, holder: str, path: str, instead: str) -> None:

@@ -100,7 +100,7 @@ def study_of() -> Callable[..., Study]:
     """Make a small study of three arms, with changes."""
 
     def make(**changes: Any) -> Study:
-        stopping = {"grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
+        stopping = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
         values: dict[str, Any] = {
             "name": "small",
             "question": "Does it hold together?",

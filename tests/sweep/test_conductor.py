@@ -15,7 +15,8 @@ import pytest
 
 from search_spaces.study import Study
 from sweep.conductor import DOSE_COLUMNS, Conductor, Job, checkpoint_path
-from sweep.early_stopping.asha import Asha
+from sweep.early_stopping.base import Rule
+from sweep.early_stopping.build import new_rule
 from sweep.records import writer
 from sweep.records.reader import SweepRecords, _read_parts, read_sweep
 from sweep.records.schema import DECISIONS, EPOCHS, RECORDS, TRIALS
@@ -63,7 +64,7 @@ def assert_whole(sweep_dir: Path, study: Study) -> None:
 
 def assert_decided(row: Mapping[str, Any], decisions: pd.DataFrame, study: Study) -> None:
     """A trial was judged at every rung it came to, and ended where it was told to."""
-    rungs = [rung for rung in rule_of(study).rungs if rung <= row["epochs"]]
+    rungs = [rung for rung in rule_of(study).rungs(row["number"]) if rung <= row["epochs"]]
     assert sorted(decisions["rung_epochs"]) == rungs
     stops = decisions.loc[decisions["verdict"] == "stop", "rung_epochs"].tolist()
     if row["status"] == "completed":
@@ -74,9 +75,10 @@ def assert_decided(row: Mapping[str, Any], decisions: pd.DataFrame, study: Study
         assert f"at epoch {row['epochs']}" in row["why"]
 
 
-def rule_of(study: Study) -> Asha:
-    stopping = study.budget.early_stopping.model_dump(exclude={"rule", "metric"})
-    return Asha(max_epochs=study.budget.max_epochs, **stopping)
+def rule_of(study: Study) -> Rule:
+    rule = new_rule(study.budget.early_stopping, study.budget.max_epochs)
+    assert rule
+    return rule
 
 
 def assert_by_the_rule(decisions: pd.DataFrame, study: Study) -> None:
@@ -84,7 +86,7 @@ def assert_by_the_rule(decisions: pd.DataFrame, study: Study) -> None:
     for _, own in decisions.groupby("arm"):
         rule = rule_of(study)
         for row in own.to_dict("records"):
-            judged = rule.judge(row["rung_epochs"], row["value"])
+            judged = rule.observe(int(row["trial"][-4:]), row["rung_epochs"], row["value"])
             assert judged is not None
             assert (judged.verdict, judged.n_recorded) == (row["verdict"], row["n_recorded"])
             assert judged.cutoff == (None if math.isnan(row["cutoff"]) else row["cutoff"])
@@ -214,9 +216,8 @@ class TestStatuses:
     def test_stopped_by_the_metric_that_the_study_names(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
-        budget = study_of().budget.model_dump()
-        budget["early_stopping"]["metric"] = "val_top1_error"
-        study = study_of(arms={"off": {}}, budget={**budget, "trials": 2})
+        budget = {**study_of().budget.model_dump(), "trials": 2}
+        study = study_of(arms={"off": {}}, budget=budget, metric="val_top1_error")
         errors = {"off-0000": 0.1, "off-0001": 0.2}
         curve = lambda job, _: {"val_nll": 1 - errors[job.trial], "val_top1_error": errors[job.trial]}  # noqa: E731
         simulate(study, tmp_path, curve=curve, n_workers=1).run()
@@ -322,7 +323,7 @@ class TestRungs:
         budget = {
             "trials": 30,
             "max_epochs": 9,
-            "early_stopping": {"grace_period_epochs": 1, "reduction_factor": 3, "min_recorded": 3},
+            "early_stopping": {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 3, "min_recorded": 3},
         }
         study = study_of(budget=budget, arms={"fast": {}, "slow": {"mix": "cutmix"}}, space={})
 
@@ -337,9 +338,9 @@ class TestRungs:
         shared = rule_of(study)
         kept = {"fast": 0, "slow": 0}
         for row in records.decisions.query("rung_epochs == 1").to_dict("records"):
-            judgement = shared.judge(1, row["value"])
+            judgement = shared.observe(int(row["trial"][-4:]), 1, row["value"])
             assert judgement is not None
-            kept[row["arm"]] += not judgement.stop
+            kept[row["arm"]] += judgement.verdict == "continue"
         own = records.decisions.query("rung_epochs == 1 and verdict == 'continue'")["arm"].value_counts()
         assert kept["slow"] < own["slow"] / 2, "what rungs shared by all arms would have done"
 
@@ -411,7 +412,7 @@ class TestResume:
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Killed after each single part that is written: between epochs, decisions and trials too."""
-        stopping = {"grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
+        stopping = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
         budget = {"trials": 3, "max_epochs": 3, "early_stopping": stopping}
         study = study_of(arms={"off": {}, "cutmix": {"mix": "cutmix"}}, budget=budget)
         write = writer._TableWriter._write

@@ -193,7 +193,7 @@ class TestTerminal:
             shown.update()
             rows = [line for line in text_of(console).splitlines() if "cutout" in line]
         assert rows
-        assert rows[0].split()[1:6] == ["0", "1", "0", "0", "0"]
+        assert rows[0].split()[1:7] == ["0", "0", "1", "0", "0", "0"]
 
     def test_is_drawn_four_times_a_second_at_most(
         self, session: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch

@@ -177,7 +177,7 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("arm 'off'", "'mix.apply.prob'", "set it in the arms"),
     ),
     "rungs that stop nobody": (
-        STUDY.replace("{rule: none}", "{grace_period_epochs: 3}"),
+        STUDY.replace("{rule: none}", "{rule: asha, grace_period_epochs: 3}"),
         ("early_stopping.grace_period_epochs is 3", "3 epochs", "none"),
     ),
     "a domain upside down": (

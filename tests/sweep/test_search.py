@@ -32,7 +32,7 @@ def study_of(**changes: Any) -> Study:
         "arms": {"off": {}, "cutmix": {"mix": "cutmix"}},
         "space": SPACE,
         "search": "tpe",
-        "budget": {"trials": 30, "max_epochs": 3, "early_stopping": {"grace_period_epochs": 1}},
+        "budget": {"trials": 30, "max_epochs": 3, "early_stopping": {"rule": "asha", "grace_period_epochs": 1}},
     }
     return parse(Study, values | changes, where="study")
 

@@ -58,6 +58,7 @@ def test_an_arm_in_numbers() -> None:
     assert {name: arm[name] for name in arm if name.startswith("n_")} == {
         "n_trials": 7,
         "n_running": 1,
+        "n_paused": 0,
         "n_completed": 3,
         "n_stopped": 1,
         "n_diverged": 1,
