@@ -80,15 +80,19 @@ def print_plan(study: Study, plan: Plan, console: Console) -> None:
     """Show what a study would run and how long it would take here."""
     print_study(study, console)
     console.print(
-        f"{study.base.get('data', {}).get('source', 'digits')}: {plan.n_train} training and {plan.n_val} validation "
-        f"images of {plan.height_px}x{plan.width_px} px\n"
-        f"{plan.n_trials} trials, at most {plan.max_epochs} epochs; one trial trains {plan.images_per_s:,.0f} images "
+        f"{study.base.get('data', {}).get('source', 'digits')}: {_span(plan.n_train)} training and {_span(plan.n_val)} "
+        f"validation images of {plan.height_px}x{plan.width_px} px\n"
+        f"{plan.n_trials} trials, at most {plan.max_epochs} epochs; one trial trains {_span(plan.images_per_s)} images "
         f"a second here, {plan.slots} at a time: at most about {duration(plan.seconds)}",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
     _print_doses(study, plan, console)
+
+
+def _span(extremes: tuple[float, float]) -> str:
+    return " to ".join(dict.fromkeys(f"{value:,.0f}" for value in extremes))
 
 
 def _print_doses(study: Study, plan: Plan, console: Console) -> None:

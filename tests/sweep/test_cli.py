@@ -19,6 +19,7 @@ import typer
 from search_spaces.discover import built_in_studies, load_study
 from search_spaces.study import Study
 from sweep import cli
+from sweep.plan import PROBED_NETS
 from sweep.progress import duration
 from sweep.records.reader import read_sweep
 from trainables.data.sources.registry import open_source
@@ -213,6 +214,38 @@ class TestPlan:
         assert max(matched) / min(matched) < 1.02
         assert "equal exposure by prob; as declared: off, cutout" in out
 
+    def test_adds_up_trials_of_unequal_length_size_and_speed(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sweep.plan.probe", lambda config, **_: 500.0 * config.model.width)
+        path = tmp_path / "mine.yaml"
+        path.write_text(
+            "question: Mine?\narms: {off: {}, cutout: {mix: cutout}}\nsearch: grid\nreplicates: 2\n"
+            "space:\n"
+            "  optimizer.max_epochs: {kind: choice, values: [2, 6]}\n"
+            "  data.train_frac: {kind: choice, values: [0.1, 0.4]}\n"
+            "  model.width: {kind: choice, values: [0.5, 1.0]}\n"
+            "budget: {max_epochs: 6}\n"
+        )
+        _, out, _ = run("plan", path)
+        sizes = {}
+        for frac in (0.1, 0.4):
+            used = frac * open_source("digits").describe().n_train
+            sizes[frac] = (round(used) - round(used / 5), round(used / 5))
+        (few, few_val), (many, many_val) = sizes.values()
+        assert f"digits: {few} to {many:,} training and {few_val} to {many_val} validation" in out
+        assert "32 trials, at most 128 epochs; one trial trains 250 to 500 images a second here, 4 at a" in out
+        images = few + many + (few_val + many_val) / 3
+        seconds = 2 * 2 * (2 + 6) * images * (1 / 250 + 1 / 500) / 4  # arms, replicates, epochs
+        assert f"at most about {duration(seconds)}" in out
+
+    def test_measures_a_few_of_many_networks(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        probed = []
+        monkeypatch.setattr("sweep.plan.probe", lambda config, **_: probed.append(config.model.width) or 100.0)
+        vary = "space[model.width]={kind: uniform, lo: 0.25, hi: 1.0}"
+        assert run("plan", "quickstart", "--set", vary, "--set", "budget.trials=20")[0] == 0
+        assert len(probed) == len(set(probed)) == PROBED_NETS
+
     def test_takes_short_flags(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
         _, out, _ = run("plan", "quickstart", "--cpus", "2", "--gpus", "0.5", "--set", "budget.trials=5")
@@ -240,7 +273,8 @@ class TestPlan:
 
         small = ["base.data.train_frac=0.1", "base.data.batch_size=8", "base.model.width=0.25"]
         planned = plan(load_study("quickstart", settings=small))
-        assert planned.images_per_s > 0
+        slowest, fastest = planned.images_per_s
+        assert 0 < slowest == fastest
         assert math.isfinite(planned.seconds)
 
 
