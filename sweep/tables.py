@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
+from search_spaces.contradictions import MAX_EPOCHS
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
@@ -20,16 +21,32 @@ from sweep.progress import duration, percent
 from sweep.records.reader import read_sweep
 from sweep.records.schema import COMPLETED, FAILED, RUNNING, STATUSES
 from sweep.records.summary import summarise_arms, verdict
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from trainables.mixing.dose import Estimate
 
+SCALE_COLUMNS: dict[str, JustifyMethod] = {
+    "--scale": "left",
+    "trials": "right",
+    "epochs": "right",
+    "data": "left",
+    "share": "right",
+    "network": "left",
+    "CPU": "right",
+    "GPU": "right",
+}
+"""What is shown of a study's scales, and how it is aligned."""
+
 
 def print_studies(studies: Mapping[str, Study], console: Console) -> None:
-    """List studies with their questions."""
-    table = Table("study", "arms", "question", box=SIMPLE_HEAD)
+    """List studies with their size and question."""
+    table = Table("study", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name in ("arms", "trials"):
+        table.add_column(name, justify="right")
+    table.add_column("question")
     for name, study in studies.items():
-        table.add_row(name, ", ".join(study.arms), escape(study.question))
+        table.add_row(name, str(len(study.arms)), str(len(study.arms) * study.trials_per_arm), escape(study.question))
     console.print(table)
 
 
@@ -45,6 +62,31 @@ def print_study(study: Study, console: Console) -> None:
         table.add_row(arm, escape(str(mix)), escape("\n".join(varies)) or "seeds only")
     console.print(table)
     console.print(budget_words(study), highlight=False, soft_wrap=True)
+
+
+def print_scales(scales: Mapping[str, Study | UserError], console: Console) -> None:
+    """Show what a study spends at each scale, or why its file does not go with one."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name, justify in SCALE_COLUMNS.items():
+        table.add_column(name, justify=justify)
+    for scale, study in scales.items():
+        if isinstance(study, Study):
+            table.add_row(scale, *_spent(study))
+        else:
+            console.print(f"--scale {scale}: {study}", highlight=False, markup=False, soft_wrap=True)
+    console.print(table)
+
+
+def _spent(study: Study) -> Iterator[str]:
+    arm = next(iter(study.arms))
+    config = study.declared_config(arm, study.draw(arm, 0), replicate=0)
+    yield str(len(study.arms) * study.trials_per_arm)
+    values = {MAX_EPOCHS: study.budget.max_epochs, "data.source": config.data.source}
+    values |= {"data.train_frac": config.data.train_frac, "model.name": config.model.name}
+    for path, value in values.items():
+        yield domain_words(study.space[path]) if path in study.space else str(value)
+    yield f"{study.resources.cpus}"
+    yield f"{study.resources.gpus:g}"
 
 
 def budget_words(study: Study) -> str:

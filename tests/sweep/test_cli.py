@@ -17,6 +17,7 @@ import pytest
 import typer
 
 from search_spaces.discover import built_in_studies, load_study
+from search_spaces.scales import SCALES
 from search_spaces.study import Study
 from sweep import cli
 from sweep.plan import PROBED_NETS
@@ -27,11 +28,11 @@ from trainables.data.sources.registry import open_source
 MakeStudy = Callable[..., Study]
 ROOT = Path(__file__).parents[2]
 
-STUDY_FLAGS = {"--set", "--data", "--cpus", "--gpus", "--seed"}
+STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
 VERBS = {
     "studies": ["name"],
     "plan": ["study", *STUDY_FLAGS],
-    "preview": ["name", "--set", "--data", "--seed", "--samples", "--out"],
+    "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out"],
     "resume": ["sweep_dir", "--address", "--retry-failed"],
     "status": ["sweep_dir"],
@@ -133,6 +134,28 @@ class TestStudies:
         assert status == 0
         assert out.startswith(f"{name}: ")
         assert "trials an arm" in out
+
+    @pytest.mark.parametrize("name", built_in_studies())
+    def test_shows_its_scales(self, run: Run, name: str) -> None:
+        _, out, _ = run("studies", name)
+        table = out[out.index("--scale") :].splitlines()
+        assert max(map(len, table)) <= 80
+        for scale in SCALES:
+            study = load_study(name, scale=scale)
+            (row,) = (line.split() for line in table if line.startswith(f"{scale} "))
+            assert row[1] == str(len(study.arms) * study.trials_per_arm)
+            assert row[-1] == f"{study.resources.gpus:g}"
+
+    def test_tells_which_scale_a_file_does_not_go_with(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text(
+            "question: How long?\narms: {off: {}}\nsearch: grid\nbudget: {max_epochs: 30}\n"
+            "space: {optimizer.max_epochs: {kind: choice, values: [3, 30]}}\n"
+        )
+        status, out, _ = run("studies", path)
+        assert status == 0
+        assert "--scale gpu: study 'mine': the space varies 'optimizer.max_epochs' over [3, 30]" in out
+        assert "laptop       2  3 | 30  digits" in out
 
     def test_shows_what_varies(self, run: Run) -> None:
         _, out, _ = run("studies", "alpha_prob")
@@ -251,6 +274,12 @@ class TestPlan:
         _, out, _ = run("plan", "quickstart", "--cpus", "2", "--gpus", "0.5", "--set", "budget.trials=5")
         assert "5 trials an arm, at most 10 epochs each, 2 CPU and 0.5 GPU a trial" in out
         assert "2 at a time" in out
+
+    def test_takes_a_scale(self, run: Run) -> None:
+        _, out, _ = run("plan", "quickstart", "--scale", "smoke", "--set", "budget.max_epochs=3")
+        assert "2 trials an arm, at most 3 epochs each" in out
+        used = 0.05 * open_source("digits").describe().n_train
+        assert f"digits: {round(used) - round(used / 5)} training" in out
 
     def test_set_wins_over_a_short_flag(self, run: Run) -> None:
         _, out, _ = run("plan", "quickstart", "--cpus", "2", "--set", "resources.cpus=4")
