@@ -1,6 +1,7 @@
 """Scales: the same question asked of less or more data, longer or shorter; what is asked stays as it is.
 
-A study's file says what is run without a scale. A scale lies over the file and below what is set on the command line. Most of it is common to all studies; a study's own ``scales`` say where it needs something else.
+A study's file says what is run without a scale. A scale lies over the file and below what is set on the command
+line. Most of it is common to all studies; a study's own ``scales`` say where it needs something else.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ SCALES: dict[str, dict[str, Any]] = {
         "resources": {"cpus": 2, "gpus": 1.0},
     },
     # CIFAR-100 as in Yun et al., ICCV 2019, and their code: 300 epochs, batch 64, decay 1e-4, rate x0.1 at half and at
-    # three quarters. Of the networks that they report, ResNet-110 is the one that we have; 0.1 is its rate (PyramidNet's
-    # is 0.25). They mixed it at probability 1 and took the best epoch by test error: neither is taken over.
+    # three quarters. Of the networks that they report, ResNet-110 is the one that we have; 0.1 is its rate, 0.25 that
+    # of PyramidNet. They mixed it at probability 1 and took the best epoch by test error: neither is taken over.
     "paper": {
         "budget": {"max_epochs": 300, "early_stopping": {"rule": "none"}},
         "base": {

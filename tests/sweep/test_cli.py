@@ -155,7 +155,7 @@ class TestStudies:
         status, out, _ = run("studies", path)
         assert status == 0
         assert "--scale gpu: study 'mine': the space varies 'optimizer.max_epochs' over [3, 30]" in out
-        assert "laptop       2  3 | 30  digits" in out
+        assert "laptop        2  3 | 30  digits" in out
 
     def test_shows_what_varies(self, run: Run) -> None:
         _, out, _ = run("studies", "alpha_prob")
