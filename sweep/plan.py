@@ -113,8 +113,8 @@ def _sizes(data: Data, n_images: int) -> tuple[int, int]:
 
 
 def _speeds(configs: Sequence[TrialConfig], described: Description, resources: Resources) -> list[float]:
-    """Return the images a second of every trial; each network is measured once, and mixing held for free."""
-    nets = [config.model for config in configs]
+    """Return the images a second of every trial; each network and attack is measured once, and mixing held for free."""
+    nets = [(config.model, config.adversarial) for config in configs]
     example = dict(zip(nets, configs, strict=True))
     measured = {
         net: probe(
