@@ -113,3 +113,17 @@ def test_compute_crosses_depth_with_mixing() -> None:
         nets = [{config.model.name for config in configs(study, arm)} for arm in study.arms]
         assert all(own == nets[0] for own in nets)
         assert len(nets[0]) >= 3
+
+
+def test_robust_vs_adversarial_attacks_with_and_without_mixing() -> None:
+    study = load_study("robust_vs_adversarial")
+    arms = {arm: next(configs(study, arm)) for arm in study.arms}
+    kinds = {arm: config.adversarial and config.adversarial.kind for arm, config in arms.items()}
+    assert kinds == dict.fromkeys(BASELINES) | {
+        "fgsm": "fgsm",
+        "pgd": "pgd",
+        "cutmix_fgsm": "fgsm",
+        "cutmix_pgd": "pgd",
+    }
+    assert {config.adversarial.eps_255 for config in arms.values() if config.adversarial} == {8.0}
+    assert arms["cutmix_pgd"].mix == arms["cutmix"].mix

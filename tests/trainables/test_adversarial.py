@@ -129,15 +129,10 @@ def test_one_step_is_the_sign_of_the_gradient() -> None:
 def test_more_steps_find_worse_images() -> None:
     torch.manual_seed(1)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 36, 4))
-    images = images_of(count=32)
-    losses = [
-        float(
-            cross_entropy(
-                net(attack_linear(Pgd(eps_255=30, steps=steps, step_size_255=6), images, net=net)), targets_of(32)
-            )
-        )
-        for steps in (1, 3, 9)
-    ]
+    losses = []
+    for steps in (1, 3, 9):
+        found = attack_linear(Pgd(eps_255=30, steps=steps, step_size_255=6), images_of(count=32), net=net)
+        losses.append(cross_entropy(net(found), targets_of(32)).item())
     assert losses == sorted(losses)
 
 
@@ -177,7 +172,7 @@ def config_of(**parts: Any) -> TrialConfig:
     base = {
         "data": {"batch_size": 16, "pad_px": 0},
         "model": {"name": "tiny", "width": 0.25, "precision": "fp32"},
-        "optimizer": {"max_epochs": 6, "lr": 0.05},
+        "optimizer": {"max_epochs": 30, "lr": 0.05},
     }
     return TrialConfig.model_validate(merged(base, parts))
 
@@ -192,22 +187,22 @@ def trained(data: TrialData, epochs: int, **parts: Any) -> Trial:
 @pytest.mark.parametrize("kind", ["fgsm", "pgd"])
 @pytest.mark.parametrize("mix", ["off", "cutmix", "mixup", "cutout"])
 def test_a_network_learns_under_attack(kind: str, mix: str, data: TrialData) -> None:
-    history = trained(data, 6, mix=mix, adversarial={"kind": kind}).history
-    assert history[-1].train_loss < 0.9 * history[0].train_loss
-    assert history[-1].val_top1_error < 0.2
+    history = trained(data, 30, mix=mix, adversarial={"kind": kind}).history
+    assert history[-1].train_loss < 0.6 * history[0].train_loss
+    assert history[-1].val_top1_error < 0.1
 
 
 def test_a_network_trained_under_attack_withstands_it_better(data: TrialData) -> None:
-    attack = Pgd(eps_255=40.0, step_size_255=8.0)
+    attack = Pgd(eps_255=60.0, step_size_255=15.0)
     losses = []
     for adversarial in (None, attack.model_dump()):
-        trial = trained(data, 6, adversarial=adversarial)
+        trial = trained(data, 30, adversarial=adversarial)
         net = trial._net.eval()
         images = NORMALIZE(torch.from_numpy(data.images.images[data.val_rows]))
         targets = torch.eye(3)[torch.from_numpy(data.images.labels[data.val_rows])]
         worst = attacked(images, targets, attack, logits_of=net, normalize=NORMALIZE, rng=np.random.default_rng(0))
-        losses.append(float(cross_entropy(net(worst), targets)))
-    assert losses[1] < 0.8 * losses[0]
+        losses.append(cross_entropy(net(worst), targets).item())
+    assert losses[1] < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize("mix", ["off", "cutmix"])
