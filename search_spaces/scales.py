@@ -22,7 +22,7 @@ SCALES: dict[str, dict[str, Any]] = {
     },
     # about an hour on two cores with images such as CIFAR-10's, given by --data: a fifth of them
     "laptop": {
-        "budget": {"max_epochs": 30},
+        "budget": {"max_epochs": 25},
         "base": {"data": {"train_frac": 0.2, "batch_size": 128}, "model": {"name": "tiny"}, "optimizer": {"lr": 0.2}},
     },
     # the habit of the field for ResNet-18 (as DeVries and Taylor, 2017: 200 epochs, batch 128, decay 5e-4), by cosine

@@ -22,6 +22,7 @@ from sweep.records.reader import read_sweep
 from sweep.records.schema import COMPLETED, FAILED, RUNNING, STATUSES
 from sweep.records.summary import summarise_arms, verdict
 from trainables.errors import UserError
+from trainables.models.names import MODEL_NAMES
 
 if TYPE_CHECKING:
     from trainables.mixing.dose import Estimate
@@ -68,7 +69,8 @@ def print_scales(scales: Mapping[str, Study | UserError], console: Console) -> N
     """Show what a study spends at each scale, or why its file does not go with one."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name, justify in SCALE_COLUMNS.items():
-        table.add_column(name, justify=justify)
+        width = max(map(len, MODEL_NAMES)) if name == "network" else None  # a line for each, not for a piece of one
+        table.add_column(name, justify=justify, overflow="fold", min_width=width)
     for scale, study in scales.items():
         if isinstance(study, Study):
             table.add_row(scale, *_spent(study))

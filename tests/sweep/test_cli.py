@@ -149,13 +149,13 @@ class TestStudies:
     def test_tells_which_scale_a_file_does_not_go_with(self, run: Run, tmp_path: Path) -> None:
         path = tmp_path / "mine.yaml"
         path.write_text(
-            "question: How long?\narms: {off: {}}\nsearch: grid\nbudget: {max_epochs: 30}\n"
-            "space: {optimizer.max_epochs: {kind: choice, values: [3, 30]}}\n"
+            "question: How long?\narms: {off: {}}\nsearch: grid\nbudget: {max_epochs: 25}\n"
+            "space: {optimizer.max_epochs: {kind: choice, values: [3, 25]}}\n"
         )
         status, out, _ = run("studies", path)
         assert status == 0
-        assert "--scale gpu: study 'mine': the space varies 'optimizer.max_epochs' over [3, 30]" in out
-        assert "laptop        2  3 | 30  digits" in out
+        assert "--scale gpu: study 'mine': the space varies 'optimizer.max_epochs' over [3, 25]" in out
+        assert "laptop        2  3 | 25  digits" in out
 
     def test_shows_what_varies(self, run: Run) -> None:
         _, out, _ = run("studies", "alpha_prob")
