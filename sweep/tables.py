@@ -22,7 +22,6 @@ from sweep.records.reader import read_sweep
 from sweep.records.schema import COMPLETED, FAILED, RUNNING, STATUSES
 from sweep.records.summary import summarise_arms, verdict
 from trainables.errors import UserError
-from trainables.models.names import MODEL_NAMES
 
 if TYPE_CHECKING:
     from trainables.mixing.dose import Estimate
@@ -69,8 +68,7 @@ def print_scales(scales: Mapping[str, Study | UserError], console: Console) -> N
     """Show what a study spends at each scale, or why its file does not go with one."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name, justify in SCALE_COLUMNS.items():
-        width = max(map(len, MODEL_NAMES)) if name == "network" else None  # a line for each, not for a piece of one
-        table.add_column(name, justify=justify, overflow="fold", min_width=width)
+        table.add_column(name, justify=justify)
     for scale, study in scales.items():
         if isinstance(study, Study):
             table.add_row(scale, *_spent(study))
@@ -86,7 +84,7 @@ def _spent(study: Study) -> Iterator[str]:
     values = {MAX_EPOCHS: study.budget.max_epochs, "data.source": config.data.source}
     values |= {"data.train_frac": config.data.train_frac, "model.name": config.model.name}
     for path, value in values.items():
-        yield domain_words(study.space[path]) if path in study.space else str(value)
+        yield domain_words(study.space[path]).replace(" | ", "\n") if path in study.space else str(value)
     yield f"{study.resources.cpus}"
     yield f"{study.resources.gpus:g}"
 
