@@ -214,6 +214,10 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "a key given twice": (STUDY + "question: Again?\n", ("'question' is given twice", "mine.yaml")),
     "no mapping": ("- just\n- a list\n", ("mine.yaml", "mapping", "arms")),
     "nothing": ("", ("mine.yaml", "mapping")),
+    "fewer images than classes at one end of the space": (
+        STUDY.replace("{train_frac: 0.05}", "{}") + "space: {data.train_frac: {kind: uniform, lo: 0.0001, hi: 0.1}}\n",
+        ("data.train_frac", "0.0001"),
+    ),
     "fewer images than classes": (STUDY.replace("0.05", "0.0001"), ("data.train_frac", "0.0001")),
 }
 
