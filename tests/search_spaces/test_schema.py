@@ -52,6 +52,11 @@ ACCEPTED = {
     "nothing for an option that may be off": (["base", "data", "flip"], None),
     "a domain": (["space", "optimizer.lr"], {"kind": "loguniform", "lo": 0.1, "hi": 1.0, "points": 3}),
     "a choice": (["space", "optimizer.lr"], {"kind": "choice", "values": [0.1, None, "x", True]}),
+    "a scale": (
+        ["scales", "gpu"],
+        {"budget": {"max_epochs": 3}, "base": {"model": {"name": "resnet18"}}, "replicates": 2},
+    ),
+    "adversarial training": (["arms", "off", "base"], {"adversarial": {"kind": "pgd", "steps": 3}}),
     "a fraction of a GPU": (["resources", "gpus"], 0.5),
 }
 
@@ -75,6 +80,10 @@ REFUSED = {
     "an unknown preset": (["arms", "off", "mix"], "cutmx"),
     "an unknown preset of the second policy": (["base", "mix"], {"preset": "mixup", "other": {"mix": "cutmx"}}),
     "an unknown key of the second policy": (["base", "mix"], {"preset": "timm", "other": {"mix": {"maks": {}}}}),
+    "an unknown scale": (["scales", "gpus"], {}),
+    "a scale that changes the meaning": (["scales", "gpu"], {"search": "grid"}),
+    "an unknown key in a scale": (["scales", "gpu", "budget"], {"trails": 3}),
+    "an unknown attack": (["base", "adversarial"], {"kind": "cw"}),
     "an unknown search": (["search"], "luck"),
     "an unknown kind of domain": (["space", "optimizer.lr"], {"kind": "gauss", "lo": 0.1, "hi": 1.0}),
     "a domain without its end": (["space", "optimizer.lr"], {"kind": "uniform", "lo": 0.1}),
@@ -107,4 +116,4 @@ def test_completes_presets() -> None:
 def test_paths_are_those_of_the_program() -> None:
     """One spelling: what the schema offers below base is what a trial's configuration has."""
     overrides = study_schema()["$defs"]["Overrides"]["properties"]
-    assert set(overrides) == {"data", "model", "optimizer", "mix", "evaluation"}
+    assert set(overrides) == {"data", "model", "optimizer", "mix", "adversarial", "evaluation"}

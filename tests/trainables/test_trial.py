@@ -49,6 +49,8 @@ CASES: dict[str, dict[str, Any]] = {
     "cutmix-fp32": {"mix": "cutmix"},
     "cutmix-bf16": {"mix": "cutmix", "model": {"precision": "bf16"}},
     "erasing-ema": {"mix": "random_erasing", "optimizer": {"ema_decay": 0.9}},
+    "cutmix-pgd-fp32": {"mix": "cutmix", "adversarial": {"kind": "pgd", "steps": 2}},
+    "fgsm-bf16": {"adversarial": {"kind": "fgsm"}, "model": {"precision": "bf16"}},
     "everything-fp32": EVERYTHING,
     "everything-bf16-ema": merged(EVERYTHING, {"model": {"precision": "bf16"}, "optimizer": {"ema_decay": 0.9}}),
 }
