@@ -40,6 +40,13 @@ def study_schema() -> dict[str, Any]:
         | {"budget": {"$ref": "#/$defs/PartOfBudget"}},
         "additionalProperties": False,
     }
-    definitions["PartOfBudget"] = {key: value for key, value in definitions["Budget"].items() if key != "required"}
+    definitions["PartOfBudget"] = _part_of_budget(definitions["Budget"])
     schema["required"] = [name for name in schema["required"] if name != "name"]  # the file's name serves
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _part_of_budget(budget: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of some of a budget's values: an early-stopping rule may be changed without being named."""
+    part = {key: value for key, value in budget.items() if key != "required"}
+    rules = {"anyOf": budget["properties"]["early_stopping"]["oneOf"]}
+    return part | {"properties": budget["properties"] | {"early_stopping": rules}}
