@@ -84,7 +84,11 @@ def test_comes_to_its_end(simulate: Any, study_of: MakeStudy, tmp_path: Path, ru
     study = study_of(budget=budget(rule, control_frac=control_frac))
     simulate(study, tmp_path, n_workers=3).run()
     assert_whole(tmp_path, study)
-    verdicts = set(read_sweep(tmp_path).decisions["verdict"])
+    records = read_sweep(tmp_path)
+    paused = records.decisions.query("verdict == 'pause'").groupby("trial").size()
+    for row in records.trials.to_dict("records"):  # handed out once, and once again for each promotion
+        assert row["attempts"] == 1 + paused.get(row["trial"], 0) - (row["status"] == "stopped" and "promote" in rule)
+    verdicts = set(records.decisions["verdict"])
     assert ("spared" in verdicts) <= (control_frac > 0)
     if rule != "none":
         assert verdicts - {"spared"} == {"continue", "pause" if "promote" in rule else "stop"}
@@ -221,13 +225,19 @@ class TestPromotion:
         assert_whole(tmp_path, study)
 
     def test_a_promoted_trial_that_is_killed_before_it_reports_is_not_paused_again(
-        self, simulate: Any, study: Study, tmp_path: Path
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, report_of: Any
     ) -> None:
         """Its rung may have filled up with better ones meanwhile; what was handed out goes on."""
-        session = simulate(study, tmp_path, curve=self.curve, n_workers=1).run(6)
-        job = session.conductor.next_job()
-        assert job is not None
-        assert (job.trial, job.recorded_epochs) == ("off-0002", 1)
-        again = simulate(study, tmp_path, curve=self.curve, n_workers=1).run()
-        assert (again.jobs[0].trial, again.jobs[0].recorded_epochs) == ("off-0002", 1)
+        study = study_of(arms={"off": {}}, budget=budget("asha-promote", trials=5, max_epochs=3))
+        conductor = simulate(study, tmp_path).conductor
+        jobs = [job for _ in range(5) if (job := conductor.next_job())]
+        for job in jobs[:4]:
+            conductor.on_report(job.trial, report_of(job, 1, self.curve(job, 1)))
+        promoted = conductor.next_job()
+        assert promoted is not None
+        assert (promoted.trial, promoted.recorded_epochs) == ("off-0002", 1)
+        conductor.on_report(jobs[4].trial, report_of(jobs[4], 1, {"val_nll": 0.01}))
+        conductor.flush(force=True)
+        again = simulate(study, tmp_path, curve=lambda *_: {"val_nll": 1.0}, n_workers=1).run()
+        assert ("off-0002", 1) in [(job.trial, job.recorded_epochs) for job in again.jobs[:3]]
         assert_whole(tmp_path, study)
