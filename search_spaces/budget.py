@@ -123,3 +123,18 @@ class Budget(Frozen):
                 f"{self.max_epochs} epochs: lower it or leave it out"
             )
         return self
+
+
+class Confirm(Frozen):
+    """Training each arm's best configurations again from scratch, on seeds that chose nothing.
+
+    Full epochs, no early stopping, the same seeds in every arm. Only here are test images read: what a search shows is
+    the luck of its winners as well.
+
+    Attributes:
+        configs: how many of an arm's configurations, the best by the study's metric after their last planned epoch.
+        seeds: trials of each.
+    """
+
+    configs: int = Field(default=1, ge=1)
+    seeds: int = Field(default=5, ge=2)

@@ -84,14 +84,23 @@ def parse_setting(setting: str) -> dict[str, Any]:
     keys = re.findall(r"\[([^\]]+)\]|([^.\[\]]+)", path)
     if not equals or not keys or re.sub(r"\[[^\]]+\]|[^.\[\]]+|\.", "", path):
         raise UserError(f"--set takes path=value, as in budget.trials=8, got '{setting}'")
-    try:
-        value: Any = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {path}: cannot read the value '{text}': {_first_line(error)}") from None
+    value = parse_value(text, where=f"--set {path}")
     for bracketed, plain in reversed(keys):
         value = {bracketed or plain: value}
     result: dict[str, Any] = value
     return result
+
+
+def parse_value(text: str, *, where: str) -> Any:
+    """Read a value of the command line as a study file would.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: cannot read the value '{text}': {_first_line(error)}") from None
 
 
 def _make_sources_absolute(values: dict[str, Any]) -> None:

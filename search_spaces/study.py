@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from search_spaces.budget import Budget
+from search_spaces.budget import Budget, Confirm
 from search_spaces.contradictions import MAX_EPOCHS, refuse_contradictions
 from search_spaces.domains import AnyDomain
 from search_spaces.matching import Match, matched, refuse_unmatchable
@@ -34,6 +34,9 @@ _DEFAULTS = TrialConfig(mix=Mix()).model_dump()
 
 Metric = Literal["val_nll", "val_top1_error"]
 """Validation metric by which trials are ranked, lower is better."""
+
+Phase = Literal["search", "confirm"]
+"""What a trial is for. Replicates of equal number share their seed across arms, and never across phases."""
 
 
 class Resources(Frozen):
@@ -94,6 +97,7 @@ class Study(Frozen):
         replicates: trials of each configuration, with different seeds.
         budget: what each arm may spend.
         metric: what the trials of an arm are ranked by: rungs, ``tpe``, winners.
+        confirm: which winners are trained again on fresh seeds once an arm's search is over; None: none.
         base: values laid over the defaults of TrialConfig in all arms.
         resources: what a trial holds while it runs.
         match: dose that is made equal between arms; ``exposure`` stands for its defaults.
@@ -109,6 +113,7 @@ class Study(Frozen):
     replicates: int = Field(default=1, ge=1)
     budget: Budget
     metric: Metric = "val_nll"
+    confirm: Confirm | None = None
     base: Overrides = {}
     resources: Resources = Resources()
     match: Match | None = None
@@ -159,6 +164,11 @@ class Study(Frozen):
             return self.budget.trials
         return self.replicates * max(len(self.grid_of(arm)) for arm in self.arms)
 
+    @property
+    def confirming_per_arm(self) -> int:
+        """Trials that confirm each arm's winners, if it has as many as are asked for."""
+        return 0 if self.confirm is None else self.confirm.configs * self.confirm.seeds
+
     def max_epochs_of(self, params: Mapping[str, Any]) -> int:
         """Planned epochs of a trial with these drawn values by dotted path."""
         return int(params.get(MAX_EPOCHS, self.budget.max_epochs))
@@ -201,16 +211,20 @@ class Study(Frozen):
         frac, offset = self.budget.control_frac, generator(self.seed, "control").random()
         return math.floor((number + 1) * frac + offset) > math.floor(number * frac + offset)
 
-    def trial_config(self, arm: str, params: Mapping[str, Any], *, replicate: int) -> TrialConfig:
+    def trial_config(
+        self, arm: str, params: Mapping[str, Any], *, replicate: int, phase: Phase = "search"
+    ) -> TrialConfig:
         """Build the configuration of a trial, at the dose that the study asks for.
 
         Raises:
             UserError: base, arm and drawn values do not make a valid configuration, or no probability or size gives
                 the dose.
         """
-        return matched(self, arm, self.declared_config(arm, params, replicate=replicate))
+        return matched(self, arm, self.declared_config(arm, params, replicate=replicate, phase=phase))
 
-    def declared_config(self, arm: str, params: Mapping[str, Any], *, replicate: int) -> TrialConfig:
+    def declared_config(
+        self, arm: str, params: Mapping[str, Any], *, replicate: int, phase: Phase = "search"
+    ) -> TrialConfig:
         """Build the configuration of a trial as base, arm and drawn values declare it, before any matching.
 
         Raises:
@@ -219,7 +233,7 @@ class Study(Frozen):
         values = merged(self._values(arm), at_path(MAX_EPOCHS, self.budget.max_epochs))
         for path, value in params.items():
             values = merged(values, at_path(path, value))
-        values["seed"] = derive_seed(self.seed, "replicate", replicate)
+        values["seed"] = derive_seed(self.seed, "replicate" if phase == "search" else phase, replicate)
         return parse(TrialConfig, values, where=f"study '{self.name}', arm '{arm}'")
 
     def _values(self, arm: str) -> Overrides:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -138,7 +139,7 @@ def run(
 ) -> None:
     """Run a study: search every arm, with early stopping, a live table and records that survive a kill."""
     from sweep.launch import start
-    from sweep.tables import print_status
+    from sweep.status import print_status
 
     loaded = _load(study, scale, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     console = _console()
@@ -154,13 +155,37 @@ def resume(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="take up failed trials again as well")] = False,
 ) -> None:
     """Go on with a sweep after any interruption: no trial is lost or run twice."""
-    from sweep.launch import resume as go_on
-    from sweep.tables import print_status
+    _go_on(sweep_dir, None, address=address, retry_failed=retry_failed)
 
-    console = _console()
-    go_on(sweep_dir, address=address, retry_failed=retry_failed, command=_command(), console=console)
-    if print_status(sweep_dir, console):
-        raise typer.Exit(1)
+
+@app.command()
+def confirm(
+    sweep_dir: DirArgument,
+    seeds: Annotated[int, typer.Option(min=2, help="seeds of each configuration, those confirmed already among them")],
+    configs: Annotated[int, typer.Option(min=1, help="best configurations of each arm")] = 1,
+    address: AddressOption = None,
+) -> None:
+    """Train each arm's winners again on fresh seeds and read the test images; finishes the search first."""
+    from search_spaces.extension import confirmed
+
+    _go_on(sweep_dir, lambda study: confirmed(study, seeds=seeds, configs=configs), address=address)
+
+
+@app.command()
+def extend(
+    sweep_dir: DirArgument,
+    trials: Annotated[int, typer.Option(min=0, help="more trials of each arm's search")] = 0,
+    seeds: Annotated[int, typer.Option(min=0, help="more seeds of each confirmed configuration")] = 0,
+    arms: Annotated[
+        str | None, typer.Option(help="more arms: presets, as in fmix,gridmix, or {name: {mix: ...}, ...}")
+    ] = None,
+    address: AddressOption = None,
+) -> None:
+    """Add to a finished or interrupted sweep; nothing is run twice."""
+    from search_spaces.extension import extended, parse_arms
+
+    more = None if arms is None else parse_arms(arms)
+    _go_on(sweep_dir, lambda study: extended(study, trials=trials, seeds=seeds, arms=more), address=address)
 
 
 @app.command()
@@ -172,7 +197,7 @@ def status(
 ) -> None:
     """Show how a sweep stands, while it runs or after."""
     if why is None:
-        from sweep.tables import print_status
+        from sweep.status import print_status
 
         print_status(sweep_dir, _console())
     else:
@@ -245,6 +270,18 @@ def schema() -> None:
     from search_spaces.schema import study_schema
 
     typer.echo(json.dumps(study_schema(), indent=2))
+
+
+def _go_on(
+    sweep_dir: Path, change: Callable[[Study], Study] | None, *, address: str | None, retry_failed: bool = False
+) -> None:
+    from sweep.launch import resume as go_on
+    from sweep.status import print_status
+
+    console = _console()
+    go_on(sweep_dir, address=address, retry_failed=retry_failed, command=_command(), console=console, change=change)
+    if print_status(sweep_dir, console):
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -9,23 +9,28 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from search_spaces.study import Study
+from sweep.confirm import confirming, winners
 from sweep.early_stopping.base import CONTINUE, PAUSE, STOP
 from sweep.early_stopping.build import new_rule
+from sweep.entry import Entry
 from sweep.records.reader import read_table
 from sweep.records.schema import (
     COMPLETED,
+    CONFIRM,
     DECISIONS,
     DIVERGED,
     EPOCHS,
+    EVALUATIONS,
     FAILED,
     LIVING,
     PAUSED,
     RUNNING,
+    SEARCH,
     SPARED,
     STOPPED,
     TRIALS,
@@ -44,6 +49,9 @@ ABOUT_COLUMNS = ("n_train", "n_val", "device", "precision", "threads", "node", *
 """What a trial reports of itself."""
 
 
+_ENTRY_COLUMNS = ("trial", "arm", "number", "replicate", "attempts", "status", "phase")
+
+
 @dataclass(frozen=True)
 class Job:
     """One trial to be run, or to be taken up again.
@@ -52,39 +60,19 @@ class Job:
         trial: name of the trial: arm and number.
         config: its whole configuration.
         recorded_epochs: epochs that the records hold already; the trial reports from the next one on.
+        test: whether it is measured on the test images after its last epoch.
     """
 
     trial: str
     config: TrialConfig
     recorded_epochs: int
-
-
-@dataclass
-class Entry:
-    """What is known of one trial."""
-
-    trial: str
-    arm: str
-    number: int
-    replicate: int
-    control: bool
-    params: dict[str, Any]
-    status: str = RUNNING
-    why: str = ""
-    attempts: int = 0
-    resumed_at_epoch: int | None = None
-    curve: dict[int, dict[str, float]] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
-    verdict: str = CONTINUE  # on the last epoch
-
-    @property
-    def epochs(self) -> int:
-        """Epochs recorded."""
-        return len(self.curve)
+    test: bool
 
 
 class Conductor:
     """Hands out trials arm by arm in turn, judges their reports, keeps the records.
+
+    Once an arm's search is over, its winners are trained again on fresh seeds, if the study confirms.
 
     Attributes:
         study: what is run.
@@ -101,6 +89,7 @@ class Conductor:
         self._dir = sweep_dir
         self._rule = {arm: new_rule(study.budget.early_stopping, study.budget.max_epochs) for arm in study.arms}
         self._writer = RecordsWriter(sweep_dir)
+        self._to_confirm: dict[str, list[Entry]] = {}
         self._decided: dict[tuple[str, int], Mapping[Any, Any]] = {}
         self._restore(retry_failed=retry_failed)
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
@@ -114,13 +103,19 @@ class Conductor:
 
     @property
     def n_trials(self) -> int:
-        """Trials of the whole sweep."""
-        return len(self.study.arms) * self.study.trials_per_arm
+        """Trials of the whole sweep, those that will confirm winners among them."""
+        return len(self.study.arms) * self.study.trials_per_arm + sum(map(self._n_confirming, self.study.arms))
 
     @property
     def n_left(self) -> int:
         """Trials that have not ended."""
         return self.n_trials - sum(entry.status not in LIVING for entry in self.entries.values())
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of the whole sweep if no further trial stops early."""
+        confirming = sum(map(self._n_confirming, self.study.arms))
+        return sum(map(self.study.max_epochs_in, self.study.arms)) + confirming * self.study.budget.max_epochs
 
     @property
     def may_go_on(self) -> bool:
@@ -131,11 +126,11 @@ class Conductor:
         """Hand out a trial; None: nothing now.
 
         First those that were cut short, then paused ones that are promoted, then the next of the arm that has begun
-        fewest. When nothing else is left, paused trials end.
+        fewest, then confirmations. When nothing else is left, paused trials end.
         """
         if entry := self._cut_short() or self._promoted():
             entry.resumed_at_epoch = entry.epochs
-        elif entry := self._next_new():
+        elif entry := self._next_new() or self._next_confirming():
             self.entries[entry.trial] = entry
         else:
             self._end_paused()
@@ -144,7 +139,9 @@ class Conductor:
         entry.attempts += 1
         self._running.add(entry.trial)
         self._record_trial(entry)
-        return Job(entry.trial, self._config(entry), entry.epochs)
+        planned, confirms = self.study.max_epochs_of(entry.params), entry.confirms is not None
+        # one whose test values a kill has kept from the records reports its last epoch again
+        return Job(entry.trial, self._config(entry), min(entry.epochs, planned - 1), test=confirms)
 
     def _cut_short(self) -> Entry | None:
         return self._waiting.pop(0) if self._waiting else None
@@ -162,9 +159,34 @@ class Conductor:
     def _next_new(self) -> Entry | None:
         begun = dict.fromkeys(self.study.arms, 0)
         for entry in self.entries.values():
-            begun[entry.arm] += 1
+            begun[entry.arm] += entry.phase == SEARCH
         arm = min(begun, key=lambda name: begun[name])
         return self._new_entry(arm, begun[arm]) if begun[arm] < self.study.trials_per_arm else None
+
+    def _next_confirming(self) -> Entry | None:
+        """Return the next trial that confirms a winner, of the arm that has begun fewest of them."""
+        left = {}
+        for arm in self.study.arms:
+            planned = self._confirming(arm) or []
+            if new := [entry for entry in planned if entry.trial not in self.entries]:
+                left[len(planned) - len(new), arm] = new[0]
+        return left[min(left, key=lambda key: key[0])] if left else None
+
+    def _n_confirming(self, arm: str) -> int:
+        planned = self._confirming(arm)
+        return self.study.confirming_per_arm if planned is None else len(planned)
+
+    def _confirming(self, arm: str) -> list[Entry] | None:
+        """Return the trials that confirm an arm's winners; None while its search is not over."""
+        if self.study.confirm is None:
+            return []
+        if arm not in self._to_confirm:
+            search = [entry for entry in self.entries.values() if (entry.arm, entry.phase) == (arm, SEARCH)]
+            if len(search) < self.study.trials_per_arm or any(entry.status in LIVING for entry in search):
+                return None
+            won = winners(search, metric=self.study.metric, count=self.study.confirm.configs)
+            self._to_confirm[arm] = list(confirming(won, self.study.confirm))
+        return self._to_confirm[arm]
 
     def _end_paused(self) -> None:
         """End the paused trials once nothing can promote them; a trial left without a worker still might."""
@@ -177,8 +199,9 @@ class Conductor:
     def on_report(self, trial: str, report: Mapping[str, Any]) -> bool:
         """Take in what a trial reports; return whether it ends here.
 
-        A report holds either the columns of an epoch and what the trial says of itself, or ``failed``: the reason,
-        or ``disk_fault``: number, words and file of an error that would meet every other trial as well.
+        A report holds either the columns of an epoch and what the trial says of itself, after the last epoch of a
+        confirmation also ``test``: JSON of its test values; or ``failed``: the reason; or ``disk_fault``: number, words
+        and file of an error that would meet every other trial as well.
         A trial that was restarted repeats epochs; what is recorded already is not recorded again.
         """
         entry = self.entries[trial]
@@ -187,8 +210,12 @@ class Conductor:
         if "failed" in report:
             self._end(entry, FAILED, report["failed"])
             return True
+        if "test" in report:
+            self._record_test(entry, json.loads(report["test"]))
         epoch = report["epoch"]
         if epoch <= entry.epochs:
+            if entry.tested and entry.status == RUNNING:
+                self._finish_if_over(entry)
             return entry.status != RUNNING
         entry.curve[epoch] = {name: report[name] for name in EPOCH_COLUMNS}
         entry.about = {name: report[name] for name in ABOUT_COLUMNS}
@@ -221,6 +248,8 @@ class Conductor:
     def _judge(self, entry: Entry, epoch: int) -> None:
         """Show an epoch to the rule; what was decided of it before stands."""
         entry.verdict = CONTINUE
+        if entry.phase != SEARCH:
+            return
         rule, metric = self._rule[entry.arm], self.study.metric
         judgement = rule and rule.observe(entry.number, epoch, entry.curve[epoch][metric])
         if not judgement:
@@ -250,7 +279,8 @@ class Conductor:
         if not (math.isfinite(last["train_loss"]) and math.isfinite(last["val_nll"])):
             self._end(entry, DIVERGED, f"loss not finite in epoch {entry.epochs}")
         elif entry.epochs >= self.study.max_epochs_of(entry.params):
-            self._end(entry, COMPLETED, "")
+            if entry.phase == SEARCH or entry.tested:
+                self._end(entry, COMPLETED, "")
         elif entry.verdict in (STOP, PAUSE):
             self._end(entry, STOPPED if entry.verdict == STOP else PAUSED, entry.why)
 
@@ -267,6 +297,27 @@ class Conductor:
         if entry.status not in (*LIVING, FAILED):
             checkpoint_path(self._dir, entry.trial).unlink(missing_ok=True)
 
+    def _record_test(self, entry: Entry, test: Mapping[str, Any]) -> None:
+        if entry.tested:
+            return
+        entry.tested = True
+        for metric, value in test["metrics"].items():
+            self._writer.add(
+                EVALUATIONS,
+                {
+                    "trial": entry.trial,
+                    "axis": "classification",
+                    "split": "test",
+                    "setting": test["weights"],
+                    "metric": metric,
+                    "value": value,
+                    "n": test["n"],
+                    "library": test["library"],
+                    "seed": self._config(entry).seed,
+                    "time_s": time.time(),
+                },
+            )
+
     def _record_trial(self, entry: Entry) -> None:
         rows = list(entry.curve.values())
         training_s = sum(1 / row["images_per_s"] for row in rows)
@@ -276,10 +327,11 @@ class Conductor:
             {
                 "sweep": self._dir.name,
                 "study": self.study.name,
-                "phase": "search",
+                "phase": entry.phase,
                 "arm": entry.arm,
                 "trial": entry.trial,
                 "number": entry.number,
+                "confirms": entry.confirms,
                 "replicate": entry.replicate,
                 "control": entry.control,
                 "seed": config.seed,
@@ -301,7 +353,7 @@ class Conductor:
     def _new_entry(self, arm: str, number: int) -> Entry:
         past = []
         if self.study.search == "tpe":  # the other searches do not look back
-            known = [entry for entry in self.entries.values() if entry.arm == arm]
+            known = [entry for entry in self.entries.values() if (entry.arm, entry.phase) == (arm, SEARCH)]
             past = [self._past(entry) for entry in sorted(known, key=lambda entry: entry.number)]
         return Entry(
             trial=f"{arm}-{number:04d}",
@@ -321,21 +373,24 @@ class Conductor:
         )
 
     def _config(self, entry: Entry) -> TrialConfig:
-        return self.study.trial_config(entry.arm, entry.params, replicate=entry.replicate)
+        return self.study.trial_config(entry.arm, entry.params, replicate=entry.replicate, phase=entry.phase)
 
     def _restore(self, *, retry_failed: bool) -> None:
         for row in read_table(self._dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
             entry = self.entries[row["trial"]] = Entry(
                 params=json.loads(row["params"]),
-                control=self.study.is_control(row["number"]),
+                control=row["phase"] == SEARCH and self.study.is_control(row["number"]),
+                confirms=row["confirms"] if row["phase"] == CONFIRM else None,
                 about={name: row[name] for name in ABOUT_COLUMNS if row[name] == row[name]},
-                **{name: row[name] for name in ("trial", "arm", "number", "replicate", "attempts", "status")},
+                **{name: row[name] for name in _ENTRY_COLUMNS},
             )
             entry.why = row["why"] if entry.status != RUNNING else ""
             if row["resumed_at_epoch"] == row["resumed_at_epoch"]:  # not null
                 entry.resumed_at_epoch = int(row["resumed_at_epoch"])
             if retry_failed and entry.status == FAILED:
                 entry.status, entry.why = RUNNING, ""
+        for trial in read_table(self._dir, EVALUATIONS)["trial"].unique():
+            self.entries[trial].tested = True
         for row in read_table(self._dir, DECISIONS).to_dict("records"):
             self._decided[row["trial"], row["rung_epochs"]] = row
         for row in read_table(self._dir, EPOCHS).to_dict("records"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,27 +48,38 @@ def start(
     return sweep_dir
 
 
-def resume(sweep_dir: Path, *, address: str | None, retry_failed: bool, command: str, console: Console) -> None:
-    """Go on with an interrupted sweep.
+def resume(
+    sweep_dir: Path,
+    *,
+    address: str | None,
+    retry_failed: bool,
+    command: str,
+    console: Console,
+    change: Callable[[Study], Study] | None = None,
+) -> None:
+    """Go on with an interrupted sweep, or with one whose study is changed so that there is more to do.
 
     Raises:
-        UserError: there is no sweep, it is in use, or its data is gone or another.
+        UserError: there is no sweep, it is in use, its data is gone or another, or it cannot be changed so.
         Interrupted: by Ctrl-C.
     """
     from sweep.conductor import Conductor
     from sweep.engine import cluster, locked
-    from sweep.manifest import with_run
+    from sweep.manifest import with_run, with_study
     from sweep.records.writer import write_manifest
 
     sweep_dir = sweep_dir.resolve()
     manifest = read_manifest(sweep_dir)
     study = parse(Study, manifest["study"], where=f"'{sweep_dir / MANIFEST}'")
+    if change is not None:
+        study = change(study)
+        manifest = with_study(manifest, study)
     with locked(sweep_dir):
         fingerprints = prepare(study, address=address, download=False, console=console)
         for source, fingerprint in manifest["data"].items():
             if fingerprints.get(source) != fingerprint:
                 raise UserError(f"the images of '{source}' are no longer those that '{sweep_dir}' was begun with")
-        write_manifest(sweep_dir, with_run(manifest, command))
+        write_manifest(sweep_dir, with_run({**manifest, "data": fingerprints}, command))
         conductor = Conductor(study, sweep_dir, retry_failed=retry_failed)
         if not conductor.n_left:
             console.print(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended", soft_wrap=True, markup=False)
@@ -97,12 +109,14 @@ def prepare(study: Study, *, address: str | None, download: bool, console: Conso
         source.check()
     if address is None:
         check_local(study.resources)
-    from trainables.data.prepared import prepare_data
+    from trainables.data.prepared import prepare_data, prepare_test
     from trainables.models.build import build_model
 
     for data, config in configs.items():
         with console.status(f"opening {escape(data.source)} (decoded once, then shared by all trials)"):
             images = prepare_data(data).images
+            if study.confirm is not None:
+                prepare_test(data)
         height_px, width_px = images.images.shape[1:3]
         build_model(config.model, n_classes=len(images.classes), height_px=height_px, width_px=width_px, seed=0)
     if study.match is not None:

@@ -42,6 +42,11 @@ def with_run(manifest: dict[str, Any], command: str) -> dict[str, Any]:
     return {**manifest, "runs": [*manifest["runs"], run]}
 
 
+def with_study(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
+    """Put a study in place of the one that was run so far, of which its trials are trials as well."""
+    return {**manifest, "study": study.model_dump(mode="json")}
+
+
 def hardware() -> dict[str, Any]:
     """Describe this machine: processor, cores, memory."""
     return {

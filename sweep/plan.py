@@ -38,7 +38,8 @@ class Plan:
     Where trials differ in images or speed, both extremes are given, the smaller one first.
 
     Attributes:
-        n_trials: trials of all arms.
+        n_trials: trials of all arms' searches.
+        n_confirming: trials that confirm winners after them.
         max_epochs: epochs of all trials together if none stops early.
         n_train: images trained on in an epoch.
         n_val: images validated on after it.
@@ -52,6 +53,7 @@ class Plan:
     """
 
     n_trials: int
+    n_confirming: int
     max_epochs: int
     n_train: tuple[int, int]
     n_val: tuple[int, int]
@@ -75,6 +77,13 @@ def plan(study: Study) -> Plan:
         for arm in study.arms
         for number in range(study.trials_per_arm)
     ]
+    n_trials = len(configs)
+    # who will win is not known: the arm's first configurations stand for them
+    configs += [
+        study.declared_config(arm, study.draw(arm, number % study.trials_per_arm), replicate=0)
+        for arm in study.arms
+        for number in range(study.confirming_per_arm)
+    ]
     source = open_source(configs[0].data.source)
     source.check()
     refuse_unreachable(study)
@@ -91,8 +100,9 @@ def plan(study: Study) -> Plan:
     slots = local_slots(study.resources)
     n_trains, n_vals = zip(*sizes, strict=True)
     return Plan(
-        n_trials=len(configs),
-        max_epochs=sum(map(study.max_epochs_in, study.arms)),
+        n_trials=n_trials,
+        n_confirming=len(configs) - n_trials,
+        max_epochs=sum(config.optimizer.max_epochs for config in configs),
         n_train=(min(n_trains), max(n_trains)),
         n_val=(min(n_vals), max(n_vals)),
         height_px=described.height_px,

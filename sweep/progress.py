@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from sweep.conductor import Conductor
-from sweep.records.schema import COMPLETED, LIVING, PAUSED, RUNNING, STATUSES, STOPPED
+from sweep.records.schema import COMPLETED, LIVING, PAUSED, RUNNING, SEARCH, STATUSES, STOPPED
 
 LINES_EVERY_S = 10.0
 """Pause between plain lines where there is no terminal."""
@@ -24,13 +24,15 @@ class ArmProgress:
 
     Attributes:
         arm: its name.
-        counts: number of trials by status.
-        best: lowest final validation top-1 error among completed trials; None while there is none.
+        counts: number of the search's trials by status.
+        confirmed: trials that have confirmed a winner.
+        best: lowest final validation top-1 error among completed trials of the search; None while there is none.
         median: the median of them.
     """
 
     arm: str
     counts: dict[str, int]
+    confirmed: int
     best: float | None
     median: float | None
 
@@ -39,12 +41,14 @@ def arms_progress(conductor: Conductor) -> list[ArmProgress]:
     """Summarise a sweep arm by arm, from the conductor's memory."""
     rows = []
     for arm in conductor.study.arms:
-        entries = [entry for entry in conductor.entries.values() if entry.arm == arm]
+        own = [entry for entry in conductor.entries.values() if entry.arm == arm]
+        entries = [entry for entry in own if entry.phase == SEARCH]
         errors = [entry.curve[entry.epochs]["val_top1_error"] for entry in entries if entry.status == COMPLETED]
         rows.append(
             ArmProgress(
                 arm=arm,
                 counts={status: sum(entry.status == status for entry in entries) for status in STATUSES},
+                confirmed=sum(entry.status == COMPLETED for entry in own) - len(errors),
                 best=min(errors, default=None),
                 median=statistics.median(errors) if errors else None,
             )
@@ -64,7 +68,6 @@ class Progress:
         self._started_at_s = time.monotonic()
         self._ended_before = self._ended()
         self._epochs_before = self._epochs()
-        self._planned_epochs = sum(map(conductor.study.max_epochs_in, conductor.study.arms))
 
     def __enter__(self) -> Progress:
         """Begin to draw."""
@@ -91,12 +94,15 @@ class Progress:
     def _table(self) -> Table:
         table = Table(box=SIMPLE_HEAD, title=f"{self._conductor.study.name}: {self._rate()}", title_justify="left")
         table.add_column("arm")
-        for name in ("running", "paused", "done", "stopped", "diverged", "failed", "best error", "median error"):
+        confirms = self._conductor.study.confirm is not None
+        last = [*(["confirmed"] if confirms else []), "best error", "median error"]
+        for name in ("running", "paused", "done", "stopped", "diverged", "failed", *last):
             table.add_column(name, justify="right")
         for row in arms_progress(self._conductor):
             table.add_row(
                 row.arm,
                 *(str(count) for count in row.counts.values()),
+                *([str(row.confirmed)] if confirms else []),
                 percent(row.best),
                 percent(row.median),
             )
@@ -106,6 +112,7 @@ class Progress:
         arms = [
             f"{row.arm} {row.counts[RUNNING]} running{f' {row.counts[PAUSED]} paused' if row.counts[PAUSED] else ''}"
             f" {row.counts[COMPLETED]} done {row.counts[STOPPED]} stopped"
+            f"{f' {row.confirmed} confirmed' if row.confirmed else ''}"
             f" best {percent(row.best)} median {percent(row.median)}"
             for row in arms_progress(self._conductor)
         ]
@@ -128,7 +135,7 @@ class Progress:
             entry.epochs if entry.status in LIVING else self._conductor.study.max_epochs_of(entry.params)
             for entry in self._conductor.entries.values()
         )
-        left = self._planned_epochs - done
+        left = self._conductor.max_epochs - done
         return f"at most {duration(left * elapsed_s / (epochs - self._epochs_before))} left"
 
     def _ended(self) -> int:

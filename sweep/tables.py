@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -16,12 +15,8 @@ from search_spaces.contradictions import MAX_EPOCHS
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
-from sweep.engine import in_use
 from sweep.plan import Plan
-from sweep.progress import duration, percent
-from sweep.records.reader import read_sweep
-from sweep.records.schema import COMPLETED, FAILED, LIVING, STATUSES
-from sweep.records.summary import summarise_arms, verdict
+from sweep.progress import duration
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,17 +92,21 @@ def budget_words(study: Study) -> str:
         f"{study.search} search, {study.trials_per_arm} trials an arm, at most {study.budget.max_epochs} epochs each, "
         f"{study.resources.cpus} CPU and {study.resources.gpus:g} GPU a trial; "
     )
+    last = ""
+    if study.confirm is not None:
+        configs = "configuration" if study.confirm.configs == 1 else f"{study.confirm.configs} configurations"
+        last = f"; then each arm's best {configs} on {study.confirm.seeds} fresh seeds, by test images"
     control = f"; control cohort {100 * study.budget.control_frac:g} %" if study.budget.control_frac else ""
     match stopping:
         case NoStopping():
-            return words + "no early stopping"
+            return words + "no early stopping" + last
         case MedianStopping():
             rule, every = "median rule", f"then every {stopping.interval_epochs}"
         case AshaStopping() | HyperbandStopping():
             rule = "ASHA" if stopping.rule == "asha" else "Hyperband"
             every = f"eta {stopping.reduction_factor}{', promoting' if stopping.mode == 'promote' else ''}"
     first = f"first rung at {stopping.grace_period_epochs} epochs"
-    return words + f"{rule} within each arm by {study.metric}: {first}, {every}{control}"
+    return words + f"{rule} within each arm by {study.metric}: {first}, {every}{control}{last}"
 
 
 def domain_words(domain: Any) -> str:
@@ -127,11 +126,12 @@ def domain_words(domain: Any) -> str:
 def print_plan(study: Study, plan: Plan, console: Console) -> None:
     """Show what a study would run and how long it would take here."""
     print_study(study, console)
+    confirming = f" and {plan.n_confirming} that confirm winners" if plan.n_confirming else ""
     console.print(
         f"{study.base.get('data', {}).get('source', 'digits')}: {_span(plan.n_train)} training and {_span(plan.n_val)} "
         f"validation images of {plan.height_px}x{plan.width_px} px\n"
-        f"{plan.n_trials} trials, at most {plan.max_epochs} epochs; one trial trains {_span(plan.images_per_s)} images "
-        f"a second here, {plan.slots} at a time: at most about {duration(plan.seconds)}",
+        f"{plan.n_trials} trials{confirming}, at most {plan.max_epochs} epochs; one trial trains "
+        f"{_span(plan.images_per_s)} images a second here, {plan.slots} at a time: at most about {duration(plan.seconds)}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -191,59 +191,3 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
     for check in checks:
         table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", escape(check.found), escape(check.mend))
     console.print(table)
-
-
-def print_status(sweep_dir: Path, console: Console) -> int:
-    """Show how a sweep stands: a row an arm, what was resumed or failed, and a sentence; return the failed trials."""
-    records = read_sweep(sweep_dir)
-    study, trials = records.manifest["study"], records.trials
-    order = {arm: place for place, arm in enumerate(study["arms"])}
-    summary = summarise_arms(trials, records.epochs).sort_values("arm", key=lambda arms: arms.map(order))
-    console.print(f"[bold]{study['name']}[/bold]: {escape(study['question'])}", highlight=False, soft_wrap=True)
-    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("arm", no_wrap=True)
-    shown = [status for status in STATUSES if status == COMPLETED or (trials["status"] == status).any()]
-    words = ["done" if status == COMPLETED else status for status in shown]
-    for name in ("trials", *words, "epochs"):  # a narrow terminal folds these words, and never cuts a number
-        table.add_column(name, justify="right", overflow="fold")
-    for name in ("best\nerror", "median", "NLL", "ECE"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in summary.to_dict("records"):
-        counts = [row["n_trials"], *(row[f"n_{status}"] for status in shown), row["epochs"]]
-        measures = [
-            percent(row["best"]),
-            percent(row["median"]),
-            _number(row["val_nll"]),
-            percent(row["val_ece"]),
-        ]
-        table.add_row(row["arm"], *(str(count) for count in counts), *measures)
-    console.print(table)
-    console.print(_fine_print(records.manifest, trials), highlight=False, soft_wrap=True)
-    failures = trials[trials["status"] == FAILED]
-    for failed in failures.to_dict("records"):
-        why = escape(failed["why"].splitlines()[-1])
-        console.print(f"failed: {failed['trial']}: {why}", highlight=False, soft_wrap=True)
-    if len(failures):
-        console.print(f"once mended: cutmix-sweep resume {sweep_dir} --retry-failed", highlight=False, soft_wrap=True)
-    if trials["status"].isin(LIVING).any() and not in_use(sweep_dir):
-        console.print(f"not running now; go on with: cutmix-sweep resume {sweep_dir}", highlight=False, soft_wrap=True)
-    console.print(verdict(summary), highlight=False, soft_wrap=True)
-    return len(failures)
-
-
-def _fine_print(manifest: Mapping[str, Any], trials: Any) -> str:
-    versions, hardware = manifest["versions"], manifest["hardware"]
-    resumed = int((trials["attempts"] > 1).sum())
-    gpus = sorted(set(trials["device"].dropna()) - {"cpu"})
-    machine = ", ".join(gpus) or f"{hardware['processor']}, {hardware['cores']} cores"
-    return (
-        "Validation top-1 errors of completed trials after their last epoch; NLL and ECE of the best one.\n"
-        "Training took "
-        f"{duration(float(trials['seconds'].sum()))} in all trials together, {resumed} of {len(trials)} were resumed. "
-        f"{machine}; torch {versions['torch']}, ray {versions['ray']}, "
-        f"cutmix-sweep {versions['cutmix-sweep']}."
-    )
-
-
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"

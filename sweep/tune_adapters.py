@@ -34,6 +34,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "trial": job.trial,
             "config": job.config.model_dump_json(),
             "recorded_epochs": job.recorded_epochs,
+            "test": job.test,
             "checkpoint_path": str(checkpoint_path(self._dir, job.trial)),
             "weights_path": str(weights_path(self._dir, job.trial)),
             "threads": self._resources.cpus,

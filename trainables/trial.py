@@ -154,15 +154,23 @@ class Trial:
 
     def validate(self) -> dict[str, float]:
         """Measure the evaluated weights (the moving average where there is one) on the validation images."""
+        return self.measure(self._data.images, self._data.val_rows)
+
+    def measure(self, images: ImageSet, rows: np.ndarray) -> dict[str, float]:
+        """Measure the evaluated weights on some of the images, int64 [n], as they are: nothing is mixed.
+
+        Returns:
+            What :func:`~trainables.metrics.classification_metrics` returns.
+        """
         net = self._net if self._ema is None else self._ema
         net.eval()
-        rows, size = self._data.val_rows, self.config.evaluation.batch_size
+        size = self.config.evaluation.batch_size
         logits = []
         with torch.inference_mode():
             for start in range(0, len(rows), size):
-                pixels = torch.from_numpy(self._data.images.images[rows[start : start + size]])
+                pixels = torch.from_numpy(images.images[rows[start : start + size]])
                 logits.append(self._forward(net, self._normalize(pixels.to(self._device))).float())
-        labels = torch.from_numpy(self._data.images.labels[rows]).to(self._device)
+        labels = torch.from_numpy(images.labels[rows]).to(self._device)
         return classification_metrics(torch.cat(logits), labels, self.config.evaluation.ece_bins)
 
     def state_dict(self) -> dict[str, Any]:

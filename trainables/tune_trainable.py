@@ -60,7 +60,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 self._save(trial)
             result = trial.history[self._reported]
             self._reported += 1
-            return {"trial": self._name, **asdict(result), **self._about(trial)}
+            tested = {"test": _tested(trial)} if self._tests and trial.done and not result.diverged else {}
+            return {"trial": self._name, **asdict(result), **self._about(trial), **tested}
         except OSError as error:
             if error.errno in DISK_FAULTS:
                 return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
@@ -89,6 +90,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._reported = int(config["recorded_epochs"])
             self._checkpoint = Path(config["checkpoint_path"])
             self._device = str(config["device"])
+            self._tests = bool(config["test"])
             self._weights = Path(config["weights_path"])
             print(f"trial {self._name} begins, {self._reported} epochs recorded: {config['config']}")  # noqa: T201
         except Exception:
@@ -128,6 +130,24 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _failed(self, why: str) -> dict[str, Any]:
         return {"trial": self._name, "failed": why}
+
+
+def _tested(trial: Trial) -> str:
+    """Measure a trial that has run all its epochs on the test images, which chose nothing.
+
+    Returns:
+        JSON: Tune would hand on a mapping with its keys joined to paths.
+    """
+    import numpy as np
+    import torch
+
+    from trainables.data.prepared import prepare_test
+
+    images = prepare_test(trial.config.data)
+    count = len(images.labels)
+    weights = "last" if trial.config.optimizer.ema_decay is None else "ema"
+    measured = trial.measure(images, np.arange(count))
+    return json.dumps({"metrics": measured, "n": count, "weights": weights, "library": f"torch {torch.__version__}"})
 
 
 def _write_whole(path: Path, state: dict[str, Any]) -> None:

@@ -18,9 +18,11 @@ from sweep.records.parts import is_gapless, live_parts
 from sweep.records.schema import (
     DECISIONS,
     EPOCHS,
+    EVALUATIONS,
     MANIFEST,
     RECORDS,
     SCHEMA_VERSION,
+    SEARCH,
     TRIALS,
     Table,
 )
@@ -30,35 +32,41 @@ _ATTEMPTS, _PAUSE_S = 100, 0.02  # a merge takes milliseconds, seconds on a slow
 
 @dataclass(frozen=True)
 class SweepRecords:
-    """All that is known of a sweep.
+    """All that is known of one phase of a sweep.
 
     Attributes:
         manifest: study, versions, hardware, seed, command and runs, from ``sweep.json``.
         trials: one row a trial; its drawn parameters also as ``params.*``, its configuration as ``config.*``
             columns.
         epochs: one row a trial and epoch.
-        decisions: one row a trial and rung.
+        decisions: one row a trial and rung; none in a confirmation.
+        evaluations: one row a trial, axis, split, setting and metric.
     """
 
     manifest: dict[str, Any]
     trials: pd.DataFrame
     epochs: pd.DataFrame
     decisions: pd.DataFrame
+    evaluations: pd.DataFrame
 
 
-def read_sweep(sweep_dir: Path | str) -> SweepRecords:
-    """Read everything recorded so far below ``sweep_dir``.
+def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
+    """Read what is recorded so far below ``sweep_dir`` of a phase: ``search`` or ``confirm``.
+
+    They are kept apart, for trials of a search were chosen and stopped by what they showed.
 
     Raises:
         RecordsError: no sweep there, or one of a newer schema.
     """
     sweep_dir = Path(sweep_dir)
-    return SweepRecords(
-        manifest=read_manifest(sweep_dir),
-        trials=_spread(read_table(sweep_dir, TRIALS)),
-        epochs=read_table(sweep_dir, EPOCHS),
-        decisions=read_table(sweep_dir, DECISIONS),
+    manifest = read_manifest(sweep_dir)
+    trials = read_table(sweep_dir, TRIALS)
+    trials = trials[trials["phase"] == phase].reset_index(drop=True)
+    others = (read_table(sweep_dir, table) for table in (EPOCHS, DECISIONS, EVALUATIONS))
+    epochs, decisions, evaluations = (
+        rows[rows["trial"].isin(trials["trial"])].reset_index(drop=True) for rows in others
     )
+    return SweepRecords(manifest, _spread(trials), epochs, decisions, evaluations)
 
 
 def read_manifest(sweep_dir: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: three append-only tables and one manifest.
+"""What a sweep leaves behind: four append-only tables and one manifest.
 
 The tables are folders of Parquet parts under ``records/``; ``sweep.json`` beside them says what was run, with
 which versions, on which hardware. Nothing else is read by the analysis.
@@ -16,6 +16,10 @@ SCHEMA_VERSION = 1
 
 MANIFEST = "sweep.json"
 RECORDS = "records"
+
+SEARCH: Literal["search"] = "search"
+CONFIRM: Literal["confirm"] = "confirm"
+"""Phases: configurations are looked for, and the best of them are trained again on fresh seeds."""
 
 RUNNING, PAUSED, COMPLETED, STOPPED, DIVERGED, FAILED = STATUSES = (
     "running",
@@ -65,10 +69,11 @@ TRIALS = Table(
         [
             ("sweep", _TEXT),
             ("study", _TEXT),
-            ("phase", _TEXT),  # search
+            ("phase", _TEXT),  # search or confirm
             ("arm", _TEXT),
             ("trial", _TEXT),  # arm and number: cutmix-0003
             ("number", _WHOLE),  # of the trial within its arm
+            ("confirms", _TEXT),  # trial of the search that has the same configuration; null in the search
             ("replicate", _WHOLE),  # equal replicates of all arms share their seed
             ("seed", _WHOLE),
             ("control", pa.bool_()),  # whether early stopping may not touch it; null in records of older programs
@@ -149,5 +154,25 @@ DECISIONS = Table(
     keep="first",
 )
 
-TABLES = {table.name: table for table in (EPOCHS, DECISIONS, TRIALS)}
+EVALUATIONS = Table(
+    "evaluations",
+    pa.schema(
+        [
+            ("trial", _TEXT),
+            ("axis", _TEXT),  # classification
+            ("split", _TEXT),  # test
+            ("setting", _TEXT),  # which weights: last or ema
+            ("metric", _TEXT),  # top1_error, top5_error, nll, ece
+            ("value", _REAL),
+            ("n", _WHOLE),  # images
+            ("library", _TEXT),  # and its version
+            ("seed", _WHOLE),
+            ("time_s", _REAL),
+        ]
+    ),
+    key=("trial", "axis", "split", "setting", "metric"),
+    keep="last",
+)
+
+TABLES = {table.name: table for table in (EPOCHS, DECISIONS, EVALUATIONS, TRIALS)}
 """Tables by name, in the order in which they are written."""

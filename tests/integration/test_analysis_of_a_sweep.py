@@ -14,7 +14,7 @@ from rich.console import Console
 from analysis import frames
 from sweep.export import export_tables
 from sweep.records.reader import SweepRecords
-from sweep.tables import print_status
+from sweep.status import print_status
 
 pytestmark = pytest.mark.ray
 

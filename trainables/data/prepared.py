@@ -57,6 +57,22 @@ def prepare_data(data: Data) -> TrialData:
     )
 
 
+def prepare_test(data: Data) -> ImageSet:
+    """Open the test images of ``data.source``; decode them first if this node has not yet.
+
+    For what no choice depends on any more.
+
+    Raises:
+        UserError: the source cannot be read, or has no test images.
+    """
+    return _open_test(Data(source=data.source, image_size_px=data.image_size_px))
+
+
+@functools.lru_cache(maxsize=1)
+def _open_test(data: Data) -> ImageSet:
+    return open_split(data, "test")
+
+
 @functools.lru_cache(maxsize=2)
 def _open(data: Data) -> tuple[ImageSet, np.ndarray]:
     """Open what does not depend on split and batches, once a process: it looks at every file of a folder."""
