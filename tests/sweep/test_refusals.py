@@ -202,7 +202,7 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("'scales.gpu' sets 'search'", "budget", "base.model"),
     ),
     "planned epochs that vary under early stopping": (
-        STUDY.replace("rule: none", "grace_period_epochs: 1, min_recorded: 1")
+        STUDY.replace("rule: none", "rule: asha, grace_period_epochs: 1, min_recorded: 1")
         + "space: {optimizer.max_epochs: {kind: choice, values: [1, 3]}}\n",
         ("'optimizer.max_epochs'", "rule is 'asha'", "none"),
     ),
