@@ -147,13 +147,12 @@ class Conductor:
         return self._waiting.pop(0) if self._waiting else None
 
     def _promoted(self) -> Entry | None:
+        paused = [entry for entry in self.entries.values() if entry.status == PAUSED]
         for arm, rule in self._rule.items():
-            paused = {
-                entry.number: entry for entry in self.entries.values() if (entry.arm, entry.status) == (arm, PAUSED)
-            }
-            number = rule.promotable(paused) if rule and paused else None
+            own = {entry.number: entry for entry in paused if entry.arm == arm}
+            number = rule.promotable(own) if rule and own else None
             if number is not None:
-                return paused[number]
+                return own[number]
         return None
 
     def _next_new(self) -> Entry | None:
@@ -373,7 +372,11 @@ class Conductor:
         )
 
     def _config(self, entry: Entry) -> TrialConfig:
-        return self.study.trial_config(entry.arm, entry.params, replicate=entry.replicate, phase=entry.phase)
+        if entry.config is None:
+            entry.config = self.study.trial_config(
+                entry.arm, entry.params, replicate=entry.replicate, phase=entry.phase
+            )
+        return entry.config
 
     def _restore(self, *, retry_failed: bool) -> None:
         for row in read_table(self._dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
