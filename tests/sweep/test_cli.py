@@ -35,6 +35,8 @@ VERBS = {
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out"],
     "resume": ["sweep_dir", "--address", "--retry-failed"],
+    "confirm": ["sweep_dir", "--seeds", "--configs", "--address"],
+    "extend": ["sweep_dir", "--trials", "--seeds", "--arms", "--address"],
     "status": ["sweep_dir", "--why"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
     "export": ["sweep_dir", "--format", "--to"],
