@@ -87,7 +87,7 @@ class Budget(Frozen):
 
     Attributes:
         trials: trials an arm. A grid may leave it out: the largest arm's grid times the replicates is then taken.
-        max_epochs: planned epochs of a trial.
+        max_epochs: planned epochs of a trial; where the space varies ``optimizer.max_epochs``, the largest number.
         early_stopping: when a trial may end before that; left out, none does.
         control_frac: share of each arm's trials that early stopping may not touch, the control cohort: it shows
             what stopping cost.

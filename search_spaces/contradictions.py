@@ -12,7 +12,10 @@ from trainables.mixing.presets import expand_preset
 if TYPE_CHECKING:
     from search_spaces.study import Study
 
-RESERVED = {"seed": "seed", "optimizer.max_epochs": "budget.max_epochs"}
+MAX_EPOCHS = "optimizer.max_epochs"
+"""Planned epochs: the budget's, unless the study's own space varies them."""
+
+RESERVED = {"seed": "seed", MAX_EPOCHS: "budget.max_epochs"}
 """Paths of a trial that follow from the study, and from what."""
 
 
@@ -22,6 +25,7 @@ def refuse_contradictions(study: Study) -> None:
     Raises:
         UserError: naming the arm, the path and both places.
     """
+    _refuse_varied_epochs(study)
     for path in study.space:
         if _holds(study.base, path):
             raise UserError(f"study '{study.name}': base sets '{path}', but the space varies it: drop one of them")
@@ -34,12 +38,34 @@ def refuse_contradictions(study: Study) -> None:
 
 def _refuse_reserved(study: Study, arm: str, where: str) -> None:
     given = merged(study.base, study.arms[arm].base)
+    if MAX_EPOCHS in study.arms[arm].space:
+        raise UserError(f"{where}: '{MAX_EPOCHS}' varies in this arm alone, but budgets are equal: vary it in all")
+    varied = study.space_of(arm).keys() - {MAX_EPOCHS}
     for path, instead in RESERVED.items():
-        varied = any(_covers(other, path) for other in study.space_of(arm))
-        if varied or _holds(given, path):
+        if any(_covers(other, path) for other in varied) or _holds(given, path):
             raise UserError(f"{where}: '{path}' follows from '{instead}': set that")
     if "mix.preset" in study.space_of(arm):
         raise UserError(f"{where}: 'mix.preset' cannot vary, 'mix' can: {{kind: choice, values: [cutmix, mixup]}}")
+
+
+def _refuse_varied_epochs(study: Study) -> None:
+    """Trials of unequal length must be neither stopped by comparison nor chosen by result."""
+    if MAX_EPOCHS not in study.space:
+        return
+    where = f"study '{study.name}': the space varies '{MAX_EPOCHS}'"
+    rule = study.budget.early_stopping.rule
+    if rule != "none":
+        raise UserError(
+            f"{where}, but budget.early_stopping.rule is '{rule}', which compares trials planned alike: set it to none"
+        )
+    if study.search == "tpe":
+        raise UserError(f"{where}, but search 'tpe' would spend more epochs in one arm than in another: random or grid")
+    values = study.space[MAX_EPOCHS].corners()
+    if any(not isinstance(value, int) for value in values) or max(values) != study.budget.max_epochs:
+        raise UserError(
+            f"{where} over {values}, but these must be whole numbers, the largest one budget.max_epochs, which is "
+            f"{study.budget.max_epochs}"
+        )
 
 
 def _refuse_fixed_and_varied(study: Study, arm: str, where: str) -> None:

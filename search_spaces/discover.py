@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from search_spaces.scales import scaled
 from search_spaces.study import Study
 from trainables.errors import UserError, did_you_mean
 from trainables.merging import at_path, merged
@@ -46,20 +47,22 @@ def built_in_studies() -> list[str]:
     return sorted(path.stem for path in STUDIES_DIR.glob("*.yaml"))
 
 
-def load_study(name_or_path: str, *, settings: Sequence[str] = ()) -> Study:
+def load_study(name_or_path: str, *, scale: str | None = None, settings: Sequence[str] = ()) -> Study:
     """Load a study and check that every trial it can draw is valid.
 
     Args:
         name_or_path: name of a built-in study, or path of a YAML file.
-        settings: values laid over the file, each ``path=value`` with a dotted path and a YAML value.
+        scale: how much to spend on it, by name; None: as the file says.
+        settings: values laid over both, each ``path=value`` with a dotted path and a YAML value.
 
     Raises:
-        UserError: no such study, unreadable YAML, an unknown key, a value out of range.
+        UserError: no such study or scale, unreadable YAML, an unknown key, a value out of range.
     """
     path = _find(name_or_path)
     values = _read(path)
     if values.setdefault("name", path.stem) != path.stem:
         raise UserError(f"'{path}': name is '{values['name']}', but the file is called '{path.stem}'")
+    values = scaled(values, scale, where=f"study '{path.stem}'")
     for setting in settings:
         values = merged(values, parse_setting(setting))
     _make_sources_absolute(values)

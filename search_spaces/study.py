@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from search_spaces.budget import Budget
-from search_spaces.contradictions import refuse_contradictions
+from search_spaces.contradictions import MAX_EPOCHS, refuse_contradictions
 from search_spaces.domains import AnyDomain
 from search_spaces.matching import Match, matched, refuse_unmatchable
 from trainables.config import TrialConfig
@@ -159,6 +159,16 @@ class Study(Frozen):
             return self.budget.trials
         return self.replicates * max(len(self.grid_of(arm)) for arm in self.arms)
 
+    def max_epochs_of(self, params: Mapping[str, Any]) -> int:
+        """Planned epochs of a trial with these drawn values by dotted path."""
+        return int(params.get(MAX_EPOCHS, self.budget.max_epochs))
+
+    def max_epochs_in(self, arm: str) -> int:
+        """Epochs of all trials of an arm together if none stops early."""
+        if MAX_EPOCHS not in self.space:
+            return self.trials_per_arm * self.budget.max_epochs
+        return sum(self.max_epochs_of(self.draw(arm, number)) for number in range(self.trials_per_arm))
+
     def draw(self, arm: str, number: int) -> dict[str, Any]:
         """Values by dotted path of one arm's trial ``number``, for random and grid search.
 
@@ -206,10 +216,9 @@ class Study(Frozen):
         Raises:
             UserError: they do not make a valid configuration.
         """
-        values = self._values(arm)
+        values = merged(self._values(arm), at_path(MAX_EPOCHS, self.budget.max_epochs))
         for path, value in params.items():
             values = merged(values, at_path(path, value))
-        values = merged(values, {"optimizer": {"max_epochs": self.budget.max_epochs}})
         values["seed"] = derive_seed(self.seed, "replicate", replicate)
         return parse(TrialConfig, values, where=f"study '{self.name}', arm '{arm}'")
 
@@ -249,6 +258,14 @@ class Study(Frozen):
             raise UserError(
                 f"study '{self.name}': budget.trials is {self.trials_per_arm}, but the grid of arm '{largest}' has "
                 f"{points[largest]} points: leave budget.trials out or raise it"
+            )
+        planned = {arm: self.max_epochs_in(arm) for arm in self.arms}
+        least, most = min(planned, key=lambda arm: planned[arm]), max(planned, key=lambda arm: planned[arm])
+        if planned[least] < planned[most]:
+            raise UserError(
+                f"study '{self.name}': the grid of arm '{most}' plans {planned[most]} epochs in {self.trials_per_arm} "
+                f"trials, that of arm '{least}' {planned[least]}: choose replicates or budget.trials so that every arm "
+                "goes through its grid in whole rounds"
             )
 
     def extremes(self, arm: str) -> Iterator[TrialConfig]:

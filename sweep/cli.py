@@ -43,6 +43,10 @@ AddressOption = Annotated[
     str | None,
     typer.Option(help="Ray cluster to join: auto or HOST:PORT; default: start Ray on this machine"),
 ]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option(help="how much to spend: smoke, laptop, gpu or paper; default: as the study's file says"),
+]
 CpusOption = Annotated[int | None, typer.Option(help="cores and threads a trial; short for resources.cpus")]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs a trial, fractions too; short for resources.gpus")]
 SeedOption = Annotated[int | None, typer.Option(help="seed of everything drawn; short for seed")]
@@ -72,17 +76,20 @@ def studies(
 ) -> None:
     """List the built-in studies, or show one with its arms and space."""
     from search_spaces.discover import built_in_studies, load_study
-    from sweep.tables import print_studies, print_study
+    from sweep.tables import print_scales, print_studies, print_study
 
     if name is None:
         print_studies({study: load_study(study) for study in built_in_studies()}, _console())
     else:
-        print_study(load_study(name), _console())
+        console = _console()
+        print_study(load_study(name), console)
+        print_scales(_at_scales(name), console)
 
 
 @app.command()
 def plan(
     study: StudyArgument,
+    scale: ScaleOption = None,
     set_: SetOption = None,
     data: DataOption = None,
     cpus: CpusOption = None,
@@ -93,13 +100,14 @@ def plan(
     from sweep.plan import plan as make_plan
     from sweep.tables import print_plan
 
-    loaded = _load(study, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    loaded = _load(study, scale, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     print_plan(loaded, make_plan(loaded), _console())
 
 
 @app.command()
 def preview(
     name: Annotated[str, typer.Argument(metavar="STUDY|PRESET", help="a study, its file, or a policy by name")],
+    scale: ScaleOption = None,
     set_: SetOption = None,
     data: DataOption = None,
     seed: SeedOption = None,
@@ -109,7 +117,7 @@ def preview(
     """Draw what each arm does to real images, with labels and coverage, as one picture."""
     from sweep.preview import load_previewed, write_preview
 
-    study = load_previewed(name, settings=_settings(set_, data=data, seed=seed))
+    study = load_previewed(name, scale=scale, settings=_settings(set_, data=data, seed=seed))
     path = out or Path(f"preview-{study.name}.png")
     write_preview(study, path, n_samples=samples)
     typer.echo(path)
@@ -118,6 +126,7 @@ def preview(
 @app.command()
 def run(
     study: StudyArgument,
+    scale: ScaleOption = None,
     set_: SetOption = None,
     data: DataOption = None,
     download: Annotated[bool, typer.Option("--download", help="fetch the data set if it is not there")] = False,
@@ -131,7 +140,7 @@ def run(
     from sweep.launch import start
     from sweep.tables import print_status
 
-    loaded = _load(study, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    loaded = _load(study, scale, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     console = _console()
     sweep_dir = start(loaded, out=out, address=address, download=download, command=_command(), console=console)
     if print_status(sweep_dir, console):
@@ -265,6 +274,7 @@ def _refuse(message: str) -> None:
 
 def _load(
     study: str,
+    scale: str | None,
     settings: list[str] | None,
     *,
     data: str | None,
@@ -274,7 +284,22 @@ def _load(
 ) -> Study:
     from search_spaces.discover import load_study
 
-    return load_study(study, settings=_settings(settings, data=data, cpus=cpus, gpus=gpus, seed=seed))
+    given = _settings(settings, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    return load_study(study, scale=scale, settings=given)
+
+
+def _at_scales(study: str) -> dict[str, Study | UserError]:
+    """Load a study at every scale; what one's own file does not allow is told, not raised."""
+    from search_spaces.discover import load_study
+    from search_spaces.scales import SCALES
+
+    found: dict[str, Study | UserError] = {}
+    for scale in SCALES:
+        try:
+            found[scale] = load_study(study, scale=scale)
+        except UserError as error:
+            found[scale] = error
+    return found
 
 
 def _settings(

@@ -249,7 +249,7 @@ class Conductor:
         last = entry.curve[entry.epochs]
         if not (math.isfinite(last["train_loss"]) and math.isfinite(last["val_nll"])):
             self._end(entry, DIVERGED, f"loss not finite in epoch {entry.epochs}")
-        elif entry.epochs >= self.study.budget.max_epochs:
+        elif entry.epochs >= self.study.max_epochs_of(entry.params):
             self._end(entry, COMPLETED, "")
         elif entry.verdict in (STOP, PAUSE):
             self._end(entry, STOPPED if entry.verdict == STOP else PAUSED, entry.why)

@@ -89,11 +89,7 @@ def prepare(study: Study, *, address: str | None, download: bool, console: Conso
     from trainables.data.sources.registry import open_source
 
     check_address(address)
-    configs = {
-        config.data: config
-        for arm in study.arms
-        for config in (study.declared_config(arm, study.draw(arm, 0), replicate=0),)
-    }
+    configs = {config.data: config for arm in study.arms for config in study.extremes(arm)}
     for data in configs:
         source = open_source(data.source)
         if download:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,8 @@ import numpy as np
 from search_spaces.matching import image_facts, is_matched, refuse_unreachable
 from search_spaces.study import Resources, Study
 from sweep.engine import local_slots
-from trainables.config import TrialConfig
+from trainables.config import Data, TrialConfig
+from trainables.data.sources.base import Description
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
 
@@ -24,9 +27,15 @@ DOSE_DRAWS = 16
 """Draws from an arm's space that its dose is averaged over."""
 
 
+PROBED_NETS = 8
+"""Networks whose speed is measured at most; further ones are taken to be as fast as these on average."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Size of a sweep.
+
+    Where trials differ in images or speed, both extremes are given, the smaller one first.
 
     Attributes:
         n_trials: trials of all arms.
@@ -44,11 +53,11 @@ class Plan:
 
     n_trials: int
     max_epochs: int
-    n_train: int
-    n_val: int
+    n_train: tuple[int, int]
+    n_val: tuple[int, int]
     height_px: int
     width_px: int
-    images_per_s: float
+    images_per_s: tuple[float, float]
     slots: int
     seconds: float
     doses: dict[str, Dose]
@@ -56,47 +65,69 @@ class Plan:
 
 
 def plan(study: Study) -> Plan:
-    """Measure one trial's speed for a moment and add up.
+    """Measure the trials' speed for a moment and add up.
 
     Raises:
         UserError: the data source cannot be used.
     """
-    arm = next(iter(study.arms))
-    config = study.declared_config(arm, study.draw(arm, 0), replicate=0)
-    source = open_source(config.data.source)
+    configs = [
+        study.declared_config(arm, study.draw(arm, number), replicate=0)
+        for arm in study.arms
+        for number in range(study.trials_per_arm)
+    ]
+    source = open_source(configs[0].data.source)
     source.check()
     refuse_unreachable(study)
-    described = source.describe(config.data.image_size_px)
-    used = described.n_train * config.data.train_frac
-    n_val = round(used * config.data.val_frac)
-    n_train = round(used) - n_val
-    if n_train < 1:
+    described = source.describe(configs[0].data.image_size_px)
+    sizes = [_sizes(config.data, described.n_train) for config in configs]
+    if min(sizes)[0] < 1:
         raise UserError(f"study '{study.name}': data.train_frac leaves no image to train on")
-    images_per_s = probe(
-        config,
-        n_classes=described.n_classes,
-        height_px=described.height_px,
-        width_px=described.width_px,
-        resources=study.resources,
+    speeds = _speeds(configs, described, study.resources)
+    # a forward pass is about a third of a training step
+    seconds = sum(
+        config.optimizer.max_epochs * (n_train + n_val / 3) / speed
+        for config, (n_train, n_val), speed in zip(configs, sizes, speeds, strict=True)
     )
     slots = local_slots(study.resources)
-    n_trials = len(study.arms) * study.trials_per_arm
-    max_epochs = n_trials * study.budget.max_epochs
-    # a forward pass is about a third of a training step
-    epoch_s = (n_train + n_val / 3) / images_per_s
+    n_trains, n_vals = zip(*sizes, strict=True)
     return Plan(
-        n_trials=n_trials,
-        max_epochs=max_epochs,
-        n_train=n_train,
-        n_val=n_val,
+        n_trials=len(configs),
+        max_epochs=sum(map(study.max_epochs_in, study.arms)),
+        n_train=(min(n_trains), max(n_trains)),
+        n_val=(min(n_vals), max(n_vals)),
         height_px=described.height_px,
         width_px=described.width_px,
-        images_per_s=images_per_s,
+        images_per_s=(min(speeds), max(speeds)),
         slots=slots,
-        seconds=max_epochs * epoch_s / min(slots, n_trials),
+        seconds=seconds / min(slots, len(configs)),
         doses={arm: _dose(study, arm) for arm in study.arms},
         matched=tuple(arm for arm in study.arms if is_matched(study, arm)),
     )
+
+
+def _sizes(data: Data, n_images: int) -> tuple[int, int]:
+    """Return how many of the source's images are trained on and how many are validated on."""
+    used = n_images * data.train_frac
+    n_val = round(used * data.val_frac)
+    return round(used) - n_val, n_val
+
+
+def _speeds(configs: Sequence[TrialConfig], described: Description, resources: Resources) -> list[float]:
+    """Return the images a second of every trial; each network and attack is measured once, and mixing held for free."""
+    nets = [(config.model, config.adversarial) for config in configs]
+    example = dict(zip(nets, configs, strict=True))
+    measured = {
+        net: probe(
+            example[net],
+            n_classes=described.n_classes,
+            height_px=described.height_px,
+            width_px=described.width_px,
+            resources=resources,
+        )
+        for net in list(dict.fromkeys(nets))[:PROBED_NETS]
+    }
+    mean = statistics.harmonic_mean(list(measured.values()))
+    return [measured.get(net, mean) for net in nets]
 
 
 def _dose(study: Study, arm: str) -> Dose:

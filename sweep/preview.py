@@ -79,18 +79,20 @@ class Preview:
     arms: tuple[ArmPreview, ...]
 
 
-def load_previewed(name: str, *, settings: Sequence[str]) -> Study:
+def load_previewed(name: str, *, scale: str | None = None, settings: Sequence[str]) -> Study:
     """Return the study that ``name`` stands for: a built-in one, a file's, or one made of a single preset.
 
     Raises:
-        UserError: there is neither such a study nor such a preset.
+        UserError: there is neither such a study nor such a preset, or a preset is to have a scale.
     """
     is_file = Path(name).suffix in (".yaml", ".yml") or "/" in name
     if is_file or name in built_in_studies():
-        return load_study(name, settings=settings)
+        return load_study(name, scale=scale, settings=settings)
     if name not in PRESETS:
         known = [*built_in_studies(), *PRESETS]
         raise UserError(f"unknown study or preset '{name}'{did_you_mean(name, known)}, or a .yaml file's path")
+    if scale is not None:
+        raise UserError(f"--scale '{scale}': '{name}' is a preset, and scales are those of a study")
     return _study_of_preset(name, settings)
 
 

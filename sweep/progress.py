@@ -64,6 +64,7 @@ class Progress:
         self._started_at_s = time.monotonic()
         self._ended_before = self._ended()
         self._epochs_before = self._epochs()
+        self._planned_epochs = sum(map(conductor.study.max_epochs_in, conductor.study.arms))
 
     def __enter__(self) -> Progress:
         """Begin to draw."""
@@ -123,8 +124,11 @@ class Progress:
         epochs = self._epochs()
         if epochs == self._epochs_before:
             return "time left unknown"
-        ended_epochs = sum(entry.epochs for entry in self._conductor.entries.values() if entry.status not in LIVING)
-        left = self._conductor.n_left * self._conductor.study.budget.max_epochs - (epochs - ended_epochs)
+        done = sum(
+            entry.epochs if entry.status in LIVING else self._conductor.study.max_epochs_of(entry.params)
+            for entry in self._conductor.entries.values()
+        )
+        left = self._planned_epochs - done
         return f"at most {duration(left * elapsed_s / (epochs - self._epochs_before))} left"
 
     def _ended(self) -> int:

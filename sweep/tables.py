@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
 from search_spaces.budget import AshaStopping, HyperbandStopping, MedianStopping, NoStopping
+from search_spaces.contradictions import MAX_EPOCHS
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
@@ -21,16 +22,32 @@ from sweep.progress import duration, percent
 from sweep.records.reader import read_sweep
 from sweep.records.schema import COMPLETED, FAILED, LIVING, STATUSES
 from sweep.records.summary import summarise_arms, verdict
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from trainables.mixing.dose import Estimate
 
+SCALE_COLUMNS: dict[str, JustifyMethod] = {
+    "--scale": "left",
+    "trials": "right",
+    "epochs": "right",
+    "data": "left",
+    "share": "right",
+    "network": "left",
+    "CPU": "right",
+    "GPU": "right",
+}
+"""What is shown of a study's scales, and how it is aligned."""
+
 
 def print_studies(studies: Mapping[str, Study], console: Console) -> None:
-    """List studies with their questions."""
-    table = Table("study", "arms", "question", box=SIMPLE_HEAD)
+    """List studies with their size and question."""
+    table = Table("study", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name in ("arms", "trials"):
+        table.add_column(name, justify="right")
+    table.add_column("question")
     for name, study in studies.items():
-        table.add_row(name, ", ".join(study.arms), escape(study.question))
+        table.add_row(name, str(len(study.arms)), str(len(study.arms) * study.trials_per_arm), escape(study.question))
     console.print(table)
 
 
@@ -46,6 +63,31 @@ def print_study(study: Study, console: Console) -> None:
         table.add_row(arm, escape(str(mix)), escape("\n".join(varies)) or "seeds only")
     console.print(table)
     console.print(budget_words(study), highlight=False, soft_wrap=True)
+
+
+def print_scales(scales: Mapping[str, Study | UserError], console: Console) -> None:
+    """Show what a study spends at each scale, or why its file does not go with one."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name, justify in SCALE_COLUMNS.items():
+        table.add_column(name, justify=justify)
+    for scale, study in scales.items():
+        if isinstance(study, Study):
+            table.add_row(scale, *_spent(study))
+        else:
+            console.print(f"--scale {scale}: {study}", highlight=False, markup=False, soft_wrap=True)
+    console.print(table)
+
+
+def _spent(study: Study) -> Iterator[str]:
+    arm = next(iter(study.arms))
+    config = study.declared_config(arm, study.draw(arm, 0), replicate=0)
+    yield str(len(study.arms) * study.trials_per_arm)
+    values = {MAX_EPOCHS: study.budget.max_epochs, "data.source": config.data.source}
+    values |= {"data.train_frac": config.data.train_frac, "model.name": config.model.name}
+    for path, value in values.items():
+        yield domain_words(study.space[path]).replace(" | ", "\n") if path in study.space else str(value)
+    yield f"{study.resources.cpus}"
+    yield f"{study.resources.gpus:g}"
 
 
 def budget_words(study: Study) -> str:
@@ -86,15 +128,19 @@ def print_plan(study: Study, plan: Plan, console: Console) -> None:
     """Show what a study would run and how long it would take here."""
     print_study(study, console)
     console.print(
-        f"{study.base.get('data', {}).get('source', 'digits')}: {plan.n_train} training and {plan.n_val} validation "
-        f"images of {plan.height_px}x{plan.width_px} px\n"
-        f"{plan.n_trials} trials, at most {plan.max_epochs} epochs; one trial trains {plan.images_per_s:,.0f} images "
+        f"{study.base.get('data', {}).get('source', 'digits')}: {_span(plan.n_train)} training and {_span(plan.n_val)} "
+        f"validation images of {plan.height_px}x{plan.width_px} px\n"
+        f"{plan.n_trials} trials, at most {plan.max_epochs} epochs; one trial trains {_span(plan.images_per_s)} images "
         f"a second here, {plan.slots} at a time: at most about {duration(plan.seconds)}",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
     _print_doses(study, plan, console)
+
+
+def _span(extremes: tuple[float, float]) -> str:
+    return " to ".join(dict.fromkeys(f"{value:,.0f}" for value in extremes))
 
 
 def _print_doses(study: Study, plan: Plan, console: Console) -> None:

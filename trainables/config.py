@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from trainables.adversarial import Attack
 from trainables.data.sources.registry import WITH_BOXES, split_source
 from trainables.errors import did_you_mean
 from trainables.mixing.config import Mix
@@ -186,6 +187,7 @@ class TrialConfig(Frozen):
         model: the network.
         optimizer: steps, rates, planned epochs.
         mix: the mixing policy; a preset's name or its parts.
+        adversarial: attack on the mixed images, against their mixed targets, before each step; None: none.
         evaluation: how it is measured.
         seed: source of every generator of the run: weights, order, augmentation, mixing. Trials that share it share
             their initial weights and the order of their data.
@@ -195,6 +197,7 @@ class TrialConfig(Frozen):
     model: Model = Model()
     optimizer: Optimizer = Optimizer()
     mix: Mix = Mix.model_validate("off")
+    adversarial: Attack | None = None
     evaluation: Evaluation = Evaluation()
     seed: int = Field(default=0, ge=0)
 
@@ -208,5 +211,20 @@ class TrialConfig(Frozen):
         if "boxes" in self.mix.looks_at and name not in WITH_BOXES:
             raise ValueError(
                 f"mix looks at objects' boxes, but data.source '{name}' has none: {' and '.join(WITH_BOXES)} have"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _attacks_what_it_can(self) -> TrialConfig:
+        if self.adversarial is None:
+            return self
+        if max(self.mix.layers) > 0:
+            raise ValueError(f"adversarial attacks mixed images, but mix.layer is {self.mix.layer}: use layer 0")
+        if any(policy.content == "noise" for policy in self.mix.policies):
+            raise ValueError("adversarial keeps pixels in their range, which those of mix.content 'noise' leave")
+        if self.model.dropblock is not None:
+            raise ValueError(
+                "adversarial seeks images for the network that is trained, but model.dropblock makes it another one at "
+                "every pass: drop one of them"
             )
         return self

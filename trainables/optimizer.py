@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from trainables.config import CosineSchedule, Optimizer, StepSchedule, TriangularSchedule
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
@@ -62,3 +65,21 @@ def lr_factor(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: f
             return t / peak if t < peak else (1 - t) / (1 - peak)
         case StepSchedule(milestones_frac=milestones, factor=factor):
             return float(factor ** sum(mark <= t for mark in milestones))
+
+
+def build_ema(net: nn.Module, decay: float | None) -> AveragedModel | None:
+    """Return the average of weights and batch statistics, with a decay that grows from 0.1 over the first steps.
+
+    At a constant 0.999 the first rungs would judge what is nearly the initial network. Without a decay there is none.
+    """
+    if decay is None:
+        return None
+
+    def average(averaged: Tensors, current: Tensors, n_averaged: Tensor | int) -> None:
+        if averaged[0].is_floating_point():
+            steps = int(n_averaged)
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + steps) / (10 + steps)))
+        else:  # counters of batches
+            torch._foreach_copy_(averaged, current)
+
+    return AveragedModel(net, multi_avg_fn=average, use_buffers=True)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
+from trainables.adversarial import attacked, unrecorded
 from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer, TrainBatch, TrainBatches
 from trainables.data.image_set import ImageSet
@@ -22,16 +22,15 @@ from trainables.metrics import classification_metrics
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.dose import Dose, measure_dose
-from trainables.mixing.draw import MixDraw, draw_layer, draw_mix
+from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer
 from trainables.models.build import build_model
 from trainables.models.dropblock import BlockDropper
 from trainables.models.staged import StagedNet
-from trainables.optimizer import build_optimizer, lr_factor
+from trainables.optimizer import build_ema, build_optimizer, lr_factor
+from trainables.precision import make_gpu_reproducible, resolved_precision
 from trainables.seeds import derive_seed, generator
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
-
-PURPOSES = ("order", "augment", "mix")
+PURPOSES = ("order", "augment", "mix", "attack")
 """What a trial draws random numbers for; each purpose has a generator of its own."""
 
 
@@ -41,7 +40,7 @@ class EpochResult:
 
     Attributes:
         epoch: number of the epoch, from 1.
-        train_loss: mean cross-entropy on the mixed targets, nats.
+        train_loss: mean cross-entropy on the mixed targets, nats; in adversarial training of the attacked images.
         val_top1_error: share of validation images whose class is not the first guess.
         val_top5_error: the same for the first five guesses.
         val_nll: mean negative log likelihood on validation images, nats.
@@ -91,14 +90,14 @@ class Trial:
         self._data = data
         self._device = torch.device(device)
         if self._device.type == "cuda":
-            _make_reproducible()
+            make_gpu_reproducible()
         self._step = 0
         self._rngs = {purpose: generator(config.seed, purpose) for purpose in PURPOSES}
-        self.precision = _precision(config.model.precision, self._device)
+        self.precision = resolved_precision(config.model.precision, self._device)
         images = data.images
         self._net = _network(config, images).to(self._device).to(memory_format=torch.channels_last)
         self._optimizer = build_optimizer(self._net, config.optimizer)
-        self._ema = _ema(self._net, config.optimizer.ema_decay)
+        self._ema = build_ema(self._net, config.optimizer.ema_decay)
         self._blocks = _block_dropper(config, n_stages=len(self._net.stages), device=self._device)
         width_px = images.images.shape[2]
         self._normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=self._device)
@@ -208,6 +207,7 @@ class Trial:
 
     def _train_epoch(self) -> dict[str, float]:
         self._net.train()
+        self._drawer = MixDrawer(self.config.mix, rng=self._rngs["mix"], device=self._device, n_samples=self.n_train)
         planned_steps = len(self._batches) * self.config.optimizer.max_epochs
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         pasted_sum = torch.zeros((), dtype=torch.float64, device=self._device)
@@ -231,9 +231,7 @@ class Trial:
 
     def _train_step(self, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
         images = self._normalize(batch.images)
-        logits, draw = self._forward_mixed(images, batch, t)
-        smoothing = self.config.mix.label.smoothing
-        targets = mix_targets(batch.labels, draw, n_classes=logits.shape[1], smoothing=smoothing)
+        logits, draw, targets = self._forward_mixed(images, batch, t)
         loss = nn.functional.cross_entropy(logits, targets)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
@@ -242,28 +240,50 @@ class Trial:
             self._ema.update_parameters(self._net)
         return loss.detach(), draw
 
-    def _forward_mixed(self, images: Tensor, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
-        """Return the logits of images that are mixed on their way, at the layer that is drawn, and the draw.
+    def _forward_mixed(self, images: Tensor, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw, Tensor]:
+        """Return the logits of images that are mixed on their way, at the layer that is drawn, the draw and targets.
 
         Where blocks are dropped after the same stage, they were before: each image has lost its own.
         """
         layer = draw_layer(self.config.mix, self._rngs["mix"])
-        draws: list[MixDraw] = []
+        drawn: list[tuple[MixDraw, Tensor]] = []
 
         def mixed(maps: Tensor) -> Tensor:
             out = self._spare_for(maps) if layer == 0 else None
             with torch.autocast(self._device.type, enabled=False):  # a mask must not depend on the precision
-                draws.append(self._draw(maps, images, batch, t))
-                return mix_images(maps, draws[-1], out=out)
+                draw = self._draw(maps, images, batch, t)
+                targets = self._targets(batch, draw)
+                drawn.append((draw, targets))
+                maps = mix_images(maps, draw, out=out)
+            return self._attacked(maps, targets)
 
         drops = [] if self._blocks is None else self._blocks.changes(t)
         logits = self._forward(self._net, images, changes=[*drops, (layer, mixed)])
-        return logits.float(), draws[-1]
+        return (logits.float(), *drawn[-1])
+
+    def _targets(self, batch: TrainBatch, draw: MixDraw) -> Tensor:
+        n_classes, smoothing = len(self._data.images.classes), self.config.mix.label.smoothing
+        return mix_targets(batch.labels, draw, n_classes=n_classes, smoothing=smoothing)
+
+    def _attacked(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Return what is trained on in place of mixed images; without adversarial training these themselves."""
+        attack = self.config.adversarial
+        if attack is None:
+            return images
+        with unrecorded(self._net):
+            return attacked(
+                images,
+                targets,
+                attack,
+                logits_of=functools.partial(self._forward, self._net),
+                normalize=self._normalize,
+                rng=self._rngs["attack"],
+            )
 
     def _draw(self, maps: Tensor, images: Tensor, batch: TrainBatch, t: float) -> MixDraw:
         count, channels, height_px, width_px = maps.shape
         view = BatchView((count, channels, height_px, width_px), batch.classes, images, batch.boxes)
-        return draw_mix(self.config.mix, view, rng=self._rngs["mix"], device=self._device, t=t)
+        return self._drawer.draw(view, t)
 
     def _spare_for(self, images: Tensor) -> Tensor | None:
         """Return memory for mixed images, the same at every step: they are done with when the next step begins.
@@ -280,13 +300,6 @@ class Trial:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             logits: Tensor = net(images, **changes)
         return logits
-
-
-def _make_reproducible() -> None:
-    """Let a GPU compute the same bits each time, and ``fp32`` mean fp32."""
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
 
 
 def _network(config: TrialConfig, images: ImageSet) -> StagedNet:
@@ -318,31 +331,3 @@ def _block_dropper(config: TrialConfig, *, n_stages: int, device: torch.device) 
     if dropblock is None:
         return None
     return BlockDropper(dropblock, n_stages=n_stages, seed=derive_seed(config.seed, "dropblock"), device=device)
-
-
-def _precision(wanted: str, device: torch.device) -> str:
-    if wanted != "auto":
-        return wanted
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-    return "bf16" if native else "fp32"
-
-
-def _ema(net: nn.Module, decay: float | None) -> AveragedModel | None:
-    """Average of weights and batch statistics, with a decay that grows from 0.1 over the first steps.
-
-    At a constant 0.999 the first rungs would judge what is nearly the initial network.
-    """
-    if decay is None:
-        return None
-
-    def average(averaged: Tensors, current: Tensors, n_averaged: Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            steps = int(n_averaged)
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + steps) / (10 + steps)))
-        else:  # counters of batches
-            torch._foreach_copy_(averaged, current)
-
-    return AveragedModel(net, multi_avg_fn=average, use_buffers=True)

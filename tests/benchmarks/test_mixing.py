@@ -17,11 +17,14 @@ from trainables.config import Model
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import draw_mix
+from trainables.mixing.draw import MixDrawer
 from trainables.mixing.masks import FAMILIES
 from trainables.models.build import build_model
 
 CLASSES = 10
+EPOCH = 10**9
+"""Images that are to be mixed: as in a long epoch."""
+
 CPU = torch.device("cpu")
 Work = Callable[[], object]
 
@@ -109,8 +112,10 @@ def _works(batch: int, side_px: int) -> dict[str, Work]:
 def _ours(
     mix: Mix, view: BatchView, images: torch.Tensor, labels: torch.Tensor, spare: torch.Tensor, rng: np.random.Generator
 ) -> Work:
+    drawer = MixDrawer(mix, rng=rng, device=CPU, n_samples=EPOCH)
+
     def work() -> None:
-        draw = draw_mix(mix, view, rng=rng, device=CPU)
+        draw = drawer.draw(view, t=0.5)
         mix_images(images, draw, out=spare)
         mix_targets(labels, draw, n_classes=CLASSES)
 
@@ -134,13 +139,18 @@ def _training_step(images: torch.Tensor, labels: torch.Tensor) -> Work:
     return work
 
 
-def _in_turn(works: Mapping[str, Work], *, rounds: int, repeats: int = 3) -> dict[str, float]:
-    """Median seconds of each, over rounds in which all run ``repeats`` times in a row, one after the other."""
+def _in_turn(works: Mapping[str, Work], *, rounds: int, repeats: int = 8) -> dict[str, float]:
+    """Median seconds of each, over rounds in which all run ``repeats`` times in a row, one after the other.
+
+    The order is another one in each round: what comes before leaves the caches and the allocator in its own state.
+    """
     taken: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         work()
+    order = np.random.default_rng(0)
     for _ in range(rounds):
-        for name, work in works.items():
+        for name in order.permutation(list(works)):
+            work = works[name]
             work()  # its data back into the cache
             started_s = time.perf_counter()
             for _ in range(repeats):

@@ -53,6 +53,11 @@ ACCEPTED = {
     "a domain": (["space", "optimizer.lr"], {"kind": "loguniform", "lo": 0.1, "hi": 1.0, "points": 3}),
     "a choice": (["space", "optimizer.lr"], {"kind": "choice", "values": [0.1, None, "x", True]}),
     "another rule": (["budget", "early_stopping"], {"rule": "hyperband", "mode": "promote", "brackets": 2}),
+    "a scale": (
+        ["scales", "gpu"],
+        {"budget": {"max_epochs": 3}, "base": {"model": {"name": "resnet18"}}, "replicates": 2},
+    ),
+    "adversarial training": (["arms", "off", "base"], {"adversarial": {"kind": "pgd", "steps": 3}}),
     "a fraction of a GPU": (["resources", "gpus"], 0.5),
 }
 
@@ -78,6 +83,10 @@ REFUSED = {
     "an unknown key of the second policy": (["base", "mix"], {"preset": "timm", "other": {"mix": {"maks": {}}}}),
     "a parameter of another rule": (["budget", "early_stopping"], {"rule": "median", "reduction_factor": 2}),
     "a metric where it was before": (["budget", "early_stopping"], {"metric": "val_nll"}),
+    "an unknown scale": (["scales", "gpus"], {}),
+    "a scale that changes the meaning": (["scales", "gpu"], {"search": "grid"}),
+    "an unknown key in a scale": (["scales", "gpu", "budget"], {"trails": 3}),
+    "an unknown attack": (["base", "adversarial"], {"kind": "cw"}),
     "an unknown search": (["search"], "luck"),
     "an unknown kind of domain": (["space", "optimizer.lr"], {"kind": "gauss", "lo": 0.1, "hi": 1.0}),
     "a domain without its end": (["space", "optimizer.lr"], {"kind": "uniform", "lo": 0.1}),
@@ -110,4 +119,4 @@ def test_completes_presets() -> None:
 def test_paths_are_those_of_the_program() -> None:
     """One spelling: what the schema offers below base is what a trial's configuration has."""
     overrides = study_schema()["$defs"]["Overrides"]["properties"]
-    assert set(overrides) == {"data", "model", "optimizer", "mix", "evaluation"}
+    assert set(overrides) == {"data", "model", "optimizer", "mix", "adversarial", "evaluation"}

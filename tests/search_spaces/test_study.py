@@ -88,6 +88,57 @@ class TestBudget:
         study_of(search="grid", budget__trials=48).check()
 
 
+class TestVariedEpochs:
+    """How long a run is planned may be what a study asks about; then each trial has its own number of epochs."""
+
+    EPOCHS = {"optimizer.max_epochs": {"kind": "choice", "values": [1, 2, 4]}}
+
+    @pytest.mark.parametrize("search", ["random", "grid"])
+    def test_are_planned_alike_in_all_arms(self, search: str) -> None:
+        study = study_of(search=search, space=self.EPOCHS, budget__trials=18)
+        study.check()
+        planned = {arm: [config.optimizer.max_epochs for config in configs(study, arm, 18)] for arm in study.arms}
+        assert set(planned["off"]) == {1, 2, 4}
+        assert [study.max_epochs_in(arm) for arm in planned] == [sum(epochs) for epochs in planned.values()]
+        assert len({sum(epochs) for epochs in planned.values()}) == 1
+
+    def test_of_a_trial(self) -> None:
+        study = study_of(space=self.EPOCHS)
+        assert study.max_epochs_of({"optimizer.max_epochs": 2, "optimizer.lr": 0.1}) == 2
+        assert study_of().max_epochs_of({"optimizer.lr": 0.1}) == study_of().budget.max_epochs
+        assert study_of().max_epochs_in("off") == 8 * 4
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"search": "tpe"}, "search 'tpe'"),
+            ({"budget__early_stopping": {"rule": "asha", "grace_period_epochs": 1}}, "rule is 'asha'"),
+            ({"budget__max_epochs": 5}, "budget.max_epochs, which is 5"),
+            ({"budget__max_epochs": 3}, "budget.max_epochs, which is 3"),
+            ({"base": {"optimizer": {"max_epochs": 4}}}, "base sets 'optimizer.max_epochs'"),
+            ({"arms": {"a": {"base": {"optimizer": {"max_epochs": 4}}}}}, "follows from 'budget.max_epochs'"),
+            ({"arms": {"a": {"space": EPOCHS}}}, "varies in this arm alone"),
+            ({"space": {"optimizer.max_epochs": {"kind": "uniform", "lo": 1, "hi": 4}}}, "whole numbers"),
+            ({"space": {"optimizer.max_epochs": {"kind": "choice", "values": [4, "many"]}}}, "whole numbers"),
+            ({"space": {"optimizer.max_epochs": {"kind": "integers", "lo": 0, "hi": 4}}}, "greater than or equal to 1"),
+        ],
+    )
+    def test_are_refused_where_arms_or_trials_would_not_compare(self, changes: dict[str, Any], words: str) -> None:
+        message = refusal(**({"space": self.EPOCHS} | changes))
+        assert words in message
+        assert "optimizer.max_epochs'" in message
+
+    def test_a_grid_that_ends_in_the_middle_of_a_round(self) -> None:
+        arms = {
+            "pair": {"space": {"data.pad_px": {"kind": "integers", "lo": 0, "hi": 1}}},
+            "triple": {"space": {"data.pad_px": {"kind": "integers", "lo": 0, "hi": 2}}},
+        }
+        study = {"arms": arms, "space": self.EPOCHS, "search": "grid", "budget": {"max_epochs": 4}}
+        message = refusal(**study)
+        assert "arm 'triple' plans 21 epochs in 9 trials, that of arm 'pair' 18" in message
+        study_of(**study, replicates=2).check()
+
+
 class TestDraw:
     def test_is_a_pure_function(self) -> None:
         """Neither the order nor the number of other draws matters, nor which object draws."""
@@ -286,7 +337,7 @@ class TestRefusals:
         assert f"'{path}' follows from {instead}" in message
 
     @pytest.mark.parametrize("holder", ["study", "arm"])
-    @pytest.mark.parametrize("path", ["seed", "optimizer.max_epochs", "optimizer"])
+    @pytest.mark.parametrize("path", ["seed", "optimizer"])
     def test_reserved_parameters(self, holder: str, path: str) -> None:
         space = {path: {"kind": "fixed", "value": 3}}
         message = refusal(space=space) if holder == "study" else refusal(arms={"a": {"space": space}})

@@ -17,8 +17,10 @@ import pytest
 import typer
 
 from search_spaces.discover import built_in_studies, load_study
+from search_spaces.scales import SCALES
 from search_spaces.study import Study
 from sweep import cli
+from sweep.plan import PROBED_NETS
 from sweep.progress import duration
 from sweep.records.reader import read_sweep
 from trainables.data.sources.registry import open_source
@@ -26,11 +28,11 @@ from trainables.data.sources.registry import open_source
 MakeStudy = Callable[..., Study]
 ROOT = Path(__file__).parents[2]
 
-STUDY_FLAGS = {"--set", "--data", "--cpus", "--gpus", "--seed"}
+STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
 VERBS = {
     "studies": ["name"],
     "plan": ["study", *STUDY_FLAGS],
-    "preview": ["name", "--set", "--data", "--seed", "--samples", "--out"],
+    "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out"],
     "resume": ["sweep_dir", "--address", "--retry-failed"],
     "status": ["sweep_dir", "--why"],
@@ -134,6 +136,29 @@ class TestStudies:
         assert out.startswith(f"{name}: ")
         assert "trials an arm" in out
 
+    @pytest.mark.parametrize("name", built_in_studies())
+    def test_shows_its_scales(self, run: Run, name: str) -> None:
+        _, out, _ = run("studies", name)
+        table = out[out.index("--scale") :].splitlines()
+        assert max(map(len, table)) <= 80
+        assert "…" not in out
+        for scale in SCALES:
+            study = load_study(name, scale=scale)
+            (row,) = (line.split() for line in table if line.startswith(f"{scale} "))
+            assert row[1] == str(len(study.arms) * study.trials_per_arm)
+            assert row[-1] == f"{study.resources.gpus:g}"
+
+    def test_tells_which_scale_a_file_does_not_go_with(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text(
+            "question: How long?\narms: {off: {}}\nsearch: grid\nbudget: {max_epochs: 25}\n"
+            "space: {optimizer.max_epochs: {kind: choice, values: [3, 25]}}\n"
+        )
+        status, out, _ = run("studies", path)
+        assert status == 0
+        assert "--scale gpu: study 'mine': the space varies 'optimizer.max_epochs' over [3, 25]" in out
+        assert re.search(r"^laptop +2 +3 +digits +0.2 +tiny", out, flags=re.MULTILINE)
+
     def test_shows_what_varies(self, run: Run) -> None:
         _, out, _ = run("studies", "alpha_prob")
         assert "mix.size.alpha 0.1 .. 4 (log)" in out
@@ -189,7 +214,7 @@ class TestPlan:
         table = out[out.index("exposure") :]
         rows = {line.split()[0]: line.split()[1:] for line in table.splitlines() if line.split()[:1] != []}
         assert set(study.arms) <= set(rows)
-        assert rows["off"] == "0.00 0.0000(0) 0.0000(0) 0.000 100.0 % 0 0.00 0.00 0.00".split()
+        assert rows["off"] == ["0.00", "0.0000(0)", "0.0000(0)", "0.000", "100.0", "%", "0", "0.00", "0.00", "0.00"]
         prob, area, exposure, *_ = rows["cutout"]
         assert (prob, exposure) == ("1.00", "0.0000(0)")
         assert float(area.split("(")[0]) == pytest.approx((0.5 - 0.5**2 / 4) ** 2, abs=0.005)
@@ -214,11 +239,49 @@ class TestPlan:
         assert max(matched) / min(matched) < 1.02
         assert "equal exposure by prob; as declared: off, cutout" in out
 
+    def test_adds_up_trials_of_unequal_length_size_and_speed(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sweep.plan.probe", lambda config, **_: 500.0 * config.model.width)
+        path = tmp_path / "mine.yaml"
+        path.write_text(
+            "question: Mine?\narms: {off: {}, cutout: {mix: cutout}}\nsearch: grid\nreplicates: 2\n"
+            "space:\n"
+            "  optimizer.max_epochs: {kind: choice, values: [2, 6]}\n"
+            "  data.train_frac: {kind: choice, values: [0.1, 0.4]}\n"
+            "  model.width: {kind: choice, values: [0.5, 1.0]}\n"
+            "budget: {max_epochs: 6}\n"
+        )
+        _, out, _ = run("plan", path)
+        sizes = {}
+        for frac in (0.1, 0.4):
+            used = frac * open_source("digits").describe().n_train
+            sizes[frac] = (round(used) - round(used / 5), round(used / 5))
+        (few, few_val), (many, many_val) = sizes.values()
+        assert f"digits: {few} to {many:,} training and {few_val} to {many_val} validation" in out
+        assert "32 trials, at most 128 epochs; one trial trains 250 to 500 images a second here, 4 at a" in out
+        images = few + many + (few_val + many_val) / 3
+        seconds = 2 * 2 * (2 + 6) * images * (1 / 250 + 1 / 500) / 4  # arms, replicates, epochs
+        assert f"at most about {duration(seconds)}" in out
+
+    def test_measures_a_few_of_many_networks(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        probed = []
+        monkeypatch.setattr("sweep.plan.probe", lambda config, **_: probed.append(config.model.width) or 100.0)
+        vary = "space[model.width]={kind: uniform, lo: 0.25, hi: 1.0}"
+        assert run("plan", "quickstart", "--set", vary, "--set", "budget.trials=20")[0] == 0
+        assert len(probed) == len(set(probed)) == PROBED_NETS
+
     def test_takes_short_flags(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
         _, out, _ = run("plan", "quickstart", "--cpus", "2", "--gpus", "0.5", "--set", "budget.trials=5")
         assert "5 trials an arm, at most 10 epochs each, 2 CPU and 0.5 GPU a trial" in out
         assert "2 at a time" in out
+
+    def test_takes_a_scale(self, run: Run) -> None:
+        _, out, _ = run("plan", "quickstart", "--scale", "smoke", "--set", "budget.max_epochs=3")
+        assert "2 trials an arm, at most 3 epochs each" in out
+        used = 0.05 * open_source("digits").describe().n_train
+        assert f"digits: {round(used) - round(used / 5)} training" in out
 
     def test_set_wins_over_a_short_flag(self, run: Run) -> None:
         _, out, _ = run("plan", "quickstart", "--cpus", "2", "--set", "resources.cpus=4")
@@ -241,7 +304,8 @@ class TestPlan:
 
         small = ["base.data.train_frac=0.1", "base.data.batch_size=8", "base.model.width=0.25"]
         planned = plan(load_study("quickstart", settings=small))
-        assert planned.images_per_s > 0
+        slowest, fastest = planned.images_per_s
+        assert 0 < slowest == fastest
         assert math.isfinite(planned.seconds)
 
 

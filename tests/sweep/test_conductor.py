@@ -92,6 +92,34 @@ def assert_by_the_rule(decisions: pd.DataFrame, study: Study) -> None:
             assert judged.cutoff == (None if math.isnan(row["cutoff"]) else row["cutoff"])
 
 
+class TestVariedEpochs:
+    def study(self, study_of: MakeStudy) -> Study:
+        epochs = {"kind": "choice", "values": [1, 3]}
+        return study_of(
+            arms={"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}},
+            space={"optimizer.max_epochs": epochs},
+            search="grid",
+            budget=no_stopping(max_epochs=3, trials=4),
+        )
+
+    def test_each_trial_is_completed_at_its_own_last_epoch(
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path
+    ) -> None:
+        simulate(self.study(study_of), tmp_path).run()
+        trials = read(tmp_path).trials
+        assert set(trials["status"]) == {"completed"}
+        assert (trials["epochs"] == trials["config.optimizer.max_epochs"]).all()
+        assert sorted(trials.loc[trials["arm"] == "cutmix", "epochs"]) == [1, 1, 3, 3]
+
+    def test_a_trial_taken_up_again_ends_there_too(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        study = self.study(study_of)
+        simulate(study, tmp_path).run(7).conductor.flush(force=True)
+        simulate(study, tmp_path).run()
+        trials = read(tmp_path).trials
+        assert (trials["attempts"] > 1).any()
+        assert (trials["epochs"] == trials["config.optimizer.max_epochs"]).all()
+
+
 class TestCourse:
     def test_every_arm_gets_its_budget(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         study = study_of()

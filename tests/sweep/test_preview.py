@@ -139,6 +139,11 @@ class TestWords:
 
 
 class TestRefusals:
+    def test_a_scale_of_a_preset(self) -> None:
+        assert load_previewed("quickstart", scale="smoke", settings=()).budget.max_epochs == 2
+        with pytest.raises(UserError, match="--scale 'smoke': 'cutmix' is a preset"):
+            load_previewed("cutmix", scale="smoke", settings=())
+
     def test_an_unknown_name(self) -> None:
         with pytest.raises(UserError, match="unknown study or preset 'cutmx'; did you mean 'cutmix'"):
             load_previewed("cutmx", settings=())

@@ -157,6 +157,15 @@ class TestTimeLeft:
         left = self.left(again.conductor, clock, elapsed_s=30, run=lambda: again.run(3))
         assert left == "at most 1 min 30 s left"  # 9 of 24 epochs are left, 10 s each
 
+    def test_follows_each_trial_s_own_plan(
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Clock
+    ) -> None:
+        space = {"optimizer.max_epochs": {"kind": "choice", "values": [1, 4]}}
+        study = study_of(arms={"off": {}}, space=space, search="grid", budget=BUDGET | {"trials": 4})
+        session = simulate(study, tmp_path, n_workers=1)
+        left = self.left(session.conductor, clock, elapsed_s=30, run=lambda: session.run(3))
+        assert left == "at most 1 min 10 s left"  # 7 of 10 epochs are left, 10 s each
+
     def test_is_unknown_before_the_first_epoch(self, session: Any, clock: Clock) -> None:
         left = self.left(session.conductor, clock, elapsed_s=30, run=lambda: None)
         assert left == "time left unknown"

@@ -197,6 +197,15 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
         STUDY.replace("model:", "optimizer: {max_epochs: 9}, model:"),
         ("'optimizer.max_epochs'", "'budget.max_epochs'"),
     ),
+    "a scale that changes the meaning": (
+        STUDY + "scales: {gpu: {search: grid}}\n",
+        ("'scales.gpu' sets 'search'", "budget", "base.model"),
+    ),
+    "planned epochs that vary under early stopping": (
+        STUDY.replace("rule: none", "grace_period_epochs: 1, min_recorded: 1")
+        + "space: {optimizer.max_epochs: {kind: choice, values: [1, 3]}}\n",
+        ("'optimizer.max_epochs'", "rule is 'asha'", "none"),
+    ),
     "no arms": (STUDY.replace("arms:\n  off: {mix: off}\n  cutmix: {mix: cutmix}", "arms: {}"), ("'arms'",)),
     "a name for an arm that is none": (STUDY.replace("off: {", "Not This: {"), ("'arms'", "'Not This'")),
     "a part that is missing": (STUDY.replace("question: Does it matter?", ""), ("'question' is missing",)),
@@ -205,6 +214,10 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "a key given twice": (STUDY + "question: Again?\n", ("'question' is given twice", "mine.yaml")),
     "no mapping": ("- just\n- a list\n", ("mine.yaml", "mapping", "arms")),
     "nothing": ("", ("mine.yaml", "mapping")),
+    "fewer images than classes at one end of the space": (
+        STUDY.replace("{train_frac: 0.05}", "{}") + "space: {data.train_frac: {kind: uniform, lo: 0.0001, hi: 0.1}}\n",
+        ("data.train_frac", "0.0001"),
+    ),
     "fewer images than classes": (STUDY.replace("0.05", "0.0001"), ("data.train_frac", "0.0001")),
 }
 
@@ -218,6 +231,8 @@ def test_studies(refuse: Refuse, here: Path, text: str, words: tuple[str, ...]) 
 OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "unknown study": (["quickstrat"], ("'quickstrat'", "did you mean 'quickstart'?", "alpha_prob")),
     "missing study file": (["./none.yaml"], ("no study file", "./none.yaml")),
+    "--scale unknown": (["quickstart", "--scale", "papre"], ("--scale", "'papre'", "did you mean 'paper'?")),
+    "--scale of another machine": (["quickstart", "--scale", "gpu", "--data", "digits"], ("resources.gpus", "has 0")),
     "--set without a value": (["quickstart", "--set", "seed"], ("--set", "path=value", "'seed'")),
     "--set without a path": (["quickstart", "--set", "=3"], ("--set", "path=value", "'=3'")),
     "--set of an unreadable value": (["quickstart", "--set", "seed=[1"], ("--set seed", "'[1'")),

@@ -19,7 +19,8 @@ from trainables.data.batches import TrainBatch, TrainBatches
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData, prepare_data
 from trainables.merging import merged
-from trainables.mixing.config import Mix
+from trainables.mixing.batch_view import BatchView
+from trainables.mixing.draw import MixDraw, MixDrawer
 from trainables.mixing.presets import PRESETS
 from trainables.models import dropblock
 from trainables.optimizer import lr_factor
@@ -48,6 +49,8 @@ CASES: dict[str, dict[str, Any]] = {
     "cutmix-fp32": {"mix": "cutmix"},
     "cutmix-bf16": {"mix": "cutmix", "model": {"precision": "bf16"}},
     "erasing-ema": {"mix": "random_erasing", "optimizer": {"ema_decay": 0.9}},
+    "cutmix-pgd-fp32": {"mix": "cutmix", "adversarial": {"kind": "pgd", "steps": 2}},
+    "fgsm-bf16": {"adversarial": {"kind": "fgsm"}, "model": {"precision": "bf16"}},
     "everything-fp32": EVERYTHING,
     "everything-bf16-ema": merged(EVERYTHING, {"model": {"precision": "bf16"}, "optimizer": {"ema_decay": 0.9}}),
 }
@@ -346,17 +349,17 @@ def test_a_ramp_is_reported(data: TrialData) -> None:
 def probabilities(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
     """Probabilities that trials mix and drop blocks with, step by step."""
     seen: dict[str, list[float]] = {"mixing": [], "dropping": []}
-    draw, drop = trial_module.draw_mix, dropblock.drop_blocks
+    draw, drop = MixDrawer.draw, dropblock.drop_blocks
 
-    def drawing(mix: Mix, *args: Any, t: float, **kwargs: Any) -> Any:
-        seen["mixing"].append(mix.apply.prob_at(t))
-        return draw(mix, *args, t=t, **kwargs)
+    def drawing(drawer: MixDrawer, batch: BatchView, t: float) -> MixDraw:
+        seen["mixing"].append(drawer.mix.apply.prob_at(t))
+        return draw(drawer, batch, t)
 
     def dropping(maps: torch.Tensor, *, prob: float, **kwargs: Any) -> torch.Tensor:
         seen["dropping"].append(prob)
         return drop(maps, prob=prob, **kwargs)
 
-    monkeypatch.setattr(trial_module, "draw_mix", drawing)
+    monkeypatch.setattr(MixDrawer, "draw", drawing)
     monkeypatch.setattr(dropblock, "drop_blocks", dropping)
     return seen
 
@@ -434,7 +437,7 @@ def test_validation_changes_nothing(
     trial = trained(config_of(**parts, optimizer={"ema_decay": ema_decay}), data, 2)
     last = trial.history[-1]
     before = copy.deepcopy(trial.state_dict())
-    for module, name in ((trial_module, "draw_mix"), (trial_module, "draw_layer"), (dropblock, "drop_blocks")):
+    for module, name in ((MixDrawer, "draw"), (trial_module, "draw_layer"), (dropblock, "drop_blocks")):
         monkeypatch.setattr(module, name, lambda *args, **kwargs: pytest.fail("changed in validation"))
     first, second = trial.validate(), trial.validate()
     assert first == second

@@ -19,7 +19,7 @@ from trainables.merging import merged
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, draw_layer, draw_mix
+from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer, draw_mix
 from trainables.mixing.presets import PRESETS
 from trainables.models.build import build_model
 from trainables.models.names import STAGES
@@ -106,17 +106,17 @@ def net_of(name: str, side_px: int = 32) -> StagedNet:
     return net.to(memory_format=torch.channels_last)
 
 
-def record(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, ...]]:
-    """Note arguments and results of one of the trial's functions."""
+def record(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[Any, ...]]:
+    """Note arguments and results of a function that trials call."""
     calls: list[tuple[Any, ...]] = []
-    plain: Callable[..., Any] = getattr(trial_module, name)
+    plain: Callable[..., Any] = getattr(owner, name)
 
     def noting(*args: Any, **kwargs: Any) -> Any:
         result = plain(*args, **kwargs)
         calls.append((*args, kwargs, result))
         return result
 
-    monkeypatch.setattr(trial_module, name, noting)
+    monkeypatch.setattr(owner, name, noting)
     return calls
 
 
@@ -180,11 +180,12 @@ def plain_losses(config: TrialConfig, data: TrialData, epochs: int) -> tuple[lis
     )
     step, losses = 0, []
     for _ in range(epochs):
+        drawer = MixDrawer(config.mix, rng=rngs["mix"], device=CPU, n_samples=len(data.train_rows))
         for batch in batches.epoch(order_rng=rngs["order"], augment_rng=rngs["augment"]):
             t = step / (config.optimizer.max_epochs * len(batches))
             pixels = normalize(batch.images)
             view = BatchView((len(pixels), 3, SIDE_PX, SIDE_PX), batch.classes)
-            draw = draw_mix(config.mix, view, rng=rngs["mix"], device=CPU, t=t)
+            draw = drawer.draw(view, t)
             logits = net(mix_images(pixels, draw))
             loss = torch.nn.functional.cross_entropy(logits, mix_targets(batch.labels, draw, n_classes=3))
             for group in optimizer.param_groups:
@@ -298,7 +299,7 @@ def test_one_layer_draws_nothing() -> None:
 def test_each_batch_draws_a_layer_from_the_trials_own_generator(
     data: TrialData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = record(monkeypatch, "draw_mix")
+    calls = record(monkeypatch, MixDrawer, "draw")
     layers = []
     for global_seed, seed in ((1, 1), (2, 1), (1, 2)):
         torch.manual_seed(global_seed)
@@ -324,7 +325,7 @@ def test_type_and_memory_layout_are_kept_through_mixed_maps(
     name: str, precision: str, policy: str, data: TrialData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = TrialData(data.images, data.padded, data.train_rows[:16], data.val_rows[:5], flip=True)
-    calls = record(monkeypatch, "mix_images")
+    calls = record(monkeypatch, trial_module, "mix_images")
     for layer in range(STAGES[name] + 1):
         mix = at_layer(POLICIES[policy], layer)
         Trial(config_of(name, mix=mix, model={"width": 0.125, "precision": precision}), few).run_epoch()
@@ -355,7 +356,7 @@ def test_memory_that_is_used_again_changes_no_bit(
 
 
 def test_memory_is_allocated_once(data: TrialData, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = record(monkeypatch, "mix_images")
+    calls = record(monkeypatch, trial_module, "mix_images")
     trial = Trial(config_of(mix=BOX, data={"batch_size": 20}), data)
     for _ in range(2):
         trial.run_epoch()
@@ -373,7 +374,7 @@ def test_memory_is_allocated_once(data: TrialData, monkeypatch: pytest.MonkeyPat
 def test_a_mask_does_not_depend_on_the_precision(
     mix: dict[str, Any], data: TrialData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = record(monkeypatch, "draw_mix")
+    calls = record(monkeypatch, MixDrawer, "draw")
     for precision in ("fp32", "bf16"):
         Trial(config_of(model={"precision": precision}, mix=mix), data).run_epoch()
     drawn = [call[-1] for call in calls]
@@ -384,7 +385,7 @@ def test_a_mask_does_not_depend_on_the_precision(
 
 
 def test_boxes_reach_the_policy_that_looks_at_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = record(monkeypatch, "draw_mix")
+    calls = record(monkeypatch, MixDrawer, "draw")
     parts: dict[str, Any] = {"data": {"train_frac": 0.03, "batch_size": 64, "pad_px": 8, "image_size_px": 16}}
     for mix in ({"position": {"kind": "object"}}, BOX):
         config = config_of(mix=mix, **parts)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trainables.mixing.draw import MixDraw, Paste
+from trainables.mixing.host import paste_pixels
 
 
 def mix_images(images: Tensor, draw: MixDraw, *, out: Tensor | None = None) -> Tensor:
@@ -78,7 +79,7 @@ def _selected(images: Tensor, index: Tensor) -> Tensor:
 
 
 def _lies_on_host(images: Tensor) -> bool:
-    """Whether pixels can be copied by NumPy as they lie: three or four channels that change fastest."""
+    """Whether pixels can be copied as they lie: three or four channels that change fastest."""
     return (
         images.device.type == "cpu"
         and images.dtype in (torch.float32, torch.uint8)
@@ -94,51 +95,25 @@ def _lies_alike(out: Tensor, images: Tensor) -> bool:
 
 
 def _pasted_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None) -> Tensor:
-    """Do the same with whole pixels as the unit, five times as fast: torch would loop over three channels a time."""
     if out is None or not _lies_alike(out, originals):
         out = torch.empty_like(originals)
-    mixed, kept = _pixels_last(out), _pixels_last(originals)
-    _put_foreign(mixed, batch, paste)
-    if paste.mask.dtype == torch.bool:
-        mask = paste.mask[:, 0].expand(kept.shape[:3]).numpy()
-        np.copyto(_as_items(mixed), _as_items(kept), where=~mask)
-    else:
-        _blend(mixed, kept, paste.mask.numpy())
+    foreign, partner = _foreign_on_host(batch, paste)
+    paste_pixels(_pixels_last(originals), foreign, partner, paste.mask.numpy(), out=_pixels_last(out))
     return out
 
 
-def _put_foreign(mixed: np.ndarray, batch: Tensor, paste: Paste) -> None:
+def _foreign_on_host(batch: Tensor, paste: Paste) -> tuple[np.ndarray, np.ndarray]:
+    """Return foreign pixels [m, H, W, C] and which of them each of the n samples gets, int64 [n]."""
     if paste.content is None and paste.source is None:
-        np.take(_pixels_last(batch), paste.partner.numpy(), axis=0, out=mixed, mode="clip")
-        return
-    foreign = _foreign(batch, paste)
-    np.copyto(mixed, foreign.permute(0, 2, 3, 1).numpy() if foreign.ndim else foreign.item(), casting="unsafe")
-
-
-def _blend(mixed: np.ndarray, kept: np.ndarray, mask: np.ndarray) -> None:
-    """Blend what is kept, [n, H, W, C], into the foreign pixels that ``mixed`` holds, in whole rows of numbers."""
-    count, height_px, _, channels = kept.shape
-    mask = mask[:, 0]
-    lines = 1 if mask.shape[1:] == (1, 1) else height_px
-    mine, theirs = (pixels.reshape(count, lines, -1) for pixels in (kept, mixed))
-    if mask.shape[2] > 1:
-        mask = np.repeat(mask, channels, axis=2)
-    blended = mine * (1 - mask)
-    if mixed.dtype == np.uint8:
-        np.rint(blended + theirs * mask, out=blended)
-        np.copyto(theirs, blended, casting="unsafe")
-    else:
-        theirs *= mask
-        theirs += blended
+        return _pixels_last(batch), paste.partner.numpy()
+    foreign, n = _foreign(batch, paste).to(batch.dtype), len(paste.partner)
+    one = not foreign.ndim
+    whole = foreign.expand(1, *batch.shape[1:]) if one else foreign
+    pixels = _pixels_last(whole.contiguous(memory_format=torch.channels_last))
+    return pixels, np.zeros(n, dtype=np.int64) if one else np.arange(n)
 
 
 def _pixels_last(images: Tensor) -> np.ndarray:
     """View images [B, C, H, W] that are channels last in memory as [B, H, W, C]."""
-    view: np.ndarray = images.permute(0, 2, 3, 1).numpy()
-    return view
-
-
-def _as_items(pixels: np.ndarray) -> np.ndarray:
-    """View [B, H, W, C] as [B, H, W] of opaque items, so that a pixel is copied at once."""
-    item = np.dtype((np.void, pixels.dtype.itemsize * pixels.shape[-1]))
-    return pixels.view(item)[..., 0]
+    pixels: np.ndarray = images.permute(0, 2, 3, 1).numpy()
+    return pixels

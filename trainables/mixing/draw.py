@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,9 +13,7 @@ from trainables.mixing.config import Mix, Other
 from trainables.mixing.masks.base import Canvas
 from trainables.mixing.noise import noise_images
 from trainables.mixing.source import Displaced, Resized, displaced, resized
-
-BLOCK_PX = 1024
-"""Pixels that are counted together: 128 in each of eight bytes."""
+from trainables.mixing.stock import Stock
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,73 +69,100 @@ def draw_layer(mix: Mix, rng: np.random.Generator) -> int:
 
 
 def draw_mix(mix: Mix, batch: BatchView, *, rng: np.random.Generator, device: torch.device, t: float = 0.0) -> MixDraw:
-    """Draw everything that is random about mixing a batch.
+    """Draw everything that is random about mixing one batch; see :class:`MixDrawer`."""
+    return MixDrawer(mix, rng=rng, device=device, n_samples=batch.shape[0]).draw(batch, t)
 
-    The same numbers are drawn whatever the gate decides, so that ``prob`` does not shift later draws; only a
-    probability of 0 draws nothing.
 
-    Args:
+class MixDrawer:
+    """Draws everything that is random about mixing, batch by batch.
+
+    Attributes:
         mix: the policy.
-        batch: what it may look at.
-        rng: the only source of randomness.
-        device: where masks are made and mixing takes place.
-        t: share of the planned steps that are done, for the schedule.
     """
-    if mix.other is None:
-        return _draw_one(mix, batch, rng, device, t)
-    takes_over = _takes_over(mix, mix.other, batch.shape[0], rng)
-    first, second = (_draw_one(policy, batch, rng, device, t) for policy in mix.policies)
-    return _either(first, second, takes_over, device)
+
+    def __init__(self, mix: Mix, *, rng: np.random.Generator, device: torch.device, n_samples: int) -> None:
+        """Begin with batches that hold ``n_samples`` in all, as those of an epoch.
+
+        Args:
+            mix: the policy.
+            rng: the only source of randomness. After the last sample nothing drawn from it waits to be used.
+            device: where masks are made and mixing takes place.
+            n_samples: samples that will be asked for.
+        """
+        self.mix = mix
+        self._rng = rng
+        self._device = device
+        self._stocks = [Stock(policy, n_samples) for policy in mix.policies]
+
+    def draw(self, batch: BatchView, t: float) -> MixDraw:
+        """Draw for the next batch.
+
+        The same numbers are drawn whatever the gate decides, so that ``prob`` does not shift later draws; only a
+        probability of 0 draws nothing.
+
+        Args:
+            batch: what may be looked at.
+            t: share of the planned steps that are done, for the schedule.
+        """
+        policies = zip(self.mix.policies, self._stocks, strict=True)
+        if self.mix.other is None:
+            ((mix, stock),) = policies
+            return self._draw_one(mix, stock, batch, t)
+        takes_over = _takes_over(self.mix, self.mix.other, batch.shape[0], self._rng)
+        first, second = (self._draw_one(mix, stock, batch, t) for mix, stock in policies)
+        return _either(first, second, takes_over, self._device)
+
+    def _draw_one(self, mix: Mix, stock: Stock, batch: BatchView, t: float) -> MixDraw:
+        count, _, height_px, width_px = batch.shape
+        prob = mix.apply.prob_at(t)
+        if prob == 0:
+            return _no_mixing(count, self._device)
+        owner, n_owners = _owners(mix, count)
+        applied = _gate(mix, prob, owner, n_owners, count, self._rng)
+        partner_host = mix.pairing.draw(batch.labels, self._rng)
+        canvas = Canvas(
+            height_px=height_px,
+            width_px=width_px,
+            position=mix.position,
+            rng=self._rng,
+            device=self._device,
+            batch=batch,
+            partner=partner_host,
+        )
+        shapes = stock.take(n_owners, canvas)
+        mask, lam, lam_drawn = shapes.mask, shapes.lam, 1 - shapes.pasted_frac
+        source: Displaced | Resized | None = None
+        if mix.source == "displaced":
+            source = displaced(mask, canvas)
+        elif mix.source == "resized":
+            source = resized(mask, canvas)
+        if owner is not None:
+            index = canvas.on_device(owner)
+            mask, lam, lam_drawn = mask[index], lam[index], lam_drawn[owner]
+            source = None if source is None else source[index]
+        n_applied = np.count_nonzero(applied)
+        if n_applied < count:
+            left = canvas.on_device(~applied)
+            mask = mask.masked_fill(left[:, None, None, None], 0)
+            lam = lam.masked_fill(left, 1.0)
+            lam_drawn = np.where(applied, lam_drawn, 1.0)
+        partner = canvas.on_device(partner_host)
+        paste = Paste(None, partner, mask, _content(mix, batch.shape, canvas), source)
+        return MixDraw(
+            applied=applied,
+            partner=partner,
+            lam=lam,
+            lam_drawn=lam_drawn,
+            weight=_weight(mix, lam, lam_drawn, canvas),
+            pastes=(paste,) if n_applied else (),
+        )
 
 
-def _draw_one(mix: Mix, batch: BatchView, rng: np.random.Generator, device: torch.device, t: float) -> MixDraw:
-    count, _, height_px, width_px = batch.shape
-    prob = mix.apply.prob_at(t)
-    if prob == 0:
-        return _no_mixing(count, device)
-    owner, n_owners = _owners(mix, count)
-    applied = _gate(mix, prob, owner, n_owners, count, rng)
-    partner_host = mix.pairing.draw(batch.labels, rng)
-    pasted_frac = mix.size.draw(n_owners, rng)
-    canvas = Canvas(
-        height_px=height_px,
-        width_px=width_px,
-        position=mix.position,
-        rng=rng,
-        device=device,
-        batch=batch,
-        partner=partner_host,
-    )
-    mask = mix.mask.draw(pasted_frac, canvas)
-    lam = 1 - _mean(mask)
-    source: Displaced | Resized | None = None
-    if mix.source == "displaced":
-        source = displaced(mask, canvas)
-    elif mix.source == "resized":
-        source = resized(mask, canvas)
-    lam_drawn = 1 - pasted_frac
-    if owner is not None:
-        index = canvas.on_device(owner)
-        mask, lam, lam_drawn = mask[index], lam[index], lam_drawn[owner]
-        source = None if source is None else source[index]
-    if not applied.all():
-        left = canvas.on_device(~applied)
-        mask = mask.masked_fill(left[:, None, None, None], 0)
-        lam = lam.masked_fill(left, 1.0)
-        lam_drawn = np.where(applied, lam_drawn, 1.0)
-    partner = canvas.on_device(partner_host)
-    draw = MixDraw(
-        applied=applied,
-        partner=partner,
-        lam=lam,
-        lam_drawn=lam_drawn,
-        weight=torch.ones_like(lam),
-        pastes=(Paste(None, partner, mask, _content(mix, batch.shape, canvas), source),) if applied.any() else (),
-    )
+def _weight(mix: Mix, lam: Tensor, lam_drawn: np.ndarray, canvas: Canvas) -> Tensor:
+    """Return the original's share of the label, float32 [B]; content without a class has none."""
     if mix.content != "partner":
-        return draw
-    shown = lam if mix.label.lam == "realised" else canvas.on_device(lam_drawn.astype(np.float32))
-    return replace(draw, weight=mix.label.weight(shown))
+        return torch.ones_like(lam)
+    return mix.label.weight(lam if mix.label.lam == "realised" else canvas.on_device(lam_drawn.astype(np.float32)))
 
 
 def _owners(mix: Mix, count: int) -> tuple[np.ndarray | None, int]:
@@ -175,29 +200,6 @@ def _gate(
         coins: np.ndarray = rng.random(n_owners)[owner]
         return coins < prob
     return rng.random(count) < prob
-
-
-def _mean(mask: Tensor) -> Tensor:
-    """Share of each mask's ones, float32 [n], exact for hard masks."""
-    if mask.dtype != torch.bool:
-        return mask.flatten(1).mean(dim=1)
-    pixels = mask[0].numel()
-    if mask.device.type == "cpu" and pixels % BLOCK_PX == 0 and mask.is_contiguous():
-        ones = torch.from_numpy(_ones_by_words(mask.numpy().reshape(len(mask), -1)))
-    else:
-        ones = mask.flatten(1).sum(dim=1)
-    return ones / pixels
-
-
-def _ones_by_words(masks: np.ndarray) -> np.ndarray:
-    """Count the ones of masks, bool [n, pixels], int64 [n]: eight pixels at a time, a tenth of the time of torch's sum.
-
-    Eight bytes are added as one number; within a block no byte can overflow into the next.
-    """
-    words = masks.view(np.uint64).reshape(len(masks), -1, BLOCK_PX // 8)
-    lanes = words.sum(axis=2).view(np.uint8)
-    counted: np.ndarray = lanes.reshape(len(masks), -1).sum(axis=1, dtype=np.int64)
-    return counted
 
 
 def _content(mix: Mix, shape: tuple[int, int, int, int], canvas: Canvas) -> Tensor | None:

@@ -17,7 +17,6 @@ from timm.data.mixup import Mixup
 from torch import Tensor, nn
 
 from search_spaces.study import Metric
-from trainables import trial as trial_module
 from trainables.config import TrialConfig
 from trainables.data.batches import TrainBatch
 from trainables.data.image_set import ImageSet
@@ -25,7 +24,7 @@ from trainables.data.prepared import TrialData
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, draw_mix
+from trainables.mixing.draw import MixDraw, MixDrawer, draw_mix
 from trainables.mixing.saliency import peaks
 from trainables.mixing.schedule import Trapezoid
 from trainables.trial import EpochResult, Trial
@@ -628,11 +627,13 @@ def test_the_schedule_follows_planned_steps(data: TrialData, monkeypatch: pytest
     ramp = {"apply": {"schedule": {"on1": 1.0}}}
     seen: list[float] = []
 
-    def recording(mix: Mix, view: BatchView, **given: Any) -> MixDraw:
-        seen.append(mix.apply.prob_at(given["t"]))
-        return draw_mix(mix, view, **given)
+    draw = MixDrawer.draw
 
-    monkeypatch.setattr(trial_module, "draw_mix", recording)
+    def recording(drawer: MixDrawer, batch: BatchView, t: float) -> MixDraw:
+        seen.append(drawer.mix.apply.prob_at(t))
+        return draw(drawer, batch, t)
+
+    monkeypatch.setattr(MixDrawer, "draw", recording)
 
     class EpochsSoFar(Trial):
         def _train_step(self, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:

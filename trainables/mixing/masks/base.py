@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from trainables.mixing.masks.runs import runs_within
 from trainables.mixing.position import PLACING, Position
 from trainables.strict import Frozen
 
@@ -53,6 +54,14 @@ class Canvas:
         """Signed distances to centres, float64 [2, B], of rows (axis 0), [B, H], or of columns (axis 1), [B, W]."""
         return self.position.offsets(centres_px[axis], (self.height_px, self.width_px)[axis])
 
+    def lines_within(self, axis: Literal[0, 1], centres_px: np.ndarray, sides_px: np.ndarray) -> np.ndarray:
+        """Rows (axis 0), bool [B, H], or columns (axis 1), bool [B, W], less than half a side from centres.
+
+        Centres and sides are float64 [2, B].
+        """
+        length_px = (self.height_px, self.width_px)[axis]
+        return runs_within(centres_px[axis], sides_px[axis], length_px, wraps=self.position.wraps)
+
     @property
     def on_host(self) -> bool:
         """Whether masks are made where NumPy can: then its faster ways are worth a branch."""
@@ -62,14 +71,15 @@ class Canvas:
         """Move a small array to where masks are made, without waiting for the device."""
         import torch
 
-        return torch.from_numpy(values).to(self.device, non_blocking=True)
+        there = torch.from_numpy(values)
+        return there if self.on_host else there.to(self.device, non_blocking=True)
 
     def cross(self, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
         """Return the rectangles, bool [B, 1, H, W], where chosen rows, bool [B, H], meet columns, bool [B, W]."""
         if self.on_host:  # copies of whole rows of pixels: a quarter of the time of a broadcast
             count, width_px = columns.shape
-            patterns = np.concatenate([columns, np.zeros((1, width_px), dtype=bool)])
-            chosen = np.where(rows, np.arange(count)[:, None], count)
+            patterns = np.concatenate([np.zeros((1, width_px), dtype=bool), columns])
+            chosen = rows * np.arange(1, count + 1)[:, None]
             return self.on_device(patterns.take(chosen, axis=0, mode="clip")[:, None])
         return self.on_device(rows)[:, None, :, None] & self.on_device(columns)[:, None, None, :]
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from trainables.mixing.masks.base import Canvas, Mask
-from trainables.mixing.masks.shapes import frac_of_each, ramp, union
+from trainables.mixing.masks.shapes import COLUMNS, ROWS, frac_of_each, ramp, union
 
 if TYPE_CHECKING:
     import torch
@@ -57,9 +57,7 @@ class Box(Mask):
         centres = canvas.position.centres(sides, canvas)
         if self.whole_px:
             sides, centres = 2 * np.floor(sides / 2), np.floor(centres)
-        rows, columns = canvas.offsets(centres)
-        half = sides[:, :, None] / 2
-        return canvas.cross(np.abs(rows) < half[0], np.abs(columns) < half[1])
+        return canvas.cross(*(canvas.lines_within(axis, centres, sides) for axis in (ROWS, COLUMNS)))
 
     def _soft(self, sides: np.ndarray, canvas: Canvas) -> torch.Tensor:
         edge = np.minimum(self.edge_px, np.minimum(sides, canvas.sides_px - sides))

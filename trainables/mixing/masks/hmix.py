@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.masks.shapes import COLUMNS, ROWS
 
 if TYPE_CHECKING:
     import torch
@@ -33,9 +34,9 @@ class HMix(Mask):
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Draw one mask a sample: float32 [B, 1, H, W]."""
-        half = np.sqrt(self.inner_frac * pasted_frac) * canvas.sides_px / 2
-        offsets = canvas.offsets(canvas.position.centres(2 * half, canvas))
-        rows, columns = (np.abs(along) < reach[:, None] for along, reach in zip(offsets, half, strict=True))
+        sides = np.sqrt(self.inner_frac * pasted_frac) * canvas.sides_px
+        centres = canvas.position.centres(sides, canvas)
+        rows, columns = (canvas.lines_within(axis, centres, sides) for axis in (ROWS, COLUMNS))
         pixels = np.count_nonzero(rows, axis=1) * np.count_nonzero(columns, axis=1)
         area = pixels / (canvas.height_px * canvas.width_px)
         inside = np.minimum(pasted_frac / np.maximum(area, _TINY), 1.0)

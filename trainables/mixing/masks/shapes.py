@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from trainables.mixing.masks.runs import runs
 
 if TYPE_CHECKING:
     import torch
@@ -73,8 +74,11 @@ def bands(pasted_frac: np.ndarray, canvas: Canvas, *, axis: Literal[0, 1], count
     edge = np.minimum(edge_px, np.minimum(thickness, length_px - thickness))
     sides = np.repeat(canvas.sides_px, len(thickness), axis=1)
     sides[axis] = thickness + edge
-    offsets = canvas.offsets_along(axis, canvas.position.centres(sides, canvas))
-    lines = ramp(offsets, thickness, edge) if edge_px else np.abs(offsets) < thickness[:, None] / 2
+    centres = canvas.position.centres(sides, canvas)
+    if edge_px:
+        lines = ramp(canvas.offsets_along(axis, centres), thickness, edge)
+    else:
+        lines = canvas.lines_within(axis, centres, sides)
     if count > 1:
         lines = _joined(lines.reshape(-1, count, lines.shape[1]))
     return _across(lines, canvas, axis)
@@ -90,33 +94,15 @@ def spans(start: np.ndarray, stop: np.ndarray, canvas: Canvas) -> torch.Tensor:
             between ``-W`` and ``2 W``; elsewhere it is cut off.
     """
     wraps, width_px = canvas.position.wraps, canvas.width_px
-    first, end = start.astype(np.int64), stop.astype(np.int64)
-    if canvas.on_host:  # a row is the difference of two ready-made ones: a twelfth of the time of comparing pixels
-        ready, shift = _rows_up_to(width_px, wraps=wraps)
-        rows = ready.take(end + shift, axis=0, mode="clip")
-        rows ^= ready.take(first + shift, axis=0, mode="clip")
-        return canvas.on_device(rows[:, None])
+    if canvas.on_host:
+        return canvas.on_device(runs(start, stop, width_px, wraps=wraps)[:, None])
     import torch
 
-    first_there, end_there = (canvas.on_device(ends)[:, None, :, None] for ends in (first, end))
+    first_there, end_there = (canvas.on_device(ends.astype(np.int64))[:, None, :, None] for ends in (start, stop))
     column = torch.arange(width_px, device=first_there.device)
     if wraps:
         return (column - first_there) % width_px < end_there - first_there
     return (column >= first_there) & (column < end_there)
-
-
-@functools.lru_cache(maxsize=8)
-def _rows_up_to(width_px: int, *, wraps: bool) -> tuple[np.ndarray, int]:
-    """Return rows of pixels, bool [n, W], and what to add to a column so that it finds the row that ends before it.
-
-    Two of them differ exactly in the columns between. On the torus columns may lie up to one width outside: passing
-    a pixel flips it, in every turn.
-    """
-    if not wraps:
-        return np.tri(width_px + 1, width_px, -1, dtype=bool), 0
-    flips = np.tile(np.eye(width_px, dtype=bool), (3, 1))
-    rows = np.concatenate([np.zeros((1, width_px), dtype=bool), np.logical_xor.accumulate(flips)])
-    return rows, width_px
 
 
 def _joined(of_sample: np.ndarray) -> np.ndarray:

@@ -1,0 +1,91 @@
+"""Pasting on the host: the compiled passes, and NumPy's way where they are missing, to the bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainables.mixing import host
+from trainables.mixing.compiled import passes
+from trainables.mixing.host import paste_pixels
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def batch(seed: int, shape: tuple[int, ...], dtype: str, mask: str) -> Arrays:
+    rng = np.random.default_rng(seed)
+    count, height_px, width_px, _ = shape
+    kept, foreign = (
+        rng.integers(256, size=shape, dtype=np.uint8)
+        if dtype == "uint8"
+        else rng.standard_normal(shape, dtype=np.float32)
+        for _ in range(2)
+    )
+    draws = rng.random((count, 1, height_px, width_px), dtype=np.float32)
+    made = {"hard": draws < 0.4, "soft": draws, "one number": draws[:, :, :1, :1], "rows": draws[..., :1]}
+    return kept, foreign, rng.integers(count, size=count), made[mask]
+
+
+def expected(kept: np.ndarray, foreign: np.ndarray, partner: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    theirs, share = foreign[partner], mask[:, 0, :, :, None]
+    if mask.dtype == bool:
+        return np.where(share, theirs, kept)
+    mixed = theirs * share + kept * (1 - share)
+    return np.rint(mixed).astype(np.uint8) if kept.dtype == np.uint8 else mixed
+
+
+@pytest.fixture(params=["compiled", "numpy"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "numpy":
+        monkeypatch.setattr(host, "passes", lambda: None)
+    elif passes() is None:
+        pytest.skip("numba is not installed")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("mask", ["hard", "soft", "one number", "rows"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("shape", [(5, 4, 6, 3), (1, 3, 3, 1), (3, 8, 2, 4)])
+def test_every_bit(way: str, shape: tuple[int, ...], dtype: str, mask: str) -> None:
+    given_arrays = batch(0, shape, dtype, mask)
+    before = [array.copy() for array in given_arrays]
+    out = np.empty_like(given_arrays[0])
+    paste_pixels(*given_arrays, out=out)
+    np.testing.assert_array_equal(out, expected(*given_arrays), strict=True)
+    for array, same in zip(given_arrays, before, strict=True):
+        np.testing.assert_array_equal(array, same)
+
+
+@given(seed=st.integers(0, 1000), mask=st.sampled_from(["hard", "soft", "one number"]), channels=st.integers(1, 4))
+def test_both_ways_agree(seed: int, mask: str, channels: int) -> None:
+    if passes() is None:
+        pytest.skip("numba is not installed")
+    arrays = batch(seed, (3, 5, 4, channels), "float32", mask)
+    compiled, plain = (np.empty_like(arrays[0]) for _ in range(2))
+    paste_pixels(*arrays, out=compiled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host, "passes", lambda: None)
+        paste_pixels(*arrays, out=plain)
+    np.testing.assert_array_equal(compiled, plain)
+
+
+def test_a_few_foreign_pixels_may_serve_all(way: str) -> None:
+    kept, foreign, _, mask = batch(1, (4, 3, 3, 3), "float32", "hard")
+    out = np.empty_like(kept)
+    paste_pixels(kept, foreign[:1], np.zeros(4, dtype=np.int64), mask, out=out)
+    np.testing.assert_array_equal(out, np.where(mask[:, 0, :, :, None], foreign[:1], kept))
+
+
+def test_numba_is_not_needed() -> None:
+    """A program without numba imports, and finds no compiled passes."""
+    program = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from trainables.mixing import apply, compiled\n"
+        "assert compiled.passes() is None"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,44 @@
+"""Runs of pixels against their definition, pixel by pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainables.mixing.masks.runs import runs, runs_within
+
+lengths = st.integers(1, 40)
+fracs = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0]))
+
+
+@given(length=lengths, place=fracs, size=fracs, wraps=st.booleans())
+def test_within(length: int, place: float, size: float, wraps: bool) -> None:
+    centre, side = np.array([place * length]), np.array([size * length])
+    offsets = np.arange(length) + 0.5 - centre
+    if wraps:
+        offsets -= length * np.rint(offsets / length)
+    distance = np.abs(offsets)
+    sure = np.abs(distance - side / 2) > 1e-9  # nearer than that rounding decides
+    got = runs_within(centre, side, length, wraps=wraps)
+    assert got.shape == (1, length)
+    np.testing.assert_array_equal(got[0][sure], (distance < side / 2)[sure])
+
+
+@given(length=lengths, start=st.integers(-40, 40), pixels=st.integers(0, 40), wraps=st.booleans())
+def test_runs(length: int, start: int, pixels: int, wraps: bool) -> None:
+    start, pixels = max(start, -length), min(pixels, length)
+    covered = np.arange(start, min(start + pixels, 2 * length))
+    if wraps:
+        covered = covered % length
+    expected = np.isin(np.arange(length), covered)
+    stop = start + (len(covered) if wraps else pixels)
+    got = runs(np.array([[start]]), np.array([[stop]]), length, wraps=wraps)
+    np.testing.assert_array_equal(got, expected[None, None])
+
+
+@pytest.mark.parametrize("wraps", [False, True])
+def test_no_length_no_pixel_even_on_a_pixels_centre(wraps: bool) -> None:
+    centres = np.array([0.5, 1.5, 2.0, 3.5])
+    assert not runs_within(centres, np.zeros(4), 4, wraps=wraps).any()
