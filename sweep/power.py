@@ -97,10 +97,10 @@ def seeds_needed(effect_points: float, *, sd_points: float, paired: bool = False
         sd_points: SD of one arm, or, if ``paired``, of the differences.
         paired: whether the arms share their seeds.
     """
-    test, size = _t_test(paired), effect_points / sd_points
-    if test.power(size, MIN_SEEDS, ALPHA) >= POWER:  # the solver starts above it
-        return MIN_SEEDS
-    return int(np.ceil(test.solve_power(size, None, ALPHA, POWER)))
+    for n_seeds in (MIN_SEEDS, MIN_SEEDS + 1):  # so few that the solver below may not converge
+        if detectable_points(n_seeds, sd_points=sd_points, paired=paired) <= effect_points:
+            return n_seeds
+    return int(np.ceil(_t_test(paired).solve_power(effect_points / sd_points, None, ALPHA, POWER)))
 
 
 def detectable_points(n_seeds: int, *, sd_points: float, paired: bool = False) -> float:
@@ -183,7 +183,7 @@ def _final_errors(records: SweepRecords) -> pd.DataFrame:
     final = final_epochs(trials, records.epochs)["val_top1_error"]
     params = [column for column in trials.columns if column.startswith("params.")]
     configuration = trials.groupby(["arm", *params], dropna=False, sort=False).ngroup()
-    trials = trials.assign(configuration=configuration, points=100 * trials["trial"].map(final))
+    trials = trials.assign(configuration=configuration, points=100 * trials["trial"].map(final).astype(float))
     return trials.pivot_table(index="seed", columns=["arm", "configuration"], values="points")
 
 
