@@ -58,6 +58,7 @@ ACCEPTED = {
         {"budget": {"max_epochs": 3}, "base": {"model": {"name": "resnet18"}}, "replicates": 2},
     ),
     "adversarial training": (["arms", "off", "base"], {"adversarial": {"kind": "pgd", "steps": 3}}),
+    "quasi-random search": (["search"], "quasi_random"),
     "a fraction of a GPU": (["resources", "gpus"], 0.5),
 }
 
