@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweep.records.reader import SweepRecords, read_sweep
+from sweep.records.schema import CONFIRM
 from sweep.records.summary import final_epochs
 from trainables.errors import UserError
 
@@ -117,7 +118,9 @@ def _t_test(paired: bool) -> Any:
 
 
 def seeds_of(study: Study) -> int:
-    """Return on how many seeds the study trains each configuration, of those that it trains least."""
+    """Return on how many seeds the study confirms a configuration; without that, trains those that it trains least."""
+    if study.confirm is not None:
+        return study.confirm.seeds
     numbers = range(study.trials_per_arm)
     return min(
         count
@@ -151,7 +154,8 @@ def seed_spread(sweep_dir: Path) -> SeedSpread:
     """
     from scipy import stats
 
-    errors = _final_errors(read_sweep(sweep_dir))
+    confirm = read_sweep(sweep_dir, CONFIRM)
+    errors = _final_errors(read_sweep(sweep_dir)) if confirm.evaluations.empty else _test_errors(confirm)
     squares, df = _within(errors.to_numpy())
     if df == 0:
         raise UserError(
@@ -168,17 +172,23 @@ def seed_spread(sweep_dir: Path) -> SeedSpread:
     return SeedSpread(sd, paired_sd, f"{words}, measured in '{sweep_dir}'")
 
 
-def _final_errors(records: SweepRecords) -> pd.DataFrame:
-    """Top-1 errors in points after the last planned epoch: a row a seed, a column ``(arm, configuration)``.
+def _test_errors(confirm: SweepRecords) -> pd.DataFrame:
+    """Test top-1 errors in points of a confirmation: a row a seed, a column ``(arm, configuration)``."""
+    tests = confirm.evaluations
+    errors = tests[(tests["split"] == "test") & (tests["metric"] == "top1_error")].set_index("trial")["value"]
+    trials = confirm.trials.assign(
+        configuration=confirm.trials["confirms"], points=100 * confirm.trials["trial"].map(errors)
+    )
+    return trials.pivot_table(index="seed", columns=["arm", "configuration"], values="points")
 
-    Of trials that were confirmed; without any, of trials that early stopping had no say in: other survivors were chosen
-    by their errors, and spread less.
+
+def _final_errors(records: SweepRecords) -> pd.DataFrame:
+    """Validation top-1 errors in points after a search's last planned epoch: rows and columns as of tests.
+
+    Of trials that early stopping had no say in: other survivors were chosen by their errors, and spread less.
     """
     trials = records.trials
-    confirmed = trials["phase"] == "confirm"
-    if confirmed.any():
-        trials = trials[confirmed]
-    elif records.manifest["study"]["budget"]["early_stopping"]["rule"] != "none":
+    if records.manifest["study"]["budget"]["early_stopping"]["rule"] != "none":
         trials = trials[trials["control"] == 1]  # null in records of older programs
     final = final_epochs(trials, records.epochs)["val_top1_error"]
     params = [column for column in trials.columns if column.startswith("params.")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from scipy import stats
 from search_spaces.discover import load_study
 from search_spaces.study import Study
 from sweep.power import ALPHA, POWER, detectable_points, power_words, seed_spread, seeds_needed, seeds_of
-from sweep.records.reader import read_sweep
 from trainables.errors import UserError
 from trainables.seeds import generator
 
@@ -154,16 +152,14 @@ class TestSeedSpread:
         control = [points[number] for number in points if study.is_control(number)]
         assert seed_spread(tmp_path / "sweep").sd_points == pytest.approx(np.std(control, ddof=1))
 
-    def test_prefers_confirmed_trials(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        points = (10.0, 30.0, 10.0, 11.0)
-        study = study_of(space={}, arms={"off": {"mix": "off"}}, budget=BUDGET | {"trials": 4})
-        simulate(study, tmp_path / "sweep", curve=planted(lambda job: points[number_of(job)])).run()
-        records = read_sweep(tmp_path / "sweep")
-        trials = records.trials.assign(phase=np.where(records.trials["number"] >= 2, "confirm", "search"))
-        monkeypatch.setattr("sweep.power.read_sweep", lambda _: replace(records, trials=trials))
-        assert seed_spread(tmp_path / "sweep").sd_points == pytest.approx(math.sqrt(1 / 2))
+    def test_prefers_confirmed_trials(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        tests = (10.0, 11.0, 13.0)
+        study = study_of(
+            space={}, arms={"off": {"mix": "off"}}, budget=BUDGET | {"trials": 4}, confirm={"seeds": len(tests)}
+        )
+        curve = planted(lambda job: tests[number_of(job)] if job.test else 20.0 * number_of(job))
+        simulate(study, tmp_path / "sweep", curve=curve).run()
+        assert seed_spread(tmp_path / "sweep").sd_points == pytest.approx(np.std(tests, ddof=1))
 
     @pytest.mark.parametrize("n_reports", [0, 1, None])
     def test_without_replicates_is_refused(
