@@ -59,7 +59,10 @@ def _refuse_varied_epochs(study: Study) -> None:
             f"{where}, but budget.early_stopping.rule is '{rule}', which compares trials planned alike: set it to none"
         )
     if study.search == "tpe":
-        raise UserError(f"{where}, but search 'tpe' would spend more epochs in one arm than in another: random or grid")
+        raise UserError(
+            f"{where}, but search 'tpe' would spend more epochs in one arm than in another: choose random, "
+            "quasi_random or grid"
+        )
     values = study.space[MAX_EPOCHS].corners()
     if any(not isinstance(value, int) for value in values) or max(values) != study.budget.max_epochs:
         raise UserError(

@@ -16,8 +16,12 @@ class Domain(Frozen, ABC):
     """Values of one parameter, to be sampled or laid out as a grid."""
 
     @abstractmethod
+    def at(self, u: float) -> Any:
+        """Return the value at quantile ``u`` in [0, 1): of a uniform ``u`` it is a draw."""
+
     def sample(self, rng: np.random.Generator) -> Any:
         """Draw one value."""
+        return self.at(rng.random())
 
     @abstractmethod
     def grid(self) -> list[Any]:
@@ -57,9 +61,9 @@ class Uniform(_Interval):
 
     kind: Literal["uniform"] = "uniform"
 
-    def sample(self, rng: np.random.Generator) -> float:
-        """Draw one value."""
-        return float(rng.uniform(self.lo, self.hi))
+    def at(self, u: float) -> float:
+        """Return the value at quantile ``u``."""
+        return min(self.lo + (self.hi - self.lo) * u, self.hi)
 
     def grid(self) -> list[float]:
         """List ``points`` evenly spaced values, both ends among them."""
@@ -72,9 +76,10 @@ class LogUniform(_Interval):
     kind: Literal["loguniform"] = "loguniform"
     lo: float = Field(gt=0)
 
-    def sample(self, rng: np.random.Generator) -> float:
-        """Draw one value."""
-        return float(min(max(math.exp(rng.uniform(math.log(self.lo), math.log(self.hi))), self.lo), self.hi))
+    def at(self, u: float) -> float:
+        """Return the value at quantile ``u``."""
+        lo, hi = math.log(self.lo), math.log(self.hi)
+        return min(max(math.exp(lo + (hi - lo) * u), self.lo), self.hi)
 
     def grid(self) -> list[float]:
         """List ``points`` values of equal ratio, both ends among them."""
@@ -95,9 +100,9 @@ class Integers(Domain):
             raise ValueError(f"lo must be <= hi, got {self.lo} > {self.hi}")
         return self
 
-    def sample(self, rng: np.random.Generator) -> int:
-        """Draw one value."""
-        return int(rng.integers(self.lo, self.hi, endpoint=True))
+    def at(self, u: float) -> int:
+        """Return the value at quantile ``u``."""
+        return self.lo + int(u * (self.hi - self.lo + 1))
 
     def grid(self) -> list[int]:
         """List all values."""
@@ -120,9 +125,9 @@ class Choice(Domain):
             raise ValueError(f"values must be distinct, got {list(self.values)}")
         return self
 
-    def sample(self, rng: np.random.Generator) -> Any:
-        """Draw one value."""
-        return self.values[int(rng.integers(len(self.values)))]
+    def at(self, u: float) -> Any:
+        """Return the value at quantile ``u``, in the order listed."""
+        return self.values[int(u * len(self.values))]
 
     def grid(self) -> list[Any]:
         """List all values."""
@@ -139,7 +144,7 @@ class Fixed(Domain):
     kind: Literal["fixed"] = "fixed"
     value: bool | int | float | str | None
 
-    def sample(self, rng: np.random.Generator) -> Any:
+    def at(self, u: float) -> Any:
         """Return the value."""
         return self.value
 

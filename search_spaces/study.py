@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from search_spaces.budget import Budget, Confirm
 from search_spaces.contradictions import MAX_EPOCHS, refuse_contradictions
 from search_spaces.domains import AnyDomain
+from search_spaces.halton import halton_point
 from search_spaces.matching import Match, matched, refuse_unmatchable
 from trainables.config import TrialConfig
 from trainables.errors import UserError
@@ -93,7 +94,8 @@ class Study(Frozen):
         why_open: why the published work does not answer it.
         arms: conditions by name, in the order in which they are shown.
         space: parameters that vary in every arm.
-        search: ``random`` and ``tpe`` (Bergstra et al., NeurIPS 2011) draw from the space, ``grid`` lays it out.
+        search: ``random``, ``quasi_random`` (Halton points, which fill the space more evenly) and ``tpe`` (Bergstra et
+            al., NeurIPS 2011) draw from the space, ``grid`` lays it out.
         replicates: trials of each configuration, with different seeds.
         budget: what each arm may spend.
         metric: what the trials of an arm are ranked by: rungs, ``tpe``, winners.
@@ -109,7 +111,7 @@ class Study(Frozen):
     why_open: str = ""
     arms: dict[str, Arm] = Field(min_length=1)
     space: Space = {}
-    search: Literal["random", "grid", "tpe"] = "random"
+    search: Literal["random", "quasi_random", "grid", "tpe"] = "random"
     replicates: int = Field(default=1, ge=1)
     budget: Budget
     metric: Metric = "val_nll"
@@ -180,7 +182,7 @@ class Study(Frozen):
         return sum(self.max_epochs_of(self.draw(arm, number)) for number in range(self.trials_per_arm))
 
     def draw(self, arm: str, number: int) -> dict[str, Any]:
-        """Values by dotted path of one arm's trial ``number``, for random and grid search.
+        """Values by dotted path of one arm's trial ``number``, for random, quasi-random and grid search.
 
         A pure function of the study: it depends neither on the order nor on the outcome of other trials. Parameters
         that vary in every arm take the same values in all of them, trial by trial.
@@ -188,12 +190,25 @@ class Study(Frozen):
         if self.search == "grid":
             grid = self.grid_of(arm)
             return grid[number % len(grid)]
-        common = {path: self.space[path] for path in self.space if path not in self.arms[arm].space}
-        return {
-            path: domain.sample(generator(self.seed, "space", owner, path, number // self.replicates))
-            for owner, space in (("every arm", common), (arm, self.arms[arm].space))
-            for path, domain in space.items()
-        }
+        point = number // self.replicates
+        quantiles = (self._halton if self.search == "quasi_random" else self._uniform)(arm, point)
+        return {path: domain.at(quantiles[path]) for path, domain in self.space_of(arm).items()}
+
+    def _uniform(self, arm: str, point: int) -> dict[str, float]:
+        """Independent uniform numbers in [0, 1) by path."""
+        owners = dict.fromkeys(self.space, "every arm") | dict.fromkeys(self.arms[arm].space, arm)
+        return {path: generator(self.seed, "space", owner, path, point).random() for path, owner in owners.items()}
+
+    def _halton(self, arm: str, point: int) -> dict[str, float]:
+        """Coordinates in [0, 1) by path of one point of scrambled Halton sequences: a common one, and the arm's own.
+
+        The arm's own parameters take the bases that follow the common ones: in equal bases the two sequences would walk
+        together, however they are scrambled.
+        """
+        space, n_common = self.arms[arm].space, len(self.space)
+        common = halton_point(point, n_dims=n_common, rng=generator(self.seed, "space", "every arm"))
+        own = halton_point(point, n_dims=n_common + len(space), rng=generator(self.seed, "space", arm))
+        return dict(zip(self.space, common, strict=True)) | dict(zip(space, own[n_common:], strict=True))
 
     def replicate(self, arm: str, number: int) -> int:
         """Replicate of one arm's trial ``number``: trials of equal replicate share their seed across arms.

@@ -96,13 +96,23 @@ def plan(
     cpus: CpusOption = None,
     gpus: GpusOption = None,
     seed: SeedOption = None,
+    effect: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="difference in top-1 error to be seen, percentage points: asks for seeds"),
+    ] = None,
+    sd: Annotated[float | None, typer.Option(metavar="POINTS", help="SD of top-1 errors over seeds")] = None,
+    sd_from: Annotated[Path | None, typer.Option(metavar="DIR", help="sweep whose seeds show that SD")] = None,
 ) -> None:
     """Show what a study would run and about how long it takes on this machine; nothing is started."""
     from sweep.plan import plan as make_plan
+    from sweep.power import power_words
     from sweep.tables import print_plan
 
     loaded = _load(study, scale, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    power = power_words(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)  # refused before anything is shown
     print_plan(loaded, make_plan(loaded), _console())
+    if power:
+        typer.echo(power)
 
 
 @app.command()

@@ -131,7 +131,8 @@ def print_plan(study: Study, plan: Plan, console: Console) -> None:
         f"{study.base.get('data', {}).get('source', 'digits')}: {_span(plan.n_train)} training and {_span(plan.n_val)} "
         f"validation images of {plan.height_px}x{plan.width_px} px\n"
         f"{plan.n_trials} trials{confirming}, at most {plan.max_epochs} epochs; one trial trains "
-        f"{_span(plan.images_per_s)} images a second here, {plan.slots} at a time: at most about {duration(plan.seconds)}",
+        f"{_span(plan.images_per_s)} images a second here, {plan.slots} at a time: at most about "
+        f"{duration(plan.seconds)}",
         highlight=False,
         markup=False,
         soft_wrap=True,

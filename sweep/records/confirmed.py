@@ -12,7 +12,7 @@ from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED
 
 LEVEL = 0.95
-"""Of every interval: it covers the mean over all seeds in so many of a hundred confirmations."""
+"""Chance that an interval of an error covers its mean over all seeds, and all those of differences theirs at once."""
 
 COLUMNS = [
     *("arm", "confirms", "n", "top1_error", "low", "high", "nll", "ece"),
@@ -30,19 +30,23 @@ def summarise_confirmed(confirm: SweepRecords, *, arms: list[str]) -> pd.DataFra
     Returns:
         Columns ``COLUMNS``, rows in the order of ``arms`` and of the searches' ranks: ``confirms`` (trial of the
         search), ``n`` (seeds), means of the test values, ``low`` and ``high`` of the t interval of the top-1 error;
-        ``difference`` of the error to that of the first arm's best configuration, seed by seed, with its interval and
-        ``n_pairs``. Intervals of fewer than two seeds are nan, as is the difference of the first arm to itself.
+        ``difference`` of the error to that of the first arm's best configuration, seed by seed, with ``n_pairs`` and
+        an interval that is Bonferroni's: wide enough for all comparisons at once. Intervals of fewer than two seeds
+        are nan, as is the difference of the first arm to itself.
     """
     done = confirm.trials[confirm.trials["status"] == COMPLETED]
+    if done.empty:
+        return pd.DataFrame(columns=COLUMNS)
     tests = confirm.evaluations[confirm.evaluations["split"] == "test"]
     values = tests.pivot_table(index="trial", columns="metric", values="value")
     rows = done[["trial", "arm", "confirms", "replicate"]].join(values, on="trial")
     groups = [group for arm in arms for _, group in rows[rows["arm"] == arm].groupby("confirms", sort=False)]
     baseline = groups[0] if groups and groups[0]["arm"].iloc[0] == arms[0] else None
-    return pd.DataFrame([_row(group, baseline) for group in groups], columns=COLUMNS)
+    level = 1 - (1 - LEVEL) / max(1, len(groups) - 1)
+    return pd.DataFrame([_row(group, baseline, level) for group in groups], columns=COLUMNS)
 
 
-def _row(group: pd.DataFrame, baseline: pd.DataFrame | None) -> dict[str, Any]:
+def _row(group: pd.DataFrame, baseline: pd.DataFrame | None, level: float) -> dict[str, Any]:
     error, low, high = interval(group["top1_error"].to_numpy())
     row = {
         "arm": group["arm"].iloc[0],
@@ -55,20 +59,20 @@ def _row(group: pd.DataFrame, baseline: pd.DataFrame | None) -> dict[str, Any]:
     if baseline is None or baseline is group:
         return row
     paired = group.set_index("replicate")["top1_error"] - baseline.set_index("replicate")["top1_error"]
-    difference, low, high = interval(paired.dropna().to_numpy())
+    difference, low, high = interval(paired.dropna().to_numpy(), level=level)
     return row | {
         **{"difference": difference, "difference_low": low, "difference_high": high},
         "n_pairs": int(paired.notna().sum()),
     }
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
+def interval(values: np.ndarray, *, level: float = LEVEL) -> tuple[float, float, float]:
     """Return the mean of values, float64 [n], and the ends of its t interval; nan for fewer than two."""
     from scipy import stats
 
     if len(values) < 2:
         return (float(values.mean()) if len(values) else math.nan), math.nan, math.nan
-    mean, half = values.mean(), stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
+    mean, half = values.mean(), stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
     return float(mean), float(mean - half), float(mean + half)
 
 
@@ -91,5 +95,5 @@ def verdict_confirmed(summary: pd.DataFrame) -> str:
         if names
     ]
     what = " and ".join(said) if said else f"undecided: no arm can be told from {baseline}"
-    many = f", not adjusted for {len(compared)} comparisons" if len(compared) > 1 else ""
+    many = f", {len(compared)} comparisons at once" if len(compared) > 1 else ""
     return f"Confirmed on fresh seeds (n = {n}, paired 95 % intervals{many}): {what}."

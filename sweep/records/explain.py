@@ -32,7 +32,7 @@ def explain(trial: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) ->
     if trial["control"] == 1:  # null in records of older programs
         words += "; it belongs to the control cohort, which early stopping may not touch"
     if spared:
-        words += f", else it had ended {_at_rung(spared[0])}"
+        words += f", else it would have ended {_at_rung(spared[0])}"
     return f"{words}."
 
 

@@ -52,11 +52,13 @@ ACCEPTED = {
     "nothing for an option that may be off": (["base", "data", "flip"], None),
     "a domain": (["space", "optimizer.lr"], {"kind": "loguniform", "lo": 0.1, "hi": 1.0, "points": 3}),
     "a choice": (["space", "optimizer.lr"], {"kind": "choice", "values": [0.1, None, "x", True]}),
+    "another rule": (["budget", "early_stopping"], {"rule": "hyperband", "mode": "promote", "brackets": 2}),
     "a scale": (
         ["scales", "gpu"],
         {"budget": {"max_epochs": 3}, "base": {"model": {"name": "resnet18"}}, "replicates": 2},
     ),
     "adversarial training": (["arms", "off", "base"], {"adversarial": {"kind": "pgd", "steps": 3}}),
+    "quasi-random search": (["search"], "quasi_random"),
     "a fraction of a GPU": (["resources", "gpus"], 0.5),
 }
 
@@ -80,6 +82,8 @@ REFUSED = {
     "an unknown preset": (["arms", "off", "mix"], "cutmx"),
     "an unknown preset of the second policy": (["base", "mix"], {"preset": "mixup", "other": {"mix": "cutmx"}}),
     "an unknown key of the second policy": (["base", "mix"], {"preset": "timm", "other": {"mix": {"maks": {}}}}),
+    "a parameter of another rule": (["budget", "early_stopping"], {"rule": "median", "reduction_factor": 2}),
+    "a metric where it was before": (["budget", "early_stopping"], {"metric": "val_nll"}),
     "an unknown scale": (["scales", "gpus"], {}),
     "a scale that changes the meaning": (["scales", "gpu"], {"search": "grid"}),
     "an unknown key in a scale": (["scales", "gpu", "budget"], {"trails": 3}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections import deque
@@ -35,6 +36,10 @@ def report(job: Job, epoch: int, values: Mapping[str, Any]) -> dict[str, Any]:
     whole |= {"seconds": 2.0, "images_per_s": 1e3, "n_train": 80, "n_val": 20}
     whole |= {"device": "cpu", "precision": "fp32", "threads": 1, "node": "here"}
     whole |= dict.fromkeys(DOSE_COLUMNS, 0.25)
+    if job.test and epoch == job.config.optimizer.max_epochs:
+        error = values.get("val_top1_error", 0.5)
+        metrics = {"top1_error": error, "top5_error": error / 2, "nll": 3 * error, "ece": 0.05}
+        whole["test"] = json.dumps({"metrics": metrics, "n": 50, "weights": "last", "library": "simulated 1"})
     return {**whole, **values}
 
 

@@ -31,10 +31,12 @@ ROOT = Path(__file__).parents[2]
 STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
 VERBS = {
     "studies": ["name"],
-    "plan": ["study", *STUDY_FLAGS],
+    "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out"],
     "resume": ["sweep_dir", "--address", "--retry-failed"],
+    "confirm": ["sweep_dir", "--seeds", "--configs", "--address"],
+    "extend": ["sweep_dir", "--trials", "--seeds", "--arms", "--address"],
     "status": ["sweep_dir", "--why"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
     "export": ["sweep_dir", "--format", "--to"],
@@ -99,7 +101,8 @@ class TestVerbsAndFlags:
         assert run("--version") == (0, f"cutmix-sweep {version('cutmix-sweep')}\n", "")
 
     @pytest.mark.parametrize(
-        "arguments", [["--help"], ["--version"], ["run", "--help"], ["schema"], ["studies", "--help"]]
+        "arguments",
+        [["--help"], ["--version"], ["plan", "--help"], ["run", "--help"], ["schema"], ["studies", "--help"]],
     )
     def test_answer_without_loading_engines(self, arguments: list[str]) -> None:
         code = (
@@ -110,7 +113,7 @@ class TestVerbsAndFlags:
             "    cli.main()\n"
             "finally:\n"
             "    heavy = {'torch', 'torchvision', 'ray', 'optuna', 'pandas', 'pyarrow', 'scipy', 'sklearn'}\n"
-            "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+            "    print(sorted((heavy | {'statsmodels'}) & set(sys.modules)), file=sys.stderr)\n"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr.strip()) == (0, "[]")
@@ -270,6 +273,16 @@ class TestPlan:
         vary = "space[model.width]={kind: uniform, lo: 0.25, hi: 1.0}"
         assert run("plan", "quickstart", "--set", vary, "--set", "budget.trials=20")[0] == 0
         assert len(probed) == len(set(probed)) == PROBED_NETS
+
+    def test_says_how_many_seeds_a_difference_needs(self, run: Run) -> None:
+        status, out, err = run("plan", "mask_shape", "--effect", "0.5", "--sd", "0.4")
+        assert (status, err) == (0, "")
+        assert out.splitlines()[-2].startswith(
+            "Power (two arms, top-1 error, two-sided 5 %, power 80 %; SD over seeds 0.4"
+        )
+        assert out.splitlines()[-1].startswith(
+            "a difference of 0.5 points needs 12 seeds an arm; here a configuration has"
+        )
 
     def test_takes_short_flags(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 1)

@@ -47,6 +47,44 @@ def test_a_folder_has_one_driver(tmp_path: Path) -> None:
     assert not in_use(tmp_path)
 
 
+class _Noted:
+    """A conductor that notes what it is told of trials without a worker."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, ...]] = []
+
+    def on_left(self, trial: str) -> None:
+        self.told.append(("left", trial))
+
+    def on_lost(self, trial: str, why: str) -> None:
+        self.told.append(("lost", trial, why))
+
+
+class _Ended:
+    """Tune's trial that has ended in an error."""
+
+    config = {"trial": "off-0000"}
+
+    def __init__(self, num_failures: int) -> None:
+        self.num_failures = num_failures
+
+    def get_error(self) -> str:
+        return "out of memory"
+
+
+@pytest.mark.parametrize(
+    ("num_failures", "told"),
+    [(0, ("left", "off-0000")), (4, ("lost", "off-0000", "its worker died 4 times: out of memory"))],
+)
+def test_a_trial_that_tune_gives_up_is_not_waited_for(num_failures: int, told: tuple[str, ...]) -> None:
+    from sweep.tune_adapters import ConductorCallback
+
+    conductor = _Noted()
+    callback = ConductorCallback(conductor, None)  # type: ignore[arg-type]
+    callback.on_trial_error(0, [], _Ended(num_failures))
+    assert conductor.told == [told]
+
+
 class _Full:
     """A conductor whose records cannot be written."""
 

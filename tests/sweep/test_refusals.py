@@ -158,7 +158,7 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("'data.source'", "'cifar11'", "did you mean 'cifar10'?"),
     ),
     "a source without its path": (STUDY.replace("train_frac: 0.05", "source: imagefolder"), ("imagefolder:PATH",)),
-    "an unknown search": (STUDY + "search: bayes\n", ("'search'", "'bayes'", "grid, random, tpe")),
+    "an unknown search": (STUDY + "search: bayes\n", ("'search'", "'bayes'", "grid, quasi_random, random, tpe")),
     "no trials": (STUDY.replace("trials: 2", "trials: 0"), ("'budget.trials'", "got 0")),
     "no number of trials for TPE": (
         STUDY.replace("trials: 2, ", "") + "search: tpe\n",
@@ -264,6 +264,33 @@ def test_options(
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert_one_message(refuse("run", *arguments, "--out", here / "out"), words)
+
+
+class TestPower:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--sd", "0.4"], ("--sd", "--effect")),
+            (["--sd-from", "sweeps/old"], ("--sd-from", "--effect")),
+            (["--effect", "1", "--sd", "0.4", "--sd-from", "old"], ("--sd 0.4", "--sd-from 'old'", "drop one")),
+            (["--effect", "0"], ("--effect", "from 0.001 to 100, got 0")),
+            (["--effect", "-0.5"], ("--effect", "got -0.5")),
+            (["--effect", "nan"], ("--effect", "got nan")),
+            (["--effect", "101"], ("--effect", "got 101")),
+            (["--effect", "1", "--sd", "0"], ("--sd", "got 0")),
+            (["--effect", "1", "--sd", "inf"], ("--sd", "got inf")),
+            (["--effect", "1", "--sd-from", "old"], ("no sweep in 'old'",)),
+        ],
+    )
+    def test_of_no_sense(self, refuse: Refuse, arguments: list[str], words: tuple[str, ...]) -> None:
+        assert_one_message(refuse("plan", "quickstart", *arguments), words)
+
+    def test_of_a_sweep_without_replicates(
+        self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy
+    ) -> None:
+        simulate(study_of(), here / "old").run()
+        message = refuse("plan", "quickstart", "--effect", "1", "--sd-from", here / "old")
+        assert_one_message(message, (f"--sd-from '{here / 'old'}'", "differ in their seed only", "--sd"))
 
 
 class TestUsage:

@@ -76,8 +76,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[optuna.trial.FrozenTr
     return trials
 
 
-@pytest.mark.parametrize("search", ["random", "grid"])
-def test_random_and_grid_are_the_study_s_own(search: str) -> None:
+@pytest.mark.parametrize("search", ["random", "quasi_random", "grid"])
+def test_searches_that_do_not_look_back_are_the_study_s_own(search: str) -> None:
     study = study_of(search=search)
     past = [finished({LR: 0.1}, 0.5)]
     for arm in study.arms:

@@ -96,7 +96,7 @@ def test_a_control_trial(sweep_of: Callable[..., Path]) -> None:
     *_, sentence = why(folder, "off-0001")
     assert sentence == (
         "off-0001 completed its 3 epochs; it belongs to the control cohort, which early stopping may not touch, else "
-        "it had ended at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials."
+        "it would have ended at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials."
     )
 
 

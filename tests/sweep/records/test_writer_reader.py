@@ -49,7 +49,7 @@ done = 0
 while done != n_batches:
     for epoch in range(start + 3 * done + 1, start + 3 * done + 4):
         records.add(EPOCHS, {"trial": "a", "arm": "a", "epoch": epoch})
-    records.add(TRIALS, {"trial": "a", "epochs": epoch, "params": "{}", "config": "{}"})
+    records.add(TRIALS, {"trial": "a", "epochs": epoch, "phase": "search", "params": "{}", "config": "{}"})
     records.flush(force=True)
     done += 1
 """
@@ -131,7 +131,7 @@ class TestOlderRecords:
         write_manifest(tmp_path, manifest())
         old = writer._TableWriter(self.OLD, tmp_path / RECORDS / TRIALS.name)
         for trial in ("a", "b"):
-            old.add({"trial": trial, "node": "here", "params": "{}", "config": "{}"})
+            old.add({"trial": trial, "node": "here", "phase": "search", "params": "{}", "config": "{}"})
             old.flush()
         return tmp_path
 
@@ -146,7 +146,14 @@ class TestOlderRecords:
         monkeypatch.setattr(writer, "MERGE_PARTS", merge_parts)
         records = RecordsWriter(sweep_dir)
         for trial in ("b", "c"):
-            row = {"trial": trial, "dose_exposure": 0.125, "node": "there", "params": "{}", "config": "{}"}
+            row = {
+                "trial": trial,
+                "dose_exposure": 0.125,
+                "node": "there",
+                "phase": "search",
+                "params": "{}",
+                "config": "{}",
+            }
             records.add(TRIALS, row)
             records.flush(force=True)
         assert len(live_parts(sweep_dir / RECORDS / TRIALS.name)) == (4 if merge_parts == 64 else 2)
@@ -170,7 +177,9 @@ def test_params_and_config_are_spread_over_columns(params: dict[str, Any], confi
     with tempfile.TemporaryDirectory() as folder:
         write_manifest(Path(folder), manifest())
         records = RecordsWriter(Path(folder))
-        records.add(TRIALS, {"trial": "a", "params": json.dumps(params), "config": json.dumps(config)})
+        records.add(
+            TRIALS, {"trial": "a", "phase": "search", "params": json.dumps(params), "config": json.dumps(config)}
+        )
         records.flush(force=True)
         (trial,) = read_sweep(Path(folder)).trials.to_dict(orient="records")
     spread = {name: value for name, value in trial.items() if name.startswith(("params.", "config."))}
@@ -181,7 +190,7 @@ def test_params_and_config_are_spread_over_columns(params: dict[str, Any], confi
 def test_a_list_in_a_configuration_is_read_as_a_tuple(tmp_path: Path) -> None:
     write_manifest(tmp_path, manifest())
     records = RecordsWriter(tmp_path)
-    records.add(TRIALS, {"trial": "a", "params": "{}", "config": '{"marks": [0.5, 0.75]}'})
+    records.add(TRIALS, {"trial": "a", "phase": "search", "params": "{}", "config": '{"marks": [0.5, 0.75]}'})
     records.flush(force=True)
     assert read_sweep(tmp_path).trials["config.marks"].tolist() == [(0.5, 0.75)]
 

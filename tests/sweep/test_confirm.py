@@ -1,0 +1,204 @@
+"""Winners trained again on fresh seeds: which ones, when, and what is recorded of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from search_spaces.study import Study
+from sweep.confirm import confirming, winners
+from sweep.entry import Entry
+from sweep.records.reader import _read_parts, read_sweep
+from sweep.records.schema import EPOCHS, EVALUATIONS, RECORDS
+
+MakeStudy = Callable[..., Study]
+
+CONFIRM = {"configs": 1, "seeds": 3}
+
+
+def entry(number: int, error: float, *, status: str = "completed", **params: Any) -> Entry:
+    return Entry(
+        trial=f"off-{number:04d}",
+        arm="off",
+        number=number,
+        replicate=number,
+        control=False,
+        params=params,
+        status=status,
+        curve={1: {"val_nll": 9.0}, 2: {"val_nll": error}},
+    )
+
+
+def names(entries: list[Entry]) -> list[str]:
+    return [entry.trial for entry in entries]
+
+
+class TestWinners:
+    def test_best_after_the_last_epoch_first(self) -> None:
+        entries = [entry(0, 0.5, lr=1), entry(1, 0.3, lr=2), entry(2, 0.4, lr=3)]
+        assert names(winners(entries, metric="val_nll", count=2)) == ["off-0001", "off-0002"]
+
+    def test_replicates_count_together(self) -> None:
+        lucky = [entry(0, 0.1, lr=1), entry(1, 0.9, lr=1)]
+        steady = [entry(2, 0.4, lr=2), entry(3, 0.4, lr=2)]
+        assert names(winners([*lucky, *steady], metric="val_nll", count=1)) == ["off-0002"]
+
+    @pytest.mark.parametrize("status", ["stopped", "failed", "diverged"])
+    def test_only_what_ran_to_the_end(self, status: str) -> None:
+        entries = [entry(0, 0.1, status=status, lr=1), entry(1, 0.3, lr=2)]
+        assert names(winners(entries, metric="val_nll", count=2)) == ["off-0001"]
+
+    def test_of_equal_ones_the_earlier(self) -> None:
+        entries = [entry(2, 0.3, lr=3), entry(1, 0.3, lr=2)]
+        assert names(winners(entries, metric="val_nll", count=2)) == ["off-0001", "off-0002"]
+
+    def test_not_what_is_no_number(self) -> None:
+        assert winners([entry(0, float("nan"))], metric="val_nll", count=1) == []
+
+    def test_the_same_seeds_for_each(self, study_of: MakeStudy) -> None:
+        confirm = study_of(confirm=CONFIRM | {"configs": 2}).confirm
+        assert confirm
+        trials = list(confirming([entry(4, 0.1, lr=1), entry(2, 0.2, lr=2)], confirm))
+        assert [(trial.confirms, trial.number) for trial in trials] == [
+            *(("off-0004", 0), ("off-0002", 0), ("off-0004", 1), ("off-0002", 1)),
+            *(("off-0004", 2), ("off-0002", 2)),
+        ]
+
+
+class TestConductor:
+    @pytest.fixture
+    def study(self, study_of: MakeStudy) -> Study:
+        return study_of(confirm=CONFIRM)
+
+    def test_confirms_each_arms_best(self, simulate: Any, study: Study, tmp_path: Path) -> None:
+        ended = simulate(study, tmp_path).run()
+        assert ended.conductor.n_left == 0
+        assert not ended.conductor.may_go_on
+        search, confirm = read_sweep(tmp_path), read_sweep(tmp_path, "confirm")
+        assert len(search.trials) == 3 * 4
+        assert len(confirm.trials) == 3 * 3
+        final = search.epochs[search.epochs["epoch"] == 5]
+        for arm, rows in confirm.trials.groupby("arm"):
+            best = final[final["arm"] == arm].sort_values("val_nll")["trial"].iloc[0]
+            assert set(rows["confirms"]) == {best}
+            assert set(rows["status"]) == {"completed"}
+            params = search.trials.set_index("trial").loc[best].filter(like="params.")
+            assert (rows.filter(like="params.").fillna(-1) == params.fillna(-1)).all(axis=None)
+
+    def test_on_seeds_that_chose_nothing_the_same_in_all_arms(
+        self, simulate: Any, study: Study, tmp_path: Path
+    ) -> None:
+        simulate(study, tmp_path).run()
+        search, confirm = read_sweep(tmp_path).trials, read_sweep(tmp_path, "confirm").trials
+        by_arm = [sorted(rows["seed"]) for _, rows in confirm.groupby("arm")]
+        assert by_arm[0] == by_arm[1] == by_arm[2]
+        assert len(set(by_arm[0])) == 3
+        assert not set(by_arm[0]) & set(search["seed"])
+
+    def test_only_they_are_tested_and_none_is_stopped(self, simulate: Any, study: Study, tmp_path: Path) -> None:
+        simulated = simulate(study, tmp_path).run()
+        assert all(job.test == ("confirm" in job.trial) for job in simulated.jobs)
+        search, confirm = read_sweep(tmp_path), read_sweep(tmp_path, "confirm")
+        assert search.evaluations.empty
+        assert confirm.decisions.empty
+        assert (confirm.trials["epochs"] == study.budget.max_epochs).all()
+        values = confirm.evaluations
+        assert set(values["trial"]) == set(confirm.trials["trial"])
+        assert (values.groupby("trial")["metric"].nunique() == 4).all()
+        assert set(values["split"]) == {"test"}
+        assert set(values["n"]) == {50}
+        seeds = confirm.trials.set_index("trial")["seed"]
+        assert (values["seed"] == values["trial"].map(seeds)).all()
+
+    def test_search_is_what_it_is_without_confirmation(
+        self, simulate: Any, study: Study, study_of: MakeStudy, tmp_path: Path
+    ) -> None:
+        simulate(study, tmp_path / "with").run()
+        simulate(study_of(), tmp_path / "without").run()
+        ours, others = (read_sweep(tmp_path / name).trials for name in ("with", "without"))
+        columns = ["trial", "seed", "status", "epochs", "params.optimizer.lr"]
+        assert ours[columns].equals(others[columns])
+
+    def test_an_arm_without_a_completed_trial_has_no_winner(self, simulate: Any, study: Study, tmp_path: Path) -> None:
+        def curve(job: Any, epoch: int) -> dict[str, Any]:
+            return {"failed": "bug"} if job.trial.startswith("cutout") else {"val_nll": 1.0}
+
+        ended = simulate(study, tmp_path, curve=curve).run()
+        assert ended.conductor.n_left == 0
+        assert set(read_sweep(tmp_path, "confirm").trials["arm"]) == {"off", "cutmix"}
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(seed=st.integers(0, 10**6))
+    def test_kills_change_nothing(
+        self, seed: int, simulate: Any, study: Study, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        rng, killed = random.Random(seed), tmp_path_factory.mktemp("killed")
+        simulate(study, whole := tmp_path_factory.mktemp("whole"), n_workers=1).run()
+        for _ in range(10):
+            simulate(study, killed, n_workers=1).run(rng.randrange(12))
+        simulate(study, killed, n_workers=1).run()
+        for phase in ("search", "confirm"):
+            ours, others = (read_sweep(folder, phase) for folder in (killed, whole))
+            columns = ["trial", "confirms", "seed", "status", "epochs"]
+            assert sorted(map(str, ours.trials[columns].to_numpy().tolist())) == sorted(
+                map(str, others.trials[columns].to_numpy().tolist())
+            )
+        for table in (EPOCHS, EVALUATIONS):
+            rows = _read_parts(killed / RECORDS / table.name, table).to_pandas()
+            assert not rows.duplicated(list(table.key)).any()
+            assert len(rows) == len(_read_parts(whole / RECORDS / table.name, table))
+
+    def test_a_kill_between_the_last_epoch_and_its_test_values(
+        self, simulate: Any, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = simulate(study, tmp_path, n_workers=1).run(1)
+        while not (job := first.jobs[-1]).test:
+            first.run(1)
+        monkeypatch.setattr(type(first.conductor), "_record_test", lambda *_: None)
+        first.run(4)  # all epochs of the first confirmation, but no test values
+        first.conductor.flush(force=True)
+        monkeypatch.undo()
+        assert read_sweep(tmp_path, "confirm").evaluations.empty
+        again = simulate(study, tmp_path, n_workers=1)
+        taken_up = again.conductor.next_job()
+        assert (taken_up.trial, taken_up.recorded_epochs) == (job.trial, study.budget.max_epochs - 1)
+        again = simulate(study, tmp_path, n_workers=1).run()
+        confirm = read_sweep(tmp_path, "confirm")
+        assert set(confirm.trials["status"]) == {"completed"}
+        assert job.trial in set(confirm.evaluations["trial"])
+        assert (confirm.epochs.groupby("trial").size() == 5).all()
+
+
+class TestExtended:
+    def test_more_seeds_repeat_nothing(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        simulate(study_of(confirm=CONFIRM), tmp_path).run()
+        more = simulate(study_of(confirm=CONFIRM | {"seeds": 5}), tmp_path).run()
+        assert len(more.jobs) == 3 * 2
+        confirm = read_sweep(tmp_path, "confirm").trials
+        assert (confirm.groupby("arm").size() == 5).all()
+        assert (confirm["attempts"] == 1).all()
+
+    def test_more_trials_repeat_nothing(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        budget = study_of().budget.model_dump()
+        simulate(study_of(confirm=CONFIRM), tmp_path).run()
+        before = read_sweep(tmp_path).trials.set_index("trial")
+        more = simulate(study_of(confirm=CONFIRM, budget=budget | {"trials": 7}), tmp_path).run()
+        after = read_sweep(tmp_path).trials.set_index("trial")
+        assert (after.groupby("arm").size() == 7).all()
+        columns = ["seed", "status", "epochs", "attempts", "params.optimizer.lr"]
+        assert after.loc[before.index, columns].equals(before[columns])
+        assert not {job.trial for job in more.jobs} & set(before.index)
+
+    def test_more_arms_repeat_nothing(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        study = study_of(confirm=CONFIRM)
+        simulate(study, tmp_path).run()
+        arms = {name: arm.model_dump() for name, arm in study.arms.items()} | {"mixup": {"mix": "mixup"}}
+        more = simulate(study_of(confirm=CONFIRM, arms=arms), tmp_path).run()
+        assert {job.trial.split("-")[0] for job in more.jobs} == {"mixup"}
+        assert len(more.jobs) == 4 + 3
