@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import statistics
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +14,14 @@ import pytest
 from rich.console import Console
 
 from search_spaces.study import Study
-from sweep import engine
 from sweep.conductor import DOSE_COLUMNS, Conductor
+from sweep.engine import run_trials
 from trainables.strict import parse
 
-TRIALS = int(os.environ.get("CUTMIX_SWEEP_BENCH_TRIALS", "2000"))
+TRIALS = 2000
 EPOCHS = 5
 SLOTS = 2
-
-STUDY = {
-    "name": "driver",
-    "question": "What does a trial cost that does nothing?",
-    "arms": {"off": {"mix": "off"}, "cutout": {"mix": "cutout"}, "mixup": {"mix": "mixup"}, "cutmix": {"mix": "cutmix"}},
-    "space": {"optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 1.0}},
-    "budget": {"trials": TRIALS // 4, "max_epochs": EPOCHS, "early_stopping": {"rule": "none"}},
-}
+ROUNDS = 2
 
 REPORT = {
     **{"train_loss": 1.5, "val_top1_error": 0.5, "val_top5_error": 0.1, "val_nll": 1.5, "val_ece": 0.05, "lr": 0.1},
@@ -37,15 +32,26 @@ REPORT = {
 """What a trial reports besides its name and the epoch."""
 
 
-def test_driver_against_bare_tune(compare, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """Both with reused actors, the same trainable, as many trials at once; the driver's memory grows little."""
+def study(n_trials: int) -> Study:
+    values = {
+        "name": "driver",
+        "question": "What does a trial cost that does nothing?",
+        "arms": {arm: {"mix": arm} for arm in ("off", "cutout", "mixup", "cutmix")},
+        "space": {"optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 1.0}},
+        "budget": {"trials": n_trials // 4, "max_epochs": EPOCHS, "early_stopping": {"rule": "none"}},
+    }
+    return parse(Study, values, where="study 'driver'")
+
+
+@pytest.mark.timeout(3600)
+def test_driver_against_bare_tune(benchmark, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """The same trainable, as many trials at once, reused actors; the driver's memory hardly grows."""
     ray = pytest.importorskip("ray")
     from ray import tune
 
     class Idle(tune.Trainable):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:
-            self._epoch = 0
-            self._trial = config["trial"]
+            self._trial, self._epoch = config["trial"], 0
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.setup(new_config)
@@ -55,33 +61,53 @@ def test_driver_against_bare_tune(compare, tmp_path: Path) -> None:  # type: ign
             self._epoch += 1
             return {"trial": self._trial, "epoch": self._epoch, **REPORT}
 
-    study = parse(Study, STUDY, where="study 'driver'")
-
-    def ours() -> None:
+    def ours(n_trials: int) -> None:
         sweep_dir = Path(tempfile.mkdtemp(dir=tmp_path))
-        conductor = Conductor(study, sweep_dir)
-        engine.run_trials(sweep_dir, conductor, slots=SLOTS, console=Console(quiet=True), trainable=Idle)
+        conductor = Conductor(study(n_trials), sweep_dir)
+        run_trials(sweep_dir, conductor, slots=SLOTS, console=Console(quiet=True), trainable=Idle)
         assert not conductor.n_left
 
-    def theirs() -> None:
-        trials = tune.run(
+    def theirs(n_trials: int) -> None:
+        tune.run(
             Idle,
             config={"trial": "idle"},
             stop={"epoch": EPOCHS},
-            num_samples=TRIALS,
+            num_samples=n_trials,
             max_concurrent_trials=SLOTS,
             resources_per_trial={"cpu": 1},
             reuse_actors=True,
             storage_path=tempfile.mkdtemp(dir=tmp_path),
             verbose=0,
-        ).trials
-        assert len(trials) == TRIALS
+        )
+
+    ratios = []
+
+    def one_round() -> None:
+        theirs_s = _timed(lambda: theirs(TRIALS))
+        ratios.append(_timed(lambda: ours(TRIALS)) / theirs_s)
 
     ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
-    before_gb = psutil.Process().memory_info().rss / 1e9
     try:
-        ratio = 1 / compare("driver", ours=ours, theirs=theirs, rounds=3)
+        ours(20)  # warm up, and give both the same settings of Tune
+        before_gb = _memory_gb()
+        benchmark.pedantic(one_round, rounds=ROUNDS)
+        grown_gb = _memory_gb() - before_gb
     finally:
         ray.shutdown()
-    grown_gb = psutil.Process().memory_info().rss / 1e9 - before_gb
-    print(ratio, grown_gb)
+    ratio = statistics.median(ratios)
+    benchmark.extra_info.update(ratio=ratio, lowest=min(ratios), highest=max(ratios), rounds=ROUNDS, grown_gb=grown_gb)
+    with capsys.disabled():
+        span = f"{min(ratios):.2f} to {max(ratios):.2f} in {ROUNDS} rounds"
+        print(f"\n{TRIALS} idle trials against bare Tune: {ratio:.2f}x ({span}), {grown_gb:.2f} GB more memory")
+    assert ratio <= 1.5
+    assert grown_gb <= 0.5
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started_s = time.perf_counter()
+    work()
+    return time.perf_counter() - started_s
+
+
+def _memory_gb() -> float:
+    return float(psutil.Process().memory_info().rss) / 1e9
