@@ -91,13 +91,14 @@ class Conductor:
         self._writer = RecordsWriter(sweep_dir)
         self._to_confirm: dict[str, list[Entry]] = {}
         self._decided: dict[tuple[str, int], Mapping[Any, Any]] = {}
+        self._ended: list[Entry] = []
         self._restore(retry_failed=retry_failed)
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
         self._running: set[str] = set()
         for entry in self._waiting.copy():
             if entry.verdict != PAUSE or entry.resumed_at_epoch != entry.epochs:  # else it was promoted already
                 self._finish_if_over(entry)
-        self._writer.flush(force=True)
+        self.flush(force=True)
         for entry in self.entries.values():
             self._drop_checkpoint(entry)  # a kill may have come between record and removal
 
@@ -139,29 +140,41 @@ class Conductor:
         entry.attempts += 1
         self._running.add(entry.trial)
         self._record_trial(entry)
+        self.flush(force=not self._follows_from_its_number(entry))
         planned, confirms = self.study.max_epochs_of(entry.params), entry.confirms is not None
         # one whose test values a kill has kept from the records reports its last epoch again
         return Job(entry.trial, self._config(entry), min(entry.epochs, planned - 1), test=confirms)
+
+    def _follows_from_its_number(self, entry: Entry) -> bool:
+        """Whether a trial can be handed out again as it was if a kill keeps it from the records.
+
+        All others are on disk, with what they depend on, before they run.
+        """
+        return entry.phase == SEARCH and entry.attempts == 1 and self.study.search != "tpe"
 
     def _cut_short(self) -> Entry | None:
         return self._waiting.pop(0) if self._waiting else None
 
     def _promoted(self) -> Entry | None:
+        paused = [entry for entry in self.entries.values() if entry.status == PAUSED]
         for arm, rule in self._rule.items():
-            paused = {
-                entry.number: entry for entry in self.entries.values() if (entry.arm, entry.status) == (arm, PAUSED)
-            }
-            number = rule.promotable(paused) if rule and paused else None
+            own = {entry.number: entry for entry in paused if entry.arm == arm}
+            number = rule.promotable(own) if rule and own else None
             if number is not None:
-                return paused[number]
+                return own[number]
         return None
 
     def _next_new(self) -> Entry | None:
+        begun = self._n_begun()
+        arm = min(begun, key=lambda name: begun[name])
+        return self._new_entry(arm, begun[arm]) if begun[arm] < self.study.trials_per_arm else None
+
+    def _n_begun(self) -> dict[str, int]:
+        """Trials of each arm's search that were handed out."""
         begun = dict.fromkeys(self.study.arms, 0)
         for entry in self.entries.values():
             begun[entry.arm] += entry.phase == SEARCH
-        arm = min(begun, key=lambda name: begun[name])
-        return self._new_entry(arm, begun[arm]) if begun[arm] < self.study.trials_per_arm else None
+        return begun
 
     def _next_confirming(self) -> Entry | None:
         """Return the next trial that confirms a winner, of the arm that has begun fewest of them."""
@@ -222,7 +235,7 @@ class Conductor:
         self._writer.add(EPOCHS, {"trial": trial, "arm": entry.arm, "attempt": entry.attempts, **entry.curve[epoch]})
         self._judge(entry, epoch)
         self._finish_if_over(entry)
-        self._writer.flush()
+        self.flush()
         return entry.status != RUNNING
 
     def on_restart(self, trial: str) -> None:
@@ -242,8 +255,14 @@ class Conductor:
         self._running.discard(trial)
 
     def flush(self, *, force: bool = False) -> None:
-        """Write what waits to be written, if it waited long enough or ``force`` is set."""
-        self._writer.flush(force=force)
+        """Write what waits to be written, if it waited long enough or ``force`` is set.
+
+        Only then may the states of ended trials go: a kill before would have to train them again.
+        """
+        if self._writer.flush(force=force):
+            for entry in self._ended:
+                self._drop_checkpoint(entry)
+            self._ended.clear()
 
     def _judge(self, entry: Entry, epoch: int) -> None:
         """Show an epoch to the rule; what was decided of it before stands."""
@@ -290,7 +309,7 @@ class Conductor:
         if entry in self._waiting:
             self._waiting.remove(entry)
         self._record_trial(entry)
-        self._drop_checkpoint(entry)
+        self._ended.append(entry)
 
     def _drop_checkpoint(self, entry: Entry) -> None:
         """Remove the state of a trial that will not go on; a failed one may be taken up again."""
@@ -348,7 +367,6 @@ class Conductor:
                 **entry.about,
             },
         )
-        self._writer.flush(force=True)
 
     def _new_entry(self, arm: str, number: int) -> Entry:
         past = []
@@ -373,7 +391,11 @@ class Conductor:
         )
 
     def _config(self, entry: Entry) -> TrialConfig:
-        return self.study.trial_config(entry.arm, entry.params, replicate=entry.replicate, phase=entry.phase)
+        if entry.config is None:
+            entry.config = self.study.trial_config(
+                entry.arm, entry.params, replicate=entry.replicate, phase=entry.phase
+            )
+        return entry.config
 
     def _restore(self, *, retry_failed: bool) -> None:
         for row in read_table(self._dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
@@ -394,10 +416,18 @@ class Conductor:
         for row in read_table(self._dir, DECISIONS).to_dict("records"):
             self._decided[row["trial"], row["rung_epochs"]] = row
         for row in read_table(self._dir, EPOCHS).to_dict("records"):
-            entry = self.entries[row["trial"]]
+            entry = self._known(row["trial"], row["arm"])
             if row["epoch"] == entry.epochs + 1:
                 entry.curve[row["epoch"]] = {name: row[name] for name in EPOCH_COLUMNS}
                 self._judge(entry, row["epoch"])
+
+    def _known(self, trial: str, arm: str) -> Entry:
+        """Return a recorded trial, or one with epochs that a kill kept from the records, with all before it."""
+        while trial not in self.entries:
+            entry = self._new_entry(arm, self._n_begun()[arm])
+            entry.attempts = 1
+            self.entries[entry.trial] = entry
+        return self.entries[trial]
 
 
 def checkpoint_path(sweep_dir: Path, trial: str) -> Path:

@@ -142,8 +142,12 @@ def check_address(address: str | None) -> None:
         raise UserError(f"--address '{address}': run on a node of the cluster with --address auto, or give HOST:PORT")
 
 
-def run_trials(sweep_dir: Path, conductor: Conductor, *, slots: int, console: Console) -> None:
+def run_trials(
+    sweep_dir: Path, conductor: Conductor, *, slots: int, console: Console, trainable: type | None = None
+) -> None:
     """Run all trials that ``conductor`` hands out; return when they have ended or on Ctrl-C.
+
+    Another ``trainable`` than CutMixTrainable must report the same columns.
 
     Raises:
         OSError: the records can no longer be written, or a trial's state cannot.
@@ -160,7 +164,7 @@ def run_trials(sweep_dir: Path, conductor: Conductor, *, slots: int, console: Co
     with Progress(conductor, console) as progress, tempfile.TemporaryDirectory() as scratch:
         try:
             tune.run(
-                CutMixTrainable,
+                trainable or CutMixTrainable,
                 name=sweep_dir.name,
                 storage_path=scratch,  # nothing that Tune writes is needed: the records are ours
                 search_alg=ConductorSearcher(conductor, sweep_dir, resources),

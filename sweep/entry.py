@@ -8,6 +8,7 @@ from typing import Any
 from search_spaces.study import Phase
 from sweep.early_stopping.base import CONTINUE
 from sweep.records.schema import RUNNING, SEARCH
+from trainables.config import TrialConfig
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Entry:
         about: what it reported of itself.
         verdict: of early stopping on its last epoch.
         tested: whether its test values are recorded.
+        config: its whole configuration, once that was needed.
     """
 
     trial: str
@@ -49,6 +51,7 @@ class Entry:
     about: dict[str, Any] = field(default_factory=dict)
     verdict: str = CONTINUE
     tested: bool = False
+    config: TrialConfig | None = None
 
     @property
     def epochs(self) -> int:

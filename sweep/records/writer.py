@@ -41,17 +41,19 @@ class RecordsWriter:
         """
         self._by_name[table.name].add(row)
 
-    def flush(self, *, force: bool = False) -> None:
-        """Write what waits, if it waited long enough or ``force`` is set.
+    def flush(self, *, force: bool = False) -> bool:
+        """Write what waits, if it waited long enough or ``force`` is set; return whether nothing waits any more.
 
         Epochs go before decisions and decisions before trials: a trial recorded as ended has all its epochs on
         disk.
         """
         now_s = time.monotonic()
-        if force or now_s - self._flushed_at_s >= self._flush_after_s:
-            for writer in self._tables:
-                writer.flush()
-            self._flushed_at_s = now_s
+        if not force and now_s - self._flushed_at_s < self._flush_after_s:
+            return False
+        for writer in self._tables:
+            writer.flush()
+        self._flushed_at_s = now_s
+        return True
 
 
 class _TableWriter:
@@ -84,7 +86,7 @@ class _TableWriter:
 
     def _merge(self) -> None:
         parts = live_parts(self._folder)
-        tables = [self.table.schema.empty_table(), *(pq.read_table(part.path) for part in parts)]
+        tables = [self.table.schema.empty_table(), *(pq.ParquetFile(part.path).read() for part in parts)]
         rows = pa.concat_tables(tables, promote_options="default")  # parts of an older program lack newer columns
         merged = self._write(rows, parts[0].first, parts[-1].last)
         self._remove_all_but({merged})

@@ -46,7 +46,8 @@ def report(job: Job, epoch: int, values: Mapping[str, Any]) -> dict[str, Any]:
 class Simulation:
     """One session of a sweep: takes jobs from a conductor and lets each in turn report its next epoch.
 
-    Abandoned, it is as good as killed: nothing of it goes on, and what was not flushed is lost.
+    A second passes with every third report: rows that waited are written. Abandoned, it is as good as killed: nothing
+    of it goes on, and what still waits is lost.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Simulation:
         self._curve = curve
         self._n_workers = n_workers
         self._running: deque[tuple[Job, int]] = deque()
+        self._n_reports = 0
 
     def run(self, n_reports: int | None = None) -> Simulation:
         """Go on until all trials have ended, or for so many reports."""
         while n_reports is None or n_reports > 0:
             self._fill()
             if not self._running:
+                self.conductor.flush(force=True)
                 break
             job, epoch = self._running.popleft()
             checkpoint = checkpoint_path(self.sweep_dir, job.trial)
@@ -76,6 +79,8 @@ class Simulation:
             given = {"trial": job.trial, **values} if "failed" in values else report(job, epoch, values)
             if not self.conductor.on_report(job.trial, given):
                 self._running.append((job, epoch + 1))
+            self._n_reports += 1
+            self.conductor.flush(force=self._n_reports % 3 == 0)
             n_reports = None if n_reports is None else n_reports - 1
         return self
 

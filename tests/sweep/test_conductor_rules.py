@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from search_spaces.study import Study
 from sweep.early_stopping.build import new_rule
-from sweep.records.reader import _read_parts, read_sweep
+from sweep.records.reader import _read_parts, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, RECORDS, TRIALS
 
 MakeStudy = Callable[..., Study]
@@ -118,14 +118,28 @@ def test_decides_after_kills_as_if_there_had_been_none(
     )
 
 
-@every_rule
-def test_many_workers_and_many_kills(simulate: Any, study_of: MakeStudy, tmp_path: Path, rule: str) -> None:
-    luck, study = random.Random(rule), study_of(budget=budget(rule, control_frac=0.2))
-    while (session := simulate(study, tmp_path, n_workers=luck.choice([1, 2, 4]))).conductor.n_left:
-        session.run(luck.randrange(9))
-        if luck.random() < 0.6:
-            session.conductor.flush(force=True)
-    assert_whole(tmp_path, study)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rule=st.sampled_from(list(STOPPING)), search=st.sampled_from(["random", "tpe"]), seed=st.integers(0, 10**6)
+)
+def test_many_workers_and_ten_kills(
+    simulate: Any, study_of: MakeStudy, tmp_path_factory: pytest.TempPathFactory, rule: str, search: str, seed: int
+) -> None:
+    """What was decided stays decided, and a trial keeps what was drawn for it."""
+    luck, folder = random.Random(seed), tmp_path_factory.mktemp("kills")
+    arms = {"off": {}, "cutmix": {"mix": "cutmix"}}
+    study = study_of(arms=arms, search=search, seed=seed, budget=budget(rule, control_frac=0.2))
+    decided, drawn = [], {}
+    for _ in range(10):
+        session = simulate(study, folder, n_workers=luck.choice([1, 2, 4])).run(luck.randrange(8))
+        drawn |= {job.trial: job.config for job in session.jobs}
+        decided.append(read_table(folder, DECISIONS))
+    session = simulate(study, folder).run()
+    assert_whole(folder, study)
+    for before in decided:
+        pd.testing.assert_frame_equal(read_table(folder, DECISIONS).iloc[: len(before)], before)
+    lr = read_sweep(folder).trials.set_index("trial")["config.optimizer.lr"]
+    assert {trial: config.optimizer.lr for trial, config in drawn.items()} == lr[list(drawn)].to_dict()
 
 
 class TestControlCohort:
@@ -188,6 +202,7 @@ class TestPromotion:
 
     def test_a_paused_trial_keeps_its_checkpoint(self, simulate: Any, study: Study, tmp_path: Path) -> None:
         session = simulate(study, tmp_path, curve=self.curve, n_workers=1).run(5)
+        session.conductor.flush(force=True)
         assert read_sweep(tmp_path).trials.set_index("number")["status"].to_dict() == {
             0: "completed",
             1: "paused",
