@@ -23,7 +23,12 @@ SLOTS = 2
 STUDY = {
     "name": "driver",
     "question": "What does a trial cost that does nothing?",
-    "arms": {"off": {"mix": "off"}, "cutout": {"mix": "cutout"}, "mixup": {"mix": "mixup"}, "cutmix": {"mix": "cutmix"}},
+    "arms": {
+        "off": {"mix": "off"},
+        "cutout": {"mix": "cutout"},
+        "mixup": {"mix": "mixup"},
+        "cutmix": {"mix": "cutmix"},
+    },
     "space": {"optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 1.0}},
     "budget": {"trials": TRIALS // 4, "max_epochs": EPOCHS, "early_stopping": {"rule": "none"}},
 }

@@ -119,9 +119,7 @@ def test_decides_after_kills_as_if_there_had_been_none(
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    rule=st.sampled_from(list(STOPPING)), search=st.sampled_from(["random", "tpe"]), seed=st.integers(0, 10**6)
-)
+@given(rule=st.sampled_from(list(STOPPING)), search=st.sampled_from(["random", "tpe"]), seed=st.integers(0, 10**6))
 def test_many_workers_and_ten_kills(
     simulate: Any, study_of: MakeStudy, tmp_path_factory: pytest.TempPathFactory, rule: str, search: str, seed: int
 ) -> None:
