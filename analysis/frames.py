@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -32,24 +32,28 @@ class Sweep:
             metrics at the last planned epoch, nan where it is not completed.
         epochs: one row a trial and epoch, with the trial's ``params.*`` and ``status``.
         decisions: one row a trial and rung.
+        evaluations: one row a trial, axis, split, setting and metric, with the trial's ``arm``.
     """
 
     manifest: dict[str, Any]
     trials: pd.DataFrame
     epochs: pd.DataFrame
     decisions: pd.DataFrame
+    evaluations: pd.DataFrame
 
 
-def load(sweep_dir: Path | str | None = None) -> Sweep:
-    """Load what is recorded of a sweep, at any instant of it.
+def load(sweep_dir: Path | str | None = None, *, phase: Literal["search", "confirm"] = "search") -> Sweep:
+    """Load what is recorded of a phase of a sweep, at any instant of it.
 
     Args:
         sweep_dir: its folder; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
+        phase: the search, whose trials were chosen and stopped by what they showed, or the confirmation of its
+            winners on fresh seeds, which alone has test values.
 
     Raises:
         ValueError: neither is given, or the folder holds no readable sweep.
     """
-    records = read_sweep(_folder(sweep_dir))
+    records = read_sweep(_folder(sweep_dir), phase)
     arms = _arms(records.manifest, records.trials)
     final = final_epochs(records.trials, records.epochs)[list(METRICS)].add_prefix("final_")
     trials = _join(records.trials, final)
@@ -60,6 +64,7 @@ def load(sweep_dir: Path | str | None = None) -> Sweep:
         trials=trials.assign(arm=trials["arm"].astype(arms)),
         epochs=epochs.assign(arm=epochs["arm"].astype(arms)),
         decisions=records.decisions.assign(arm=records.decisions["arm"].astype(arms)),
+        evaluations=_join(records.evaluations, trials.set_index("trial")[["arm"]].astype(arms)),
     )
 
 

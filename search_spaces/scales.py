@@ -18,6 +18,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "smoke": {
         "replicates": 1,
         "budget": {"trials": 2, "max_epochs": 2, "early_stopping": {"rule": "none"}},
+        "confirm": {"seeds": 2},
         "base": {"data": {"train_frac": 0.05, "batch_size": 64}, "model": {"width": 0.25}},
     },
     # about an hour on two cores with images such as CIFAR-10's, given by --data: a fifth of them
@@ -74,8 +75,13 @@ def scaled(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[
 
 
 def _concerning(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what has no place in a study: what it varies, trials of a grid, replicates of a search that draws."""
+    """Leave out what has no place in a study: what it varies, trials of a grid, replicates of a search that draws.
+
+    Seeds of a confirmation have none where nothing is confirmed.
+    """
     absent = {f"base.{path}" for path in _space_of(study)}
+    if not study.get("confirm"):
+        absent.add("confirm.seeds")
     absent.add("budget.trials" if study.get("search") == "grid" else "replicates")
     kept: dict[str, Any] = {}
     for path, value in flattened(common).items():

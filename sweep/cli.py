@@ -250,7 +250,7 @@ def export(
     format_: Annotated[Format, typer.Option("--format", help="file format")] = Format.CSV,
     to: Annotated[Path | None, typer.Option(help="folder for the files; default: DIR/export")] = None,
 ) -> None:
-    """Write trials, epochs and decisions as one file each, every parameter in a column of its own."""
+    """Write trials, epochs, decisions and test values as one file each, every parameter in a column of its own."""
     from sweep.export import export_tables
 
     for path in export_tables(sweep_dir, to or sweep_dir / "export", format_.value):

@@ -7,27 +7,30 @@ from pathlib import Path
 import pandas as pd
 
 from sweep.records.reader import read_sweep
+from sweep.records.schema import CONFIRM
 from trainables.errors import UserError
 
 
 def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
-    """Write trials, epochs and decisions of a sweep into ``folder`` as ``csv`` or ``parquet``; return the files.
+    """Write a sweep's tables into ``folder`` as ``csv`` or ``parquet``; return the files.
+
+    Trials and epochs of a confirmation are files of their own, and there are no such files without one.
 
     Raises:
         RecordsError: ``sweep_dir`` holds no readable records.
         UserError: ``folder`` cannot be made.
     """
-    records = read_sweep(sweep_dir)
+    search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
+    tables = {"trials": search.trials, "epochs": search.epochs, "decisions": search.decisions}
+    if len(confirm.trials):
+        tables |= {"confirm_trials": confirm.trials, "confirm_epochs": confirm.epochs}
+        tables["evaluations"] = confirm.evaluations
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--to '{folder}': {error.strerror}") from None
     written = []
-    for name, frame in (
-        ("trials", records.trials),
-        ("epochs", records.epochs),
-        ("decisions", records.decisions),
-    ):
+    for name, frame in tables.items():
         path = folder / f"{name}.{format_}"
         if format_ == "csv":
             frame.to_csv(path, index=False)

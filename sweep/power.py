@@ -72,7 +72,7 @@ def power_words(study: Study, *, effect_points: float | None, sd_points: float |
         spread, lambda sd, paired: f"{seeds_needed(effect_points, sd_points=sd, paired=paired):,}"
     )
     seen = _alone_and_paired(
-        spread, lambda sd, paired: f"{detectable_points(n_seeds, sd_points=sd, paired=paired):.2g}"
+        spread, lambda sd, paired: f"{detectable_points(n_seeds, sd_points=sd, paired=paired):.3g}"
     )
     own = (
         f"{n_seeds} seeds, which show {seen} points" if n_seeds > 1 else "one seed, which shows none: raise replicates"

@@ -10,6 +10,7 @@ import pytest
 from search_spaces.discover import built_in_studies, load_study
 from search_spaces.study import Study
 from sweep.plan import plan
+from sweep.records.confirmed import summarise_confirmed
 from sweep.records.reader import read_sweep
 from sweep.records.summary import summarise_arms, verdict
 
@@ -24,7 +25,8 @@ def test_is_planned(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.plan.DOSE_DRAWS", 2)
     planned = plan(study)
     assert planned.n_trials == len(study.arms) * study.trials_per_arm
-    assert planned.max_epochs <= 2 * planned.n_trials
+    assert planned.n_confirming == len(study.arms) * study.confirming_per_arm
+    assert planned.max_epochs <= 2 * (planned.n_trials + planned.n_confirming)
     assert planned.n_train[0] > 0
     assert planned.doses.keys() == study.arms.keys()
 
@@ -36,3 +38,6 @@ def test_runs_to_its_end(study: Study, simulate: Any, tmp_path: Path) -> None:
     assert records.trials.groupby("arm").size().to_dict() == dict.fromkeys(study.arms, study.trials_per_arm)
     assert (records.trials["epochs"] == records.trials["config.optimizer.max_epochs"]).all()
     assert verdict(summarise_arms(records.trials, records.epochs))
+    confirm = read_sweep(tmp_path, "confirm")
+    assert len(confirm.trials) == len(study.arms) * study.confirming_per_arm
+    assert len(summarise_confirmed(confirm, arms=list(study.arms))) == (len(study.arms) if study.confirm else 0)

@@ -184,7 +184,7 @@ class TestWords:
         words = power_words(study, effect_points=0.5, sd_points=0.4, sd_from=None)
         assert "SD over seeds 0.4 points, as given" in words
         assert "a difference of 0.5 points needs 12 seeds an arm" in words
-        assert "here a configuration has 3 seeds, which show 1.2 points" in words
+        assert "here a configuration has 3 seeds, which show 1.23 points" in words
         assert "share" not in words
 
     def test_of_no_sd_say_that_it_is_assumed(self, study_of: MakeStudy) -> None:
@@ -202,7 +202,7 @@ class TestWords:
         for figure in (
             seeds_needed(0.5, sd_points=spread.sd_points),
             f"if arms share them {seeds_needed(0.5, sd_points=spread.paired_sd_points, paired=True)}",
-            f"4 seeds, which show {detectable_points(4, sd_points=spread.sd_points):.2g} ",
+            f"4 seeds, which show {detectable_points(4, sd_points=spread.sd_points):.3g} ",
         ):
             assert str(figure) in words
 
