@@ -45,7 +45,7 @@ def study(n_trials: int) -> Study:
 
 @pytest.mark.timeout(3600)
 def test_driver_against_bare_tune(benchmark, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """The same trainable, as many trials at once, reused actors; the driver's memory hardly grows."""
+    """The same trainable, as many trials at once, reused actors; and the memory that a sweep takes."""
     ray = pytest.importorskip("ray")
     from ray import tune
 
@@ -80,27 +80,28 @@ def test_driver_against_bare_tune(benchmark, capsys: pytest.CaptureFixture[str],
             verbose=0,
         )
 
-    ratios = []
+    ratios, grown_gb = [], []
 
     def one_round() -> None:
-        theirs_s = _timed(lambda: theirs(TRIALS))
-        ratios.append(_timed(lambda: ours(TRIALS)) / theirs_s)
+        """Ours first: what bare Tune leaves free would hide how much ours takes."""
+        before_gb = _memory_gb()
+        ours_s = _timed(lambda: ours(TRIALS))
+        grown_gb.append(_memory_gb() - before_gb)
+        ratios.append(ours_s / _timed(lambda: theirs(TRIALS)))
 
     ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
     try:
         ours(20)  # warm up, and give both the same settings of Tune
-        before_gb = _memory_gb()
         benchmark.pedantic(one_round, rounds=ROUNDS)
-        grown_gb = _memory_gb() - before_gb
     finally:
         ray.shutdown()
-    ratio = statistics.median(ratios)
-    benchmark.extra_info.update(ratio=ratio, lowest=min(ratios), highest=max(ratios), rounds=ROUNDS, grown_gb=grown_gb)
+    ratio, most_gb = statistics.median(ratios), max(grown_gb)
+    benchmark.extra_info.update(ratio=ratio, lowest=min(ratios), highest=max(ratios), rounds=ROUNDS, grown_gb=most_gb)
     with capsys.disabled():
         span = f"{min(ratios):.2f} to {max(ratios):.2f} in {ROUNDS} rounds"
-        print(f"\n{TRIALS} idle trials against bare Tune: {ratio:.2f}x ({span}), {grown_gb:.2f} GB more memory")
+        print(f"\n{TRIALS} idle trials against bare Tune: {ratio:.2f}x ({span}), {most_gb:.2f} GB more memory")
     assert ratio <= 1.5
-    assert grown_gb <= 0.5
+    assert most_gb <= 0.5
 
 
 def _timed(work: Callable[[], object]) -> float:

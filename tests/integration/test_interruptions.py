@@ -58,6 +58,11 @@ def epochs_recorded(out: Path) -> int:
         return 0
 
 
+def an_epoch_is_done(out: Path) -> bool:
+    """Whether a trial is under way: its state is there at once, its records when they have waited for company."""
+    return any((out / "checkpoints").glob("*.pt"))
+
+
 def wait_for(condition: object, timeout_s: float = 120) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not condition():  # type: ignore[operator]
@@ -85,14 +90,14 @@ def test_sigkill_of_the_driver(uninterrupted: SweepRecords, study_file: Path, tm
         with running(study_file, out, WITH_CONTROL) as process:
             goal = epochs_recorded(out) + luck.randrange(1, 5)
             wait_for(lambda: epochs_recorded(out) >= goal or process.poll() is not None)  # noqa: B023
-            time.sleep(luck.uniform(0, 1))
+            time.sleep(luck.uniform(0, 0.5))
             process.send_signal(signal.SIGKILL)
             process.wait()
         decided.append(read_table(out, DECISIONS))
     resume(out, address=None, retry_failed=False, command="resume", console=Console(quiet=True))
     whole = read_sweep(out)
     assert sorted(whole.trials["trial"]) == sorted(uninterrupted.trials["trial"])
-    assert set(whole.trials["status"]) == {"completed", "stopped"}
+    assert set(whole.trials["status"]) <= {"completed", "stopped"}
     assert set(whole.trials.loc[whole.trials["control"], "status"]) == {"completed"}
     assert 1 < whole.trials["attempts"].max() <= KILLS + 1
     for table in (EPOCHS, DECISIONS):
@@ -110,7 +115,7 @@ def test_sigkill_of_the_driver(uninterrupted: SweepRecords, study_file: Path, tm
 def test_ctrl_c_says_how_to_resume(study_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     with running(study_file, out) as process:
-        wait_for(lambda: epochs_recorded(out) >= 2)
+        wait_for(lambda: an_epoch_is_done(out))
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
@@ -121,7 +126,7 @@ def test_ctrl_c_says_how_to_resume(study_file: Path, tmp_path: Path) -> None:
 def test_a_lost_worker_is_replaced(uninterrupted: SweepRecords, study_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     with running(study_file, out) as process:
-        wait_for(lambda: epochs_recorded(out) >= 3)
+        wait_for(lambda: an_epoch_is_done(out))
         workers = [
             child
             for child in psutil.Process(process.pid).children(recursive=True)
