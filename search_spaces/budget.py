@@ -128,8 +128,8 @@ class Budget(Frozen):
 class Confirm(Frozen):
     """Training each arm's best configurations again from scratch, on seeds that chose nothing.
 
-    Full epochs, no early stopping, the same seeds in every arm. Only here are test images read: what a search shows is
-    the luck of its winners as well.
+    Full epochs, no early stopping, the same seeds in every arm. Only these trials are measured on test images: what a
+    search shows is the luck of its winners as well.
 
     Attributes:
         configs: how many of an arm's configurations, the best by the study's metric after their last planned epoch.

@@ -18,6 +18,7 @@ from sweep.confirm import confirming, winners
 from sweep.early_stopping.base import CONTINUE, PAUSE, STOP
 from sweep.early_stopping.build import new_rule
 from sweep.entry import Entry
+from sweep.records.errors import RecordsError
 from sweep.records.reader import read_table
 from sweep.records.schema import (
     COMPLETED,
@@ -437,8 +438,14 @@ class Conductor:
                 self._judge(entry, row["epoch"])
 
     def _known(self, trial: str, arm: str) -> Entry:
-        """Return a recorded trial, or one with epochs that a kill kept from the records, with all before it."""
+        """Return a recorded trial, or one with epochs that a kill kept from the records, with all before it.
+
+        Raises:
+            RecordsError: no trial of the study is called so.
+        """
         while trial not in self.entries:
+            if self._n_begun()[arm] >= self.study.trials_per_arm:
+                raise RecordsError(f"the records in '{self._dir}' have epochs of '{trial}', but no such trial")
             entry = self._new_entry(arm, self._n_begun()[arm])
             entry.attempts = 1
             self.entries[entry.trial] = entry

@@ -68,17 +68,21 @@ def power_words(study: Study, *, effect_points: float | None, sd_points: float |
         raise UserError(f"--sd {sd_points:g} and --sd-from '{sd_from}' both give an SD: drop one of them")
     _refuse_out_of_range("--effect", effect_points)
     spread, n_seeds = _spread(sd_points, sd_from), seeds_of(study)
+    # a confirmation compares all arms with the first at once
+    comparisons = len(study.arms) - 1 if study.confirm is not None and len(study.arms) > 1 else 1
+    alpha = ALPHA / comparisons
     needed = _alone_and_paired(
-        spread, lambda sd, paired: f"{seeds_needed(effect_points, sd_points=sd, paired=paired):,}"
+        spread, lambda sd, paired: f"{seeds_needed(effect_points, sd_points=sd, paired=paired, alpha=alpha):,}"
     )
     seen = _alone_and_paired(
-        spread, lambda sd, paired: f"{detectable_points(n_seeds, sd_points=sd, paired=paired):.3g}"
+        spread, lambda sd, paired: f"{detectable_points(n_seeds, sd_points=sd, paired=paired, alpha=alpha):.3g}"
     )
+    level = f"two-sided {100 * ALPHA:g} %" + (f" for {comparisons} comparisons at once" if comparisons > 1 else "")
     own = (
         f"{n_seeds} seeds, which show {seen} points" if n_seeds > 1 else "one seed, which shows none: raise replicates"
     )
     return (
-        f"Power (two arms, top-1 error, two-sided {100 * ALPHA:g} %, power {100 * POWER:g} %; {spread.source}):\n"
+        f"Power (two arms, top-1 error, {level}, power {100 * POWER:g} %; {spread.source}):\n"
         f"a difference of {effect_points:g} points needs {needed} seeds an arm; here a configuration has {own}."
     )
 
@@ -90,25 +94,26 @@ def _alone_and_paired(spread: SeedSpread, figure: Callable[[float, bool], str]) 
     return f"{alone} (if arms share them {figure(spread.paired_sd_points, True)})"
 
 
-def seeds_needed(effect_points: float, *, sd_points: float, paired: bool = False) -> int:
+def seeds_needed(effect_points: float, *, sd_points: float, paired: bool = False, alpha: float = ALPHA) -> int:
     """Return the least number of seeds an arm that shows a difference of ``effect_points`` with the wanted power.
 
     Args:
         effect_points: difference of two means.
         sd_points: SD of one arm, or, if ``paired``, of the differences.
         paired: whether the arms share their seeds.
+        alpha: two-sided level of the test.
     """
     for n_seeds in (MIN_SEEDS, MIN_SEEDS + 1):  # so few that the solver below may not converge
-        if detectable_points(n_seeds, sd_points=sd_points, paired=paired) <= effect_points:
+        if detectable_points(n_seeds, sd_points=sd_points, paired=paired, alpha=alpha) <= effect_points:
             return n_seeds
-    return int(np.ceil(_t_test(paired).solve_power(effect_points / sd_points, None, ALPHA, POWER)))
+    return int(np.ceil(_t_test(paired).solve_power(effect_points / sd_points, None, alpha, POWER)))
 
 
-def detectable_points(n_seeds: int, *, sd_points: float, paired: bool = False) -> float:
+def detectable_points(n_seeds: int, *, sd_points: float, paired: bool = False, alpha: float = ALPHA) -> float:
     """Return the difference that ``n_seeds`` an arm show with the wanted power, nan for one seed; see seeds_needed."""
     if n_seeds < MIN_SEEDS:
         return math.nan
-    return sd_points * float(_t_test(paired).solve_power(None, n_seeds, ALPHA, POWER))
+    return sd_points * float(_t_test(paired).solve_power(None, n_seeds, alpha, POWER))
 
 
 def _t_test(paired: bool) -> Any:

@@ -56,7 +56,8 @@ def print_status(sweep_dir: Path, console: Console) -> int:
         console.print(f"without a test value: {lost['trial']}: {lost['why']}", highlight=False, soft_wrap=True)
     if len(failures):
         console.print(f"once mended: cutmix-sweep resume {sweep_dir} --retry-failed", highlight=False, soft_wrap=True)
-    if all_trials["status"].isin(LIVING).any() and not in_use(sweep_dir):
+    unfinished = all_trials["status"].isin(LIVING).any() or len(trials) < _n_planned(study)
+    if unfinished and not in_use(sweep_dir):
         console.print(f"not running now; go on with: cutmix-sweep resume {sweep_dir}", highlight=False, soft_wrap=True)
     confirmed = summarise_confirmed(records, confirm)
     if confirmed.empty:
@@ -64,6 +65,11 @@ def print_status(sweep_dir: Path, console: Console) -> int:
     else:
         _print_confirmed(confirmed, console)
     return len(failures)
+
+
+def _n_planned(study: Mapping[str, Any]) -> int:
+    """Trials of all arms' searches, of a grid without a number those that are there."""
+    return len(study["arms"]) * (study["budget"]["trials"] or 0)
 
 
 def _print_confirmed(confirmed: pd.DataFrame, console: Console) -> None:

@@ -64,7 +64,7 @@ def full_curves(records: SweepRecords, *, metric: str) -> Curves:
     survivors were chosen by the rule, and would flatter it.
 
     Raises:
-        UserError: ``metric`` is not recorded, or an arm has fewer than ``MIN_CURVES``.
+        UserError: ``metric`` is not recorded, an arm has fewer than ``MIN_CURVES``, or trials planned unequal epochs.
     """
     if metric not in METRICS:
         raise UserError(f"--metric '{metric}' is not recorded{did_you_mean(metric, METRICS)}")
@@ -80,6 +80,10 @@ def full_curves(records: SweepRecords, *, metric: str) -> Curves:
                 f"{MIN_CURVES}: run the study with --set budget.early_stopping.rule=none, or with a control cohort, "
                 "as in --set budget.control_frac=0.25"
             )
+    if trials[PLANNED_EPOCHS].nunique() > 1:
+        raise UserError(
+            f"'{study['name']}' plans trials of unlike many epochs, which no rule compares: nothing to replay"
+        )
     span = list(range(1, int(trials[PLANNED_EPOCHS].iloc[0]) + 1))
     table = records.epochs.pivot(index="trial", columns="epoch").loc[trials["trial"]]
     return Curves(

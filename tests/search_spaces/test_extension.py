@@ -92,3 +92,16 @@ class TestParseArms:
     def test_refuses_what_is_no_yaml(self) -> None:
         with pytest.raises(UserError, match="--arms: cannot read"):
             parse_arms("{soft: {mix: ")
+
+
+def test_what_was_given_in_a_matched_study_stays_given() -> None:
+    """The exposure is fixed as arms are added; the probability that an arm was given still says what it began from."""
+    study = load_study("mask_shape", settings=["arms.cutmix.mix={preset: cutmix, apply: {prob: 0.3}}"])
+    more = extended(study, arms={"fmix": {"mix": "fmix"}})
+    for arm in ("cutmix", "grid"):
+        assert more.trial_config(arm, {}, replicate=0) == study.trial_config(arm, {}, replicate=0)
+
+
+def test_trials_of_unequal_length_are_not_confirmed() -> None:
+    with pytest.raises(UserError, match="of unequal length"):
+        confirmed(load_study("budget"), seeds=3)

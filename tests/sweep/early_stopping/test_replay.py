@@ -291,3 +291,11 @@ class TestCommand:
         lines = [line for line in console.file.getvalue().splitlines() if not line.startswith("Means")]
         assert max(map(len, lines)) <= 80
         assert all(f"{row:.1f}" in console.file.getvalue() for row in 100 * frame["kept_frac"])
+
+
+def test_trials_of_unequal_length_are_refused(simulate: Any, study_of: Callable[..., Any], tmp_path: Path) -> None:
+    space = {"optimizer.max_epochs": {"kind": "choice", "values": [2, 4]}}
+    budget = {"trials": 8, "max_epochs": 4, "early_stopping": {"rule": "none"}}
+    simulate(study_of(arms={"off": {"mix": "off"}}, space=space, budget=budget), tmp_path).run()
+    with pytest.raises(UserError, match="nothing to replay"):
+        full_curves(read_sweep(tmp_path), metric="val_nll")
