@@ -423,10 +423,11 @@ class Conductor:
 
     def _known(self, trial: str, arm: str) -> Entry:
         """Return a recorded trial, or one with epochs that a kill kept from the records, with all before it."""
-        while trial not in self.entries:
-            entry = self._new_entry(arm, self._n_begun()[arm])
-            entry.attempts = 1
-            self.entries[entry.trial] = entry
+        if trial not in self.entries:
+            for number in range(self._n_begun()[arm], int(trial.removeprefix(f"{arm}-")) + 1):
+                entry = self._new_entry(arm, number)
+                entry.attempts = 1
+                self.entries[entry.trial] = entry
         return self.entries[trial]
 
 
