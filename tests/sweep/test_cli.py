@@ -205,8 +205,10 @@ class TestPlan:
         assert (n_train + n_val, n_val) == (pytest.approx(used, abs=1), pytest.approx(used / 5, abs=1))
         study = load_study("quickstart")
         n_trials = len(study.arms) * study.trials_per_arm
-        n_epochs = n_trials * study.budget.max_epochs
-        assert f"{n_trials} trials, at most {n_epochs} epochs; one trial trains 500 images a second here, 4 at a" in out
+        n_confirming = len(study.arms) * study.confirming_per_arm
+        n_epochs = (n_trials + n_confirming) * study.budget.max_epochs
+        size = f"{n_trials} trials and {n_confirming} that confirm winners"
+        assert f"{size}, at most {n_epochs} epochs; one trial trains 500 images a second here, 4 at a" in out
         seconds = n_epochs * (n_train + n_val / 3) / 500 / 4
         assert f"at most about {duration(seconds)}" in out
         assert list(tmp_path.iterdir()) == []
