@@ -63,6 +63,8 @@ def _refuse_varied_epochs(study: Study) -> None:
             f"{where}, but search 'tpe' would spend more epochs in one arm than in another: choose random, "
             "quasi_random or grid"
         )
+    if study.confirm is not None:
+        raise UserError(f"{where}, but confirm would choose and compare trials of unequal length: set it to null")
     values = study.space[MAX_EPOCHS].corners()
     if any(not isinstance(value, int) for value in values) or max(values) != study.budget.max_epochs:
         raise UserError(

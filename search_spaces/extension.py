@@ -47,12 +47,16 @@ def extended(study: Study, *, trials: int = 0, seeds: int = 0, arms: Mapping[str
     return _checked(values, where)
 
 
-def confirmed(study: Study, *, seeds: int, configs: int) -> Study:
+def confirmed(study: Study, *, seeds: int, configs: int | None = None) -> Study:
     """Return the study with ``configs`` winners of each arm confirmed on ``seeds`` seeds in all.
+
+    Without ``configs`` they are as many as the study has, or one.
 
     Raises:
         UserError: the study has confirmed more than that.
     """
+    if configs is None:
+        configs = 1 if study.confirm is None else study.confirm.configs
     if study.confirm is not None and (seeds < study.confirm.seeds or configs < study.confirm.configs):
         raise UserError(
             f"study '{study.name}' confirms {study.confirm.configs} configurations an arm on {study.confirm.seeds} "
@@ -88,7 +92,7 @@ def _same_match(study: Study) -> dict[str, Any]:
     """Fix the exposure that arms were given: without a target it would follow the new arms, and the old ones too."""
     if study.match is None or study.match.target is not None:
         return {}
-    return {"match": {"target": match_target(study)}}
+    return {"match": {"target": match_target(study), "target_from_arms": True}}
 
 
 def _checked(values: dict[str, Any], where: str) -> Study:

@@ -40,12 +40,14 @@ class Match(Frozen):
         by: what is solved for: ``prob``, the probability of mixing (of two alternating policies both, in proportion),
             or ``size``, the pasted fraction of policies whose size is fixed, at their own probability.
         target: exposure of all matched arms; None: the lowest one that any of them has as it is declared.
+        target_from_arms: the target is the lowest exposure of the arms that a sweep began with: more were added.
         arms: which arms are matched; None: all that mix labels.
     """
 
     dose: Literal["exposure"] = "exposure"
     by: Literal["prob", "size"] = "prob"
     target: float | None = Field(default=None, gt=0, le=0.5)
+    target_from_arms: bool = False
     arms: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
 
 
@@ -214,7 +216,7 @@ def refuse_unmatchable(study: Study) -> None:
         raise UserError(f"{where}: no arm mixes labels, so that none has an exposure: drop match")
     for arm in arms:
         _refuse_varied(study, arm, match, where)
-        if match.target is not None:
+        if match.target is not None and not match.target_from_arms:
             _refuse_given(study, arm, match, where)
         if match.by == "size":
             _refuse_without_size(study, arm, where)

@@ -80,7 +80,7 @@ def _concerning(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str
     Seeds of a confirmation have none where nothing is confirmed.
     """
     absent = {f"base.{path}" for path in _space_of(study)}
-    if not study.get("confirm"):
+    if study.get("confirm") is None:
         absent.add("confirm.seeds")
     absent.add("budget.trials" if study.get("search") == "grid" else "replicates")
     kept: dict[str, Any] = {}

@@ -172,7 +172,9 @@ def resume(
 def confirm(
     sweep_dir: DirArgument,
     seeds: Annotated[int, typer.Option(min=2, help="seeds of each configuration, those confirmed already among them")],
-    configs: Annotated[int, typer.Option(min=1, help="best configurations of each arm")] = 1,
+    configs: Annotated[
+        int | None, typer.Option(min=1, help="best configurations of each arm; default: what the study has, or 1")
+    ] = None,
     address: AddressOption = None,
 ) -> None:
     """Train each arm's winners again on fresh seeds and read the test images; finishes the search first."""

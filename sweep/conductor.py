@@ -104,37 +104,40 @@ class Conductor:
 
     @property
     def n_trials(self) -> int:
-        """Trials of the whole sweep, those that will confirm winners among them."""
-        return len(self.study.arms) * self.study.trials_per_arm + sum(map(self._n_confirming, self.study.arms))
+        """Trials of the whole sweep: those that have ended, under whatever winners, and those that are left."""
+        return sum(entry.status not in LIVING for entry in self.entries.values()) + self.n_left
 
     @property
     def n_left(self) -> int:
-        """Trials that have not ended."""
-        return self.n_trials - sum(entry.status not in LIVING for entry in self.entries.values())
+        """Trials that have not ended, those that will confirm winners among them."""
+        living = sum(entry.status in LIVING for entry in self.entries.values())
+        return living + self._n_unbegun() + sum(map(self._n_unconfirmed, self.study.arms))
 
     @property
-    def max_epochs(self) -> int:
-        """Epochs of the whole sweep if no further trial stops early."""
-        confirming = sum(map(self._n_confirming, self.study.arms))
-        return sum(map(self.study.max_epochs_in, self.study.arms)) + confirming * self.study.budget.max_epochs
+    def epochs_left(self) -> int:
+        """Epochs that are left if no further trial stops early."""
+        planned = self.study.max_epochs_of
+        living = sum(planned(row.params) - row.epochs for row in self.entries.values() if row.status in LIVING)
+        begun = sum(planned(row.params) for row in self.entries.values() if row.phase == SEARCH)
+        confirming = self.study.budget.max_epochs * sum(map(self._n_unconfirmed, self.study.arms))
+        return living + sum(map(self.study.max_epochs_in, self.study.arms)) - begun + confirming
 
     @property
     def may_go_on(self) -> bool:
         """Whether another job may follow, now or when running trials have reported."""
-        return bool(self._waiting or self._running) or len(self.entries) < self.n_trials
+        return bool(self._waiting or self._running or self._n_unbegun() or self._next_confirming())
 
     def next_job(self) -> Job | None:
         """Hand out a trial; None: nothing now.
 
         First those that were cut short, then paused ones that are promoted, then the next of the arm that has begun
-        fewest, then confirmations. When nothing else is left, paused trials end.
+        fewest, then confirmations of arms whose search is over.
         """
         if entry := self._cut_short() or self._promoted():
             entry.resumed_at_epoch = entry.epochs
         elif entry := self._next_new() or self._next_confirming():
             self.entries[entry.trial] = entry
         else:
-            self._end_paused()
             return None
         entry.status, entry.why = RUNNING, ""
         entry.attempts += 1
@@ -169,6 +172,10 @@ class Conductor:
         arm = min(begun, key=lambda name: begun[name])
         return self._new_entry(arm, begun[arm]) if begun[arm] < self.study.trials_per_arm else None
 
+    def _n_unbegun(self) -> int:
+        """Trials of all arms' searches that were not handed out yet."""
+        return len(self.study.arms) * self.study.trials_per_arm - sum(self._n_begun().values())
+
     def _n_begun(self) -> dict[str, int]:
         """Trials of each arm's search that were handed out."""
         begun = dict.fromkeys(self.study.arms, 0)
@@ -178,6 +185,7 @@ class Conductor:
 
     def _next_confirming(self) -> Entry | None:
         """Return the next trial that confirms a winner, of the arm that has begun fewest of them."""
+        self._end_paused()
         left = {}
         for arm in self.study.arms:
             planned = self._confirming(arm) or []
@@ -185,29 +193,37 @@ class Conductor:
                 left[len(planned) - len(new), arm] = new[0]
         return left[min(left, key=lambda key: key[0])] if left else None
 
-    def _n_confirming(self, arm: str) -> int:
+    def _n_unconfirmed(self, arm: str) -> int:
+        """Trials that will confirm an arm's winners and were not handed out; who wins may not be known yet."""
         planned = self._confirming(arm)
-        return self.study.confirming_per_arm if planned is None else len(planned)
+        if planned is None:
+            return self.study.confirming_per_arm
+        return sum(entry.trial not in self.entries for entry in planned)
 
     def _confirming(self, arm: str) -> list[Entry] | None:
         """Return the trials that confirm an arm's winners; None while its search is not over."""
         if self.study.confirm is None:
             return []
         if arm not in self._to_confirm:
-            search = [entry for entry in self.entries.values() if (entry.arm, entry.phase) == (arm, SEARCH)]
+            search = self._search_of(arm)
             if len(search) < self.study.trials_per_arm or any(entry.status in LIVING for entry in search):
                 return None
             won = winners(search, metric=self.study.metric, count=self.study.confirm.configs)
             self._to_confirm[arm] = list(confirming(won, self.study.confirm))
         return self._to_confirm[arm]
 
+    def _search_of(self, arm: str) -> list[Entry]:
+        return [entry for entry in self.entries.values() if (entry.arm, entry.phase) == (arm, SEARCH)]
+
     def _end_paused(self) -> None:
-        """End the paused trials once nothing can promote them; a trial left without a worker still might."""
-        if any(entry.status == RUNNING for entry in self.entries.values()):
-            return
-        for entry in self.entries.values():
-            if entry.status == PAUSED:
-                self._end(entry, STOPPED, f"{entry.why}, never promoted")
+        """End an arm's paused trials once nothing can promote them; a trial left without a worker still might."""
+        paused = {entry.arm for entry in self.entries.values() if entry.status == PAUSED}
+        for arm in paused:
+            search = self._search_of(arm)
+            if len(search) == self.study.trials_per_arm and not any(entry.status == RUNNING for entry in search):
+                for entry in search:
+                    if entry.status == PAUSED:
+                        self._end(entry, STOPPED, f"{entry.why}, never promoted")
 
     def on_report(self, trial: str, report: Mapping[str, Any]) -> bool:
         """Take in what a trial reports; return whether it ends here.
@@ -371,8 +387,7 @@ class Conductor:
     def _new_entry(self, arm: str, number: int) -> Entry:
         past = []
         if self.study.search == "tpe":  # the other searches do not look back
-            known = [entry for entry in self.entries.values() if (entry.arm, entry.phase) == (arm, SEARCH)]
-            past = [self._past(entry) for entry in sorted(known, key=lambda entry: entry.number)]
+            past = [self._past(entry) for entry in sorted(self._search_of(arm), key=lambda entry: entry.number)]
         return Entry(
             trial=f"{arm}-{number:04d}",
             arm=arm,

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
-import statistics
 from collections.abc import Iterable, Iterator
 
 from search_spaces.budget import Confirm
 from sweep.entry import Entry
+from sweep.records.confirmed import Ran, ranked
 from sweep.records.schema import COMPLETED, CONFIRM
 
 
 def winners(entries: Iterable[Entry], *, metric: str, count: int) -> list[Entry]:
-    """Return the first trial of each of the best configurations of one arm's search, best first.
-
-    Trials of equal drawn values are replicates of a configuration. It is ranked by its mean metric, lower is better,
-    after the last planned epoch of those that ran to it: what was stopped early is known at another fidelity. Of equal
-    ones the earlier comes first.
-    """
-    replicates: dict[str, list[Entry]] = {}
-    for entry in sorted(entries, key=lambda entry: entry.number):
-        if entry.status == COMPLETED:
-            replicates.setdefault(json.dumps(entry.params, sort_keys=True), []).append(entry)
-    ranked = []
-    for alike in replicates.values():
-        value = statistics.fmean(entry.curve[entry.epochs][metric] for entry in alike)
-        if math.isfinite(value):
-            ranked.append((value, alike[0].number, alike[0]))
-    return [entry for *_, entry in sorted(ranked, key=lambda row: row[:2])[:count]]
+    """Return the first trial of each of the best configurations of one arm's search, best first; see :func:`ranked`."""
+    by_name = {entry.trial: entry for entry in entries}
+    rows = [
+        Ran(
+            trial=entry.trial,
+            number=entry.number,
+            configuration=json.dumps(entry.params, sort_keys=True),
+            value=entry.curve[entry.epochs][metric] if entry.status == COMPLETED else None,
+        )
+        for entry in by_name.values()
+    ]
+    return [by_name[name] for name in ranked(rows)[:count]]
 
 
 def confirming(won: Iterable[Entry], confirm: Confirm) -> Iterator[Entry]:

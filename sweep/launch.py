@@ -69,22 +69,24 @@ def resume(
     from sweep.records.writer import write_manifest
 
     sweep_dir = sweep_dir.resolve()
-    manifest = read_manifest(sweep_dir)
-    study = parse(Study, manifest["study"], where=f"'{sweep_dir / MANIFEST}'")
-    if change is not None:
-        study = change(study)
-        manifest = with_study(manifest, study)
+    read_manifest(sweep_dir)
     with locked(sweep_dir):
+        manifest = read_manifest(sweep_dir)
+        study = parse(Study, manifest["study"], where=f"'{sweep_dir / MANIFEST}'")
+        if change is not None:
+            study = change(study)
+            manifest = with_study(manifest, study)
         fingerprints = prepare(study, address=address, download=False, console=console)
         for source, fingerprint in manifest["data"].items():
             if fingerprints.get(source) != fingerprint:
                 raise UserError(f"the images of '{source}' are no longer those that '{sweep_dir}' was begun with")
-        write_manifest(sweep_dir, with_run({**manifest, "data": fingerprints}, command))
         conductor = Conductor(study, sweep_dir, retry_failed=retry_failed)
         if not conductor.n_left:
             console.print(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended", soft_wrap=True, markup=False)
             return
         with cluster(study.resources, address=address, console=console) as slots:
+            # only now: a cluster that cannot be reached must not leave a changed study behind
+            write_manifest(sweep_dir, with_run({**manifest, "data": fingerprints}, command))
             _run(conductor, sweep_dir, slots, address, console)
 
 

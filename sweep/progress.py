@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from sweep.conductor import Conductor
-from sweep.records.schema import COMPLETED, LIVING, PAUSED, RUNNING, SEARCH, STATUSES, STOPPED
+from sweep.records.schema import COMPLETED, PAUSED, RUNNING, SEARCH, STATUSES, STOPPED
 
 LINES_EVERY_S = 10.0
 """Pause between plain lines where there is no terminal."""
@@ -131,11 +131,7 @@ class Progress:
         epochs = self._epochs()
         if epochs == self._epochs_before:
             return "time left unknown"
-        done = sum(
-            entry.epochs if entry.status in LIVING else self._conductor.study.max_epochs_of(entry.params)
-            for entry in self._conductor.entries.values()
-        )
-        left = self._conductor.max_epochs - done
+        left = self._conductor.epochs_left
         return f"at most {duration(left * elapsed_s / (epochs - self._epochs_before))} left"
 
     def _ended(self) -> int:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import optuna
 
 
+STARTUP_TRIALS = 5
+"""Random draws before ``tpe`` looks at what they showed; the same in every arm, however many trials are added."""
+
+
 @dataclass(frozen=True)
 class PastTrial:
     """What a searcher may know of a trial.
@@ -57,7 +61,7 @@ def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial])
     distributions = {path: _distribution(domain) for path, domain in study.space_of(arm).items()}
     sampler = optuna.samplers.TPESampler(
         seed=derive_seed(study.seed, "tpe", arm, number) % 2**32,
-        n_startup_trials=min(10, max(2, study.trials_per_arm // 3)),
+        n_startup_trials=STARTUP_TRIALS,
         constant_liar=True,
     )
     optuna.logging.set_verbosity(optuna.logging.WARNING)

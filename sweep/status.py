@@ -16,7 +16,7 @@ from sweep.engine import in_use
 from sweep.progress import duration, percent
 from sweep.records.confirmed import summarise_confirmed, verdict_confirmed
 from sweep.records.reader import read_sweep
-from sweep.records.schema import COMPLETED, CONFIRM, FAILED, LIVING, STATUSES
+from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, STATUSES
 from sweep.records.summary import summarise_arms, verdict
 
 
@@ -45,18 +45,20 @@ def print_status(sweep_dir: Path, console: Console) -> int:
         ]
         table.add_row(row["arm"], *(str(count) for count in counts), *measures)
     console.print(table)
-    console.print(_fine_print(records.manifest, trials), highlight=False, soft_wrap=True)
     confirm = read_sweep(sweep_dir, CONFIRM)
-    all_trials = pd.concat([trials, confirm.trials])
+    all_trials = pd.concat([trials, confirm.trials]) if len(confirm.trials) else trials
+    console.print(_fine_print(records.manifest, all_trials), highlight=False, soft_wrap=True)
     failures = all_trials[all_trials["status"] == FAILED]
     for failed in failures.to_dict("records"):
         why = escape(failed["why"].splitlines()[-1])
         console.print(f"failed: {failed['trial']}: {why}", highlight=False, soft_wrap=True)
+    for lost in confirm.trials[confirm.trials["status"] == DIVERGED].to_dict("records"):
+        console.print(f"without a test value: {lost['trial']}: {lost['why']}", highlight=False, soft_wrap=True)
     if len(failures):
         console.print(f"once mended: cutmix-sweep resume {sweep_dir} --retry-failed", highlight=False, soft_wrap=True)
     if all_trials["status"].isin(LIVING).any() and not in_use(sweep_dir):
         console.print(f"not running now; go on with: cutmix-sweep resume {sweep_dir}", highlight=False, soft_wrap=True)
-    confirmed = summarise_confirmed(confirm, arms=list(study["arms"]))
+    confirmed = summarise_confirmed(records, confirm)
     if confirmed.empty:
         console.print(verdict(summary), highlight=False, soft_wrap=True)
     else:

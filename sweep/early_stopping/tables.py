@@ -14,6 +14,7 @@ from rich.table import Table
 from sweep.early_stopping.replay import MEASURES
 from sweep.records.explain import explain
 from sweep.records.reader import read_sweep
+from sweep.records.schema import CONFIRM
 from sweep.records.summary import METRICS
 from trainables.errors import UserError, did_you_mean
 
@@ -25,7 +26,8 @@ def print_why(sweep_dir: Path, trial: str, console: Console) -> None:
         UserError: the sweep has no such trial.
     """
     records = read_sweep(sweep_dir)
-    trials: dict[str, Any] = {row["trial"]: row for row in records.trials.to_dict("records")}
+    rows = [*records.trials.to_dict("records"), *read_sweep(sweep_dir, CONFIRM).trials.to_dict("records")]
+    trials: dict[str, Any] = {row["trial"]: row for row in rows}
     if trial not in trials:
         raise UserError(f"--why '{trial}': '{sweep_dir}' has no such trial{did_you_mean(trial, trials)}")
     decisions: list[Any] = records.decisions[records.decisions["trial"] == trial].to_dict("records")

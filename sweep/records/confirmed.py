@@ -3,36 +3,73 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import statistics
+from collections.abc import Hashable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED
+from sweep.records.summary import final_epochs
 
 LEVEL = 0.95
 """Chance that an interval of an error covers its mean over all seeds, and all those of differences theirs at once."""
 
 COLUMNS = [
-    *("arm", "confirms", "n", "top1_error", "low", "high", "nll", "ece"),
+    *("arm", "confirms", "rank", "n", "top1_error", "low", "high", "nll", "ece"),
     *("difference", "difference_low", "difference_high", "n_pairs"),
 ]
 
 
-def summarise_confirmed(confirm: SweepRecords, *, arms: list[str]) -> pd.DataFrame:
+class Ran(NamedTuple):
+    """A trial of an arm's search.
+
+    Attributes:
+        trial: its name.
+        number: its number.
+        configuration: equal for replicates.
+        value: what it is ranked by, lower is better; None if it did not run to the end.
+    """
+
+    trial: str
+    number: int
+    configuration: Hashable
+    value: float | None
+
+
+def ranked(trials: Iterable[Ran]) -> list[str]:
+    """Return the configurations of one arm's search, each by the name of its first trial, best first.
+
+    A configuration is ranked by its mean over the replicates that ran to the end: what was stopped is known at another
+    fidelity. One more of whose replicates did comes first, so that none is judged by its luckiest alone. Of equal ones
+    the earlier comes first; those without a value are left out.
+    """
+    replicates: dict[Hashable, list[Ran]] = {}
+    for row in sorted(trials, key=lambda row: row.number):
+        replicates.setdefault(row.configuration, []).append(row)
+    order = []
+    for alike in replicates.values():
+        values = [row.value for row in alike if row.value is not None and math.isfinite(row.value)]
+        if values:
+            order.append((-len(values), statistics.fmean(values), alike[0].number, alike[0].trial))
+    return [name for *_, name in sorted(order)]
+
+
+def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataFrame:
     """Summarise each confirmed configuration in one row.
 
     Args:
+        search: records of the phase ``search``.
         confirm: records of the phase ``confirm``.
-        arms: the study's arms in their order; the first is the one that the others are compared with.
 
     Returns:
-        Columns ``COLUMNS``, rows in the order of ``arms`` and of the searches' ranks: ``confirms`` (trial of the
-        search), ``n`` (seeds), means of the test values, ``low`` and ``high`` of the t interval of the top-1 error;
-        ``difference`` of the error to that of the first arm's best configuration, seed by seed, with ``n_pairs`` and
-        an interval that is Bonferroni's: wide enough for all comparisons at once. Intervals of fewer than two seeds
-        are nan, as is the difference of the first arm to itself.
+        Columns ``COLUMNS``, arms in the study's order, an arm's configurations as the search ranks them now:
+        ``confirms`` (first trial of the search that has it), ``rank`` (from 1), ``n`` (seeds that ran to the end),
+        means of the test values, ``low`` and ``high`` of the t interval of the top-1 error. Of the best of every arm
+        but the first: ``difference`` of the error to that of the first arm's best, seed by seed, with ``n_pairs`` and
+        an interval that is Bonferroni's, wide enough for all these comparisons at once. What cannot be said is nan.
     """
     done = confirm.trials[confirm.trials["status"] == COMPLETED]
     if done.empty:
@@ -40,10 +77,28 @@ def summarise_confirmed(confirm: SweepRecords, *, arms: list[str]) -> pd.DataFra
     tests = confirm.evaluations[confirm.evaluations["split"] == "test"]
     values = tests.pivot_table(index="trial", columns="metric", values="value")
     rows = done[["trial", "arm", "confirms", "replicate"]].join(values, on="trial")
-    groups = [group for arm in arms for _, group in rows[rows["arm"] == arm].groupby("confirms", sort=False)]
-    baseline = groups[0] if groups and groups[0]["arm"].iloc[0] == arms[0] else None
-    level = 1 - (1 - LEVEL) / max(1, len(groups) - 1)
-    return pd.DataFrame([_row(group, baseline, level) for group in groups], columns=COLUMNS)
+    arms = list(search.manifest["study"]["arms"])
+    level = 1 - (1 - LEVEL) / max(1, len(arms) - 1)
+    table: list[dict[str, Any]] = []
+    baseline: pd.DataFrame | None = None
+    for arm in arms:
+        of_config = dict(list(rows[rows["arm"] == arm].groupby("confirms")))
+        for rank, name in enumerate(_ranked_in(search, arm), start=1):
+            if name not in of_config:
+                continue
+            compared = baseline if rank == 1 and arm != arms[0] else None
+            table.append({"rank": rank, **_row(of_config[name], compared, level)})
+            if rank == 1 and arm == arms[0]:
+                baseline = of_config[name]
+    return pd.DataFrame(table, columns=COLUMNS)
+
+
+def _ranked_in(search: SweepRecords, arm: str) -> list[str]:
+    trials = search.trials[search.trials["arm"] == arm]
+    final = final_epochs(trials, search.epochs)[search.manifest["study"]["metric"]]
+    params = trials.filter(regex=r"^params\.").astype(str)
+    rows = zip(trials["trial"], trials["number"], params.itertuples(index=False, name=None), strict=True)
+    return ranked(Ran(trial, number, values, final.get(trial)) for trial, number, values in rows)
 
 
 def _row(group: pd.DataFrame, baseline: pd.DataFrame | None, level: float) -> dict[str, Any]:
@@ -56,7 +111,7 @@ def _row(group: pd.DataFrame, baseline: pd.DataFrame | None, level: float) -> di
         **{name: group[name].mean() for name in ("nll", "ece")},
         "n_pairs": 0,
     }
-    if baseline is None or baseline is group:
+    if baseline is None:
         return row
     paired = group.set_index("replicate")["top1_error"] - baseline.set_index("replicate")["top1_error"]
     difference, low, high = interval(paired.dropna().to_numpy(), level=level)
@@ -86,6 +141,7 @@ def verdict_confirmed(summary: pd.DataFrame) -> str:
     if compared.empty:
         return "Confirmed on fresh seeds; there is nothing to compare yet."
     baseline, seeds = summary["arm"].iloc[0], compared["n_pairs"]
+    alone = [arm for arm in summary["arm"].unique() if arm not in {baseline, *compared["arm"]}]
     n = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     lower = list(compared["arm"][compared["difference_high"] < 0].unique())
     higher = list(compared["arm"][compared["difference_low"] > 0].unique())
@@ -96,4 +152,5 @@ def verdict_confirmed(summary: pd.DataFrame) -> str:
     ]
     what = " and ".join(said) if said else f"undecided: no arm can be told from {baseline}"
     many = f", {len(compared)} comparisons at once" if len(compared) > 1 else ""
-    return f"Confirmed on fresh seeds (n = {n}, paired 95 % intervals{many}): {what}."
+    but = f"; not compared: {', '.join(alone)}" if alone else ""
+    return f"Confirmed on fresh seeds (n = {n}, paired 95 % intervals{many}): {what}{but}."

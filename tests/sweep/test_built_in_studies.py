@@ -40,4 +40,4 @@ def test_runs_to_its_end(study: Study, simulate: Any, tmp_path: Path) -> None:
     assert verdict(summarise_arms(records.trials, records.epochs))
     confirm = read_sweep(tmp_path, "confirm")
     assert len(confirm.trials) == len(study.arms) * study.confirming_per_arm
-    assert len(summarise_confirmed(confirm, arms=list(study.arms))) == (len(study.arms) if study.confirm else 0)
+    assert len(summarise_confirmed(records, confirm)) == (len(study.arms) if study.confirm else 0)

@@ -45,7 +45,7 @@ class TestWinners:
         assert names(winners(entries, metric="val_nll", count=2)) == ["off-0001", "off-0002"]
 
     def test_replicates_count_together(self) -> None:
-        lucky = [entry(0, 0.1, lr=1), entry(1, 0.9, lr=1)]
+        lucky = [entry(0, 0.1, lr=1), entry(1, 0.9, lr=1)]  # the mean of both counts
         steady = [entry(2, 0.4, lr=2), entry(3, 0.4, lr=2)]
         assert names(winners([*lucky, *steady], metric="val_nll", count=1)) == ["off-0002"]
 
@@ -175,6 +175,26 @@ class TestConductor:
         assert (confirm.epochs.groupby("trial").size() == 5).all()
 
 
+def test_a_trial_left_without_a_worker_does_not_keep_the_sweep_waiting(
+    simulate: Any, study_of: MakeStudy, tmp_path: Path
+) -> None:
+    simulated = simulate(study_of(confirm=CONFIRM), tmp_path)
+    simulated.conductor.on_left(simulated.conductor.next_job().trial)
+    simulated.run()
+    assert simulated.conductor.next_job() is None
+    assert not simulated.conductor.may_go_on
+    assert simulated.conductor.n_left > 0
+
+
+def test_promotion_then_confirmation(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+    stopping = {"rule": "asha", "mode": "promote", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
+    budget = {"trials": 6, "max_epochs": 5, "early_stopping": stopping}
+    ended = simulate(study_of(confirm=CONFIRM, budget=budget), tmp_path).run()
+    assert ended.conductor.n_left == 0
+    assert not ended.conductor.may_go_on
+    assert (read_sweep(tmp_path, "confirm").trials.groupby("arm").size() == 3).all()
+
+
 class TestExtended:
     def test_more_seeds_repeat_nothing(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         simulate(study_of(confirm=CONFIRM), tmp_path).run()
@@ -194,6 +214,40 @@ class TestExtended:
         columns = ["seed", "status", "epochs", "attempts", "params.optimizer.lr"]
         assert after.loc[before.index, columns].equals(before[columns])
         assert not {job.trial for job in more.jobs} & set(before.index)
+        assert more.conductor.n_left == 0
+        assert not more.conductor.may_go_on
+
+    @pytest.mark.parametrize("n_reports", [0, 1, 7, 20, 45, 60])
+    def test_new_winners_are_confirmed_whenever_it_is_cut_short(
+        self, n_reports: int, simulate: Any, study_of: MakeStudy, tmp_path: Path
+    ) -> None:
+        """The search gets a better trial in every arm: former winners stay, and nothing counts them as work done."""
+        budget = study_of().budget.model_dump() | {"early_stopping": {"rule": "none"}}
+
+        def better_and_better(job: Any, _: int) -> dict[str, Any]:
+            number = int((job.trial.partition("-confirm")[0])[-4:])
+            return {"val_nll": 1 / (1 + number), "val_top1_error": 0.5}
+
+        simulate(study_of(confirm=CONFIRM, budget=budget), tmp_path, curve=better_and_better).run()
+        longer = study_of(confirm=CONFIRM, budget=budget | {"trials": 5})
+        simulate(longer, tmp_path, curve=better_and_better).run(n_reports)
+        ended = simulate(longer, tmp_path, curve=better_and_better).run()
+        assert ended.conductor.n_left == 0
+        assert not ended.conductor.may_go_on
+        confirm = read_sweep(tmp_path, "confirm").trials
+        assert set(confirm["confirms"]) == {f"{arm}-{n:04d}" for arm in longer.arms for n in (3, 4)}
+        assert ended.conductor.n_trials == 3 * (5 + 2 * 3)
+        assert (confirm["attempts"] <= 2).all()
+
+    def test_retried_replicates_confirm_nothing_twice(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        study = study_of(confirm=CONFIRM, space={}, arms={"off": {"mix": "off"}})
+
+        def curve(job: Any, _: int) -> dict[str, Any]:
+            return {"failed": "bug"} if job.trial == "off-0000" else {}
+
+        simulate(study, tmp_path, curve=curve).run()
+        simulate(study, tmp_path, retry_failed=True).run()
+        assert set(read_sweep(tmp_path, "confirm").trials["confirms"]) == {"off-0000"}
 
     def test_more_arms_repeat_nothing(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         study = study_of(confirm=CONFIRM)

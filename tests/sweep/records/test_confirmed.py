@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,28 +11,39 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sweep.records.confirmed import COLUMNS, interval, summarise_confirmed, verdict_confirmed
+from sweep.records.confirmed import COLUMNS, Ran, interval, ranked, summarise_confirmed, verdict_confirmed
 from sweep.records.reader import SweepRecords
 
 ARMS = ["off", "cutmix", "mixup"]
 
 
-def records(errors: dict[str, list[float]], *, status: str = "completed") -> SweepRecords:
-    """Test errors seed by seed, of the trial of the search that the key names."""
-    trials, evaluations = [], []
-    for winner, values in errors.items():
+def records(errors: dict[str, list[float]], *, status: str = "completed") -> tuple[SweepRecords, SweepRecords]:
+    """A search, and test errors seed by seed of its trial that the key names; of an arm's trials the first is best."""
+    found: dict[str, list[dict[str, Any]]] = {"searched": [], "final": [], "trials": [], "evaluations": []}
+    for place, (winner, values) in enumerate(errors.items()):
+        arm, _, number = winner.partition("-")
+        found["searched"].append(
+            {"trial": winner, "arm": arm, "number": int(number), "status": "completed", "params.lr": place}
+            | {"config.optimizer.max_epochs": 1}
+        )
+        found["final"].append({"trial": winner, "arm": arm, "epoch": 1, "val_nll": place})
         for seed, error in enumerate(values):
             trial = f"{winner}-confirm-{seed:02d}"
-            arm = winner.split("-")[0]
-            trials.append({"trial": trial, "arm": arm, "confirms": winner, "replicate": seed, "status": status})
+            found["trials"].append(
+                {"trial": trial, "arm": arm, "confirms": winner, "replicate": seed, "status": status}
+            )
             for metric, value in (("top1_error", error), ("nll", 3 * error), ("ece", 0.05)):
-                evaluations.append({"trial": trial, "split": "test", "metric": metric, "value": value})
-    none = pd.DataFrame()
-    return SweepRecords({}, pd.DataFrame(trials), none, none, pd.DataFrame(evaluations))
+                found["evaluations"].append({"trial": trial, "split": "test", "metric": metric, "value": value})
+    frames = {name: pd.DataFrame(rows) for name, rows in found.items()}
+    manifest, none = {"study": {"arms": ARMS, "metric": "val_nll"}}, pd.DataFrame()
+    return (
+        SweepRecords(manifest, frames["searched"], frames["final"], none, none),
+        SweepRecords(manifest, frames["trials"], none, none, frames["evaluations"]),
+    )
 
 
 def summary(errors: dict[str, list[float]], **given: Any) -> pd.DataFrame:
-    return summarise_confirmed(records(errors, **given), arms=ARMS)
+    return summarise_confirmed(*records(errors, **given))
 
 
 OFF, CUTMIX, MIXUP = [0.30, 0.32, 0.31], [0.25, 0.28, 0.27], [0.31, 0.30, 0.32]
@@ -60,10 +72,32 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     assert cutmix["difference"] == pytest.approx(np.subtract(CUTMIX[:2], OFF[:2]).mean())
 
 
-def test_several_winners_of_an_arm() -> None:
-    rows = summary({"off-0001": OFF, "off-0002": MIXUP, "cutmix-0003": CUTMIX})
-    assert rows["confirms"].tolist() == ["off-0001", "off-0002", "cutmix-0003"]
-    assert rows["n_pairs"].tolist() == [0, 3, 3]
+def test_the_best_of_each_arm_are_compared() -> None:
+    """Whatever ended first: rows follow the search's ranks, and former or second winners are no comparison."""
+    search, confirm = records({"off-0002": OFF, "off-0001": MIXUP, "cutmix-0003": CUTMIX, "cutmix-0001": OFF})
+    for order in (confirm.trials, confirm.trials.iloc[::-1]):
+        rows = summarise_confirmed(search, replace(confirm, trials=order))
+        assert rows["confirms"].tolist() == ["off-0002", "off-0001", "cutmix-0003", "cutmix-0001"]
+        assert rows["rank"].tolist() == [1, 2, 1, 2]
+        assert rows["n_pairs"].tolist() == [0, 0, 3, 0]
+        assert rows["difference"].iloc[2] == pytest.approx(np.subtract(CUTMIX, OFF).mean())
+
+
+def test_what_is_not_compared_is_named() -> None:
+    assert "not compared: mixup" in verdict_confirmed(summary({"off-0": OFF, "cutmix-0": CUTMIX, "mixup-0": [0.3]}))
+
+
+class TestRanked:
+    def test_replicates_count_together_and_more_of_them_first(self) -> None:
+        rows = [Ran("a", 0, 1, 0.1), Ran("b", 1, 1, 0.9), Ran("c", 2, 2, 0.4), Ran("d", 3, 2, 0.4), Ran("e", 4, 3, 0.0)]
+        assert ranked(rows) == ["c", "a", "e"]
+
+    def test_named_after_the_first_whatever_became_of_it(self) -> None:
+        assert ranked([Ran("a", 0, 1, None), Ran("b", 1, 1, 0.5)]) == ["a"]
+
+    @pytest.mark.parametrize("value", [None, math.nan, math.inf])
+    def test_not_what_has_no_value(self, value: float | None) -> None:
+        assert ranked([Ran("a", 0, 1, value)]) == []
 
 
 def test_nothing_yet() -> None:
