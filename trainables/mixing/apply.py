@@ -42,11 +42,24 @@ def mix_targets(labels: Tensor, draw: MixDraw, *, n_classes: int, smoothing: flo
     The original's class gets ``draw.weight``, the partner's the rest (Yun et al., equation 1 with lam after
     clipping). Smoothing is applied once, to the mixed target.
     """
-    weight = draw.weight[:, None]
-    targets = torch.zeros((len(labels), n_classes), device=labels.device).scatter_(1, labels[:, None], weight)
-    if not draw.idle:
-        targets.scatter_add_(1, labels[draw.partner][:, None], 1 - weight)
+    if labels.device.type == "cpu":
+        targets = torch.from_numpy(_targets_on_host(labels.numpy(), draw, n_classes))
+    else:
+        weight = draw.weight[:, None]
+        targets = torch.zeros((len(labels), n_classes), device=labels.device).scatter_(1, labels[:, None], weight)
+        if not draw.idle:
+            targets.scatter_add_(1, labels[draw.partner][:, None], 1 - weight)
     return targets * (1 - smoothing) + smoothing / n_classes if smoothing else targets
+
+
+def _targets_on_host(labels: np.ndarray, draw: MixDraw, n_classes: int) -> np.ndarray:
+    """Do the same by NumPy, in half the time: of arrays this small the calls are the cost."""
+    rows, weight = np.arange(len(labels)), draw.weight.numpy()
+    targets = np.zeros((len(labels), n_classes), dtype=np.float32)
+    targets[rows, labels] = weight
+    if not draw.idle:
+        targets[rows, labels[draw.partner.numpy()]] += 1 - weight
+    return targets
 
 
 def _pasted(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None) -> Tensor:

@@ -52,14 +52,16 @@ def _paste(out: np.ndarray, kept: np.ndarray, foreign: np.ndarray, partner: np.n
     channels = size // pixels
     chosen = np.empty(size, dtype=out.dtype)
     for i in range(count):
+        ones, mine, theirs, mixed = mask[i], kept[i], foreign[partner[i]], out[i]
         if channels == RGB:
             for pixel in range(pixels):
-                for channel in range(RGB):
-                    chosen[pixel * RGB + channel] = np.uint64(0) - np.uint64(mask[i, pixel])
+                bits = np.uint64(0) - np.uint64(ones[pixel])  # all or none
+                chosen[pixel * RGB] = bits
+                chosen[pixel * RGB + 1] = bits
+                chosen[pixel * RGB + 2] = bits
         else:
             for place in range(size):
-                chosen[place] = np.uint64(0) - np.uint64(mask[i, place // channels])
-        mine, theirs, mixed = kept[i], foreign[partner[i]], out[i]
+                chosen[place] = np.uint64(0) - np.uint64(ones[place // channels])
         for place in range(size):
             mixed[place] = mine[place] ^ ((mine[place] ^ theirs[place]) & chosen[place])
 
@@ -70,15 +72,16 @@ def _blend(out: np.ndarray, kept: np.ndarray, foreign: np.ndarray, partner: np.n
     channels = size // pixels
     share = np.empty(size, dtype=np.float32)
     for i in range(count):
+        shares, mine, theirs, mixed = mask[i], kept[i], foreign[partner[i]], out[i]
         if pixels == 1:
-            share[:] = mask[i, 0]
+            share[:] = shares[0]
         elif channels == RGB:
             for pixel in range(pixels):
-                for channel in range(RGB):
-                    share[pixel * RGB + channel] = mask[i, pixel]
+                share[pixel * RGB] = shares[pixel]
+                share[pixel * RGB + 1] = shares[pixel]
+                share[pixel * RGB + 2] = shares[pixel]
         else:
             for place in range(size):
-                share[place] = mask[i, place // channels]
-        mine, theirs, mixed = kept[i], foreign[partner[i]], out[i]
+                share[place] = shares[place // channels]
         for place in range(size):
             mixed[place] = theirs[place] * share[place] + mine[place] * (np.float32(1) - share[place])

@@ -6,6 +6,8 @@ import numpy as np
 
 from trainables.mixing.compiled import passes
 
+_UNSIGNED = {1: np.uint8, 4: np.uint32}
+
 
 def paste_pixels(
     kept: np.ndarray, foreign: np.ndarray, partner: np.ndarray, mask: np.ndarray, *, out: np.ndarray
@@ -33,7 +35,7 @@ def paste_pixels(
 def _by_pixel(mask: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Return the mask as [n, H * W], or [n, 1] where it is one number a sample."""
     count, height_px, width_px, _ = kept.shape
-    if mask.shape[2:] != (1, 1):
+    if mask.shape[2:] not in ((1, 1), (height_px, width_px)):
         mask = np.broadcast_to(mask, (count, 1, height_px, width_px))
     return np.ascontiguousarray(mask.reshape(count, -1))
 
@@ -65,4 +67,4 @@ def _numbers(pixels: np.ndarray) -> np.ndarray:
 
 def _bits(pixels: np.ndarray) -> np.ndarray:
     """View pixels [n, H, W, C] as unsigned whole numbers, [n, H * W * C]."""
-    return _numbers(pixels).view(f"u{pixels.dtype.itemsize}")
+    return _numbers(pixels).view(_UNSIGNED[pixels.dtype.itemsize])

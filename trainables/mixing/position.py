@@ -78,7 +78,10 @@ class TorusPosition(PlacingRule):
     def offsets(self, centre_px: np.ndarray, length_px: int) -> np.ndarray:
         """Signed distance on the circle of ``length_px`` pixels: float64 [B, length_px], in [-L/2, L/2]."""
         offsets = super().offsets(centre_px, length_px)
-        offsets -= length_px * np.rint(offsets / length_px)
+        turns = offsets / length_px
+        np.rint(turns, out=turns)
+        turns *= length_px
+        offsets -= turns
         return offsets
 
 

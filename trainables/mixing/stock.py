@@ -12,8 +12,8 @@ from torch import Tensor
 from trainables.mixing.config import Mix
 from trainables.mixing.masks.base import Canvas
 
-AHEAD_PX = 1 << 19
-"""Pixels of the masks drawn at a time: half a megabyte of hard ones, 512 of 32 px. More would leave the cache."""
+AHEAD_PX = 1 << 20
+"""Pixels of the masks drawn at a time: a megabyte of hard ones, 1,024 of 32 px. More would leave the cache."""
 
 BLOCK_PX = 1024
 """Pixels that are counted together: 128 in each of eight bytes."""

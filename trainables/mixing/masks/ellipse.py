@@ -99,9 +99,15 @@ def widest_edge(radius: np.ndarray, stretch: np.ndarray) -> np.ndarray:
 def _hard(radius: np.ndarray, axes_px: np.ndarray, canvas: Canvas) -> torch.Tensor:
     semi_axes_px = axes_px * radius
     centres = canvas.position.centres(2 * semi_axes_px, canvas)
-    reach = canvas.offsets_along(0, centres) / np.maximum(semi_axes_px[0], 1e-9)[:, None]
-    half_px = np.sqrt(np.maximum(1 - reach * reach, 0)) * semi_axes_px[1, :, None]
+    half_px = canvas.offsets_along(0, centres)  # in place from here on: these arrays are most of the work
+    half_px /= np.maximum(semi_axes_px[0], 1e-9)[:, None]
+    half_px *= half_px
+    np.subtract(1, half_px, out=half_px)
+    np.maximum(half_px, 0, out=half_px)
+    np.sqrt(half_px, out=half_px)
+    half_px *= semi_axes_px[1, :, None]
     if canvas.position.wraps:
         np.minimum(half_px, canvas.width_px / 2, out=half_px)
     first = centres[1, :, None] - 0.5
-    return spans(np.ceil(first - half_px), np.ceil(first + half_px), canvas)
+    start, stop = first - half_px, np.add(first, half_px, out=half_px)
+    return spans(np.ceil(start, out=start), np.ceil(stop, out=stop), canvas)
