@@ -87,50 +87,6 @@ def test_quantiles_of_an_interval(name: str, values: list[float]) -> None:
     assert [DOMAINS[name].at(u) for u in (0.0, 0.5, math.nextafter(1, 0))] == pytest.approx(values)
 
 
-@given(st.sampled_from(list(DOMAINS.values())), st.floats(0, 1, exclude_max=True))
-def test_a_draw_is_the_value_at_a_uniform_quantile(domain: Domain, u: float) -> None:
-    value = domain.at(u)
-    assert is_within(value, domain.corners())
-    assert type(value) in (bool, int, float, str, type(None))
-
-
-@pytest.mark.parametrize("name", ["integers", "choice of names"])
-def test_values_of_a_grid_share_the_quantiles_equally(name: str) -> None:
-    grid = DOMAINS[name].grid()
-    edges = [place / len(grid) for place in range(len(grid))]
-    assert [DOMAINS[name].at(edge + 1e-9) for edge in edges] == grid
-    assert [DOMAINS[name].at(edge + 1 / len(grid) - 1e-9) for edge in edges] == grid
-
-
-@pytest.mark.parametrize(
-    ("name", "values"), [("uniform", [-0.5, 0.75, 2.0]), ("loguniform", [1e-4, math.sqrt(3e-4), 3.0])]
-)
-def test_quantiles_of_an_interval(name: str, values: list[float]) -> None:
-    assert [DOMAINS[name].at(u) for u in (0.0, 0.5, math.nextafter(1, 0))] == pytest.approx(values)
-
-
-@given(st.sampled_from(list(DOMAINS.values())), st.floats(0, 1, exclude_max=True))
-def test_a_draw_is_the_value_at_a_uniform_quantile(domain: Domain, u: float) -> None:
-    value = domain.at(u)
-    assert is_within(value, domain.corners())
-    assert type(value) in (bool, int, float, str, type(None))
-
-
-@pytest.mark.parametrize("name", ["integers", "choice of names"])
-def test_values_of_a_grid_share_the_quantiles_equally(name: str) -> None:
-    grid = DOMAINS[name].grid()
-    edges = [place / len(grid) for place in range(len(grid))]
-    assert [DOMAINS[name].at(edge + 1e-9) for edge in edges] == grid
-    assert [DOMAINS[name].at(edge + 1 / len(grid) - 1e-9) for edge in edges] == grid
-
-
-@pytest.mark.parametrize(
-    ("name", "values"), [("uniform", [-0.5, 0.75, 2.0]), ("loguniform", [1e-4, math.sqrt(3e-4), 3.0])]
-)
-def test_quantiles_of_an_interval(name: str, values: list[float]) -> None:
-    assert [DOMAINS[name].at(u) for u in (0.0, 0.5, math.nextafter(1, 0))] == pytest.approx(values)
-
-
 def test_values_are_plain_python(domain: Domain) -> None:
     """Records hold them as JSON: a NumPy number would not come back as what it was."""
     for value in [*samples(domain, count=20), *domain.grid(), *domain.corners()]:

@@ -59,8 +59,6 @@ ACCEPTED = {
     ),
     "adversarial training": (["arms", "off", "base"], {"adversarial": {"kind": "pgd", "steps": 3}}),
     "quasi-random search": (["search"], "quasi_random"),
-    "quasi-random search": (["search"], "quasi_random"),
-    "quasi-random search": (["search"], "quasi_random"),
     "a fraction of a GPU": (["resources", "gpus"], 0.5),
 }
 

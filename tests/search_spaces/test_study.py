@@ -143,36 +143,30 @@ class TestVariedEpochs:
 
 
 @pytest.mark.parametrize("search", ["random", "quasi_random"])
-@pytest.mark.parametrize("search", ["random", "quasi_random"])
-@pytest.mark.parametrize("search", ["random", "quasi_random"])
 class TestDraw:
-    """The contract of searches that do not look back."""
-
-    """The contract of searches that do not look back."""
-
     """The contract of searches that do not look back."""
 
     def test_is_a_pure_function(self, search: str) -> None:
         """Neither the order nor the number of other draws matters, nor which object draws."""
-        study, again = study_of(search=search, search=search, search=search), study_of(search=search, search=search, search=search)
+        study, again = study_of(search=search), study_of(search=search)
         places = [(arm, number) for arm in study.arms for number in range(8)]
         drawn = {place: study.draw(*place) for place in places}
         assert {place: again.draw(*place) for place in reversed(places)} == drawn
 
     def test_does_not_depend_on_the_rest_of_the_study(self, search: str) -> None:
-        alone = study_of(search=search, search=search, search=search, arms={"cutmix": ARMS["cutmix"]}, budget__trials=3)
+        alone = study_of(search=search, arms={"cutmix": ARMS["cutmix"]}, budget__trials=3)
         assert [alone.draw("cutmix", number) for number in range(3)] == [
-            study_of(search=search, search=search, search=search).draw("cutmix", number) for number in range(3)
+            study_of(search=search).draw("cutmix", number) for number in range(3)
         ]
 
     def test_common_parameters_are_equal_in_all_arms(self, search: str) -> None:
-        study = study_of(search=search, search=search, search=search)
+        study = study_of(search=search)
         for number in range(8):
             off, *others = ({path: study.draw(arm, number)[path] for path in COMMON} for arm in study.arms)
             assert all(other == off for other in others)
 
     def test_own_parameters_exist_in_their_arm_only(self, search: str) -> None:
-        study = study_of(search=search, search=search, search=search)
+        study = study_of(search=search)
         assert {arm: set(study.draw(arm, 0)) - set(COMMON) for arm in study.arms} == {
             "off": set(),
             "cutout": {"mix.size.frac"},
@@ -181,14 +175,14 @@ class TestDraw:
 
     def test_an_arm_may_have_a_common_parameter_of_its_own(self, search: str) -> None:
         own = merged(ARMS, {"off": {"space": {"data.pad_px": {"kind": "fixed", "value": 9}}}})
-        study = study_of(search=search, search=search, search=search, arms=own)
+        study = study_of(search=search, arms=own)
         assert [study.draw("off", number)["data.pad_px"] for number in range(4)] == [9] * 4
         assert all(
-            study.draw("cutmix", number) == study_of(search=search, search=search, search=search).draw("cutmix", number) for number in range(4)
+            study.draw("cutmix", number) == study_of(search=search).draw("cutmix", number) for number in range(4)
         )
 
     def test_trials_differ(self, search: str) -> None:
-        rates = {study_of(search=search, search=search, search=search).draw("off", number)["optimizer.lr"] for number in range(8)}
+        rates = {study_of(search=search).draw("off", number)["optimizer.lr"] for number in range(8)}
         assert len(rates) == 8
 
     def test_arms_and_parameters_are_drawn_independently(self, search: str) -> None:
@@ -196,16 +190,16 @@ class TestDraw:
         domain = {"kind": "uniform", "lo": 0.0, "hi": 1.0}
         arms = {name: {"space": {"optimizer.momentum": domain | {"hi": 0.9}}} for name in ("a", "b")}
         arms["a"]["space"]["mix.label.smoothing"] = domain | {"hi": 0.9}
-        study = study_of(search=search, search=search, search=search, arms=arms)
+        study = study_of(search=search, arms=arms)
         a, b = study.draw("a", 0), study.draw("b", 0)
         assert len({a["optimizer.momentum"], a["mix.label.smoothing"], b["optimizer.momentum"]}) == 3
 
     def test_follows_the_seed(self, search: str) -> None:
-        assert study_of(search=search, search=search, search=search, seed=1).draw("off", 0) != study_of(search=search, search=search, search=search).draw("off", 0)
-        assert study_of(search=search, search=search, search=search, seed=1).draw("off", 0) == study_of(search=search, search=search, search=search, seed=1).draw("off", 0)
+        assert study_of(search=search, seed=1).draw("off", 0) != study_of(search=search).draw("off", 0)
+        assert study_of(search=search, seed=1).draw("off", 0) == study_of(search=search, seed=1).draw("off", 0)
 
     def test_replicates_share_a_configuration(self, search: str) -> None:
-        study = study_of(search=search, search=search, search=search, replicates=3)
+        study = study_of(search=search, replicates=3)
         drawn = [study.draw("cutmix", number) for number in range(9)]
         assert drawn[0] == drawn[1] == drawn[2]
         assert drawn[3] == drawn[4] == drawn[5]
@@ -220,7 +214,7 @@ class TestQuasiRandom:
         """A study of one arm, ``a``, whose space is the unit cube."""
         own = {"a": {"space": {f"own.{place}": DIMENSION for place in range(n_own)}}}
         common = {f"common.{place}": DIMENSION for place in range(n_common)}
-        return study_of(search=search, search=search, search=search, arms=own, space=common, seed=seed)
+        return study_of(search=search, arms=own, space=common, seed=seed)
 
     def points(self, search: str, count: int, *, seed: int, n_common: int, n_own: int) -> np.ndarray:
         """Draws in the unit cube, [count, n_common + n_own]."""
@@ -254,99 +248,11 @@ class TestQuasiRandom:
         for round_ in (drawn[:36], drawn[36:]):
             assert len({(int(4 * u), int(9 * v)) for u, v in round_}) == 36
 
-    def test_a_common_parameter_of_an_arm_s_own_leaves_the_others_alone(self, search: str) -> None:
+    def test_a_common_parameter_of_an_arm_s_own_leaves_the_others_alone(self) -> None:
         own = merged(ARMS, {"off": {"space": {"optimizer.lr": {"kind": "fixed", "value": 0.5}}}})
-        study = study_of(search=search, search=search, search="quasi_random", arms=own)
+        study = study_of(search="quasi_random", arms=own)
         pads = {arm: [study.draw(arm, number)["data.pad_px"] for number in range(8)] for arm in study.arms}
         assert pads["off"] == pads["cutout"] == pads["cutmix"]
-
-    def test_values_of_a_choice_are_drawn_equally_often(self, search: str) -> None:
-        space = {"mix.position.kind": {"kind": "choice", "values": ["clip", "inside", "torus", "spill"]}}
-        study = study_of(search=search, search=search, search="quasi_random", arms={"a": {}}, space=space)
-        drawn = [study.draw("a", number)["mix.position.kind"] for number in range(16)]
-        assert {drawn.count(value) for value in drawn} == {4}
-
-
-DIMENSION = {"kind": "uniform", "lo": 0.0, "hi": 1.0}
-
-
-class TestQuasiRandom:
-    def points(self, search: str, count: int, *, seed: int, n_common: int = 1, n_own: int = 1) -> np.ndarray:
-        """Draws of arm ``a`` in the unit cube, [count, n_common + n_own]."""
-        own = {"a": {"space": {f"own.{place}": DIMENSION for place in range(n_own)}}}
-        common = {f"common.{place}": DIMENSION for place in range(n_common)}
-        study = study_of(search=search, search=search, arms=own, space=common, seed=seed)
-        return np.array([list(study.draw("a", number).values()) for number in range(count)])
-
-    @pytest.mark.parametrize(("n_common", "n_own"), [(2, 0), (0, 2), (1, 1), (2, 2)])
-    def test_fills_a_space_more_evenly_than_random(self, n_common: int, n_own: int) -> None:
-        """Common and own parameters together too: two sequences that walked together would leave most of it empty."""
-        spread = {
-            search: [
-                qmc.discrepancy(self.points(search, 32, seed=seed, n_common=n_common, n_own=n_own)) for seed in range(12)
-            ]
-            for search in ("random", "quasi_random")
-        }
-        assert np.median(spread["quasi_random"]) < 0.6 * np.median(spread["random"])
-        assert max(spread["quasi_random"]) < np.median(spread["random"])
-
-    @pytest.mark.parametrize("place", [0, 1, 2])
-    def test_each_coordinate_is_uniform_over_seeds(self, place: int) -> None:
-        """A given trial, as well as all of them, is a draw from the domain."""
-        for number in (0, 5):
-            values = [self.points("quasi_random", number + 1, seed=seed, n_common=2)[-1, place] for seed in range(200)]
-            assert stats.kstest(values, "uniform").pvalue > 0.01
-
-    @pytest.mark.parametrize(("place", "base"), [(0, 2), (1, 3), (2, 5)])
-    def test_a_round_of_trials_has_one_in_each_part_of_a_domain(self, place: int, base: int) -> None:
-        drawn = self.points("quasi_random", 3 * base**2, seed=0, n_common=2)[:, place]
-        for first in range(0, len(drawn), base**2):
-            cells = np.floor(drawn[first : first + base**2] * base**2)
-            assert sorted(cells) == list(range(base**2))
-
-    def test_values_of_a_choice_are_drawn_equally_often(self, search: str) -> None:
-        space = {"mix.position.kind": {"kind": "choice", "values": ["clip", "inside", "torus", "spill"]}}
-        study = study_of(search=search, search="quasi_random", arms={"a": {}}, space=space)
-        drawn = [study.draw("a", number)["mix.position.kind"] for number in range(16)]
-        assert {drawn.count(value) for value in drawn} == {4}
-
-
-DIMENSION = {"kind": "uniform", "lo": 0.0, "hi": 1.0}
-
-
-class TestQuasiRandom:
-    def points(self, search: str, count: int, *, seed: int, n_common: int = 1, n_own: int = 1) -> np.ndarray:
-        """Draws of arm ``a`` in the unit cube, [count, n_common + n_own]."""
-        own = {"a": {"space": {f"own.{place}": DIMENSION for place in range(n_own)}}}
-        common = {f"common.{place}": DIMENSION for place in range(n_common)}
-        study = study_of(search=search, arms=own, space=common, seed=seed)
-        return np.array([list(study.draw("a", number).values()) for number in range(count)])
-
-    @pytest.mark.parametrize(("n_common", "n_own"), [(2, 0), (0, 2), (1, 1), (2, 2)])
-    def test_fills_a_space_more_evenly_than_random(self, n_common: int, n_own: int) -> None:
-        """Common and own parameters together too: two sequences that walked together would leave most of it empty."""
-        spread = {
-            search: [
-                qmc.discrepancy(self.points(search, 32, seed=seed, n_common=n_common, n_own=n_own)) for seed in range(12)
-            ]
-            for search in ("random", "quasi_random")
-        }
-        assert np.median(spread["quasi_random"]) < 0.6 * np.median(spread["random"])
-        assert max(spread["quasi_random"]) < np.median(spread["random"])
-
-    @pytest.mark.parametrize("place", [0, 1, 2])
-    def test_each_coordinate_is_uniform_over_seeds(self, place: int) -> None:
-        """A given trial, as well as all of them, is a draw from the domain."""
-        for number in (0, 5):
-            values = [self.points("quasi_random", number + 1, seed=seed, n_common=2)[-1, place] for seed in range(200)]
-            assert stats.kstest(values, "uniform").pvalue > 0.01
-
-    @pytest.mark.parametrize(("place", "base"), [(0, 2), (1, 3), (2, 5)])
-    def test_a_round_of_trials_has_one_in_each_part_of_a_domain(self, place: int, base: int) -> None:
-        drawn = self.points("quasi_random", 3 * base**2, seed=0, n_common=2)[:, place]
-        for first in range(0, len(drawn), base**2):
-            cells = np.floor(drawn[first : first + base**2] * base**2)
-            assert sorted(cells) == list(range(base**2))
 
     def test_values_of_a_choice_are_drawn_equally_often(self) -> None:
         space = {"mix.position.kind": {"kind": "choice", "values": ["clip", "inside", "torus", "spill"]}}
