@@ -15,7 +15,7 @@ import torch
 
 from sweep.records.schema import TRIALS
 from trainables.config import TrialConfig
-from trainables.data.prepared import prepare_data
+from trainables.data.prepared import prepare_data, prepare_test
 from trainables.mixing.dose import measure_dose
 from trainables.models.build import build_model
 from trainables.trial import EpochResult, Trial
@@ -42,12 +42,15 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CutM
     return lambda **changes: CutMixTrainable(orders(tmp_path, **changes))
 
 
-def orders(folder: Path, *, trial: str = "t0", recorded: int = 0, config: str | None = None, **parts: Any) -> Row:
+def orders(
+    folder: Path, *, trial: str = "t0", recorded: int = 0, test: bool = False, config: str | None = None, **parts: Any
+) -> Row:
     """What the sweep tells a worker."""
     return {
         "trial": trial,
         "config": TrialConfig.model_validate(BASE | parts).model_dump_json() if config is None else config,
         "recorded_epochs": recorded,
+        "test": test,
         "checkpoint_path": str(folder / f"checkpoints/{trial}.pt"),
         "weights_path": str(folder / f"weights/{trial}.pt"),
         "threads": 1,
@@ -127,6 +130,24 @@ def test_saved_epochs_are_reported_without_training(
     assert trained_epochs == [1, 2]
     assert again.step()["epoch"] == 3
     assert trained_epochs == [1, 2, 3]
+
+
+def test_test_images_are_measured_after_the_last_epoch_of_who_may_see_them(
+    build: Callable[..., CutMixTrainable],
+) -> None:
+    *before, last = steps(build(test=True), EPOCHS)
+    assert all("test" not in row for row in [*before, *steps(build(trial="search"), EPOCHS)])
+    tested = json.loads(last["test"])
+    config = TrialConfig.model_validate(BASE)
+    images = prepare_test(config.data)
+    assert tested["n"] == len(images.labels)
+    trial = Trial(config, prepare_data(config.data))
+    for _ in range(EPOCHS):
+        trial.run_epoch()
+    assert tested["metrics"] == trial.measure(images, np.arange(len(images.labels)))
+    # taken up again for want of the test values alone: the last epoch is reported once more, not trained
+    (again,) = steps(build(test=True, recorded=EPOCHS - 1), 1)
+    assert json.loads(again["test"]) == tested
 
 
 def test_a_worker_goes_on_after_the_recorded_epochs(

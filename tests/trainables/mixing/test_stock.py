@@ -47,7 +47,7 @@ def draws(policy: dict[str, Any], batches: list[int], *, seed: int = 0) -> list[
 
 def test_whole_batches_no_more_than_are_asked_for(counts: list[int]) -> None:
     draws(BOX, [128] * 9 + [28])
-    assert counts == [512, 512, 156]
+    assert counts == [1024, 156]
 
 
 def test_large_images_batch_by_batch(counts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
