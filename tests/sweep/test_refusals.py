@@ -438,11 +438,15 @@ class TestDisk:
         def full(rows: object, path: Any) -> NoReturn:
             raise OSError(number, os.strerror(number), getattr(path, "name", str(path)))
 
+        def first_trial(folder: Path, conductor: Any, **_: Any) -> None:
+            conductor.next_job()
+            conductor.flush(force=True)
+
         (here / "mine.yaml").write_text(STUDY)
         monkeypatch.setattr(sys, "argv", ["cutmix-sweep", "run", "mine.yaml", "--out", str(here / "out")])
         monkeypatch.setattr(writer.pq, "write_table", full)
         monkeypatch.setattr("sweep.engine.cluster", one_slot)
-        monkeypatch.setattr("sweep.engine.run_trials", lambda folder, conductor, **_: conductor.next_job())
+        monkeypatch.setattr("sweep.engine.run_trials", first_trial)
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 2
