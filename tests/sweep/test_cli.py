@@ -40,6 +40,7 @@ VERBS = {
     "status": ["sweep_dir", "--why"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
     "export": ["sweep_dir", "--format", "--to"],
+    "report": ["sweep_dirs", "--to", "--study", "--open"],
     "doctor": ["--data", "--out"],
     "schema": [],
 }
