@@ -20,7 +20,7 @@ class NotebookFailedError(Exception):
     """A cell of a notebook raised; the message names the cell and says what was raised."""
 
 
-class _SameInterpreter(AsyncKernelManager):
+class _SameInterpreter(AsyncKernelManager):  # type: ignore[misc]
     """A kernel of the running Python: one that a user has installed as ``python3`` may be another."""
 
     @property

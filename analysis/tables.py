@@ -89,7 +89,9 @@ def as_text(
     if missing := [name for name in (*percent, *points, *intervals, *ends) if name not in frame]:
         raise ValueError(f"no columns {', '.join(missing)} in a table of {', '.join(map(str, frame))}")
     table = frame.reset_index(names=_index_names(frame)) if has_index(frame) else frame
-    headers, columns, numeric = [], [], []
+    headers: list[str] = []
+    columns: list[list[str]] = []
+    numeric: list[int] = []
     for name, values in table.items():
         if name in ends:
             continue

@@ -306,9 +306,7 @@ def report(
     ] = None,
     study: Annotated[
         str | None,
-        typer.Option(
-            metavar="NOTEBOOK", help="notebook by name, or an .ipynb file; default: that of the sweep's study"
-        ),
+        typer.Option(metavar="NAME", help="notebook to run, or an .ipynb file; default: that of the sweep's study"),
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="show it in the browser")] = False,
 ) -> None:
