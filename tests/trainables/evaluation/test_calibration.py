@@ -72,12 +72,12 @@ def test_over_and_under_confidence_add_up(given: tuple[int, int, int, float], bi
 
 
 def test_opposite_faults_do_not_cancel() -> None:
-    # 10 images of confidence 0.6, all right; 10 of 0.9, half of them right
-    labels = torch.tensor([0] * 10 + [0, 1] * 5)
-    found = calibration_metrics(of_confidence([0.6] * 10 + [0.9] * 10), labels, 15)
-    assert found["under_confidence"] == pytest.approx(0.2)
-    assert found["over_confidence"] == pytest.approx(0.2)
-    assert (found["ece"], found["adaptive_ece"]) == pytest.approx((0.4, 0.4))
+    # 8 images of confidence 0.7, all right; 6 of 0.9, half of them right
+    labels = torch.tensor([0] * 8 + [0, 1] * 3)
+    found = calibration_metrics(of_confidence([0.7] * 8 + [0.9] * 6), labels, 15)
+    assert found["under_confidence"] == pytest.approx(8 / 14 * 0.3)
+    assert found["over_confidence"] == pytest.approx(6 / 14 * 0.4)
+    assert (found["ece"], found["adaptive_ece"]) == pytest.approx((4.8 / 14, 4.8 / 14))
     assert found["signed_ece"] == pytest.approx(0, abs=1e-12)
 
 

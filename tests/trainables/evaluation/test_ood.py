@@ -20,7 +20,7 @@ from trainables.config import Data, TrialConfig
 from trainables.errors import UserError
 from trainables.evaluation.base import About, Measured
 from trainables.evaluation.ood import OutOfDistribution, separation
-from trainables.evaluation.ood_sets import default_sets, out_sets, shared_classes
+from trainables.evaluation.ood_sets import _cropped, default_sets, out_sets, shared_classes
 from trainables.evaluation.subject import Subject
 from trainables.strict import parse
 
@@ -173,6 +173,13 @@ def test_larger_images_are_cropped_and_resized(folder: Callable[..., str]) -> No
     squares = [Image.fromarray(native[:, 6:30]).resize((12, 12), Image.Resampling.BILINEAR) for native in pixels]
     for image in resize.images:  # Pillow looks beyond the window at its sides
         assert any((np.asarray(square)[:, 1:-1] == image[:, 1:-1]).all() for square in squares)
+
+
+def test_crops_lie_anywhere() -> None:
+    native = np.arange(14 * 13 * 3, dtype=np.uint16).reshape(1, 14, 13, 3)  # every number tells its place
+    crops = _cropped(native, np.zeros(200, dtype=np.int64), (12, 12, 3), np.random.default_rng(0))
+    corners = {divmod(int(crop[0, 0, 0]) // 3, 13) for crop in crops}
+    assert corners == {(y, x) for y in range(3) for x in range(2)}
 
 
 @pytest.mark.parametrize(("side_px", "names"), [(24, ["x"]), (30, ["x resize"]), (23, ["x crop", "x resize"])])
