@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -28,7 +27,7 @@ class Classification(Axis):
       ``ema, float32`` (their moving average). What was measured in training's own precision is recorded as ``last``
       and ``ema``.
     - ``class_top1_error``; setting: name of the class. Error among its images, with the weights that the network is
-      judged by: the moving average where there is one. ``n``: its images; nan for a class without any.
+      judged by: the moving average where there is one. ``n``: its images; absent for a class without any.
     - ``worst_class_top1_error``; setting as of ``top1_error``: the largest of them.
     - ``optimistic_best_epoch_val_top1_error``, ``optimistic_best_epoch`` (the first such epoch, from 1) and
       ``optimistic_best_epoch_gap`` (error of the last epoch minus that of the best), on validation images; setting
@@ -70,9 +69,10 @@ def _by_class(logits: Tensor, labels: Tensor, classes: tuple[str, ...], setting:
     values = []
     for label, name in enumerate(classes):
         mine = labels == label
-        error = _error(logits[mine], labels[mine], "top1_error") if mine.any() else math.nan
-        values.append(Value("class_top1_error", error, int(mine.sum()), name, library=LIBRARY))
-    worst = max((value for value in values if value.n), key=lambda value: value.value)
+        if mine.any():
+            error = _error(logits[mine], labels[mine], "top1_error")
+            values.append(Value("class_top1_error", error, int(mine.sum()), name, library=LIBRARY))
+    worst = max(values, key=lambda value: value.value)
     return [*values, Value("worst_class_top1_error", worst.value, worst.n, setting, library=LIBRARY)]
 
 
