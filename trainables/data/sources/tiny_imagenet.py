@@ -11,6 +11,7 @@ import numpy as np
 from trainables.data.decoding import common_size, decode, fit_boxes
 from trainables.data.files import fingerprint, image_files
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
+from trainables.data.sources.wordnet import class_names
 from trainables.errors import UserError
 
 LAYOUT = (
@@ -104,10 +105,8 @@ class TinyImageNet(Source):
 
     def _classes(self) -> tuple[str, ...]:
         lines = self._existing("words.txt").read_text().splitlines()
-        words = {wnid: names.split(",")[0] for wnid, _, names in (line.partition("\t") for line in lines)}
-        names = [words.get(wnid, wnid) for wnid in self._wnids()]
-        # ImageNet has two cranes: a name shared by two classes is no name
-        return tuple(name if names.count(name) == 1 else wnid for name, wnid in zip(names, self._wnids(), strict=True))
+        words = {wnid: names for wnid, _, names in (line.partition("\t") for line in lines)}
+        return class_names(self._wnids(), words)
 
     def _annotated(self, split: Split) -> list[_Annotated]:
         images = list(self._train_images() if split == "train" else self._val_images())
