@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TILE_IN = 1.35
 """Side of a tile, inches."""
-CAPTION_IN = 0.52
+CAPTION_IN = 0.54
 """Room below a tile for three lines."""
 LEGEND_IN = 0.3
 DPI = 110
@@ -22,8 +22,9 @@ LONGEST_CLASS = 18
 """Characters of a class's name that fit below a tile."""
 
 MAP_ALPHA = 0.5
-TRUE_BOX: dict[str, Any] = {"edgecolor": "white", "linestyle": "-", "linewidth": 2.2}
-FOUND_BOX: dict[str, Any] = {"edgecolor": "#00e5ff", "linestyle": (0, (3, 1.5)), "linewidth": 2.2}
+LINE_WIDTH = 2.0
+TRUE_BOX: dict[str, Any] = {"color": "white", "linestyle": "-", "linewidth": LINE_WIDTH}
+FOUND_BOX: dict[str, Any] = {"color": "#00e5ff", "linestyle": (0, (3, 2)), "linewidth": LINE_WIDTH}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ def _draw(ax: Axes, tile: Tile) -> None:
     right = tile.predicted_class == tile.true_class
     verdict = "right" if right else f"wrong: {_short(tile.predicted_class, LONGEST_CLASS - 4)}"
     caption = f"{_short(tile.true_class, LONGEST_CLASS)}\n{verdict}\nIoU {tile.iou:.2f}"
-    ax.set_xlabel(caption, fontsize=8, labelpad=2, linespacing=1.05, color="black" if right else "#b00020")
+    ax.set_xlabel(caption, fontsize=8, labelpad=4, linespacing=1.05, color="black" if right else "#b00020")
 
 
 def _outline(ax: Axes, box: np.ndarray, style: dict[str, Any]) -> None:
@@ -96,16 +97,21 @@ def _outline(ax: Axes, box: np.ndarray, style: dict[str, Any]) -> None:
     if y0 == y1 or x0 == x1:
         return
     corner, size = (x0 - 0.5, y0 - 0.5), (x1 - x0, y1 - y0)  # a pixel reaches half a unit around its centre
-    # a dark line below makes both visible on any photograph
-    ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor="black", linewidth=style["linewidth"] + 1.2))
-    ax.add_patch(Rectangle(corner, *size, fill=False, **style))
+    ax.add_patch(Rectangle(corner, *size, fill=False, clip_on=False, path_effects=_dark_rim(), **style))
+
+
+def _dark_rim() -> list[Any]:
+    """Return what makes a line visible on any photograph; gaps of a dashed one stay free for the line below."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=LINE_WIDTH + 1.6, foreground="black")]
 
 
 def _legend(figure: Figure, threshold: float) -> None:
-    from matplotlib.patches import Rectangle
+    from matplotlib.lines import Line2D
 
     named = ((TRUE_BOX, "object's box"), (FOUND_BOX, f"box found above {threshold:g} of the map's maximum"))
-    handles = [Rectangle((0, 0), 1, 1, facecolor="0.35", **style) for style, _ in named]
+    handles = [Line2D([], [], path_effects=_dark_rim(), **style) for style, _ in named]
     figure.legend(
         handles,
         [words for _, words in named],
@@ -115,7 +121,7 @@ def _legend(figure: Figure, threshold: float) -> None:
         fontsize=8,
         frameon=False,
         borderaxespad=0.3,
-        handlelength=2.4,
+        handlelength=3.2,
     )
 
 

@@ -38,6 +38,10 @@ def subject_with_net(subject: Subject, net: StagedNet) -> Subject:
     return other
 
 
+def with_boxes(images: ImageSet, boxes: np.ndarray) -> ImageSet:
+    return replace(images, boxes=boxes.astype(np.int32))
+
+
 class BrightColour(StagedNet):
     """A network that sees every pixel on its own: its maps are how far a channel is above the noise."""
 
@@ -167,7 +171,7 @@ def test_a_network_that_sees_the_object_itself_is_perfect(subject: Subject) -> N
     assert values["box_acc_v2", "cam"] == values["max_box_acc_v2", "cam"] == 1
     assert values["best_threshold", "cam iou=0.7"] == 0
     # the object is a quarter of the image
-    assert values["gt_known_loc", "whole image"] == 0
+    assert values["gt_known_loc", "whole image"] == values["box_acc_v2", "whole image"] == 0
     assert values["left_out", ""] == 0
 
 
@@ -252,8 +256,15 @@ def test_few_images_at_a_time_give_the_same(subject: Subject, monkeypatch: pytes
     assert Localization().measure(subject) == at_once
 
 
-def with_boxes(images: ImageSet, boxes: np.ndarray) -> ImageSet:
-    return replace(images, boxes=boxes.astype(np.int32))
+def test_what_the_whole_image_would_earn(subject: Subject) -> None:
+    assert subject.test.boxes is not None
+    boxes = np.tile([0, 0, SIDE_PX, 5], (60, 1))  # less than a third
+    boxes[:30, 3] = SIDE_PX // 2
+    boxes[:6, 3] = SIDE_PX - 1
+    subject.__dict__["test"] = with_boxes(subject.test, boxes)
+    values = values_of(Localization().measure(subject))
+    assert values["gt_known_loc", "whole image"] == pytest.approx(30 / 60)
+    assert values["box_acc_v2", "whole image"] == pytest.approx((60 + 30 + 6) / 180)
 
 
 def test_images_without_a_box_are_left_out_and_counted(subject: Subject) -> None:
