@@ -89,6 +89,9 @@ def test_a_missing_folder_is_refused_by_name(name: str, tmp_path: Path) -> None:
     [
         ("imagefolder", "imagefolder_root", "train/cat/0.png"),
         ("tiny-imagenet", "tiny_imagenet_root", "train/n01/n01_boxes.txt"),
+        ("cub", "cub_root", "images/001.Black_footed_Albatross/0.jpg"),
+        ("imagenet", "imagenet_root", "train/n01/n01_2.JPEG"),
+        ("imagenet", "imagenet_root", "Annotations/CLS-LOC/train/n02/n02_0.xml"),
         ("cifar10", "cifar_root", "cifar-10-batches-py/data_batch_3"),
         ("cifar100", "cifar_root", "cifar-100-python/train"),
     ],

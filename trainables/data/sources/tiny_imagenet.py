@@ -11,6 +11,7 @@ import numpy as np
 from trainables.data.decoding import common_size, decode, fit_boxes
 from trainables.data.files import fingerprint, image_files
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
+from trainables.data.sources.wordnet import class_names
 from trainables.errors import UserError
 
 LAYOUT = (
@@ -54,10 +55,8 @@ class TinyImageNet(Source):
     def classes(self) -> tuple[str, ...]:
         """Return the first name of each class, or its WordNet id where two classes share that name."""
         lines = self._existing("words.txt").read_text().splitlines()
-        words = {wnid: names.split(",")[0] for wnid, _, names in (line.partition("\t") for line in lines)}
-        names = [words.get(wnid, wnid) for wnid in self._wnids()]
-        # ImageNet has two cranes: a name shared by two classes is no name
-        return tuple(name if names.count(name) == 1 else wnid for name, wnid in zip(names, self._wnids(), strict=True))
+        words = {wnid: names for wnid, _, names in (line.partition("\t") for line in lines)}
+        return class_names(self._wnids(), words)
 
     def fingerprint(self, split: Split) -> str:
         """Return a hash of names, sizes and modification times of the split's images and annotations."""
