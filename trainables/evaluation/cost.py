@@ -101,9 +101,14 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
     targets = torch.empty(1, net.classifier.out_features, device=META)
     with FlopCounterMode(display=False) as counter:
         if config.adversarial is not None:
-            unit = Normalizer(*torch.empty(2, 3 * width_px, device=META))
-            rng = generator(0, "cost")
-            images = attacked(images, targets, config.adversarial, logits_of=trained, normalize=unit, rng=rng)
+            images = attacked(
+                images,
+                targets,
+                config.adversarial,
+                logits_of=lambda examples: trained(examples.clone()),  # the counter fails on gradients of a leaf
+                normalize=Normalizer(*torch.empty(2, 3 * width_px, device=META)),
+                rng=generator(0, "cost"),
+            )
         torch.autograd.backward(cross_entropy(trained(images), targets))
     return int(counter.get_total_flops())
 

@@ -143,7 +143,9 @@ class Transfer(Axis):
 
     def _refuse_another_network(self, about: About) -> None:
         """Refuse a size for which a network of that name has other strides or another stem: it is built for a size."""
-        side_px = self._side_px(about.height_px, about.width_px)
+        if self.image_size_px is None:  # the shorter side decides, and it is the model's
+            return
+        side_px = self.image_size_px
         sizes = ((about.height_px, about.width_px), (side_px, side_px))
         model, n_classes = about.config.model, len(about.classes)
         layers = {
