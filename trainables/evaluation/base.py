@@ -98,6 +98,10 @@ class Axis(Frozen, ABC):
             UserError: naming what does not suit and what would.
         """
 
+    def shown(self, setting: str, metric: str) -> bool:
+        """Whether the terminal's table has this quantity; whatever is measured is recorded."""
+        return True
+
     @abstractmethod
     def measure(self, subject: Subject) -> Measured:
         """Measure a model; two calls return the same.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.config import TrialConfig
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData, prepare_data, prepare_test
 from trainables.evaluation.base import About
@@ -59,7 +60,7 @@ class Subject:
     @functools.cached_property
     def about(self) -> About:
         """What can be known before measuring."""
-        return about(self.saved, self.test, n_val=len(self.data.val_rows))
+        return about(self.saved.config, self.test, n_val=len(self.data.val_rows))
 
     def sample(self, count: int | None, *, seed: int) -> np.ndarray:
         """Draw test images, int64 [n], sorted, the same ones for every model; None: all. See :func:`drawn_by_class`."""
@@ -122,10 +123,10 @@ class Subject:
         return max(1, min(self.saved.config.evaluation.batch_size, LARGEST_BATCH_BYTES // image_bytes))
 
 
-def about(saved: SavedModel, test: ImageSet, *, n_val: int) -> About:
-    """Say what can be known of a model and its images before measuring."""
+def about(config: TrialConfig, test: ImageSet, *, n_val: int) -> About:
+    """Say what can be known of a model, trained as ``config`` says, and its images before measuring."""
     return About(
-        config=saved.config,
+        config=config,
         classes=test.classes,
         height_px=test.images.shape[1],
         width_px=test.images.shape[2],
