@@ -1,4 +1,8 @@
-"""Arms of a sweep, or of several, by their errors: on test images once confirmed, else on validation images."""
+"""Arms of a sweep, or of several, by their errors: on test images once confirmed, else on validation images.
+
+Values are a table with a row a trial: ``arm``, ``replicate`` (equal ones share their seed), ``error`` (top-1, a
+fraction), ``images`` (on which it was measured), and of several sweeps ``sweep``.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import frames
+from analysis import frames, statistics
 from analysis.statistics import HIGHER, LOWER, TOO_FEW, UNDECIDED
-from sweep.records.confirmed import LEVEL, interval, summarise_confirmed
+from sweep.records.confirmed import summarise_confirmed, test_values
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
@@ -27,9 +30,12 @@ SWEEP_DIRS = "CUTMIX_SWEEP_DIRS"
 TEST, VALIDATION = "test", "validation"
 """Images on which arms are compared."""
 
+MIN_SWEEPS = 3
+"""Sweeps that ranks over sweeps need."""
+
 COLUMNS = [
     *("arm", "images", "n", "error", "error_low", "error_high"),
-    *("baseline", "n_pairs", "estimate", "low", "high", "verdict", "confidence"),
+    *("n_pairs", "estimate", "low", "high", "p_holm", "verdict"),
 ]
 
 _CAUTION = {
@@ -63,93 +69,91 @@ def labels(sweep_dirs: Sequence[Path | str] | None = None) -> dict[str, Path]:
     return dict(zip(unique, folders, strict=True))
 
 
-def arm_errors(sweep_dir: Path | str | None = None) -> pd.DataFrame:
-    """Compare the arms of a sweep by their top-1 errors, a row an arm, in the order of the study.
+def arm_values(sweep_dir: Path | str | None = None) -> pd.DataFrame:
+    """Gather the errors by which the arms of a sweep are compared.
 
-    On test images, once an arm has been confirmed: those of each arm's best configuration over fresh seeds. Else on
-    validation images: of all completed trials after their last epoch, whatever they drew. Trials of equal number, that
-    is of equal seed, are compared with those of the first arm.
+    On test images, once an arm has been confirmed: those of each arm's best configuration, over fresh seeds. Else on
+    validation images: of all trials of the search after their last epoch, whatever they drew, nan where not completed.
 
     Args:
         sweep_dir: its folder; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
 
     Returns:
-        Columns ``COLUMNS``: ``images`` (``test`` or ``validation``), ``n`` (values, each of another seed), ``error``
-        their mean with the ends of its 95 % t interval; ``estimate`` (mean difference arm - ``baseline`` over
-        ``n_pairs`` pairs) with an interval wide enough for all arms at once (Bonferroni), at the joint level
-        ``confidence``, and its ``verdict``, None of the baseline itself. What cannot be said is nan.
+        One row a trial: ``arm`` (ordered as in the study), ``replicate``, ``error`` and ``images``.
 
     Raises:
         ValueError: no readable sweep.
     """
     folder = frames.folder_of(sweep_dir)
-    search, confirm = read_sweep(folder), read_sweep(folder, CONFIRM)
-    confirmed = summarise_confirmed(search, confirm)
+    search = frames.load(folder)
+    confirmed = summarise_confirmed(read_sweep(folder), read_sweep(folder, CONFIRM))
     if confirmed.empty:
-        return _judged(_on_validation(frames.load(folder).trials))
-    best = confirmed[confirmed["rank"] == 1].rename(columns={"low": "error_low", "high": "error_high"})
-    names = {"top1_error": "error", "difference": "estimate", "difference_low": "low", "difference_high": "high"}
-    baseline = next(iter(search.manifest["study"]["arms"]))
-    return _judged(best.rename(columns=names).assign(images=TEST, baseline=baseline))
+        # trials of equal number share their seed, and a grid repeats replicates
+        names = {"number": "replicate", "final_val_top1_error": "error"}
+        return search.trials[["arm", *names]].rename(columns=names).assign(images=VALIDATION)
+    confirm = frames.load(folder, phase="confirm")
+    errors = test_values(confirm.evaluations).query("metric == 'top1_error'").set_index("trial")["value"]
+    best = confirm.trials[confirm.trials["confirms"].isin(confirmed["confirms"][confirmed["rank"] == 1])]
+    values = best[["arm", "replicate"]].assign(error=best["trial"].map(errors), images=TEST)
+    return values.astype({"arm": search.trials["arm"].dtype}).reset_index(drop=True)
 
 
-def _on_validation(trials: pd.DataFrame) -> pd.DataFrame:
-    arms = list(trials["arm"].cat.categories)
-    final = trials.pivot_table(index="number", columns="arm", values="final_val_top1_error", observed=True)
-    final = final.reindex(columns=arms)
-    level = 1 - (1 - LEVEL) / max(1, len(arms) - 1)
-    rows = [_row(final[arm], None if arm == arms[0] else final[arms[0]], level) for arm in arms]
-    return pd.DataFrame(rows).assign(arm=arms, images=VALIDATION, baseline=arms[0] if arms else None)
+def values_of(sweeps: Mapping[str, Path]) -> pd.DataFrame:
+    """Gather the values of several sweeps, by name: those of :func:`arm_values`, led by ``sweep``."""
+    values = [arm_values(folder).assign(sweep=name) for name, folder in sweeps.items()]
+    arms = dict.fromkeys(arm for one in values for arm in one["arm"].cat.categories)
+    every = pd.CategoricalDtype(list(arms), ordered=True)
+    joined = pd.concat([one.astype({"arm": every}) for one in values], ignore_index=True)
+    return joined[["sweep", "arm", "replicate", "error", "images"]]
 
 
-def _row(own: pd.Series[Any], baseline: pd.Series[Any] | None, level: float) -> dict[str, Any]:
-    error, error_low, error_high = interval(own.dropna().to_numpy())
-    pairs = np.empty(0) if baseline is None else (own - baseline).dropna().to_numpy()
-    estimate, low, high = interval(pairs, level=level)
-    return {
-        **{"n": int(own.notna().sum()), "error": error, "error_low": error_low, "error_high": error_high},
-        **{"n_pairs": len(pairs), "estimate": estimate, "low": low, "high": high},
-    }
+def differences(values: pd.DataFrame) -> pd.DataFrame:
+    """Compare every arm of one sweep with its first one, as :func:`analysis.statistics.paired_differences` does."""
+    arms = values["arm"].cat.categories
+    return statistics.paired_differences(values, value="error", baseline=arms[0] if len(arms) else "")
 
 
-def _judged(rows: pd.DataFrame) -> pd.DataFrame:
-    cases = [rows["arm"] == rows["baseline"], ~(rows["low"] < rows["high"]), rows["high"] < 0, rows["low"] > 0]
-    verdicts = pd.Series(np.select(cases, ["", TOO_FEW, LOWER, HIGHER], UNDECIDED), index=rows.index, dtype=object)
-    verdicts = verdicts.where(verdicts != "", None)
-    return rows.assign(verdict=verdicts, confidence=LEVEL)[COLUMNS].reset_index(drop=True)
-
-
-def verdict(errors: pd.DataFrame) -> list[str]:
-    """Answer which arms differ from the first one: a sentence an arm, then one that says what they are worth.
+def arm_errors(values: pd.DataFrame) -> pd.DataFrame:
+    """Summarise arms in a row each, in the order of the study, of several sweeps in that of the sweeps.
 
     Args:
-        errors: from :func:`arm_errors`, of one sweep.
+        values: from :func:`arm_values` or :func:`values_of`.
+
+    Returns:
+        Columns ``COLUMNS``, led by ``sweep`` where the values have it: ``n`` (values, each of another seed), ``error``
+        their mean with its 95 % t interval; ``estimate``, the mean difference to the sweep's first arm over ``n_pairs``
+        pairs, with ``low``, ``high``, ``p_holm`` and ``verdict`` as from :func:`differences`.
     """
-    compared = errors[errors["verdict"].notna()]
-    if compared["verdict"].isin([TOO_FEW]).all():  # of none at all as well
-        return ["Undecided: there are too few pairs of completed trials to compare arms by.", *_caution(errors)]
-    decided = int(compared["verdict"].isin([LOWER, HIGHER]).sum())
-    return [
-        *(_sentence(row) for _, row in compared.iterrows()),
-        f"Decided: {decided} of {len(compared)} comparisons, at a joint level of {compared['confidence'].iloc[0]:.0%} "
-        f"(Bonferroni). {' '.join(_caution(errors))}",
-    ]
+    if "sweep" in values:
+        rows = [arm_errors(own).assign(sweep=name) for name, own in _by_sweep(values)]
+        return pd.concat(rows, ignore_index=True)[["sweep", *COLUMNS]]
+    means = statistics.means(values, value="error").rename(
+        columns={"estimate": "error", "low": "error_low", "high": "error_high"}
+    )
+    means = means.astype({"arm": str}).assign(images=values["images"].iloc[0] if len(values) else VALIDATION)
+    order = {str(arm): place for place, arm in enumerate(values["arm"].cat.categories)}
+    joined = means.merge(differences(values), on="arm", how="left").sort_values("arm", key=lambda arms: arms.map(order))
+    return joined.fillna({"n_pairs": 0}).astype({"n_pairs": int})[COLUMNS].reset_index(drop=True)
 
 
-def _caution(errors: pd.DataFrame) -> list[str]:
-    return [_CAUTION[images] for images in errors["images"].unique()]
+def _by_sweep(values: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Split values by sweep; each part has the arms of its own sweep alone, in their order there."""
+    parts = []
+    for name, own in values.groupby("sweep", sort=False):
+        rest = own.drop(columns="sweep")
+        parts.append((str(name), rest.assign(arm=rest["arm"].cat.remove_unused_categories())))
+    return parts
 
 
-def _sentence(row: pd.Series[Any]) -> str:
-    words = Metric(f"{row['images']} top-1 error", 100.0, "%")
-    n = f"n = {row['n_pairs']} pairs"
-    if row["verdict"] == TOO_FEW:
-        return f"Whether {row['arm']} and {row['baseline']} differ is undecided ({n}: too few, or all alike)."
-    estimate, low, high = (f"{row[end] * words.factor:+.2f}" for end in ("estimate", "low", "high"))
-    evidence = f"difference in {words.difference_unit} {estimate}, interval {low} to {high}, {n}"
-    if row["verdict"] == UNDECIDED:
-        return f"Whether {row['arm']} and {row['baseline']} differ in {words.name} is undecided ({evidence})."
-    return f"{row['arm']} has a {row['verdict']} {words.name} than {row['baseline']} ({evidence})."
+def verdict(values: pd.DataFrame) -> list[str]:
+    """Answer which arms of a sweep differ from the first one: a sentence an arm, then what they are worth.
+
+    Args:
+        values: from :func:`arm_values`.
+    """
+    images = values["images"].iloc[0] if len(values) else VALIDATION
+    said = statistics.verdict(differences(values), metric=Metric(f"{images} top-1 error", 100.0, "%"))
+    return [*said, _CAUTION[images]]
 
 
 def overview(sweeps: Mapping[str, Path]) -> pd.DataFrame:
@@ -180,14 +184,13 @@ def _values(trials: pd.DataFrame, column: str) -> str:
     return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values.unique())
 
 
-def errors_of(sweeps: Mapping[str, Path]) -> pd.DataFrame:
-    """Compare the arms within each of several sweeps: the rows of :func:`arm_errors`, led by ``sweep``, its name."""
-    rows = [arm_errors(folder).assign(sweep=name) for name, folder in sweeps.items()]
-    return pd.concat(rows, ignore_index=True)[["sweep", *COLUMNS]]
+def side_by_side(values: pd.DataFrame) -> pd.DataFrame:
+    """Return a table to read: a row an arm, a column a sweep, each cell an error in percent with its interval.
 
-
-def side_by_side(errors: pd.DataFrame) -> pd.DataFrame:
-    """Return a table to read: a row an arm, a column a sweep, each cell an error in percent, its interval and n."""
+    Args:
+        values: from :func:`values_of`.
+    """
+    errors = arm_errors(values)
     cells = errors.assign(cell=[_cell(row) for _, row in errors.iterrows()])
     wide = cells.pivot(index="arm", columns="sweep", values="cell")
     return wide.reindex(index=errors["arm"].unique(), columns=errors["sweep"].unique()).rename_axis(columns=None)
@@ -197,34 +200,72 @@ def _cell(row: pd.Series[Any]) -> str:
     if not row["n"]:
         return ""
     error, low, high = (f"{100 * row[end]:.2f}" for end in ("error", "error_low", "error_high"))
-    within = f" ({low} to {high})" if row["error_low"] == row["error_low"] else ""
-    return f"{error}{within}, n = {row['n']}"
+    return f"{error} ({low} to {high})" if pd.notna(row["error_low"]) else error
 
 
-def verdict_of_sweeps(errors: pd.DataFrame) -> list[str]:
-    """Say of each sweep which arms differ from its first one, in a sentence.
+def verdict_of_sweeps(values: pd.DataFrame) -> list[str]:
+    """Say of each sweep which arms differ from its first one, and then how arms rank over all.
 
     Args:
-        errors: from :func:`errors_of`.
+        values: from :func:`values_of`.
     """
-    return [_of_sweep(str(name), rows) for name, rows in errors.groupby("sweep", sort=False)]
+    return [*(_of_sweep(name, own) for name, own in _by_sweep(values)), _of_ranks(ranks(values))]
 
 
-def _of_sweep(name: str, rows: pd.DataFrame) -> str:
-    images, baseline = rows["images"].iloc[0], rows["baseline"].iloc[0]
-    named = {word: ", ".join(rows["arm"][rows["verdict"] == word]) for word in (LOWER, HIGHER, UNDECIDED, TOO_FEW)}
+def _of_sweep(name: str, values: pd.DataFrame) -> str:
+    found, images = differences(values), values["images"].iloc[0]
+    baseline = values["arm"].cat.categories[0]
+    named = {word: ", ".join(found["arm"][found["verdict"] == word]) for word in (LOWER, HIGHER, UNDECIDED, TOO_FEW)}
     said = [f"{named[word]} {word} than {baseline}" for word in (LOWER, HIGHER) if named[word]]
-    said += [f"{named[word]} {word}" for word in (UNDECIDED,) if named[word]]
-    said += [f"of {named[word]} too few pairs" for word in (TOO_FEW,) if named[word]]
+    said += [f"{named[UNDECIDED]} undecided"] if named[UNDECIDED] else []
+    said += [f"of {named[TOO_FEW]} too few pairs"] if named[TOO_FEW] else []
     note = "" if images == TEST else ", not confirmed"
     return f"{name} ({images} top-1 error{note}): {'; '.join(said) or 'nothing to compare'}."
+
+
+def ranks(values: pd.DataFrame) -> statistics.Ranks | None:
+    """Rank the arms that all sweeps have over the sweeps; None for fewer than three arms or sweeps.
+
+    Args:
+        values: from :func:`values_of`.
+    """
+    known = values[values["error"].notna()].astype({"arm": str})
+    n_sweeps = values["sweep"].nunique()
+    common = known.groupby("arm")["sweep"].nunique() == n_sweeps
+    if common.sum() < statistics.ranks.MIN_ARMS or n_sweeps < MIN_SWEEPS:
+        return None
+    shared = known[known["arm"].map(common)]
+    return statistics.critical_differences(shared, value="error", block=("sweep",))
+
+
+def rank_table(ranks: statistics.Ranks | None) -> pd.DataFrame:
+    """Return mean ranks, best first: ``arm``, ``mean_rank``, ``n_sweeps`` and ``critical_difference``; none of None."""
+    if ranks is None:
+        return pd.DataFrame(columns=["arm", "mean_rank", "n_sweeps", "critical_difference"])
+    rows = ranks.mean_rank.rename_axis("arm").rename("mean_rank").reset_index()
+    return rows.assign(n_sweeps=ranks.n_blocks, critical_difference=ranks.critical_difference)
+
+
+def _of_ranks(ranks: statistics.Ranks | None) -> str:
+    if ranks is None:
+        few = f"ranks over sweeps need {MIN_SWEEPS} sweeps that have {statistics.ranks.MIN_ARMS} arms in common"
+        return f"Over all sweeps: {few}."
+    alpha, mean = 1 - ranks.confidence, ranks.mean_rank
+    head = f"Over n = {ranks.n_blocks} sweeps (Friedman p = {ranks.friedman_p:.2g})"
+    pairs = [
+        (a, b) for place, a in enumerate(mean.index) for b in mean.index[place + 1 :] if ranks.p.loc[a, b] <= alpha
+    ]
+    if not ranks.friedman_p <= alpha or not pairs:
+        return f"{head}: undecided, no arm ranks before another."
+    said = [f"{a} ranks before {b} ({mean[a]:.2f} against {mean[b]:.2f})" for a, b in pairs]
+    return f"{head}: {'; '.join(said)}."
 
 
 def draw_errors(errors: pd.DataFrame) -> Figure:
     """Draw each arm's error with its interval, a panel a sweep.
 
     Args:
-        errors: from :func:`errors_of`, or from :func:`arm_errors`.
+        errors: from :func:`arm_errors`.
     """
     errors = errors if "sweep" in errors else errors.assign(sweep="")
     arms, sweeps = list(errors["arm"].unique()), list(errors["sweep"].unique())

@@ -59,6 +59,7 @@ class Section:
     Attributes:
         anchor: where links lead; what else is linked in the section begins with it.
         title: first heading of the notebook.
+        label: name of the sweep, where a page has several.
         question: what the study asks; "" where the title says it.
         facts: what was run, as name and value.
         blocks: cells in their order.
@@ -67,6 +68,7 @@ class Section:
 
     anchor: str
     title: str
+    label: str = ""
     question: str = ""
     facts: dict[str, str] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)

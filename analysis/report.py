@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,7 +65,7 @@ def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: s
             for number, (label, folder) in enumerate(folders.items(), start=1):
                 files = scratch / label
                 made = _sweep(folder, manifests[label], paths[label], anchor=f"sweep-{number}", files=files)
-                sections.append(made)
+                sections.append(replace(made, label=label))
         _deliver(page(sections, footer=_footer()), scratch, target)
     return target / PAGE
 
@@ -105,7 +106,8 @@ def _comparison(folders: Mapping[str, Path], files: Path) -> Section:
     executed = execute(
         NOTEBOOKS / f"{COMPARISON}.ipynb", folder=files, environment={SWEEP_DIRS: every, REPORT_DIR: str(files)}
     )
-    return section(executed, anchor="comparison", folder=files, facts={})
+    question = f"Do the arms differ in the same way in {', '.join(folders)}?"
+    return section(executed, anchor="comparison", folder=files, question=question, facts={})
 
 
 def _facts(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 MISSING = "–"
-_SHORT, _LONG = 16, 60
+_SHORT, _LONG = 24, 60
 """Letters up to which a text is never folded on a page, and from which on it is folded in LaTeX."""
 
 Intervals = Mapping[str, tuple[str, str]]
@@ -109,7 +109,8 @@ def as_text(
 
 
 def _cell(value: Any, write: Callable[[Any], str]) -> str:
-    return MISSING if bool(pd.api.types.is_scalar(value) and pd.isna(value)) else write(value)
+    is_missing = pd.api.types.is_scalar(value) and (pd.isna(value) or value == "")
+    return MISSING if is_missing else write(value)
 
 
 def _with_interval(cell: str, low: float, high: float, write: Callable[[Any], str]) -> str:
