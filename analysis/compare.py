@@ -1,7 +1,7 @@
 """Arms of a sweep, or of several, by their errors: on test images once confirmed, else on validation images.
 
 Values are a table with a row a trial: ``arm``, ``replicate`` (equal ones share their seed), ``error`` (top-1, a
-fraction), ``images`` (on which it was measured), and of several sweeps ``sweep``.
+fraction), ``images`` (on which it was measured), ``baseline`` (the study's first arm) and, of several sweeps, ``sweep``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 
 from analysis import frames, statistics
 from analysis.statistics import HIGHER, LOWER, TOO_FEW, UNDECIDED
+from analysis.statistics.ranks import MIN_ARMS
 from sweep.records.confirmed import summarise_confirmed, test_values
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_sweep
@@ -79,38 +81,43 @@ def arm_values(sweep_dir: Path | str | None = None) -> pd.DataFrame:
         sweep_dir: its folder; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
 
     Returns:
-        One row a trial: ``arm`` (ordered as in the study), ``replicate``, ``error`` and ``images``.
+        One row a trial, in the order of the study's arms: ``arm``, ``replicate``, ``error``, ``images``, ``baseline``.
 
     Raises:
         ValueError: no readable sweep.
     """
     folder = frames.folder_of(sweep_dir)
     search = frames.load(folder)
+    baseline = next(iter(search.manifest["study"]["arms"]))
     confirmed = summarise_confirmed(read_sweep(folder), read_sweep(folder, CONFIRM))
     if confirmed.empty:
         # trials of equal number share their seed, and a grid repeats replicates
         names = {"number": "replicate", "final_val_top1_error": "error"}
-        return search.trials[["arm", *names]].rename(columns=names).assign(images=VALIDATION)
+        return _ordered(search.trials[["arm", *names]].rename(columns=names), VALIDATION, baseline)
     confirm = frames.load(folder, phase="confirm")
     errors = test_values(confirm.evaluations).query("metric == 'top1_error'").set_index("trial")["value"]
     best = confirm.trials[confirm.trials["confirms"].isin(confirmed["confirms"][confirmed["rank"] == 1])]
-    values = best[["arm", "replicate"]].assign(error=best["trial"].map(errors), images=TEST)
-    return values.astype({"arm": search.trials["arm"].dtype}).reset_index(drop=True)
+    return _ordered(best[["arm", "replicate"]].assign(error=best["trial"].map(errors)), TEST, baseline)
+
+
+def _ordered(values: pd.DataFrame, images: str, baseline: str) -> pd.DataFrame:
+    rows = values.sort_values("arm", kind="stable").reset_index(drop=True)
+    return rows.assign(arm=rows["arm"].astype(str), images=images, baseline=baseline)
 
 
 def values_of(sweeps: Mapping[str, Path]) -> pd.DataFrame:
     """Gather the values of several sweeps, by name: those of :func:`arm_values`, led by ``sweep``."""
     values = [arm_values(folder).assign(sweep=name) for name, folder in sweeps.items()]
-    arms = dict.fromkeys(arm for one in values for arm in one["arm"].cat.categories)
-    every = pd.CategoricalDtype(list(arms), ordered=True)
-    joined = pd.concat([one.astype({"arm": every}) for one in values], ignore_index=True)
-    return joined[["sweep", "arm", "replicate", "error", "images"]]
+    joined = pd.concat(values, ignore_index=True)
+    return joined[["sweep", *joined.columns.drop("sweep")]]
 
 
 def differences(values: pd.DataFrame) -> pd.DataFrame:
     """Compare every arm of one sweep with its first one, as :func:`analysis.statistics.paired_differences` does."""
-    arms = values["arm"].cat.categories
-    return statistics.paired_differences(values, value="error", baseline=arms[0] if len(arms) else "")
+    baseline = values["baseline"].iloc[0] if len(values) else ""
+    # the baseline is an arm though it may have no value yet
+    arms = pd.CategoricalDtype(list(dict.fromkeys([baseline, *values["arm"]])))
+    return statistics.paired_differences(values.astype({"arm": arms}), value="error", baseline=baseline)
 
 
 def arm_errors(values: pd.DataFrame) -> pd.DataFrame:
@@ -125,24 +132,18 @@ def arm_errors(values: pd.DataFrame) -> pd.DataFrame:
         pairs, with ``low``, ``high``, ``p_holm`` and ``verdict`` as from :func:`differences`.
     """
     if "sweep" in values:
-        rows = [arm_errors(own).assign(sweep=name) for name, own in _by_sweep(values)]
+        rows = [arm_errors(own).assign(sweep=name) for name, own in values.groupby("sweep", sort=False)]
         return pd.concat(rows, ignore_index=True)[["sweep", *COLUMNS]]
     means = statistics.means(values, value="error").rename(
         columns={"estimate": "error", "low": "error_low", "high": "error_high"}
     )
-    means = means.astype({"arm": str}).assign(images=values["images"].iloc[0] if len(values) else VALIDATION)
-    order = {str(arm): place for place, arm in enumerate(values["arm"].cat.categories)}
-    joined = means.merge(differences(values), on="arm", how="left").sort_values("arm", key=lambda arms: arms.map(order))
-    return joined.fillna({"n_pairs": 0}).astype({"n_pairs": int})[COLUMNS].reset_index(drop=True)
+    means = means.assign(images=_images(values))
+    joined = means.merge(differences(values), on="arm", how="left")
+    return joined.fillna({"n_pairs": 0}).astype({"n_pairs": int})[COLUMNS]
 
 
-def _by_sweep(values: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Split values by sweep; each part has the arms of its own sweep alone, in their order there."""
-    parts = []
-    for name, own in values.groupby("sweep", sort=False):
-        rest = own.drop(columns="sweep")
-        parts.append((str(name), rest.assign(arm=rest["arm"].cat.remove_unused_categories())))
-    return parts
+def _images(values: pd.DataFrame) -> str:
+    return str(values["images"].iloc[0]) if len(values) else VALIDATION
 
 
 def verdict(values: pd.DataFrame) -> list[str]:
@@ -151,7 +152,7 @@ def verdict(values: pd.DataFrame) -> list[str]:
     Args:
         values: from :func:`arm_values`.
     """
-    images = values["images"].iloc[0] if len(values) else VALIDATION
+    images = _images(values)
     said = statistics.verdict(differences(values), metric=Metric(f"{images} top-1 error", 100.0, "%"))
     return [*said, _CAUTION[images]]
 
@@ -209,12 +210,11 @@ def verdict_of_sweeps(values: pd.DataFrame) -> list[str]:
     Args:
         values: from :func:`values_of`.
     """
-    return [*(_of_sweep(name, own) for name, own in _by_sweep(values)), _of_ranks(ranks(values))]
+    return [*(_of_sweep(name, own) for name, own in values.groupby("sweep", sort=False)), _of_ranks(ranks(values))]
 
 
-def _of_sweep(name: str, values: pd.DataFrame) -> str:
-    found, images = differences(values), values["images"].iloc[0]
-    baseline = values["arm"].cat.categories[0]
+def _of_sweep(name: Any, values: pd.DataFrame) -> str:
+    found, images, baseline = differences(values), _images(values), values["baseline"].iloc[0]
     named = {word: ", ".join(found["arm"][found["verdict"] == word]) for word in (LOWER, HIGHER, UNDECIDED, TOO_FEW)}
     said = [f"{named[word]} {word} than {baseline}" for word in (LOWER, HIGHER) if named[word]]
     said += [f"{named[UNDECIDED]} undecided"] if named[UNDECIDED] else []
@@ -229,10 +229,10 @@ def ranks(values: pd.DataFrame) -> statistics.Ranks | None:
     Args:
         values: from :func:`values_of`.
     """
-    known = values[values["error"].notna()].astype({"arm": str})
+    known = values[values["error"].notna()]
     n_sweeps = values["sweep"].nunique()
     common = known.groupby("arm")["sweep"].nunique() == n_sweeps
-    if common.sum() < statistics.ranks.MIN_ARMS or n_sweeps < MIN_SWEEPS:
+    if common.sum() < MIN_ARMS or n_sweeps < MIN_SWEEPS:
         return None
     shared = known[known["arm"].map(common)]
     return statistics.critical_differences(shared, value="error", block=("sweep",))
@@ -248,13 +248,11 @@ def rank_table(ranks: statistics.Ranks | None) -> pd.DataFrame:
 
 def _of_ranks(ranks: statistics.Ranks | None) -> str:
     if ranks is None:
-        few = f"ranks over sweeps need {MIN_SWEEPS} sweeps that have {statistics.ranks.MIN_ARMS} arms in common"
+        few = f"ranks over sweeps need {MIN_SWEEPS} sweeps that have {MIN_ARMS} arms in common"
         return f"Over all sweeps: {few}."
     alpha, mean = 1 - ranks.confidence, ranks.mean_rank
     head = f"Over n = {ranks.n_blocks} sweeps (Friedman p = {ranks.friedman_p:.2g})"
-    pairs = [
-        (a, b) for place, a in enumerate(mean.index) for b in mean.index[place + 1 :] if ranks.p.loc[a, b] <= alpha
-    ]
+    pairs = [(a, b) for a, b in combinations(mean.index, 2) if ranks.p.loc[a, b] <= alpha]
     if not ranks.friedman_p <= alpha or not pairs:
         return f"{head}: undecided, no arm ranks before another."
     said = [f"{a} ranks before {b} ({mean[a]:.2f} against {mean[b]:.2f})" for a, b in pairs]
