@@ -1,7 +1,8 @@
 """Arms of a sweep, or of several, by their errors: on test images once confirmed, else on validation images.
 
 Values are a table with a row a trial: ``arm``, ``replicate`` (equal ones share their seed), ``error`` (top-1, a
-fraction), ``images`` (on which it was measured), ``baseline`` (the study's first arm) and, of several sweeps, ``sweep``.
+fraction), ``images`` (on which it was measured), ``baseline`` (first arm of the study), and ``sweep`` where there are
+several.
 """
 
 from __future__ import annotations
@@ -132,7 +133,8 @@ def arm_errors(values: pd.DataFrame) -> pd.DataFrame:
         pairs, with ``low``, ``high``, ``p_holm`` and ``verdict`` as from :func:`differences`.
     """
     if "sweep" in values:
-        rows = [arm_errors(own).assign(sweep=name) for name, own in values.groupby("sweep", sort=False)]
+        of_sweep = values.groupby("sweep", sort=False)
+        rows = [arm_errors(own.drop(columns="sweep")).assign(sweep=name) for name, own in of_sweep]
         return pd.concat(rows, ignore_index=True)[["sweep", *COLUMNS]]
     means = statistics.means(values, value="error").rename(
         columns={"estimate": "error", "low": "error_low", "high": "error_high"}

@@ -64,6 +64,7 @@ class Section:
         facts: what was run, as name and value.
         blocks: cells in their order.
         headings: of the table of contents.
+        n_alike: headings so far by the anchor that their words give.
     """
 
     anchor: str
@@ -73,6 +74,7 @@ class Section:
     facts: dict[str, str] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
     headings: list[Heading] = field(default_factory=list)
+    n_alike: dict[str, int] = field(default_factory=dict)
 
     @property
     def verdict(self) -> list[Output]:
@@ -130,12 +132,19 @@ def _text(source: str, made: Section) -> Markup:
     def heading(found: re.Match[str]) -> str:
         level, words = found[1], re.sub(r'<a class="anchor-link".*?</a>', "", found[2])
         plain = Markup(words).striptags()
-        anchor = f"{made.anchor}-{re.sub(r'[^a-z0-9]+', '-', plain.lower()).strip('-')}"
+        anchor = _anchor(made, plain)
+        made.n_alike[anchor] = n = made.n_alike.get(anchor, 0) + 1
+        anchor += f"-{n}" if n > 1 else ""
         if level == "2":
             made.headings.append(Heading(plain, anchor))
         return f'<h{level} id="{escape(anchor)}">{words}</h{level}>'
 
-    return Markup(_HEADING.sub(heading, markdown2html(source)))
+    html = re.sub(r'href="#([^"]*)"', lambda link: f'href="#{_anchor(made, link[1])}"', markdown2html(source))
+    return Markup(_HEADING.sub(heading, html))
+
+
+def _anchor(made: Section, words: str) -> str:
+    return f"{made.anchor}-{re.sub(r'[^a-z0-9]+', '-', words.lower()).strip('-')}"
 
 
 def _output(output: nbformat.NotebookNode, anchor: str, folder: Path) -> Output:

@@ -319,7 +319,7 @@ def report(
     try:
         path = write_report(sweep_dirs, to=to, study=study)
     except NotebookFailedError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {error}; no report was written", err=True)
         raise typer.Exit(1) from None
     typer.echo(path)
     if open_:
