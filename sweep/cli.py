@@ -301,9 +301,7 @@ def export(
 
 @app.command()
 def report(
-    sweep_dirs: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="folder of a sweep; several are compared in one report")
-    ],
+    sweep_dirs: Annotated[list[Path], typer.Argument(help="folder of a sweep; several are compared in one report")],
     to: Annotated[
         Path | None, typer.Option(help="folder for the report; default: DIR/report, of several sweeps ./report")
     ] = None,
