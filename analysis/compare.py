@@ -196,7 +196,7 @@ def side_by_side(values: pd.DataFrame) -> pd.DataFrame:
     errors = arm_errors(values)
     cells = errors.assign(cell=[_cell(row) for _, row in errors.iterrows()])
     wide = cells.pivot(index="arm", columns="sweep", values="cell")
-    return wide.reindex(index=errors["arm"].unique(), columns=errors["sweep"].unique()).rename_axis(columns=None)
+    return wide.reindex(index=errors["arm"].unique(), columns=errors["sweep"].unique()).rename_axis(columns="sweep")
 
 
 def _cell(row: pd.Series[Any]) -> str:

@@ -89,6 +89,7 @@ def as_text(
     if missing := [name for name in (*percent, *points, *intervals, *ends) if name not in frame]:
         raise ValueError(f"no columns {', '.join(missing)} in a table of {', '.join(map(str, frame))}")
     table = frame.reset_index(names=_index_names(frame)) if has_index(frame) else frame
+    is_pivoted = frame.columns.name is not None  # then headers are values, as names of arms, and stay as they are
     headers: list[str] = []
     columns: list[list[str]] = []
     numeric: list[int] = []
@@ -102,7 +103,7 @@ def as_text(
             cells = [_with_interval(*cell, write) for cell in zip(cells, low, high, strict=True)]
         if _is_number(values):
             numeric.append(len(columns))
-        headers.append(str(name).replace("_", " ") + unit)
+        headers.append((str(name) if is_pivoted else str(name).replace("_", " ")) + unit)
         columns.append(cells)
     texts = pd.DataFrame({place: pd.Series(column, dtype=object) for place, column in enumerate(columns)})
     return Text(texts.set_axis(pd.Index(headers, dtype=object), axis=1), tuple(numeric))

@@ -53,6 +53,12 @@ def test_an_index_is_shown_where_it_says_something() -> None:
     assert cells(frame.rename_axis("fold")) == {"fold": ["0", "1"], "x": ["1", "2"]}
 
 
+def test_headers_that_are_values_stay_as_they_are() -> None:
+    frame = pd.DataFrame({"arm": ["off"], "n_pairs": [5], "strip_h": [1]})
+    assert list(cells(frame)) == ["arm", "n pairs", "strip h"]
+    assert list(cells(frame.set_index("arm").rename_axis(columns="arm of"))) == ["arm", "n_pairs", "strip_h"]
+
+
 def test_a_column_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="no columns eror in a table of error"):
         as_text(pd.DataFrame({"error": [0.1]}), percent=["eror"])
