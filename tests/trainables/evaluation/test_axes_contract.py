@@ -62,8 +62,9 @@ def test_values_have_names_and_numbers(axis: Axis, subject: Subject) -> None:
     assert len(keys) == len(set(keys))
     for value in values:
         assert isinstance(value.value, int | float), value
-        assert value.n > 0, value
+        assert value.n > 0 or math.isnan(value.value), value
         assert value.metric == value.metric.lower().replace(" ", "_"), value
+    assert {metric for _, metric in axis.headline} <= {value.metric for value in values}
 
 
 @each_axis
