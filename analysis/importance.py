@@ -106,7 +106,7 @@ def _column(column: pd.Series[Any], in_logs: bool) -> pd.Series[Any]:
         return numbers
     if (numbers <= 0).any():
         raise ValueError(f"'{column.name}' cannot be read in logarithms: its least value is {numbers.min():g}")
-    return np.log(numbers)
+    return pd.Series(np.log(numbers), index=numbers.index, name=numbers.name)
 
 
 def _table(
@@ -143,8 +143,8 @@ def _importance(drawn: pd.DataFrame, values: NDArray[np.float64], method: Method
 
     distributions = {str(path): _distribution(drawn[path]) for path in drawn}
     study = optuna.create_study()
-    for (_, row), value in zip(drawn.iterrows(), values, strict=True):
-        params = row.dropna().to_dict()
+    for row, value in zip(drawn.to_dict("records"), values, strict=True):
+        params = {str(path): choice for path, choice in row.items() if pd.notna(choice)}
         has = {path: distributions[path] for path in params}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=has, value=value))
     # normalised, a parameter's importance would depend on the noise of the others

@@ -103,18 +103,17 @@ def response_surface(
     )
     rows = rows.dropna().reset_index(drop=True)
     in_logs = tuple(path for path in (x, y) if path in log)
-    named = {"arm": arm, "metric": metric, "x_path": x, "y_path": y, "log": in_logs}
-    n_left_out = len(own) - len(rows)
+    about: dict[str, Any] = {"n_left_out": len(own) - len(rows), "arm": arm, "metric": metric, "x_path": x, "y_path": y}
     for path, name in ((x, "x"), (y, "y")):
         if path in in_logs and (rows[name] <= 0).any():
             raise ValueError(f"'{path}' cannot be read in logarithms: its least value is {rows[name].min():g}")
     if len(rows) < MIN_TRIALS or (rows[["x", "y", "value"]].nunique() < 2).any():
         nothing = pd.DataFrame(columns=["x", "y", "mean", "sd"], dtype=float)
-        return Surface(nothing, rows.assign(predicted=np.nan), np.nan, np.nan, np.nan, n_left_out, **named)
+        return Surface(nothing, rows.assign(predicted=np.nan), np.nan, np.nan, np.nan, log=in_logs, **about)
     grid, predicted, noise_sd = _fitted(rows, (x in in_logs, y in in_logs), size, rng)
     value = rows["value"].to_numpy()
     error, of_mean = _rms(value - predicted), _rms((value - value.mean()) * len(value) / (len(value) - 1))
-    return Surface(grid, rows.assign(predicted=predicted), error, of_mean, noise_sd, n_left_out, **named)
+    return Surface(grid, rows.assign(predicted=predicted), error, of_mean, noise_sd, log=in_logs, **about)
 
 
 def _numbers(trials: pd.DataFrame, path: str) -> pd.Series[Any]:
@@ -154,8 +153,8 @@ def _process(points: Array, values: Array, rng: np.random.Generator) -> Any:
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-    # lengths in widths of the trials' range: below a twentieth a surface is a row of needles, above ten it is flat
-    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF([0.5, 0.5], (0.05, 10.0)) + WhiteKernel(0.1, (1e-4, 2.0))
+    # lengths in widths of the trials' range: some tens of trials show nothing finer than a tenth, above ten it is flat
+    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF([0.5, 0.5], (0.1, 10.0)) + WhiteKernel(0.1, (1e-4, 2.0))
     process = GaussianProcessRegressor(kernel, n_restarts_optimizer=3, random_state=int(rng.integers(2**31)))
     with warnings.catch_warnings():
         # a length at its bound is an answer: the parameter does not matter

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,8 @@ from sweep.records.summary import metric_words
 BLOCK = "replicate"
 """Trials of equal replicate share their seed: it takes its variance out of the error, as a block does."""
 
-_COLUMNS = ["term", "df", "sum_of_squares", "eta2", "omega2", "low", "high", "F", "p", "verdict"]
+_NUMBERS = ["df", "sum_of_squares", "eta2", "omega2", "low", "high", "F", "p"]
+_ERROR = "Residual"  # as statsmodels calls it
 
 
 def variance_explained(
@@ -55,16 +55,15 @@ def variance_explained(
     metric_words(metric)
     rows = _rows(trials, factors, metric)
     names = [f"f{place}" for place in range(len(factors))]
-    table = pd.DataFrame(index=[*_terms(names), BLOCK], columns=_COLUMNS[1:], dtype=float)
-    table.index.name = "term"
     found, n = _anova(rows, names), len(rows)
-    for term in found.index.intersection(table.index):
-        table.loc[term, _COLUMNS[1:-1]] = _shares(found.loc[term], found.loc["Residual"], n, confidence)
-    words = np.where(table["p"] <= 1 - confidence, MATTERS, UNDECIDED)
-    table = table.assign(verdict=np.where(table["p"].isna(), TOO_FEW, words)).reset_index()
+    shares = {term: _shares(*found[term], *found[_ERROR], n, confidence) for term in found}
     spelled = dict(zip(names, factors, strict=True))
+    terms = [*_terms(names), BLOCK]
+    table = pd.DataFrame([shares.get(term, [np.nan] * 8) for term in terms], columns=_NUMBERS)
+    words = np.where(table["p"] <= 1 - confidence, MATTERS, UNDECIDED)
+    table.insert(0, "term", [" x ".join(spelled.get(name, name) for name in term.split(":")) for term in terms])
     return table.assign(
-        term=[" x ".join(spelled.get(name, name) for name in term.split(":")) for term in table["term"]],
+        verdict=np.where(table["p"].isna(), TOO_FEW, words),
         n=n,
         n_left_out=len(trials) - n,
         n_replicates=rows[BLOCK].nunique(),
@@ -84,42 +83,44 @@ def _rows(trials: pd.DataFrame, factors: Sequence[str], metric: str) -> pd.DataF
     rows = pd.DataFrame({"value": trials[f"final_{metric}"], BLOCK: trials["replicate"]})
     for place, column in enumerate(columns.values()):
         rows[f"f{place}"] = trials[column].map(str, na_action="ignore").astype(object)
-    return rows[np.isfinite(rows["value"])].dropna().reset_index(drop=True)
+    known: pd.DataFrame = rows[np.isfinite(rows["value"])].dropna().reset_index(drop=True)
+    return known
 
 
 def _terms(names: Sequence[str]) -> list[str]:
     return [*names, *(f"{first}:{second}" for first, second in combinations(names, 2))]
 
 
-def _anova(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return statsmodels' table of the terms that can be estimated; empty where nothing is left for the error."""
+def _anova(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return sum of squares and degrees of freedom by term that can be estimated; none where the error has none."""
     import statsmodels.api as sm
     import statsmodels.formula.api as smf
 
     vary = [name for name in [*names, BLOCK] if rows[name].nunique() > 1]
     pairs = [pair for pair in combinations(vary, 2) if BLOCK not in pair and _is_crossed(rows, *pair)]
     terms = [f"C({name})" for name in vary] + [f"C({first}):C({second})" for first, second in pairs]
-    nothing = pd.DataFrame(index=pd.Index([], dtype=object))
     if len(vary) == int(BLOCK in vary) or rows["value"].nunique() < 2:
-        return nothing
+        return {}
     model = smf.ols(f"value ~ {' + '.join(terms)}", rows).fit()
     if model.df_resid < 1 or math.isclose(model.ssr / model.centered_tss, 0.0, abs_tol=1e-12):
-        return nothing
-    table: pd.DataFrame = sm.stats.anova_lm(model, typ=2)
-    return table.set_axis([str(term).replace("C(", "").replace(")", "") for term in table.index])
+        return {}
+    table = sm.stats.anova_lm(model, typ=2)
+    called = [str(term).replace("C(", "").replace(")", "") for term in table.index]
+    return dict(zip(called, zip(table["sum_sq"], table["df"], strict=True), strict=True))
 
 
 def _is_crossed(rows: pd.DataFrame, first: str, second: str) -> bool:
     return bool((pd.crosstab(rows[first], rows[second]) > 0).all(axis=None))
 
 
-def _shares(term: pd.Series[Any], error: pd.Series[Any], n: int, confidence: float) -> list[float]:
-    squares, df, error_df = term["sum_sq"], term["df"], error["df"]
-    noise = error["sum_sq"] / error_df
-    eta2 = squares / (squares + error["sum_sq"])
+def _shares(squares: float, df: float, error_squares: float, error_df: float, n: int, confidence: float) -> list[float]:
+    """Return what ``_NUMBERS`` names of one term."""
+    noise = error_squares / error_df
+    f = squares / df / noise
+    eta2 = squares / (squares + error_squares)
     omega2 = (squares - df * noise) / (squares + (n - df) * noise)
-    low, high = _interval(term["F"], df, error_df, n, confidence)
-    return [df, squares, eta2, omega2, low, high, term["F"], term["PR(>F)"]]
+    low, high = _interval(f, df, error_df, n, confidence)
+    return [df, squares, eta2, omega2, low, high, f, float(stats.f.sf(f, df, error_df))]
 
 
 def _interval(f: float, df: float, error_df: float, n: int, confidence: float) -> tuple[float, float]:
