@@ -16,6 +16,7 @@ from sweep.records.errors import RecordsError
 from sweep.records.nested import flattened
 from sweep.records.parts import is_gapless, live_parts
 from sweep.records.schema import (
+    AXES,
     DECISIONS,
     EPOCHS,
     EVALUATIONS,
@@ -40,7 +41,8 @@ class SweepRecords:
             columns.
         epochs: one row a trial and epoch.
         decisions: one row a trial and rung; none in a confirmation.
-        evaluations: one row a trial, axis, split, setting and metric.
+        evaluations: one row a trial, axis, split, setting, metric and settings of the axis.
+        axes: one row a trial, axis and settings that it was measured under: whether that came to its end.
     """
 
     manifest: dict[str, Any]
@@ -48,6 +50,7 @@ class SweepRecords:
     epochs: pd.DataFrame
     decisions: pd.DataFrame
     evaluations: pd.DataFrame
+    axes: pd.DataFrame
 
 
 def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
@@ -62,11 +65,11 @@ def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
     manifest = read_manifest(sweep_dir)
     trials = read_table(sweep_dir, TRIALS)
     trials = trials[trials["phase"] == phase].reset_index(drop=True)
-    others = (read_table(sweep_dir, table) for table in (EPOCHS, DECISIONS, EVALUATIONS))
-    epochs, decisions, evaluations = (
+    others = (read_table(sweep_dir, table) for table in (EPOCHS, DECISIONS, EVALUATIONS, AXES))
+    epochs, decisions, evaluations, axes = (
         rows[rows["trial"].isin(trials["trial"])].reset_index(drop=True) for rows in others
     )
-    return SweepRecords(manifest, _spread(trials), epochs, decisions, evaluations)
+    return SweepRecords(manifest, _spread(trials), epochs, decisions, evaluations, axes)
 
 
 def read_manifest(sweep_dir: Path) -> dict[str, Any]:
