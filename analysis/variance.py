@@ -80,7 +80,7 @@ def _rows(trials: pd.DataFrame, factors: Sequence[str], metric: str) -> pd.DataF
     if missing := [name for name, column in columns.items() if column not in trials]:
         drawn = sorted(str(name).removeprefix("params.") for name in trials.filter(regex=r"^params\."))
         raise ValueError(f"no arm draws {missing[0]!r}, choose among {', '.join(['arm', *drawn])}")
-    rows = pd.DataFrame({"value": trials[f"final_{metric}"], BLOCK: trials["replicate"]})
+    rows = pd.DataFrame({"value": trials[f"final_{metric}"].astype(float), BLOCK: trials["replicate"]})
     for place, column in enumerate(columns.values()):
         rows[f"f{place}"] = trials[column].map(str, na_action="ignore").astype(object)
     known: pd.DataFrame = rows[np.isfinite(rows["value"])].dropna().reset_index(drop=True)

@@ -30,10 +30,10 @@ def by_axis(evaluations: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
     several = rows.groupby("axis")["setting"].transform("nunique") > 1
     named = rows["axis"] + " " + rows["metric"]
     named = named.where(~several | (rows["setting"] == ""), named + " (" + rows["setting"] + ")")
-    wide = rows.assign(quantity=named).pivot(index="trial", columns="quantity", values="value")
-    arms = rows.drop_duplicates("trial").set_index("trial")["arm"]
-    wide = wide.rename_axis(columns=None).reindex(arms.index)
-    return pd.concat([arms, wide], axis=1).reset_index()
+    wide = rows[["trial", "arm"]].drop_duplicates("trial").reset_index(drop=True)
+    for quantity, values in rows.set_index("trial")["value"].groupby(named.to_numpy(), sort=False):
+        wide[str(quantity)] = wide["trial"].map(values)
+    return wide
 
 
 def pareto_info(values: pd.DataFrame, *, x: str, y: str, higher: Collection[str] = ()) -> pd.DataFrame:
@@ -41,18 +41,14 @@ def pareto_info(values: pd.DataFrame, *, x: str, y: str, higher: Collection[str]
 
     Args:
         values: one row a trial, as from ``by_axis``.
-        x: column of the first quantity.
+        x: column of the first quantity; one that is not there has not been measured yet.
         y: column of the second one.
         higher: which of them are better when higher.
 
     Returns:
         One row a trial that has both: ``arm``, ``trial``, ``x``, ``y``, ``is_front`` (no trial is better in one and
         at least as good in the other), ``x_name``, ``y_name``, ``x_higher`` and ``y_higher``.
-
-    Raises:
-        ValueError: there is no such column.
     """
-    _check(values, [x, y])
     info = pd.DataFrame({"arm": values["arm"], "trial": values["trial"]}).assign(
         **{axis: values[name].astype(float) if name in values else np.nan for axis, name in (("x", x), ("y", y))}
     )
@@ -64,18 +60,11 @@ def pareto_info(values: pd.DataFrame, *, x: str, y: str, higher: Collection[str]
     return info.assign(is_front=np.logical_not(beaten), x_name=x, y_name=y, x_higher=x in higher, y_higher=y in higher)
 
 
-def _check(values: pd.DataFrame, names: Sequence[str]) -> None:
-    measured = [str(column) for column in values if column not in ("arm", "trial")]
-    missing = [name for name in names if name not in measured]
-    if missing and measured:
-        raise ValueError(f"nothing measured is called {missing[0]!r}, choose among {', '.join(measured)}")
-
-
 def pareto(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw two quantities of each trial against one another, and join those that no other trial beats in both."""
     ax = axes(ax)
     if info.empty:
-        return say("no trial was measured on both axes", ax)
+        return say("no trial has both quantities: measure them by evaluate", ax)
     first = info.iloc[0]
     x, y = (words_of(first[f"{axis}_name"]) for axis in "xy")
     keys = []
@@ -109,7 +98,7 @@ def correlations_info(
     Args:
         values: one row a trial, as from ``by_axis``.
         rng: source of the resamples.
-        quantities: columns of it; None takes all.
+        quantities: columns of it, of which those that are not there have an ``n`` of 0; None takes all.
         within_arms: correlate what differs from the arm's median: whether two quantities move together among
             trials alike, and not only because arms differ in both.
         confidence: level of each interval.
@@ -117,12 +106,8 @@ def correlations_info(
     Returns:
         One row a pair: ``first``, ``second``, ``correlation`` (Spearman's; nan where one does not vary), ``low``
         and ``high`` (nan for few trials), ``n`` (trials that have both), ``within_arms`` and ``confidence``.
-
-    Raises:
-        ValueError: there is no such column.
     """
     names = [str(name) for name in values if name not in ("arm", "trial")] if quantities is None else list(quantities)
-    _check(values, names)
     chosen = values.reindex(columns=names).astype(float)
     if within_arms:
         chosen = chosen - chosen.groupby(values["arm"], observed=True).transform("median")
