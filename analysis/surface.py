@@ -153,8 +153,8 @@ def _process(points: Array, values: Array, rng: np.random.Generator) -> Any:
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-    # lengths in widths of the trials' range: some tens of trials show nothing finer than a tenth, above ten it is flat
-    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF([0.5, 0.5], (0.1, 10.0)) + WhiteKernel(0.1, (1e-4, 2.0))
+    # lengths in widths of the trials' range: some tens of trials show nothing finer than a fifth, above ten it is flat
+    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF([0.5, 0.5], (0.2, 10.0)) + WhiteKernel(0.1, (1e-4, 2.0))
     process = GaussianProcessRegressor(kernel, n_restarts_optimizer=3, random_state=int(rng.integers(2**31)))
     with warnings.catch_warnings():
         # a length at its bound is an answer: the parameter does not matter

@@ -38,7 +38,10 @@ SetOption = Annotated[
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option(help="digits, cifar10, cifar100, imagefolder:PATH or tiny-imagenet:PATH; short for base.data.source"),
+    typer.Option(
+        help="digits, cifar10, cifar100, imagefolder:PATH, tiny-imagenet:PATH, cub:PATH or imagenet:PATH; "
+        "short for base.data.source"
+    ),
 ]
 AddressOption = Annotated[
     str | None,

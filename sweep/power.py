@@ -12,14 +12,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sweep.records.confirmed import test_values
 from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import CONFIRM
-from sweep.records.summary import final_epochs
+from sweep.records.summary import final_epochs, untouched
+from sweep.records.t_test import ALPHA, POWER, detectable_points, seeds_needed
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,14 +28,8 @@ if TYPE_CHECKING:
 
     from search_spaces.study import Study
 
-ALPHA, POWER = 0.05, 0.8
-"""Two-sided level of a test, and the chance that it finds the difference."""
-
 TYPICAL_SD_POINTS = 0.4
 """SD over seeds of networks on CIFAR-100, for want of a measured one."""
-
-MIN_SEEDS = 2
-"""Fewer have no spread."""
 
 MIN_POINTS, MAX_POINTS = 0.001, 100.0
 
@@ -93,34 +88,6 @@ def _alone_and_paired(spread: SeedSpread, figure: Callable[[float, bool], str]) 
     if spread.paired_sd_points is None:
         return alone
     return f"{alone} (if arms share them {figure(spread.paired_sd_points, True)})"
-
-
-def seeds_needed(effect_points: float, *, sd_points: float, paired: bool = False, alpha: float = ALPHA) -> int:
-    """Return the least number of seeds an arm that shows a difference of ``effect_points`` with the wanted power.
-
-    Args:
-        effect_points: difference of two means.
-        sd_points: SD of one arm, or, if ``paired``, of the differences.
-        paired: whether the arms share their seeds.
-        alpha: two-sided level of the test.
-    """
-    for n_seeds in (MIN_SEEDS, MIN_SEEDS + 1):  # so few that the solver below may not converge
-        if detectable_points(n_seeds, sd_points=sd_points, paired=paired, alpha=alpha) <= effect_points:
-            return n_seeds
-    return int(np.ceil(_t_test(paired).solve_power(effect_points / sd_points, None, alpha, POWER)))
-
-
-def detectable_points(n_seeds: int, *, sd_points: float, paired: bool = False, alpha: float = ALPHA) -> float:
-    """Return the difference that ``n_seeds`` an arm show with the wanted power, nan for one seed; see seeds_needed."""
-    if n_seeds < MIN_SEEDS:
-        return math.nan
-    return sd_points * float(_t_test(paired).solve_power(None, n_seeds, alpha, POWER))
-
-
-def _t_test(paired: bool) -> Any:
-    from statsmodels.stats.power import TTestIndPower, TTestPower  # slow to import
-
-    return TTestPower() if paired else TTestIndPower()
 
 
 def seeds_of(study: Study) -> int:
@@ -191,9 +158,7 @@ def _final_errors(records: SweepRecords) -> pd.DataFrame:
 
     Of trials that early stopping had no say in: other survivors were chosen by their errors, and spread less.
     """
-    trials = records.trials
-    if records.manifest["study"]["budget"]["early_stopping"]["rule"] != "none":
-        trials = trials[trials["control"] == 1]  # null in records of older programs
+    trials = untouched(records.manifest, records.trials)
     final = final_epochs(trials, records.epochs)["val_top1_error"]
     params = [column for column in trials.columns if column.startswith("params.")]
     configuration = trials.groupby(["arm", *params], dropna=False, sort=False).ngroup()

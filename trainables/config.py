@@ -22,7 +22,7 @@ class Data(Frozen):
 
     Attributes:
         source: short name with an optional path: ``digits``, ``cifar10``, ``cifar100``, ``imagefolder:PATH``,
-            ``tiny-imagenet:PATH``.
+            ``tiny-imagenet:PATH``, ``cub:PATH``, ``imagenet:PATH``.
         image_size_px: side to which images are resized (short side, then centre crop); None keeps the source's size.
         train_frac: share of the training images that is used, drawn by class.
         val_frac: share of the used training images set apart for validation, drawn by class.
@@ -210,7 +210,7 @@ class TrialConfig(Frozen):
         name, _ = split_source(self.data.source)
         if "boxes" in self.mix.looks_at and name not in WITH_BOXES:
             raise ValueError(
-                f"mix looks at objects' boxes, but data.source '{name}' has none: {' and '.join(WITH_BOXES)} have"
+                f"mix looks at objects' boxes, but data.source '{name}' has none: {', '.join(WITH_BOXES)} have"
             )
         return self
 

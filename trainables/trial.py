@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -214,6 +215,33 @@ class Trial:
         if self._blocks is not None:
             self._blocks.generator.set_state(state["dropblock"].cpu())  # a state may have been loaded onto a GPU
 
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin with the backbone of a trained network instead of a random one; the classifier stays as it was drawn.
+
+        The moving average, where there is one, begins anew from there. Not recorded in the configuration: who starts
+        a trial so has to say so.
+
+        Args:
+            weights: state of a network of the same name and width, as :meth:`weights` returns it; it may have been
+                trained on other classes and on any device.
+
+        Raises:
+            ValueError: an epoch has been run, or the weights do not fit the network.
+        """
+        if self.epoch:
+            raise ValueError(f"a trial can start from other weights before its first epoch, not after {self.epoch}")
+        own = self._net.state_dict()
+        backbone = {name: value for name, value in weights.items() if not _of_classifier(name)}
+        for name in sorted((own.keys() | backbone.keys()) - {name for name in own if _of_classifier(name)}):
+            there, here = (tuple(state[name].shape) if name in state else "nothing" for state in (backbone, own))
+            if there != here:
+                raise ValueError(
+                    f"the weights are of another network than {self.config.model.name} of width"
+                    f" {self.config.model.width:g}: '{name}' is {there}, needed is {here}"
+                )
+        self._net.load_state_dict({**own, **backbone})
+        self._ema = build_ema(self._net, self.config.optimizer.ema_decay)
+
     def weights(self) -> dict[str, Tensor]:
         """State of the evaluated network: the moving average where there is one."""
         return self.last_weights() if self._ema is None else self._ema.module.state_dict()
@@ -317,6 +345,10 @@ class Trial:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             logits: Tensor = net(images, **changes)
         return logits
+
+
+def _of_classifier(name: str) -> bool:
+    return name.startswith("classifier.")
 
 
 def _network(config: TrialConfig, images: ImageSet) -> StagedNet:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from trainables.config import TrialConfig
+from trainables.whole_file import write_whole
 
 if TYPE_CHECKING:
     from trainables.trial import Trial
@@ -150,18 +151,12 @@ def _tested(trial: Trial) -> str:
 
 
 def _write_whole(path: Path, state: dict[str, Any]) -> None:
-    """Write a file under another name and rename it: a reader sees the old state or the new one."""
+    """Write a state such that a reader sees the old one or the new one."""
     import torch
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
     buffer = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
     torch.save(state, buffer)
-    with unfinished.open("wb") as file:
-        file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_whole(path, buffer.getbuffer())
 
 
 def _spoils_process(error: Exception) -> bool:

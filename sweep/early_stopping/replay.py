@@ -23,7 +23,7 @@ from sweep.early_stopping.build import new_rule
 from sweep.early_stopping.named import rule_text, rule_values
 from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import COMPLETED
-from sweep.records.summary import METRICS, PLANNED_EPOCHS
+from sweep.records.summary import METRICS, PLANNED_EPOCHS, untouched
 from trainables.errors import UserError, did_you_mean
 from trainables.seeds import generator
 from trainables.strict import parse
@@ -69,10 +69,8 @@ def full_curves(records: SweepRecords, *, metric: str) -> Curves:
     if metric not in METRICS:
         raise UserError(f"--metric '{metric}' is not recorded{did_you_mean(metric, METRICS)}")
     study = records.manifest["study"]
-    free = records.trials["status"] == COMPLETED
-    if study["budget"]["early_stopping"]["rule"] != "none":
-        free &= records.trials["control"] == 1  # null in records of older programs
-    trials = records.trials[free]
+    trials = untouched(records.manifest, records.trials)
+    trials = trials[trials["status"] == COMPLETED]
     for arm in study["arms"]:
         if (count := int((trials["arm"] == arm).sum())) < MIN_CURVES:
             raise UserError(

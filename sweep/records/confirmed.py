@@ -13,6 +13,7 @@ import pandas as pd
 from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED, WEIGHTS
 from sweep.records.summary import final_epochs
+from sweep.records.t_test import MIN_SEEDS, half_width
 
 LEVEL = 0.95
 """Chance that an interval of an error covers its mean over all seeds, and all those of differences theirs at once."""
@@ -128,12 +129,10 @@ def _row(group: pd.DataFrame, baseline: pd.DataFrame | None, level: float) -> di
 
 def interval(values: np.ndarray, *, level: float = LEVEL) -> tuple[float, float, float]:
     """Return the mean of values, float64 [n], and the ends of its t interval; nan for fewer than two."""
-    from scipy import stats
-
-    if len(values) < 2:
+    if len(values) < MIN_SEEDS:
         return (float(values.mean()) if len(values) else math.nan), math.nan, math.nan
-    mean, half = values.mean(), stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
-    return float(mean), float(mean - half), float(mean + half)
+    mean, half = float(values.mean()), float(half_width(values.std(ddof=1), len(values), level=level))
+    return mean, mean - half, mean + half
 
 
 def verdict_confirmed(summary: pd.DataFrame) -> str:

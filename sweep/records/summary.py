@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +67,16 @@ def final_epochs(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     planned = completed.set_index("trial").reindex(columns=[PLANNED_EPOCHS])[PLANNED_EPOCHS]
     is_final = epochs["epoch"] == epochs["trial"].map(planned)
     return epochs.loc[is_final].set_index("trial")
+
+
+def untouched(manifest: Mapping[str, Any], trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of trials that early stopping had no say in: all where the study has none, else the controls.
+
+    Other survivors were chosen by the rule, by what they showed, and would flatter it.
+    """
+    if manifest["study"]["budget"]["early_stopping"]["rule"] == "none":
+        return trials
+    return trials[trials["control"] == 1]  # null in records of older programs
 
 
 def summarise_arms(trials: pd.DataFrame, epochs: pd.DataFrame, *, metric: str = "val_top1_error") -> pd.DataFrame:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from search_spaces.study import Study
 from sweep.confirm import confirming, winners
 from sweep.entry import Entry
+from sweep.ledger import Ledger
 from sweep.records.reader import _read_parts, read_sweep
 from sweep.records.schema import EPOCHS, EVALUATIONS, RECORDS
 
@@ -160,7 +161,7 @@ class TestConductor:
         first = simulate(study, tmp_path, n_workers=1).run(1)
         while not (job := first.jobs[-1]).test:
             first.run(1)
-        monkeypatch.setattr(type(first.conductor), "_record_test", lambda *_: None)
+        monkeypatch.setattr(Ledger, "add_test", lambda *_: None)
         first.run(4)  # all epochs of the first confirmation, but no test values
         first.conductor.flush(force=True)
         monkeypatch.undo()

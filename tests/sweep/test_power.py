@@ -1,4 +1,4 @@
-"""What a power analysis promises is held by tests on made-up errors; the spread over seeds is that of the records."""
+"""The spread over seeds is that of the records; the words say what a test on it needs and sees."""
 
 from __future__ import annotations
 
@@ -10,68 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from search_spaces.discover import load_study
 from search_spaces.study import Study
-from sweep.power import ALPHA, POWER, detectable_points, power_words, seed_spread, seeds_needed, seeds_of
+from sweep.power import power_words, seed_spread, seeds_of
+from sweep.records.t_test import detectable_points, seeds_needed
 from trainables.errors import UserError
-from trainables.seeds import generator
 
 MakeStudy = Callable[..., Study]
 
 BUDGET = {"trials": 12, "max_epochs": 2, "early_stopping": {"rule": "none"}}
-
-
-def found_frac(effect: float, sd: float, n_seeds: int, *, paired: bool, n_sweeps: int = 20_000) -> float:
-    """Share of made-up sweeps whose t-test, by SciPy, finds the difference."""
-    rng = generator(0, "power", n_seeds)
-    first, second = rng.normal([[[0.0]], [[effect]]], sd, (2, n_sweeps, n_seeds))
-    test = stats.ttest_1samp(second, 0.0, axis=1) if paired else stats.ttest_ind(first, second, axis=1)
-    return float(np.mean(test.pvalue < ALPHA))
-
-
-class TestSeedsNeeded:
-    @pytest.mark.parametrize("paired", [False, True])
-    @pytest.mark.parametrize(("effect", "sd"), [(0.25, 0.4), (0.5, 0.4), (1.0, 0.4), (2.0, 0.9)])
-    def test_find_the_difference_as_often_as_promised(self, effect: float, sd: float, paired: bool) -> None:
-        """Enough, and one fewer is not; within four standard errors of 20,000 sweeps."""
-        needed = seeds_needed(effect, sd_points=sd, paired=paired)
-        margin = 4 * math.sqrt(POWER * (1 - POWER) / 20_000)
-        assert found_frac(effect, sd, needed, paired=paired) > POWER - margin
-        assert found_frac(effect, sd, needed - 1, paired=paired) < POWER + margin
-
-    @pytest.mark.parametrize(("effect", "needed"), [(0.25, 42), (0.5, 12), (1.0, 4)])
-    def test_on_cifar_100(self, effect: float, needed: int) -> None:
-        """About 40, 10 and 4 by the normal approximation, (1.96 + 0.84)^2 2 sd^2 / effect^2; few seeds take more."""
-        assert seeds_needed(effect, sd_points=0.4) == needed
-        assert needed >= 2 * (1.96 + 0.84) ** 2 * 0.4**2 / effect**2 > needed - 3
-
-    @pytest.mark.parametrize("paired", [False, True])
-    @pytest.mark.parametrize(("effect", "sd"), [(100.0, 0.001), (5.0, 0.4)])
-    def test_are_two_where_the_difference_is_plain(self, effect: float, sd: float, paired: bool) -> None:
-        assert seeds_needed(effect, sd_points=sd, paired=paired) == 2
-
-    @pytest.mark.parametrize("paired", [False, True])
-    def test_exist_for_every_difference(self, paired: bool) -> None:
-        """The larger it is, the fewer: the solver neither fails nor jumps."""
-        needed = [seeds_needed(effect, sd_points=1.0, paired=paired) for effect in np.geomspace(0.05, 20, 60)]
-        assert needed == sorted(needed, reverse=True)
-
-    def test_of_a_tiny_difference(self) -> None:
-        assert seeds_needed(0.001, sd_points=100.0) == pytest.approx(2 * (1.96 + 0.8416) ** 2 * 1e10, rel=1e-3)
-
-
-class TestDetectablePoints:
-    @pytest.mark.parametrize("paired", [False, True])
-    @pytest.mark.parametrize("n_seeds", [2, 3, 10])
-    def test_are_found_as_often_as_promised(self, n_seeds: int, paired: bool) -> None:
-        effect = detectable_points(n_seeds, sd_points=0.4, paired=paired)
-        margin = 4 * math.sqrt(POWER * (1 - POWER) / 20_000)
-        assert found_frac(effect, 0.4, n_seeds, paired=paired) == pytest.approx(POWER, abs=margin)
-
-    def test_of_one_seed_are_unknown(self) -> None:
-        assert math.isnan(detectable_points(1, sd_points=0.4))
 
 
 class TestSeedsOf:

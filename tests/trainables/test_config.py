@@ -195,11 +195,13 @@ def test_the_default_is_no_mixing() -> None:
         ),
         (
             {"mix": {"position": {"kind": "object"}}, "data": {"source": "cifar10"}},
-            "mix looks at objects' boxes, but data.source 'cifar10' has none: digits and tiny-imagenet have",
+            "mix looks at objects' boxes, but data.source 'cifar10' has none: "
+            "digits, tiny-imagenet, cub, imagenet have",
         ),
         (
             {"mix": {"other": {"mix": {"position": {"kind": "object"}}}}, "data": {"source": "cifar10"}},
-            "mix looks at objects' boxes, but data.source 'cifar10' has none: digits and tiny-imagenet have",
+            "mix looks at objects' boxes, but data.source 'cifar10' has none: "
+            "digits, tiny-imagenet, cub, imagenet have",
         ),
     ],
 )

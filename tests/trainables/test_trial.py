@@ -23,6 +23,7 @@ from trainables.mixing.batch_view import BatchView
 from trainables.mixing.draw import MixDraw, MixDrawer
 from trainables.mixing.presets import PRESETS
 from trainables.models import dropblock
+from trainables.models.build import build_model
 from trainables.optimizer import lr_factor
 from trainables.trial import EpochResult, Trial
 
@@ -424,6 +425,63 @@ def test_the_loss_falls_on_digits(preset: str) -> None:
     losses = [result.train_loss for result in trial.history]
     assert losses[-1] < losses[0] - 0.02
     assert trial.history[-1].val_nll < math.log(10)
+
+
+# ---------------------------------------------------------------- from a backbone
+
+
+def backbone_of(n_classes: int, **model: Any) -> dict[str, torch.Tensor]:
+    """Weights of a network that was trained on other classes, its batch statistics among them."""
+    net = build_model(config_of(model=model).model, n_classes=n_classes, height_px=12, width_px=12, seed=99)
+    net(torch.rand(8, 3, 12, 12, generator=torch.Generator().manual_seed(0)))
+    return net.state_dict()
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
+def test_all_but_the_classifier_is_taken_over(ema_decay: float | None, data: TrialData) -> None:
+    config = config_of(optimizer={"ema_decay": ema_decay})
+    given, drawn, trial = backbone_of(7), Trial(config, data).weights(), Trial(config, data)
+    trial.start_from(given)
+    for state in (trial.weights(), trial.last_weights()):  # the moving average begins there, too
+        assert state.keys() == drawn.keys()
+        for name, value in state.items():
+            assert torch.equal(value, drawn[name] if name.startswith("classifier.") else given[name]), name
+    assert (trial.epoch, trial.state_dict()["step"]) == (0, 0)
+
+
+@pytest.mark.parametrize("parts", [{"mix": "cutmix", "optimizer": {"ema_decay": 0.5}}, EVERYTHING])
+def test_runs_from_the_same_backbone_are_the_same(parts: dict[str, Any], data: TrialData) -> None:
+    given = backbone_of(5)
+    before = copy.deepcopy(given)
+    trials = [Trial(config_of(**parts), data) for _ in range(2)]
+    for trial in trials:
+        trial.start_from(given)
+        for _ in range(2):
+            trial.run_epoch()
+    first, again = trials
+    assert_same(again.state_dict(), first.state_dict())
+    assert_same(given, before)  # training writes to a copy
+    assert differ(first.weights(), trained(config_of(**parts), data, 2).weights())
+    resumed = Trial(config_of(**parts), data)
+    resumed.load_state_dict(copy.deepcopy(first.state_dict()))
+    for trial in (first, resumed):
+        trial.run_epoch()
+    assert_same(resumed.state_dict(), first.state_dict())
+
+
+def test_backbones_that_do_not_fit_are_refused(data: TrialData) -> None:
+    trial = Trial(config_of(), data)
+    before = copy.deepcopy(trial.last_weights())
+    with pytest.raises(ValueError, match=r"another network than tiny of width 0\.25: .* is \(8,.*needed is \(4,"):
+        trial.start_from(backbone_of(3, width=0.5))
+    with pytest.raises(ValueError, match=r"another network than tiny of width 0\.25: 'stages\.0\.1.*needed is nothing"):
+        trial.start_from(backbone_of(3, name="cifar_resnet14"))
+    with pytest.raises(ValueError, match=r"'stem\.0\.weight' is nothing, needed is"):
+        trial.start_from({name: value for name, value in before.items() if name != "stem.0.weight"})
+    assert_same(trial.last_weights(), before)
+    trial.run_epoch()
+    with pytest.raises(ValueError, match="before its first epoch, not after 1"):
+        trial.start_from(backbone_of(3))
 
 
 # ---------------------------------------------------------------- validation

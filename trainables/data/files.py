@@ -13,7 +13,12 @@ IMAGE_SUFFIXES = frozenset({"bmp", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "t
 
 def image_files(folder: Path) -> list[str]:
     """Return the images below ``folder`` at any depth: names relative to it, sorted, none hidden."""
-    return sorted(_images_below(str(folder), ""))
+    return sorted(_files_below(str(folder), "", IMAGE_SUFFIXES))
+
+
+def annotation_files(folder: Path) -> list[str]:
+    """Return the XML files below ``folder`` at any depth: names relative to it, sorted, none hidden."""
+    return sorted(_files_below(str(folder), "", frozenset({"xml"})))
 
 
 def fingerprint(folder: Path, names: Iterable[str]) -> str:
@@ -29,12 +34,12 @@ def fingerprint(folder: Path, names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _images_below(folder: str, prefix: str) -> Iterator[str]:
+def _files_below(folder: str, prefix: str, suffixes: frozenset[str]) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from _images_below(entry.path, f"{prefix}{entry.name}/")
-            elif entry.name.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
+                yield from _files_below(entry.path, f"{prefix}{entry.name}/", suffixes)
+            elif entry.name.rpartition(".")[2].lower() in suffixes:
                 yield prefix + entry.name

@@ -88,6 +88,9 @@ class Axis(Frozen, ABC):
     on_request: ClassVar[bool] = False
     """Whether it is left out unless it is asked for by name: it takes hours, or needs a setting."""
 
+    noisy: ClassVar[frozenset[str]] = frozenset()
+    """Metrics that are times of a machine: these alone differ from one call to the next."""
+
     n_images: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
@@ -104,7 +107,7 @@ class Axis(Frozen, ABC):
 
     @abstractmethod
     def measure(self, subject: Subject) -> Measured:
-        """Measure a model; two calls return the same.
+        """Measure a model; two calls return the same, but for metrics that are :attr:`noisy`.
 
         Raises:
             Exception: whatever goes wrong: it is recorded, and other axes and models are measured all the same.

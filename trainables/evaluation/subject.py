@@ -93,13 +93,21 @@ class Subject:
         Raises:
             torch.OutOfMemoryError: a single image does not fit.
         """
+        return self.over_rows(lambda chunk: function(*self.shown(images, chunk)), images, rows, grad=grad)
+
+    def over_rows(
+        self, function: Callable[[np.ndarray], Tensor], images: ImageSet, rows: np.ndarray, *, grad: bool = False
+    ) -> Tensor:
+        """Do as :meth:`over_batches` for a function of the rows themselves, int64 [B].
+
+        For what is drawn for an image, or paired with it: it is then the same in batches of every size.
+        """
         results, start, size = [], 0, min(len(rows), self._batch_size(images))
         while start < len(rows):
             chunk = rows[start : start + size]
-            labels = torch.from_numpy(images.labels[chunk]).to(self.device)
             try:
                 with torch.inference_mode(not grad):
-                    results.append(function(self.pixels(images.images[chunk]), labels).detach().cpu())
+                    results.append(function(chunk).detach().cpu())
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
@@ -112,7 +120,11 @@ class Subject:
     def batches(self, images: ImageSet, rows: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images in [0, 1], float32 [B, 3, H, W], and labels, int64 [B], on the device."""
         for chunk in np.array_split(rows, -(-len(rows) // self._batch_size(images))):
-            yield self.pixels(images.images[chunk]), torch.from_numpy(images.labels[chunk]).to(self.device)
+            yield self.shown(images, chunk)
+
+    def shown(self, images: ImageSet, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return images in [0, 1], float32 [B, 3, H, W], and their labels, int64 [B], on the device."""
+        return self.pixels(images.images[rows]), torch.from_numpy(images.labels[rows]).to(self.device)
 
     def pixels(self, images: np.ndarray) -> Tensor:
         """Turn uint8 [B, H, W, 3] into float32 [B, 3, H, W] in [0, 1] on the device."""

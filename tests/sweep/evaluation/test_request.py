@@ -12,9 +12,9 @@ import torch
 from rich.console import Console
 
 from search_spaces.study import Study
-from sweep.conductor import weights_path
 from sweep.evaluation import request
 from sweep.evaluation.request import chosen_axes, chosen_trials, suiting, tasks_left
+from sweep.ledger import weights_path
 from sweep.models import load_trial
 from sweep.records.errors import RecordsError
 from sweep.records.schema import AXES as AXES_TABLE

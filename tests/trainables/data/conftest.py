@@ -60,6 +60,55 @@ def tiny_imagenet_root(tmp_path: Path, write_image: Callable[..., Path]) -> Path
     return root
 
 
+@pytest.fixture
+def cub_root(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
+    """Two species in the official layout: two training images and a test image of each, of 40 x 30 px."""
+    root = tmp_path / "CUB_200_2011"
+    species = ("001.Black_footed_Albatross", "002.Fish_Crow")
+    files = [f"{name}/{index}.jpg" for name in species for index in range(3)]
+    for number, file in enumerate(files):
+        write_image(root / "images" / file, seed=number, height=40, width=30)
+    tables = {
+        "classes.txt": species,
+        "images.txt": files,
+        "image_class_labels.txt": [1, 1, 1, 2, 2, 2],
+        "train_test_split.txt": [1, 0, 1, 1, 1, 0],
+        "bounding_boxes.txt": [f"{4.0 + number} 8.0 15.5 24.0" for number in range(6)],
+    }
+    for name, values in tables.items():
+        (root / name).write_text("".join(f"{number} {value}\n" for number, value in enumerate(values, start=1)))
+    return root
+
+
+def annotation(wnid: str, *boxes: tuple[int, int, int, int]) -> str:
+    """An annotation as ILSVRC has them, of objects at inclusive xmin, ymin, xmax, ymax."""
+    objects = "".join(
+        f"<object><name>{wnid}</name><pose>Unspecified</pose><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin>"
+        f"<xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"
+        for x0, y0, x1, y1 in boxes
+    )
+    return f"<annotation><folder>val</folder><size><width>48</width><height>32</height></size>{objects}</annotation>"
+
+
+@pytest.fixture
+def imagenet_root(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
+    """Two classes of 32 x 48 px in the official layout: three training images each, two flat ones for validation."""
+    root = tmp_path / "imagenet"
+    boxes = root / "Annotations/CLS-LOC"
+    for wnid in ("n02", "n01"):
+        (boxes / "train" / wnid).mkdir(parents=True)
+        for index in range(3):
+            seed = 3 * int(wnid[1:]) + index
+            write_image(root / f"train/{wnid}/{wnid}_{index}.JPEG", seed=seed, height=32, width=48)
+            (boxes / f"train/{wnid}/{wnid}_{index}.xml").write_text(annotation(wnid, (10 + index, 2, 39, 29)))
+    (boxes / "val").mkdir()
+    for index, wnid in enumerate(("n02", "n01")):
+        write_image(root / f"val/ILSVRC2012_val_{index}.JPEG", seed=20 + index, height=32, width=48)
+        text = annotation(wnid, (20, 4, 25, 6), (12, 4, 35, 15), (14, 4, 20, 9))
+        (boxes / f"val/ILSVRC2012_val_{index}.xml").write_text(text)
+    return root
+
+
 class _Python2Pickler(pickle.Pickler):
     """Spells a dtype as Python 2 did: with integers where NumPy 2.4 wants booleans."""
 

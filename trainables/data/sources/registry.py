@@ -11,10 +11,18 @@ from trainables.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from trainables.data.sources.base import Source
 
-SOURCES = {"digits": False, "cifar10": False, "cifar100": False, "imagefolder": True, "tiny-imagenet": True}
+SOURCES = {
+    "digits": False,
+    "cifar10": False,
+    "cifar100": False,
+    "imagefolder": True,
+    "tiny-imagenet": True,
+    "cub": True,
+    "imagenet": True,
+}
 """Whether a source needs a path, by its name."""
 
-WITH_BOXES = ("digits", "tiny-imagenet")
+WITH_BOXES = ("digits", "tiny-imagenet", "cub", "imagenet")
 """Sources that say where in the image the object is."""
 
 _READERS = {
@@ -23,6 +31,8 @@ _READERS = {
     "cifar100": "cifar.Cifar100",
     "imagefolder": "imagefolder.ImageFolder",
     "tiny-imagenet": "tiny_imagenet.TinyImageNet",
+    "cub": "cub.Cub",
+    "imagenet": "imagenet.ImageNet",
 }
 """Module and class of a source, imported only when the source is opened."""
 
