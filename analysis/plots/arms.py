@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from analysis.plots.style import (
     GREY,
@@ -20,10 +20,10 @@ from analysis.plots.style import (
     say,
     spread,
     title,
+    words_of,
     wrapped,
 )
-from analysis.plots.style import words_of as words_of_metric
-from analysis.statistics import HIGHER, LOWER, bootstrap
+from analysis.statistics import HIGHER, LOWER, WITHIN, bootstrap, paired_differences
 from sweep.records.summary import METRICS
 
 
@@ -74,7 +74,7 @@ def final_error(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw every completed trial as a point, and the median of each arm with its interval."""
     if info["value"].isna().all():
         return say("no completed trials", axes(ax))
-    words = words_of_metric(info["metric"].iloc[0])
+    words = words_of(info["metric"].iloc[0])
     labels = [f"{arm}\nn = {rows['value'].notna().sum()} of {len(rows)}" for arm, _, rows in by_arm(info)]
     ax = axes(ax, height_in=arms_height_in(labels))
     for place, (_, look, rows) in enumerate(by_arm(info)):
@@ -94,9 +94,9 @@ def forest_info(
     trials: pd.DataFrame,
     *,
     baseline: str,
-    rng: np.random.Generator,
     metric: str = "val_top1_error",
     confidence: float = 0.95,
+    margin: float | None = None,
 ) -> pd.DataFrame:
     """Compare every arm with one of them over pairs of trials that share their seed.
 
@@ -105,60 +105,54 @@ def forest_info(
     Args:
         trials: one row a trial, as from ``analysis.frames.load``.
         baseline: the arm that the others are compared with.
-        rng: source of the bootstrap resamples.
         metric: which final value, or a column of ``trials``.
-        confidence: joint level of all intervals (Bonferroni).
+        confidence: joint level of all decisions, and of all intervals.
+        margin: largest difference that does not matter; with it arms are tested for equivalence as well.
 
     Returns:
-        One row an arm but the baseline: ``arm``, ``estimate`` (mean difference arm - baseline), ``low`` and
-        ``high`` (nan for few pairs), ``n_pairs``, ``verdict``, ``baseline``, ``confidence`` and ``metric``.
+        One row an arm but the baseline, as from ``analysis.statistics.paired_differences``, and ``metric``.
 
     Raises:
         ValueError: there is no arm of the baseline's name.
     """
-    if len(trials) and not (trials["arm"] == baseline).any():
-        arms = ", ".join(str(arm) for arm in trials["arm"].unique())
-        raise ValueError(f"no arm {baseline!r} to compare with, choose one of {arms}")
-    rows = trials[["arm", "replicate"]].assign(value=final_values(trials, metric))
-    final = rows.pivot_table(index="replicate", columns="arm", values="value", observed=False, dropna=False)
-    others = [arm for arm in final if arm != baseline and (rows["arm"] == arm).any()]
-    level = 1 - (1 - confidence) / max(len(others), 1)
-    compared = [_difference(arm, final[arm] - final[baseline], rng, level) for arm in others]
-    info = pd.DataFrame(compared, columns=["arm", "estimate", "low", "high", "n_pairs", "verdict"])
-    info["arm"] = info["arm"].astype(trials["arm"].dtype)
-    return info.assign(baseline=baseline, confidence=confidence, metric=metric)
-
-
-def _difference(arm: Any, differences: pd.Series[Any], rng: np.random.Generator, level: float) -> tuple[Any, ...]:
-    # a joint level has thin tails: enough resamples that some tens of them lie in each
-    estimate = bootstrap(differences, rng=rng, statistic="mean", confidence=level, resamples=10_000)
-    return arm, estimate.value, estimate.low, estimate.high, estimate.n[0], estimate.verdict
+    rows = trials[["arm", "replicate"]].assign(value=final_values(trials, metric).astype(float))
+    alike = rows.groupby(["arm", "replicate"], observed=True, sort=False)["value"].mean().reset_index()
+    info = paired_differences(alike, value="value", baseline=baseline, confidence=confidence, margin=margin)
+    return info.assign(arm=info["arm"].astype(trials["arm"].dtype), metric=metric)
 
 
 def forest(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw each arm's difference to the baseline with its interval; hollow where that holds zero, or is missing."""
+    """Draw each arm's difference to the baseline with its interval; hollow where it is undecided."""
     info = info.dropna(subset=["estimate"])
     if info.empty:
         return say("no pairs of completed trials that share a seed", axes(ax))
     first = info.iloc[0]
-    words = words_of_metric(first["metric"])
+    words = words_of(first["metric"])
     labels = [f"{arm} (n = {rows['n_pairs'].iloc[0]})" for arm, _, rows in by_arm(info)]
     ax = axes(ax, height_in=arms_height_in(labels) + 0.3)
     for place, (_, look, rows) in enumerate(by_arm(info)):
         arm = rows.iloc[0]
-        _interval(ax, [arm[end] * words.factor for end in ("estimate", "low", "high")], place, look, arm["verdict"])
+        estimate, low, high = (arm[end] * words.factor for end in ("estimate", "low", "high"))
+        face = _face(arm["verdict"], look.colour)
+        ax.hlines(place, low, high, color=look.colour, linewidth=1.6)
+        ax.plot(estimate, place, marker=look.marker, color=look.colour, markerfacecolor=face, ms=7)
     ax.axvline(0, color=GREY, linewidth=1, zorder=0)
+    margin = first["margin"] * words.factor
+    if np.isfinite(margin):
+        ax.axvspan(-margin, margin, color=GREY, alpha=0.15, linewidth=0, zorder=0)
     arms_axis(ax, labels)
     unit = f"{words.difference_unit}; " if words.difference_unit else ""
     ax.set_xlabel(wrapped(f"difference in {words.name} to {first['baseline']} ({unit}n pairs of equal seed)", 46))
     title(ax, f"Mean paired difference, intervals of {first['confidence']:.0%} together", width=50)
-    keys = [key("interval without zero", "black", "o"), key("undecided, or too few", "black", "o", hollow=True)]
-    legend_below(ax, keys, offset_pt=62)
+    legend_below(ax, _verdict_keys(info), offset_pt=62)
     return ax
 
 
-def _interval(ax: Axes, ends: Sequence[float], place: float, look: Any, verdict: str) -> None:
-    estimate, low, high = ends
-    face = look.colour if verdict in (LOWER, HIGHER) else "white"
-    ax.hlines(place, low, high, color=look.colour, linewidth=1.6)
-    ax.plot(estimate, place, marker=look.marker, color=look.colour, markerfacecolor=face, ms=7)
+def _face(verdict: str, colour: str) -> str:
+    return {LOWER: colour, HIGHER: colour, WITHIN: GREY}.get(verdict, "white")
+
+
+def _verdict_keys(info: pd.DataFrame) -> list[Line2D]:
+    faces = [_face(verdict, "black") for verdict in info["verdict"]]
+    words = {"black": "decided", GREY: "no difference larger than the margin", "white": "undecided, or too few"}
+    return [key(word, "black", "o", face=face) for face, word in words.items() if face in faces]

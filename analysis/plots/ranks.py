@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.plots.style import SMALL_PT, axes, say, title, wrapped
+from analysis.statistics import Ranks
 
 
-class RankTable(Protocol):
-    """Mean ranks of arms over blocks, and which of them differ (Demšar, JMLR 2006)."""
-
-    @property
-    def mean_rank(self) -> pd.Series[float]:
-        """Mean rank by arm; 1 is best."""
-
-    @property
-    def p(self) -> pd.DataFrame:
-        """p-value of each pair of arms, [arms, arms]; nan where nothing is known of them."""
-
-    @property
-    def friedman_p(self) -> float:
-        """p-value of all arms being alike."""
-
-    @property
-    def critical_difference(self) -> float:
-        """Smallest distance of two mean ranks that differ."""
-
-    @property
-    def n_blocks(self) -> int:
-        """Blocks, such as data sets, that have every arm."""
-
-    @property
-    def confidence(self) -> float:
-        """Joint level of all pairs."""
-
-
-def critical_difference(ranks: RankTable, ax: Axes | None = None) -> Axes:
+def critical_difference(ranks: Ranks, ax: Axes | None = None) -> Axes:
     """Draw mean ranks on a line, the best on the left; bars join arms that cannot be told apart.
 
     Args:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.frames import Sweep
 from analysis.plots.style import (
     GREY,
     MAP,
@@ -29,6 +30,7 @@ from analysis.plots.style import (
 )
 from analysis.statistics import rank_correlation
 from sweep.records.schema import SPARED
+from sweep.records.summary import untouched
 
 VERDICTS = {
     "continue": ("o", "continued"),
@@ -132,24 +134,22 @@ def _sequence(n: int) -> list[str]:
 
 
 def rung_to_final_info(
-    trials: pd.DataFrame,
-    epochs: pd.DataFrame,
+    sweep: Sweep,
     *,
     rungs: Iterable[int],
     rng: np.random.Generator,
     metric: str = "val_top1_error",
-    control_only: bool = False,
 ) -> pd.DataFrame:
     """Pair what completed trials showed at each rung with what they came to.
 
+    Only trials that early stopping had no say in: others were chosen by what they showed. Correlations arm by arm are
+    in ``analysis.fidelity.rung_fidelity``.
+
     Args:
-        trials: one row a trial, as from ``analysis.frames.load``.
-        epochs: one row a trial and epoch, likewise.
+        sweep: from ``analysis.frames.load``.
         rungs: epochs at which trials are judged.
         rng: source of the correlation's resamples.
         metric: which value.
-        control_only: leave out all trials that early stopping might have stopped: those that it spared by their
-            values look as if rungs foretold more than they do.
 
     Returns:
         One row a trial and rung: ``arm``, ``trial``, ``rung_epochs``, ``value`` (there), ``final``, of its rung
@@ -157,8 +157,8 @@ def rung_to_final_info(
         make any rung look good), ``low``, ``high`` and ``n``, and ``metric``.
     """
     words_of(metric)
-    chosen = trials[trials["control"].eq(True)] if control_only else trials
-    final = chosen.set_index("trial")[f"final_{metric}"].dropna()
+    epochs = sweep.epochs
+    final = untouched(sweep.manifest, sweep.trials).set_index("trial")[f"final_{metric}"].dropna()
     at_rung = epochs[epochs["epoch"].isin(list(rungs)) & epochs["trial"].isin(final.index)].dropna(subset=[metric])
     info = at_rung[["arm", "trial"]].assign(
         rung_epochs=at_rung["epoch"], value=at_rung[metric], final=at_rung["trial"].map(final).astype(float)
@@ -187,7 +187,7 @@ def rung_to_final(info: pd.DataFrame, into: Figure | None = None) -> Figure:
     rungs = sorted(info["rung_epochs"].unique())
     drawn, panels = panelled(into, len(rungs))
     if info.empty:
-        say("no completed trial has a value at a rung", panels[0])
+        say("no completed trial that early stopping had no say in has a value at a rung", panels[0])
         return drawn
     words = words_of(info["metric"].iloc[0])
     for ax, rung in zip(panels, rungs, strict=True):

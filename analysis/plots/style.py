@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -103,10 +103,10 @@ def wrapped(name: str, width: int = 34) -> str:
     return "\n".join(line.strip() for line in lines if line)
 
 
-def key(label: str, colour: str, marker: str = "", *, line: Any = "none", hollow: bool = False) -> Line2D:
-    """Return an entry of a legend."""
-    fill: Literal["none", "full"] = "none" if hollow else "full"
-    return Line2D([], [], color=colour, marker=marker, linestyle=line, label=wrapped(label), fillstyle=fill, ms=6)
+def key(label: str, colour: str, marker: str = "", *, line: Any = "none", face: str | None = None) -> Line2D:
+    """Return an entry of a legend; its marker is filled with ``face``, by default with its colour."""
+    fill = colour if face is None else face
+    return Line2D([], [], color=colour, marker=marker, linestyle=line, label=wrapped(label), markerfacecolor=fill, ms=6)
 
 
 def legend_below(ax: Axes, keys: Sequence[Line2D], *, offset_pt: float = 36) -> None:

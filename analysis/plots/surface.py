@@ -76,7 +76,7 @@ def response(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for marker, (choice, index) in zip(cycle(MARKERS), completed.groupby("marker").groups.items(), strict=False):
         rows, faces = completed.loc[index], colours.to_rgba(values[index].to_numpy())
         ax.scatter(rows["x"], rows["y"], c=faces, marker=marker, s=55, edgecolors="black")
-        keys.append(key(f"{choice or 'completed'} (n = {len(rows)})", "black", marker, hollow=True))
+        keys.append(key(f"{choice or 'completed'} (n = {len(rows)})", "black", marker, face="none"))
     rest = info[info["value"].isna()]
     ax.scatter(rest["x"], rest["y"], marker="x", s=22, color=GREY)
     ax.figure.colorbar(colours, ax=ax, label=f"{words.label()}, last epoch")

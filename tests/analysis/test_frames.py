@@ -107,12 +107,8 @@ def test_statuses_count_every_trial(planted: Sweep) -> None:
 
 def test_the_analysis_loads_no_engine() -> None:
     program = (
-<<<<<<< HEAD
-        "import sys, analysis.frames, analysis.plots, analysis.statistics, analysis.alpha_prob\n"
-        "import analysis.importance, analysis.surface, analysis.variance\n"
-=======
         "import sys, analysis.frames, analysis.plots, analysis.statistics, analysis.alpha_prob, analysis.fidelity\n"
->>>>>>> main
+        "import analysis.importance, analysis.surface, analysis.variance\n"
         "engines = ('torch', 'torchvision', 'ray', 'optuna', 'trainables', 'search_spaces')\n"
         "print([name for name in engines if name in sys.modules])"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,9 +33,10 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Frames:
-    """As ``analysis.frames.Sweep`` has them."""
+    """What ``analysis.frames.Sweep`` has."""
 
     arms: tuple[str, ...]
+    manifest: dict[str, Any]
     trials: pd.DataFrame
     epochs: pd.DataFrame
     decisions: pd.DataFrame
@@ -58,7 +60,8 @@ def make_frames(n_arms: int, n_trials: int = 6, n_epochs: int = 8) -> Frames:
             evaluations += [] if stopped else [{**key, **_value(named, rng)} for named in METRICS]
     dtype = pd.CategoricalDtype(list(arms), ordered=True)
     frames = (pd.DataFrame(rows).astype({"arm": dtype}) for rows in (trials, epochs, decisions, evaluations))
-    return Frames(arms, *frames)
+    manifest = {"study": {"budget": {"early_stopping": {"rule": "none"}}}}
+    return Frames(arms, manifest, *frames)
 
 
 def _trial(number: int, place: int, rng: np.random.Generator) -> dict[str, object]:

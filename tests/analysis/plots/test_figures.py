@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.frames import Sweep, load
 from analysis.plots.style import look
+from analysis.statistics import Ranks
 from analysis.surface import response_surface
 from sweep.records.writer import write_manifest
 
@@ -23,25 +25,22 @@ PGD = "adversarial robust_error (pgd20 eps=8/255)"
 LOG = ("mix.size.alpha", "optimizer.weight_decay")
 
 
-class Ranked:
-    """A table of ranks over eight data sets in which only far ranks differ."""
-
-    friedman_p, critical_difference, n_blocks, confidence = 0.01, 2.5, 8, 0.95
-
-    def __init__(self, arms: tuple[str, ...]) -> None:
-        self.mean_rank = pd.Series(np.arange(1.0, len(arms) + 1), index=list(arms))
-        distance = np.abs(np.subtract.outer(self.mean_rank.to_numpy(), self.mean_rank.to_numpy()))
-        self.p = pd.DataFrame(np.where(distance > 2.5, 0.01, 1.0), index=list(arms), columns=list(arms))
+def ranked(arms: tuple[str, ...], n_blocks: int = 8) -> Ranks:
+    """Return ranks of which only those more than 2.5 apart differ."""
+    mean_rank = pd.Series(np.arange(1.0, len(arms) + 1), index=list(arms))
+    distance = np.abs(np.subtract.outer(mean_rank.to_numpy(), mean_rank.to_numpy()))
+    p = pd.DataFrame(np.where(distance > 2.5, 0.01, 1.0), index=list(arms), columns=list(arms))
+    return Ranks(mean_rank, 0.01, 2.5, p, n_blocks, 0.95)
 
 
-def _forest(made: Any, rng: np.random.Generator) -> pd.DataFrame:
-    return plots.forest_info(made.trials, baseline=made.arms[-1], rng=rng)
+def _forest(made: Any) -> pd.DataFrame:
+    return plots.forest_info(made.trials, baseline=made.arms[-1], margin=0.01)
 
 
 FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
     "learning_curves": lambda made, rng: plots.learning_curves(plots.learning_curves_info(made.epochs)),
     "final_error": lambda made, rng: plots.final_error(plots.final_error_info(made.trials, rng=rng)),
-    "forest": lambda made, rng: plots.forest(_forest(made, rng)),
+    "forest": lambda made, rng: plots.forest(_forest(made)),
     "response": lambda made, rng: plots.response(plots.response_info(made.trials, arm=made.arms[0])),
     "surface": lambda made, rng: plots.surface(
         response_surface(made.trials.assign(arm="one"), arm="one", rng=rng, y="optimizer.weight_decay", log=LOG)
@@ -52,14 +51,12 @@ FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
     "correlations": lambda made, rng: plots.correlations(
         plots.correlations_info(plots.by_axis(made.evaluations).iloc[::2], rng=rng)
     ),
-    "dose_gain": lambda made, rng: plots.dose_gain(plots.dose_gain_info(made.trials, _forest(made, rng))),
+    "dose_gain": lambda made, rng: plots.dose_gain(plots.dose_gain_info(made.trials, _forest(made))),
     "parallel": lambda made, rng: plots.parallel(plots.parallel_info(made.trials, arm=made.arms[0], log=LOG)),
     "stopping": lambda made, rng: plots.stopping(plots.stopping_info(made.decisions)),
     "timeline": lambda made, rng: plots.timeline(plots.stopping_info(made.decisions)),
-    "rung_to_final": lambda made, rng: plots.rung_to_final(
-        plots.rung_to_final_info(made.trials, made.epochs, rungs=(2, 4), rng=rng)
-    ),
-    "critical_difference": lambda made, rng: plots.critical_difference(Ranked(made.arms)),
+    "rung_to_final": lambda made, rng: plots.rung_to_final(plots.rung_to_final_info(made, rungs=(2, 4), rng=rng)),
+    "critical_difference": lambda made, rng: plots.critical_difference(ranked(made.arms)),
 }
 
 
@@ -85,21 +82,19 @@ def test_a_figure_of_nothing_or_of_one_row_can_be_read(
     every = made(2)
     few = {table: getattr(every, table).head(n_rows) for table in ("trials", "epochs", "decisions", "evaluations")}
     arms = every.arms[:1] if n_rows else every.arms
-    drawn = figure_of(FIGURES[name](type(every)(arms=arms, **few), rng))
+    drawn = figure_of(FIGURES[name](replace(every, arms=arms, **few), rng))
     check_legible(drawn)
     if n_rows == 0:
         assert any(ax.texts and not ax.axison for ax in drawn.axes)
 
 
 def test_ranks_of_one_data_set_say_so(texts_drawn: Callable[[Figure], list[Any]]) -> None:
-    few = Ranked(("a", "b", "c"))
-    few.n_blocks = 1
-    (text,) = texts_drawn(figure_of(plots.critical_difference(few)))
+    (text,) = texts_drawn(figure_of(plots.critical_difference(ranked(("a", "b", "c"), n_blocks=1))))
     assert "1 data sets" in text.get_text().replace("\n", " ")
 
 
 def test_ranks_join_what_does_not_differ(texts_drawn: Callable[[Figure], list[Any]]) -> None:
-    ax = plots.critical_difference(Ranked(("a", "b", "c", "d")))
+    ax = plots.critical_difference(ranked(("a", "b", "c", "d")))
     bars = {tuple(sorted(line.get_xdata())) for line in ax.lines if line.get_linewidth() == 2}
     assert bars == {(1, 2, 3), (2, 3, 4)}
     words = " ".join(text.get_text() for text in texts_drawn(figure_of(ax)))
@@ -123,7 +118,7 @@ def test_figures_of_a_sweep_not_begun_say_so_in_words(empty: Sweep, rng: np.rand
     assert words_of(curves) == "no epochs recorded"
     assert not curves.axison
     assert words_of(plots.final_error(plots.final_error_info(empty.trials, rng=rng))) == "no completed trials"
-    assert "no pairs" in words_of(plots.forest(plots.forest_info(empty.trials, baseline="off", rng=rng)))
+    assert "no pairs" in words_of(plots.forest(plots.forest_info(empty.trials, baseline="off")))
     assert "no completed trials" in words_of(plots.response(plots.response_info(empty.trials)))
     decisions = plots.stopping_info(empty.decisions)
     assert "no decisions" in words_of(plots.stopping(decisions))
@@ -153,7 +148,7 @@ def test_a_figure_is_drawn_into_the_axes_it_is_given(name: str, planted: Sweep, 
     info = {
         "learning_curves": lambda: plots.learning_curves_info(planted.epochs),
         "final_error": lambda: plots.final_error_info(planted.trials, rng=rng),
-        "forest": lambda: plots.forest_info(planted.trials, baseline="off", rng=rng),
+        "forest": lambda: plots.forest_info(planted.trials, baseline="off"),
         "response": lambda: plots.response_info(planted.trials),
         "stopping": lambda: plots.stopping_info(planted.decisions),
         "timeline": lambda: plots.stopping_info(planted.decisions),
@@ -167,6 +162,6 @@ def test_a_figure_is_drawn_into_the_axes_it_is_given(name: str, planted: Sweep, 
 
 def test_figures_are_drawn_into_the_figure_they_are_given(made: Any, rng: np.random.Generator) -> None:
     frames, figure = made(2), plt.figure(layout="constrained")
-    info = plots.rung_to_final_info(frames.trials, frames.epochs, rungs=(2, 4), rng=rng)
+    info = plots.rung_to_final_info(frames, rungs=(2, 4), rng=rng)
     assert plots.rung_to_final(info, figure) is figure
     assert len(figure.axes) == 2

@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis import plots
 from analysis.frames import Sweep, load
+from analysis.plots.style import look
 
 
 def trials_of(values: dict[str, list[float]], **columns: Any) -> pd.DataFrame:
@@ -111,26 +112,36 @@ def test_a_joined_column_is_a_value_as_well(rng: np.random.Generator) -> None:
         plots.final_error_info(trials, rng=rng, metric="nothing")
 
 
-def test_forest_compares_seed_by_seed_and_averages_a_grid(rng: np.random.Generator) -> None:
+def test_forest_compares_seed_by_seed_and_averages_a_grid() -> None:
     noise = [0.1, 0.5, 0.3, 0.7, 0.2, 0.4]
-    few = [value - 0.02 for value in noise[:4]] + [np.nan] * 2
-    trials = trials_of({"a": noise, "b": [value + 0.01 + 0.001 * at for at, value in enumerate(noise)], "c": few})
-    info = plots.forest_info(pd.concat([trials, trials[trials["arm"] == "b"]]), baseline="a", rng=rng)
-    assert info["arm"].tolist() == ["b", "c"]
+    gains = [0.01 + 0.001 * at for at in range(6)]
+    few = [noise[0] - 0.02] + [np.nan] * 5
+    trials = trials_of({"a": noise, "b": [x + gain for x, gain in zip(noise, gains, strict=True)], "c": few})
+    other_point = trials.assign(final_val_top1_error=trials["final_val_top1_error"] + 0.1)
+    info = plots.forest_info(pd.concat([trials, other_point]), baseline="a").set_index("arm")
     assert info["estimate"].tolist() == pytest.approx([0.0125, -0.02])
-    assert info["n_pairs"].tolist() == [6, 4]
+    assert info["n_pairs"].tolist() == [6, 1]
     assert info["verdict"].tolist() == ["higher", "too few"]
-    assert 0.01 <= info.loc[0, "low"] <= 0.0125 <= info.loc[0, "high"] <= 0.015
+    both = stats.ttest_1samp(gains, 0).confidence_interval(0.975)  # Bonferroni, of two
+    assert info.loc["b", ["low", "high"]].tolist() == pytest.approx([both.low, both.high])
     with pytest.raises(ValueError, match="choose one of a, b, c"):
-        plots.forest_info(trials, baseline="d", rng=rng)
+        plots.forest_info(trials, baseline="d")
 
 
-def test_forest_says_what_it_compares(rng: np.random.Generator) -> None:
-    trials = trials_of({"a": [0.1, 0.2, 0.3, 0.2, 0.3], "b": [0.2, 0.3, 0.45, 0.3, 0.4], "c": [np.nan] * 5})
-    ax = plots.forest(plots.forest_info(trials, baseline="a", rng=rng))
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["b (n = 5)"]
+def test_forest_says_what_it_compares() -> None:
+    values = {"a": [0.1, 0.2, 0.3, 0.2, 0.3], "b": [0.2, 0.3, 0.45, 0.3, 0.4], "c": [np.nan] * 5}
+    values["d"] = [value + step for value, step in zip(values["a"], (0.01, -0.01, 0.02, -0.02, 0.0), strict=True)]
+    trials = trials_of(values).astype({"arm": pd.CategoricalDtype(list("abcd"))})
+    ax = plots.forest(plots.forest_info(trials, baseline="a", margin=0.05))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["b (n = 5)", "d (n = 5)"]
     assert "difference in validation top-1 error to a (points" in ax.get_xlabel().replace("\n", " ")
-    assert ax.lines[0].get_xdata()[0] == pytest.approx(11)
+    first, second = ax.lines[:2]
+    assert first.get_xdata()[0] == pytest.approx(11)  # points, where the frame holds fractions
+    assert first.get_color() == first.get_markerfacecolor() == look(1).colour  # that of b in every figure
+    assert second.get_markerfacecolor() not in (look(3).colour, "white")  # shown to be within the margin
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["decided", "no difference larger than the\nmargin"]
 
 
 def test_response_holds_every_trial_of_the_arm(planted: Sweep) -> None:
@@ -261,14 +272,17 @@ def test_stopping_is_labelled(planted: Sweep) -> None:
 def test_rungs_stand_beside_the_end_within_arms(rng: np.random.Generator) -> None:
     trials = trials_of({"a": [0.25, 0.5, 0.75, 1.0], "b": [1.25, 1.5, 1.75, 2.0], "c": [np.nan]})
     trials["control"] = [True, False] * 4 + [True]
+    manifest: dict[str, Any] = {"study": {"budget": {"early_stopping": {"rule": "none"}}}}
     at_rung = [1.0, 0.75, 0.5, 0.25, 3.0, 2.75, 2.5, 2.25, 0.5]
     epochs = pd.concat(
         [trials[["arm", "trial"]].assign(epoch=epoch, val_top1_error=at_rung) for epoch in (1, 2)], ignore_index=True
     )
-    info = plots.rung_to_final_info(trials, epochs, rungs=[2, 8], rng=rng)
+    sweep = Sweep(manifest, trials, epochs, pd.DataFrame(), pd.DataFrame())
+    info = plots.rung_to_final_info(sweep, rungs=[2, 8], rng=rng)
     assert (set(info["rung_epochs"]), len(info)) == ({2}, 8)
     # over both arms the order looks right, and within each it is reversed
     assert stats.spearmanr(info["value"], info["final"]).statistic > 0
     assert info["correlation"].unique() == pytest.approx([-1])
-    control = plots.rung_to_final_info(trials, epochs, rungs=[2], rng=rng, control_only=True)
+    manifest["study"]["budget"]["early_stopping"]["rule"] = "asha"  # then all but the controls were chosen by it
+    control = plots.rung_to_final_info(sweep, rungs=[2], rng=rng)
     assert control["n"].tolist() == [4] * 4
