@@ -286,6 +286,21 @@ def evaluate(
         raise typer.Exit(1)
 
 
+@app.command("export-model")
+def export_model(
+    sweep_dir: DirArgument,
+    trial: Annotated[str, typer.Argument(help="completed trial, as status and the records name it")],
+    form: Annotated[
+        str, typer.Option(help="weights (state dict and configuration) or program (torch.export, runs without us)")
+    ] = "weights",
+    out: Annotated[Path | None, typer.Option(help="file; default: TRIAL.pt or TRIAL.pt2 in this folder")] = None,
+) -> None:
+    """Write a trial's model to a file that can be used elsewhere."""
+    from sweep.models import export_trial
+
+    typer.echo(export_trial(sweep_dir, trial, form=form, out=out))
+
+
 @app.command()
 def export(
     sweep_dir: DirArgument,

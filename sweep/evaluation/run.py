@@ -23,7 +23,7 @@ from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED
 from sweep.records.writer import RecordsWriter
 from trainables.errors import UserError
 from trainables.evaluation import AXES
-from trainables.evaluation.base import Measured
+from trainables.evaluation.base import Measured, library
 
 if TYPE_CHECKING:
     import ray
@@ -126,7 +126,7 @@ def _record(writer: RecordsWriter, task: Task, outcome: Mapping[str, Any]) -> No
     for value in measured.values if measured else ():
         row = {"metric": value.metric, "value": value.value, "n": value.n, "setting": value.setting}
         writer.add(
-            EVALUATIONS, {**common, **row, "split": value.split, "library": value.library, "seed": task.axis.seed}
+            EVALUATIONS, {**common, **row, "split": value.split, "library": value.library or library("torch"), "seed": task.axis.seed}
         )
     facts = {name: outcome.get(name) for name in ("why", "seconds", "device", "node")}
     writer.add(AXES_TABLE, {**common, **facts, "status": COMPLETED if measured else FAILED})

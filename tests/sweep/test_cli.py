@@ -40,6 +40,7 @@ VERBS = {
     "status": ["sweep_dir", "--why"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
     "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus"],
+    "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
     "doctor": ["--data", "--out"],
     "schema": [],

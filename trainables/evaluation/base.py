@@ -50,7 +50,7 @@ class Value:
         n: images (or pairs, or pixels: as the axis says) that it rests on.
         setting: under which of the axis' conditions, as ``pgd20 eps=8/255``; empty where there is one.
         split: images it was measured on.
-        library: what computed it, with its version; see :func:`library`.
+        library: what computed it, with its version, see :func:`library`; empty: this program by torch.
     """
 
     metric: str
