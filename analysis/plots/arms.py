@@ -154,5 +154,5 @@ def _face(verdict: str, colour: str) -> str:
 
 def _verdict_keys(info: pd.DataFrame) -> list[Line2D]:
     faces = [_face(verdict, "black") for verdict in info["verdict"]]
-    words = {"black": "decided", GREY: "no difference larger than the margin", "white": "undecided, or too few"}
+    words = {"black": "decided (Holm)", GREY: "no difference larger than the margin", "white": "undecided, or too few"}
     return [key(word, "black", "o", face=face) for face, word in words.items() if face in faces]
