@@ -141,7 +141,10 @@ def test_forest_says_what_it_compares() -> None:
     assert second.get_markerfacecolor() not in (look(3).colour, "white")  # shown to be within the margin
     legend = ax.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["decided (Holm)", "no difference larger than the\nmargin"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "decided (Holm)",
+        "no difference larger than the\nmargin",
+    ]
 
 
 def test_response_holds_every_trial_of_the_arm(planted: Sweep) -> None:
