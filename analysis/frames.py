@@ -91,6 +91,13 @@ def varied(trials: pd.DataFrame, arm: str) -> list[str]:
     return [str(column).removeprefix(_PARAMS) for column in own.dropna(axis="columns", how="all")]
 
 
+def drawn_in_logs(manifest: Mapping[str, Any], arm: str) -> list[str]:
+    """List the dotted paths that ``arm`` draws evenly in logarithms, as the study declares them."""
+    study = manifest.get("study", {})
+    space = {**study.get("space", {}), **study.get("arms", {}).get(arm, {}).get("space", {})}
+    return [path for path, domain in space.items() if domain.get("kind") == "loguniform"]
+
+
 def facts(manifest: Mapping[str, Any]) -> pd.Series[Any]:
     """Return what was run and where, one line a fact: study, command, seed, budget, versions, hardware."""
     study = manifest.get("study", {})
