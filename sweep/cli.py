@@ -247,6 +247,43 @@ def replay(
 
 
 @app.command()
+def evaluate(
+    sweep_dir: DirArgument,
+    axes: Annotated[
+        str | None, typer.Option(help="axes, as in calibration,ood; default: all that suit the data and are quick")
+    ] = None,
+    trials: Annotated[
+        str | None, typer.Option(help="trials, as in cutmix-0004,off-0001; default: all that a confirmation completed")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="AXIS.PATH=VALUE", help="setting of an axis, as in ood.n_images=500; repeatable"),
+    ] = None,
+    address: AddressOption = None,
+    cpus: Annotated[int | None, typer.Option(help="cores and threads a measurement; default: the sweep's")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs a measurement; default: the sweep's")] = None,
+) -> None:
+    """Measure trained models beyond their error: calibration, attacks, other images, localization, cost, ..."""
+    from sweep.evaluation.evaluate import evaluate as measure
+    from sweep.evaluation.tables import print_evaluated
+
+    console = _console()
+    evaluated = measure(
+        sweep_dir,
+        axes=_names(axes),
+        trials=_names(trials),
+        settings=set_ or [],
+        address=address,
+        cpus=cpus,
+        gpus=gpus,
+        command=_command(),
+        console=console,
+    )
+    if print_evaluated(evaluated, console):
+        raise typer.Exit(1)
+
+
+@app.command()
 def export(
     sweep_dir: DirArgument,
     format_: Annotated[Format, typer.Option("--format", help="file format")] = Format.CSV,
@@ -284,6 +321,11 @@ def schema() -> None:
     typer.echo(json.dumps(study_schema(), indent=2))
 
 
+def _names(text: str | None) -> list[str] | None:
+    """Split names at commas; None where none are given."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _go_on(
     sweep_dir: Path, change: Callable[[Study], Study] | None, *, address: str | None, retry_failed: bool = False
 ) -> None:
@@ -298,7 +340,7 @@ def _go_on(
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and status 2, never in a traceback."""
-    from sweep.endings import Interrupted, user_message
+    from sweep.endings import EvaluationInterrupted, Interrupted, user_message
     from sweep.records.errors import RecordsError
 
     try:
@@ -310,7 +352,7 @@ def main() -> None:
         if message is None:
             raise
         _refuse(message)
-    except Interrupted as error:
+    except (Interrupted, EvaluationInterrupted) as error:
         typer.echo(str(error), err=True)
         sys.exit(INTERRUPTED)
 

@@ -18,6 +18,7 @@ from sweep.confirm import confirming, winners
 from sweep.early_stopping.base import CONTINUE, PAUSE, STOP
 from sweep.early_stopping.build import new_rule
 from sweep.entry import Entry
+from sweep.records.confirmed import test_values
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_table
 from sweep.records.schema import (
@@ -427,7 +428,7 @@ class Conductor:
                 entry.resumed_at_epoch = int(row["resumed_at_epoch"])
             if retry_failed and entry.status == FAILED:
                 entry.status, entry.why = RUNNING, ""
-        for trial in read_table(self._dir, EVALUATIONS)["trial"].unique():
+        for trial in test_values(read_table(self._dir, EVALUATIONS))["trial"].unique():
             self.entries[trial].tested = True
         for row in read_table(self._dir, DECISIONS).to_dict("records"):
             self._decided[row["trial"], row["rung_epochs"]] = row

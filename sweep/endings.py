@@ -16,6 +16,16 @@ class Interrupted(Exception):
         super().__init__(f"interrupted after {n_ended} of {n_trials} trials; go on with: {shlex.join(words)}")
 
 
+class EvaluationInterrupted(Exception):
+    """An evaluation was interrupted."""
+
+    def __init__(self, n_done: int, n_tasks: int) -> None:
+        """Say how far it came and how to go on."""
+        super().__init__(
+            f"interrupted after {n_done} of {n_tasks} measurements, which are recorded; the same command goes on"
+        )
+
+
 def user_message(error: OSError) -> str | None:
     """Put a full or read-only disk into words; None for other faults."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweep.records.confirmed import test_values
 from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import CONFIRM
 from sweep.records.summary import final_epochs
@@ -160,7 +161,8 @@ def seed_spread(sweep_dir: Path) -> SeedSpread:
     from scipy import stats
 
     confirm = read_sweep(sweep_dir, CONFIRM)
-    errors = _final_errors(read_sweep(sweep_dir)) if confirm.evaluations.empty else _test_errors(confirm)
+    tests = test_values(confirm.evaluations)
+    errors = _final_errors(read_sweep(sweep_dir)) if tests.empty else _test_errors(confirm.trials, tests)
     squares, df = _within(errors.to_numpy())
     if df == 0:
         raise UserError(
@@ -177,13 +179,10 @@ def seed_spread(sweep_dir: Path) -> SeedSpread:
     return SeedSpread(sd, paired_sd, f"{words}, measured in '{sweep_dir}'")
 
 
-def _test_errors(confirm: SweepRecords) -> pd.DataFrame:
+def _test_errors(trials: pd.DataFrame, tests: pd.DataFrame) -> pd.DataFrame:
     """Test top-1 errors in points of a confirmation: a row a seed, a column ``(arm, configuration)``."""
-    tests = confirm.evaluations
-    errors = tests[(tests["split"] == "test") & (tests["metric"] == "top1_error")].set_index("trial")["value"]
-    trials = confirm.trials.assign(
-        configuration=confirm.trials["confirms"], points=100 * confirm.trials["trial"].map(errors)
-    )
+    errors = tests[tests["metric"] == "top1_error"].set_index("trial")["value"]
+    trials = trials.assign(configuration=trials["confirms"], points=100 * trials["trial"].map(errors))
     return trials.pivot_table(index="seed", columns=["arm", "configuration"], values="points")
 
 

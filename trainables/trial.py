@@ -115,6 +115,11 @@ class Trial:
         return self.epoch >= self.config.optimizer.max_epochs
 
     @property
+    def images(self) -> ImageSet:
+        """All training images of the source, those for validation among them."""
+        return self._data.images
+
+    @property
     def n_train(self) -> int:
         """Images trained on."""
         return len(self._data.train_rows)
@@ -211,7 +216,11 @@ class Trial:
 
     def weights(self) -> dict[str, Tensor]:
         """State of the evaluated network: the moving average where there is one."""
-        return (self._net if self._ema is None else self._ema.module).state_dict()
+        return self.last_weights() if self._ema is None else self._ema.module.state_dict()
+
+    def last_weights(self) -> dict[str, Tensor]:
+        """State of the network after the last step."""
+        return self._net.state_dict()
 
     def _train_epoch(self) -> dict[str, float]:
         self._net.train()

@@ -111,10 +111,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _save(self, trial: Trial) -> None:
         if trial.done and not trial.history[-1].diverged:
-            _write_whole(
-                self._weights,
-                {"config": json.loads(self._config.model_dump_json()), "weights": trial.weights()},
-            )
+            from trainables.models.saved import model_state
+
+            _write_whole(self._weights, model_state(trial))
         _write_whole(self._checkpoint, trial.state_dict())
 
     def _about(self, trial: Trial) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sweep.records.reader import SweepRecords
-from sweep.records.schema import COMPLETED
+from sweep.records.schema import COMPLETED, WEIGHTS
 from sweep.records.summary import final_epochs
 
 LEVEL = 0.95
@@ -74,8 +74,7 @@ def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataF
     done = confirm.trials[confirm.trials["status"] == COMPLETED]
     if done.empty:
         return pd.DataFrame(columns=COLUMNS)
-    tests = confirm.evaluations[confirm.evaluations["split"] == "test"]
-    values = tests.pivot_table(index="trial", columns="metric", values="value")
+    values = test_values(confirm.evaluations).pivot_table(index="trial", columns="metric", values="value")
     rows = done[["trial", "arm", "confirms", "replicate"]].join(values, on="trial")
     arms = list(search.manifest["study"]["arms"])
     level = 1 - (1 - LEVEL) / max(1, len(arms) - 1)
@@ -91,6 +90,12 @@ def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataF
             if rank == 1 and arm == arms[0]:
                 baseline = of_config[name]
     return pd.DataFrame(table, columns=COLUMNS)
+
+
+def test_values(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the evaluations that confirmations wrote, each trial after its last epoch."""
+    own = (evaluations["axis"] == "classification") & evaluations["setting"].isin(WEIGHTS)
+    return evaluations[own & (evaluations["split"] == "test")]
 
 
 def _ranked_in(search: SweepRecords, arm: str) -> list[str]:

@@ -17,6 +17,7 @@ from sweep.records.errors import RecordsError
 from sweep.records.nested import flattened
 from sweep.records.parts import Part, is_gapless, live_parts
 from sweep.records.schema import (
+    AXES,
     DECISIONS,
     EPOCHS,
     EVALUATIONS,
@@ -42,7 +43,8 @@ class SweepRecords:
             columns.
         epochs: one row a trial and epoch.
         decisions: one row a trial and rung; none in a confirmation.
-        evaluations: one row a trial, axis, split, setting and metric.
+        evaluations: one row a trial, axis, split, setting, metric and settings of the axis.
+        axes: one row a trial, axis and settings that it was measured under: whether that came to its end.
     """
 
     manifest: dict[str, Any]
@@ -50,6 +52,7 @@ class SweepRecords:
     epochs: pd.DataFrame
     decisions: pd.DataFrame
     evaluations: pd.DataFrame
+    axes: pd.DataFrame
 
 
 def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
@@ -64,10 +67,10 @@ def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
     manifest = read_manifest(sweep_dir)
     trials = read_table(sweep_dir, TRIALS)
     trials = trials[trials["phase"] == phase].reset_index(drop=True)
-    epochs, decisions, evaluations = (
-        _of_trials(read_table(sweep_dir, table), trials["trial"]) for table in (EPOCHS, DECISIONS, EVALUATIONS)
+    epochs, decisions, evaluations, axes = (
+        _of_trials(read_table(sweep_dir, table), trials["trial"]) for table in (EPOCHS, DECISIONS, EVALUATIONS, AXES)
     )
-    return SweepRecords(manifest, _spread(trials), epochs, decisions, evaluations)
+    return SweepRecords(manifest, _spread(trials), epochs, decisions, evaluations, axes)
 
 
 def read_manifest(sweep_dir: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: four append-only tables and one manifest.
+"""What a sweep leaves behind: five append-only tables and one manifest.
 
 The tables are folders of Parquet parts under ``records/``; ``sweep.json`` beside them says what was run, with
 which versions, on which hardware. Nothing else is read by the analysis.
@@ -159,20 +159,43 @@ EVALUATIONS = Table(
     pa.schema(
         [
             ("trial", _TEXT),
-            ("axis", _TEXT),  # classification
-            ("split", _TEXT),  # test
-            ("setting", _TEXT),  # which weights: last or ema
-            ("metric", _TEXT),  # top1_error, top5_error, nll, ece
+            ("axis", _TEXT),  # classification, calibration, ...
+            ("split", _TEXT),  # test or val
+            ("setting", _TEXT),  # condition within the axis; of a confirmation's own values which weights: WEIGHTS
+            ("metric", _TEXT),  # top1_error, nll, ...; shares are fractions
             ("value", _REAL),
             ("n", _WHOLE),  # images
             ("library", _TEXT),  # and its version
             ("seed", _WHOLE),
+            ("settings", _TEXT),  # JSON: all settings of the axis; null of a confirmation's own values
             ("time_s", _REAL),
         ]
     ),
-    key=("trial", "axis", "split", "setting", "metric"),
+    key=("trial", "axis", "split", "setting", "metric", "settings"),
     keep="last",
 )
 
-TABLES = {table.name: table for table in (EPOCHS, DECISIONS, EVALUATIONS, TRIALS)}
+AXES = Table(
+    "axes",
+    pa.schema(
+        [
+            ("trial", _TEXT),
+            ("axis", _TEXT),
+            ("settings", _TEXT),  # JSON, as in the evaluations
+            ("status", _TEXT),  # completed or failed
+            ("why", _TEXT),
+            ("seconds", _REAL),
+            ("device", _TEXT),
+            ("node", _TEXT),
+            ("time_s", _REAL),
+        ]
+    ),
+    key=("trial", "axis", "settings"),
+    keep="last",
+)
+
+WEIGHTS = ("last", "ema")
+"""Settings under which a confirmation records its test values, on axis ``classification``, in training's precision."""
+
+TABLES = {table.name: table for table in (EPOCHS, DECISIONS, EVALUATIONS, AXES, TRIALS)}
 """Tables by name, in the order in which they are written."""

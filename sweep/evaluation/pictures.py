@@ -1,0 +1,59 @@
+"""Pictures of an evaluation: one a trial, and one sheet an arm."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from sweep.evaluation.request import Task
+from trainables.evaluation.base import Measured
+
+
+def pictures_dir(sweep_dir: Path, axis: str) -> Path:
+    """Where the pictures of an axis are."""
+    return sweep_dir / "pictures" / axis
+
+
+def save_pictures(sweep_dir: Path, task: Task, measured: Measured | None) -> None:
+    """Write the pictures of one measurement: ``TRIAL-NAME.png``."""
+    for name, png in measured.pictures.items() if measured else ():
+        folder = pictures_dir(sweep_dir, task.axis.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{task.trial}-{name}.png").write_bytes(png)
+
+
+def write_sheets(sweep_dir: Path, axis: str, trials: pd.DataFrame) -> list[Path]:
+    """Put the pictures of an arm's trials under one another: ``arm-ARM-NAME.png``; return the files."""
+    folder = pictures_dir(sweep_dir, axis)
+    written = []
+    for arm, names in trials.groupby("arm", sort=False)["trial"]:
+        for kind, pages in _by_kind(folder, names).items():
+            path = folder / f"arm-{arm}-{kind}.png"
+            path.write_bytes(_stacked(pages))
+            written.append(path)
+    return written
+
+
+def _by_kind(folder: Path, trials: Iterable[str]) -> dict[str, list[Path]]:
+    kinds: dict[str, list[Path]] = {}
+    for trial in trials:
+        for path in sorted(folder.glob(f"{trial}-*.png")):
+            kinds.setdefault(path.stem.removeprefix(f"{trial}-"), []).append(path)
+    return kinds
+
+
+def _stacked(paths: Iterable[Path]) -> bytes:
+    from PIL import Image
+
+    pages = [Image.open(path) for path in paths]
+    sheet = Image.new("RGB", (max(page.width for page in pages), sum(page.height for page in pages)), "white")
+    top = 0
+    for page in pages:
+        sheet.paste(page, (0, top))
+        top += page.height
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,132 @@
+"""Measuring as tasks on Ray: each is recorded when it ends, and what goes wrong in one ends no other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import traceback
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from search_spaces.study import Resources
+from sweep.endings import EvaluationInterrupted
+from sweep.evaluation.pictures import save_pictures
+from sweep.evaluation.request import Task
+from sweep.records.schema import AXES as AXES_TABLE
+from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED
+from sweep.records.writer import RecordsWriter
+from trainables.errors import UserError
+from trainables.evaluation import AXES
+from trainables.evaluation.base import Measured
+
+if TYPE_CHECKING:
+    import ray
+
+
+def run_tasks(tasks: Sequence[Task], sweep_dir: Path, resources: Resources, *, slots: int, console: Console) -> None:
+    """Measure on the cluster that is up.
+
+    Raises:
+        EvaluationInterrupted: by Ctrl-C; what was measured is recorded.
+    """
+    writer = RecordsWriter(sweep_dir)
+    n_done = 0
+    words = f"{len(tasks)} measurements, {slots} at a time, records in {sweep_dir}"
+    console.print(words, highlight=False, markup=False, soft_wrap=True)
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("measuring", total=len(tasks))
+        try:
+            with contextlib.closing(_results(tasks, resources, slots)) as results:
+                for task, outcome in results:
+                    _record(writer, task, outcome)
+                    save_pictures(sweep_dir, task, outcome.get("measured"))
+                    writer.flush()
+                    n_done += 1
+                    progress.update(bar, advance=1, description=f"measured {task.axis.name} of {task.trial}")
+        except KeyboardInterrupt:
+            raise EvaluationInterrupted(n_done, len(tasks)) from None
+        finally:
+            writer.flush(force=True)
+
+
+def _results(tasks: Sequence[Task], resources: Resources, slots: int) -> Generator[tuple[Task, dict[str, Any]]]:
+    """Yield each task with what it returned, as they end; no more wait on Ray than can run at once."""
+    import ray
+
+    device = "cuda" if resources.gpus else "cpu"
+    measure = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=1)(measure_task)
+    waiting, running = list(tasks), dict[Any, Task]()
+    while waiting or running:
+        while waiting and len(running) < slots:
+            task = waiting.pop(0)
+            running[measure.remote(_payload(task), resources.cpus, device)] = task
+        (ready,), _ = ray.wait(list(running))
+        yield running.pop(ready), _outcome(ready)
+
+
+def _outcome(ready: ray.ObjectRef[dict[str, Any]]) -> dict[str, Any]:
+    import ray
+
+    try:
+        outcome: dict[str, Any] = ray.get(ready)
+    except ray.exceptions.RayError as error:  # the worker died, twice
+        return {"why": f"the worker was lost: {str(error).splitlines()[0]}"}
+    return outcome
+
+
+def _payload(task: Task) -> dict[str, Any]:
+    return {
+        "axis": task.axis.name,
+        "settings": task.settings,
+        "model_path": task.model_path,
+        "record": dict(task.record),
+        "curve": dict(task.curve),
+    }
+
+
+def measure_task(payload: Mapping[str, Any], threads: int, device: str) -> dict[str, Any]:
+    """Measure one axis of one model in a worker.
+
+    Returns:
+        ``values`` and ``pictures`` as in :class:`~trainables.evaluation.base.Measured`, or ``why`` if it failed; and
+        ``seconds``, ``device``, ``node``.
+    """
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    import torch
+
+    from trainables.evaluation.subject import Subject
+    from trainables.models.saved import read_model
+
+    torch.set_num_threads(threads)
+    started_s = time.perf_counter()
+    outcome: dict[str, Any] = {"device": device, "node": socket.gethostname()}
+    try:
+        axis = AXES[payload["axis"]].model_validate_json(payload["settings"])
+        saved = read_model(Path(payload["model_path"]))
+        outcome["measured"] = axis.measure(
+            Subject(saved, record=payload["record"], curve=payload["curve"], device=device)
+        )
+    except UserError as error:
+        outcome["why"] = str(error)
+    except Exception:
+        outcome["why"] = traceback.format_exc(limit=-3).strip()
+    return outcome | {"seconds": time.perf_counter() - started_s}
+
+
+def _record(writer: RecordsWriter, task: Task, outcome: Mapping[str, Any]) -> None:
+    common = {"trial": task.trial, "axis": task.axis.name, "settings": task.settings, "time_s": time.time()}
+    measured: Measured | None = outcome.get("measured")
+    for value in measured.values if measured else ():
+        row = {"metric": value.metric, "value": value.value, "n": value.n, "setting": value.setting}
+        writer.add(
+            EVALUATIONS, {**common, **row, "split": value.split, "library": value.library, "seed": task.axis.seed}
+        )
+    facts = {name: outcome.get(name) for name in ("why", "seconds", "device", "node")}
+    writer.add(AXES_TABLE, {**common, **facts, "status": COMPLETED if measured else FAILED})

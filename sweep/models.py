@@ -1,0 +1,45 @@
+"""The trained models of a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweep.conductor import weights_path
+from sweep.records.reader import read_manifest, read_table
+from sweep.records.schema import TRIALS
+from trainables.errors import UserError, did_you_mean
+from trainables.models.saved import SavedModel, read_model
+
+
+def load_trial(sweep_dir: Path | str, trial: str) -> SavedModel:
+    """Load the model that a completed trial left, onto the host.
+
+    ``load_trial(DIR, TRIAL).model`` takes images in [0, 1], float32 [B, 3, H, W], and returns logits.
+
+    Raises:
+        RecordsError: there is no sweep.
+        UserError: it has no such trial, or that left no model.
+    """
+    return read_model(model_path(Path(sweep_dir), trial))
+
+
+def model_path(sweep_dir: Path, trial: str) -> Path:
+    """Return the file of a trial's model.
+
+    Raises:
+        RecordsError: there is no sweep.
+        UserError: it has no such trial, or that left no model.
+    """
+    read_manifest(sweep_dir)
+    path = weights_path(sweep_dir, trial)
+    if not path.exists():
+        trials = read_table(sweep_dir, TRIALS).set_index("trial")
+        if trial not in trials.index:
+            raise UserError(f"'{sweep_dir}' has no trial '{trial}'{did_you_mean(trial, _with_model(sweep_dir))}")
+        status = str(trials["status"].astype(str)[trial])
+        raise UserError(f"trial '{trial}' left no model: its status is '{status}'; completed trials leave theirs")
+    return path
+
+
+def _with_model(sweep_dir: Path) -> list[str]:
+    return [path.stem for path in weights_path(sweep_dir, "").parent.glob("*.pt")]

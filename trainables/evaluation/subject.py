@@ -1,0 +1,154 @@
+"""The model that an axis measures, with the images that belong to it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.config import TrialConfig
+from trainables.data.image_set import ImageSet
+from trainables.data.prepared import TrialData, prepare_data, prepare_test
+from trainables.evaluation.base import About
+from trainables.models.saved import SavedModel, as_pixels
+from trainables.seeds import generator
+
+LARGEST_BATCH_BYTES = 1 << 26
+"""Memory of a batch of float32 images: 500 of 64 px, 111 of 224 px; the network's own maps take some ten times that."""
+
+
+class Subject:
+    """A trained model under examination: in evaluation mode, in float32, without mixing.
+
+    Attributes:
+        saved: the model as it was saved: ``saved.model`` maps images in [0, 1], float32 [B, 3, H, W], to logits, and
+            ``saved.net`` is the network inside, which wants them normalised.
+        record: what the sweep's records say of the trial, ``seconds`` and ``images_per_s`` of its training for
+            example.
+        curve: what each epoch showed, by the columns of the epochs table: lists with one item an epoch.
+        device: where it is.
+    """
+
+    def __init__(
+        self,
+        saved: SavedModel,
+        *,
+        record: Mapping[str, Any] | None = None,
+        curve: Mapping[str, list[float]] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Take a model; its data is opened when it is asked for."""
+        self.device = torch.device(device)
+        self.saved = saved.to(self.device)
+        self.record = dict(record or {})
+        self.curve = dict(curve or {})
+
+    @functools.cached_property
+    def data(self) -> TrialData:
+        """The images it was trained and validated on."""
+        return prepare_data(self.saved.config.data)
+
+    @functools.cached_property
+    def test(self) -> ImageSet:
+        """The test images."""
+        return prepare_test(self.saved.config.data)
+
+    @functools.cached_property
+    def about(self) -> About:
+        """What can be known before measuring."""
+        return about(self.saved.config, self.test, n_val=len(self.data.val_rows))
+
+    def sample(self, count: int | None, *, seed: int) -> np.ndarray:
+        """Draw test images, int64 [n], sorted, the same ones for every model; None: all. See :func:`drawn_by_class`."""
+        return drawn_by_class(self.test.labels, count, seed=seed)
+
+    def logits(self, images: ImageSet, rows: np.ndarray) -> Tensor:
+        """Return the logits of some images, float32 [n, C], on the host."""
+        return self.over_batches(lambda pixels, _: self.saved.model(pixels), images, rows)
+
+    def features(self, images: ImageSet, rows: np.ndarray) -> Tensor:
+        """Return what the classifier sees of some images, the last maps' means, float32 [n, D], on the host."""
+
+        def pooled(pixels: Tensor, _: Tensor) -> Tensor:
+            maps: Tensor = self.saved.net.features(self.saved.normalize(pixels))
+            return maps.mean(dim=(2, 3))
+
+        return self.over_batches(pooled, images, rows)
+
+    def over_batches(
+        self, function: Callable[[Tensor, Tensor], Tensor], images: ImageSet, rows: np.ndarray, *, grad: bool = False
+    ) -> Tensor:
+        """Apply a function to images in batches that fit into memory, and concatenate what it returns, on the host.
+
+        Args:
+            function: takes images in [0, 1], float32 [B, 3, H, W], and labels, int64 [B], both on the device.
+            images: where they come from.
+            rows: which of them, int64 [n], at least one.
+            grad: whether gradients are wanted.
+
+        Raises:
+            torch.OutOfMemoryError: a single image does not fit.
+        """
+        results, start, size = [], 0, min(len(rows), self._batch_size(images))
+        while start < len(rows):
+            chunk = rows[start : start + size]
+            labels = torch.from_numpy(images.labels[chunk]).to(self.device)
+            try:
+                with torch.inference_mode(not grad):
+                    results.append(function(self.pixels(images.images[chunk]), labels).detach().cpu())
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                torch.cuda.empty_cache()
+                size = size // 2
+                continue
+            start += len(chunk)
+        return torch.cat(results)
+
+    def batches(self, images: ImageSet, rows: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images in [0, 1], float32 [B, 3, H, W], and labels, int64 [B], on the device."""
+        for chunk in np.array_split(rows, -(-len(rows) // self._batch_size(images))):
+            yield self.pixels(images.images[chunk]), torch.from_numpy(images.labels[chunk]).to(self.device)
+
+    def pixels(self, images: np.ndarray) -> Tensor:
+        """Turn uint8 [B, H, W, 3] into float32 [B, 3, H, W] in [0, 1] on the device."""
+        return as_pixels(images, self.device)
+
+    def _batch_size(self, images: ImageSet) -> int:
+        image_bytes = 4 * int(np.prod(images.images.shape[1:]))
+        return max(1, min(self.saved.config.evaluation.batch_size, LARGEST_BATCH_BYTES // image_bytes))
+
+
+def about(config: TrialConfig, test: ImageSet, *, n_val: int) -> About:
+    """Say what can be known of a model, trained as ``config`` says, and its images before measuring."""
+    return About(
+        config=config,
+        classes=test.classes,
+        height_px=test.images.shape[1],
+        width_px=test.images.shape[2],
+        n_test=len(test),
+        n_val=n_val,
+        has_boxes=test.boxes is not None,
+    )
+
+
+def drawn_by_class(labels: np.ndarray, count: int | None, *, seed: int) -> np.ndarray:
+    """Draw ``count`` of the samples, int64 [n], sorted: as many of each class as possible, nested in larger draws.
+
+    Args:
+        labels: int64 [N].
+        count: how many; None or more than there are: all.
+        seed: of the draw.
+    """
+    if count is None or count >= len(labels):
+        return np.arange(len(labels))
+    rng = generator(seed, "evaluated images")
+    order = rng.permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    sizes = np.bincount(labels)
+    turn = np.concatenate([np.arange(size) for size in sizes])  # the first of each class, then the second, ...
+    return np.sort(by_class[np.lexsort((labels[by_class], turn))[:count]])

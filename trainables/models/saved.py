@@ -1,0 +1,145 @@
+"""Trained models in files: everything that is needed to use one, in types that load without running code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainables.config import TrialConfig
+from trainables.errors import UserError
+from trainables.models.build import build_model
+from trainables.models.staged import StagedNet
+
+if TYPE_CHECKING:
+    from trainables.trial import Trial
+
+FORMAT = 1
+"""Grows when an older program could not read a file any more."""
+
+
+class Normalize(nn.Module):
+    """Per-channel normalisation of images in [0, 1] to mean 0 and deviation 1, as in training."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        """Take the channels' means and deviations, float32 [3], in [0, 1] units."""
+        super().__init__()
+        self.register_buffer("mean", mean.view(1, -1, 1, 1))
+        self.register_buffer("std", std.clamp_min(1e-3).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return normalised images, float32 [B, 3, H, W]."""
+        return (images - self.mean) / self.std
+
+
+@dataclass(frozen=True, eq=False)
+class SavedModel:
+    """A trained model.
+
+    Attributes:
+        config: how it was trained.
+        classes: names of its classes, in the order of the logits.
+        model: from images in [0, 1], float32 [B, 3, H, W], to logits, float32 [B, C]: ``Sequential(Normalize, net)``
+            in evaluation mode, without gradients on its parameters.
+        last: the same with the weights of the last step, where ``model`` has their moving average; else ``model``.
+        height_px: height of the images that it was trained on.
+        width_px: their width.
+    """
+
+    config: TrialConfig
+    classes: tuple[str, ...]
+    model: nn.Sequential
+    last: nn.Sequential
+    height_px: int
+    width_px: int
+
+    @property
+    def net(self) -> StagedNet:
+        """The network inside; it wants normalised images."""
+        net = self.model[1]
+        assert isinstance(net, StagedNet)
+        return net
+
+    @property
+    def normalize(self) -> nn.Module:
+        """What normalises images for it."""
+        return self.model[0]
+
+    @property
+    def weights_name(self) -> str:
+        """Which weights ``model`` has: ``last`` or ``ema``."""
+        return "last" if self.config.optimizer.ema_decay is None else "ema"
+
+    def to(self, device: torch.device) -> SavedModel:
+        """Return it on a device."""
+        model = self.model.to(device)
+        return replace(self, model=model, last=model if self.last is self.model else self.last.to(device))
+
+
+def model_state(trial: Trial) -> dict[str, Any]:
+    """Return what a file of a trained model holds."""
+    images = trial.images
+    return {
+        "format": FORMAT,
+        "config": json.loads(trial.config.model_dump_json()),
+        "weights": trial.weights(),
+        "last_weights": None if trial.config.optimizer.ema_decay is None else trial.last_weights(),
+        "classes": list(images.classes),
+        "mean": torch.from_numpy(images.mean.copy()),
+        "std": torch.from_numpy(images.std.copy()),
+        "height_px": images.images.shape[1],
+        "width_px": images.images.shape[2],
+    }
+
+
+def read_model(path: Path) -> SavedModel:
+    """Read a model from a file, onto the host; no code in it is run.
+
+    Raises:
+        UserError: there is no such file, or it is not one of a trained model.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no trained model in '{path}'") from None
+    except Exception as error:
+        raise UserError(f"cannot read the model in '{path}': {error}") from None
+    if not isinstance(state, dict) or state.get("format", FORMAT) > FORMAT or "classes" not in state:
+        raise UserError(f"'{path}' is not a model that this program can read: it has another format")
+    config = TrialConfig.model_validate_json(json.dumps(state["config"]))
+    model = _model(config, state, state["weights"])
+    last = state["last_weights"]
+    return SavedModel(
+        config=config,
+        classes=tuple(state["classes"]),
+        model=model,
+        last=model if last is None else _model(config, state, last),
+        height_px=state["height_px"],
+        width_px=state["width_px"],
+    )
+
+
+def as_pixels(images: np.ndarray, device: torch.device) -> Tensor:
+    """Turn uint8 [B, H, W, 3] into float32 [B, 3, H, W] in [0, 1], channels last in memory, on a device."""
+    return torch.from_numpy(images.copy()).to(device).float().div_(255).permute(0, 3, 1, 2)
+
+
+def _model(config: TrialConfig, state: dict[str, Any], weights: dict[str, Tensor]) -> nn.Sequential:
+    net = build_model(
+        config.model,
+        n_classes=len(state["classes"]),
+        height_px=state["height_px"],
+        width_px=state["width_px"],
+        seed=0,
+    )
+    net.load_state_dict(weights)
+    model = nn.Sequential(Normalize(state["mean"], state["std"]), net.to(memory_format=torch.channels_last)).eval()
+    return model.requires_grad_(False)
