@@ -84,7 +84,7 @@ def _join(rows: pd.DataFrame, of_trial: pd.DataFrame) -> pd.DataFrame:
     """Join on the trial, one look-up a trial; a column that both have is the trial's, where the rows have it."""
     numbers, names = pd.factorize(rows["trial"])
     joined = of_trial.reindex(names).take(numbers).set_axis(rows.index)
-    return rows.assign(**joined)  # type: ignore[arg-type]
+    return rows.assign(**joined)
 
 
 def varied(trials: pd.DataFrame, arm: str) -> list[str]:

@@ -54,10 +54,12 @@ SeedOption = Annotated[int | None, typer.Option(help="seed of everything drawn; 
 
 
 class Format(StrEnum):
-    """File format of exported tables."""
+    """What a sweep is exported as."""
 
     CSV = "csv"
     PARQUET = "parquet"
+    OPTUNA = "optuna"
+    TENSORBOARD = "tensorboard"
 
 
 @app.callback(invoke_without_command=True)
@@ -286,13 +288,17 @@ def evaluate(
 @app.command()
 def export(
     sweep_dir: DirArgument,
-    format_: Annotated[Format, typer.Option("--format", help="file format")] = Format.CSV,
+    format_: Annotated[Format, typer.Option("--format", help="what to write")] = Format.CSV,
     to: Annotated[Path | None, typer.Option(help="folder for the files; default: DIR/export")] = None,
 ) -> None:
-    """Write trials, epochs, decisions and test values as one file each, every parameter in a column of its own."""
-    from sweep.export import export_tables
+    """Hand a sweep on to other tools.
 
-    for path in export_tables(sweep_dir, to or sweep_dir / "export", format_.value):
+    csv, parquet: trials, epochs, decisions and test values, a file each, every parameter in a column of its own;
+    optuna: an SQLite storage, a study an arm; tensorboard: event files, a run a trial.
+    """
+    from sweep.export.formats import export_sweep
+
+    for path in export_sweep(sweep_dir, to or sweep_dir / "export", format_.value):
         typer.echo(path)
 
 

@@ -107,11 +107,10 @@ def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
 
 def _numbered(column: pa.ChunkedArray) -> np.ndarray:
     """Return a column of numbers as it is, and one of text as a number for each distinct text, int [n]."""
-    if not pa.types.is_string(column.type):
-        return column.to_numpy()
-    encoded = column.combine_chunks().dictionary_encode()
-    numbers: np.ndarray = encoded.indices.to_numpy(zero_copy_only=False)
-    return numbers
+    numbers = column.combine_chunks()
+    if pa.types.is_string(column.type):
+        numbers = numbers.dictionary_encode().indices
+    return np.asarray(numbers.to_numpy(zero_copy_only=False))
 
 
 def _of_trials(rows: pd.DataFrame, trials: pd.Series[str]) -> pd.DataFrame:
