@@ -116,11 +116,11 @@ def _runs(folder: Path) -> list[_Run]:
 
 def _run(folder: Path, status: str) -> _Run:
     results = _results(folder)
-    ids = results["trial_id"].dropna().unique() if "trial_id" in results else []
+    ids = list(results["trial_id"].dropna()) if "trial_id" in results else []
     error = folder / "error.txt"
     lines = error.read_text().strip().splitlines() if error.exists() else []
     return _Run(
-        name=str(ids[0]) if len(ids) else folder.name,
+        name=str(ids[0]) if ids else folder.name,
         params=flattened(json.loads((folder / "params.json").read_text())),
         results=results,
         status=status,

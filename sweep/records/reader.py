@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from sweep.records.schema import (
 
 _ATTEMPTS, _PAUSE_S = 100, 0.02  # a merge takes milliseconds, seconds on a slow network disk
 _MANY_ROWS = 100_000
+_READERS = 4
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
         try:
             parts = live_parts(folder)
             if is_gapless(parts):
-                rows = [_read(part) for part in parts]
+                with ThreadPoolExecutor(_READERS) as pool:  # many small parts: a file's latency is most of its time
+                    rows = list(pool.map(_read, parts))
                 # parts of an older program lack columns that have been added since: null
                 return pa.concat_tables([table.schema.empty_table(), *rows], promote_options="default")
         except FileNotFoundError:
@@ -139,7 +142,7 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
 
 def _read(part: Part) -> pa.Table:
     """Read one part; of a small one, threads would take longer to start than to read."""
-    with pq.ParquetFile(part.path) as file:
+    with pq.ParquetFile(part.path, pre_buffer=False) as file:
         return file.read(use_threads=part.last - part.first > _MANY_ROWS)
 
 
