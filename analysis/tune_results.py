@@ -63,7 +63,7 @@ def load_tune(
     Raises:
         ValueError: no results there, an unknown column, or a parameter that a trial lacks.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if unknown := sorted(set(metrics) - set(MAPPABLE)):
         raise ValueError(f"metrics: unknown column '{unknown[0]}', choose of {', '.join(MAPPABLE)}")
     runs = _runs(folder)
