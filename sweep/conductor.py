@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +17,20 @@ from sweep.confirm import confirming, winners
 from sweep.early_stopping.base import CONTINUE, PAUSE, STOP
 from sweep.early_stopping.build import new_rule
 from sweep.entry import Entry
-from sweep.records.confirmed import test_values
+from sweep.ledger import ABOUT_COLUMNS, EPOCH_COLUMNS, Ledger
 from sweep.records.errors import RecordsError
-from sweep.records.reader import read_table
 from sweep.records.schema import (
     COMPLETED,
-    CONFIRM,
-    DECISIONS,
     DIVERGED,
-    EPOCHS,
-    EVALUATIONS,
     FAILED,
     LIVING,
     PAUSED,
     RUNNING,
     SEARCH,
-    SPARED,
     STOPPED,
-    TRIALS,
 )
-from sweep.records.writer import RecordsWriter
 from sweep.search import PastTrial, propose
 from trainables.config import TrialConfig
-
-EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
-"""What a trial reports of an epoch."""
-
-DOSE_COLUMNS = [name for name in TRIALS.columns.names if name.startswith("dose_")]
-"""How strongly a trial mixes, as it measured before its first epoch."""
-
-ABOUT_COLUMNS = ("n_train", "n_val", "device", "precision", "threads", "node", *DOSE_COLUMNS)
-"""What a trial reports of itself."""
-
-
-_ENTRY_COLUMNS = ("trial", "arm", "number", "replicate", "attempts", "status", "phase")
 
 
 @dataclass(frozen=True)
@@ -90,10 +69,9 @@ class Conductor:
         self.entries: dict[str, Entry] = {}
         self._dir = sweep_dir
         self._rule = {arm: new_rule(study.budget.early_stopping, study.budget.max_epochs) for arm in study.arms}
-        self._writer = RecordsWriter(sweep_dir)
+        self._ledger = Ledger(study, sweep_dir)
         self._to_confirm: dict[str, list[Entry]] = {}
-        self._decided: dict[tuple[str, int], Mapping[Any, Any]] = {}
-        self._ended: list[Entry] = []
+        self._decided = self._ledger.decisions()
         self._restore(retry_failed=retry_failed)
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
         self._running: set[str] = set()
@@ -102,7 +80,7 @@ class Conductor:
                 self._finish_if_over(entry)
         self.flush(force=True)
         for entry in self.entries.values():
-            self._drop_checkpoint(entry)  # a kill may have come between record and removal
+            self._ledger.drop_checkpoint(entry)  # a kill may have come between record and removal
 
     @property
     def n_trials(self) -> int:
@@ -144,11 +122,11 @@ class Conductor:
         entry.status, entry.why = RUNNING, ""
         entry.attempts += 1
         self._running.add(entry.trial)
-        self._record_trial(entry)
+        self._ledger.add_trial(entry)
         self.flush(force=not self._follows_from_its_number(entry))
         planned, confirms = self.study.max_epochs_of(entry.params), entry.confirms is not None
         # one whose test values a kill has kept from the records reports its last epoch again
-        return Job(entry.trial, self._config(entry), min(entry.epochs, planned - 1), test=confirms)
+        return Job(entry.trial, self._ledger.config(entry), min(entry.epochs, planned - 1), test=confirms)
 
     def _follows_from_its_number(self, entry: Entry) -> bool:
         """Whether a trial can be handed out again as it was if a kill keeps it from the records.
@@ -241,8 +219,9 @@ class Conductor:
         if "failed" in report:
             self._end(entry, FAILED, report["failed"])
             return True
-        if "test" in report:
-            self._record_test(entry, json.loads(report["test"]))
+        if "test" in report and not entry.tested:
+            entry.tested = True
+            self._ledger.add_test(entry, json.loads(report["test"]))
         epoch = report["epoch"]
         if epoch <= entry.epochs:
             if entry.tested and entry.status == RUNNING:
@@ -250,7 +229,7 @@ class Conductor:
             return entry.status != RUNNING
         entry.curve[epoch] = {name: report[name] for name in EPOCH_COLUMNS}
         entry.about = {name: report[name] for name in ABOUT_COLUMNS}
-        self._writer.add(EPOCHS, {"trial": trial, "arm": entry.arm, "attempt": entry.attempts, **entry.curve[epoch]})
+        self._ledger.add_epoch(entry, epoch)
         self._judge(entry, epoch)
         self._finish_if_over(entry)
         self.flush()
@@ -261,7 +240,7 @@ class Conductor:
         entry = self.entries[trial]
         entry.attempts += 1
         entry.resumed_at_epoch = entry.epochs
-        self._record_trial(entry)
+        self._ledger.add_trial(entry)
 
     def on_lost(self, trial: str, why: str) -> None:
         """Note that a trial lost its worker too often."""
@@ -273,14 +252,8 @@ class Conductor:
         self._running.discard(trial)
 
     def flush(self, *, force: bool = False) -> None:
-        """Write what waits to be written, if it waited long enough or ``force`` is set.
-
-        Only then may the states of ended trials go: a kill before would have to train them again.
-        """
-        if self._writer.flush(force=force):
-            for entry in self._ended:
-                self._drop_checkpoint(entry)
-            self._ended.clear()
+        """Write what waits to be written, if it waited long enough or ``force`` is set."""
+        self._ledger.flush(force=force)
 
     def _judge(self, entry: Entry, epoch: int) -> None:
         """Show an epoch to the rule; what was decided of it before stands."""
@@ -293,17 +266,7 @@ class Conductor:
             return
         decision: Mapping[Any, Any] | None = self._decided.pop((entry.trial, epoch), None)
         if decision is None:
-            spared = entry.control and judgement.verdict != CONTINUE
-            decision = {
-                "trial": entry.trial,
-                "arm": entry.arm,
-                "rule": self.study.budget.early_stopping.rule,
-                "metric": metric,
-                **asdict(judgement),
-                "verdict": SPARED if spared else judgement.verdict,
-                "time_s": time.time(),
-            }
-            self._writer.add(DECISIONS, decision)
+            decision = self._ledger.add_decision(entry, judgement)
         entry.verdict = decision["verdict"]
         if entry.verdict in (STOP, PAUSE) and entry.status == RUNNING:
             entry.why = _why(metric, epoch, decision["value"], decision["cutoff"])
@@ -326,65 +289,7 @@ class Conductor:
         self._running.discard(entry.trial)
         if entry in self._waiting:
             self._waiting.remove(entry)
-        self._record_trial(entry)
-        self._ended.append(entry)
-
-    def _drop_checkpoint(self, entry: Entry) -> None:
-        """Remove the state of a trial that will not go on; a failed one may be taken up again."""
-        if entry.status not in (*LIVING, FAILED):
-            checkpoint_path(self._dir, entry.trial).unlink(missing_ok=True)
-
-    def _record_test(self, entry: Entry, test: Mapping[str, Any]) -> None:
-        if entry.tested:
-            return
-        entry.tested = True
-        for metric, value in test["metrics"].items():
-            self._writer.add(
-                EVALUATIONS,
-                {
-                    "trial": entry.trial,
-                    "axis": "classification",
-                    "split": "test",
-                    "setting": test["weights"],
-                    "metric": metric,
-                    "value": value,
-                    "n": test["n"],
-                    "library": test["library"],
-                    "seed": self._config(entry).seed,
-                    "time_s": time.time(),
-                },
-            )
-
-    def _record_trial(self, entry: Entry) -> None:
-        rows = list(entry.curve.values())
-        training_s = sum(1 / row["images_per_s"] for row in rows)
-        config = self._config(entry)
-        self._writer.add(
-            TRIALS,
-            {
-                "sweep": self._dir.name,
-                "study": self.study.name,
-                "phase": entry.phase,
-                "arm": entry.arm,
-                "trial": entry.trial,
-                "number": entry.number,
-                "confirms": entry.confirms,
-                "replicate": entry.replicate,
-                "control": entry.control,
-                "seed": config.seed,
-                "params": json.dumps(entry.params),
-                "config": config.model_dump_json(),
-                "status": entry.status,
-                "why": entry.why,
-                "epochs": entry.epochs,
-                "attempts": entry.attempts,
-                "resumed_at_epoch": entry.resumed_at_epoch,
-                "seconds": sum(row["seconds"] for row in rows),
-                "images_per_s": len(rows) / training_s if rows else None,
-                "time_s": time.time(),
-                **entry.about,
-            },
-        )
+        self._ledger.end(entry)
 
     def _new_entry(self, arm: str, number: int) -> Entry:
         past = []
@@ -407,32 +312,9 @@ class Conductor:
             ended=entry.status not in LIVING,
         )
 
-    def _config(self, entry: Entry) -> TrialConfig:
-        if entry.config is None:
-            entry.config = self.study.trial_config(
-                entry.arm, entry.params, replicate=entry.replicate, phase=entry.phase
-            )
-        return entry.config
-
     def _restore(self, *, retry_failed: bool) -> None:
-        for row in read_table(self._dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
-            entry = self.entries[row["trial"]] = Entry(
-                params=json.loads(row["params"]),
-                control=row["phase"] == SEARCH and self.study.is_control(row["number"]),
-                confirms=row["confirms"] if row["phase"] == CONFIRM else None,
-                about={name: row[name] for name in ABOUT_COLUMNS if row[name] == row[name]},
-                **{name: row[name] for name in _ENTRY_COLUMNS},
-            )
-            entry.why = row["why"] if entry.status != RUNNING else ""
-            if row["resumed_at_epoch"] == row["resumed_at_epoch"]:  # not null
-                entry.resumed_at_epoch = int(row["resumed_at_epoch"])
-            if retry_failed and entry.status == FAILED:
-                entry.status, entry.why = RUNNING, ""
-        for trial in test_values(read_table(self._dir, EVALUATIONS))["trial"].unique():
-            self.entries[trial].tested = True
-        for row in read_table(self._dir, DECISIONS).to_dict("records"):
-            self._decided[row["trial"], row["rung_epochs"]] = row
-        for row in read_table(self._dir, EPOCHS).to_dict("records"):
+        self.entries.update((entry.trial, entry) for entry in self._ledger.entries(retry_failed=retry_failed))
+        for row in self._ledger.epochs():
             entry = self._known(row["trial"], row["arm"])
             if row["epoch"] == entry.epochs + 1:
                 entry.curve[row["epoch"]] = {name: row[name] for name in EPOCH_COLUMNS}
@@ -451,16 +333,6 @@ class Conductor:
             entry.attempts = 1
             self.entries[entry.trial] = entry
         return self.entries[trial]
-
-
-def checkpoint_path(sweep_dir: Path, trial: str) -> Path:
-    """Where a living trial keeps its last state."""
-    return sweep_dir / "checkpoints" / f"{trial}.pt"
-
-
-def weights_path(sweep_dir: Path, trial: str) -> Path:
-    """Where a completed trial leaves its final weights."""
-    return sweep_dir / "models" / f"{trial}.pt"
 
 
 def _why(metric: str, rung_epochs: int, value: float, cutoff: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweep.conductor import weights_path
+from sweep.ledger import weights_path
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import TRIALS
 from trainables.errors import UserError, did_you_mean

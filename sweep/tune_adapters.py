@@ -10,8 +10,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search_spaces.study import Resources
-from sweep.conductor import Conductor, checkpoint_path, weights_path
+from sweep.conductor import Conductor
 from sweep.engine import MAX_LOST_WORKERS
+from sweep.ledger import checkpoint_path, weights_path
 from sweep.progress import Progress
 
 

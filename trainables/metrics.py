@@ -57,11 +57,24 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int) -
         correct: bool [N] on the CPU: whether that class is the label.
         bins: number of bins, at least 1.
     """
+    # |B_m| times the distance of the means is the distance of the sums
+    return accuracy_surplus(confidence, correct, bins).abs().sum().item() / len(confidence)
+
+
+def accuracy_surplus(confidence: Tensor, correct: Tensor, bins: int) -> Tensor:
+    """Return by how much correctness exceeds confidence, summed over the samples of each bin of equal width.
+
+    Args:
+        confidence: float64 [N] on the CPU, probability of the predicted class; a NaN makes its bin NaN.
+        correct: bool [N] on the CPU: whether that class is the label.
+        bins: number of bins, at least 1: the m-th of M holds ((m - 1) / M, m / M].
+
+    Returns:
+        float64 [bins], in samples: negative where predictions are over-confident.
+    """
     inner_edges = torch.arange(1, bins, dtype=torch.float64) / bins
     bin_index = torch.bucketize(confidence, inner_edges)
-    # |B_m| times the distance of the means is the distance of the sums
-    surplus = torch.bincount(bin_index, weights=correct.double() - confidence, minlength=bins)
-    return surplus.abs().sum().item() / len(confidence)
+    return torch.bincount(bin_index, weights=correct.double() - confidence, minlength=bins)
 
 
 def _label_rank(logits: Tensor, labels: Tensor) -> Tensor:

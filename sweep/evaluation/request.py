@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from search_spaces.discover import parse_setting
-from sweep.conductor import weights_path
+from sweep.ledger import weights_path
 from sweep.models import model_path
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import AXES as AXES_TABLE

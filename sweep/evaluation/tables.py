@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -47,7 +49,7 @@ def _table(axis: str, rows: pd.DataFrame) -> Table:
     return table
 
 
-def _cell(row: dict[str, float]) -> str:
+def _cell(row: Mapping[Any, Any]) -> str:
     mean, half = row["mean"], (row["high"] - row["low"]) / 2
     return _number(mean) if math.isnan(half) else f"{_number(mean)} ± {_number(half)}"
 

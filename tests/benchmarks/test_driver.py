@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 
 from search_spaces.study import Study
-from sweep.conductor import DOSE_COLUMNS, Conductor
+from sweep.conductor import Conductor
 from sweep.engine import run_trials
+from sweep.ledger import DOSE_COLUMNS
 from trainables.strict import parse
 
 TRIALS = 2000

@@ -15,9 +15,9 @@ import torch
 from rich.console import Console
 
 from search_spaces.discover import load_study
-from sweep.conductor import EPOCH_COLUMNS, checkpoint_path, weights_path
 from sweep.early_stopping.asha import Asha
 from sweep.launch import resume, start
+from sweep.ledger import EPOCH_COLUMNS, checkpoint_path, weights_path
 from sweep.records.reader import SweepRecords, read_sweep
 from trainables.config import TrialConfig
 from trainables.data.prepared import prepare_data

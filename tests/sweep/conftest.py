@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from search_spaces.study import Study
-from sweep.conductor import DOSE_COLUMNS, Conductor, Job, checkpoint_path
+from sweep.conductor import Conductor, Job
+from sweep.ledger import DOSE_COLUMNS, checkpoint_path
 from sweep.manifest import new_manifest, with_run
 from sweep.records.writer import write_manifest
 from trainables.strict import parse

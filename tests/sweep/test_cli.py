@@ -39,6 +39,7 @@ VERBS = {
     "extend": ["sweep_dir", "--trials", "--seeds", "--arms", "--address", "--log-to"],
     "status": ["sweep_dir", "--why"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
+    "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus"],
     "export": ["sweep_dir", "--format", "--to"],
     "doctor": ["--data", "--out"],
     "schema": [],

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, top_k_accuracy_score
 from torch import Tensor
 
-from trainables.metrics import classification_metrics, expected_calibration_error
+from trainables.metrics import accuracy_surplus, classification_metrics, expected_calibration_error
 
 
 def predictions(seed: int, n: int, n_classes: int, scale: float = 3.0) -> tuple[Tensor, Tensor]:
@@ -77,6 +77,13 @@ def test_ece_bins_are_closed_above() -> None:
     correct = torch.tensor([True, False])
     # apart: (0.5 + 0.6) / 2; in one bin the two would nearly cancel
     assert expected_calibration_error(confidence, correct, 2) == pytest.approx(0.55)
+
+
+def test_a_bin_s_surplus_is_negative_where_confidence_is_too_high() -> None:
+    confidence = torch.tensor([0.5, 0.6, 0.9, 0.4], dtype=torch.float64)
+    correct = torch.tensor([True, False, True, True])
+    expected = torch.tensor([0.5 + 0.6, -0.6 + 0.1], dtype=torch.float64)
+    torch.testing.assert_close(accuracy_surplus(confidence, correct, 2), expected)
 
 
 def test_perfect_classifier() -> None:

@@ -33,12 +33,15 @@ def records(errors: dict[str, list[float]], *, status: str = "completed") -> tup
                 {"trial": trial, "arm": arm, "confirms": winner, "replicate": seed, "status": status}
             )
             for metric, value in (("top1_error", error), ("nll", 3 * error), ("ece", 0.05)):
-                found["evaluations"].append({"trial": trial, "split": "test", "metric": metric, "value": value})
+                own = {"axis": "classification", "split": "test", "setting": "last"}
+                found["evaluations"].append({"trial": trial, **own, "metric": metric, "value": value})
+                other = {"axis": "calibration", "split": "test", "setting": "raw"}  # measured later, of no concern here
+                found["evaluations"].append({"trial": trial, **other, "metric": metric, "value": 7.0})
     frames = {name: pd.DataFrame(rows) for name, rows in found.items()}
     manifest, none = {"study": {"arms": ARMS, "metric": "val_nll"}}, pd.DataFrame()
     return (
-        SweepRecords(manifest, frames["searched"], frames["final"], none, none),
-        SweepRecords(manifest, frames["trials"], none, none, frames["evaluations"]),
+        SweepRecords(manifest, frames["searched"], frames["final"], none, none, none),
+        SweepRecords(manifest, frames["trials"], none, none, frames["evaluations"], none),
     )
 
 

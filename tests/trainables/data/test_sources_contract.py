@@ -32,6 +32,7 @@ def test_check_and_describe_agree_with_what_is_read(source: Source) -> None:
     described = source.describe()
     assert (described.n_train, described.height_px, described.width_px, 3) == read.images.shape
     assert described.n_classes == len(read.classes)
+    assert source.classes() == read.classes
 
 
 @pytest.mark.parametrize("image_size_px", [None, 24])
@@ -78,7 +79,7 @@ def test_decodes_into_the_array_it_is_given(source: Source) -> None:
 @pytest.mark.parametrize("name", sorted(SOURCES.keys() - {"digits"}))
 def test_a_missing_folder_is_refused_by_name(name: str, tmp_path: Path) -> None:
     source = open_source(f"{name}:{tmp_path / 'absent'}")
-    for use in (source.check, source.describe, lambda: source.fingerprint("train")):
+    for use in (source.check, source.classes, source.describe, lambda: source.fingerprint("train")):
         with pytest.raises(UserError, match="absent"):
             use()
 

@@ -84,6 +84,14 @@ class Source(ABC):
         """
 
     @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the classes, in the order of the labels that ``read`` gives, decoding no image.
+
+        Raises:
+            UserError: as for :meth:`check`.
+        """
+
+    @abstractmethod
     def fingerprint(self, split: Split) -> str:
         """Return a text that differs whenever ``read(split, ...)`` would give other data.
 

@@ -51,6 +51,14 @@ class _Cifar(Source):
                     f"add --download to fetch it, or name its parent folder: '{self.name}:PATH'"
                 )
 
+    def classes(self) -> tuple[str, ...]:
+        """Return the published names.
+
+        Raises:
+            UserError: as for :meth:`read`.
+        """
+        return tuple(self._opened("test").classes)
+
     def fingerprint(self, split: Split) -> str:
         """Return a hash of the names, sizes and modification times of the split's files."""
         self.check()
@@ -68,14 +76,7 @@ class _Cifar(Source):
         Raises:
             UserError: as for :meth:`check`, or a file is not the published one.
         """
-        self.check()
-        try:
-            data = self._torchvision(train=split == "train", download=False)
-        except RuntimeError as error:  # an MD5 sum does not fit
-            raise UserError(
-                f"{self.name}: the files in {self._root / self.folder} are damaged; "
-                "remove the folder and fetch it again with --download"
-            ) from error
+        data = self._opened(split)
         side_px = image_size_px or SIDE_PX
         images = allocate((len(data.data), side_px, side_px, 3))
         fit_images(data.data, images)
@@ -93,6 +94,16 @@ class _Cifar(Source):
                 self._torchvision(train=True, download=True)
         except (OSError, RuntimeError) as error:
             raise UserError(f"{self.name}: cannot be downloaded to {self._root}: {error}") from error
+
+    def _opened(self, split: Split) -> TorchvisionCifar:
+        self.check()
+        try:
+            return self._torchvision(train=split == "train", download=False)
+        except RuntimeError as error:  # an MD5 sum does not fit
+            raise UserError(
+                f"{self.name}: the files in {self._root / self.folder} are damaged; "
+                "remove the folder and fetch it again with --download"
+            ) from error
 
     def _torchvision(self, *, train: bool, download: bool) -> TorchvisionCifar:
         from torchvision import datasets

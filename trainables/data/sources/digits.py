@@ -58,6 +58,10 @@ class Digits(Source):
     def check(self) -> None:
         """Refuse nothing: the scans come with scikit-learn."""
 
+    def classes(self) -> tuple[str, ...]:
+        """Return the ten digits."""
+        return tuple("0123456789")
+
     def fingerprint(self, split: Split) -> str:
         """Return the version of the recipe and of NumPy, whose generators may change between versions."""
         return f"recipe {RECIPE}, numpy {np.__version__}, {split}"
@@ -77,7 +81,7 @@ class Digits(Source):
         images = allocate((len(shown), side_px, side_px, 3))
         fit_images(canvases, images)
         boxes = fit_boxes(boxes, np.array([SIDE_PX, SIDE_PX], dtype=np.int32), side_px, side_px)
-        return Decoded(images, scan_labels[shown], tuple("0123456789"), boxes)
+        return Decoded(images, scan_labels[shown], self.classes(), boxes)
 
 
 def _scans() -> tuple[Floats, npt.NDArray[np.int64]]:

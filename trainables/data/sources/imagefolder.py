@@ -40,6 +40,10 @@ class ImageFolder(Source):
                 f"{self._folder('train')} does not have; valid: {', '.join(known)}"
             )
 
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the folders of ``train``."""
+        return tuple(self._names("train"))
+
     def fingerprint(self, split: Split) -> str:
         """Return a hash of the names, sizes and modification times of the split's images."""
         folder = self._folder(split)
@@ -59,7 +63,7 @@ class ImageFolder(Source):
             UserError: as for :meth:`check`, or an image cannot be read.
         """
         self.check()
-        classes = tuple(self._names("train"))
+        classes = self.classes()
         names = self._names(split)
         files = self._files(split)
         images = allocate((len(files), *common_size(self._files("train"), image_size_px), 3))

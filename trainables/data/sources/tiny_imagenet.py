@@ -47,9 +47,17 @@ class TinyImageNet(Source):
         for folder in (*folders, self._root / "val" / "images"):
             if not folder.is_dir():
                 raise UserError(f"tiny-imagenet: there is no folder {folder}; {LAYOUT}")
-        self._classes()
+        self.classes()
         self._annotated("train")
         self._annotated("test")
+
+    def classes(self) -> tuple[str, ...]:
+        """Return the first name of each class, or its WordNet id where two classes share that name."""
+        lines = self._existing("words.txt").read_text().splitlines()
+        words = {wnid: names.split(",")[0] for wnid, _, names in (line.partition("\t") for line in lines)}
+        names = [words.get(wnid, wnid) for wnid in self._wnids()]
+        # ImageNet has two cranes: a name shared by two classes is no name
+        return tuple(name if names.count(name) == 1 else wnid for name, wnid in zip(names, self._wnids(), strict=True))
 
     def fingerprint(self, split: Split) -> str:
         """Return a hash of names, sizes and modification times of the split's images and annotations."""
@@ -82,7 +90,7 @@ class TinyImageNet(Source):
         sizes = decode(files, images)
         boxes = np.array([image.box for image in annotated], dtype=np.int32)
         labels = np.array([image.label for image in annotated], dtype=np.int64)
-        return Decoded(images, labels, self._classes(), fit_boxes(boxes, sizes, height_px, width_px))
+        return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px))
 
     @property
     def _root(self) -> Path:
@@ -101,13 +109,6 @@ class TinyImageNet(Source):
         if not wnids:
             raise UserError(f"tiny-imagenet: {path} is empty; expected one WordNet id a line")
         return wnids
-
-    def _classes(self) -> tuple[str, ...]:
-        lines = self._existing("words.txt").read_text().splitlines()
-        words = {wnid: names.split(",")[0] for wnid, _, names in (line.partition("\t") for line in lines)}
-        names = [words.get(wnid, wnid) for wnid in self._wnids()]
-        # ImageNet has two cranes: a name shared by two classes is no name
-        return tuple(name if names.count(name) == 1 else wnid for name, wnid in zip(names, self._wnids(), strict=True))
 
     def _annotated(self, split: Split) -> list[_Annotated]:
         images = list(self._train_images() if split == "train" else self._val_images())

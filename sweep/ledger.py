@@ -1,0 +1,188 @@
+"""Writing a sweep's records, row by row, and reading trials back from them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from search_spaces.study import Study
+from sweep.early_stopping.base import CONTINUE, Judgement
+from sweep.entry import Entry
+from sweep.records.confirmed import test_values
+from sweep.records.reader import read_table
+from sweep.records.schema import (
+    CONFIRM,
+    DECISIONS,
+    EPOCHS,
+    EVALUATIONS,
+    FAILED,
+    LIVING,
+    RUNNING,
+    SEARCH,
+    SPARED,
+    TRIALS,
+)
+from sweep.records.writer import RecordsWriter
+from trainables.config import TrialConfig
+
+EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
+"""What a trial reports of an epoch."""
+
+DOSE_COLUMNS = [name for name in TRIALS.columns.names if name.startswith("dose_")]
+"""How strongly a trial mixes, as it measured before its first epoch."""
+
+ABOUT_COLUMNS = ("n_train", "n_val", "device", "precision", "threads", "node", *DOSE_COLUMNS)
+"""What a trial reports of itself."""
+
+_ENTRY_COLUMNS = ("trial", "arm", "number", "replicate", "attempts", "status", "phase")
+
+
+class Ledger:
+    """The records of one sweep, as its conductor writes them."""
+
+    def __init__(self, study: Study, sweep_dir: Path) -> None:
+        """Open the records of ``sweep_dir`` to append."""
+        self._study = study
+        self._dir = sweep_dir
+        self._writer = RecordsWriter(sweep_dir)
+        self._ended: list[Entry] = []
+
+    def config(self, entry: Entry) -> TrialConfig:
+        """Return a trial's whole configuration."""
+        if entry.config is None:
+            entry.config = self._study.trial_config(
+                entry.arm, entry.params, replicate=entry.replicate, phase=entry.phase
+            )
+        return entry.config
+
+    def add_epoch(self, entry: Entry, epoch: int) -> None:
+        """Record an epoch of a trial's curve."""
+        row = {"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempts}
+        self._writer.add(EPOCHS, {**row, **entry.curve[epoch]})
+
+    def add_decision(self, entry: Entry, judgement: Judgement) -> Mapping[str, Any]:
+        """Record what a rule says of a trial; it may not touch one of the control cohort. Return the row."""
+        spared = entry.control and judgement.verdict != CONTINUE
+        row = {
+            "trial": entry.trial,
+            "arm": entry.arm,
+            "rule": self._study.budget.early_stopping.rule,
+            "metric": self._study.metric,
+            **asdict(judgement),
+            "verdict": SPARED if spared else judgement.verdict,
+            "time_s": time.time(),
+        }
+        self._writer.add(DECISIONS, row)
+        return row
+
+    def add_test(self, entry: Entry, test: Mapping[str, Any]) -> None:
+        """Record what a confirming trial measured on the test images."""
+        for metric, value in test["metrics"].items():
+            self._writer.add(
+                EVALUATIONS,
+                {
+                    "trial": entry.trial,
+                    "axis": "classification",
+                    "split": "test",
+                    "setting": test["weights"],
+                    "metric": metric,
+                    "value": value,
+                    "n": test["n"],
+                    "library": test["library"],
+                    "seed": self.config(entry).seed,
+                    "time_s": time.time(),
+                },
+            )
+
+    def add_trial(self, entry: Entry) -> None:
+        """Record how a trial stands."""
+        rows = list(entry.curve.values())
+        training_s = sum(1 / row["images_per_s"] for row in rows)
+        config = self.config(entry)
+        self._writer.add(
+            TRIALS,
+            {
+                "sweep": self._dir.name,
+                "study": self._study.name,
+                "phase": entry.phase,
+                "arm": entry.arm,
+                "trial": entry.trial,
+                "number": entry.number,
+                "confirms": entry.confirms,
+                "replicate": entry.replicate,
+                "control": entry.control,
+                "seed": config.seed,
+                "params": json.dumps(entry.params),
+                "config": config.model_dump_json(),
+                "status": entry.status,
+                "why": entry.why,
+                "epochs": entry.epochs,
+                "attempts": entry.attempts,
+                "resumed_at_epoch": entry.resumed_at_epoch,
+                "seconds": sum(row["seconds"] for row in rows),
+                "images_per_s": len(rows) / training_s if rows else None,
+                "time_s": time.time(),
+                **entry.about,
+            },
+        )
+
+    def end(self, entry: Entry) -> None:
+        """Record a trial that has ended; its state goes once that is on disk."""
+        self.add_trial(entry)
+        self._ended.append(entry)
+
+    def flush(self, *, force: bool = False) -> None:
+        """Write what waits to be written, if it waited long enough or ``force`` is set.
+
+        Only then may the states of ended trials go: a kill before would have to train them again.
+        """
+        if self._writer.flush(force=force):
+            for entry in self._ended:
+                self.drop_checkpoint(entry)
+            self._ended.clear()
+
+    def drop_checkpoint(self, entry: Entry) -> None:
+        """Remove the state of a trial that will not go on; a failed one may be taken up again."""
+        if entry.status not in (*LIVING, FAILED):
+            checkpoint_path(self._dir, entry.trial).unlink(missing_ok=True)
+
+    def entries(self, *, retry_failed: bool) -> Iterator[Entry]:
+        """Read the recorded trials, without their epochs; with ``retry_failed`` failed ones go on."""
+        tested = set(test_values(read_table(self._dir, EVALUATIONS))["trial"])
+        for row in read_table(self._dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
+            entry = Entry(
+                params=json.loads(row["params"]),
+                control=row["phase"] == SEARCH and self._study.is_control(row["number"]),
+                confirms=row["confirms"] if row["phase"] == CONFIRM else None,
+                about={name: row[name] for name in ABOUT_COLUMNS if row[name] == row[name]},
+                tested=row["trial"] in tested,
+                **{name: row[name] for name in _ENTRY_COLUMNS},
+            )
+            entry.why = row["why"] if entry.status != RUNNING else ""
+            if row["resumed_at_epoch"] == row["resumed_at_epoch"]:  # not null
+                entry.resumed_at_epoch = int(row["resumed_at_epoch"])
+            if retry_failed and entry.status == FAILED:
+                entry.status, entry.why = RUNNING, ""
+            yield entry
+
+    def decisions(self) -> dict[tuple[str, int], Mapping[Any, Any]]:
+        """Read the recorded decisions, by trial and rung."""
+        return {(row["trial"], row["rung_epochs"]): row for row in read_table(self._dir, DECISIONS).to_dict("records")}
+
+    def epochs(self) -> Iterator[Mapping[Any, Any]]:
+        """Read the recorded epochs, in the order in which they came."""
+        yield from read_table(self._dir, EPOCHS).to_dict("records")
+
+
+def checkpoint_path(sweep_dir: Path, trial: str) -> Path:
+    """Where a living trial keeps its last state."""
+    return sweep_dir / "checkpoints" / f"{trial}.pt"
+
+
+def weights_path(sweep_dir: Path, trial: str) -> Path:
+    """Where a completed trial leaves its final weights."""
+    return sweep_dir / "models" / f"{trial}.pt"

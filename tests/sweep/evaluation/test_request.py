@@ -1,0 +1,159 @@
+"""What is measured, and what is refused before anything is."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from rich.console import Console
+
+from search_spaces.study import Study
+from sweep.evaluation import request
+from sweep.evaluation.request import chosen_axes, chosen_trials, suiting, tasks_left
+from sweep.ledger import weights_path
+from sweep.models import load_trial
+from sweep.records.errors import RecordsError
+from sweep.records.schema import AXES as AXES_TABLE
+from sweep.records.schema import COMPLETED, FAILED
+from sweep.records.writer import RecordsWriter
+from trainables.errors import UserError
+from trainables.evaluation.base import About, Axis, Measured
+from trainables.evaluation.subject import Subject
+
+
+class Quick(Axis):
+    name: ClassVar[str] = "quick"
+    source: str = "digits"
+
+    def measure(self, subject: Subject) -> Measured:
+        return Measured(())
+
+
+class Boxed(Axis):
+    name: ClassVar[str] = "boxed"
+
+    def refuse(self, about: About) -> None:
+        if not about.has_boxes or len(about.classes) < 11:
+            raise UserError("boxed: data without boxes; take tiny-imagenet")
+
+    def measure(self, subject: Subject) -> Measured:
+        return Measured(())
+
+
+class Slow(Quick):
+    name: ClassVar[str] = "slow"
+    on_request: ClassVar[bool] = True
+
+
+@pytest.fixture(autouse=True)
+def _axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request, "AXES", {"quick": Quick, "boxed": Boxed, "slow": Slow})
+
+
+@pytest.fixture
+def sweep_dir(tmp_path: Path, simulate: Any, study_of: Callable[..., Study]) -> Path:
+    """A sweep with one confirmed configuration an arm on two seeds, whose models are empty files."""
+    arms = {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}}
+    budget = {"trials": 2, "max_epochs": 2, "early_stopping": {"rule": "none"}}
+    sweep_dir = tmp_path / "sweep"
+    simulation = simulate(study_of(arms=arms, budget=budget, confirm={"configs": 1, "seeds": 2}), sweep_dir).run()
+    for trial in simulation.conductor.entries:
+        weights_path(sweep_dir, trial).parent.mkdir(exist_ok=True)
+        weights_path(sweep_dir, trial).touch()
+    return sweep_dir
+
+
+def console() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def test_trials_are_those_confirmed(sweep_dir: Path) -> None:
+    chosen = chosen_trials(sweep_dir, None)
+    assert chosen["arm"].tolist() == ["off", "off", "cutmix", "cutmix"]
+    assert (chosen["phase"] == "confirm").all()
+
+
+def test_named_trials_of_the_search_may_be_measured(sweep_dir: Path) -> None:
+    assert chosen_trials(sweep_dir, ["off-0001"])["phase"].tolist() == ["search"]
+
+
+def test_without_a_confirmation_trials_must_be_named(
+    tmp_path: Path, simulate: Any, study_of: Callable[..., Study]
+) -> None:
+    simulate(study_of(), tmp_path / "sweep").run()
+    with pytest.raises(UserError, match=r"no trial .* is confirmed: 'cutmix-sweep confirm .*--trials"):
+        chosen_trials(tmp_path / "sweep", None)
+
+
+def test_unknown_trials_and_those_without_a_model_are_refused(sweep_dir: Path) -> None:
+    with pytest.raises(UserError, match="no trial 'off-0009'; did you mean 'off-000"):
+        chosen_trials(sweep_dir, ["off-0009"])
+    weights_path(sweep_dir, "off-0001").unlink()
+    with pytest.raises(UserError, match="'off-0001' left no model: its status is 'completed'"):
+        load_trial(sweep_dir, "off-0001")
+    with pytest.raises(RecordsError, match="no sweep in"):
+        load_trial(sweep_dir / "elsewhere", "off-0001")
+
+
+def test_a_file_without_a_model_is_refused(sweep_dir: Path) -> None:
+    torch.save({"weights": {}}, weights_path(sweep_dir, "off-0000"))
+    with pytest.raises(UserError, match="not a model"):
+        load_trial(sweep_dir, "off-0000")
+
+
+def test_by_default_all_axes_but_those_on_request() -> None:
+    assert list(chosen_axes(None, [])) == ["quick", "boxed"]
+    assert list(chosen_axes(None, ["slow.seed=1"])) == ["quick", "boxed", "slow"]
+    assert list(chosen_axes(["slow"], [])) == ["slow"]
+
+
+def test_settings_reach_their_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    axes = chosen_axes(["quick"], ["quick.n_images=7", "quick.seed=3", "quick.source=imagefolder:birds"])
+    assert axes["quick"].model_dump() == {"n_images": 7, "seed": 3, "source": f"imagefolder:{tmp_path}/birds"}
+
+
+@pytest.mark.parametrize(
+    ("axes", "settings", "message"),
+    [
+        (["quik"], [], "axis 'quik' is unknown; did you mean 'quick'"),
+        (None, ["quik.seed=1"], "axis 'quik' is unknown; did you mean 'quick'"),
+        (["quick"], ["boxed.seed=1"], "the axis 'boxed' is not among --axes"),
+        (["quick"], ["quick.n_image=1"], "unknown key 'n_image'; did you mean 'n_images'"),
+        (["quick"], ["quick.n_images=0"], "'n_images': input should be greater than or equal to 1, got 0"),
+        (["quick"], ["quick=1"], "takes one setting at a time"),
+        (["quick"], ["quick"], "--set takes path=value"),
+    ],
+)
+def test_refusals(axes: list[str] | None, settings: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        chosen_axes(axes, settings)
+
+
+def test_what_does_not_suit_is_left_out_or_refused(sweep_dir: Path) -> None:
+    trials, axes, shown = chosen_trials(sweep_dir, None), chosen_axes(None, []), console()
+    assert list(suiting(axes, trials, asked=False, console=shown)) == ["quick"]
+    assert shown.file.getvalue() == "without boxed: boxed: data without boxes; take tiny-imagenet\n"  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="data without boxes; take tiny-imagenet"):
+        suiting(axes, trials, asked=True, console=console())
+
+
+def test_what_was_measured_is_not_measured_again(sweep_dir: Path) -> None:
+    trials, axes = chosen_trials(sweep_dir, None), chosen_axes(["quick", "slow"], [])
+    tasks = tasks_left(sweep_dir, trials, axes)
+    assert [task.axis.name for task in tasks] == ["quick"] * 4 + ["slow"] * 4
+    assert tasks[0].curve["epoch"] == [1, 2]
+    assert tasks[0].record["seconds"] > 0
+    writer = RecordsWriter(sweep_dir)
+    for task, status in ((tasks[0], COMPLETED), (tasks[1], FAILED)):
+        row = {"trial": task.trial, "axis": task.axis.name, "settings": task.settings, "status": status}
+        writer.add(AXES_TABLE, row)
+    writer.flush(force=True)
+    left = tasks_left(sweep_dir, trials, axes)
+    assert [(task.trial, task.axis.name) for task in left] == [(t.trial, t.axis.name) for t in tasks[1:]]
+    other = chosen_axes(["quick"], ["quick.seed=1"])
+    assert len(tasks_left(sweep_dir, trials, other)) == 4
