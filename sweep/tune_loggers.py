@@ -12,8 +12,9 @@ from ray.tune import Callback
 from ray.tune.logger import LoggerCallback
 from rich.console import Console
 
-from sweep.conductor import EPOCH_COLUMNS, Conductor
+from sweep.conductor import Conductor
 from sweep.entry import Entry
+from sweep.ledger import EPOCH_COLUMNS
 from sweep.log_to import WANDB, LogTo
 from sweep.records.reader import read_manifest
 from sweep.records.schema import DIVERGED, FAILED

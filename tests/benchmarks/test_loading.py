@@ -17,7 +17,7 @@ import pytest
 
 from analysis.frames import load
 from search_spaces.study import Study
-from sweep.conductor import DOSE_COLUMNS
+from sweep.ledger import DOSE_COLUMNS
 from sweep.manifest import new_manifest
 from sweep.records.parts import part_path
 from sweep.records.schema import EPOCHS, RECORDS, TRIALS, Table
