@@ -69,7 +69,7 @@ def test_a_model_that_cannot_be_read_costs_no_other_its_values(
     broken.write_bytes(whole[:1000])
     first = measure()
     assert set(first.failures["trial"]) == {trials[0]}
-    assert first.failures["axis"].tolist() == AXES
+    assert set(first.failures["axis"]) == set(AXES)
     assert set(first.evaluations["trial"]) == {trials[1]}
     failed, text = table(first)
     assert failed == len(AXES)
