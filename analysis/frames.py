@@ -53,7 +53,7 @@ def load(sweep_dir: Path | str | None = None, *, phase: Literal["search", "confi
     Raises:
         ValueError: neither is given, or the folder holds no readable sweep.
     """
-    records = read_sweep(_folder(sweep_dir), phase)
+    records = read_sweep(folder_of(sweep_dir), phase)
     arms = _arms(records.manifest, records.trials)
     final = final_epochs(records.trials, records.epochs)[list(METRICS)].add_prefix("final_")
     trials = _join(records.trials, final)
@@ -68,7 +68,12 @@ def load(sweep_dir: Path | str | None = None, *, phase: Literal["search", "confi
     )
 
 
-def _folder(sweep_dir: Path | str | None) -> Path:
+def folder_of(sweep_dir: Path | str | None) -> Path:
+    """Return the folder itself, or that of the environment variable where it is None.
+
+    Raises:
+        ValueError: neither is given.
+    """
     folder = os.environ.get(SWEEP_DIR, "") if sweep_dir is None else sweep_dir
     if not folder:
         raise ValueError(f"no sweep to analyse: pass its folder or set the environment variable {SWEEP_DIR}")

@@ -342,6 +342,33 @@ def export(
 
 
 @app.command()
+def report(
+    sweep_dirs: Annotated[list[Path], typer.Argument(help="folder of a sweep; several are compared in one report")],
+    to: Annotated[
+        Path | None, typer.Option(help="folder for the report; default: DIR/report, of several sweeps ./report")
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="notebook to run, or an .ipynb file; default: that of the sweep's study"),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="show it in the browser")] = False,
+) -> None:
+    """Write what a sweep says as one HTML page, verdict first, with every figure and table as files beside it."""
+    from analysis.report import NotebookFailedError, write_report
+
+    try:
+        path = write_report(sweep_dirs, to=to, study=study)
+    except NotebookFailedError as error:
+        typer.echo(f"error: {error}; no report was written", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(path)
+    if open_:
+        import webbrowser
+
+        webbrowser.open(path.absolute().as_uri())
+
+
+@app.command()
 def doctor(
     data: DataOption = None,
     out: Annotated[Path, typer.Option(help="folder that sweeps are to be written to")] = Path("sweeps"),

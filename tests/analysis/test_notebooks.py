@@ -23,6 +23,7 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def said_by(path: Path, sweep_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Execute the notebook on a sweep and return all the Markdown that its code says."""
     monkeypatch.setenv("CUTMIX_SWEEP_DIR", str(sweep_dir))
+    monkeypatch.setenv("CUTMIX_SWEEP_DIRS", str(sweep_dir))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path[1:]]))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(
@@ -53,6 +54,31 @@ def test_a_notebook_defines_nothing_and_has_small_cells(path: Path) -> None:
         assert "lambda" not in cell.source
 
 
+@each_notebook
+def test_a_notebook_says_its_verdict_in_a_cell_that_a_report_finds(path: Path) -> None:
+    tagged = [
+        cell for cell in code_cells(nbformat.read(path, as_version=4)) if "verdict" in cell.metadata.get("tags", [])
+    ]
+    assert len(tagged) == 1
+    assert tagged[0].source.splitlines()[-1].startswith("Markdown(")
+
+
+@each_notebook
+def test_a_notebook_names_what_it_shows(path: Path) -> None:
+    sources = [cell.source for cell in code_cells(nbformat.read(path, as_version=4))]
+    assert not [source for source in sources if "plots." in source and "show(" not in source and "import" not in source]
+    assert any("show(" in source for source in sources)
+
+
+@each_notebook
+def test_a_notebook_goes_from_the_question_to_what_it_does_not_show(path: Path) -> None:
+    texts = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    headings = [line[3:] for text in texts for line in text.splitlines() if line.startswith("## ")]
+    order = [headings.index(name) for name in ("Question", "What was run", "Verdict", "What this does not show")]
+    assert order == sorted(order)
+    assert (order[0], order[-1]) == (0, len(headings) - 1)
+
+
 SAID = {
     "alpha_prob": (
         ("cutmix has a lower median validation top-1 error than off", "falls with prob", "not a confirmed result"),
@@ -65,6 +91,24 @@ SAID = {
             "Whether ellipse and box differ in validation top-1 error is undecided",
         ),
         ("Whether fourier and box differ in validation top-1 error is undecided", "Decided: 0 of"),
+    ),
+    "any_study": (
+        (
+            "cutmix has a lower validation top-1 error than off",
+            "Whether mixup and off differ in validation top-1 error is undecided",
+            "Not a confirmed result",
+        ),
+        ("Whether cutmix and off differ in validation top-1 error is undecided", "Decided: 0 of"),
+    ),
+    "comparison": (
+        (
+            "(validation top-1 error, not confirmed): cutmix lower than off; cutout, mixup undecided.",
+            "ranks over sweeps",
+        ),
+        (
+            "(validation top-1 error, not confirmed): cutout, mixup, cutmix undecided.",
+            "ranks over sweeps need 3 sweeps",
+        ),
     ),
 }
 """What each notebook has to say of a sweep with an effect, and of one without."""

@@ -42,6 +42,7 @@ VERBS = {
     "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus"],
     "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
+    "report": ["sweep_dirs", "--to", "--study", "--open"],
     "doctor": ["--data", "--out"],
     "schema": [],
 }
