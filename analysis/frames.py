@@ -57,14 +57,14 @@ def load(sweep_dir: Path | str | None = None, *, phase: Literal["search", "confi
     arms = _arms(records.manifest, records.trials)
     final = final_epochs(records.trials, records.epochs)[list(METRICS)].add_prefix("final_")
     trials = _join(records.trials, final)
-    of_trial = [*trials.filter(regex=f"^{re.escape(_PARAMS)}"), "status"]
-    epochs = _join(records.epochs, trials.set_index("trial")[of_trial])
+    trials = trials.assign(arm=trials["arm"].astype(arms))
+    of_trial = [*trials.filter(regex=f"^{re.escape(_PARAMS)}"), "status", "arm"]
     return Sweep(
         manifest=records.manifest,
-        trials=trials.assign(arm=trials["arm"].astype(arms)),
-        epochs=epochs.assign(arm=epochs["arm"].astype(arms)),
+        trials=trials,
+        epochs=_join(records.epochs, trials.set_index("trial")[of_trial]),
         decisions=records.decisions.assign(arm=records.decisions["arm"].astype(arms)),
-        evaluations=_join(records.evaluations, trials.set_index("trial")[["arm"]].astype(arms)),
+        evaluations=_join(records.evaluations, trials.set_index("trial")[["arm"]]),
     )
 
 
@@ -86,14 +86,23 @@ def _arms(manifest: Mapping[str, Any], trials: pd.DataFrame) -> pd.CategoricalDt
 
 
 def _join(rows: pd.DataFrame, of_trial: pd.DataFrame) -> pd.DataFrame:
-    """Join on the trial; by reindexing, as pandas 3.1 cannot ``join`` two empty columns of text."""
-    return pd.concat([rows, of_trial.reindex(rows["trial"]).set_axis(rows.index)], axis=1)
+    """Join on the trial, one look-up a trial; a column that both have is the trial's, where the rows have it."""
+    numbers, names = pd.factorize(rows["trial"])
+    joined = of_trial.reindex(names).take(numbers).set_axis(rows.index)
+    return rows.assign(**joined)
 
 
 def varied(trials: pd.DataFrame, arm: str) -> list[str]:
     """List the dotted paths that ``arm`` draws, in the order of recording; empty where it draws nothing."""
     own = trials[trials["arm"] == arm].filter(regex=f"^{re.escape(_PARAMS)}")
     return [str(column).removeprefix(_PARAMS) for column in own.dropna(axis="columns", how="all")]
+
+
+def drawn_in_logs(manifest: Mapping[str, Any], arm: str) -> list[str]:
+    """List the dotted paths that ``arm`` draws evenly in logarithms, as the study declares them."""
+    study = manifest.get("study", {})
+    space = {**study.get("space", {}), **study.get("arms", {}).get(arm, {}).get("space", {})}
+    return [path for path, domain in space.items() if domain.get("kind") == "loguniform"]
 
 
 def facts(manifest: Mapping[str, Any]) -> pd.Series[Any]:

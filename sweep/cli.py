@@ -53,14 +53,20 @@ ScaleOption = Annotated[
 ]
 CpusOption = Annotated[int | None, typer.Option(help="cores and threads a trial; short for resources.cpus")]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs a trial, fractions too; short for resources.gpus")]
+LogToOption = Annotated[
+    list[str] | None,
+    typer.Option("--log-to", metavar="LOGGER:TARGET", help="also log live to wandb:PROJECT or mlflow:URI; repeatable"),
+]
 SeedOption = Annotated[int | None, typer.Option(help="seed of everything drawn; short for seed")]
 
 
 class Format(StrEnum):
-    """File format of exported tables."""
+    """What a sweep is exported as."""
 
     CSV = "csv"
     PARQUET = "parquet"
+    OPTUNA = "optuna"
+    TENSORBOARD = "tensorboard"
 
 
 @app.callback(invoke_without_command=True)
@@ -149,6 +155,7 @@ def run(
     gpus: GpusOption = None,
     seed: SeedOption = None,
     out: Annotated[Path | None, typer.Option(help="new folder of the sweep; default: sweeps/STUDY-TIME")] = None,
+    log_to: LogToOption = None,
 ) -> None:
     """Run a study: search every arm, with early stopping, a live table and records that survive a kill."""
     from sweep.launch import start
@@ -156,7 +163,15 @@ def run(
 
     loaded = _load(study, scale, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     console = _console()
-    sweep_dir = start(loaded, out=out, address=address, download=download, command=_command(), console=console)
+    sweep_dir = start(
+        loaded,
+        out=out,
+        address=address,
+        download=download,
+        command=_command(),
+        console=console,
+        log_to=log_to or (),
+    )
     if print_status(sweep_dir, console):
         raise typer.Exit(1)
 
@@ -166,9 +181,10 @@ def resume(
     sweep_dir: DirArgument,
     address: AddressOption = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="take up failed trials again as well")] = False,
+    log_to: LogToOption = None,
 ) -> None:
     """Go on with a sweep after any interruption: no trial is lost or run twice."""
-    _go_on(sweep_dir, None, address=address, retry_failed=retry_failed)
+    _go_on(sweep_dir, None, address=address, retry_failed=retry_failed, log_to=log_to)
 
 
 @app.command()
@@ -179,11 +195,12 @@ def confirm(
         int | None, typer.Option(min=1, help="best configurations of each arm; default: what the study has, or 1")
     ] = None,
     address: AddressOption = None,
+    log_to: LogToOption = None,
 ) -> None:
     """Train each arm's winners again on fresh seeds and read the test images; finishes the search first."""
     from search_spaces.extension import confirmed
 
-    _go_on(sweep_dir, lambda study: confirmed(study, seeds=seeds, configs=configs), address=address)
+    _go_on(sweep_dir, lambda study: confirmed(study, seeds=seeds, configs=configs), address=address, log_to=log_to)
 
 
 @app.command()
@@ -195,12 +212,18 @@ def extend(
         str | None, typer.Option(help="more arms: presets, as in fmix,gridmix, or {name: {mix: ...}, ...}")
     ] = None,
     address: AddressOption = None,
+    log_to: LogToOption = None,
 ) -> None:
     """Add to a finished or interrupted sweep; nothing is run twice."""
     from search_spaces.extension import extended, parse_arms
 
     more = None if arms is None else parse_arms(arms)
-    _go_on(sweep_dir, lambda study: extended(study, trials=trials, seeds=seeds, arms=more), address=address)
+    _go_on(
+        sweep_dir,
+        lambda study: extended(study, trials=trials, seeds=seeds, arms=more),
+        address=address,
+        log_to=log_to,
+    )
 
 
 @app.command()
@@ -286,16 +309,35 @@ def evaluate(
         raise typer.Exit(1)
 
 
+@app.command("export-model")
+def export_model(
+    sweep_dir: DirArgument,
+    trial: Annotated[str, typer.Argument(help="completed trial, as status and the records name it")],
+    form: Annotated[
+        str, typer.Option(help="weights (state dict and configuration) or program (torch.export, runs without us)")
+    ] = "weights",
+    out: Annotated[Path | None, typer.Option(help="file; default: TRIAL.pt or TRIAL.pt2 in this folder")] = None,
+) -> None:
+    """Write a trial's model to a file that can be used elsewhere."""
+    from sweep.models import export_trial
+
+    typer.echo(export_trial(sweep_dir, trial, form=form, out=out))
+
+
 @app.command()
 def export(
     sweep_dir: DirArgument,
-    format_: Annotated[Format, typer.Option("--format", help="file format")] = Format.CSV,
+    format_: Annotated[Format, typer.Option("--format", help="what to write")] = Format.CSV,
     to: Annotated[Path | None, typer.Option(help="folder for the files; default: DIR/export")] = None,
 ) -> None:
-    """Write trials, epochs, decisions and test values as one file each, every parameter in a column of its own."""
-    from sweep.export import export_tables
+    """Hand a sweep on to other tools.
 
-    for path in export_tables(sweep_dir, to or sweep_dir / "export", format_.value):
+    csv, parquet: trials, epochs, decisions and test values, a file each, every parameter in a column of its own;
+    optuna: an SQLite storage, a study an arm; tensorboard: event files, a run a trial.
+    """
+    from sweep.export.formats import export_sweep
+
+    for path in export_sweep(sweep_dir, to or sweep_dir / "export", format_.value):
         typer.echo(path)
 
 
@@ -357,13 +399,26 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _go_on(
-    sweep_dir: Path, change: Callable[[Study], Study] | None, *, address: str | None, retry_failed: bool = False
+    sweep_dir: Path,
+    change: Callable[[Study], Study] | None,
+    *,
+    address: str | None,
+    retry_failed: bool = False,
+    log_to: list[str] | None = None,
 ) -> None:
     from sweep.launch import resume as go_on
     from sweep.status import print_status
 
     console = _console()
-    go_on(sweep_dir, address=address, retry_failed=retry_failed, command=_command(), console=console, change=change)
+    go_on(
+        sweep_dir,
+        address=address,
+        retry_failed=retry_failed,
+        command=_command(),
+        console=console,
+        change=change,
+        log_to=log_to or (),
+    )
     if print_status(sweep_dir, console):
         raise typer.Exit(1)
 

@@ -220,7 +220,6 @@ class Conductor:
             self._end(entry, FAILED, report["failed"])
             return True
         if "test" in report and not entry.tested:
-            entry.tested = True
             self._ledger.add_test(entry, json.loads(report["test"]))
         epoch = report["epoch"]
         if epoch <= entry.epochs:

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -16,6 +17,9 @@ from search_spaces.study import Resources
 from sweep.conductor import Conductor
 from sweep.progress import Progress
 from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from ray.tune import Callback
 
 MAX_LOST_WORKERS = 3
 """How often a trial may lose its worker (a dead node, memory run out) before it counts as failed."""
@@ -143,11 +147,18 @@ def check_address(address: str | None) -> None:
 
 
 def run_trials(
-    sweep_dir: Path, conductor: Conductor, *, slots: int, console: Console, trainable: type | None = None
+    sweep_dir: Path,
+    conductor: Conductor,
+    *,
+    slots: int,
+    console: Console,
+    trainable: type | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Run all trials that ``conductor`` hands out; return when they have ended or on Ctrl-C.
 
-    Another ``trainable`` than CutMixTrainable must report the same columns.
+    Another ``trainable`` than CutMixTrainable must report the same columns. Further ``callbacks`` of Tune hear of
+    everything after the conductor.
 
     Raises:
         OSError: the records can no longer be written, or a trial's state cannot.
@@ -169,7 +180,7 @@ def run_trials(
                 storage_path=scratch,  # nothing that Tune writes is needed: the records are ours
                 search_alg=ConductorSearcher(conductor, sweep_dir, resources),
                 scheduler=scheduler,
-                callbacks=[ConductorCallback(conductor, progress)],
+                callbacks=[ConductorCallback(conductor, progress), *callbacks],
                 num_samples=-1,  # the conductor says when no more follow: a paused trial comes again
                 max_concurrent_trials=slots,
                 resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,22 +15,34 @@ from rich.markup import escape
 from search_spaces.matching import refuse_unreachable
 from search_spaces.study import Study
 from sweep.endings import Interrupted
+from sweep.log_to import LogTo, parse_log_to
 from sweep.records.reader import read_manifest
 from sweep.records.schema import MANIFEST
 from trainables.errors import UserError
 from trainables.strict import parse
 
 if TYPE_CHECKING:
+    from ray.tune.logger import LoggerCallback
+
     from sweep.conductor import Conductor
+
+    Loggers = Sequence[tuple[LogTo, LoggerCallback]]
 
 
 def start(
-    study: Study, *, out: Path | None, address: str | None, download: bool, command: str, console: Console
+    study: Study,
+    *,
+    out: Path | None,
+    address: str | None,
+    download: bool,
+    command: str,
+    console: Console,
+    log_to: Sequence[str] = (),
 ) -> Path:
     """Run a study in a new folder; return the folder. The folder is made once the cluster has been reached.
 
     Raises:
-        UserError: the study, its data, the folder or the cluster cannot be used.
+        UserError: the study, its data, the folder, a logger or the cluster cannot be used.
         Interrupted: by Ctrl-C.
     """
     from sweep.conductor import Conductor
@@ -38,13 +50,14 @@ def start(
     from sweep.manifest import new_manifest, with_run
     from sweep.records.writer import write_manifest
 
-    sweep_dir = _new_folder(study, out)
+    sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
+    loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, console=console)
     with cluster(study.resources, address=address, console=console) as slots:
         _make_folder(sweep_dir)
         with locked(sweep_dir):
             write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, command, fingerprints), command))
-            _run(Conductor(study, sweep_dir), sweep_dir, slots, address, console)
+            _run(Conductor(study, sweep_dir), sweep_dir, slots, address, console, loggers)
     return sweep_dir
 
 
@@ -56,6 +69,7 @@ def resume(
     command: str,
     console: Console,
     change: Callable[[Study], Study] | None = None,
+    log_to: Sequence[str] = (),
 ) -> None:
     """Go on with an interrupted sweep, or with one whose study is changed so that there is more to do.
 
@@ -68,7 +82,7 @@ def resume(
     from sweep.manifest import with_run, with_study
     from sweep.records.writer import write_manifest
 
-    sweep_dir = sweep_dir.resolve()
+    sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
     read_manifest(sweep_dir)
     with locked(sweep_dir):
         manifest = read_manifest(sweep_dir)
@@ -84,10 +98,11 @@ def resume(
         if not conductor.n_left:
             console.print(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended", soft_wrap=True, markup=False)
             return
+        loggers = _open_loggers(targets, sweep_dir, study)
         with cluster(study.resources, address=address, console=console) as slots:
             # only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, with_run({**manifest, "data": fingerprints}, command))
-            _run(conductor, sweep_dir, slots, address, console)
+            _run(conductor, sweep_dir, slots, address, console, loggers)
 
 
 def prepare(study: Study, *, address: str | None, download: bool, console: Console) -> dict[str, str]:
@@ -127,7 +142,17 @@ def prepare(study: Study, *, address: str | None, download: bool, console: Conso
     return {data.source: open_source(data.source).fingerprint("train") for data in configs}
 
 
-def _run(conductor: Conductor, sweep_dir: Path, slots: int, address: str | None, console: Console) -> None:
+def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Loggers:
+    if not targets:
+        return []
+    from sweep.tune_loggers import open_logger
+
+    return [(target, open_logger(target, sweep_dir, study=study.name)) for target in targets]
+
+
+def _run(
+    conductor: Conductor, sweep_dir: Path, slots: int, address: str | None, console: Console, loggers: Loggers
+) -> None:
     from sweep.engine import run_trials
 
     console.print(
@@ -137,8 +162,13 @@ def _run(conductor: Conductor, sweep_dir: Path, slots: int, address: str | None,
         markup=False,
         soft_wrap=True,
     )
+    callbacks = []
+    if loggers:
+        from sweep.tune_loggers import ShowingCallback
+
+        callbacks = [ShowingCallback(logger, target, conductor, sweep_dir, console) for target, logger in loggers]
     with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C while Tune ends
-        run_trials(sweep_dir, conductor, slots=slots, console=console)
+        run_trials(sweep_dir, conductor, slots=slots, console=console, callbacks=callbacks)
     if conductor.n_left:
         raise Interrupted(sweep_dir, address, conductor.n_trials - conductor.n_left, conductor.n_trials)
 

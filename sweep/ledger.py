@@ -81,6 +81,7 @@ class Ledger:
 
     def add_test(self, entry: Entry, test: Mapping[str, Any]) -> None:
         """Record what a confirming trial measured on the test images."""
+        entry.tested = True
         for metric, value in test["metrics"].items():
             self._writer.add(
                 EVALUATIONS,

@@ -8,6 +8,7 @@ from sweep.ledger import weights_path
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import TRIALS
 from trainables.errors import UserError, did_you_mean
+from trainables.models.exported import SUFFIXES, export_model
 from trainables.models.saved import SavedModel, read_model
 
 
@@ -21,6 +22,21 @@ def load_trial(sweep_dir: Path | str, trial: str) -> SavedModel:
         UserError: it has no such trial, or that left no model.
     """
     return read_model(model_path(Path(sweep_dir), trial))
+
+
+def export_trial(sweep_dir: Path, trial: str, *, form: str, out: Path | None) -> Path:
+    """Write a trial's model to a file, ``TRIAL.pt`` or ``TRIAL.pt2`` where none is named; return the file.
+
+    Raises:
+        RecordsError: there is no sweep.
+        UserError: it has no such model, there is no such form, or the file cannot be written.
+    """
+    saved = load_trial(sweep_dir, trial)
+    if form not in SUFFIXES:
+        raise UserError(f"--form '{form}' is unknown{did_you_mean(form, SUFFIXES)}")
+    path = out or Path(f"{trial}{SUFFIXES[form]}")
+    export_model(saved, path, form)
+    return path
 
 
 def model_path(sweep_dir: Path, trial: str) -> Path:

@@ -58,7 +58,7 @@ def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial])
 
     if number % study.replicates:  # a further replicate of the configuration before it
         return dict(past[number - number % study.replicates].params)
-    distributions = {path: _distribution(domain) for path, domain in study.space_of(arm).items()}
+    distributions = {path: distribution(domain) for path, domain in study.space_of(arm).items()}
     sampler = optuna.samplers.TPESampler(
         seed=derive_seed(study.seed, "tpe", arm, number) % 2**32,
         n_startup_trials=STARTUP_TRIALS,
@@ -91,7 +91,8 @@ def _frozen(
     )
 
 
-def _distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
+def distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
+    """Return a domain as Optuna has it."""
     import optuna
 
     make: dict[type[Domain], Callable[[Any], optuna.distributions.BaseDistribution]] = {

@@ -23,7 +23,7 @@ from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED
 from sweep.records.writer import RecordsWriter
 from trainables.errors import UserError
 from trainables.evaluation import AXES
-from trainables.evaluation.base import Measured
+from trainables.evaluation.base import Measured, library
 
 if TYPE_CHECKING:
     import ray
@@ -124,9 +124,8 @@ def _record(writer: RecordsWriter, task: Task, outcome: Mapping[str, Any]) -> No
     common = {"trial": task.trial, "axis": task.axis.name, "settings": task.settings, "time_s": time.time()}
     measured: Measured | None = outcome.get("measured")
     for value in measured.values if measured else ():
-        row = {"metric": value.metric, "value": value.value, "n": value.n, "setting": value.setting}
-        writer.add(
-            EVALUATIONS, {**common, **row, "split": value.split, "library": value.library, "seed": task.axis.seed}
-        )
+        row = {name: getattr(value, name) for name in ("metric", "value", "n", "setting", "split")}
+        own = {"library": value.library or library("torch"), "seed": task.axis.seed}
+        writer.add(EVALUATIONS, {**common, **row, **own})
     facts = {name: outcome.get(name) for name in ("why", "seconds", "device", "node")}
     writer.add(AXES_TABLE, {**common, **facts, "status": COMPLETED if measured else FAILED})

@@ -21,7 +21,8 @@ def print_evaluated(evaluated: Evaluated, console: Console) -> int:
     summary = summarise_evaluations(evaluated.trials, evaluated.evaluations)
     for name, axis in evaluated.axes.items():
         rows = summary[summary["axis"] == name]
-        shown = [axis.shown(setting, metric) for setting, metric in zip(rows["setting"], rows["metric"], strict=True)]
+        quantities = zip(rows["setting"], rows["metric"], strict=True)
+        shown = [not axis.headline or quantity in axis.headline for quantity in quantities]
         if any(shown):
             console.print(_table(name, rows[shown]))
     for failed in evaluated.failures.to_dict("records"):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.records.errors import RecordsError
 from sweep.records.nested import flattened
-from sweep.records.parts import is_gapless, live_parts
+from sweep.records.parts import Part, is_gapless, live_parts
 from sweep.records.schema import (
     AXES,
     DECISIONS,
@@ -29,6 +31,8 @@ from sweep.records.schema import (
 )
 
 _ATTEMPTS, _PAUSE_S = 100, 0.02  # a merge takes milliseconds, seconds on a slow network disk
+_MANY_ROWS = 100_000
+_READERS = 4
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,8 @@ def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
     manifest = read_manifest(sweep_dir)
     trials = read_table(sweep_dir, TRIALS)
     trials = trials[trials["phase"] == phase].reset_index(drop=True)
-    others = (read_table(sweep_dir, table) for table in (EPOCHS, DECISIONS, EVALUATIONS, AXES))
     epochs, decisions, evaluations, axes = (
-        rows[rows["trial"].isin(trials["trial"])].reset_index(drop=True) for rows in others
+        _of_trials(read_table(sweep_dir, table), trials["trial"]) for table in (EPOCHS, DECISIONS, EVALUATIONS, AXES)
     )
     return SweepRecords(manifest, _spread(trials), epochs, decisions, evaluations, axes)
 
@@ -98,9 +101,25 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
 def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     """Read one table, one row a key, in the order of writing."""
     rows = _read_parts(sweep_dir / RECORDS / table.name, table)
-    frame: pd.DataFrame = rows.to_pandas()
-    frame = frame.drop_duplicates(subset=list(table.key), keep=table.keep)
-    return frame.drop(columns="seq").reset_index(drop=True)
+    frame: pd.DataFrame = rows.drop_columns("seq").to_pandas()
+    keys = pd.DataFrame({name: _numbered(rows[name]) for name in table.key})  # numbers are compared faster than text
+    repeated = keys.duplicated(keep=table.keep).to_numpy()
+    return frame[~repeated].reset_index(drop=True) if repeated.any() else frame
+
+
+def _numbered(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of numbers as it is, and one of text as a number for each distinct text, int [n]."""
+    numbers = column.combine_chunks()
+    if pa.types.is_string(column.type):
+        numbers = numbers.dictionary_encode().indices
+    return np.asarray(numbers.to_numpy(zero_copy_only=False))
+
+
+def _of_trials(rows: pd.DataFrame, trials: pd.Series[str]) -> pd.DataFrame:
+    """Keep the rows of the named trials; one look a trial, not a row."""
+    numbers, names = pd.factorize(rows["trial"])
+    wanted = pd.Index(trials).get_indexer(names) >= 0
+    return rows if wanted.all() else rows[wanted[numbers]].reset_index(drop=True)
 
 
 def _read_parts(folder: Path, table: Table) -> pa.Table:
@@ -109,7 +128,8 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
         try:
             parts = live_parts(folder)
             if is_gapless(parts):
-                rows = [pq.read_table(part.path, partitioning=None) for part in parts]
+                with ThreadPoolExecutor(_READERS) as pool:  # many small parts: a file's latency is most of its time
+                    rows = list(pool.map(_read, parts))
                 # parts of an older program lack columns that have been added since: null
                 return pa.concat_tables([table.schema.empty_table(), *rows], promote_options="default")
         except FileNotFoundError:
@@ -118,6 +138,12 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
             raise RecordsError(f"cannot read the records in '{folder}': {error}") from None
         time.sleep(_PAUSE_S)
     raise RecordsError(f"cannot read the records in '{folder}': a part is missing")
+
+
+def _read(part: Part) -> pa.Table:
+    """Read one part; of a small one, threads would take longer to start than to read."""
+    with pq.ParquetFile(part.path, pre_buffer=False) as file:
+        return file.read(use_threads=part.last - part.first > _MANY_ROWS)
 
 
 def _spread(trials: pd.DataFrame) -> pd.DataFrame:

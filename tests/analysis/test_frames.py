@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.frames import Sweep, facts, load, statuses, varied
+from analysis.frames import Sweep, drawn_in_logs, facts, load, statuses, varied
 from sweep.records.writer import write_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +90,14 @@ def test_facts_of_a_bare_manifest() -> None:
     assert facts({"schema_version": 1})["study"] is None
 
 
+def test_what_is_drawn_in_logarithms_is_declared_by_the_study_or_the_arm() -> None:
+    log, even = {"kind": "loguniform", "lo": 0.1, "hi": 1.0}, {"kind": "uniform", "lo": 0.0, "hi": 1.0}
+    study = {"space": {"optimizer.lr": log}, "arms": {"cutmix": {"space": {"alpha": log, "prob": even}}, "off": {}}}
+    assert drawn_in_logs({"study": study}, "cutmix") == ["optimizer.lr", "alpha"]
+    assert drawn_in_logs({"study": study}, "off") == ["optimizer.lr"]
+    assert drawn_in_logs({}, "off") == []
+
+
 def test_statuses_count_every_trial(planted: Sweep) -> None:
     counts = statuses(planted.trials)
     assert counts.index.tolist() == ["off", "cutout", "mixup", "cutmix"]
@@ -100,6 +108,7 @@ def test_statuses_count_every_trial(planted: Sweep) -> None:
 def test_the_analysis_loads_no_engine() -> None:
     program = (
         "import sys, analysis.frames, analysis.plots, analysis.statistics, analysis.alpha_prob, analysis.fidelity\n"
+        "import analysis.importance, analysis.surface, analysis.variance\n"
         "engines = ('torch', 'torchvision', 'ray', 'optuna', 'trainables', 'search_spaces')\n"
         "print([name for name in engines if name in sys.modules])"
     )

@@ -33,13 +33,14 @@ VERBS = {
     "studies": ["name"],
     "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
-    "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out"],
-    "resume": ["sweep_dir", "--address", "--retry-failed"],
-    "confirm": ["sweep_dir", "--seeds", "--configs", "--address"],
-    "extend": ["sweep_dir", "--trials", "--seeds", "--arms", "--address"],
+    "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to"],
+    "resume": ["sweep_dir", "--address", "--retry-failed", "--log-to"],
+    "confirm": ["sweep_dir", "--seeds", "--configs", "--address", "--log-to"],
+    "extend": ["sweep_dir", "--trials", "--seeds", "--arms", "--address", "--log-to"],
     "status": ["sweep_dir", "--why"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
     "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus"],
+    "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
     "report": ["sweep_dirs", "--to", "--study", "--open"],
     "doctor": ["--data", "--out"],
@@ -443,6 +444,19 @@ class TestExport:
         )
         assert trials["config.optimizer.lr"].tolist() == pytest.approx(records.trials["params.optimizer.lr"].tolist())
         assert trials["params.mix.apply.prob"].notna().sum() == 4
+
+    @pytest.mark.parametrize(("format_", "name"), [("optuna", "optuna.db"), ("tensorboard", "tensorboard")])
+    def test_goes_to_other_tools(self, run: Run, finished: Path, tmp_path: Path, format_: str, name: str) -> None:
+        status, out, err = run("export", finished, "--format", format_, "--to", tmp_path / "out")
+        assert (status, out, err) == (0, f"{tmp_path / 'out' / name}\n", "")
+        assert (tmp_path / "out" / name).exists()
+
+    @pytest.mark.parametrize("format_", ["csv", "optuna", "tensorboard"])
+    def test_a_folder_that_cannot_be_made(self, run: Run, finished: Path, tmp_path: Path, format_: str) -> None:
+        (tmp_path / "file").write_text("")
+        status, _, err = run("export", finished, "--format", format_, "--to", tmp_path / "file" / "out")
+        assert status == 2
+        assert err.startswith(f"error: --to '{tmp_path}/file/out': ")
 
     def test_goes_below_the_sweep_as_csv(self, run: Run, finished: Path) -> None:
         status, out, _ = run("export", finished)

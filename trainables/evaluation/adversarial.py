@@ -73,6 +73,14 @@ class Adversarial(Axis):
     """
 
     name: ClassVar[str] = "adversarial"
+    headline: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("", "clean_error"),
+        ("fgsm eps=8/255", "robust_error"),
+        ("pgd20 eps=2/255", "robust_error"),
+        ("pgd20 eps=8/255", "robust_error"),
+        ("eps=8/255", "masked_one_step"),
+        ("eps=8/255", "masked_gradients"),
+    )
 
     n_images: int | None = Field(default=500, ge=1)
     eps_255: Annotated[tuple[Annotated[float, Field(gt=0, le=255)], ...], Field(strict=False)] = (1.0, 2.0, 4.0, 8.0)

@@ -50,7 +50,7 @@ class Value:
         n: images (or pairs, or pixels: as the axis says) that it rests on.
         setting: under which of the axis' conditions, as ``pgd20 eps=8/255``; empty where there is one.
         split: images it was measured on.
-        library: what computed it, with its version; see :func:`library`.
+        library: what computed it, with its version, see :func:`library`; empty: this program by torch.
     """
 
     metric: str
@@ -91,6 +91,9 @@ class Axis(Frozen, ABC):
     noisy: ClassVar[frozenset[str]] = frozenset()
     """Metrics that are times of a machine: these alone differ from one call to the next."""
 
+    headline: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """What the terminal's table shows, as (setting, metric); empty: everything. All is recorded."""
+
     n_images: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
@@ -100,10 +103,6 @@ class Axis(Frozen, ABC):
         Raises:
             UserError: naming what does not suit and what would.
         """
-
-    def shown(self, setting: str, metric: str) -> bool:
-        """Whether the terminal's table has this quantity; whatever is measured is recorded."""
-        return True
 
     @abstractmethod
     def measure(self, subject: Subject) -> Measured:

@@ -48,6 +48,14 @@ class Calibration(Axis):
     """
 
     name: ClassVar[str] = "calibration"
+    headline: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("raw", "ece"),
+        ("raw", "signed_ece"),
+        ("raw", "nll"),
+        ("raw", "brier"),
+        ("temperature scaled", "ece"),
+        ("temperature scaled", "temperature"),
+    )
 
     bins: int = Field(default=15, ge=1)
 

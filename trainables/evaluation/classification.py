@@ -37,6 +37,15 @@ class Classification(Axis):
     """
 
     name: ClassVar[str] = "classification"
+    headline: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("last, float32", "top1_error"),
+        ("last, float32", "top5_error"),
+        ("last, float32", "worst_class_top1_error"),
+        ("ema, float32", "top1_error"),
+        ("ema, float32", "top5_error"),
+        ("ema, float32", "worst_class_top1_error"),
+        ("curve", "optimistic_best_epoch_gap"),
+    )
 
     def measure(self, subject: Subject) -> Measured:
         """Measure both sets of weights on test images, and look at the validation curve."""

@@ -46,6 +46,11 @@ class Corruption(Axis):
     """
 
     name: ClassVar[str] = "corruption"
+    headline: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("", "clean_error"),
+        ("", "mean_error"),
+        ("", "relative_error"),
+    )
 
     n_images: int | None = Field(default=500, ge=1)
     kinds: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = STANDARD

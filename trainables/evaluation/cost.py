@@ -58,6 +58,13 @@ class Cost(Axis):
     """
 
     name = "cost"
+    headline: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("", "forward_flops"),
+        ("", "train_flops"),
+        ("", "parameters"),
+        ("", "train_seconds"),
+        ("", "inference_images_per_s"),
+    )
     noisy: ClassVar[frozenset[str]] = frozenset({"train_seconds", "train_images_per_s", "inference_images_per_s"})
 
     n_images: int | None = Field(default=256, ge=1)

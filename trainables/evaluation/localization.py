@@ -86,6 +86,14 @@ class Localization(Axis):
     """
 
     name: ClassVar[str] = "localization"
+    headline: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("cam threshold=0.15", "top1_loc_error"),
+        ("cam threshold=0.15", "gt_known_loc"),
+        ("whole image", "gt_known_loc"),
+        ("cam", "box_acc_v2"),
+        ("cam", "max_box_acc_v2"),
+        ("whole image", "box_acc_v2"),
+    )
 
     n_images: int | None = Field(default=1000, ge=1)
     method: Method = "cam"

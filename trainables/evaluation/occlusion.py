@@ -45,6 +45,12 @@ class Occlusion(Axis):
     """
 
     name: ClassVar[str] = "occlusion"
+    headline: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("center", "area"),
+        ("boundary", "area"),
+        ("mixup", "in_between_mean"),
+        ("cutmix", "in_between_mean"),
+    )
 
     n_images: int | None = Field(default=2000, ge=1)
     holes_frac: Annotated[tuple[Frac, ...], Field(strict=False, min_length=2)] = tuple(i / 8 for i in range(9))

@@ -61,6 +61,14 @@ class OutOfDistribution(Axis):
     """
 
     name: ClassVar[str] = "ood"
+    headline: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("natural mean / msp", "auroc"),
+        ("natural mean / energy", "auroc"),
+        ("natural mean / odin", "auroc"),
+        ("noise mean / msp", "auroc"),
+        ("noise mean / energy", "auroc"),
+        ("noise mean / odin", "auroc"),
+    )
 
     n_images: int | None = Field(default=2000, ge=1)
     sets: Annotated[tuple[str, ...], Field(strict=False)] | None = None

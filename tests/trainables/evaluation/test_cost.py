@@ -102,6 +102,7 @@ def test_the_whole_training_counts_what_the_record_says(trained: Path, subject: 
 
 @pytest.mark.parametrize("record", [{}, {"seconds": None, "images_per_s": math.nan, "n_train": math.nan}])
 def test_what_was_not_recorded_is_not_defined(record: dict[str, float | None], subject: Subject) -> None:
+    subject.record.clear()
     subject.record.update(record)
     values = by_metric(subject)
     for metric in ("train_seconds", "train_images_per_s"):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from sweep.export.recorded import make_folder
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
-from trainables.errors import UserError
 
 
 def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
@@ -25,10 +25,7 @@ def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
     if len(confirm.trials):
         tables |= {"confirm_trials": confirm.trials, "confirm_epochs": confirm.epochs}
         tables["evaluations"] = confirm.evaluations
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--to '{folder}': {error.strerror}") from None
+    make_folder(folder)
     written = []
     for name, frame in tables.items():
         path = folder / f"{name}.{format_}"

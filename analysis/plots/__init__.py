@@ -1,0 +1,40 @@
+"""Figures of a sweep: each is a function that computes a frame (``*_info``) and a thin one that draws it.
+
+Frames hold raw fractions; axes show percent. A figure without data says so in words instead of being empty.
+"""
+
+from analysis.plots.arms import final_error, final_error_info, forest, forest_info
+from analysis.plots.curves import learning_curves, learning_curves_info
+from analysis.plots.dose import dose_gain, dose_gain_info
+from analysis.plots.evaluations import by_axis, correlations, correlations_info, pareto, pareto_info
+from analysis.plots.parallel import parallel, parallel_info
+from analysis.plots.ranks import critical_difference
+from analysis.plots.stopping import rung_to_final, rung_to_final_info, stopping, stopping_info, timeline
+from analysis.plots.surface import response, response_info, surface
+
+__all__ = [
+    "by_axis",
+    "correlations",
+    "correlations_info",
+    "critical_difference",
+    "dose_gain",
+    "dose_gain_info",
+    "final_error",
+    "final_error_info",
+    "forest",
+    "forest_info",
+    "learning_curves",
+    "learning_curves_info",
+    "parallel",
+    "parallel_info",
+    "pareto",
+    "pareto_info",
+    "response",
+    "response_info",
+    "rung_to_final",
+    "rung_to_final_info",
+    "stopping",
+    "stopping_info",
+    "surface",
+    "timeline",
+]

@@ -1,0 +1,44 @@
+"""Critical-difference diagrams: mean ranks of arms over data sets, joined where they do not differ."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+
+from analysis.plots.style import SMALL_PT, axes, say, title, wrapped
+from analysis.statistics import Ranks
+
+
+def critical_difference(ranks: Ranks, ax: Axes | None = None) -> Axes:
+    """Draw mean ranks on a line, the best on the left; bars join arms that cannot be told apart.
+
+    Args:
+        ranks: as from ``analysis.statistics.critical_differences``.
+        ax: where to.
+    """
+    if ranks.n_blocks < 2 or len(ranks.mean_rank) < 2:
+        few = f"{len(ranks.mean_rank)} arms, {ranks.n_blocks} data sets with all of them"
+        return say(f"no ranks to compare: {few}, two of each are needed", axes(ax))
+    import scikit_posthocs as posthocs
+
+    labels = {arm: wrapped(str(arm), 30) for arm in ranks.mean_rank.index}
+    lines = sum(label.count("\n") + 1 for label in labels.values())
+    ax = axes(ax, height_in=1.6 + 0.17 * lines)
+    posthocs.critical_difference_diagram(
+        ranks.mean_rank.rename(labels),
+        ranks.p.rename(index=labels, columns=labels),
+        alpha=1 - ranks.confidence,
+        ax=ax,
+        text_h_margin=0.02,
+        label_fmt_left="{label} ({rank:.2f})",
+        label_fmt_right="({rank:.2f}) {label}",
+        label_props={"fontsize": SMALL_PT + 1},
+        elbow_props={"color": "black", "linewidth": 0.8},
+        marker_props={"color": "black", "s": 18},
+    )
+    title(
+        ax,
+        f"Mean ranks over n = {ranks.n_blocks} data sets, joined where they differ by no more than the critical "
+        f"difference {ranks.critical_difference:.2f} ({ranks.confidence:.0%} together; Friedman p = "
+        f"{ranks.friedman_p:.2g})",
+    )
+    return ax

@@ -1,0 +1,128 @@
+"""A sweep as TensorBoard's event files: one run a trial, with its curves and, for the HParams tab, its parameters."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import hparams
+
+from sweep.export.recorded import RecordedTrial, make_folder, recorded_trials
+from sweep.records.schema import COMPLETED, STOPPED
+
+FOLDER = "tensorboard"
+
+TAGS = {
+    "train_loss": "train/loss",
+    "lr": "train/lr",
+    "effective_prob": "mixing/effective_prob",
+    "pasted_frac": "mixing/pasted_frac",
+}
+"""Tag by column of the epochs; ``val_nll`` is ``val/nll`` and so on, everything else ``run/...``."""
+
+_HPARAMS = ("arm", "phase", "replicate", "seed", "status")
+"""What else of a trial stands beside its drawn parameters."""
+
+_LARGEST = 2**53
+
+Params = Mapping[str, str | float | bool]
+
+
+def export_tensorboard(sweep_dir: Path, folder: Path) -> Path:
+    """Write a sweep into ``folder / "tensorboard"`` as event files, ``<arm>/<trial>/``; return that folder.
+
+    Every column of an epoch is a scalar at step = epoch, at about the time it was reported; test values of a
+    confirmation stand as ``test/...`` at its last epoch. Arm, phase, seed, status and drawn parameters of all trials
+    are announced once, in the folder itself: TensorBoard takes the columns of its HParams tab from the first
+    announcement that it finds, and arms draw different parameters. An older export is replaced when the new one is
+    whole.
+
+    Raises:
+        RecordsError: ``sweep_dir`` holds no readable records.
+        UserError: ``folder`` cannot be made.
+    """
+    trials = recorded_trials(sweep_dir)
+    make_folder(folder)
+    path, unfinished, old = folder / FOLDER, folder / f"{FOLDER}.unfinished", folder / f"{FOLDER}.old"
+    for leftover in (unfinished, old):  # of an export that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished.mkdir()
+    params = _params(trials)
+    _write(unfinished, [_announcement(trials, params)])
+    for trial, own in zip(trials, params, strict=True):
+        _write(unfinished / trial.about["arm"] / trial.about["trial"], _run(trial, own))
+    if path.exists():
+        path.rename(old)
+    unfinished.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def _write(folder: Path, events: Iterable[Event]) -> None:
+    """Write one event file; without SummaryWriter, whose thread and queue for each file take most of the time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = EventsWriter(str(folder / "events"))
+    for event in events:
+        writer.write_event(event)
+    writer.close()
+
+
+def _announcement(trials: Sequence[RecordedTrial], params: Sequence[Params]) -> Event:
+    """Announce the parameters of all trials and the metrics by whose last values the HParams tab compares them."""
+    columns = {name: value for own in params for name, value in own.items()}
+    tags = {tag: 0.0 for trial in trials for row in trial.epochs.values() for tag in _tagged(row) if tag[:4] == "val/"}
+    tests = {f"test/{metric}": 0.0 for trial in trials for metric in trial.tests}
+    began_s = min((trial.started_s for trial in trials), default=0.0)
+    return Event(summary=hparams(columns, tags | tests)[0], wall_time=began_s)
+
+
+def _run(trial: RecordedTrial, params: Params) -> Iterator[Event]:
+    _, start, end = hparams(params, {})
+    yield Event(summary=start, wall_time=trial.started_s)
+    for epoch, time_s in trial.reported_s().items():
+        yield Event(summary=_scalars(_tagged(trial.epochs[epoch])), step=epoch, wall_time=time_s)
+    if trial.tests:
+        tests = {f"test/{metric}": value for metric, value in trial.tests.items()}
+        yield Event(summary=_scalars(tests), step=max(trial.epochs), wall_time=trial.written_s)
+    if trial.about["status"] in (COMPLETED, STOPPED):  # what the library writes is the end of a success
+        yield Event(summary=end, wall_time=trial.written_s)
+
+
+def _tagged(row: Mapping[str, float]) -> dict[str, float]:
+    return {_tag(name): value for name, value in row.items() if name != "epoch"}
+
+
+def _tag(column: str) -> str:
+    return f"val/{column[4:]}" if column.startswith("val_") else TAGS.get(column, f"run/{column}")
+
+
+def _scalars(values: Mapping[str, float]) -> Summary:
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+
+
+def _params(trials: Sequence[RecordedTrial]) -> list[Params]:
+    """Return what is shown of each trial; a parameter that is a number here and a name there is text everywhere."""
+    params = [{name: _plain(value) for name, value in (_about(trial) | dict(trial.params)).items()} for trial in trials]
+    kinds: dict[str, set[type]] = {}
+    for own in params:
+        for name, value in own.items():
+            kinds.setdefault(name, set()).add(type(value))
+    return [{name: value if len(kinds[name]) == 1 else str(value) for name, value in own.items()} for own in params]
+
+
+def _about(trial: RecordedTrial) -> dict[str, Any]:
+    return {name: trial.about[name] for name in _HPARAMS}
+
+
+def _plain(value: Any) -> str | float | bool:
+    """Return a value as HParams know it: truth values, text, and numbers that a float64 holds."""
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | float) and abs(value) <= _LARGEST:
+        return float(value)
+    return str(value)

@@ -1,0 +1,167 @@
+"""What all figures share: they can be read with few and many arms, and say what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from analysis import plots
+from analysis.frames import Sweep, load
+from analysis.plots.style import look
+from analysis.statistics import Ranks
+from analysis.surface import response_surface
+from sweep.records.writer import write_manifest
+
+PGD = "adversarial robust_error (pgd20 eps=8/255)"
+LOG = ("mix.size.alpha", "optimizer.weight_decay")
+
+
+def ranked(arms: tuple[str, ...], n_blocks: int = 8) -> Ranks:
+    """Return ranks of which only those more than 2.5 apart differ."""
+    mean_rank = pd.Series(np.arange(1.0, len(arms) + 1), index=list(arms))
+    distance = np.abs(np.subtract.outer(mean_rank.to_numpy(), mean_rank.to_numpy()))
+    p = pd.DataFrame(np.where(distance > 2.5, 0.01, 1.0), index=list(arms), columns=list(arms))
+    return Ranks(mean_rank, 0.01, 2.5, p, n_blocks, 0.95)
+
+
+def _forest(made: Any) -> pd.DataFrame:
+    return plots.forest_info(made.trials, baseline=made.arms[-1], margin=0.01)
+
+
+FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
+    "learning_curves": lambda made, rng: plots.learning_curves(plots.learning_curves_info(made.epochs)),
+    "final_error": lambda made, rng: plots.final_error(plots.final_error_info(made.trials, rng=rng)),
+    "forest": lambda made, rng: plots.forest(_forest(made)),
+    "response": lambda made, rng: plots.response(plots.response_info(made.trials, arm=made.arms[0])),
+    "surface": lambda made, rng: plots.surface(
+        response_surface(made.trials.assign(arm="one"), arm="one", rng=rng, y="optimizer.weight_decay", log=LOG)
+    ),
+    "pareto": lambda made, rng: plots.pareto(
+        plots.pareto_info(plots.by_axis(made.evaluations), x="classification top1_error", y=PGD)
+    ),
+    "correlations": lambda made, rng: plots.correlations(
+        plots.correlations_info(plots.by_axis(made.evaluations).iloc[::2], rng=rng)
+    ),
+    "dose_gain": lambda made, rng: plots.dose_gain(plots.dose_gain_info(made.trials, _forest(made))),
+    "parallel": lambda made, rng: plots.parallel(plots.parallel_info(made.trials, arm=made.arms[0], log=LOG)),
+    "stopping": lambda made, rng: plots.stopping(plots.stopping_info(made.decisions)),
+    "timeline": lambda made, rng: plots.timeline(plots.stopping_info(made.decisions)),
+    "rung_to_final": lambda made, rng: plots.rung_to_final(plots.rung_to_final_info(made, rungs=(2, 4), rng=rng)),
+    "critical_difference": lambda made, rng: plots.critical_difference(ranked(made.arms)),
+}
+
+
+def figure_of(drawn: Any) -> Figure:
+    found = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
+    assert isinstance(found, Figure)
+    return found
+
+
+@pytest.mark.parametrize("n_arms", [2, 14])
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_can_be_read(
+    name: str, n_arms: int, made: Any, rng: np.random.Generator, check_legible: Callable[[Figure], None]
+) -> None:
+    check_legible(figure_of(FIGURES[name](made(n_arms), rng)))
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "critical_difference"])
+@pytest.mark.parametrize("n_rows", [0, 1])
+def test_a_figure_of_nothing_or_of_one_row_can_be_read(
+    n_rows: int, name: str, made: Any, rng: np.random.Generator, check_legible: Callable[[Figure], None]
+) -> None:
+    every = made(2)
+    few = {table: getattr(every, table).head(n_rows) for table in ("trials", "epochs", "decisions", "evaluations")}
+    arms = every.arms[:1] if n_rows else every.arms
+    drawn = figure_of(FIGURES[name](replace(every, arms=arms, **few), rng))
+    check_legible(drawn)
+    if n_rows == 0:
+        assert any(ax.texts and not ax.axison for ax in drawn.axes)
+
+
+def test_ranks_of_one_data_set_say_so(texts_drawn: Callable[[Figure], list[Any]]) -> None:
+    (text,) = texts_drawn(figure_of(plots.critical_difference(ranked(("a", "b", "c"), n_blocks=1))))
+    assert "1 data sets" in text.get_text().replace("\n", " ")
+
+
+def test_ranks_join_what_does_not_differ(texts_drawn: Callable[[Figure], list[Any]]) -> None:
+    ax = plots.critical_difference(ranked(("a", "b", "c", "d")))
+    bars = {tuple(sorted(line.get_xdata())) for line in ax.lines if line.get_linewidth() == 2}
+    assert bars == {(1, 2, 3), (2, 3, 4)}
+    words = " ".join(text.get_text() for text in texts_drawn(figure_of(ax)))
+    assert "a (1.00)" in words
+    assert "2.50" in words
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Sweep:
+    """A sweep of which only the manifest is written."""
+    write_manifest(tmp_path, {"schema_version": 1, "study": {"arms": {"off": {}, "cutmix": {}}}})
+    return load(tmp_path)
+
+
+def words_of(ax: plt.Axes) -> str:
+    return " ".join(text.get_text() for text in ax.texts).replace("\n", " ")
+
+
+def test_figures_of_a_sweep_not_begun_say_so_in_words(empty: Sweep, rng: np.random.Generator) -> None:
+    curves = plots.learning_curves(plots.learning_curves_info(empty.epochs))
+    assert words_of(curves) == "no epochs recorded"
+    assert not curves.axison
+    assert words_of(plots.final_error(plots.final_error_info(empty.trials, rng=rng))) == "no completed trials"
+    assert "no pairs" in words_of(plots.forest(plots.forest_info(empty.trials, baseline="off")))
+    assert "no completed trials" in words_of(plots.response(plots.response_info(empty.trials)))
+    decisions = plots.stopping_info(empty.decisions)
+    assert "no decisions" in words_of(plots.stopping(decisions))
+    assert "on trials of off" in words_of(plots.timeline(decisions, arm="off"))
+    values = plots.by_axis(empty.evaluations)
+    assert "no trial has both" in words_of(plots.pareto(plots.pareto_info(values, x="a", y="b")))
+    assert "fewer than two" in words_of(plots.correlations(plots.correlations_info(values, rng=rng)))
+    assert "draws nothing" in words_of(plots.parallel(plots.parallel_info(empty.trials, arm="off")))
+
+
+def test_an_arm_keeps_its_look_when_another_is_missing(planted: Sweep) -> None:
+    every = plots.learning_curves(plots.learning_curves_info(planted.epochs))
+    some = plots.learning_curves(plots.learning_curves_info(planted.epochs.query("arm != 'off'")))
+    for what in ("color", "marker", "linestyle"):
+        assert plt.getp(every.lines[1], what) == plt.getp(some.lines[0], what)
+
+
+def test_arms_differ_without_colour_as_well() -> None:
+    looks = [look(place) for place in range(14)]
+    assert len({found.marker for found in looks}) == 14
+    assert len({(found.colour, str(found.line)) for found in looks}) == 14
+    assert all(first.line != second.line for first, second in pairwise(looks))
+
+
+@pytest.mark.parametrize("name", ["learning_curves", "final_error", "forest", "response", "stopping", "timeline"])
+def test_a_figure_is_drawn_into_the_axes_it_is_given(name: str, planted: Sweep, rng: np.random.Generator) -> None:
+    info = {
+        "learning_curves": lambda: plots.learning_curves_info(planted.epochs),
+        "final_error": lambda: plots.final_error_info(planted.trials, rng=rng),
+        "forest": lambda: plots.forest_info(planted.trials, baseline="off"),
+        "response": lambda: plots.response_info(planted.trials),
+        "stopping": lambda: plots.stopping_info(planted.decisions),
+        "timeline": lambda: plots.stopping_info(planted.decisions),
+    }[name]()
+    figure = plt.figure(figsize=(9, 3))
+    ax = figure.add_subplot()
+    assert getattr(plots, name)(info, ax) is ax
+    figure.canvas.draw()
+    assert tuple(figure.get_size_inches()) == (9, 3)
+
+
+def test_figures_are_drawn_into_the_figure_they_are_given(made: Any, rng: np.random.Generator) -> None:
+    frames, figure = made(2), plt.figure(layout="constrained")
+    info = plots.rung_to_final_info(frames, rungs=(2, 4), rng=rng)
+    assert plots.rung_to_final(info, figure) is figure
+    assert len(figure.axes) == 2

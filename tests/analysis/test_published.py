@@ -1,0 +1,151 @@
+"""Published numbers, and own ones beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.frames import Sweep, load
+from analysis.published import beside, load_published
+from sweep.records.schema import EPOCHS, EVALUATIONS, TRIALS
+from sweep.records.writer import RecordsWriter, write_manifest
+from trainables.mixing.presets import PRESETS
+from trainables.models.names import MODEL_NAMES
+
+ERRORS = {"off": [0.24, 0.25, 0.26], "cutmix": [0.20, 0.22, 0.21], "one_hot": [0.23, 0.23, 0.26]}
+MakeSweep = Callable[..., Sweep]
+
+
+@pytest.fixture
+def confirmed(tmp_path: Path) -> MakeSweep:
+    """Write a confirmation of made-up test errors and load it."""
+
+    def make(errors: dict[str, Sequence[float]] = ERRORS, *, model: str = "cifar_resnet110", **data: Any) -> Sweep:
+        write_manifest(tmp_path, {"schema_version": 1, "study": {"arms": {arm: {} for arm in errors}}})
+        writer = RecordsWriter(tmp_path)
+        config = {
+            "data": {"source": "cifar100", "train_frac": 0.5, "val_frac": 0.2} | data,
+            "model": {"name": model, "width": 1.0},
+            "optimizer": {"max_epochs": 60},
+        }
+        for arm, values in errors.items():
+            for number, error in enumerate(values):
+                trial = f"{arm}-confirm-{number}"
+                row = {"trial": trial, "arm": arm, "phase": "confirm", "status": "completed", "params": "{}"}
+                row |= {"config": json.dumps(config), "confirms": f"{arm}-0000", "number": number, "seed": number}
+                writer.add(TRIALS, row)
+                writer.add(EPOCHS, {"trial": trial, "arm": arm, "epoch": 60})
+                test = {"trial": trial, "axis": "classification", "split": "test", "setting": "last", "n": 100}
+                writer.add(EVALUATIONS, test | {"metric": "top1_error", "value": error})
+        writer.flush(force=True)
+        return load(tmp_path, phase="confirm")
+
+    return make
+
+
+class TestTable:
+    def test_has_what_the_paper_says(self) -> None:
+        table = load_published().set_index(["dataset", "model", "metric", "arm"])["value"]
+        assert table.index.is_unique
+        for key, value in {
+            ("imagenet", "resnet50", "top1_error", "off"): 23.68,
+            ("imagenet", "resnet50", "top1_error", "cutmix"): 21.40,
+            ("imagenet", "resnext101_32x4d", "top1_error", "cutmix"): 19.47,
+            ("cifar100", "pyramidnet200_a240", "top1_error", "cutmix"): 14.47,
+            ("cifar100", "pyramidnet200_a240", "top1_error", "cutmix_one_hot"): 15.89,
+            ("cifar10", "pyramidnet200_a240", "top1_error", "mixup"): 3.09,
+            ("cub200", "resnet50", "top1_loc", "cutout"): 52.78,
+            ("imagenet", "resnet50", "fgsm_top1_accuracy", "mixup"): 24.4,
+            ("cifar100", "", "ood_tnr_at_tpr95", "cutmix"): 69.0,
+            ("coco", "resnet50", "coco_caption_bleu4", "cutmix"): 24.9,
+        }.items():
+            assert table[key] == value
+
+    def test_cutmix_is_better_than_nothing_wherever_both_are_there(self) -> None:
+        table = load_published().pivot(index=["dataset", "model", "metric"], columns="arm", values="value")
+        gain = (table["cutmix"] - table["off"]).dropna()
+        is_error = gain.index.get_level_values("metric") == "top1_error"
+        assert len(gain) == 16
+        assert (gain[is_error] < 0).all()
+        assert (gain[~is_error] > 0).all()
+
+    def test_every_number_has_a_source_a_unit_and_a_range(self) -> None:
+        table = load_published()
+        assert table["source"].str.contains("Table|README").all()
+        assert set(table["unit"]) == {"%"}
+        assert table["value"].between(0, 100).all()
+        assert set(table["n_seeds"].dropna()) == {3}
+
+    def test_is_in_the_names_of_this_program_where_it_has_them(self) -> None:
+        table = load_published()
+        assert set(PRESETS) & set(table["arm"]) >= {"off", "cutout", "mixup", "cutmix", "cutmix_one_hot"}
+        assert set(MODEL_NAMES) & set(table["model"]) >= {"resnet50", "resnet101", "cifar_resnet110"}
+
+    def test_every_arm_of_the_ablation_table_is_a_preset(self) -> None:
+        arms = load_published()["arm"]
+        assert set(arms[arms.str.startswith("cutmix_")]) - {"cutmix_shakedrop"} <= set(PRESETS)
+
+
+class TestBeside:
+    def test_sets_means_and_intervals_beside(self, confirmed: MakeSweep) -> None:
+        row = beside(confirmed()).set_index("arm").loc["cutmix"]
+        values = 100 * np.array(ERRORS["cutmix"])
+        low, high = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values))
+        assert (row["own"], row["low"], row["high"]) == pytest.approx((21.0, low, high))
+        assert (row["seeds"], row["published"], row["published_model"]) == (3, 20.11, "cifar_resnet110")
+        assert row["own_change"] == pytest.approx(21.0 - 25.0)
+        assert row["published_change"] == pytest.approx(20.11 - 23.14)
+        assert row["source"].endswith("Table 6")
+
+    def test_keeps_to_the_network_that_was_run(self, confirmed: MakeSweep) -> None:
+        assert beside(confirmed())["arm"].tolist() == ["off", "cutmix"]  # one-hot: published of another network only
+
+    def test_says_what_differs(self, confirmed: MakeSweep) -> None:
+        differs = beside(confirmed())["differs"].iloc[0]
+        assert differs == (
+            "40 % of the training images, not all; 60 epochs, not 300; weights of the last epoch, not best epoch on "
+            "test; theirs: rate 0.1, mixed with probability 1"
+        )
+
+    def test_of_another_network_every_one_is_shown(self, confirmed: MakeSweep) -> None:
+        found = beside(confirmed(model="tiny")).set_index(["arm", "published_model"])
+        assert {model for arm, model in found.index if arm == "off"} == {
+            "pyramidnet200_a240",
+            "pyramidnet110",
+            "cifar_resnet110",
+        }
+        one_hot = found.loc[("one_hot", "pyramidnet200_a240")]  # an arm of the built-in study, a preset's number
+        assert one_hot["published_change"] == pytest.approx(15.89 - 16.45)
+        assert one_hot["differs"].startswith("network tiny, not pyramidnet200_a240; ")
+
+    def test_seeds_differ(self, confirmed: MakeSweep) -> None:
+        found = beside(confirmed({"off": [0.2, 0.3]}, model="resnet50"), dataset="imagenet")
+        assert "2 seeds, theirs not said" in found["differs"].iloc[0]
+        found = beside(confirmed({"off": [0.2, 0.3]}))
+        assert "2 seeds, not 3" in found["differs"].iloc[0]
+
+    def test_the_data_set_may_be_named(self, confirmed: MakeSweep) -> None:
+        sweep = confirmed(source="imagefolder:somewhere/cifar10")
+        assert beside(sweep).empty
+        assert beside(sweep, dataset="cifar10")["published"].tolist() == [3.85, 2.88]
+
+    def test_without_a_baseline_there_is_no_change(self, confirmed: MakeSweep) -> None:
+        assert math.isnan(beside(confirmed({"cutmix": [0.2, 0.2, 0.21]}))["own_change"].iloc[0])
+
+    def test_takes_a_table_of_ones_own(self, confirmed: MakeSweep) -> None:
+        mine = pd.DataFrame(
+            [{"dataset": "cifar100", "model": "cifar_resnet110", "arm": "off", "metric": "top1_error", "value": 30.0}]
+        ).assign(n_seeds=3, epochs=60, selection="last epoch", source="mine", note="")
+        assert beside(confirmed(), published=mine)["published"].tolist() == [30.0]
+
+    def test_without_test_values_it_says_so(self, planted: Sweep) -> None:
+        with pytest.raises(ValueError, match="cutmix-sweep confirm"):
+            beside(planted)

@@ -1,0 +1,121 @@
+"""How long the analysis waits for a sweep: these limits are seconds, for a person waits them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.frames import load
+from search_spaces.study import Study
+from sweep.ledger import DOSE_COLUMNS
+from sweep.manifest import new_manifest
+from sweep.records.parts import part_path
+from sweep.records.schema import EPOCHS, RECORDS, TRIALS, Table
+from sweep.records.writer import MERGE_PARTS, write_manifest
+from trainables.strict import parse
+
+ARMS = ("off", "cutout", "mixup", "cutmix")
+ROUNDS = 7
+
+
+def study(n_trials: int, n_epochs: int) -> Study:
+    lr = {"kind": "loguniform", "lo": 0.01, "hi": 1.0}
+    prob = {"mix.apply.prob": {"kind": "uniform", "lo": 0.0, "hi": 1.0}}
+    values = {
+        "name": "loading",
+        "question": "How long does the analysis wait?",
+        "arms": {arm: {"mix": arm, "space": prob if arm == "cutmix" else {}} for arm in ARMS},
+        "space": {"optimizer.lr": lr},
+        "budget": {"trials": n_trials // len(ARMS), "max_epochs": n_epochs, "early_stopping": {"rule": "none"}},
+    }
+    return parse(Study, values, where="study 'loading'")
+
+
+def trial_rows(study: Study) -> Iterator[dict[str, Any]]:
+    """Every trial as the conductor records it, with a whole configuration."""
+    configs: dict[str, dict[str, Any]] = {}
+    for number in range(study.trials_per_arm):
+        for arm in study.arms:
+            params = study.draw(arm, number)
+            if arm not in configs:  # building each one would take longer than all else here
+                configs[arm] = json.loads(study.trial_config(arm, params, replicate=number).model_dump_json())
+            config = {**configs[arm], "seed": number}
+            config["optimizer"] = {**config["optimizer"], "lr": params["optimizer.lr"]}
+            row = {"sweep": "mine", "study": study.name, "phase": "search", "arm": arm, "trial": f"{arm}-{number:04d}"}
+            row |= {"number": number, "replicate": number, "seed": number, "control": False, "attempts": 1}
+            row |= {"params": json.dumps(params), "config": json.dumps(config), "seconds": 10.0, "images_per_s": 1e3}
+            row |= dict.fromkeys(DOSE_COLUMNS, 0.25) | {"n_train": 8000, "n_val": 2000, "device": "cpu", "threads": 1}
+            yield row | {"precision": "fp32", "node": "here", "time_s": float(number)}
+
+
+def write(study: Study, sweep_dir: Path, *, n_parts: int) -> Path:
+    """Write a finished sweep in the layout of the writer, whose own way to it takes minutes: merged, or just before."""
+    sweep_dir.mkdir()
+    write_manifest(sweep_dir, new_manifest(study, sweep_dir, "made up", {}))
+    trials = list(trial_rows(study))
+    begun = [{**row, "status": "running", "epochs": 0} for row in trials]
+    ended = [{**row, "status": "completed", "epochs": study.budget.max_epochs} for row in trials]
+    rows = [{"seq": seq, **row} for seq, row in enumerate([*begun, *ended])]
+    write_parts(sweep_dir, TRIALS, pa.Table.from_pylist(rows, schema=TRIALS.schema), n_parts)
+    write_parts(sweep_dir, EPOCHS, epoch_rows(trials, study.budget.max_epochs), n_parts)
+    return sweep_dir
+
+
+def epoch_rows(trials: list[dict[str, Any]], n_epochs: int) -> pa.Table:
+    """Every epoch of trials of which one of each arm runs at a time."""
+    n_rows, side_by_side = len(trials) * n_epochs, len(ARMS)
+    place = np.arange(n_rows)
+    trial = place // (side_by_side * n_epochs) * side_by_side + place % side_by_side
+    rng = np.random.default_rng(0)
+    columns: dict[str, Any] = {name: rng.random(n_rows) for name in EPOCHS.columns.names}
+    columns |= {name: np.array([row[name] for row in trials])[trial] for name in ("trial", "arm")}
+    columns |= {"seq": place, "epoch": place // side_by_side % n_epochs + 1, "attempt": np.ones(n_rows, int)}
+    return pa.table({name: pa.array(columns[name]) for name in EPOCHS.schema.names}).cast(EPOCHS.schema)
+
+
+def write_parts(sweep_dir: Path, table: Table, rows: pa.Table, n_parts: int) -> None:
+    """One large part with nine tenths of the rows, as a merge leaves it, and small ones after it; or all in one."""
+    folder = sweep_dir / RECORDS / table.name
+    folder.mkdir(parents=True)
+    first_small = len(rows) if n_parts == 1 else len(rows) * 9 // 10
+    cuts = [0, *(int(cut) for cut in np.linspace(first_small, len(rows), n_parts))]
+    for first, end in itertools.pairwise(cuts):
+        pq.write_table(rows.slice(first, end - first), part_path(folder, first, end - 1))
+
+
+@pytest.mark.parametrize("n_parts", [1, MERGE_PARTS // 2])  # merged just now, and what a reader meets on average
+@pytest.mark.parametrize(("n_trials", "n_epochs", "limit_s"), [(500, 50, 0.1), (10_000, 200, 3.0)])
+def test_loading_a_sweep(  # type: ignore[no-untyped-def]
+    benchmark,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    n_trials: int,
+    n_epochs: int,
+    limit_s: float,
+    n_parts: int,
+) -> None:
+    sweep_dir = write(study(n_trials, n_epochs), tmp_path / "mine", n_parts=n_parts)
+    seconds: list[float] = []
+
+    def once() -> None:
+        started_s = time.perf_counter()
+        sweep = load(sweep_dir)
+        seconds.append(time.perf_counter() - started_s)
+        assert (len(sweep.trials), len(sweep.epochs)) == (n_trials, n_trials * n_epochs)
+
+    benchmark.pedantic(once, rounds=ROUNDS, warmup_rounds=1)
+    median_s = statistics.median(seconds[1:])
+    with capsys.disabled():
+        span = f"{min(seconds):.3f} to {max(seconds[1:]):.3f} in {ROUNDS} rounds"
+        print(f"\n{n_trials} trials of {n_epochs} epochs in {n_parts} parts: {median_s:.3f} s ({span})")
+    assert median_s < limit_s
