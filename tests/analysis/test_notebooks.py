@@ -81,7 +81,7 @@ def test_a_notebook_goes_from_the_question_to_what_it_does_not_show(path: Path) 
 
 SAID = {
     "alpha_prob": (
-        ("cutmix has a lower median validation top-1 error than off", "falls with prob", "not a confirmed result"),
+        ("cutmix has a lower median validation top-1 error than off", "falls with prob", "Not a confirmed result"),
         ("whether cutmix and off differ in median validation top-1 error is undecided", "Decided: 0 of"),
     ),
     "mask_shape": (
