@@ -165,3 +165,8 @@ def test_figures_are_drawn_into_the_figure_they_are_given(made: Any, rng: np.ran
     info = plots.rung_to_final_info(frames, rungs=(2, 4), rng=rng)
     assert plots.rung_to_final(info, figure) is figure
     assert len(figure.axes) == 2
+
+
+def test_without_ranks_the_diagram_says_so() -> None:
+    said = [text.get_text() for text in plots.critical_difference(None).texts]
+    assert said == ["no ranks to compare: too few arms or data sets in common"]
