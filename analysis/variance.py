@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from analysis.grid import column_of, drawn, word_of
 from analysis.importance import MATTERS
 from analysis.statistics import TOO_FEW, UNDECIDED
 from sweep.records.summary import metric_words
@@ -50,7 +52,7 @@ def variance_explained(
         factor of one level, are nan and ``too few``; everything is where no degree of freedom is left for the error.
 
     Raises:
-        ValueError: no factor, one twice, or one that no arm draws.
+        ValueError: no factor, one twice, or one that no arm draws; without any trial none can be known.
     """
     metric_words(metric)
     rows = _rows(trials, factors, metric)
@@ -72,19 +74,45 @@ def variance_explained(
     )
 
 
+def verdict(table: pd.DataFrame) -> list[str]:
+    """Say which factors, and which pairs of them, matter: a sentence a term, the replicate left out.
+
+    Args:
+        table: from :func:`variance_explained`.
+    """
+    words = metric_words(table["metric"].iloc[0])
+    said = [_sentence(row, words.name) for _, row in table[table["term"] != BLOCK].iterrows()]
+    level = f"{1 - table['confidence'].iloc[0]:.0%}"
+    return [*said, f"Each of these {len(said)} tests alone errs in {level} of studies in which nothing matters."]
+
+
+def _sentence(row: pd.Series[Any], metric: str) -> str:
+    term = " x ".join(word_of(name) or name for name in row["term"].split(" x "))
+    called = f"how {term} work together" if " x " in term else term
+    n = f"n = {row['n']} trials, {row['n_replicates']} seeds"
+    if row["verdict"] == TOO_FEW:
+        return f"Whether {called} matters for {metric} is undecided ({n}: too few)."
+    share = f"{100 * max(row['omega2'], 0.0):.0f} % of the variance"
+    evidence = f"{share}, interval {100 * row['low']:.0f} to {100 * row['high']:.0f} %, {n}, p = {row['p']:.2g}"
+    claim = f"{called[0].upper()}{called[1:]} matters for {metric}"
+    return (
+        f"{claim if row['verdict'] == MATTERS else f'Whether {called} matters for {metric} is undecided'} ({evidence})."
+    )
+
+
 def _rows(trials: pd.DataFrame, factors: Sequence[str], metric: str) -> pd.DataFrame:
     """Return value, replicate and factors as ``f0``, ``f1``, ... of the trials that have all of them."""
-    columns = {name: name if name == "arm" else f"params.{name}" for name in factors}
+    columns = {name: column_of(name) for name in factors}
     if not factors or len(columns) < len(factors):
         raise ValueError(f"factors must be one or several different ones, got {list(factors)}")
-    if missing := [name for name, column in columns.items() if column not in trials]:
-        drawn = sorted(str(name).removeprefix("params.") for name in trials.filter(regex=r"^params\."))
-        raise ValueError(f"no arm draws {missing[0]!r}, choose among {', '.join(['arm', *drawn])}")
+    if len(trials) and (missing := [name for name, column in columns.items() if column not in trials]):
+        known = sorted(str(name).removeprefix("params.") for name in trials.filter(regex=r"^params\."))
+        raise ValueError(f"no arm draws {missing[0]!r}, choose among {', '.join(['arm', *known])}")
     rows = pd.DataFrame({"value": trials[f"final_{metric}"].astype(float), BLOCK: trials["replicate"]})
-    for place, column in enumerate(columns.values()):
-        rows[f"f{place}"] = trials[column].map(str, na_action="ignore").astype(object)
-    known: pd.DataFrame = rows[np.isfinite(rows["value"])].dropna().reset_index(drop=True)
-    return known
+    for place, name in enumerate(factors):
+        rows[f"f{place}"] = drawn(trials, name).map(str, na_action="ignore").astype(object)
+    complete: pd.DataFrame = rows[np.isfinite(rows["value"])].dropna().reset_index(drop=True)
+    return complete
 
 
 def _terms(names: Sequence[str]) -> list[str]:
