@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from analysis import compare, frames, statistics
+from analysis.grid import POLICY, level_differences, word_of
 from sweep.records.confirmed import test_values
 from sweep.records.summary import Metric
 
@@ -54,8 +56,25 @@ QUANTITIES = {
 """Quantities by a short name."""
 
 
+def trials_with(names: Sequence[str], sweep_dir: Path | str | None = None) -> pd.DataFrame:
+    """Join measured quantities to the trials of a confirmation.
+
+    Args:
+        names: of ``QUANTITIES``.
+        sweep_dir: folder of the sweep; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
+
+    Returns:
+        One row a trial, as from ``analysis.frames.load``, with a column a name, nan where it has not been measured. Of
+        one that was measured again the latest counts.
+    """
+    confirm = frames.load(sweep_dir, phase="confirm")
+    known = confirm.evaluations.sort_values("time_s", kind="stable")
+    values = {name: confirm.trials["trial"].map(_values(known, name)).astype(float) for name in names}
+    return confirm.trials.assign(**values)
+
+
 def values_of(names: Sequence[str], sweep_dir: Path | str | None = None) -> pd.DataFrame:
-    """Gather measured quantities of the confirmed trials of each arm's best configuration.
+    """Gather measured quantities of each arm's best configuration.
 
     Args:
         names: of ``QUANTITIES``.
@@ -63,26 +82,22 @@ def values_of(names: Sequence[str], sweep_dir: Path | str | None = None) -> pd.D
 
     Returns:
         One row a quantity and trial that has it: ``quantity``, ``arm`` (an ordered category of all arms of the study),
-        ``replicate``, ``value`` and ``images`` (it rests on). Of one that was measured again the latest counts.
+        ``replicate`` and ``value``.
     """
-    folder = frames.folder_of(sweep_dir)
-    best = compare.best_confirmed(folder)
-    known = frames.load(folder, phase="confirm").evaluations
-    own = known[known["trial"].isin(best["trial"])].sort_values("time_s", kind="stable")
-    parts = [_rows(own, name).assign(quantity=name) for name in names]
-    rows = pd.concat(parts, ignore_index=True)[["quantity", "trial", "value", "n"]]
-    joined = rows.merge(best[["trial", "arm", "replicate"]], on="trial").rename(columns={"n": "images"})
-    return joined[["quantity", "arm", "replicate", "value", "images"]]
+    rows = trials_with(names, sweep_dir)
+    best = rows[rows["trial"].isin(compare.best_confirmed(sweep_dir)["trial"])]
+    long = best.melt(["arm", "replicate"], list(names), var_name="quantity", value_name="value")
+    return long.dropna(subset=["value"])[["quantity", "arm", "replicate", "value"]].reset_index(drop=True)
 
 
-def _rows(evaluations: pd.DataFrame, name: str) -> pd.DataFrame:
+def _values(evaluations: pd.DataFrame, name: str) -> pd.Series[Any]:
     quantity = QUANTITIES[name]
     if name == TEST_ERROR:
         evaluations = test_values(evaluations)
     own = evaluations[(evaluations["axis"] == quantity.axis) & (evaluations["metric"] == quantity.metric)]
     if quantity.setting is not None:
         own = own[own["setting"] == quantity.setting]
-    return own.drop_duplicates("trial", keep="last")
+    return own.drop_duplicates("trial", keep="last").set_index("trial")["value"]
 
 
 def differences(values: pd.DataFrame, *, baseline: str, margin: float | None = None) -> pd.DataFrame:
@@ -126,30 +141,84 @@ def _cell(name: str, mean: float, low: float, high: float, n: int) -> str:
     return f"{factor * mean:.2f}{ends}, n = {n}"
 
 
+def readable(differences: pd.DataFrame) -> pd.DataFrame:
+    """Return a table to read, each quantity in its own unit.
+
+    Args:
+        differences: from :func:`differences`.
+    """
+    words = [QUANTITIES[name].words for name in differences["quantity"]]
+    factors = np.array([word.factor for word in words])
+    units = [f"{word.name} ({word.difference_unit})" if word.difference_unit else word.name for word in words]
+    scaled = {end: differences[end].to_numpy(float) * factors for end in ("estimate", "low", "high")}
+    columns = ["quantity", "arm", "n_pairs", "estimate", "low", "high", "p_holm", "verdict"]
+    return differences.assign(quantity=pd.Series(units, index=differences.index, dtype=object), **scaled)[columns]
+
+
 def verdict(differences: pd.DataFrame, names: Sequence[str], *, sweep_dir: Path | str | None = None) -> list[str]:
-    """Say how arms differ in each quantity, and of what is not known which command adds it.
+    """Say which arms differ in each quantity, and of what is not known which command adds it.
+
+    What is decided has a sentence an arm; what is not is named in one, its intervals left to the table.
 
     Args:
         differences: from :func:`differences`.
         names: of ``QUANTITIES``, in the order in which they are said.
         sweep_dir: folder of the sweep; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
     """
+    known = {name: differences[differences["quantity"] == name] for name in names}
+    said = [line for name, rows in known.items() for line in _sentences(rows.drop(columns="quantity"), name)]
+    return [*said, *missing(differences, names, sweep_dir=sweep_dir)]
+
+
+def missing(differences: pd.DataFrame, names: Sequence[str], *, sweep_dir: Path | str | None = None) -> list[str]:
+    """Say which command confirms arms, or measures the quantities that are not known yet; nothing if all are."""
     folder = frames.folder_of(sweep_dir)
     if compare.best_confirmed(folder).empty:
-        return [
-            f"On test images: nothing is confirmed yet. `cutmix-sweep confirm {folder} --seeds 10` trains each arm's "
-            "best configuration again on fresh seeds."
-        ]
-    said: list[str] = []
+        command = f"cutmix-sweep confirm {folder} --seeds 10"
+        return [f"Nothing is confirmed yet: `{command}` trains each arm's best setting again on fresh seeds."]
+    return _unmeasured([name for name in names if not (differences["quantity"] == name).any()], folder)
+
+
+def level_verdict(
+    tested: pd.DataFrame, names: Sequence[str], *, path: str, baseline: Any, sweep_dir: Path | str | None = None
+) -> list[str]:
+    """Say how the values of a parameter differ in each quantity, as far as a confirmation has several of them.
+
+    Args:
+        tested: from :func:`trials_with`.
+        names: of ``QUANTITIES``, in the order in which they are said.
+        path: dotted path of the parameter.
+        baseline: value that the others are compared with.
+        sweep_dir: folder of the sweep; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
+    """
+    folder, said = frames.folder_of(sweep_dir), []
     for name in names:
-        own = differences[differences["quantity"] == name].drop(columns="quantity")
-        words = QUANTITIES[name].words
-        said += [f"Confirmed: {line}" for line in statistics.verdict(own, metric=words)[:-1]] if len(own) else []
-    missing = [name for name in names if not (differences["quantity"] == name).any()]
-    if missing:
-        axes = ",".join(dict.fromkeys(QUANTITIES[name].axis for name in missing))
-        called = ", ".join(QUANTITIES[name].words.name for name in missing)
-        said.append(
-            f"Not measured yet: {called}. `cutmix-sweep evaluate {folder} --axes {axes}` adds what suits the data."
-        )
+        found = level_differences(tested, path=path, baseline=baseline, value=name)
+        said += _sentences(found[found["n_pairs"] > 0], name)
+    if not said:
+        command = f"cutmix-sweep confirm {folder} --seeds 5 --configs 10"
+        said = [f"By {word_of(path)} nothing is confirmed: `{command}` confirms ten settings of each arm, not one."]
+    unknown = [name for name in names if tested[name].isna().all()] if len(tested) else []
+    return [*said, *_unmeasured(unknown, folder)]
+
+
+def _sentences(differences: pd.DataFrame, name: str) -> list[str]:
+    words = QUANTITIES[name].words
+    is_open = differences["verdict"].isin([statistics.UNDECIDED, statistics.TOO_FEW])
+    decided, rest = differences[~is_open], differences[is_open]
+    said = statistics.verdict(decided, metric=words)[:-1] if len(decided) else []
+    if len(rest):
+        n = sorted(rest["n_pairs"].unique())
+        pairs = f"n = {n[0]}" if len(n) == 1 else f"n = {n[0]} to {n[-1]}"
+        families = rest[POLICY].astype(str) + ", " if POLICY in rest else ""
+        arms = ", ".join(families + rest["arm"].astype(str))
+        said.append(f"Undecided in {words.name}, against {rest['baseline'].iloc[0]}: {arms} ({pairs} pairs).")
     return said
+
+
+def _unmeasured(names: Sequence[str], folder: Path) -> list[str]:
+    if not names:
+        return []
+    axes = ",".join(dict.fromkeys(QUANTITIES[name].axis for name in names))
+    called = ", ".join(QUANTITIES[name].words.name for name in names)
+    return [f"Not measured yet: {called}. `cutmix-sweep evaluate {folder} --axes {axes}` adds what suits the data."]

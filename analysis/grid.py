@@ -31,7 +31,10 @@ def column_of(factor: str) -> str:
 
 def word_of(path: str) -> str:
     """Return how a parameter is called in tables and sentences: ``mix.size.alpha`` is ``alpha``."""
-    return path.rpartition(".")[2].replace("_", " ")
+    return _WORDS.get(path, path.rpartition(".")[2].replace("_", " "))
+
+
+_WORDS = {"optimizer.max_epochs": "planned epochs", "data.train_frac": "share of the images"}
 
 
 def text_of(value: Any) -> str:

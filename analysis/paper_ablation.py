@@ -161,14 +161,22 @@ def verdict(last: pd.DataFrame, best: pd.DataFrame, *, least: float = float("nan
     """
     if last["claim"].isin([TOO_FEW]).all():
         return ["Undecided: too few pairs of trials have completed for any interval."]
-    said = [_sentence(row) for _, row in last.iterrows()]
     decided = int(last["claim"].isin([SURVIVES, REVERSED, NONE]).sum())
     return [
-        *said,
+        *sentences(last),
         _choice(last, best),
         *_least(last, least),
         f"Decided: {decided} of {len(last)} claims, by the last epoch.",
     ]
+
+
+def sentences(claims: pd.DataFrame) -> list[str]:
+    """Say of each claim how it ends, with the evidence; none where there is none.
+
+    Args:
+        claims: from :func:`claims`.
+    """
+    return [_sentence(row) for _, row in claims.iterrows()]
 
 
 def _sentence(row: pd.Series[Any]) -> str:

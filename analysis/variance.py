@@ -77,27 +77,36 @@ def variance_explained(
 def verdict(table: pd.DataFrame) -> list[str]:
     """Say which factors, and which pairs of them, matter: a sentence a term, the replicate left out.
 
+    Unlike the table, whose tests stand alone, it decides by Holm's correction over all terms.
+
     Args:
         table: from :func:`variance_explained`.
     """
-    words = metric_words(table["metric"].iloc[0])
-    said = [_sentence(row, words.name) for _, row in table[table["term"] != BLOCK].iterrows()]
-    level = f"{1 - table['confidence'].iloc[0]:.0%}"
-    return [*said, f"Each of these {len(said)} tests alone errs in {level} of studies in which nothing matters."]
+    from statsmodels.stats.multitest import multipletests
+
+    metric, alpha = metric_words(table["metric"].iloc[0]).name, 1 - table["confidence"].iloc[0]
+    terms = table[table["term"] != BLOCK]
+    # a term that cannot be tested counts as a test
+    p_holm = multipletests(terms["p"].fillna(1.0), method="holm")[1]
+    said = [_sentence(row, metric, p, alpha) for (_, row), p in zip(terms.iterrows(), p_holm, strict=True)]
+    decided = int((p_holm <= alpha).sum())
+    return [
+        *said,
+        f"Decided: {decided} of {len(said)} terms, by F-tests with Holm's correction at a level of {1 - alpha:.0%}.",
+    ]
 
 
-def _sentence(row: pd.Series[Any], metric: str) -> str:
+def _sentence(row: pd.Series[Any], metric: str, p: float, alpha: float) -> str:
     term = " x ".join(word_of(name) or name for name in row["term"].split(" x "))
     called = f"how {term} work together" if " x " in term else term
     n = f"n = {row['n']} trials, {row['n_replicates']} seeds"
     if row["verdict"] == TOO_FEW:
         return f"Whether {called} matters for {metric} is undecided ({n}: too few)."
     share = f"{100 * max(row['omega2'], 0.0):.0f} % of the variance"
-    evidence = f"{share}, interval {100 * row['low']:.0f} to {100 * row['high']:.0f} %, {n}, p = {row['p']:.2g}"
+    interval = f"interval {100 * row['low']:.0f} to {100 * row['high']:.0f} %"
+    evidence = f"{share}, {interval}, {n}, {f'p = {p:.2g}' if p >= 0.001 else 'p < 0.001'}"
     claim = f"{called[0].upper()}{called[1:]} matters for {metric}"
-    return (
-        f"{claim if row['verdict'] == MATTERS else f'Whether {called} matters for {metric} is undecided'} ({evidence})."
-    )
+    return f"{claim if p <= alpha else f'Whether {called} matters for {metric} is undecided'} ({evidence})."
 
 
 def _rows(trials: pd.DataFrame, factors: Sequence[str], metric: str) -> pd.DataFrame:

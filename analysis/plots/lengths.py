@@ -38,6 +38,8 @@ def crossing(
         say("no two planned lengths that two seeds have completed, of an arm and the baseline", axes[0])
         return made
     first, words = curves.iloc[0], words_of(metric)
+    for ax in axes[1:]:
+        ax.sharey(axes[0])
     for ax, share in zip(axes, shares, strict=True):
         own = curves[curves["share"] == share]
         _bands(ax, own, words.factor)
@@ -50,7 +52,6 @@ def crossing(
         ax.set_xlabel("planned epochs", fontsize=SMALL_PT + 1)
         ax.set_title(f"{100 * share:g} % of the images", fontsize=TITLE_PT - 1)
         y_label(ax, f"difference in {words.name} to {first['baseline']} ({words.difference_unit})")
-        ax.sharey(axes[0])
     made.suptitle(f"Mean paired difference, intervals of {first['confidence']:.0%} together of each arm", fontsize=10)
     keys = [
         key(f"{arm} ({_seeds(rows)})", seen.colour, seen.marker, line=seen.line) for arm, seen, rows in by_arm(curves)

@@ -86,12 +86,13 @@ def profile(info: pd.DataFrame, into: Figure | None = None) -> Figure:
         say("no seed has completed all settings of any group", axes[0])
         return made
     first, names = known.iloc[0], _present(known["series"])
+    for ax in axes[1:]:
+        ax.sharey(axes[0])
     for ax, name in zip(axes, panels, strict=True):
         _panel(ax, known[known["panel"] == name], names)
         ax.set_title(_title(first["panel_name"], name), fontsize=TITLE_PT - 1)
         ax.set_xlabel(first["x_name"], fontsize=SMALL_PT + 1)
         y_label(ax, words_of(first["metric"]).label())
-        ax.sharey(axes[0])
     made.suptitle(f"Means over seeds, intervals of {first['confidence']:.0%} each", fontsize=TITLE_PT)
     legend_outside(made, [_key(first["series_name"], name, known) for name in names])
     return made

@@ -35,7 +35,7 @@ class Simulation:
 
     With ``replicates`` the search is a grid over ``space`` and an arm's own one in ``spaces``, as many trials an arm as
     the largest needs; ``gain`` then says how much lower the error of an arm with these parameters is. With
-    ``confirm_seeds`` each arm's configuration of highest gain is confirmed, and ``evaluated`` measured on it: expected
+    ``confirm_seeds`` each arm's configuration of lowest error is confirmed, and ``evaluated`` measured on it: expected
     values by axis, setting and metric, each a function of the arm.
     """
 
@@ -50,6 +50,7 @@ class Simulation:
     n_running: int = 0  # of each arm, the last ones
     seed: int = 20
     recorded: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    finals: dict[tuple[str, int], list[float]] = field(default_factory=dict)
     replicates: int = 0
     space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     spaces: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
@@ -109,6 +110,7 @@ class Simulation:
         trial, params = f"{arm}-{number:04d}", self._params(arm, number, rng)
         planned = int(params.get("optimizer.max_epochs", self.n_epochs))
         errors = self._errors(arm, params, planned, rng)
+        self.finals.setdefault((arm, number % len(self._grid(arm))), []).append(float(errors[-1]))
         status, done = "completed", planned
         if number >= self.n_trials - self.n_running:
             status, done = "running", 1
@@ -135,7 +137,9 @@ class Simulation:
 
     def _confirm(self, writer: RecordsWriter, arm: str, seed: int, rng: np.random.Generator) -> None:
         """Train the configuration of the arm that the search ranks first again; the test error is the last epoch's."""
-        number, params = max(enumerate(self._grid(arm)), key=lambda point: self._gain(arm, point[1]))
+        grid = self._grid(arm)
+        number = min(range(len(grid)), key=lambda point: float(np.mean(self.finals[arm, point])))
+        params = grid[number]
         trial = f"{arm}-{number:04d}-confirm-{seed:02d}"
         errors = self._errors(arm, params, self.n_epochs, rng)
         for epoch, error in enumerate(errors, start=1):
