@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import frames, statistics
+from analysis.grid import ERROR, by_seed
 from analysis.statistics import HIGHER, LOWER, TOO_FEW, UNDECIDED
 from analysis.statistics.ranks import MIN_ARMS
 from sweep.records.confirmed import summarise_confirmed, test_values
@@ -76,7 +77,8 @@ def arm_values(sweep_dir: Path | str | None = None) -> pd.DataFrame:
     """Gather the errors by which the arms of a sweep are compared.
 
     On test images, once an arm has been confirmed: those of each arm's best configuration, over fresh seeds. Else on
-    validation images: of all trials of the search after their last epoch, whatever they drew, nan where not completed.
+    validation images: of all trials of the search after their last epoch, whatever they drew, nan where not completed;
+    of a grid, means over its settings, a row a seed.
 
     Args:
         sweep_dir: its folder; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
@@ -90,15 +92,21 @@ def arm_values(sweep_dir: Path | str | None = None) -> pd.DataFrame:
     folder = frames.folder_of(sweep_dir)
     search = frames.load(folder)
     baseline = next(iter(search.manifest["study"]["arms"]))
-    confirmed = summarise_confirmed(read_sweep(folder), read_sweep(folder, CONFIRM))
-    if confirmed.empty:
-        # trials of equal number share their seed, and a grid repeats replicates
-        names = {"number": "replicate", "final_val_top1_error": "error"}
-        return _ordered(search.trials[["arm", *names]].rename(columns=names), VALIDATION, baseline)
+    best = best_confirmed(folder)
+    if best.empty:
+        values = by_seed(search.trials, value=ERROR)
+        return _ordered(values[["arm", "replicate"]].assign(error=values[ERROR]), VALIDATION, baseline)
     confirm = frames.load(folder, phase="confirm")
     errors = test_values(confirm.evaluations).query("metric == 'top1_error'").set_index("trial")["value"]
-    best = confirm.trials[confirm.trials["confirms"].isin(confirmed["confirms"][confirmed["rank"] == 1])]
     return _ordered(best[["arm", "replicate"]].assign(error=best["trial"].map(errors)), TEST, baseline)
+
+
+def best_confirmed(sweep_dir: Path | str | None = None) -> pd.DataFrame:
+    """Return the confirming trials of each arm's best configuration, as the search ranks them now; none at first."""
+    folder = frames.folder_of(sweep_dir)
+    confirmed = summarise_confirmed(read_sweep(folder), read_sweep(folder, CONFIRM))
+    trials = frames.load(folder, phase="confirm").trials
+    return trials[trials["confirms"].isin(confirmed["confirms"][confirmed["rank"] == 1])]
 
 
 def _ordered(values: pd.DataFrame, images: str, baseline: str) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,12 @@ def show(
         _show_figure(figure, name, folder)
     else:
         raise TypeError(f"show takes frames, Stylers, figures and axes, got {type(thing).__name__} as {name!r}")
+
+
+def listed(groups: Mapping[str, Sequence[str]]) -> str:
+    """Return sentences as Markdown: a list below the name of each group."""
+    parts = [f"**{name}**\n\n" + "\n".join(f"- {line}" for line in lines) for name, lines in groups.items() if lines]
+    return "\n\n".join(parts)
 
 
 def _show_table(frame: pd.DataFrame, styled: Styler, latex: str, name: str, folder: str | None) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from analysis.grid import column_of, drawn, word_of
 from analysis.importance import MATTERS
 from analysis.statistics import TOO_FEW, UNDECIDED
 from sweep.records.summary import metric_words
@@ -50,7 +52,7 @@ def variance_explained(
         factor of one level, are nan and ``too few``; everything is where no degree of freedom is left for the error.
 
     Raises:
-        ValueError: no factor, one twice, or one that no arm draws.
+        ValueError: no factor, one twice, or one that no arm draws; without any trial none can be known.
     """
     metric_words(metric)
     rows = _rows(trials, factors, metric)
@@ -72,19 +74,54 @@ def variance_explained(
     )
 
 
+def verdict(table: pd.DataFrame) -> list[str]:
+    """Say which factors, and which pairs of them, matter: a sentence a term, the replicate left out.
+
+    Unlike the table, whose tests stand alone, it decides by Holm's correction over all terms.
+
+    Args:
+        table: from :func:`variance_explained`.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    metric, alpha = metric_words(table["metric"].iloc[0]).name, 1 - table["confidence"].iloc[0]
+    terms = table[table["term"] != BLOCK]
+    # a term that cannot be tested counts as a test
+    p_holm = multipletests(terms["p"].fillna(1.0), method="holm")[1]
+    said = [_sentence(row, metric, p, alpha) for (_, row), p in zip(terms.iterrows(), p_holm, strict=True)]
+    decided = int((p_holm <= alpha).sum())
+    return [
+        *said,
+        f"Decided: {decided} of {len(said)} terms, by F-tests with Holm's correction at a level of {1 - alpha:.0%}.",
+    ]
+
+
+def _sentence(row: pd.Series[Any], metric: str, p: float, alpha: float) -> str:
+    term = " x ".join(word_of(name) or name for name in row["term"].split(" x "))
+    called = f"how {term} work together" if " x " in term else term
+    n = f"n = {row['n']} trials, {row['n_replicates']} seeds"
+    if row["verdict"] == TOO_FEW:
+        return f"Whether {called} matters for {metric} is undecided ({n}: too few)."
+    share = f"{100 * max(row['omega2'], 0.0):.0f} % of the variance"
+    interval = f"interval {100 * row['low']:.0f} to {100 * row['high']:.0f} %"
+    evidence = f"{share}, {interval}, {n}, {f'p = {p:.2g}' if p >= 0.001 else 'p < 0.001'}"
+    claim = f"{called[0].upper()}{called[1:]} matters for {metric}"
+    return f"{claim if p <= alpha else f'Whether {called} matters for {metric} is undecided'} ({evidence})."
+
+
 def _rows(trials: pd.DataFrame, factors: Sequence[str], metric: str) -> pd.DataFrame:
     """Return value, replicate and factors as ``f0``, ``f1``, ... of the trials that have all of them."""
-    columns = {name: name if name == "arm" else f"params.{name}" for name in factors}
+    columns = {name: column_of(name) for name in factors}
     if not factors or len(columns) < len(factors):
         raise ValueError(f"factors must be one or several different ones, got {list(factors)}")
-    if missing := [name for name, column in columns.items() if column not in trials]:
-        drawn = sorted(str(name).removeprefix("params.") for name in trials.filter(regex=r"^params\."))
-        raise ValueError(f"no arm draws {missing[0]!r}, choose among {', '.join(['arm', *drawn])}")
+    if len(trials) and (missing := [name for name, column in columns.items() if column not in trials]):
+        known = sorted(str(name).removeprefix("params.") for name in trials.filter(regex=r"^params\."))
+        raise ValueError(f"no arm draws {missing[0]!r}, choose among {', '.join(['arm', *known])}")
     rows = pd.DataFrame({"value": trials[f"final_{metric}"].astype(float), BLOCK: trials["replicate"]})
-    for place, column in enumerate(columns.values()):
-        rows[f"f{place}"] = trials[column].map(str, na_action="ignore").astype(object)
-    known: pd.DataFrame = rows[np.isfinite(rows["value"])].dropna().reset_index(drop=True)
-    return known
+    for place, name in enumerate(factors):
+        rows[f"f{place}"] = drawn(trials, name).map(str, na_action="ignore").astype(object)
+    complete: pd.DataFrame = rows[np.isfinite(rows["value"])].dropna().reset_index(drop=True)
+    return complete
 
 
 def _terms(names: Sequence[str]) -> list[str]:

@@ -7,8 +7,11 @@ from analysis.plots.arms import final_error, final_error_info, forest, forest_in
 from analysis.plots.curves import learning_curves, learning_curves_info
 from analysis.plots.dose import dose_gain, dose_gain_info
 from analysis.plots.evaluations import by_axis, correlations, correlations_info, pareto, pareto_info
+from analysis.plots.lengths import crossing
 from analysis.plots.parallel import parallel, parallel_info
+from analysis.plots.profile import profile, profile_info
 from analysis.plots.ranks import critical_difference
+from analysis.plots.series import estimates
 from analysis.plots.stopping import rung_to_final, rung_to_final_info, stopping, stopping_info, timeline
 from analysis.plots.surface import response, response_info, surface
 
@@ -17,8 +20,10 @@ __all__ = [
     "correlations",
     "correlations_info",
     "critical_difference",
+    "crossing",
     "dose_gain",
     "dose_gain_info",
+    "estimates",
     "final_error",
     "final_error_info",
     "forest",
@@ -29,6 +34,8 @@ __all__ = [
     "parallel_info",
     "pareto",
     "pareto_info",
+    "profile",
+    "profile_info",
     "response",
     "response_info",
     "rung_to_final",

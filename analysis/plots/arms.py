@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from analysis.grid import by_seed
 from analysis.plots.style import (
     GREY,
     arms_axis,
@@ -100,7 +101,7 @@ def forest_info(
 ) -> pd.DataFrame:
     """Compare every arm with one of them over pairs of trials that share their seed.
 
-    An arm's trials of equal replicate, the points of a grid, are averaged first.
+    An arm's trials of equal replicate, the points of a grid, are averaged first, of a seed that has all of them.
 
     Args:
         trials: one row a trial, as from ``analysis.frames.load``.
@@ -115,8 +116,7 @@ def forest_info(
     Raises:
         ValueError: there is no arm of the baseline's name.
     """
-    rows = trials[["arm", "replicate"]].assign(value=final_values(trials, metric).astype(float))
-    alike = rows.groupby(["arm", "replicate"], observed=True, sort=False)["value"].mean().reset_index()
+    alike = by_seed(trials.assign(value=final_values(trials, metric)), value="value")
     info = paired_differences(alike, value="value", baseline=baseline, confidence=confidence, margin=margin)
     return info.assign(arm=info["arm"].astype(trials["arm"].dtype), metric=metric)
 

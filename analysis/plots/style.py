@@ -96,7 +96,7 @@ def title(ax: Axes, words: str, *, width: int = 72) -> None:
 def wrapped(name: str, width: int = 34) -> str:
     """Break long lines where a name has a joint: after a blank, comma, point or underscore."""
     lines = [""]
-    for part in re.findall(r"\n|[^\s,._]*[\s,._]?", name):
+    for part in re.findall(r"\n|[^\s,._]*(?:[,._]|[^\S\n])?", name):
         if part == "\n" or len(lines[-1]) + len(part.rstrip()) > width:
             lines.append("")
         lines[-1] += part if part != "\n" else ""

@@ -82,7 +82,7 @@ def beside(sweep: Sweep, *, dataset: str | None = None, published: pd.DataFrame 
             "differs": "; ".join(_differences(configuration, row)),
         }
         for configuration in own.to_dict("records")
-        for row in known[known["arm"] == _preset(configuration["arm"])].to_dict("records")
+        for row in known[known["arm"] == preset_of(configuration["arm"])].to_dict("records")
     ]
     return pd.DataFrame(rows, columns=[*_COMPARED, "differs", "source"])
 
@@ -122,7 +122,8 @@ def _dataset(own: pd.DataFrame) -> str:
     return str(names[0])
 
 
-def _preset(arm: str) -> str:
+def preset_of(arm: str) -> str:
+    """Return the preset that an arm of the built-in ablation has, or the name itself."""
     return PRESETS.get(arm, arm)
 
 

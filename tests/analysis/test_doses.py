@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from analysis.mask_shape import doses
+from analysis.doses import doses
 
 
 def test_doses_are_means_of_what_is_recorded() -> None:
