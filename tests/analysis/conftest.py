@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from analysis.frames import Sweep, load
-from sweep.records.schema import DECISIONS, EPOCHS, TRIALS
+from sweep.records.schema import DECISIONS, EPOCHS, EVALUATIONS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
 
 mpl.use("Agg")
@@ -23,10 +24,20 @@ ARMS = ("off", "cutout", "mixup", "cutmix")
 SHAPES = ("off", "cutmix", "box", "ellipse", "fourier")
 RUNGS = (3, 6)
 
+Params = Mapping[str, Any]
+Gain = Callable[[str, Params], float]
+Quantity = tuple[str, str, str]
+
 
 @dataclass
 class Simulation:
-    """Made-up trials: curves that fall to a floor, each rung stopping the worst quarter of an arm."""
+    """Made-up trials: curves that fall to a floor, each rung stopping the worst quarter of an arm.
+
+    With ``replicates`` the search is a grid over ``space`` and an arm's own one in ``spaces``, as many trials an arm as
+    the largest needs; ``gain`` then says how much lower the error of an arm with these parameters is. With
+    ``confirm_seeds`` each arm's configuration of highest gain is confirmed, and ``evaluated`` measured on it: expected
+    values by axis, setting and metric, each a function of the arm.
+    """
 
     sweep_dir: Path
     study: str = "alpha_prob"
@@ -39,6 +50,14 @@ class Simulation:
     n_running: int = 0  # of each arm, the last ones
     seed: int = 20
     recorded: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    replicates: int = 0
+    space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    spaces: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    gain: Gain | None = None
+    confirm_seeds: int = 0
+    evaluated: Mapping[Quantity, Callable[[str], float]] = field(default_factory=dict)
+    doses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self) -> Path:
         """Write the whole sweep and return its folder."""
@@ -46,11 +65,25 @@ class Simulation:
         write_manifest(self.sweep_dir, self._manifest())
         writer = RecordsWriter(self.sweep_dir)
         rng = np.random.default_rng(self.seed)
+        if self.replicates:
+            self.n_trials = self.replicates * max(len(self._grid(arm)) for arm in self.arms)
         for number in range(self.n_trials):
             for arm in self.arms:
                 self._trial(writer, arm, number, rng)
+        for seed, arm in itertools.product(range(self.confirm_seeds), self.arms):
+            self._confirm(writer, arm, seed, rng)
         writer.flush(force=True)
         return self.sweep_dir
+
+    def _grid(self, arm: str) -> list[Params]:
+        space = {**self.space, **self.spaces.get(arm, {})}
+        return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+
+    def _params(self, arm: str, number: int, rng: np.random.Generator) -> Params:
+        if self.replicates:
+            grid = self._grid(arm)
+            return grid[number % len(grid)]
+        return _params(arm, rng) if self.study == "alpha_prob" else {}
 
     def _manifest(self) -> dict[str, Any]:
         asha = {"rule": "asha"}
@@ -63,6 +96,7 @@ class Simulation:
                 "question": "simulated",
                 "arms": {arm: {} for arm in self.arms},
                 "budget": budget,
+                "metric": "val_top1_error",
             },
             "seed": self.seed,
             "versions": {"python": "3.11"},
@@ -72,11 +106,10 @@ class Simulation:
         }
 
     def _trial(self, writer: RecordsWriter, arm: str, number: int, rng: np.random.Generator) -> None:
-        trial, params = f"{arm}-{number:04d}", _params(arm, rng) if self.study == "alpha_prob" else {}
-        floor = 0.3 + rng.normal(0, 0.01) - self._gain(arm, params)
-        noise = rng.normal(0, 0.004, self.n_epochs)
-        errors = np.clip(floor + 0.5 * np.exp(-np.arange(1, self.n_epochs + 1) / 2) + noise, 0, 1)
-        status, done = "completed", self.n_epochs
+        trial, params = f"{arm}-{number:04d}", self._params(arm, number, rng)
+        planned = int(params.get("optimizer.max_epochs", self.n_epochs))
+        errors = self._errors(arm, params, planned, rng)
+        status, done = "completed", planned
         if number >= self.n_trials - self.n_running:
             status, done = "running", 1
         for epoch in range(1, done + 1):
@@ -87,11 +120,34 @@ class Simulation:
                 break
         writer.add(TRIALS, {**self._row(trial, arm, number, params), "status": status, "epochs": done})
 
-    def _gain(self, arm: str, params: dict[str, Any]) -> float:
+    def _errors(self, arm: str, params: Params, planned: int, rng: np.random.Generator) -> np.ndarray:
+        floor = 0.3 + rng.normal(0, 0.01) - self._gain(arm, params)
+        noise = rng.normal(0, 0.004, planned)
+        return np.clip(floor + 0.5 * np.exp(-np.arange(1, planned + 1) / 2) + noise, 0, 1)
+
+    def _gain(self, arm: str, params: Params) -> float:
+        if self.gain is not None:
+            return self.gain(arm, params)
         if "mix.position.kind" not in params:
             return self.gains.get(arm, 0.0)
         is_torus = params["mix.position.kind"] == "torus"
         return self.effect * (params["mix.apply.prob"] + 0.5 * is_torus)
+
+    def _confirm(self, writer: RecordsWriter, arm: str, seed: int, rng: np.random.Generator) -> None:
+        """Train the configuration of the arm that the search ranks first again; the test error is the last epoch's."""
+        number, params = max(enumerate(self._grid(arm)), key=lambda point: self._gain(arm, point[1]))
+        trial = f"{arm}-{number:04d}-confirm-{seed:02d}"
+        errors = self._errors(arm, params, self.n_epochs, rng)
+        for epoch, error in enumerate(errors, start=1):
+            writer.add(EPOCHS, _epoch(trial, arm, epoch, float(error)))
+        row = {**self._row(trial, arm, seed, params), "phase": "confirm", "confirms": f"{arm}-{number:04d}"}
+        writer.add(TRIALS, {**row, "replicate": seed, "status": "completed", "epochs": self.n_epochs})
+        test = {"top1_error": errors[-1], "nll": 3 * errors[-1], "ece": errors[-1] / 3}
+        values = {("classification", "last", metric): value for metric, value in test.items()}
+        values |= {quantity: expected(arm) + rng.normal(0, 0.005) for quantity, expected in self.evaluated.items()}
+        for (axis, setting, metric), value in values.items():
+            row = {"trial": trial, "axis": axis, "split": "test", "setting": setting, "metric": metric, "n": 1000}
+            writer.add(EVALUATIONS, {**row, "value": float(value), "seed": 0, "time_s": 0.0})
 
     def _is_stopped(self, writer: RecordsWriter, trial: str, arm: str, epoch: int, error: float) -> bool:
         values = self.recorded.setdefault((arm, epoch), [])
@@ -103,11 +159,13 @@ class Simulation:
         writer.add(DECISIONS, {**row, "verdict": "stop" if stopped else "continue"})
         return stopped
 
-    def _row(self, trial: str, arm: str, number: int, params: dict[str, Any]) -> dict[str, Any]:
-        config = {"optimizer": {"max_epochs": self.n_epochs}, "seed": number}
+    def _row(self, trial: str, arm: str, number: int, params: Params) -> dict[str, Any]:
+        config = {"optimizer": {"max_epochs": params.get("optimizer.max_epochs", self.n_epochs)}, "seed": number}
+        replicate = number // len(self._grid(arm)) if self.replicates else number
         row = {"sweep": "simulated", "study": self.study, "phase": "search", "arm": arm, "trial": trial}
-        row |= {"number": number, "replicate": number, "seed": number, "attempts": 1}
-        return {**row, "params": json.dumps(params), "config": json.dumps(config)}
+        row |= {"number": number, "replicate": replicate, "seed": replicate, "attempts": 1}
+        row |= {"n_train": round(1000 * params.get("data.train_frac", 1.0)), **self.doses.get(arm, {})}
+        return {**row, "params": json.dumps(params), "config": json.dumps({**config, **self.config})}
 
 
 def _params(arm: str, rng: np.random.Generator) -> dict[str, Any]:

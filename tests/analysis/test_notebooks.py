@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.manager import KernelManager, start_new_kernel
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
@@ -20,15 +22,27 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def said_by(path: Path, sweep_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Execute the notebook on a sweep and return all the Markdown that its code says."""
-    monkeypatch.setenv("CUTMIX_SWEEP_DIR", str(sweep_dir))
-    monkeypatch.setenv("CUTMIX_SWEEP_DIRS", str(sweep_dir))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path[1:]]))
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelManager]:
+    """One kernel for all notebooks: to start one and import pandas takes longer than to run a notebook."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+    manager, client = start_new_kernel(kernel_name="python3", env=environment)
+    client.stop_channels()
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
+def said_by(path: Path, sweep_dir: Path, kernel: KernelManager) -> str:
+    """Execute the notebook on a sweep, with none of the names of the one before, and return what its code says."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(sweep_dir)}}
-    ).execute()
+    sweep_dirs = {name: str(sweep_dir) for name in ("CUTMIX_SWEEP_DIR", "CUTMIX_SWEEP_DIRS")}
+    start = f"%reset -f\nimport os\nos.environ.update({sweep_dirs!r})\nos.chdir({str(sweep_dir)!r})"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(start))
+    client = NotebookClient(notebook, timeout=60, km=kernel)
+    try:
+        client.execute()
+    finally:
+        client.kc.stop_channels()
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     warned = [output.text for output in outputs if output.output_type == "stream"]
     assert warned == []
@@ -114,24 +128,27 @@ SAID = {
 """What each notebook has to say of a sweep with an effect, and of one without."""
 
 
+SIMULATED = {"mask_shape": "shapes"}
+"""Which of the simulated sweeps a notebook is run on, ``planted_..._dir`` and ``null_..._dir``; of others the first."""
+
+
 def folder_of(path: Path, kind: str, request: pytest.FixtureRequest) -> Path:
-    folder: Path = request.getfixturevalue(f"{kind}_shapes_dir" if path.stem == "mask_shape" else f"{kind}_dir")
+    name = SIMULATED.get(path.stem)
+    folder: Path = request.getfixturevalue(f"{kind}_{name}_dir" if name else f"{kind}_dir")
     return folder
 
 
 @each_notebook
-def test_a_notebook_finds_a_planted_effect(
-    path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = said_by(path, folder_of(path, "planted", request), monkeypatch)
+def test_a_notebook_finds_a_planted_effect(path: Path, request: pytest.FixtureRequest, kernel: KernelManager) -> None:
+    said = said_by(path, folder_of(path, "planted", request), kernel)
     for sentence in SAID[path.stem][0]:
         assert sentence in said
 
 
 @each_notebook
 def test_a_notebook_finds_nothing_where_nothing_is(
-    path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    path: Path, request: pytest.FixtureRequest, kernel: KernelManager
 ) -> None:
-    said = said_by(path, folder_of(path, "null", request), monkeypatch)
+    said = said_by(path, folder_of(path, "null", request), kernel)
     for sentence in SAID[path.stem][1]:
         assert sentence in said
