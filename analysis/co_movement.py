@@ -167,5 +167,6 @@ def strengths(trials: pd.DataFrame, paths: Sequence[str] = STRENGTHS) -> pd.Data
         paths: dotted paths; one that no arm draws is left out.
     """
     known = {f"params.{path}": path for path in paths if f"params.{path}" in trials}
-    drawn = trials.groupby("arm", observed=True)[list(known)].agg(["min", "max"])
-    return drawn.set_axis([f"{known[str(column)]} {end}" for column, end in drawn.columns], axis=1)
+    of_arm = trials.groupby("arm", observed=True)
+    ends = {f"{path} {end}": of_arm[column].agg(end) for column, path in known.items() for end in ("min", "max")}
+    return pd.DataFrame(ends, index=of_arm.size().index)

@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import frames, statistics
+from analysis.plots.style import say
 from analysis.statistics.ranks import MIN_ARMS
 from sweep.records.confirmed import summarise_confirmed, test_values
 from sweep.records.errors import RecordsError
@@ -262,6 +263,10 @@ def draw_errors(errors: pd.DataFrame) -> Figure:
     Args:
         errors: from :func:`arm_errors`.
     """
+    if errors.empty:
+        nothing = plt.figure()
+        say("no trial has completed yet", nothing.add_subplot())
+        return nothing
     errors = errors if "sweep" in errors else errors.assign(sweep="")
     arms, sweeps = list(errors["arm"].unique()), list(errors["sweep"].unique())
     size = (max(7.0, 1.2 + 2.8 * len(sweeps)), 1.2 + 0.35 * len(arms))

@@ -6,10 +6,12 @@ what else ran there, and ``train_flops``, which do not, known once the axis ``co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from scipy.interpolate import make_interp_spline
 
 from analysis import statistics
 from analysis.frames import Sweep
@@ -22,10 +24,13 @@ FLOPS = "cost train_flops"
 
 COSTS = {"train_s": "training seconds", "train_flops": "training FLOPs"}
 
-MARGIN = 0.01
-"""Difference in error that is called none: one point."""
+MARGIN = 0.005
+"""Difference in error that is called none: half a point."""
 
-ERROR = Metric("validation top-1 error", 100.0, "%")
+BEYOND = 1.25
+"""How many times dearer than its dearest network, or cheaper than its cheapest, the first arm is still read."""
+
+EQUAL_ERROR = Metric("validation top-1 error at equal training time", 100.0, "%")
 
 NETWORK = "config.model.name"
 UNIT = ("network", "replicate")
@@ -104,8 +109,8 @@ def at_equal_cost(table: pd.DataFrame, *, cost: str = "train_s") -> pd.DataFrame
     """Compare the error of each arm with what the first one has for the same cost.
 
     The first arm's error at a cost is read between its networks, along a straight line over the logarithm of the cost,
-    on the same seed; an arm's cost with a network is its median over seeds. Beyond the first arm's cheapest and dearest
-    networks nothing is said: dearest networks whose mixing takes time on top have no partner.
+    on the same seed; an arm's cost with a network is its median over seeds. The line goes on to ``BEYOND`` times the
+    cost of the first arm's dearest network, and as far below its cheapest: further out nothing is said.
 
     Args:
         table: from :func:`costs`.
@@ -125,12 +130,20 @@ def at_equal_cost(table: pd.DataFrame, *, cost: str = "train_s") -> pd.DataFrame
 
 
 def _read(log_cost: pd.Series[float], baseline: pd.DataFrame) -> np.ndarray:
-    """Return the error of the first arm on one seed at these costs; nan outside of its own."""
-    known = baseline.dropna(subset=["log_cost", "error"]).sort_values("log_cost")
-    if known.empty:
+    """Return the error of the first arm on one seed at these costs; nan far outside of its own."""
+    known = baseline.dropna(subset=["log_cost", "error"]).sort_values("log_cost").drop_duplicates("log_cost")
+    if len(known) < 2:
         return np.full(len(log_cost), np.nan)
-    errors = np.interp(log_cost, known["log_cost"], known["error"], left=np.nan, right=np.nan)
-    return np.asarray(errors, dtype=np.float64)
+    x, y, at = (values.to_numpy(float) for values in (known["log_cost"], known["error"], log_cost))
+    errors = make_interp_spline(x, y, k=1)(at)
+    is_near = (at >= x[0] - np.log(BEYOND)) & (at <= x[-1] + np.log(BEYOND))
+    return np.where(is_near, errors, np.nan)
+
+
+def by_measure(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Put comparisons under one another, led by what was ``at_equal``; a cost that is not known is left out."""
+    known = [rows.assign(at_equal=name) for name, rows in parts.items() if rows["estimate"].notna().any()]
+    return pd.concat(known or [rows.assign(at_equal=name) for name, rows in list(parts.items())[:1]], ignore_index=True)
 
 
 def against_deeper(table: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +164,8 @@ def against_deeper(table: pd.DataFrame) -> pd.DataFrame:
     arms, deeper = (
         pd.MultiIndex.from_frame(rows) for rows in (found[["arm", "network"]], found[["baseline", "deeper"]])
     )
-    return found.assign(times_cheaper=median_s.reindex(deeper).to_numpy() / median_s.reindex(arms).to_numpy())
+    found = found.assign(times_cheaper=median_s.reindex(deeper).to_numpy() / median_s.reindex(arms).to_numpy())
+    return found.sort_values("network", key=lambda names: names.map(networks.index), kind="stable", ignore_index=True)
 
 
 def _step(table: pd.DataFrame, network: str, deeper: str) -> pd.DataFrame:
@@ -168,27 +182,25 @@ def verdict(table: pd.DataFrame) -> list[str]:
     """
     if table.empty:
         return ["Undecided: no trial has completed yet."]
-    slower, deeper = slow_downs(table), against_deeper(table)
-    networks = table["network"].nunique()
-    said = [
-        f"Training time, relative to {first_arm(table)} on the same network and seed: {statistics.in_short(slower)} "
-        f"(from {_percent(slower['estimate'].min())} to {_percent(slower['estimate'].max())}).",
+    baseline, deeper, timed = first_arm(table), against_deeper(table), COSTS["train_s"]
+    over = f"over {table['network'].nunique()} networks"
+    equal = {"depth": at_equal_depth(table)}
+    equal |= {words: at_equal_cost(table, cost=cost) for cost, words in COSTS.items() if table[cost].notna().any()}
+    return [
+        f"Training time, relative to {baseline} on the same network and seed: {_slower(slow_downs(table))}.",
+        *(statistics.verdict(equal[timed], metric=EQUAL_ERROR) if timed in equal else []),
+        *(f"At equal {words}, {over}: {statistics.in_short(rows)}." for words, rows in equal.items()),
         *(
-            f"At equal {words}, over {networks} networks: {sentence}"
-            for cost, words in COSTS.items()
-            if table[cost].notna().any()
-            for sentence in statistics.verdict(at_equal_cost(table, cost=cost), metric=ERROR)
+            f"{network} against {baseline} on {other}: {_passing(rows)}."
+            for (network, other), rows in deeper.groupby(["network", "deeper"], sort=False)
         ),
     ]
-    said += [
-        f"{network} against {first_arm(table)} on {other}: {_passing(rows)}."
-        for (network, other), rows in deeper.groupby(["network", "deeper"], sort=False)
-    ]
-    return said or ["Undecided: no trial has completed yet."]
 
 
-def _percent(share: float) -> str:
-    return "unknown" if np.isnan(share) else f"{100 * share:+.1f} %"
+def _slower(rows: pd.DataFrame) -> str:
+    known = rows["estimate"].dropna()
+    ends = f" (from {100 * known.min():+.1f} to {100 * known.max():+.1f} %)" if len(known) else ""
+    return f"{statistics.in_short(rows)}{ends}"
 
 
 def _passing(rows: pd.DataFrame) -> str:

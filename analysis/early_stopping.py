@@ -28,6 +28,9 @@ MEASURES = ("val_nll", "val_top1_error")
 FIRST_RUNGS = (1, 3, 9)
 """Epochs at which a rule looks first, and at which ranks are compared."""
 
+USUAL_FIRST_RUNG = 3
+"""First rung of a study that names none: what is said in sentences."""
+
 MIN_RECORDED = 3
 """Trials that must be at a rung before ASHA stops any, as studies have it by default."""
 
@@ -168,7 +171,7 @@ def _kept(curves: np.ndarray, order: np.ndarray, groups: np.ndarray, first: int)
 def _counted(trials: pd.DataFrame, curves: np.ndarray, kept: np.ndarray, rungs: str) -> list[dict[str, Any]]:
     """Count, for the winner of each arm where rungs are its own, and for that of all."""
     names = trials["arm"].astype(str).to_numpy()
-    arms = trials["arm"].cat.categories if rungs == OWN else []
+    arms = list(trials["arm"].cat.categories) if rungs == OWN else []
     groups = {str(arm): np.flatnonzero(names == arm) for arm in arms if arm in names}
     rows = []
     for arm, places in (*groups.items(), (ALL_ARMS, np.arange(len(trials)))):
@@ -192,8 +195,9 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
     own = stopped[stopped["rungs"] == OWN]
     said = [
         f"By {metric_words(str(metric)).name} from epoch {first}, with rungs of each arm, ASHA stops the winner of "
-        f"{_frequencies(rows)} of {rows['n_orders'].iloc[0]} orders (n = {rows['n'].iloc[-1]} curves)."
+        f"{_frequencies(rows)}, of {rows['n_orders'].iloc[0]} orders of n = {rows['n'].iloc[-1]} curves."
         for (metric, first), rows in own.groupby(["metric", "first_rung_epochs"], sort=False)
+        if first == USUAL_FIRST_RUNG
     ]
     said += [
         f"Ranks lost at epoch {rung} by {metric_words(str(metric)).name}, against the end: {statistics.in_short(rows)}."
@@ -211,7 +215,8 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
 
 def _frequencies(rows: pd.DataFrame) -> str:
     parts = [
-        f"{row['arm']} in {100 * row['stopped_frac']:.0f} % (blindly {100 * row['blind_frac']:.0f} %)"
+        f"{row['arm']} in {100 * row['stopped_frac']:.0f} % ({100 * row['low']:.0f} to {100 * row['high']:.0f} %; "
+        f"blindly {100 * row['blind_frac']:.0f} %)"
         for _, row in rows.iterrows()
     ]
     return ", ".join(parts)

@@ -92,7 +92,7 @@ def side_by_side(found: pd.DataFrame) -> pd.DataFrame:
     """
     cells = found.assign(cell=[_cell(row) for _, row in found.iterrows()])
     wide = cells.pivot(index="arm", columns="quantity", values="cell")
-    return wide.reindex(columns=found["quantity"].unique()).rename_axis(columns="quantity")
+    return wide.reindex(index=found["arm"].unique(), columns=found["quantity"].unique()).rename_axis(columns="quantity")
 
 
 def _cell(row: pd.Series[Any]) -> str:

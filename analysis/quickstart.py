@@ -51,7 +51,7 @@ def verdict(best: pd.DataFrame) -> str:
         best: from :func:`best_values`.
     """
     if best.empty:
-        return "No trial has completed, so no arm has a best learning rate yet."
+        return "No completed trial has drawn a learning rate, so no arm has a best one yet."
     edge = best["arm"][best["at_edge"]]
     if edge.empty:
         return "The best learning rate of every arm lies between others that were tried."

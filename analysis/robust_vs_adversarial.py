@@ -16,9 +16,9 @@ VALIDATION = "validation error"
 
 ERRORS = {
     "adversarial clean_error": "clean error",
-    "adversarial robust_error (fgsm eps=8/255)": "error under FGSM 8/255",
-    "adversarial robust_error (pgd20 eps=2/255)": "error under PGD 2/255",
-    "adversarial robust_error (pgd20 eps=8/255)": "error under PGD 8/255",
+    "adversarial robust_error (fgsm eps=8/255)": "error (FGSM 8/255)",
+    "adversarial robust_error (pgd20 eps=2/255)": "error (PGD 2/255)",
+    "adversarial robust_error (pgd20 eps=8/255)": "error (PGD 8/255)",
 }
 """Quantities of the evaluation, all on the same test images, and what they are called."""
 
@@ -31,8 +31,8 @@ MASKS = {
 BASELINES = ("off", "pgd")
 """Arms that the others are compared with: neither mixing nor attack, and training against several steps."""
 
-MARGIN = 0.01
-"""Difference in error that is called none: one point."""
+MARGIN = 0.005
+"""Difference in error that is called none: half a point."""
 
 
 def errors(sweep: Sweep) -> pd.DataFrame:
@@ -104,7 +104,7 @@ def verdict(differences: pd.DataFrame, signs: pd.DataFrame) -> list[str]:
         *_of_masks(signs),
         f"Decided: {decided} of {len(differences)} comparisons, by t-tests of pairs with Holm's correction at a joint "
         f"level of {differences['confidence'].iloc[0]:.0%} of each error and baseline; the margin is "
-        f"{100 * MARGIN:g} point.",
+        f"{100 * MARGIN:g} points.",
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.plots.style import SMALL_PT, by_arm, key, legend_outside, panelled, say, y_label
 
@@ -31,6 +32,9 @@ def error_over_cost(info: pd.DataFrame, into: Figure | None = None, *, costs: Ma
             ax.plot(x, y, color=look.colour, marker=look.marker, linestyle=look.line, markersize=5, linewidth=1.2)
             ax.vlines(x, 100 * line["low"], 100 * line["high"], color=look.colour, linewidth=0.9, alpha=0.7)
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlabel(f"{costs[cost]} (log scale)", fontsize=SMALL_PT + 1)
         y_label(ax, "validation top-1 error (%), last epoch; mean, 95 % interval")
     keys = [
