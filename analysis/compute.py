@@ -183,7 +183,8 @@ def verdict(table: pd.DataFrame) -> list[str]:
     if table.empty:
         return ["Undecided: no trial has completed yet."]
     baseline, deeper, timed = first_arm(table), against_deeper(table), COSTS["train_s"]
-    over = f"over {table['network'].nunique()} networks"
+    n_networks = table["network"].nunique()
+    over = f"over {n_networks} network{'s' * (n_networks > 1)}"
     equal = {"depth": at_equal_depth(table)}
     equal |= {words: at_equal_cost(table, cost=cost) for cost, words in COSTS.items() if table[cost].notna().any()}
     return [

@@ -123,5 +123,5 @@ def test_a_sweep_without_a_trial_or_with_one(simulate: Callable[..., Path]) -> N
     one = compute.costs(load(simulate(n_trials=1, stop=False, arms=CLASSIC)))
     said = compute.verdict(one)
     assert said[0].endswith("of cutout, mixup, cutmix too few pairs.")
-    assert said[1] == "At equal depth, over 1 networks: of cutout, mixup, cutmix too few pairs."
+    assert said[1] == "At equal depth, over 1 network: of cutout, mixup, cutmix too few pairs."
     assert compute.against_deeper(one).empty

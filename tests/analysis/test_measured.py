@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis import co_movement, compute, robust_vs_adversarial
 from analysis.frames import load
 from analysis.measured import long, means, measured, side_by_side, to_measure, values_of
 from tests.analysis.simulated_studies import CLEAN, PGD2, Made, record
+from trainables.evaluation import AXES
 
 CLEAN_NAME, PGD_NAME = "adversarial clean_error", "adversarial robust_error (pgd20 eps=2/255)"
 CORRUPTION = "corruption mean_error"
@@ -57,6 +59,15 @@ def test_long_has_a_row_a_trial_and_quantity(values: pd.DataFrame) -> None:
     rows = long(values, NAMES[:2])
     assert len(rows) == 6
     assert rows.query("trial == 'off-0000'")["value"].tolist() == [0.1, 0.3]
+
+
+@pytest.mark.parametrize(
+    "name", [compute.FLOPS, *co_movement.MEASURED, *robust_vs_adversarial.ERRORS, *robust_vs_adversarial.MASKS]
+)
+def test_quantities_that_notebooks_read_are_among_those_that_evaluation_shows_first(name: str) -> None:
+    quantity, _, setting = name.partition(" (")
+    axis, metric = quantity.split(" ")
+    assert (setting.removesuffix(")"), metric) in AXES[axis].headline
 
 
 def test_a_sweep_not_begun(simulate: Callable[..., Path]) -> None:
