@@ -56,7 +56,7 @@ def to_measure(values: pd.DataFrame, names: Sequence[str]) -> str:
     note = f" Not measured on any trial: {', '.join(absent)}." if absent else ""
     if not lacks.any():
         return f"All {len(values)} completed trials have been measured.{note}"
-    command = f"cutmix-sweep evaluate DIR --axes {','.join(_axes(wanted))} --trials {','.join(values['trial'][lacks])}"
+    command = f"cutmix-sweep evaluate DIR --axes {','.join(_axes(wanted))} --trials search"
     left = f"{lacks.sum()} of {len(values)} completed trials have not been measured yet"
     return f"{left}; this measures them, DIR being the sweep's folder:{note}\n\n```\n{command}\n```"
 

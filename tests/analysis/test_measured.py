@@ -35,14 +35,14 @@ def test_values_are_those_of_the_records_by_trial(values: pd.DataFrame) -> None:
     assert measured(values, NAMES) == [CLEAN_NAME, PGD_NAME]
 
 
-def test_the_command_names_what_is_left(values: pd.DataFrame) -> None:
+def test_the_command_measures_what_is_left(values: pd.DataFrame) -> None:
     said = to_measure(values, NAMES)
     assert said.startswith("1 of 3 completed trials have not been measured yet")
     assert "Not measured on any trial: corruption." in said
-    assert "cutmix-sweep evaluate DIR --axes adversarial --trials cutmix-0000\n" in said
+    assert "cutmix-sweep evaluate DIR --axes adversarial --trials search\n" in said
     done = values[values["arm"] == "off"]
     assert to_measure(done, NAMES[:2]) == "All 2 completed trials have been measured."
-    assert "--axes adversarial,corruption --trials cutmix-0000\n" in to_measure(values.iloc[2:], NAMES)
+    assert "--axes adversarial,corruption --trials search\n" in to_measure(values.iloc[2:], NAMES)
 
 
 def test_means_have_their_interval_and_number(values: pd.DataFrame) -> None:
