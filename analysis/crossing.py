@@ -9,7 +9,7 @@ is where this band holds zero, of as few seeds as there are. A bootstrap of thre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,8 @@ def curves(
     found = [
         _curve(own, level, points).assign(share=share, n_train=n_train[share], arm=arm) for (share, arm), own in groups
     ]
-    joined = pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+    known = [rows for rows in found if len(rows)]
+    joined = pd.concat(known, ignore_index=True)[columns] if known else pd.DataFrame(columns=columns)
     return joined.astype({"arm": order}).assign(baseline=baseline, confidence=confidence)
 
 
@@ -133,13 +134,12 @@ def _runs(marks: Iterable[Any]) -> list[tuple[Any, int, int]]:
 
 
 def _crossings(own: pd.DataFrame) -> list[dict[str, Any]]:
-    epochs, runs = own["epochs"].to_numpy(float), _runs(_signs(own))
+    epochs, mean, runs = own["epochs"].to_numpy(float), own["estimate"].to_numpy(float), _runs(_signs(own))
     found = []
-    for before, here, after in zip(runs, runs[1:], runs[2:], strict=False):
-        if before[0] * after[0] == -1:
-            root = _root(epochs, own["estimate"].to_numpy(float), before[2], after[1])
-            verdict = STARTS if before[0] == 1 else STOPS
-            found.append({"verdict": verdict, "epochs": root, "low": epochs[here[1]], "high": epochs[here[2]]})
+    for (before, _, last), (after, first, _) in pairwise([run for run in runs if run[0]]):
+        if before != after:
+            verdict, root = STARTS if before > 0 else STOPS, _root(epochs, mean, last, first)
+            found.append({"verdict": verdict, "epochs": root, "low": epochs[last], "high": epochs[first]})
     if found:
         return found
     signs = {sign for sign, _, _ in runs}

@@ -109,8 +109,8 @@ def levels(trials: pd.DataFrame, path: str) -> pd.DataFrame:
         The trials that draw it, none where no trial has yet: ``policy`` is their arm, and ``arm``, an ordered category,
         the parameter with its value, as in ``alpha 0.3``.
     """
-    values = drawn(trials, path).dropna()
-    own = trials.loc[values.index]
+    every = drawn(trials, path)
+    own, values = trials[every.notna()], every[every.notna()]
     named = values.map(lambda value: level(path, value))
     order = pd.CategoricalDtype([level(path, value) for value in in_order(values)], ordered=True)
     return own.assign(policy=own["arm"].astype(str), arm=named.astype(object).astype(order))

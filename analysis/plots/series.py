@@ -47,7 +47,11 @@ def estimates(info: pd.DataFrame, *, baseline: str, metric: str = "val_top1_erro
     arms_axis(ax, labels)
     ax.set_xlabel(wrapped(f"difference in {words.name} to {baseline} ({words.difference_unit})", 60))
     title(ax, "Mean differences, intervals that hold together in each series, n in the order of the key", width=60)
-    legend_below(ax, [key(name, look(number).colour, look(number).marker) for number, name in enumerate(names)])
+    legend_below(
+        ax,
+        offset_pt=50,
+        keys=[key(name, look(number).colour, look(number).marker) for number, name in enumerate(names)],
+    )
     return ax
 
 

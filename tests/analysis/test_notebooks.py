@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -12,6 +12,7 @@ import pytest
 from jupyter_client.manager import KernelManager, start_new_kernel
 from nbclient import NotebookClient
 
+from tests.analysis.simulated_grids import GRIDS
 from tests.analysis.simulated_studies import STUDIES
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +129,7 @@ SAID = {
             "relative to off on the same network and seed: cutout, mixup, cutmix undecided",
             "At equal depth, over 3 networks: cutout, mixup, cutmix undecided.",
             "cutmix higher than off, which takes at least 2 times as long",
-            "cutmix-sweep evaluate DIR --axes cost --trials off-0000,",
+            "cutmix-sweep evaluate DIR --axes cost --trials search",
         ),
     ),
     "early_stopping": (
@@ -175,6 +176,66 @@ SAID = {
         ),
         ("Whether cutmix and off differ in validation top-1 error is undecided", "Not a confirmed result"),
     ),
+    "paper_ablation": (
+        (
+            "one_hot is worse than cutmix (+1.42 points on cifar100, pyramidnet200_a240) survives",
+            "sigma frac 0.5 is worse than cutmix (+1.48 points on cifar100, pyramidnet200_a240) is reversed",
+            "scheduled is worse than cutmix (+0.25 points on cifar100, pyramidnet200_a240) is undecided",
+        ),
+        (
+            "one_hot is worse than cutmix (+1.42 points on cifar100, pyramidnet200_a240) is undecided",
+            "Decided: 0 of 13",
+        ),
+    ),
+    "position": (
+        (
+            "torus has a lower validation top-1 error than cutmix",
+            "policy spill: lam nominal has a higher validation top-1 error than lam realised",
+            "Whether alpha matters for validation top-1 error is undecided",
+            "torus has a lower test error of the worst class than cutmix",
+            "Not measured yet: MaxBoxAccV2",
+        ),
+        (
+            "Whether torus and cutmix differ in validation top-1 error is undecided",
+            "Decided: 0 of 3",
+            "Nothing is confirm",
+        ),
+    ),
+    "label_rule": (
+        (
+            "policy cutmix: exponent inf has a higher validation top-1 error than exponent 1",
+            "policy mixup: Whether exponent inf and exponent 1 differ in validation top-1 error is undecided",
+            "How exponent x smoothing work together matters",
+            "By exponent nothing is confirmed",
+        ),
+        ("policy cutmix: Whether exponent inf and exponent 1 differ in validation ECE is undecided", "Decided: 0 of 8"),
+    ),
+    "pairing": (
+        (
+            "same_class has a higher validation top-1 error than cutmix",
+            "share batch has a higher validation top-1 error than share sample",
+            "Whether gate batch and gate sample differ in validation top-1 error is undecided",
+            "off has a higher test error of the worst class than cutmix",
+        ),
+        ("Whether same_class and cutmix differ in validation top-1 error is undecided", "Decided: 0 of 6"),
+    ),
+    "schedule": (
+        (
+            "ramp_up has a higher validation top-1 error than cutmix",
+            "cool_down has a lower validation NLL than cutmix",
+            "Whether middle and cutmix differ in validation top-1 error is undecided",
+            "ramp_up has a lower signed test ECE than cutmix",
+        ),
+        ("Whether ramp_up and cutmix differ in validation ECE is undecided", "Decided: 0 of 6"),
+    ),
+    "budget": (
+        (
+            "With 50 % of the images, cutmix starts to help at 12",
+            "whether mixup crosses off from 4 to 32 epochs is undecided",
+            "When cutmix starts to help, images shown decide it, not passes over them",
+        ),
+        ("whether cutmix crosses off from 4 to 32 epochs is undecided", "Decided: 0 of 9"),
+    ),
     "comparison": (
         (
             "(validation top-1 error, not confirmed): cutmix lower than off; cutout, mixup undecided.",
@@ -197,6 +258,9 @@ def folder_of(path: Path, kind: str, request: pytest.FixtureRequest) -> Path:
     if path.stem in STUDIES:
         made: Path = request.getfixturevalue("simulated_study")(path.stem, kind == "planted")
         return made
+    if path.stem in GRIDS:
+        simulate = request.getfixturevalue("simulate")
+        return Path(simulate(**GRIDS[path.stem](kind == "planted")))
     name = SIMULATED.get(path.stem)
     folder: Path = request.getfixturevalue(f"{kind}_{name}_dir" if name else f"{kind}_dir")
     return folder
@@ -207,6 +271,15 @@ def test_a_notebook_finds_a_planted_effect(path: Path, request: pytest.FixtureRe
     said = said_by(path, folder_of(path, "planted", request), kernel)
     for sentence in SAID[path.stem][0]:
         assert sentence in said
+
+
+@pytest.mark.parametrize("study", GRIDS)
+def test_a_notebook_runs_on_a_sweep_that_has_just_begun(
+    study: str, simulate: Callable[..., Path], kernel: KernelManager
+) -> None:
+    path = ROOT / "analysis" / "notebooks" / f"{study}.ipynb"
+    begun = simulate(**{**GRIDS[study](False), "replicates": 1, "n_running": 1000})
+    assert "ndecided" in said_by(path, begun, kernel)
 
 
 @each_notebook

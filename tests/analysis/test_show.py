@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.show import REPORT_DIR, show
+from analysis.show import REPORT_DIR, listed, show
 
 FRAME = pd.DataFrame({"arm": ["off", "cutmix"], "error": [0.306581, 0.316782], "n": [5, 4]})
 
@@ -69,6 +69,9 @@ class TestShow:
         with pytest.raises(ValueError, match="lower-case letters, digits and underscores"):
             show(FRAME, name)
         assert not list(folder.iterdir())
+
+    def test_sentences_are_listed_below_the_name_of_their_group(self) -> None:
+        assert listed({"One": ["a", "b"], "None": [], "Two": ["c"]}) == "**One**\n\n- a\n- b\n\n**Two**\n\n- c"
 
     def test_other_things_are_refused(self) -> None:
         with pytest.raises(TypeError, match="got int as 'three'"):

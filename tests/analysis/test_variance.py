@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis.importance import MATTERS
 from analysis.statistics import TOO_FEW, UNDECIDED
-from analysis.variance import variance_explained
+from analysis.variance import variance_explained, verdict
 
 
 def crossed(rng: Generator, effect: float = 0.02, n_replicates: int = 5, noise: float = 0.01) -> pd.DataFrame:
@@ -100,6 +100,24 @@ def test_a_pair_with_an_empty_cell_is_not_estimated(rng: Generator) -> None:
     assert table.loc["arm x epochs", "verdict"] == TOO_FEW
     assert np.isnan(table.loc["arm x epochs", "df"])
     assert table.loc["arm", "verdict"] == MATTERS
+
+
+def test_sentences_decide_by_holm_over_all_terms(rng: Generator) -> None:
+    table = variance_explained(crossed(rng), factors=["arm", "epochs"])
+    terms = table["term"] != "replicate"
+    assert terms.sum() == 3
+    for p, word in ((0.001, "Arm matters for"), (0.03, "Whether arm matters for")):
+        seen = table.assign(p=np.where(table["term"] == "arm", p, 0.9))
+        said = verdict(seen)
+        assert said[0].startswith(word)
+        assert said[2].startswith("Whether how arm x epochs work together matters for")
+        assert said[-1].startswith(f"Decided: {int(p < 0.01)} of 3 terms")
+    assert "too few" in verdict(variance_explained(crossed(rng, n_replicates=0), factors=["arm"]))[0]
+
+
+def test_a_sweep_without_a_trial_is_too_few(rng: Generator) -> None:
+    nothing = crossed(rng).iloc[:0].drop(columns="params.epochs")
+    assert set(variance_explained(nothing, factors=["arm", "epochs"])["verdict"]) == {TOO_FEW}
 
 
 @pytest.mark.parametrize("n_replicates", [0, 1])

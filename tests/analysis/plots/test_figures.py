@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import plots
+from analysis import crossing, plots
 from analysis.frames import Sweep, load
 from analysis.plots.style import look
 from analysis.statistics import Ranks
@@ -57,10 +57,33 @@ def _winners(made: Any) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def _profile(made: Any) -> pd.DataFrame:
+    spaced = made.trials.assign(**{"params.mix.label.exponent": made.trials["replicate"] % 2})
+    return plots.profile_info(spaced, x="mix.label.exponent", series="mix.position.kind", panel="arm")
+
+
+def _crossing(made: Any) -> Figure:
+    lengths, shares = made.trials["replicate"] % 2, made.trials["replicate"] // 2 % 2
+    spaced = made.trials.assign(
+        **{"params.optimizer.max_epochs": 10 + 20 * lengths, "params.data.train_frac": 0.5 + 0.5 * shares},
+        **{"replicate": made.trials["replicate"] // 4, "n_train": 100, "final_val_top1_error": 0.3},
+    )
+    curves = crossing.curves(spaced, baseline=made.arms[0])
+    return plots.crossing(curves, crossing.crossings(curves))
+
+
+def _estimates(made: Any) -> pd.DataFrame:
+    found = _forest(made).rename(columns={"n_pairs": "n"})
+    return pd.concat([found.assign(series=name) for name in ("own, last epoch", "published, best epoch on test")])
+
+
 FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
     "learning_curves": lambda made, rng: plots.learning_curves(plots.learning_curves_info(made.epochs)),
     "final_error": lambda made, rng: plots.final_error(plots.final_error_info(made.trials, rng=rng)),
     "forest": lambda made, rng: plots.forest(_forest(made)),
+    "profile": lambda made, rng: plots.profile(_profile(made)),
+    "crossing": lambda made, rng: _crossing(made),
+    "estimates": lambda made, rng: plots.estimates(_estimates(made), baseline=made.arms[-1]),
     "response": lambda made, rng: plots.response(plots.response_info(made.trials, arm=made.arms[0])),
     "surface": lambda made, rng: plots.surface(
         response_surface(made.trials.assign(arm="one"), arm="one", rng=rng, y="optimizer.weight_decay", log=LOG)

@@ -289,3 +289,31 @@ def test_rungs_stand_beside_the_end_within_arms(rng: np.random.Generator) -> Non
     manifest["study"]["budget"]["early_stopping"]["rule"] = "asha"  # then all but the controls were chosen by it
     control = plots.rung_to_final_info(sweep, rungs=[2], rng=rng)
     assert control["n"].tolist() == [4] * 4
+
+
+def test_profile_averages_settings_and_then_seeds() -> None:
+    rows = [
+        {"arm": arm, "replicate": seed, "params.g": g, "params.s": s, "final_val_top1_error": 10 * seed + g + s}
+        for arm in ("a", "b")
+        for seed in range(3)
+        for g in (2.0, 0.5)
+        for s in (0.0, 1.0)
+    ]
+    trials = pd.DataFrame(rows).astype({"arm": pd.CategoricalDtype(["b", "a", "c"], ordered=True)})
+    info = plots.profile_info(trials, x="g")
+    assert info["x"].astype(str).tolist() == ["0.5", "2", "0.5", "2"]
+    assert info["series"].astype(str).tolist() == ["b", "b", "a", "a"]
+    assert info["estimate"].tolist() == pytest.approx([11, 12.5, 11, 12.5])
+    low, high = stats.t.interval(0.95, 2, loc=11, scale=10 / np.sqrt(3))
+    assert info.loc[0, ["low", "high"]].tolist() == pytest.approx([low, high])
+    assert set(info["n"]) == {3}
+    whole = plots.profile_info(trials, x="g", series="s", panel="arm")
+    assert len(whole) == 8
+    assert whole["panel"].astype(str).tolist()[0] == "b"
+    trials.loc[0, "final_val_top1_error"] = np.nan
+    assert plots.profile_info(trials, x="g").set_index(["series", "x"]).loc[("a", "2"), "n"] == 2
+
+
+def test_profile_leaves_out_what_is_not_drawn() -> None:
+    trials = pd.DataFrame({"arm": ["a"], "replicate": [0], "final_val_top1_error": [0.5]})
+    assert plots.profile_info(trials.astype({"arm": "category"}), x="mix.g").empty
