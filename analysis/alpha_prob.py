@@ -122,13 +122,27 @@ def verdict(effects: pd.DataFrame) -> list[str]:
     if effects["verdict"].isin([TOO_FEW]).all():
         return ["Undecided: too few trials have completed for any interval."]
     words = metric_words(effects["metric"].iloc[0])
-    decided = int(effects["verdict"].isin([LOWER, HIGHER]).sum())
+    known = effects[effects["verdict"] != TOO_FEW]
+    decided = int(known["verdict"].isin([LOWER, HIGHER]).sum())
     return [
-        *(_sentence(row, words) for _, row in effects.iterrows()),
+        *(_sentence(row, words) for _, row in known.iterrows()),
+        *_too_few(effects[effects["verdict"] == TOO_FEW]),
         f"Decided: {decided} of {len(effects)} comparisons, at a joint level of "
         f"{effects['confidence'].iloc[0]:.0%}; all compare validation values, and those at the last planned "
         "epoch only the trials that early stopping let finish.",
     ]
+
+
+def _too_few(effects: pd.DataFrame) -> Iterator[str]:
+    """Say in one sentence an epoch what has too few trials for an interval, or trials that are all alike."""
+    for when, rows in effects.groupby("when", sort=False):
+        named = [
+            f"{row['first']} (n = {row['n_first']})"
+            if row["kind"] == RESPONSE
+            else f"{row['first']} against {row['second']} (n = {row['n_first']} and {row['n_second']})"
+            for _, row in rows.iterrows()
+        ]
+        yield f"Undecided at {when}, for want of trials or because they are all alike: {', '.join(named)}."
 
 
 def _sentence(row: pd.Series[Any], words: Metric) -> str:
@@ -151,8 +165,6 @@ def _difference_claim(row: pd.Series[Any], words: Metric) -> str:
 def _evidence(row: pd.Series[Any], words: Metric) -> str:
     is_response = row["kind"] == RESPONSE
     n = f"n = {row['n_first']}" if is_response else f"n = {row['n_first']} and {row['n_second']}"
-    if row["verdict"] == TOO_FEW:
-        return f"{n}: too few for an interval, or all alike"
     what = "rank correlation" if is_response else f"difference in {words.difference_unit}"
     factor = 1.0 if is_response else words.factor
     estimate, low, high = (f"{row[end] * factor:+.2f}" for end in ("estimate", "low", "high"))

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from analysis import frames, statistics
 from analysis.grid import ERROR, by_seed
-from analysis.statistics import HIGHER, LOWER, TOO_FEW, UNDECIDED
+from analysis.plots.style import say
 from analysis.statistics.ranks import MIN_ARMS
 from sweep.records.confirmed import summarise_confirmed, test_values
 from sweep.records.errors import RecordsError
@@ -224,13 +224,9 @@ def verdict_of_sweeps(values: pd.DataFrame) -> list[str]:
 
 
 def _of_sweep(name: Any, values: pd.DataFrame) -> str:
-    found, images, baseline = differences(values), _images(values), values["baseline"].iloc[0]
-    named = {word: ", ".join(found["arm"][found["verdict"] == word]) for word in (LOWER, HIGHER, UNDECIDED, TOO_FEW)}
-    said = [f"{named[word]} {word} than {baseline}" for word in (LOWER, HIGHER) if named[word]]
-    said += [f"{named[UNDECIDED]} undecided"] if named[UNDECIDED] else []
-    said += [f"of {named[TOO_FEW]} too few pairs"] if named[TOO_FEW] else []
+    images = _images(values)
     note = "" if images == TEST else ", not confirmed"
-    return f"{name} ({images} top-1 error{note}): {'; '.join(said) or 'nothing to compare'}."
+    return f"{name} ({images} top-1 error{note}): {statistics.in_short(differences(values))}."
 
 
 def ranks(values: pd.DataFrame) -> statistics.Ranks | None:
@@ -275,6 +271,10 @@ def draw_errors(errors: pd.DataFrame) -> Figure:
     Args:
         errors: from :func:`arm_errors`.
     """
+    if errors.empty:
+        nothing = plt.figure()
+        say("no trial has completed yet", nothing.add_subplot())
+        return nothing
     errors = errors if "sweep" in errors else errors.assign(sweep="")
     arms, sweeps = list(errors["arm"].unique()), list(errors["sweep"].unique())
     size = (max(7.0, 1.2 + 2.8 * len(sweeps)), 1.2 + 0.35 * len(arms))

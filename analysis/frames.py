@@ -28,8 +28,8 @@ class Sweep:
 
     Attributes:
         manifest: study, versions, hardware, seed, command and runs.
-        trials: one row a trial, with ``params.*``, ``config.*`` and ``final_<metric>`` columns, the last its
-            metrics at the last planned epoch, nan where it is not completed.
+        trials: one row a trial, by arm and number, with ``params.*``, ``config.*`` and ``final_<metric>`` columns, the
+            last its metrics at the last planned epoch, nan where it is not completed.
         epochs: one row a trial and epoch, with the trial's ``params.*`` and ``status``.
         decisions: one row a trial and rung.
         evaluations: one row a trial, axis, split, setting and metric, with the trial's ``arm``.
@@ -57,7 +57,7 @@ def load(sweep_dir: Path | str | None = None, *, phase: Literal["search", "confi
     arms = _arms(records.manifest, records.trials)
     final = final_epochs(records.trials, records.epochs)[list(METRICS)].add_prefix("final_")
     trials = _join(records.trials, final)
-    trials = trials.assign(arm=trials["arm"].astype(arms))
+    trials = trials.assign(arm=trials["arm"].astype(arms)).sort_values(["arm", "number"], ignore_index=True)
     of_trial = [*trials.filter(regex=f"^{re.escape(_PARAMS)}"), "status", "arm"]
     return Sweep(
         manifest=records.manifest,

@@ -279,7 +279,10 @@ def evaluate(
         str | None, typer.Option(help="axes, as in calibration,ood; default: all that suit the data and are quick")
     ] = None,
     trials: Annotated[
-        str | None, typer.Option(help="trials, as in cutmix-0004,off-0001; default: all that a confirmation completed")
+        str | None,
+        typer.Option(
+            help="as in cutmix-0004,off-0001, or search: its completed ones; default: those of a confirmation"
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,

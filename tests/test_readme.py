@@ -13,7 +13,7 @@ from search_spaces.discover import built_in_studies, load_study
 from sweep import cli
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text().replace("\\\n", " ")
 
 
 def _commands() -> list[str]:

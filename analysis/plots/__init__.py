@@ -4,9 +4,12 @@ Frames hold raw fractions; axes show percent. A figure without data says so in w
 """
 
 from analysis.plots.arms import final_error, final_error_info, forest, forest_info
+from analysis.plots.cost import error_over_cost
 from analysis.plots.curves import learning_curves, learning_curves_info
 from analysis.plots.dose import dose_gain, dose_gain_info
+from analysis.plots.drawn import drawn, drawn_info
 from analysis.plots.evaluations import by_axis, correlations, correlations_info, pareto, pareto_info
+from analysis.plots.halving import stopped_winners
 from analysis.plots.lengths import crossing
 from analysis.plots.parallel import parallel, parallel_info
 from analysis.plots.profile import profile, profile_info
@@ -23,6 +26,9 @@ __all__ = [
     "crossing",
     "dose_gain",
     "dose_gain_info",
+    "drawn",
+    "drawn_info",
+    "error_over_cost",
     "estimates",
     "final_error",
     "final_error_info",
@@ -40,6 +46,7 @@ __all__ = [
     "response_info",
     "rung_to_final",
     "rung_to_final_info",
+    "stopped_winners",
     "stopping",
     "stopping_info",
     "surface",

@@ -54,7 +54,7 @@ def final_error_info(
         estimate = bootstrap(group, rng=rng, confidence=confidence)
         rows.append((arm, len(group), estimate.n[0], estimate.value, estimate.low, estimate.high))
     arms = pd.DataFrame(rows, columns=["arm", "n_trials", "n", "median", "low", "high"])
-    joined = info.join(arms.set_index("arm"), on="arm")
+    joined = info.join(arms.set_index("arm"), on="arm").astype({"arm": info["arm"].dtype})  # a join forgets categories
     return joined.assign(confidence=confidence, metric=metric)
 
 

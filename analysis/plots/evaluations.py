@@ -120,7 +120,12 @@ def correlations_info(
 
 
 def correlations(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the correlations as a triangle of coloured cells, each with its value, interval and n."""
+    """Draw the correlations as a triangle of coloured cells, each with its value, interval and n.
+
+    Args:
+        info: from ``correlations_info``, or of the same columns and ``given``, what is held fixed in words.
+        ax: where to.
+    """
     names = list(dict.fromkeys([*info["first"], *info["second"]]))
     ax = axes(ax, height_in=max(3.0, 2.4 + 0.62 * len(names)))
     if info.empty:
@@ -139,6 +144,7 @@ def correlations(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     over = "what differs from each arm's median" if info["within_arms"].iloc[0] else "all trials"
+    over += f", given {info['given'].iloc[0]}" if "given" in info and info["given"].iloc[0] else ""
     title(ax, f"Rank correlations over {over}, {info['confidence'].iloc[0]:.0%} intervals, n", width=52)
     return ax
 

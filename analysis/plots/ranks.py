@@ -8,13 +8,15 @@ from analysis.plots.style import SMALL_PT, axes, say, title, wrapped
 from analysis.statistics import Ranks
 
 
-def critical_difference(ranks: Ranks, ax: Axes | None = None) -> Axes:
+def critical_difference(ranks: Ranks | None, ax: Axes | None = None) -> Axes:
     """Draw mean ranks on a line, the best on the left; bars join arms that cannot be told apart.
 
     Args:
-        ranks: as from ``analysis.statistics.critical_differences``.
+        ranks: as from ``analysis.statistics.critical_differences``; None: there are too few data sets.
         ax: where to.
     """
+    if ranks is None:
+        return say("no ranks to compare: too few arms or data sets in common", axes(ax, height_in=0.8))
     if ranks.n_blocks < 2 or len(ranks.mean_rank) < 2:
         few = f"{len(ranks.mean_rank)} arms, {ranks.n_blocks} data sets with all of them"
         return say(f"no ranks to compare: {few}, two of each are needed", axes(ax))

@@ -24,8 +24,9 @@ from analysis.statistics.estimates import (
     rank_correlation,
     stratified,
 )
+from analysis.statistics.partial import partial_rank_correlation
 from analysis.statistics.ranks import Ranks, critical_differences
-from analysis.statistics.verdicts import verdict
+from analysis.statistics.verdicts import in_short, verdict
 
 __all__ = [
     "HIGHER",
@@ -43,11 +44,13 @@ __all__ = [
     "critical_differences",
     "difference",
     "effect_sizes",
+    "in_short",
     "iqm",
     "mean",
     "means",
     "paired_differences",
     "pairs",
+    "partial_rank_correlation",
     "power_of",
     "probability_of_improvement",
     "rank_correlation",

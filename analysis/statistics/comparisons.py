@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.statistics.estimates import HIGHER, LOWER, TOO_FEW, UNDECIDED
-from sweep.records.t_test import half_width
+from sweep.records.t_test import half_width, holm, p_of
 
 Array = NDArray[np.float64]
 
@@ -107,16 +107,16 @@ def paired_differences(
     sd = np.where(sd > _ROUNDING * scale, sd, np.nan)  # nan, and with it all that follows, where there is no spread
     error, df = sd / np.sqrt(np.maximum(n, 1)), n - 1
     half = half_width(sd, n, level=1 - alpha / max(n_compared, 1))
-    p = 2 * stats.t.sf(np.abs(mean) / error, df)
+    p = p_of(mean, sd, n)
     p_within = np.full(len(p), np.nan) if margin is None else stats.t.sf((margin - np.abs(mean)) / error, df)
     rows = rows.assign(
         baseline=baseline,
         low=mean - half,
         high=mean + half,
         p=p,
-        p_holm=_holm(p, n_compared),
+        p_holm=holm(p, n_compared),
         margin=np.nan if margin is None else margin,
-        p_within=_holm(p_within, n_compared),
+        p_within=holm(p_within, n_compared),
         n_compared=n_compared,
         confidence=confidence,
     )
@@ -201,18 +201,6 @@ def _summaries(differences: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     rows = names.loc[np.repeat(np.arange(len(names)), len(arms))].reset_index(drop=True)
     found = {name: frame.to_numpy(float).ravel() for name, frame in measured.items()}
     return rows.assign(arm=np.tile(arms.to_numpy(), len(names)), **found).astype({"n_pairs": int})
-
-
-def _holm(p: Array, n_compared: int) -> Array:
-    """Adjust p-values of families of ``n_compared``, one after the other; a nan counts as a test and stays nan.
-
-    Of all families at once: statsmodels adjusts one, and collects garbage each time, 0.15 s of it.
-    """
-    families = p.reshape(-1, max(n_compared, 1))
-    order = np.argsort(families, axis=1)  # nan last
-    steps = np.take_along_axis(families, order, axis=1) * np.arange(n_compared, 0, -1)
-    adjusted = np.minimum(np.maximum.accumulate(steps, axis=1), 1.0)
-    return np.take_along_axis(adjusted, np.argsort(order, axis=1), axis=1).ravel()
 
 
 def _verdicts(rows: pd.DataFrame, alpha: float) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.statistics.comparisons import COLUMNS, WITHIN
-from analysis.statistics.estimates import HIGHER, LOWER, TOO_FEW
+from analysis.statistics.estimates import HIGHER, LOWER, TOO_FEW, UNDECIDED
 from sweep.records.summary import Metric, metric_words
 
 _SMALL_P = 0.001
@@ -35,6 +35,21 @@ def verdict(differences: pd.DataFrame, *, metric: str | Metric) -> list[str]:
         f"Decided: {decided} of {len(differences)} comparisons, by t-tests of pairs with Holm's correction at a joint "
         f"level of {differences['confidence'].iloc[0]:.0%}{each}; intervals hold all at once (Bonferroni).",
     ]
+
+
+def in_short(differences: pd.DataFrame) -> str:
+    """Return what one family of comparisons says in a clause: ``cutmix lower than off; cutout, mixup undecided``.
+
+    Args:
+        differences: of one family, from :func:`analysis.statistics.comparisons.paired_differences`.
+    """
+    ended = {str(word): ", ".join(map(str, rows["arm"])) for word, rows in differences.groupby("verdict")}
+    baseline = differences["baseline"].iloc[0] if len(differences) else ""
+    said = [f"{ended[word]} {word} than {baseline}" for word in (LOWER, HIGHER) if word in ended]
+    said += [f"{ended[WITHIN]} within the margin of {baseline}"] if WITHIN in ended else []
+    said += [f"{ended[UNDECIDED]} undecided"] if UNDECIDED in ended else []
+    said += [f"of {ended[TOO_FEW]} too few pairs"] if TOO_FEW in ended else []
+    return "; ".join(said) or "nothing to compare"
 
 
 def _family(row: pd.Series[Any], families: list[Any]) -> str:

@@ -15,7 +15,7 @@ from sweep.ledger import weights_path
 from sweep.models import model_path
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import AXES as AXES_TABLE
-from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, TRIALS
+from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, SEARCH, TRIALS
 from trainables.config import TrialConfig
 from trainables.data.sources.registry import SOURCES
 from trainables.errors import UserError, did_you_mean
@@ -50,7 +50,11 @@ class Task:
 
 
 def chosen_trials(sweep_dir: Path, names: Sequence[str] | None) -> pd.DataFrame:
-    """Return rows of the trials to measure, arms in the study's order; None: all that a confirmation completed.
+    """Return rows of the trials to measure, arms in the study's order.
+
+    Args:
+        sweep_dir: the sweep.
+        names: trials, or ``search``: all that the search completed; None: all that a confirmation completed.
 
     Raises:
         RecordsError: there is no sweep.
@@ -58,13 +62,16 @@ def chosen_trials(sweep_dir: Path, names: Sequence[str] | None) -> pd.DataFrame:
     """
     arms = {arm: place for place, arm in enumerate(read_manifest(sweep_dir)["study"]["arms"])}
     trials = read_table(sweep_dir, TRIALS)
+    completed = trials[trials["status"] == COMPLETED]
     if names is None:
-        chosen = trials[(trials["phase"] == CONFIRM) & (trials["status"] == COMPLETED)]
+        chosen = completed[completed["phase"] == CONFIRM]
         if chosen.empty:
             raise UserError(
                 f"no trial of '{sweep_dir}' is confirmed: 'cutmix-sweep confirm {sweep_dir} --seeds 5' trains winners "
-                "on fresh seeds; or name trials of the search by --trials, whose test values must choose nothing"
+                "on fresh seeds; or take those of the search, whose test values must choose nothing: --trials search"
             )
+    elif list(names) == [SEARCH]:
+        chosen = completed[completed["phase"] == SEARCH]
     else:
         for name in names:
             model_path(sweep_dir, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,8 +40,9 @@ def _table(axis: str, rows: pd.DataFrame) -> Table:
     table.add_column("seeds", justify="right")
     for (split, setting, metric), of_quantity in rows.groupby(["split", "setting", "metric"], sort=False):
         where = [] if split == "test" else [str(split)]
-        words = [*where, str(setting).replace("/", " / "), str(metric).replace("_", " ")]
-        table.add_column(f"{' '.join(filter(None, words))}\nn {of_quantity['n'].min()}", justify="right")
+        words = [*where, str(setting), str(metric).replace("_", " ")]
+        heading = f"{' '.join(filter(None, words))}\nn {of_quantity['n'].min()}"
+        table.add_column(heading, justify="right", overflow="fold")
     for arm, of_arm in rows.groupby("arm", sort=False):
         cells = {(row["split"], row["setting"], row["metric"]): _cell(row) for row in of_arm.to_dict("records")}
         quantities = rows[["split", "setting", "metric"]].drop_duplicates().itertuples(index=False, name=None)
@@ -52,7 +52,7 @@ def _table(axis: str, rows: pd.DataFrame) -> Table:
 
 def _cell(row: Mapping[Any, Any]) -> str:
     mean, half = row["mean"], (row["high"] - row["low"]) / 2
-    return _number(mean) if math.isnan(half) else f"{_number(mean)} ± {_number(half)}"
+    return f"{_number(mean)}\n± {_number(half)}" if half > 0 else _number(mean)  # nan for a single seed
 
 
 def _number(value: float) -> str:

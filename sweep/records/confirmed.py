@@ -13,14 +13,14 @@ import pandas as pd
 from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED, WEIGHTS
 from sweep.records.summary import final_epochs
-from sweep.records.t_test import MIN_SEEDS, half_width
+from sweep.records.t_test import MIN_SEEDS, half_width, holm, p_of
 
 LEVEL = 0.95
 """Chance that an interval of an error covers its mean over all seeds, and all those of differences theirs at once."""
 
 COLUMNS = [
     *("arm", "confirms", "rank", "n", "top1_error", "low", "high", "nll", "ece"),
-    *("difference", "difference_low", "difference_high", "n_pairs"),
+    *("difference", "difference_low", "difference_high", "n_pairs", "p", "p_holm"),
 ]
 
 
@@ -70,7 +70,9 @@ def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataF
         ``confirms`` (first trial of the search that has it), ``rank`` (from 1), ``n`` (seeds that ran to the end),
         means of the test values, ``low`` and ``high`` of the t interval of the top-1 error. Of the best of every arm
         but the first: ``difference`` of the error to that of the first arm's best, seed by seed, with ``n_pairs`` and
-        an interval that is Bonferroni's, wide enough for all these comparisons at once. What cannot be said is nan.
+        an interval that is Bonferroni's, wide enough for all these comparisons at once; ``p`` of a t-test on the pairs
+        and ``p_holm``, Holm's for all comparisons at once, which finds more than the intervals. What cannot be said is
+        nan.
     """
     done = confirm.trials[confirm.trials["status"] == COMPLETED]
     if done.empty:
@@ -90,7 +92,12 @@ def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataF
             table.append({"rank": rank, **_row(of_config[name], compared, level)})
             if rank == 1 and arm == arms[0]:
                 baseline = of_config[name]
-    return pd.DataFrame(table, columns=COLUMNS)
+    summary = pd.DataFrame(table, columns=COLUMNS)
+    tests = np.full(max(1, len(arms) - 1), np.nan)  # an arm that is not confirmed yet is compared some day
+    known = summary["p"].notna().to_numpy()
+    tests[: known.sum()] = summary["p"].to_numpy()[known]
+    summary.loc[known, "p_holm"] = holm(tests, len(tests))[: known.sum()]
+    return summary
 
 
 def test_values(evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -116,14 +123,17 @@ def _row(group: pd.DataFrame, baseline: pd.DataFrame | None, level: float) -> di
         **{"top1_error": error, "low": low, "high": high},
         **{name: group[name].mean() for name in ("nll", "ece")},
         "n_pairs": 0,
+        **{"p": math.nan, "p_holm": math.nan},
     }
     if baseline is None:
         return row
     paired = group.set_index("replicate")["top1_error"] - baseline.set_index("replicate")["top1_error"]
-    difference, low, high = interval(paired.dropna().to_numpy(), level=level)
+    differences = paired.dropna().to_numpy()
+    difference, low, high = interval(differences, level=level)
     return row | {
         **{"difference": difference, "difference_low": low, "difference_high": high},
-        "n_pairs": int(paired.notna().sum()),
+        "n_pairs": len(differences),
+        "p": float(p_of(difference, differences.std(ddof=1), len(differences))) if len(differences) > 1 else math.nan,
     }
 
 
@@ -136,7 +146,7 @@ def interval(values: np.ndarray, *, level: float = LEVEL) -> tuple[float, float,
 
 
 def verdict_confirmed(summary: pd.DataFrame) -> str:
-    """Say in one sentence which arms differ from the first one, as far as the intervals tell.
+    """Say in one sentence which arms differ from the first one, by Holm's test of all of them.
 
     Args:
         summary: from :func:`summarise_confirmed`.
@@ -147,14 +157,15 @@ def verdict_confirmed(summary: pd.DataFrame) -> str:
     baseline, seeds = summary["arm"].iloc[0], compared["n_pairs"]
     alone = [arm for arm in summary["arm"].unique() if arm not in {baseline, *compared["arm"]}]
     n = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    lower = list(compared["arm"][compared["difference_high"] < 0].unique())
-    higher = list(compared["arm"][compared["difference_low"] > 0].unique())
+    differs = compared[compared["p_holm"] <= 1 - LEVEL]
+    lower = list(differs["arm"][differs["difference"] < 0].unique())
+    higher = list(differs["arm"][differs["difference"] > 0].unique())
     said = [
         f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} a {word} test error than {baseline}"
         for names, word in ((lower, "lower"), (higher, "higher"))
         if names
     ]
     what = " and ".join(said) if said else f"undecided: no arm can be told from {baseline}"
-    many = f", {len(compared)} comparisons at once" if len(compared) > 1 else ""
+    many = f", Holm's correction for {len(compared)} comparisons" if len(compared) > 1 else ""
     but = f"; not compared: {', '.join(alone)}" if alone else ""
-    return f"Confirmed on fresh seeds (n = {n}, paired 95 % intervals{many}): {what}{but}."
+    return f"Confirmed on fresh seeds (n = {n}, paired t-tests at 5 %{many}): {what}{but}."

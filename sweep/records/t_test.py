@@ -43,6 +43,33 @@ def half_width(sd: ArrayLike, n: ArrayLike, *, level: float) -> NDArray[np.float
     return np.asarray(quantile * np.asarray(sd) / np.sqrt(count), dtype=np.float64)
 
 
+def holm(p: NDArray[np.float64], n_compared: int) -> NDArray[np.float64]:
+    """Adjust p-values for being read together (Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    Of all families at once: statsmodels adjusts one, and collects garbage each time, 0.15 s of it.
+
+    Args:
+        p: families of ``n_compared`` tests, one after the other; a nan counts as a test and stays nan.
+        n_compared: tests of a family.
+    """
+    families = p.reshape(-1, max(n_compared, 1))
+    order = np.argsort(families, axis=1)  # nan last
+    steps = np.take_along_axis(families, order, axis=1) * np.arange(n_compared, 0, -1)
+    adjusted: NDArray[np.float64] = np.minimum(np.maximum.accumulate(steps, axis=1), 1.0)
+    return np.take_along_axis(adjusted, np.argsort(order, axis=1), axis=1).ravel()
+
+
+def p_of(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
+    """Return the p-value of a mean of 0, two-sided, of ``n`` values with this mean and SD; nan for fewer than two."""
+    from scipy import stats
+
+    count = np.asarray(n, dtype=np.float64)
+    count = np.where(count >= MIN_SEEDS, count, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.abs(np.asarray(mean)) / (np.asarray(sd) / np.sqrt(count))
+    return np.asarray(2 * stats.t.sf(ratio, count - 1), dtype=np.float64)
+
+
 def power(effect: float, *, n_seeds: int, sd: float, paired: bool = False, alpha: float = ALPHA) -> float:
     """Return the chance that ``n_seeds`` an arm show a difference of ``effect``; nan for one seed.
 

@@ -17,6 +17,7 @@ import pytest
 from analysis.frames import Sweep, load
 from sweep.records.schema import DECISIONS, EPOCHS, EVALUATIONS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
+from tests.analysis.simulated_studies import STUDIES
 
 mpl.use("Agg")
 
@@ -216,6 +217,19 @@ def planted_shapes_dir(simulate: Callable[..., Path]) -> Path:
 def null_shapes_dir(simulate: Callable[..., Path]) -> Path:
     """A sweep of shapes that are all alike, without early stopping."""
     return simulate(study="mask_shape", arms=SHAPES, stop=False)
+
+
+@pytest.fixture(scope="session")
+def simulated_study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Path]:
+    """Write the simulated sweep of a study by name, with its effect or without, and return its folder."""
+    made: dict[tuple[str, bool], Path] = {}
+
+    def write(study: str, planted: bool) -> Path:
+        if (study, planted) not in made:
+            made[study, planted] = STUDIES[study](tmp_path_factory.mktemp(study), planted=planted)
+        return made[study, planted]
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,9 @@ class TestOneSweep:
     def test_without_trials_says_so(self, make: Callable[..., Path]) -> None:
         values = compare.arm_values(make(n_trials=0))
         assert compare.arm_errors(values).empty
+        assert (
+            compare.draw_errors(compare.arm_errors(values)).axes[0].texts[0].get_text() == "no trial has completed yet"
+        )
         assert compare.verdict(values)[0].startswith("Undecided")
 
 

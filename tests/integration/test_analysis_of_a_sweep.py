@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from rich.console import Console
 
 from analysis import frames
-from sweep.export import export_tables
+from sweep.export.tables import export_tables
 from sweep.records.reader import SweepRecords
 from sweep.status import print_status
 
@@ -26,8 +26,8 @@ def test_the_notebook_runs_on_it(small_sweep_dir: Path, monkeypatch: pytest.Monk
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 5
-    assert "not a confirmed result" in outputs[-1]["data"]["text/markdown"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 6
+    assert "Not a confirmed result" in outputs[-1]["data"]["text/markdown"]
 
 
 def test_frames_agree_with_the_records(small_sweep_dir: Path, small_sweep: SweepRecords) -> None:

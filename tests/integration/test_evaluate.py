@@ -115,7 +115,7 @@ def test_values_are_those_of_the_model_as_loaded(
 def test_pictures_of_an_arm_are_one_sheet(
     measure: Callable[..., Evaluated], sweep_dir: Path, trials: list[str]
 ) -> None:
-    evaluated = measure(axes=["localization"])
+    evaluated = measure(axes=["localization"], settings=["localization.n_images=40"])
     sheets = {path.name: np.asarray(Image.open(path)) for path in evaluated.pictures}
     assert set(sheets) == {"arm-off-cam.png", "arm-cutmix-cam.png"}
     strip = np.asarray(Image.open(sweep_dir / "pictures" / "localization" / f"{trials[0]}-cam.png").convert("RGB"))

@@ -52,7 +52,6 @@ class Calibration(Axis):
         ("raw", "ece"),
         ("raw", "signed_ece"),
         ("raw", "nll"),
-        ("raw", "brier"),
         ("temperature scaled", "ece"),
         ("temperature scaled", "temperature"),
     )

@@ -57,6 +57,26 @@ def _estimates(made: Any) -> pd.DataFrame:
     return pd.concat([found.assign(series=name) for name in ("own, last epoch", "published, best epoch on test")])
 
 
+def _cells(made: Any) -> pd.DataFrame:
+    """Return each arm on two networks: its first two trials."""
+    rows = made.trials.groupby("arm", observed=True).head(2).dropna(subset=["final_val_top1_error"])
+    error = rows["final_val_top1_error"]
+    seconds = 100.0 + 40.0 * np.arange(len(rows))
+    return rows[["arm"]].assign(n=3, error=error, low=error - 0.01, high=error + 0.01, seconds=seconds)
+
+
+def _winners(made: Any) -> pd.DataFrame:
+    """Return the winner of each arm with a trial, by two metrics and from two first rungs."""
+    columns = ["metric", "first_rung_epochs", "arm", "n", "stopped_frac", "low", "high", "blind_frac"]
+    rows = [
+        (metric, first, arm, 16, 0.1 * place % 1, 0.05 * place % 1, 0.1 * place % 1, 0.8)
+        for metric in ("val_nll", "val_top1_error")
+        for first in (1, 3)
+        for place, arm in enumerate(made.trials["arm"].unique())
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
 FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
     "learning_curves": lambda made, rng: plots.learning_curves(plots.learning_curves_info(made.epochs)),
     "final_error": lambda made, rng: plots.final_error(plots.final_error_info(made.trials, rng=rng)),
@@ -75,6 +95,9 @@ FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
         plots.correlations_info(plots.by_axis(made.evaluations).iloc[::2], rng=rng)
     ),
     "dose_gain": lambda made, rng: plots.dose_gain(plots.dose_gain_info(made.trials, _forest(made))),
+    "drawn": lambda made, rng: plots.drawn(plots.drawn_info(made.trials, path=LOG[0], log=True)),
+    "error_over_cost": lambda made, rng: plots.error_over_cost(_cells(made), costs={"seconds": "training seconds"}),
+    "stopped_winners": lambda made, rng: plots.stopped_winners(_winners(made)),
     "parallel": lambda made, rng: plots.parallel(plots.parallel_info(made.trials, arm=made.arms[0], log=LOG)),
     "stopping": lambda made, rng: plots.stopping(plots.stopping_info(made.decisions)),
     "timeline": lambda made, rng: plots.timeline(plots.stopping_info(made.decisions)),
@@ -188,3 +211,8 @@ def test_figures_are_drawn_into_the_figure_they_are_given(made: Any, rng: np.ran
     info = plots.rung_to_final_info(frames, rungs=(2, 4), rng=rng)
     assert plots.rung_to_final(info, figure) is figure
     assert len(figure.axes) == 2
+
+
+def test_without_ranks_the_diagram_says_so() -> None:
+    said = [text.get_text() for text in plots.critical_difference(None).texts]
+    assert said == ["no ranks to compare: too few arms or data sets in common"]

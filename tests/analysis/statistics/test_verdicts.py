@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.frames import load
-from analysis.statistics import HIGHER, LOWER, UNDECIDED, paired_differences, verdict
+from analysis.statistics import HIGHER, LOWER, UNDECIDED, in_short, paired_differences, verdict
 from sweep.records.summary import Metric
 
 NOISE = 0.001 * np.array([-1.0, 1.0, -0.5, 0.5, 0.0])
@@ -74,3 +74,14 @@ def test_planted_differences_of_a_sweep_are_found(planted_shapes_dir: Path) -> N
         "off": HIGHER, "cutmix": UNDECIDED, "ellipse": UNDECIDED, "fourier": LOWER,
     }  # fmt: skip
     assert (found["n_pairs"] == 24).all()
+
+
+def test_a_clause_groups_arms_by_how_they_ended() -> None:
+    arms = {"off": [0.3, 0.31, 0.32], "a": [0.1, 0.11, 0.121], "b": [0.5, 0.51, 0.521], "c": [0.2, 0.4, 0.3]}
+    rows = [(arm, seed, value) for arm, values in arms.items() for seed, value in enumerate(values)]
+    table = pd.DataFrame([*rows, ("d", 0, 0.1)], columns=["arm", "replicate", "error"])
+    found = paired_differences(table, value="error", baseline="off")
+    assert in_short(found) == "a lower than off; b higher than off; c undecided; of d too few pairs"
+    within = paired_differences(table, value="error", baseline="off", margin=0.5)
+    assert "c within the margin of off" in in_short(within)
+    assert in_short(found.iloc[:0]) == "nothing to compare"

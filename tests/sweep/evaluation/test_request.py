@@ -79,13 +79,16 @@ def test_trials_are_those_confirmed(sweep_dir: Path) -> None:
 
 def test_named_trials_of_the_search_may_be_measured(sweep_dir: Path) -> None:
     assert chosen_trials(sweep_dir, ["off-0001"])["phase"].tolist() == ["search"]
+    assert set(chosen_trials(sweep_dir, ["search"])["trial"]) == {
+        *("off-0000", "off-0001", "cutmix-0000", "cutmix-0001")
+    }
 
 
 def test_without_a_confirmation_trials_must_be_named(
     tmp_path: Path, simulate: Any, study_of: Callable[..., Study]
 ) -> None:
     simulate(study_of(), tmp_path / "sweep").run()
-    with pytest.raises(UserError, match=r"no trial .* is confirmed: 'cutmix-sweep confirm .*--trials"):
+    with pytest.raises(UserError, match=r"no trial .* is confirmed: 'cutmix-sweep confirm .*--trials search"):
         chosen_trials(tmp_path / "sweep", None)
 
 

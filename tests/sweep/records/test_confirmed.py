@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from sweep.records.confirmed import COLUMNS, Ran, interval, ranked, summarise_confirmed, verdict_confirmed
 from sweep.records.reader import SweepRecords
@@ -101,6 +102,17 @@ class TestRanked:
     @pytest.mark.parametrize("value", [None, math.nan, math.inf])
     def test_not_what_has_no_value(self, value: float | None) -> None:
         assert ranked([Ran("a", 0, 1, value)]) == []
+
+
+def test_p_values_are_those_of_paired_tests_read_together() -> None:
+    rows = summary({"off-0": OFF, "cutmix-0": CUTMIX, "mixup-0": MIXUP}).set_index("arm")
+    p = [stats.ttest_rel(values, OFF).pvalue for values in (CUTMIX, MIXUP)]
+    assert rows.loc[["cutmix", "mixup"], "p"].tolist() == pytest.approx(p)
+    adjusted = multipletests(p, method="holm")[1]
+    assert rows.loc[["cutmix", "mixup"], "p_holm"].tolist() == pytest.approx(list(adjusted))
+    alone = summary({"off-0": OFF, "cutmix-0": CUTMIX}).set_index("arm")
+    assert alone.loc["cutmix", "p_holm"] == pytest.approx(2 * p[0])  # mixup is still to come
+    assert math.isnan(rows.loc["off", "p_holm"])
 
 
 def test_nothing_yet() -> None:
