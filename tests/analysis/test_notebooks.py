@@ -117,6 +117,65 @@ SAID = {
         ),
         ("Whether cutmix and off differ in validation top-1 error is undecided", "Decided: 0 of"),
     ),
+    "compute": (
+        (
+            "relative to off on the same network and seed: cutmix higher than off; cutout, mixup undecided (from",
+            "cutmix has a lower validation top-1 error at equal training time than off",
+            "At equal training FLOPs, over 3 networks: cutmix lower than off; cutout, mixup undecided.",
+            "cifar_resnet8 against off on cifar_resnet14: in error, cutmix lower than off",
+            "All 36 completed trials have been measured.",
+        ),
+        (
+            "relative to off on the same network and seed: cutout, mixup, cutmix undecided",
+            "At equal depth, over 3 networks: cutout, mixup, cutmix undecided.",
+            "cutmix higher than off, which takes at least 2 times as long",
+            "cutmix-sweep evaluate DIR --axes cost --trials search",
+        ),
+    ),
+    "early_stopping": (
+        (
+            "of 200 orders of n = 64 curves",
+            "Ranks lost at epoch 1 by validation NLL, against the end: cutmix higher than off; cutout",
+        ),
+        (
+            "of 200 orders of n = 64 curves",
+            "Ranks lost at epoch 1 by validation NLL, against the end: cutout, mixup, cutmix undecided.",
+            "Decided: 0 of 18 comparisons of ranks",
+        ),
+    ),
+    "co_movement": (
+        (
+            "Within arms, error and error under PGD 2/255 come and go together (rank correlation +0.56",
+            "Within arms, undecided: error and noise missed.",
+            "Given the error, within arms, error under FGSM 8/255 and error under PGD 2/255 come and go together",
+            "5 of 6 gains come together with a lower error",
+            "Not measured on any trial: corruption, localization.",
+        ),
+        (
+            "Within arms, undecided: error and ECE; error and error under FGSM 8/255",
+            "Decided: 0 of 21 relations",
+        ),
+    ),
+    "robust_vs_adversarial": (
+        (
+            "Error (PGD 2/255), against off: pgd, cutmix_pgd lower than off; cutout, mixup, cutmix, fgsm, cutmix_fgsm",
+            "Error (PGD 2/255), against pgd: off, cutout, mixup, cutmix, fgsm, cutmix_fgsm higher than pgd",
+            "Clean error, against off: cutmix, cutmix_fgsm lower than off; pgd higher than off",
+            "Robust to one step alone: fgsm in 5 of 5, cutmix_fgsm in 5 of 5.",
+        ),
+        (
+            "Error (PGD 2/255), against off: cutout, mixup, cutmix, fgsm, pgd, cutmix_fgsm, cutmix_pgd undecided",
+            "No sign of masked gradients in n = 40 trials.",
+        ),
+    ),
+    "quickstart": (
+        (
+            "cutmix has a lower test top-1 error than off",
+            "Whether mixup and off differ in test top-1 error is undecided",
+            "lies between others that were tried",
+        ),
+        ("Whether cutmix and off differ in validation top-1 error is undecided", "Not a confirmed result"),
+    ),
     "paper_ablation": (
         (
             "one_hot is worse than cutmix (+1.42 points on cifar100, pyramidnet200_a240) survives",
@@ -177,65 +236,6 @@ SAID = {
         ),
         ("whether cutmix crosses off from 4 to 32 epochs is undecided", "Decided: 0 of 9"),
     ),
-    "compute": (
-        (
-            "relative to off on the same network and seed: cutmix higher than off; cutout, mixup undecided (from",
-            "cutmix has a lower validation top-1 error at equal training time than off",
-            "At equal training FLOPs, over 3 networks: cutmix lower than off; cutout, mixup undecided.",
-            "cifar_resnet8 against off on cifar_resnet14: in error, cutmix lower than off",
-            "All 36 completed trials have been measured.",
-        ),
-        (
-            "relative to off on the same network and seed: cutout, mixup, cutmix undecided",
-            "At equal depth, over 3 networks: cutout, mixup, cutmix undecided.",
-            "cutmix higher than off, which takes at least 2 times as long",
-            "cutmix-sweep evaluate DIR --axes cost --trials off-0000,",
-        ),
-    ),
-    "early_stopping": (
-        (
-            "of 200 orders of n = 64 curves",
-            "Ranks lost at epoch 1 by validation NLL, against the end: cutmix higher than off; cutout",
-        ),
-        (
-            "of 200 orders of n = 64 curves",
-            "Ranks lost at epoch 1 by validation NLL, against the end: cutout, mixup, cutmix undecided.",
-            "Decided: 0 of 18 comparisons of ranks",
-        ),
-    ),
-    "co_movement": (
-        (
-            "Within arms, error and error under PGD 2/255 come and go together (rank correlation +0.56",
-            "Within arms, undecided: error and noise missed.",
-            "Given the error, within arms, error under FGSM 8/255 and error under PGD 2/255 come and go together",
-            "5 of 6 gains come together with a lower error",
-            "Not measured on any trial: corruption, localization.",
-        ),
-        (
-            "Within arms, undecided: error and ECE; error and error under FGSM 8/255",
-            "Decided: 0 of 21 relations",
-        ),
-    ),
-    "robust_vs_adversarial": (
-        (
-            "Error (PGD 2/255), against off: pgd, cutmix_pgd lower than off; cutout, mixup, cutmix, fgsm, cutmix_fgsm",
-            "Error (PGD 2/255), against pgd: off, cutout, mixup, cutmix, fgsm, cutmix_fgsm higher than pgd",
-            "Clean error, against off: cutmix, cutmix_fgsm lower than off; pgd higher than off",
-            "Robust to one step alone: fgsm in 5 of 5, cutmix_fgsm in 5 of 5.",
-        ),
-        (
-            "Error (PGD 2/255), against off: cutout, mixup, cutmix, fgsm, pgd, cutmix_fgsm, cutmix_pgd undecided",
-            "No sign of masked gradients in n = 40 trials.",
-        ),
-    ),
-    "quickstart": (
-        (
-            "cutmix has a lower test top-1 error than off",
-            "Whether mixup and off differ in test top-1 error is undecided",
-            "lies between others that were tried",
-        ),
-        ("Whether cutmix and off differ in validation top-1 error is undecided", "Not a confirmed result"),
-    ),
     "comparison": (
         (
             "(validation top-1 error, not confirmed): cutmix lower than off; cutout, mixup undecided.",
@@ -255,12 +255,12 @@ SIMULATED = {"mask_shape": "shapes"}
 
 
 def folder_of(path: Path, kind: str, request: pytest.FixtureRequest) -> Path:
-    if path.stem in GRIDS:
-        simulate = request.getfixturevalue("simulate")
-        return Path(simulate(**GRIDS[path.stem](kind == "planted")))
     if path.stem in STUDIES:
         made: Path = request.getfixturevalue("simulated_study")(path.stem, kind == "planted")
         return made
+    if path.stem in GRIDS:
+        simulate = request.getfixturevalue("simulate")
+        return Path(simulate(**GRIDS[path.stem](kind == "planted")))
     name = SIMULATED.get(path.stem)
     folder: Path = request.getfixturevalue(f"{kind}_{name}_dir" if name else f"{kind}_dir")
     return folder

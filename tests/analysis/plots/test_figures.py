@@ -37,26 +37,6 @@ def _forest(made: Any) -> pd.DataFrame:
     return plots.forest_info(made.trials, baseline=made.arms[-1], margin=0.01)
 
 
-def _profile(made: Any) -> pd.DataFrame:
-    spaced = made.trials.assign(**{"params.mix.label.exponent": made.trials["replicate"] % 2})
-    return plots.profile_info(spaced, x="mix.label.exponent", series="mix.position.kind", panel="arm")
-
-
-def _crossing(made: Any) -> Figure:
-    lengths, shares = made.trials["replicate"] % 2, made.trials["replicate"] // 2 % 2
-    spaced = made.trials.assign(
-        **{"params.optimizer.max_epochs": 10 + 20 * lengths, "params.data.train_frac": 0.5 + 0.5 * shares},
-        **{"replicate": made.trials["replicate"] // 4, "n_train": 100, "final_val_top1_error": 0.3},
-    )
-    curves = crossing.curves(spaced, baseline=made.arms[0])
-    return plots.crossing(curves, crossing.crossings(curves))
-
-
-def _estimates(made: Any) -> pd.DataFrame:
-    found = _forest(made).rename(columns={"n_pairs": "n"})
-    return pd.concat([found.assign(series=name) for name in ("own, last epoch", "published, best epoch on test")])
-
-
 def _cells(made: Any) -> pd.DataFrame:
     """Return each arm on two networks: its first two trials."""
     rows = made.trials.groupby("arm", observed=True).head(2).dropna(subset=["final_val_top1_error"])
@@ -75,6 +55,26 @@ def _winners(made: Any) -> pd.DataFrame:
         for place, arm in enumerate(made.trials["arm"].unique())
     ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _profile(made: Any) -> pd.DataFrame:
+    spaced = made.trials.assign(**{"params.mix.label.exponent": made.trials["replicate"] % 2})
+    return plots.profile_info(spaced, x="mix.label.exponent", series="mix.position.kind", panel="arm")
+
+
+def _crossing(made: Any) -> Figure:
+    lengths, shares = made.trials["replicate"] % 2, made.trials["replicate"] // 2 % 2
+    spaced = made.trials.assign(
+        **{"params.optimizer.max_epochs": 10 + 20 * lengths, "params.data.train_frac": 0.5 + 0.5 * shares},
+        **{"replicate": made.trials["replicate"] // 4, "n_train": 100, "final_val_top1_error": 0.3},
+    )
+    curves = crossing.curves(spaced, baseline=made.arms[0])
+    return plots.crossing(curves, crossing.crossings(curves))
+
+
+def _estimates(made: Any) -> pd.DataFrame:
+    found = _forest(made).rename(columns={"n_pairs": "n"})
+    return pd.concat([found.assign(series=name) for name in ("own, last epoch", "published, best epoch on test")])
 
 
 FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
