@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import compare
+from analysis import compare, frames
 from sweep.records.errors import RecordsError
 from sweep.records.schema import EVALUATIONS, MANIFEST, TRIALS
 from sweep.records.writer import RecordsWriter
@@ -50,6 +50,10 @@ def confirm(sweep_dir: Path, errors: dict[str, list[float]]) -> None:
     writer.flush(force=True)
 
 
+def _none(arm: str, params: Mapping[str, Any]) -> float:
+    return 0.0
+
+
 @pytest.fixture
 def make(simulate: Callable[..., Path]) -> Callable[..., Path]:
     given = {"study": "my_own", "arms": ("off", "cutmix", "fmix"), "n_trials": 6, "n_epochs": 4, "stop": False}
@@ -68,6 +72,15 @@ class TestOneSweep:
         expected = stats.ttest_rel(by_arm["fmix"], by_arm["off"]).confidence_interval(0.975)  # Bonferroni of two
         assert table.loc[2, ["low", "high"]].to_numpy(float) == pytest.approx([expected.low, expected.high])
         assert "not a confirmed result" in compare.verdict(values)[-1].lower()
+
+    def test_a_grid_is_compared_by_means_of_seeds(self, simulate: Callable[..., Path]) -> None:
+        space = {"cutmix": {"mix.size.alpha": [0.3, 1.0]}}
+        folder = simulate(study="my_own", arms=("off", "cutmix"), replicates=4, spaces=space, stop=False, gain=_none)
+        values = compare.arm_values(folder).set_index(["arm", "replicate"])["error"]
+        trials = frames.load(folder).trials.query("arm == 'cutmix' and seed == 2")
+        assert len(trials) == 2
+        assert values["cutmix", 2] == pytest.approx(trials["final_val_top1_error"].mean())
+        assert values.groupby("arm").size().to_dict() == {"cutmix": 4, "off": 8}
 
     def test_confirmed_is_compared_on_test_images(self, make: Callable[..., Path]) -> None:
         folder = make()

@@ -81,24 +81,19 @@ def test_one_that_starts_and_stops_has_two_crossings() -> None:
 def test_the_true_crossing_lies_within_as_often_as_promised() -> None:
     held, decided, loss = 0, 0, lambda epochs, _: 0.05 * math.log2(11 / epochs)
     # the true mean is a line between planned lengths over the logarithm, as the method takes it for
-    for seed in range(100):
+    for seed in range(60):
         for row in found_in(sweep(loss, n_seeds=4, noise=0.02, seed=seed)).to_dict("records"):
             decided += row["verdict"] == crossing.STARTS
             held += row["verdict"] == crossing.STARTS and row["low"] <= 11 <= row["high"]
-    assert decided >= 30
+    assert decided >= 20
     assert held >= 0.95 * decided
 
 
 def test_a_difference_of_none_is_rarely_decided() -> None:
-    wrong = sum(
-        (found_in(sweep(lambda *_: 0.0, n_seeds=3, seed=seed))["verdict"] != "undecided").any() for seed in range(100)
-    )
-    helps = sum(
-        (found_in(sweep(lambda *_: 0.0, n_seeds=3, seed=seed))[["helps", "hurts"]] != "").any(axis=None)
-        for seed in range(100)
-    )
-    assert wrong <= 2
-    assert helps <= 11  # 5 expected; more than 11 in one of 200 repetitions
+    every = [found_in(sweep(lambda *_: 0.0, n_seeds=3, seed=seed)) for seed in range(80)]
+    assert sum((found["verdict"] != crossing.UNDECIDED).any() for found in every) <= 2
+    # decided somewhere: 4 expected at a joint level of 5 %, 10 or more in less than one of 100 repetitions
+    assert sum((found[["helps", "hurts"]] != "").any(axis=None) for found in every) < 10
 
 
 @pytest.mark.parametrize(
