@@ -93,9 +93,10 @@ def _sweep(folder: Path, manifest: Mapping[str, Any], path: Path, *, anchor: str
     environment = {SWEEP_DIR: str(folder.absolute()), REPORT_DIR: str(files)}
     executed = execute(path, folder=folder, environment=environment)
     study = manifest.get("study", {})
-    made = section(
-        executed, anchor=anchor, folder=files, question=str(study.get("question", "")), facts=_facts(folder, manifest)
-    )
+    # the notebook of another study asks a question of its own
+    own = path.parent != NOTEBOOKS or path.stem in (study.get("name"), ANY_STUDY)
+    question = str(study.get("question", "")) if own else ""
+    made = section(executed, anchor=anchor, folder=files, question=question, facts=_facts(folder, manifest))
     if path.stem == ANY_STUDY:
         made.title = str(study.get("name", made.title))
     return made
