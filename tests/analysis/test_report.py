@@ -166,6 +166,11 @@ class TestReport:
         assert kept.read_text() == "of the user's"
 
 
+def test_the_notebook_of_another_study_asks_its_own_question(sweep_dir: Path, tmp_path: Path) -> None:
+    html = write_report([sweep_dir], to=tmp_path, study="quickstart").read_text()
+    assert 'class="question"' not in html
+
+
 class TestStudyWithoutANotebook:
     def test_gets_the_one_for_any_study(self, sweep_dir: Path, tmp_path: Path) -> None:
         path = write_report([sweep_dir], to=tmp_path)
