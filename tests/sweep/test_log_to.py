@@ -289,6 +289,8 @@ class TestWandb:
 
         monkeypatch.setattr(WandbLoggerCallback, "_start_logging_actor", start)
         monkeypatch.setattr(WandbLoggerCallback, "_cleanup_logging_actors", lambda self, **_: None)
+        # it ends once more, whenever it is collected, what was not cleaned up
+        monkeypatch.setattr(WandbLoggerCallback, "__del__", lambda self: None)
         return begun
 
     def test_has_a_run_a_trial(self, started: Any, told: Callable[..., Told], tmp_path: Path) -> None:
