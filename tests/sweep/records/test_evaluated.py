@@ -20,7 +20,7 @@ def row(trial: str, value: float, *, metric: str = "ece", setting: str = "", n: 
 
 def test_means_and_t_intervals() -> None:
     values = [0.1, 0.3, 0.2]
-    rows = [row("c0", 0.5, n=40), row("c1", math.nan), *(row(f"o{i}", value) for i, value in enumerate(values))]
+    rows = [row("c0", 0.5, n=40), row("c1", math.nan), *(row(f"o{i}", value, n=50 + i) for i, value in enumerate(values))]
     summary = summarise_evaluations(TRIALS, pd.DataFrame(rows))
     assert list(summary.columns) == COLUMNS
     assert summary["arm"].tolist() == ["off", "cutmix"]
