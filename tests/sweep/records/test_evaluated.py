@@ -20,13 +20,14 @@ def row(trial: str, value: float, *, metric: str = "ece", setting: str = "", n: 
 
 def test_means_and_t_intervals() -> None:
     values = [0.1, 0.3, 0.2]
-    rows = [row("c0", 0.5, n=40), row("c1", math.nan), *(row(f"o{i}", value, n=50 + i) for i, value in enumerate(values))]
+    off = [row(f"o{i}", value, n=50 + i) for i, value in enumerate(values)]
+    rows = [row("c0", 0.5, n=40), row("c1", math.nan), *off]
     summary = summarise_evaluations(TRIALS, pd.DataFrame(rows))
     assert list(summary.columns) == COLUMNS
     assert summary["arm"].tolist() == ["off", "cutmix"]
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
-    off, cutmix = summary.to_dict("records")
-    assert [off[name] for name in ("seeds", "n", "mean", "low", "high")] == pytest.approx([3, 50, 0.2, low, high])
+    first, cutmix = summary.to_dict("records")
+    assert [first[name] for name in ("seeds", "n", "mean", "low", "high")] == pytest.approx([3, 50, 0.2, low, high])
     assert (cutmix["seeds"], cutmix["n"], cutmix["mean"]) == (1, 40, 0.5)
     assert math.isnan(cutmix["low"])
 
