@@ -19,24 +19,24 @@ RESERVED = {"seed": "seed", MAX_EPOCHS: "budget.max_epochs"}
 """Paths of a trial that follow from the study, and from what."""
 
 
-def refuse_contradictions(study: Study) -> None:
+def check_contradictions(study: Study) -> None:
     """Refuse a study that gives a value in two places.
 
     Raises:
         UserError: naming the arm, the path and both places.
     """
-    _refuse_varied_epochs(study)
+    _check_varied_epochs(study)
     for path in study.space:
         if _holds(study.base, path):
             raise UserError(f"study '{study.name}': base sets '{path}', but the space varies it: drop one of them")
     for arm in study.arms:
         where = f"study '{study.name}', arm '{arm}'"
-        _refuse_reserved(study, arm, where)
-        _refuse_fixed_and_varied(study, arm, where)
-        _refuse_hidden_by_preset(study, arm, where)
+        _check_reserved(study, arm, where)
+        _check_fixed_and_varied(study, arm, where)
+        _check_hidden_by_preset(study, arm, where)
 
 
-def _refuse_reserved(study: Study, arm: str, where: str) -> None:
+def _check_reserved(study: Study, arm: str, where: str) -> None:
     given = merged(study.base, study.arms[arm].base)
     if MAX_EPOCHS in study.arms[arm].space:
         raise UserError(f"{where}: '{MAX_EPOCHS}' varies in this arm alone, but budgets are equal: vary it in all")
@@ -48,7 +48,7 @@ def _refuse_reserved(study: Study, arm: str, where: str) -> None:
         raise UserError(f"{where}: 'mix.preset' cannot vary, 'mix' can: {{kind: choice, values: [cutmix, mixup]}}")
 
 
-def _refuse_varied_epochs(study: Study) -> None:
+def _check_varied_epochs(study: Study) -> None:
     """Trials of unequal length must be neither stopped by comparison nor chosen by result."""
     if MAX_EPOCHS not in study.space:
         return
@@ -73,7 +73,7 @@ def _refuse_varied_epochs(study: Study) -> None:
         )
 
 
-def _refuse_fixed_and_varied(study: Study, arm: str, where: str) -> None:
+def _check_fixed_and_varied(study: Study, arm: str, where: str) -> None:
     parts = study.arms[arm]
     for path in study.space_of(arm):
         if _holds(parts.base, path):
@@ -83,7 +83,7 @@ def _refuse_fixed_and_varied(study: Study, arm: str, where: str) -> None:
             )
 
 
-def _refuse_hidden_by_preset(study: Study, arm: str, where: str) -> None:
+def _check_hidden_by_preset(study: Study, arm: str, where: str) -> None:
     """What all arms are given must not meet an arm whose own policy says otherwise."""
     mix = study.arms[arm].mix
     if mix is None:

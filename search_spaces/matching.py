@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from trainables.config import Data, TrialConfig
+from trainables.config import TrialConfig
+from trainables.data.config import Data
 from trainables.errors import UserError, did_you_mean
 from trainables.merging import flattened
 from trainables.mixing.config import Mix
@@ -22,7 +23,7 @@ from trainables.strict import Frozen
 if TYPE_CHECKING:
     from search_spaces.study import Study
 
-SOLVED_FOR = {"prob": ("mix.apply.prob", "mix.other.mix.apply.prob"), "size": ("mix.size.frac",)}
+SOLVED_FOR = {"prob": ("mix.apply.prob", "mix.alternate.mix.apply.prob"), "size": ("mix.size.frac",)}
 """Paths of a trial that are solved for."""
 
 TOLERANCE = 0.01
@@ -61,9 +62,9 @@ def mixes_labels(mix: Mix) -> bool:
 
 def _chosen(mix: Mix) -> list[Mix]:
     """Return the policies that have a chance of being chosen."""
-    if mix.other is None:
+    if mix.alternate is None:
         return [mix]
-    chances = (1 - mix.other.prob, mix.other.prob)
+    chances = (1 - mix.alternate.prob, mix.alternate.prob)
     return [policy for chance, policy in zip(chances, mix.policies, strict=True) if chance > 0]
 
 
@@ -160,8 +161,8 @@ def _scaled(mix: Mix, factor: float) -> Mix:
     """Return the policy with its probabilities times ``factor``."""
     prob = min(1.0, _rounded(mix.apply.prob * factor))
     changes: dict[str, Any] = {"apply": mix.apply.model_copy(update={"prob": prob})}
-    if mix.other is not None:
-        changes["other"] = mix.other.model_copy(update={"mix": _scaled(mix.other.mix, factor)})
+    if mix.alternate is not None:
+        changes["alternate"] = mix.alternate.model_copy(update={"mix": _scaled(mix.alternate.mix, factor)})
     return mix.model_copy(update=changes)
 
 
@@ -196,7 +197,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def refuse_unmatchable(study: Study) -> None:
+def check_matchable(study: Study) -> None:
     """Refuse a match that contradicts the study or names arms that cannot have a dose; nothing is measured yet.
 
     Raises:
@@ -215,16 +216,16 @@ def refuse_unmatchable(study: Study) -> None:
     if not arms:
         raise UserError(f"{where}: no arm mixes labels, so that none has an exposure: drop match")
     for arm in arms:
-        _refuse_varied(study, arm, match, where)
+        _check_varied(study, arm, match, where)
         if match.target is not None and not match.target_from_arms:
-            _refuse_given(study, arm, match, where)
+            _check_given(study, arm, match, where)
         if match.by == "size":
-            _refuse_without_size(study, arm, where)
+            _check_has_size(study, arm, where)
     if len(arms) == 1 and match.target is None:
         raise UserError(f"{where}: only arm '{arms[0]}' has an exposure to match: name a match.target or drop match")
 
 
-def _refuse_varied(study: Study, arm: str, match: Match, where: str) -> None:
+def _check_varied(study: Study, arm: str, match: Match, where: str) -> None:
     for path in study.space_of(arm):
         if path in SOLVED_FOR[match.by]:
             raise UserError(f"{where} solves for '{path}', but the space of arm '{arm}' varies it: drop one of them")
@@ -235,7 +236,7 @@ def _refuse_varied(study: Study, arm: str, match: Match, where: str) -> None:
             )
 
 
-def _refuse_given(study: Study, arm: str, match: Match, where: str) -> None:
+def _check_given(study: Study, arm: str, match: Match, where: str) -> None:
     """What is solved for from a target has no effect where it is spelled out; a preset's own value is a default."""
     parts = study.arms[arm]
     given = [study.base, parts.base, {"mix": parts.mix}]
@@ -247,9 +248,9 @@ def _refuse_given(study: Study, arm: str, match: Match, where: str) -> None:
             )
 
 
-def _refuse_without_size(study: Study, arm: str, where: str) -> None:
+def _check_has_size(study: Study, arm: str, where: str) -> None:
     for mix in (config.mix for config in study.extremes(arm) if mixes_labels(config.mix)):
-        if mix.other is not None:
+        if mix.alternate is not None:
             raise UserError(f"{where}.by is 'size', but two policies alternate in arm '{arm}': match by prob")
         if mix.size.kind != "fixed":
             raise UserError(
@@ -260,7 +261,7 @@ def _refuse_without_size(study: Study, arm: str, where: str) -> None:
             raise UserError(f"{where}.by is 'size', but labels of arm '{arm}' do not follow it: match by prob")
 
 
-def refuse_unreachable(study: Study) -> None:
+def check_reachable(study: Study) -> None:
     """Measure, and refuse a dose that some trial cannot have: before anything starts.
 
     All trials that are known beforehand are solved for; what is found is kept for the sweep.

@@ -66,7 +66,7 @@ def scaled(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[
     """
     study = {key: value for key, value in values.items() if key != "scales"}
     own = values.get("scales", {})
-    _refuse_other_meaning(study, own, where)
+    _check_same_meaning(study, own, where)
     if scale is None:
         return study
     if scale not in SCALES:
@@ -89,7 +89,7 @@ def _concerning(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str
     return kept
 
 
-def _refuse_other_meaning(study: Mapping[str, Any], own: Any, where: str) -> None:
+def _check_same_meaning(study: Mapping[str, Any], own: Any, where: str) -> None:
     if not isinstance(own, Mapping):
         raise UserError(f"{where}: 'scales' must hold values by scale, as in smoke: {{replicates: 1}}, got {own!r}")
     may_change = [*MAY_CHANGE, *(f"space.{path}" for path in SIZES if path in _space_of(study))]

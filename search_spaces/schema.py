@@ -18,7 +18,7 @@ def study_schema() -> dict[str, Any]:
     preset = {"enum": sorted(PRESETS), "description": "a policy by name"}
     definitions["Mix"]["properties"]["preset"] = preset
     mix = {"anyOf": [preset, {"$ref": "#/$defs/Mix"}]}
-    definitions["Other"]["properties"]["mix"] = mix
+    definitions["Alternate"]["properties"]["mix"] = mix
     for name in ("seed", "mix"):
         trial["properties"].pop(name)
     trial["properties"]["mix"] = mix

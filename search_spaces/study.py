@@ -11,10 +11,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from search_spaces.budget import Budget, Confirm
-from search_spaces.contradictions import MAX_EPOCHS, refuse_contradictions
+from search_spaces.contradictions import MAX_EPOCHS, check_contradictions
 from search_spaces.domains import AnyDomain
 from search_spaces.halton import halton_point
-from search_spaces.matching import Match, matched, refuse_unmatchable
+from search_spaces.matching import Match, check_matchable, matched
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.merging import at_path, merged
@@ -265,7 +265,7 @@ class Study(Frozen):
         Raises:
             UserError: naming the arm, the path and the value.
         """
-        refuse_contradictions(self)
+        check_contradictions(self)
         parse(TrialConfig, merged(_DEFAULTS, self.base), where=f"study '{self.name}', base")
         try:
             for arm in self.arms:
@@ -278,7 +278,7 @@ class Study(Frozen):
             raise UserError(f"study '{self.name}': {error}") from None
         if self.search == "grid":
             self._check_grid_budget()
-        refuse_unmatchable(self)
+        check_matchable(self)
 
     def _check_grid_budget(self) -> None:
         points = {arm: len(self.grid_of(arm)) for arm in self.arms}

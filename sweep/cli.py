@@ -86,7 +86,7 @@ def studies(
 ) -> None:
     """List the built-in studies, or show one with its arms and space."""
     from search_spaces.discover import built_in_studies, load_study
-    from sweep.tables import print_scales, print_studies, print_study
+    from sweep.terminal.study import print_scales, print_studies, print_study
 
     if name is None:
         print_studies({study: load_study(study) for study in built_in_studies()}, _console())
@@ -113,12 +113,14 @@ def plan(
     sd_from: Annotated[Path | None, typer.Option(metavar="DIR", help="sweep whose seeds show that SD")] = None,
 ) -> None:
     """Show what a study would run and about how long it takes on this machine; nothing is started."""
-    from sweep.plan import plan as make_plan
-    from sweep.power import power_words
-    from sweep.tables import print_plan
+    from sweep.plan import make_plan
+    from sweep.power import describe_power
+    from sweep.terminal.study import print_plan
 
     loaded = _load(study, scale, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
-    power = power_words(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)  # refused before anything is shown
+    power = describe_power(
+        loaded, effect_points=effect, sd_points=sd, sd_from=sd_from
+    )  # refused before anything is shown
     print_plan(loaded, make_plan(loaded), _console())
     if power:
         typer.echo(power)
@@ -158,12 +160,12 @@ def run(
     log_to: LogToOption = None,
 ) -> None:
     """Run a study: search every arm, with early stopping, a live table and records that survive a kill."""
-    from sweep.launch import start
-    from sweep.status import print_status
+    from sweep.launch import start_sweep
+    from sweep.terminal.status import print_status
 
     loaded = _load(study, scale, set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     console = _console()
-    sweep_dir = start(
+    sweep_dir = start_sweep(
         loaded,
         out=out,
         address=address,
@@ -235,11 +237,11 @@ def status(
 ) -> None:
     """Show how a sweep stands, while it runs or after."""
     if why is None:
-        from sweep.status import print_status
+        from sweep.terminal.status import print_status
 
         print_status(sweep_dir, _console())
     else:
-        from sweep.early_stopping.tables import print_why
+        from sweep.terminal.early_stopping import print_why
 
         print_why(sweep_dir, why, _console())
 
@@ -261,8 +263,8 @@ def replay(
     csv: Annotated[Path | None, typer.Option(help="file for all figures")] = None,
 ) -> None:
     """Play early-stopping rules over a sweep's full curves: what they would have saved, and what it would have cost."""
-    from sweep.early_stopping.replay import replay_sweep
-    from sweep.early_stopping.tables import print_replay
+    from sweep.findings.replay import replay_sweep
+    from sweep.terminal.early_stopping import print_replay
 
     if csv is not None and not csv.absolute().parent.is_dir():
         raise UserError(f"--csv '{csv}': no folder '{csv.parent}'")
@@ -293,11 +295,11 @@ def evaluate(
     gpus: Annotated[float | None, typer.Option(help="GPUs a measurement; default: the sweep's")] = None,
 ) -> None:
     """Measure trained models beyond their error: calibration, attacks, other images, localization, cost, ..."""
-    from sweep.evaluation.evaluate import evaluate as measure
-    from sweep.evaluation.tables import print_evaluated
+    from sweep.evaluation.evaluate import evaluate_sweep
+    from sweep.terminal.evaluation import print_evaluated
 
     console = _console()
-    evaluated = measure(
+    evaluated = evaluate_sweep(
         sweep_dir,
         axes=_names(axes),
         trials=_names(trials),
@@ -357,7 +359,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="show it in the browser")] = False,
 ) -> None:
     """Write what a sweep says as one HTML page, verdict first, with every figure and table as files beside it."""
-    from analysis.report import NotebookFailedError, write_report
+    from analysis.report.write import NotebookFailedError, write_report
 
     try:
         path = write_report(sweep_dirs, to=to, study=study)
@@ -378,7 +380,7 @@ def doctor(
 ) -> None:
     """Check Python, torch, GPU, Ray, data and disk; say how to mend what is wrong."""
     from sweep.doctor import WRONG, diagnose
-    from sweep.tables import print_checks
+    from sweep.terminal.study import print_checks
 
     checks = diagnose(data or "digits", out)
     print_checks(checks, _console())
@@ -409,11 +411,11 @@ def _go_on(
     retry_failed: bool = False,
     log_to: list[str] | None = None,
 ) -> None:
-    from sweep.launch import resume as go_on
-    from sweep.status import print_status
+    from sweep.launch import resume_sweep
+    from sweep.terminal.status import print_status
 
     console = _console()
-    go_on(
+    resume_sweep(
         sweep_dir,
         address=address,
         retry_failed=retry_failed,

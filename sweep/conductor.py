@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search_spaces.early_stopping.base import CONTINUE, PAUSE, STOP
+from search_spaces.early_stopping.build import new_rule
 from search_spaces.study import Study
 from sweep.confirm import confirming, winners
-from sweep.early_stopping.base import CONTINUE, PAUSE, STOP
-from sweep.early_stopping.build import new_rule
 from sweep.entry import Entry
 from sweep.ledger import ABOUT_COLUMNS, EPOCH_COLUMNS, Ledger
 from sweep.records.errors import RecordsError
@@ -31,6 +31,9 @@ from sweep.records.schema import (
 )
 from sweep.search import PastTrial, propose
 from trainables.config import TrialConfig
+
+MAX_LOST_WORKERS = 3
+"""How often a trial may lose its worker (a dead node, memory run out) before it counts as failed."""
 
 
 @dataclass(frozen=True)

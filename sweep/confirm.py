@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from search_spaces.budget import Confirm
 from sweep.entry import Entry
-from sweep.records.confirmed import Ran, ranked
+from sweep.findings.confirmed import RankedTrial, ranked
 from sweep.records.schema import COMPLETED, CONFIRM
 
 
@@ -15,7 +15,7 @@ def winners(entries: Iterable[Entry], *, metric: str, count: int) -> list[Entry]
     """Return the first trial of each of the best configurations of one arm's search, best first; see :func:`ranked`."""
     by_name = {entry.trial: entry for entry in entries}
     rows = [
-        Ran(
+        RankedTrial(
             trial=entry.trial,
             number=entry.number,
             configuration=json.dumps(entry.params, sort_keys=True),

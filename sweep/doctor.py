@@ -23,13 +23,13 @@ class Check:
         name: what was looked at.
         state: ``ok``, ``warning`` (works, but not well) or ``wrong`` (a sweep will fail).
         found: what was found.
-        mend: what to do; empty when all is well.
+        fix: what to do; empty when all is well.
     """
 
     name: str
     state: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def diagnose(data: str, out: Path) -> list[Check]:

@@ -14,15 +14,12 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from search_spaces.study import Resources
-from sweep.conductor import Conductor
-from sweep.progress import Progress
+from sweep.conductor import MAX_LOST_WORKERS, Conductor
+from sweep.terminal.progress import Progress
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from ray.tune import Callback
-
-MAX_LOST_WORKERS = 3
-"""How often a trial may lose its worker (a dead node, memory run out) before it counts as failed."""
 
 _TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the records take the place of CSV, JSON and TensorBoard files

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from search_spaces.early_stopping.base import CONTINUE
 from search_spaces.study import Phase
-from sweep.early_stopping.base import CONTINUE
 from sweep.records.schema import RUNNING, SEARCH
 from trainables.config import TrialConfig
 

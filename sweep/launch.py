@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from search_spaces.matching import refuse_unreachable
+from search_spaces.matching import check_reachable
 from search_spaces.study import Study
 from sweep.endings import Interrupted
 from sweep.log_to import LogTo, parse_log_to
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Loggers = Sequence[tuple[LogTo, LoggerCallback]]
 
 
-def start(
+def start_sweep(
     study: Study,
     *,
     out: Path | None,
@@ -61,7 +61,7 @@ def start(
     return sweep_dir
 
 
-def resume(
+def resume_sweep(
     sweep_dir: Path,
     *,
     address: str | None,
@@ -138,7 +138,7 @@ def prepare(study: Study, *, address: str | None, download: bool, console: Conso
         build_model(config.model, n_classes=len(images.classes), height_px=height_px, width_px=width_px, seed=0)
     if study.match is not None:
         with console.status("matching the dose of the arms"):
-            refuse_unreachable(study)
+            check_reachable(study)
     return {data.source: open_source(data.source).fingerprint("train") for data in configs}
 
 

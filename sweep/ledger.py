@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from search_spaces.early_stopping.base import CONTINUE, Judgement
 from search_spaces.study import Study
-from sweep.early_stopping.base import CONTINUE, Judgement
 from sweep.entry import Entry
-from sweep.records.confirmed import test_values
+from sweep.findings.confirmed import test_values
 from sweep.records.reader import read_table
 from sweep.records.schema import (
     CONFIRM,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search_spaces.matching import image_facts, is_matched, refuse_unreachable
+from search_spaces.matching import check_reachable, image_facts, is_matched
 from search_spaces.study import Resources, Study
 from sweep.engine import local_slots
-from trainables.config import Data, TrialConfig
+from trainables.config import TrialConfig
+from trainables.data.config import Data
 from trainables.data.sources.base import Description
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
@@ -66,7 +67,7 @@ class Plan:
     matched: tuple[str, ...]
 
 
-def plan(study: Study) -> Plan:
+def make_plan(study: Study) -> Plan:
     """Measure the trials' speed for a moment and add up.
 
     Raises:
@@ -86,7 +87,7 @@ def plan(study: Study) -> Plan:
     ]
     source = open_source(configs[0].data.source)
     source.check()
-    refuse_unreachable(study)
+    check_reachable(study)
     described = source.describe(configs[0].data.image_size_px)
     sizes = [_sizes(config.data, described.n_train) for config in configs]
     if min(sizes)[0] < 1:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweep.records.confirmed import test_values
+from sweep.findings.confirmed import test_values
+from sweep.findings.student_t import ALPHA, POWER, detectable_points, seeds_needed
+from sweep.findings.summary import final_epochs, uncensored_trials
 from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import CONFIRM
-from sweep.records.summary import final_epochs, untouched
-from sweep.records.t_test import ALPHA, POWER, detectable_points, seeds_needed
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class SeedSpread:
     source: str
 
 
-def power_words(study: Study, *, effect_points: float | None, sd_points: float | None, sd_from: Path | None) -> str:
+def describe_power(study: Study, *, effect_points: float | None, sd_points: float | None, sd_from: Path | None) -> str:
     """Say how many seeds a difference of ``effect_points`` needs and what the study's own can see; "" if none is asked.
 
     Raises:
@@ -62,7 +62,7 @@ def power_words(study: Study, *, effect_points: float | None, sd_points: float |
         return ""
     if sd_points is not None and sd_from is not None:
         raise UserError(f"--sd {sd_points:g} and --sd-from '{sd_from}' both give an SD: drop one of them")
-    _refuse_out_of_range("--effect", effect_points)
+    _check_in_range("--effect", effect_points)
     spread, n_seeds = _spread(sd_points, sd_from), seeds_of(study)
     # a confirmation compares all arms with the first at once
     comparisons = len(study.arms) - 1 if study.confirm is not None and len(study.arms) > 1 else 1
@@ -108,12 +108,12 @@ def _spread(sd_points: float | None, sd_from: Path | None) -> SeedSpread:
     if sd_points is None:
         sd, why = TYPICAL_SD_POINTS, "as is usual on CIFAR-100; give your own by --sd or --sd-from"
     else:
-        _refuse_out_of_range("--sd", sd_points)
+        _check_in_range("--sd", sd_points)
         sd, why = sd_points, "as given"
     return SeedSpread(sd, None, f"SD over seeds {sd:g} points, {why}")
 
 
-def _refuse_out_of_range(name: str, points: float) -> None:
+def _check_in_range(name: str, points: float) -> None:
     if not MIN_POINTS <= points <= MAX_POINTS:  # nan neither
         raise UserError(f"{name} must be percentage points from {MIN_POINTS:g} to {MAX_POINTS:g}, got {points:g}")
 
@@ -133,11 +133,11 @@ def seed_spread(sweep_dir: Path) -> SeedSpread:
     squares, df = _within(errors.to_numpy())
     if df == 0:
         raise UserError(
-            f"--sd-from '{sweep_dir}': no two completed trials untouched by early stopping differ in their seed only: "
+            f"--sd-from '{sweep_dir}': no two completed trials that no rule could stop differ in their seed only: "
             "take a sweep with replicates, or give --sd"
         )
     sd = math.sqrt(squares / df)
-    _refuse_out_of_range(f"--sd-from '{sweep_dir}': the SD over seeds", sd)
+    _check_in_range(f"--sd-from '{sweep_dir}': the SD over seeds", sd)
     lo, hi = (math.sqrt(squares / quantile) for quantile in stats.chi2.ppf((0.975, 0.025), df))
     paired_sd = _paired_sd(errors)
     words = f"SD over seeds {sd:.2g} points, 95 % interval {lo:.2g} to {hi:.2g}"
@@ -158,7 +158,7 @@ def _final_errors(records: SweepRecords) -> pd.DataFrame:
 
     Of trials that early stopping had no say in: other survivors were chosen by their errors, and spread less.
     """
-    trials = untouched(records.manifest, records.trials)
+    trials = uncensored_trials(records.manifest, records.trials)
     final = final_epochs(trials, records.epochs)["val_top1_error"]
     params = [column for column in trials.columns if column.startswith("params.")]
     configuration = trials.groupby(["arm", *params], dropna=False, sort=False).ngroup()

@@ -201,7 +201,7 @@ def _arm_preview(arm: str, config: TrialConfig, images: ImageSet, rows: np.ndarr
     classes = [images.classes[label] for label in images.labels[rows]]
     return ArmPreview(
         arm=arm,
-        words=mix_words(config.mix),
+        words=describe_mix(config.mix),
         images=mixed,
         captions=tuple(
             _caption(classes[index], classes[partner], weight)
@@ -215,9 +215,9 @@ def _always(mix: Mix) -> Mix:
     """Return the policy as it is when it mixes, on images; ``off`` stays what it is."""
     if mix.apply.mean_prob == 0:
         return mix
-    other = None if mix.other is None else mix.other.model_copy(update={"mix": _always(mix.other.mix)})
+    alternate = None if mix.alternate is None else mix.alternate.model_copy(update={"mix": _always(mix.alternate.mix)})
     always = mix.apply.model_copy(update={"prob": 1.0, "schedule": type(mix.apply.schedule)()})
-    return mix.model_copy(update={"apply": always, "layer": 0, "other": other})
+    return mix.model_copy(update={"apply": always, "layer": 0, "alternate": alternate})
 
 
 def _mixed(mix: Mix, images: ImageSet, rows: np.ndarray, seed: int) -> tuple[np.ndarray, MixDraw]:
@@ -245,15 +245,15 @@ def _mixed(mix: Mix, images: ImageSet, rows: np.ndarray, seed: int) -> tuple[np.
     return (255 * np.clip(mixed * deviation + images.mean, 0, 1)).round().astype(np.uint8), draw
 
 
-def mix_words(mix: Mix) -> tuple[str, ...]:
+def describe_mix(mix: Mix) -> tuple[str, ...]:
     """Say in a few short lines what a policy does: the mask, the size, and what differs from CutMix."""
     if mix.apply.mean_prob == 0:
         return ("no mixing",)
-    words = [_part_words(mix.mask.model_dump(exclude_defaults=True), str(mix.mask.model_dump()["family"]))]
-    words.append(_size_words(mix.size))
+    words = [_describe_part(mix.mask.model_dump(exclude_defaults=True), str(mix.mask.model_dump()["family"]))]
+    words.append(_describe_size(mix.size))
     words.append(f"{mix.position.kind}, prob {mix.apply.prob:.3g}")
     plain = Mix()
-    for name in ("source", "share", "content", "layer"):
+    for name in ("source", "granularity", "content", "layer"):
         value = getattr(mix, name)
         if value != getattr(plain, name):
             words.append(f"{name} {list(value) if isinstance(value, tuple) else value}")
@@ -263,13 +263,15 @@ def mix_words(mix: Mix) -> tuple[str, ...]:
         words.append(f"label exponent {mix.label.exponent}")
     if mix.apply.schedule != plain.apply.schedule:
         marks = mix.apply.schedule
-        words.append(f"on {marks.on0:g}-{marks.on1:g}, off {marks.off0:g}-{marks.off1:g}")
-    if mix.other is not None:
-        words.append(f"or {mix.other.prob:.3g}: {mix.other.mix.mask.model_dump()['family']}")
+        words.append(
+            f"on {marks.ramp_up_start:g}-{marks.ramp_up_end:g}, off {marks.ramp_down_start:g}-{marks.ramp_down_end:g}"
+        )
+    if mix.alternate is not None:
+        words.append(f"or {mix.alternate.prob:.3g}: {mix.alternate.mix.mask.model_dump()['family']}")
     return tuple(words)
 
 
-def _size_words(size: Size) -> str:
+def _describe_size(size: Size) -> str:
     match size:
         case FixedSize():
             return f"fixed {size.frac:.3g}"
@@ -279,7 +281,7 @@ def _size_words(size: Size) -> str:
     return law if (size.lo, size.hi) == (0, 1) else f"{law} in {size.lo:.3g} to {size.hi:.3g}"
 
 
-def _part_words(parameters: dict[str, Any], name: str) -> str:
+def _describe_part(parameters: dict[str, Any], name: str) -> str:
     shown = [
         f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in parameters.items()

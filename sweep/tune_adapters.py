@@ -10,10 +10,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search_spaces.study import Resources
-from sweep.conductor import Conductor
-from sweep.engine import MAX_LOST_WORKERS
+from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.ledger import checkpoint_path, weights_path
-from sweep.progress import Progress
+from sweep.terminal.progress import Progress
 
 
 class ConductorSearcher(Searcher):  # type: ignore[misc]

@@ -6,46 +6,24 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from trainables.adversarial import Attack
+from trainables.adversarial_training import Attack
+from trainables.data.config import Data
 from trainables.data.sources.registry import WITH_BOXES, split_source
 from trainables.errors import did_you_mean
 from trainables.mixing.config import Mix
 from trainables.mixing.schedule import Trapezoid
-from trainables.models.names import MODEL_NAMES, STAGES
 from trainables.strict import Frozen
 
+CIFAR_DEPTHS = (8, 14, 20, 32, 56, 110)
+TORCHVISION_DEPTHS = (18, 34, 50, 101, 152)
+
+STAGES = {"tiny": 3} | {f"cifar_resnet{d}": 3 for d in CIFAR_DEPTHS} | {f"resnet{d}": 4 for d in TORCHVISION_DEPTHS}
+"""Number of stages by the network's name: layers that can be mixed at."""
+
+MODEL_NAMES = tuple(STAGES)
+"""Names of the networks; known here without importing torch."""
+
 Stage = Annotated[int, Field(ge=1)]
-
-
-class Data(Frozen):
-    """Images to train on and how batches are made of them.
-
-    Attributes:
-        source: short name with an optional path: ``digits``, ``cifar10``, ``cifar100``, ``imagefolder:PATH``,
-            ``tiny-imagenet:PATH``, ``cub:PATH``, ``imagenet:PATH``.
-        image_size_px: side to which images are resized (short side, then centre crop); None keeps the source's size.
-        train_frac: share of the training images that is used, drawn by class.
-        val_frac: share of the used training images set apart for validation, drawn by class.
-        split_seed: seed of both draws: equal for all trials of a sweep.
-        batch_size: images a training step; a smaller last batch is trained on as it is.
-        pad_px: zero padding on each side before a random crop back to size; 0 turns the crop off.
-        flip: random left-right flip; None takes the source's own habit (photographs yes, digits no).
-    """
-
-    source: str = "digits"
-    image_size_px: int | None = Field(default=None, ge=8, le=1024)
-    train_frac: float = Field(default=1.0, gt=0, le=1)
-    val_frac: float = Field(default=0.2, gt=0, lt=1)
-    split_seed: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=128, ge=1)
-    pad_px: int = Field(default=4, ge=0)
-    flip: bool | None = None
-
-    @field_validator("source")
-    @classmethod
-    def _known_source(cls, source: str) -> str:
-        split_source(source)
-        return source
 
 
 class DropBlock(Frozen):
@@ -67,7 +45,7 @@ class DropBlock(Frozen):
     prob: float = Field(default=0.1, ge=0, lt=1)
     block_px: int = Field(default=7, ge=1)
     after_stages: Annotated[tuple[Stage, ...], Field(strict=False)] | None = None
-    schedule: Trapezoid = Trapezoid(on1=1.0)
+    schedule: Trapezoid = Trapezoid(ramp_up_end=1.0)
 
     @field_validator("after_stages")
     @classmethod

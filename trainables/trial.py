@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.adversarial import attacked, unrecorded
+from trainables.adversarial_training import attacked, unrecorded
 from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer, TrainBatch, TrainBatches
 from trainables.data.image_set import ImageSet

@@ -3,31 +3,29 @@
 Frames hold raw fractions; axes show percent. A figure without data says so in words instead of being empty.
 """
 
-from analysis.plots.arms import final_error, final_error_info, forest, forest_info
+from analysis.plots.arms import draw_errors, final_error, final_error_info, forest, forest_info
 from analysis.plots.cost import error_over_cost
 from analysis.plots.curves import learning_curves, learning_curves_info
 from analysis.plots.dose import dose_gain, dose_gain_info
-from analysis.plots.drawn import drawn, drawn_info
-from analysis.plots.evaluations import by_axis, correlations, correlations_info, pareto, pareto_info
+from analysis.plots.evaluations import correlations, correlations_info, pareto, pareto_info
 from analysis.plots.halving import stopped_winners
 from analysis.plots.lengths import crossing
 from analysis.plots.parallel import parallel, parallel_info
 from analysis.plots.profile import profile, profile_info
 from analysis.plots.ranks import critical_difference
 from analysis.plots.series import estimates
+from analysis.plots.slice import slice_info, slice_plot
 from analysis.plots.stopping import rung_to_final, rung_to_final_info, stopping, stopping_info, timeline
 from analysis.plots.surface import response, response_info, surface
 
 __all__ = [
-    "by_axis",
     "correlations",
     "correlations_info",
     "critical_difference",
     "crossing",
     "dose_gain",
     "dose_gain_info",
-    "drawn",
-    "drawn_info",
+    "draw_errors",
     "error_over_cost",
     "estimates",
     "final_error",
@@ -46,6 +44,8 @@ __all__ = [
     "response_info",
     "rung_to_final",
     "rung_to_final_info",
+    "slice_info",
+    "slice_plot",
     "stopped_winners",
     "stopping",
     "stopping_info",

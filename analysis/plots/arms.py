@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.grid import by_seed
+from analysis.data.grid import by_seed
 from analysis.plots.style import (
     GREY,
+    annotate_empty,
     arms_axis,
     arms_height_in,
     axes,
     by_arm,
-    key,
+    column_label,
     legend_below,
-    say,
+    legend_entry,
     spread,
     title,
-    words_of,
     wrapped,
 )
 from analysis.statistics import HIGHER, LOWER, WITHIN, bootstrap, paired_differences
-from sweep.records.summary import METRICS
+from sweep.findings.summary import METRICS
 
 
 def final_error_info(
@@ -38,7 +41,7 @@ def final_error_info(
     """Gather the final value of every trial and the median of each arm.
 
     Args:
-        trials: one row a trial, as from ``analysis.frames.load``.
+        trials: one row a trial, as from ``analysis.data.frames.load``.
         rng: source of the bootstrap resamples.
         metric: which final value, or a column of ``trials``.
         confidence: level of the median's interval.
@@ -74,15 +77,15 @@ def final_values(trials: pd.DataFrame, metric: str) -> pd.Series[Any]:
 def final_error(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw every completed trial as a point, and the median of each arm with its interval."""
     if info["value"].isna().all():
-        return say("no completed trials", axes(ax))
-    words = words_of(info["metric"].iloc[0])
+        return annotate_empty("no completed trials", axes(ax))
+    words = column_label(info["metric"].iloc[0])
     labels = [f"{arm}\nn = {rows['value'].notna().sum()} of {len(rows)}" for arm, _, rows in by_arm(info)]
     ax = axes(ax, height_in=arms_height_in(labels))
-    for place, (_, look, rows) in enumerate(by_arm(info)):
+    for place, (_, style, rows) in enumerate(by_arm(info)):
         values, arm = rows["value"].dropna() * words.factor, rows.iloc[0]
         low, median, high = (arm[column] * words.factor for column in ("low", "median", "high"))
         heights = place + spread(len(values), 0.36)
-        ax.scatter(values, heights, color=look.colour, marker=look.marker, alpha=0.6, s=22, linewidths=0)
+        ax.scatter(values, heights, color=style.colour, marker=style.marker, alpha=0.6, s=22, linewidths=0)
         ax.vlines(median, place - 0.26, place + 0.26, color="black", linewidth=2)
         ax.hlines(place, low, high, color="black", linewidth=1.2)
     arms_axis(ax, labels)
@@ -104,7 +107,7 @@ def forest_info(
     An arm's trials of equal replicate, the points of a grid, are averaged first, of a seed that has all of them.
 
     Args:
-        trials: one row a trial, as from ``analysis.frames.load``.
+        trials: one row a trial, as from ``analysis.data.frames.load``.
         baseline: the arm that the others are compared with.
         metric: which final value, or a column of ``trials``.
         confidence: joint level of all decisions, and of all intervals.
@@ -125,17 +128,17 @@ def forest(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw each arm's difference to the baseline with its interval; hollow where it is undecided."""
     info = info.dropna(subset=["estimate"])
     if info.empty:
-        return say("no pairs of completed trials that share a seed", axes(ax))
+        return annotate_empty("no pairs of completed trials that share a seed", axes(ax))
     first = info.iloc[0]
-    words = words_of(first["metric"])
+    words = column_label(first["metric"])
     labels = [f"{arm} (n = {rows['n_pairs'].iloc[0]})" for arm, _, rows in by_arm(info)]
     ax = axes(ax, height_in=arms_height_in(labels) + 0.3)
-    for place, (_, look, rows) in enumerate(by_arm(info)):
+    for place, (_, style, rows) in enumerate(by_arm(info)):
         arm = rows.iloc[0]
         estimate, low, high = (arm[end] * words.factor for end in ("estimate", "low", "high"))
-        face = _face(arm["verdict"], look.colour)
-        ax.hlines(place, low, high, color=look.colour, linewidth=1.6)
-        ax.plot(estimate, place, marker=look.marker, color=look.colour, markerfacecolor=face, ms=7)
+        face = _face(arm["verdict"], style.colour)
+        ax.hlines(place, low, high, color=style.colour, linewidth=1.6)
+        ax.plot(estimate, place, marker=style.marker, color=style.colour, markerfacecolor=face, ms=7)
     ax.axvline(0, color=GREY, linewidth=1, zorder=0)
     margin = first["margin"] * words.factor
     if np.isfinite(margin):
@@ -155,4 +158,31 @@ def _face(verdict: str, colour: str) -> str:
 def _verdict_keys(info: pd.DataFrame) -> list[Line2D]:
     faces = [_face(verdict, "black") for verdict in info["verdict"]]
     words = {"black": "decided (Holm)", GREY: "no difference larger than the margin", "white": "undecided, or too few"}
-    return [key(word, "black", "o", face=face) for face, word in words.items() if face in faces]
+    return [legend_entry(word, "black", "o", face=face) for face, word in words.items() if face in faces]
+
+
+def draw_errors(errors: pd.DataFrame) -> Figure:
+    """Draw each arm's error with its interval, a panel a sweep.
+
+    Args:
+        errors: from :func:`arm_errors`.
+    """
+    if errors.empty:
+        nothing = plt.figure()
+        annotate_empty("no trial has completed yet", nothing.add_subplot())
+        return nothing
+    errors = errors if "sweep" in errors else errors.assign(sweep="")
+    arms, sweeps = list(errors["arm"].unique()), list(errors["sweep"].unique())
+    size = (max(7.0, 1.2 + 2.8 * len(sweeps)), 1.2 + 0.35 * len(arms))
+    figure, panels = plt.subplots(1, len(sweeps), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for ax, name in zip(panels.flat, sweeps, strict=True):
+        rows = errors[errors["sweep"] == name]
+        places = rows["arm"].map(arms.index)
+        ax.hlines(places, 100 * rows["error_low"], 100 * rows["error_high"], color="#0072B2", linewidth=1.6)
+        ax.plot(100 * rows["error"], places, "o", color="#0072B2", markersize=6)
+        ax.set_title("\n".join(textwrap.wrap(name, 28)), fontsize=9)
+        ax.set_xlabel(f"{rows['images'].iloc[0]} top-1 error (%)\nmean, 95 % interval", fontsize=9)
+        ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+    panels[0, 0].set_yticks(range(len(arms)), arms)
+    panels[0, 0].set_ylim(len(arms) - 0.5, -0.5)
+    return figure

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from analysis.plots.style import axes, by_arm, key, legend_below, say, title, words_of
+from analysis.plots.style import annotate_empty, axes, by_arm, column_label, legend_below, legend_entry, title
 
 Centre = Literal["median", "mean"]
 Grouped = Any  # a column grouped by arm and epoch; pandas has no public name for it
@@ -75,20 +75,20 @@ def learning_curves(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the centre and the band of each arm, and below them the trials or seeds still alive."""
     ax = axes(ax, height_in=4.6)
     if info.empty:
-        return say("no epochs recorded", ax)
+        return annotate_empty("no epochs recorded", ax)
     first = info.iloc[0]
-    words = words_of(first["metric"])
+    words = column_label(first["metric"])
     alive = _strip_below(ax)
     keys, apart = [], max(1, info["epoch"].nunique() // 8)
-    for place, (arm, look, rows) in enumerate(by_arm(info)):
+    for place, (arm, style, rows) in enumerate(by_arm(info)):
         low, centre, high = (rows[column] * words.factor for column in ("low", "centre", "high"))
-        style = {"color": look.colour, "linestyle": look.line}
+        look = {"color": style.colour, "linestyle": style.line}
         # markers of arms stand beside, not upon one another
-        ax.plot(rows["epoch"], centre, marker=look.marker, ms=5, markevery=(place % apart, apart), **style)
-        ax.fill_between(rows["epoch"], low, high, color=look.colour, alpha=0.15, linewidth=0)
-        alive.step(rows["epoch"], rows["n"], where="mid", **style)
+        ax.plot(rows["epoch"], centre, marker=style.marker, ms=5, markevery=(place % apart, apart), **look)
+        ax.fill_between(rows["epoch"], low, high, color=style.colour, alpha=0.15, linewidth=0)
+        alive.step(rows["epoch"], rows["n"], where="mid", **look)
         label = f"{arm} (n = {rows['n'].iloc[0]} → {rows['n'].iloc[-1]})"
-        keys.append(key(label, look.colour, look.marker, line=look.line))
+        keys.append(legend_entry(label, style.colour, style.marker, line=style.line))
     ax.tick_params(labelbottom=False)
     ax.set_ylabel(words.label())
     title(ax, f"{first['band'].capitalize()} of the {first['unit']} still alive")

@@ -8,7 +8,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.plots.style import GREY, SMALL_PT, by_arm, key, legend_outside, panelled, say, words_of, y_label
+from analysis.plots.style import (
+    GREY,
+    SMALL_PT,
+    annotate_empty,
+    by_arm,
+    column_label,
+    legend_entry,
+    legend_outside,
+    panelled,
+    y_label,
+)
 
 COVERAGE = ("dose_coverage_centre", "dose_coverage_edge", "dose_coverage_corner")
 """Share of mixed samples whose pixel is foreign, at three places of the image."""
@@ -28,7 +38,7 @@ def dose_gain_info(trials: pd.DataFrame, differences: pd.DataFrame, *, doses: Se
     """Put each arm's dose beside its difference to the baseline.
 
     Args:
-        trials: one row a trial, as from ``analysis.frames.load``.
+        trials: one row a trial, as from ``analysis.data.frames.load``.
         differences: one row an arm, as from ``forest_info``.
         doses: columns of ``trials``.
 
@@ -62,24 +72,24 @@ def dose_gain(info: pd.DataFrame, into: Figure | None = None) -> Figure:
     doses = list(dict.fromkeys(info["dose"]))
     drawn, panels = panelled(into, len(doses))
     if info.empty:
-        say("no arm has both a recorded dose and a difference to the baseline", panels[0])
+        annotate_empty("no arm has both a recorded dose and a difference to the baseline", panels[0])
         return drawn
     first = info.iloc[0]
-    words = words_of(first["metric"])
+    words = column_label(first["metric"])
     unit = f" ({words.difference_unit})" if words.difference_unit else ""
     for ax, dose in zip(panels, doses, strict=True):
-        for _, look, rows in by_arm(info[info["dose"] == dose]):
+        for _, style, rows in by_arm(info[info["dose"] == dose]):
             x, estimate, low, high = (float(rows[name].iloc[0]) for name in ("amount", "estimate", "low", "high"))
-            ax.vlines(x, low * words.factor, high * words.factor, color=look.colour, linewidth=1.2)
-            ax.plot(x, estimate * words.factor, marker=look.marker, color=look.colour, ms=7)
+            ax.vlines(x, low * words.factor, high * words.factor, color=style.colour, linewidth=1.2)
+            ax.plot(x, estimate * words.factor, marker=style.marker, color=style.colour, ms=7)
         ax.axhline(0, color=GREY, linewidth=1, zorder=0)
         y_label(ax, f"difference in {words.name} to {first['baseline']}{unit}")
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.set_xlabel(_WORDS.get(dose, dose.replace("_", " ")), fontsize=SMALL_PT + 1)
     drawn.suptitle(f"Dose and gain, intervals of {first['confidence']:.0%} together", fontsize=10)
     keys = [
-        key(f"{arm} (n = {rows['n_pairs'].iloc[0]} pairs)", look.colour, look.marker)
-        for arm, look, rows in by_arm(info)
+        legend_entry(f"{arm} (n = {rows['n_pairs'].iloc[0]} pairs)", style.colour, style.marker)
+        for arm, style, rows in by_arm(info)
     ]
     legend_outside(drawn, keys)
     return drawn

@@ -9,31 +9,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.plots.style import GREY, SMALL_PT, axes, by_arm, key, legend_below, say, title, words_of, wrapped
+from analysis.plots.style import (
+    GREY,
+    SMALL_PT,
+    annotate_empty,
+    axes,
+    by_arm,
+    column_label,
+    legend_below,
+    legend_entry,
+    title,
+    wrapped,
+)
 from analysis.statistics import rank_correlation
-
-
-def by_axis(evaluations: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
-    """Spread the evaluations over columns, one a measured quantity.
-
-    Args:
-        evaluations: one row a trial, axis, split, setting and metric, with ``arm``, as from ``analysis.frames.load``.
-        split: images that were measured on.
-
-    Returns:
-        One row a trial: ``trial``, ``arm`` and a column a quantity, called ``axis metric``, with the setting in
-        parentheses where the axis has several: ``adversarial robust_error (fgsm eps=8/255)``. Of one that was
-        measured again under other settings of its axis the latest counts.
-    """
-    rows = evaluations[evaluations["split"] == split].sort_values("time_s", kind="stable")
-    rows = rows.drop_duplicates(["trial", "axis", "setting", "metric"], keep="last")
-    several = rows.groupby("axis")["setting"].transform("nunique") > 1
-    named = rows["axis"] + " " + rows["metric"]
-    named = named.where(~several | (rows["setting"] == ""), named + " (" + rows["setting"] + ")")
-    wide = rows[["trial", "arm"]].drop_duplicates("trial").reset_index(drop=True)
-    for quantity, values in rows.set_index("trial")["value"].groupby(named.to_numpy(), sort=False):
-        wide[str(quantity)] = wide["trial"].map(values)
-    return wide
 
 
 def pareto_info(values: pd.DataFrame, *, x: str, y: str, higher: Collection[str] = ()) -> pd.DataFrame:
@@ -64,16 +52,18 @@ def pareto(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw two quantities of each trial against one another, and join those that no other trial beats in both."""
     ax = axes(ax)
     if info.empty:
-        return say("no trial has both quantities: measure them by evaluate", ax)
+        return annotate_empty("no trial has both quantities: measure them by evaluate", ax)
     first = info.iloc[0]
-    x, y = (words_of(first[f"{axis}_name"]) for axis in "xy")
+    x, y = (column_label(first[f"{axis}_name"]) for axis in "xy")
     keys = []
-    for arm, look, rows in by_arm(info):
-        ax.scatter(rows["x"] * x.factor, rows["y"] * y.factor, color=look.colour, marker=look.marker, s=30, alpha=0.85)
-        keys.append(key(f"{arm} (n = {len(rows)})", look.colour, look.marker))
+    for arm, style, rows in by_arm(info):
+        ax.scatter(
+            rows["x"] * x.factor, rows["y"] * y.factor, color=style.colour, marker=style.marker, s=30, alpha=0.85
+        )
+        keys.append(legend_entry(f"{arm} (n = {len(rows)})", style.colour, style.marker))
     front = info[info["is_front"]].sort_values(["x", "y"])
     ax.plot(front["x"] * x.factor, front["y"] * y.factor, color=GREY, linestyle="dashed", linewidth=1, zorder=0)
-    keys.append(key(f"not beaten in both (n = {len(front)})", GREY, line="dashed"))
+    keys.append(legend_entry(f"not beaten in both (n = {len(front)})", GREY, line="dashed"))
     ax.set_xlabel(f"{wrapped(x.label(), 60)}\n({_better(first['x_higher'])})")
     ax.set_ylabel(f"{wrapped(y.label(), 40)}\n({_better(first['y_higher'])})")
     title(ax, f"{len(info)} trials of {info['arm'].nunique()} arms")
@@ -129,7 +119,7 @@ def correlations(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     names = list(dict.fromkeys([*info["first"], *info["second"]]))
     ax = axes(ax, height_in=max(3.0, 2.4 + 0.62 * len(names)))
     if info.empty:
-        return say("fewer than two quantities were measured, so nothing can be correlated", ax)
+        return annotate_empty("fewer than two quantities were measured, so nothing can be correlated", ax)
     places, matrix = {name: place for place, name in enumerate(names)}, np.full((len(names), len(names)), np.nan)
     columns = info[["first", "second", "correlation", "low", "high", "n"]]
     for first, second, correlation, low, high, n in columns.itertuples(index=False, name=None):

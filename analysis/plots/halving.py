@@ -5,21 +5,30 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.style import GREY, SMALL_PT, key, legend_outside, look, panelled, say, y_label
-from sweep.records.summary import metric_words
+from analysis.plots.style import (
+    GREY,
+    SMALL_PT,
+    annotate_empty,
+    arm_style,
+    legend_entry,
+    legend_outside,
+    panelled,
+    y_label,
+)
+from sweep.findings.summary import metric_label
 
 
 def stopped_winners(info: pd.DataFrame, into: Figure | None = None) -> Figure:
     """Draw the share of orders in which the winner of each arm is stopped, over the first rung; a panel a metric.
 
     Args:
-        info: from ``analysis.early_stopping.stopped_winners``, of one kind of rungs.
+        info: from ``analysis.questions.early_stopping.stopped_winners``, of one kind of rungs.
         into: figure to draw into; None makes one.
     """
     metrics = list(info["metric"].unique())
     drawn, panels = panelled(into, len(metrics))
     if info.empty:
-        say("no completed trial that early stopping had no say in", panels[0])
+        annotate_empty("no completed trial that early stopping had no say in", panels[0])
         return drawn
     arms = list(info["arm"].unique())
     for ax, metric in zip(panels, metrics, strict=True):
@@ -28,18 +37,18 @@ def stopped_winners(info: pd.DataFrame, into: Figure | None = None) -> Figure:
         for place, arm in enumerate(arms):
             rows = own[own["arm"] == arm]
             x = rows["first_rung_epochs"].map(rungs.index) + (place - (len(arms) - 1) / 2) * 0.7 / len(arms)
-            ax.vlines(x, 100 * rows["low"], 100 * rows["high"], color=look(place).colour, linewidth=1.2)
-            ax.plot(x, 100 * rows["stopped_frac"], look(place).marker, color=look(place).colour, markersize=5)
+            ax.vlines(x, 100 * rows["low"], 100 * rows["high"], color=arm_style(place).colour, linewidth=1.2)
+            ax.plot(x, 100 * rows["stopped_frac"], arm_style(place).marker, color=arm_style(place).colour, markersize=5)
             ax.plot(x, 100 * rows["blind_frac"], "_", color=GREY, markersize=8)
         ax.set_xticks(range(len(rungs)), [str(rung) for rung in rungs])
         ax.set_ylim(-4, 104)
-        ax.set_title(f"ranked by {metric_words(metric).name}", fontsize=SMALL_PT + 1)
+        ax.set_title(f"ranked by {metric_label(metric).name}", fontsize=SMALL_PT + 1)
         ax.set_xlabel("first rung (epochs)", fontsize=SMALL_PT + 1)
         y_label(ax, "orders in which the winner is stopped (%)")
     counts = info.groupby("arm", sort=False)["n"].first()
     keys = [
-        key(f"winner of {arm} (n = {counts[arm]})", look(place).colour, look(place).marker)
+        legend_entry(f"winner of {arm} (n = {counts[arm]})", arm_style(place).colour, arm_style(place).marker)
         for place, arm in enumerate(arms)
     ]
-    legend_outside(drawn, [*keys, key("a blind rule that keeps as many", GREY, "_")])
+    legend_outside(drawn, [*keys, legend_entry("a blind rule that keeps as many", GREY, "_")])
     return drawn

@@ -11,12 +11,12 @@ from analysis.plots.style import (
     GREY,
     SMALL_PT,
     TITLE_PT,
+    annotate_empty,
     by_arm,
-    key,
+    column_label,
+    legend_entry,
     legend_outside,
     panelled,
-    say,
-    words_of,
     y_label,
 )
 
@@ -27,17 +27,17 @@ def crossing(
     """Draw each arm's difference to the baseline over epochs, a panel a share of the images.
 
     Args:
-        curves: from ``analysis.crossing.curves``.
-        crossings: from ``analysis.crossing.crossings``; those decided are marked on the line of no difference.
+        curves: from ``analysis.questions.budget.curves``.
+        crossings: from ``analysis.questions.budget.crossings``; those decided are marked on the line of no difference.
         metric: what ``curves`` compares.
         into: figure to draw into; None makes one.
     """
     shares = sorted(curves["share"].unique())
     made, axes = panelled(into, len(shares))
     if curves.empty:
-        say("no two planned lengths that two seeds have completed, of an arm and the baseline", axes[0])
+        annotate_empty("no two planned lengths that two seeds have completed, of an arm and the baseline", axes[0])
         return made
-    first, words = curves.iloc[0], words_of(metric)
+    first, words = curves.iloc[0], column_label(metric)
     for ax in axes[1:]:
         ax.sharey(axes[0])
     for ax, share in zip(axes, shares, strict=True):
@@ -54,9 +54,10 @@ def crossing(
         y_label(ax, f"difference in {words.name} to {first['baseline']} ({words.difference_unit})")
     made.suptitle(f"Mean paired difference, intervals of {first['confidence']:.0%} together of each arm", fontsize=10)
     keys = [
-        key(f"{arm} ({_seeds(rows)})", seen.colour, seen.marker, line=seen.line) for arm, seen, rows in by_arm(curves)
+        legend_entry(f"{arm} ({_seeds(rows)})", seen.colour, seen.marker, line=seen.line)
+        for arm, seen, rows in by_arm(curves)
     ]
-    legend_outside(made, [*keys, key("a crossing and its interval", "black", "|", line="solid")])
+    legend_outside(made, [*keys, legend_entry("a crossing and its interval", "black", "|", line="solid")])
     return made
 
 

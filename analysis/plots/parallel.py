@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 
-from analysis.frames import varied
-from analysis.plots.style import GREY, MAP, SMALL_PT, axes, colours_of, say, title, words_of
+from analysis.data.frames import varied
+from analysis.plots.style import GREY, MAP, SMALL_PT, annotate_empty, axes, colours_of, column_label, title
 
 
 def parallel_info(
@@ -24,16 +24,16 @@ def parallel_info(
     in alphabetical order; what does not vary stands in the middle.
 
     Args:
-        trials: one row a trial, as from ``analysis.frames.load``.
+        trials: one row a trial, as from ``analysis.data.frames.load``.
         arm: whose trials.
         metric: which final value.
-        log: dotted paths drawn evenly in logarithms, as ``analysis.frames.drawn_in_logs`` lists them.
+        log: dotted paths drawn evenly in logarithms, as ``analysis.data.frames.drawn_in_logs`` lists them.
 
     Returns:
         One row a trial and parameter that it drew: ``trial``, ``param``, ``drawn`` (as text), ``place`` (0 to 1),
         ``value`` (nan where not completed), ``is_number``, ``in_logs``, ``arm`` and ``metric``.
     """
-    words_of(metric)
+    column_label(metric)
     own = trials[trials["arm"] == arm]
     parts = [_placed(own, path, f"final_{metric}", path in log) for path in varied(trials, arm)]
     columns = ["trial", "param", "drawn", "place", "value", "is_number", "in_logs"]
@@ -59,8 +59,8 @@ def parallel(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw a line a trial over its parameters, coloured by its final value; grey ones were not completed."""
     ax = axes(ax)
     if info.empty:
-        return say("this arm draws nothing", ax)
-    words, params = words_of(info["metric"].iloc[0]), list(dict.fromkeys(info["param"]))
+        return annotate_empty("this arm draws nothing", ax)
+    words, params = column_label(info["metric"].iloc[0]), list(dict.fromkeys(info["param"]))
     places = info.pivot(index="trial", columns="param", values="place")[params]
     values = info.drop_duplicates("trial").set_index("trial")["value"] * words.factor
     known = values.dropna().sort_values(ascending=False, kind="stable")  # the best are drawn last, on top

@@ -10,17 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import statistics
-from analysis.grid import by_seed, drawn, in_order, text_of, word_of
+from analysis.data.grid import by_seed, drawn, in_order, text_of, word_of
 from analysis.plots.arms import final_values
 from analysis.plots.style import (
     SMALL_PT,
     TITLE_PT,
-    key,
+    annotate_empty,
+    arm_style,
+    column_label,
+    legend_entry,
     legend_outside,
-    look,
     panelled,
-    say,
-    words_of,
     wrapped,
     y_label,
 )
@@ -38,7 +38,7 @@ def profile_info(
     """Average the final values of a grid over all that is not named, seed by seed, and then over seeds.
 
     Args:
-        trials: one row a trial, as from ``analysis.frames.load``.
+        trials: one row a trial, as from ``analysis.data.frames.load``.
         x: factor along the axis: ``arm`` or a dotted path.
         series: factor of which each value has a line.
         panel: factor of which each value has a panel; None draws one.
@@ -83,7 +83,7 @@ def profile(info: pd.DataFrame, into: Figure | None = None) -> Figure:
     panels = [name for name in info["panel"].cat.categories if (known["panel"] == name).any()]
     made, axes = panelled(into, len(panels))
     if known.empty:
-        say("no seed has completed all settings of any group", axes[0])
+        annotate_empty("no seed has completed all settings of any group", axes[0])
         return made
     first, names = known.iloc[0], _present(known["series"])
     for ax in axes[1:]:
@@ -92,7 +92,7 @@ def profile(info: pd.DataFrame, into: Figure | None = None) -> Figure:
         _panel(ax, known[known["panel"] == name], names)
         ax.set_title(_title(first["panel_name"], name), fontsize=TITLE_PT - 1)
         ax.set_xlabel(first["x_name"], fontsize=SMALL_PT + 1)
-        y_label(ax, words_of(first["metric"]).label())
+        y_label(ax, column_label(first["metric"]).label())
     made.suptitle(f"Means over seeds, intervals of {first['confidence']:.0%} each", fontsize=TITLE_PT)
     legend_outside(made, [_key(first["series_name"], name, known) for name in names])
     return made
@@ -108,7 +108,7 @@ def _title(factor: str, value: str) -> str:
 
 def _panel(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     places = _present(rows["x"])
-    words = words_of(rows["metric"].iloc[0])
+    words = column_label(rows["metric"].iloc[0])
     for number, name in enumerate(names):
         own = rows[rows["series"] == name]
         shift = 0.12 * (number - (len(names) - 1) / 2) / max(1.0, len(names) / 4)
@@ -122,7 +122,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
 
 
 def _look(series: pd.Series[Any], name: str) -> Any:
-    return look(list(series.cat.categories).index(name))
+    return arm_style(list(series.cat.categories).index(name))
 
 
 def _key(factor: str, name: str, known: pd.DataFrame) -> Any:
@@ -130,4 +130,4 @@ def _key(factor: str, name: str, known: pd.DataFrame) -> Any:
     seen, n = _look(known["series"], name), sorted(own["n"].unique())
     label = name if factor in ("arm", "policy") else f"{factor} {name}"
     seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
-    return key(f"{label} (n = {seeds} seeds)", seen.colour, seen.marker, line=seen.line)
+    return legend_entry(f"{label} (n = {seeds} seeds)", seen.colour, seen.marker, line=seen.line)

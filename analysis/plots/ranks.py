@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from analysis.plots.style import SMALL_PT, axes, say, title, wrapped
+from analysis.plots.style import SMALL_PT, annotate_empty, axes, title, wrapped
 from analysis.statistics import Ranks
 
 
@@ -16,10 +16,10 @@ def critical_difference(ranks: Ranks | None, ax: Axes | None = None) -> Axes:
         ax: where to.
     """
     if ranks is None:
-        return say("no ranks to compare: too few arms or data sets in common", axes(ax, height_in=0.8))
+        return annotate_empty("no ranks to compare: too few arms or data sets in common", axes(ax, height_in=0.8))
     if ranks.n_blocks < 2 or len(ranks.mean_rank) < 2:
         few = f"{len(ranks.mean_rank)} arms, {ranks.n_blocks} data sets with all of them"
-        return say(f"no ranks to compare: {few}, two of each are needed", axes(ax))
+        return annotate_empty(f"no ranks to compare: {few}, two of each are needed", axes(ax))
     import scikit_posthocs as posthocs
 
     labels = {arm: wrapped(str(arm), 30) for arm in ranks.mean_rank.index}

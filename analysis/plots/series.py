@@ -7,15 +7,15 @@ from matplotlib.axes import Axes
 
 from analysis.plots.style import (
     GREY,
+    annotate_empty,
+    arm_style,
     arms_axis,
     arms_height_in,
     axes,
-    key,
+    column_label,
     legend_below,
-    look,
-    say,
+    legend_entry,
     title,
-    words_of,
     wrapped,
 )
 
@@ -32,13 +32,13 @@ def estimates(info: pd.DataFrame, *, baseline: str, metric: str = "val_top1_erro
     """
     known = info.dropna(subset=["estimate"])
     if known.empty:
-        return say("no pairs of completed trials that share a seed", axes(ax))
+        return annotate_empty("no pairs of completed trials that share a seed", axes(ax))
     arms, names = list(dict.fromkeys(known["arm"].astype(str))), list(dict.fromkeys(known["series"]))
     labels = [f"{arm}\n{_counts(known[known['arm'] == arm])}" for arm in arms]
-    words = words_of(metric)
+    words = column_label(metric)
     ax = axes(ax, height_in=arms_height_in(labels) + 0.3)
     for number, name in enumerate(names):
-        rows, seen = known[known["series"] == name], look(number)
+        rows, seen = known[known["series"] == name], arm_style(number)
         places = rows["arm"].astype(str).map(arms.index) + 0.22 * (number - (len(names) - 1) / 2)
         low, mean, high = (rows[end] * words.factor for end in ("low", "estimate", "high"))
         ax.hlines(places, low, high, color=seen.colour, linewidth=1.4)
@@ -50,7 +50,9 @@ def estimates(info: pd.DataFrame, *, baseline: str, metric: str = "val_top1_erro
     legend_below(
         ax,
         offset_pt=50,
-        keys=[key(name, look(number).colour, look(number).marker) for number, name in enumerate(names)],
+        keys=[
+            legend_entry(name, arm_style(number).colour, arm_style(number).marker) for number, name in enumerate(names)
+        ],
     )
     return ax
 

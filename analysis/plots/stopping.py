@@ -12,25 +12,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.frames import Sweep
+from analysis.data.frames import Sweep
 from analysis.plots.style import (
     GREY,
     MAP,
     SMALL_PT,
+    annotate_empty,
     axes,
     by_arm,
-    key,
+    column_label,
     legend_below,
+    legend_entry,
     legend_outside,
     panelled,
-    say,
     title,
-    words_of,
     y_label,
 )
 from analysis.statistics import rank_correlation
+from sweep.findings.summary import uncensored_trials
 from sweep.records.schema import SPARED
-from sweep.records.summary import untouched
 
 VERDICTS = {
     "continue": ("o", "continued"),
@@ -67,24 +67,26 @@ def stopping(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     ax = axes(ax)
     if info.empty:
-        return say("no decisions: no trial has reached a rung", ax)
-    words = words_of(info["metric"].iloc[0])
+        return annotate_empty("no decisions: no trial has reached a rung", ax)
+    words = column_label(info["metric"].iloc[0])
     rungs = sorted(info["rung_epochs"].unique())
     arms, n_arms = [], info["arm"].nunique()
-    for slot, (arm, look, rows) in enumerate(by_arm(info)):
+    for slot, (arm, style, rows) in enumerate(by_arm(info)):
         places = rows["rung_epochs"].map(rungs.index) + (slot + rows["order"]) / n_arms * 0.84 - 0.42
         ax.scatter(places, rows["cutoff"] * words.factor, color=GREY, s=26, marker="_")
         for verdict, own in rows.groupby("verdict"):
-            ax.scatter(places[own.index], own["value"] * words.factor, color=look.colour, s=24, marker=_marker(verdict))
+            ax.scatter(
+                places[own.index], own["value"] * words.factor, color=style.colour, s=24, marker=_marker(verdict)
+            )
         ended = rows["verdict"].isin(["stop", "pause"]).sum()
-        arms.append(key(f"{arm} (ended {ended} of {len(rows)})", look.colour, "s"))
+        arms.append(legend_entry(f"{arm} (ended {ended} of {len(rows)})", style.colour, "s"))
     for between in range(1, len(rungs)):
         ax.axvline(between - 0.5, color=GREY, linewidth=0.6, linestyle="dotted")
     ax.set_xticks(range(len(rungs)), [f"{rung}\nn = {(info['rung_epochs'] == rung).sum()}" for rung in rungs])
     ax.set_xlim(-0.5, len(rungs) - 0.5)
     ax.set(xlabel="rung (epochs), number of decisions", ylabel=words.label())
     title(ax, "Decisions of early stopping; within a rung, arms stand in the order below")
-    legend_below(ax, [*arms, *_verdict_keys(info), key("cutoff", GREY, "_")], offset_pt=50)
+    legend_below(ax, [*arms, *_verdict_keys(info), legend_entry("cutoff", GREY, "_")], offset_pt=50)
     return ax
 
 
@@ -94,7 +96,7 @@ def _marker(verdict: object) -> str:
 
 def _verdict_keys(info: pd.DataFrame) -> list[Line2D]:
     return [
-        key(f"{word} (n = {(info['verdict'] == verdict).sum()})", "black", marker)
+        legend_entry(f"{word} (n = {(info['verdict'] == verdict).sum()})", "black", marker)
         for verdict, (marker, word) in VERDICTS.items()
         if (info["verdict"] == verdict).any()
     ]
@@ -111,8 +113,8 @@ def timeline(info: pd.DataFrame, ax: Axes | None = None, *, arm: str | None = No
     ax = axes(ax)
     info = info if arm is None else info[info["arm"] == arm]
     if info.empty:
-        return say(f"no decisions{f' on trials of {arm}' if arm else ''}: no trial has reached a rung", ax)
-    words = words_of(info["metric"].iloc[0])
+        return annotate_empty(f"no decisions{f' on trials of {arm}' if arm else ''}: no trial has reached a rung", ax)
+    words = column_label(info["metric"].iloc[0])
     rungs = sorted(info["rung_epochs"].unique())
     colours = _sequence(len(rungs))
     for (rung, verdict), rows in info.groupby(["rung_epochs", "verdict"]):
@@ -122,7 +124,7 @@ def timeline(info: pd.DataFrame, ax: Axes | None = None, *, arm: str | None = No
     whose = arm or f"all {info['arm'].nunique()} arms"
     title(ax, f"Decisions of early stopping over time, {whose}, n = {len(info)}")
     counts = info["rung_epochs"].value_counts()
-    keys = [key(f"epoch {rung} (n = {counts[rung]})", colours[place], "s") for place, rung in enumerate(rungs)]
+    keys = [legend_entry(f"epoch {rung} (n = {counts[rung]})", colours[place], "s") for place, rung in enumerate(rungs)]
     legend_below(ax, [*keys, *_verdict_keys(info)])
     return ax
 
@@ -143,10 +145,10 @@ def rung_to_final_info(
     """Pair what completed trials showed at each rung with what they came to.
 
     Only trials that early stopping had no say in: others were chosen by what they showed. Correlations arm by arm are
-    in ``analysis.fidelity.rung_fidelity``.
+    in ``analysis.methods.fidelity.rung_fidelity``.
 
     Args:
-        sweep: from ``analysis.frames.load``.
+        sweep: from ``analysis.data.frames.load``.
         rungs: epochs at which trials are judged.
         rng: source of the correlation's resamples.
         metric: which value.
@@ -156,9 +158,9 @@ def rung_to_final_info(
         ``correlation`` (Spearman's, of what differs from the arm's median at both: arms that are far apart would
         make any rung look good), ``low``, ``high`` and ``n``, and ``metric``.
     """
-    words_of(metric)
+    column_label(metric)
     epochs = sweep.epochs
-    final = untouched(sweep.manifest, sweep.trials).set_index("trial")[f"final_{metric}"].dropna()
+    final = uncensored_trials(sweep.manifest, sweep.trials).set_index("trial")[f"final_{metric}"].dropna()
     at_rung = epochs[epochs["epoch"].isin(list(rungs)) & epochs["trial"].isin(final.index)].dropna(subset=[metric])
     info = at_rung[["arm", "trial"]].assign(
         rung_epochs=at_rung["epoch"], value=at_rung[metric], final=at_rung["trial"].map(final).astype(float)
@@ -187,18 +189,21 @@ def rung_to_final(info: pd.DataFrame, into: Figure | None = None) -> Figure:
     rungs = sorted(info["rung_epochs"].unique())
     drawn, panels = panelled(into, len(rungs))
     if info.empty:
-        say("no completed trial that early stopping had no say in has a value at a rung", panels[0])
+        annotate_empty("no completed trial that early stopping had no say in has a value at a rung", panels[0])
         return drawn
-    words = words_of(info["metric"].iloc[0])
+    words = column_label(info["metric"].iloc[0])
     for ax, rung in zip(panels, rungs, strict=True):
         rows = info[info["rung_epochs"] == rung]
-        for _, look, own in by_arm(rows):
+        for _, style, own in by_arm(rows):
             value, final = own["value"] * words.factor, own["final"] * words.factor
-            ax.scatter(value, final, color=look.colour, marker=look.marker, s=20, alpha=0.8, linewidths=0.8)
+            ax.scatter(value, final, color=style.colour, marker=style.marker, s=20, alpha=0.8, linewidths=0.8)
         ax.set_title(_foretold(rows.iloc[0]), fontsize=SMALL_PT + 1)
         ax.set_xlabel(f"at epoch {rung}{f' ({words.unit})' if words.unit else ''}")
         y_label(ax, f"{words.label()}, last epoch")
-    keys = [key(f"{arm} (n = {rows['trial'].nunique()})", look.colour, look.marker) for arm, look, rows in by_arm(info)]
+    keys = [
+        legend_entry(f"{arm} (n = {rows['trial'].nunique()})", style.colour, style.marker)
+        for arm, style, rows in by_arm(info)
+    ]
     legend_outside(drawn, keys)
     return drawn
 

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from sweep.records.summary import METRICS, Metric
+from sweep.findings.summary import METRICS, Metric
 
 # Okabe and Ito's colours, which readers with any common colour blindness tell apart, less their yellow, which
 # is lost on white
@@ -37,7 +37,7 @@ _OWN = "made by analysis.plots"
 
 
 @dataclass(frozen=True)
-class Look:
+class ArmStyle:
     """How an arm is drawn: no two of the first 35 have both colour and line alike, nor of the first 14 the marker."""
 
     colour: str
@@ -45,23 +45,23 @@ class Look:
     line: Any
 
 
-def look(place: Hashable) -> Look:
+def arm_style(place: Hashable) -> ArmStyle:
     """Return how the arm at a place of the study, from 0, looks."""
     number = int(str(place))
-    return Look(PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)], LINES[number % len(LINES)])
+    return ArmStyle(PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)], LINES[number % len(LINES)])
 
 
-def by_arm(info: pd.DataFrame) -> Iterator[tuple[str, Look, pd.DataFrame]]:
+def by_arm(info: pd.DataFrame) -> Iterator[tuple[str, ArmStyle, pd.DataFrame]]:
     """Yield name, look and rows of each arm; an arm keeps its look in figures that lack another arm."""
     arms = info["arm"]
     every = list(arms.cat.categories) if isinstance(arms.dtype, pd.CategoricalDtype) else list(arms.unique())
     for place, arm in enumerate(every):
         rows = info[arms == arm]
         if len(rows):
-            yield str(arm), look(place), rows
+            yield str(arm), arm_style(place), rows
 
 
-def words_of(metric: str) -> Metric:
+def column_label(metric: str) -> Metric:
     """Return how a metric of an epoch, or a column of ``by_axis``, is called and printed."""
     if metric in METRICS:
         return METRICS[metric]
@@ -81,7 +81,7 @@ def axes(ax: Axes | None, *, height_in: float = 4.2) -> Axes:
     return figure(height_in=height_in).add_subplot() if ax is None else ax
 
 
-def say(words: str, ax: Axes) -> Axes:
+def annotate_empty(words: str, ax: Axes) -> Axes:
     """Write what is missing in place of a figure."""
     ax.text(0.5, 0.5, textwrap.fill(words, 60), ha="center", va="center", transform=ax.transAxes)
     ax.set_axis_off()
@@ -103,7 +103,7 @@ def wrapped(name: str, width: int = 34) -> str:
     return "\n".join(line.strip() for line in lines if line)
 
 
-def key(label: str, colour: str, marker: str = "", *, line: Any = "none", face: str | None = None) -> Line2D:
+def legend_entry(label: str, colour: str, marker: str = "", *, line: Any = "none", face: str | None = None) -> Line2D:
     """Return an entry of a legend; its marker is filled with ``face``, by default with its colour."""
     fill = colour if face is None else face
     return Line2D([], [], color=colour, marker=marker, linestyle=line, label=wrapped(label), markerfacecolor=fill, ms=6)

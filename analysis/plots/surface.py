@@ -10,21 +10,21 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from analysis.methods.surface import MIN_TRIALS, Surface
 from analysis.plots.style import (
     GREY,
     MAP,
     MARKERS,
+    annotate_empty,
     axes,
     colours_of,
+    column_label,
     figure,
-    key,
     legend_below,
-    say,
+    legend_entry,
     title,
-    words_of,
     wrapped,
 )
-from analysis.surface import MIN_TRIALS, Surface
 
 
 def response_info(
@@ -39,7 +39,7 @@ def response_info(
     """Gather where the trials of one arm lie in its space, and their final values.
 
     Args:
-        trials: one row a trial, as from ``analysis.frames.load``.
+        trials: one row a trial, as from ``analysis.data.frames.load``.
         arm: whose trials.
         metric: which final value.
         x: dotted path of a drawn number above 0.
@@ -67,22 +67,22 @@ def response(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = axes(ax)
     completed = info.dropna(subset=["x", "y", "value"])
     if completed.empty:
-        return say("no completed trials with drawn parameters", ax)
+        return annotate_empty("no completed trials with drawn parameters", ax)
     first = info.iloc[0]
-    words = words_of(first["metric"])
+    words = column_label(first["metric"])
     values = completed["value"] * words.factor
     colours = ScalarMappable(colours_of(values), cmap=MAP)
     keys = []
     for marker, (choice, index) in zip(cycle(MARKERS), completed.groupby("marker").groups.items(), strict=False):
         rows, faces = completed.loc[index], colours.to_rgba(values[index].to_numpy())
         ax.scatter(rows["x"], rows["y"], c=faces, marker=marker, s=55, edgecolors="black")
-        keys.append(key(f"{choice or 'completed'} (n = {len(rows)})", "black", marker, face="none"))
+        keys.append(legend_entry(f"{choice or 'completed'} (n = {len(rows)})", "black", marker, face="none"))
     rest = info[info["value"].isna()]
     ax.scatter(rest["x"], rest["y"], marker="x", s=22, color=GREY)
     ax.figure.colorbar(colours, ax=ax, label=f"{words.label()}, last epoch")
     _scale(ax, first["x_path"], first["y_path"], (first["x_path"],))
     title(ax, f"{first['arm']}: final value over its space")
-    legend_below(ax, [*keys, key(f"not completed (n = {len(rest)})", GREY, "x")])
+    legend_below(ax, [*keys, legend_entry(f"not completed (n = {len(rest)})", GREY, "x")])
     return ax
 
 
@@ -100,15 +100,15 @@ def surface(info: Surface, into: Figure | None = None) -> Figure:
     """Draw the mean of a response surface and its standard deviation, side by side, with the trials as dots.
 
     Args:
-        info: from ``analysis.surface.response_surface``.
+        info: from ``analysis.methods.surface.response_surface``.
         into: figure to draw into; None makes one.
     """
     drawn = figure(height_in=4.2) if into is None else into
     if info.grid.empty:
         missing = f"{info.arm}: no surface over {info.x_path} and {info.y_path}: {info.n} trials with a value"
-        say(f"{missing}, {MIN_TRIALS} are needed, and both must vary", drawn.add_subplot())
+        annotate_empty(f"{missing}, {MIN_TRIALS} are needed, and both must vary", drawn.add_subplot())
         return drawn
-    words = words_of(info.metric)
+    words = column_label(info.metric)
     for ax, column, name in zip(drawn.subplots(1, 2), ("mean", "sd"), ("mean", "SD of the mean"), strict=True):
         grid = info.grid.pivot_table(index="y", columns="x", values=column) * words.factor
         mesh = ax.contourf(grid.columns, grid.index, grid.to_numpy(), levels=12, cmap=MAP)
@@ -123,7 +123,7 @@ def surface(info: Surface, into: Figure | None = None) -> Figure:
 
 
 def _worth(info: Surface) -> str:
-    words = words_of(info.metric)
+    words = column_label(info.metric)
     error, of_mean = (f"{value * words.factor:.2g}" for value in (info.error, info.error_of_mean))
     unit = f" {words.difference_unit}".rstrip()
     claim = "" if info.predicts else ": the surface says nothing"

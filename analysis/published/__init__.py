@@ -1,7 +1,7 @@
 """Published numbers, and one's own beside them with what differs said in words.
 
 A published number is one of another network, budget, number of seeds and choice of epoch until shown otherwise: see
-the column ``differs`` of :func:`beside`.
+the column ``differs`` of :func:`compare_to_published`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.frames import Sweep
-from sweep.records.confirmed import interval, test_values
+from analysis.data.frames import Sweep
+from sweep.findings.confirmed import interval, test_values
+from sweep.findings.summary import PLANNED_EPOCHS
 from sweep.records.schema import COMPLETED
-from sweep.records.summary import PLANNED_EPOCHS
 
 BASELINE = "off"
 """Arm that changes are measured from."""
@@ -45,7 +45,9 @@ def load_published() -> pd.DataFrame:
         return pd.read_csv(file, keep_default_na=False, na_values={"n_seeds": [""], "epochs": [""]})
 
 
-def beside(sweep: Sweep, *, dataset: str | None = None, published: pd.DataFrame | None = None) -> pd.DataFrame:
+def compare_to_published(
+    sweep: Sweep, *, dataset: str | None = None, published: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Set test errors of a confirmation beside published ones of the same data set and arm.
 
     Absolute errors are seldom comparable; ``own_change`` and ``published_change``, each from the arm ``off`` trained

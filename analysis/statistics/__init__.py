@@ -26,7 +26,7 @@ from analysis.statistics.estimates import (
 )
 from analysis.statistics.partial import partial_rank_correlation
 from analysis.statistics.ranks import Ranks, critical_differences
-from analysis.statistics.verdicts import in_short, verdict
+from analysis.statistics.verdicts import summary_line, verdict
 
 __all__ = [
     "HIGHER",
@@ -44,7 +44,6 @@ __all__ = [
     "critical_differences",
     "difference",
     "effect_sizes",
-    "in_short",
     "iqm",
     "mean",
     "means",
@@ -55,5 +54,6 @@ __all__ = [
     "probability_of_improvement",
     "rank_correlation",
     "stratified",
+    "summary_line",
     "verdict",
 ]

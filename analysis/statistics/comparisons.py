@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.statistics.estimates import HIGHER, LOWER, TOO_FEW, UNDECIDED
-from sweep.records.t_test import half_width, holm, p_of
+from sweep.findings.student_t import ci_half_width, holm, p_value
 
 Array = NDArray[np.float64]
 
@@ -106,8 +106,8 @@ def paired_differences(
     n, mean, sd = (rows[name].to_numpy() for name in ("n_pairs", "estimate", "sd"))
     sd = np.where(sd > _ROUNDING * scale, sd, np.nan)  # nan, and with it all that follows, where there is no spread
     error, df = sd / np.sqrt(np.maximum(n, 1)), n - 1
-    half = half_width(sd, n, level=1 - alpha / max(n_compared, 1))
-    p = p_of(mean, sd, n)
+    half = ci_half_width(sd, n, level=1 - alpha / max(n_compared, 1))
+    p = p_value(mean, sd, n)
     p_within = np.full(len(p), np.nan) if margin is None else stats.t.sf((margin - np.abs(mean)) / error, df)
     rows = rows.assign(
         baseline=baseline,

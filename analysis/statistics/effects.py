@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from sweep.records.t_test import detectable_points, power, seeds_needed
+from sweep.findings.student_t import detectable_points, power, seeds_needed
 
 
 def effect_sizes(differences: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sweep.records.t_test import MIN_SEEDS, half_width
+from sweep.findings.student_t import MIN_SEEDS, ci_half_width
 
 Statistic = Literal["mean", "median", "iqm"]
 Array = NDArray[np.float64]
@@ -86,7 +86,7 @@ class Estimate:
 def mean(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     """Estimate the mean of one sample with its t interval: the interval of a mean that is reported.
 
-    Of few seeds no bootstrap covers as often as it says (see :func:`sweep.records.t_test.half_width`).
+    Of few seeds no bootstrap covers as often as it says (see :func:`sweep.findings.student_t.ci_half_width`).
 
     Args:
         values: float [n]; nan are left out. Fewer than two, or all alike, have no interval.
@@ -94,7 +94,7 @@ def mean(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     """
     sample = _finite(values)
     enough = len(sample) >= MIN_SEEDS and np.ptp(sample) > 0
-    half = float(half_width(sample.std(ddof=1) if enough else math.nan, len(sample), level=confidence))
+    half = float(ci_half_width(sample.std(ddof=1) if enough else math.nan, len(sample), level=confidence))
     value = float(sample.mean()) if len(sample) else math.nan
     return Estimate(value, value - half, value + half, confidence, (len(sample),))
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.statistics.comparisons import COLUMNS, WITHIN
 from analysis.statistics.estimates import HIGHER, LOWER, TOO_FEW, UNDECIDED
-from sweep.records.summary import Metric, metric_words
+from sweep.findings.summary import Metric, metric_label
 
 _SMALL_P = 0.001
 """Below it a p-value says no more than that."""
@@ -24,7 +24,7 @@ def verdict(differences: pd.DataFrame, *, metric: str | Metric) -> list[str]:
     Raises:
         ValueError: an unknown metric.
     """
-    words = metric_words(metric) if isinstance(metric, str) else metric
+    words = metric_label(metric) if isinstance(metric, str) else metric
     if differences["verdict"].isin([TOO_FEW]).all():  # of none at all as well
         return ["Undecided: too few pairs of trials have completed for any interval."]
     decided = int(differences["verdict"].isin([LOWER, HIGHER, WITHIN]).sum())
@@ -37,7 +37,7 @@ def verdict(differences: pd.DataFrame, *, metric: str | Metric) -> list[str]:
     ]
 
 
-def in_short(differences: pd.DataFrame) -> str:
+def summary_line(differences: pd.DataFrame) -> str:
     """Return what one family of comparisons says in a clause: ``cutmix lower than off; cutout, mixup undecided``.
 
     Args:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from search_spaces.study import Resources, Study
 from sweep.evaluation.pictures import write_sheets
-from sweep.evaluation.request import chosen_axes, chosen_trials, suiting, tasks_left
+from sweep.evaluation.request import applicable_axes, chosen_axes, chosen_trials, tasks_left
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import AXES, EVALUATIONS, FAILED, MANIFEST
 from trainables.evaluation.base import Axis
@@ -38,7 +38,7 @@ class Evaluated:
     pictures: Sequence[Path]
 
 
-def evaluate(
+def evaluate_sweep(
     sweep_dir: Path,
     *,
     axes: Sequence[str] | None,
@@ -75,7 +75,7 @@ def evaluate(
     sweep_dir = sweep_dir.resolve()
     study = parse(Study, read_manifest(sweep_dir)["study"], where=f"'{sweep_dir / MANIFEST}'")
     chosen = chosen_trials(sweep_dir, trials)
-    suits = suiting(chosen_axes(axes, settings), chosen, asked=axes is not None, console=console)
+    suits = applicable_axes(chosen_axes(axes, settings), chosen, asked=axes is not None, console=console)
     resources = _resources(study.resources, cpus, gpus)
     with locked(sweep_dir):
         tasks = tasks_left(sweep_dir, chosen, suits)

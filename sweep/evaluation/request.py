@@ -19,8 +19,9 @@ from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, SEARCH, TRIALS
 from trainables.config import TrialConfig
 from trainables.data.sources.registry import SOURCES
 from trainables.errors import UserError, did_you_mean
-from trainables.evaluation import AXES
-from trainables.evaluation.base import About, Axis
+from trainables.evaluation.axes import AXES
+from trainables.evaluation.base import Axis
+from trainables.evaluation.subject import ModelInfo
 from trainables.merging import merged
 from trainables.strict import parse
 
@@ -102,7 +103,9 @@ def chosen_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[st
     }
 
 
-def suiting(axes: Mapping[str, Axis], trials: pd.DataFrame, *, asked: bool, console: Console) -> dict[str, Axis]:
+def applicable_axes(
+    axes: Mapping[str, Axis], trials: pd.DataFrame, *, asked: bool, console: Console
+) -> dict[str, Axis]:
     """Return the axes that suit models and images; of those that do not, say that they are left out.
 
     Raises:
@@ -113,7 +116,7 @@ def suiting(axes: Mapping[str, Axis], trials: pd.DataFrame, *, asked: bool, cons
     for name, axis in axes.items():
         try:
             for about in abouts:
-                axis.refuse(about)
+                axis.check(about)
         except UserError as error:
             if asked:
                 raise
@@ -149,7 +152,7 @@ def tasks_left(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis]) 
     return [task for task in tasks if (task.trial, task.axis.name, task.settings) not in keys]
 
 
-def _abouts(trials: pd.DataFrame) -> list[About]:
+def _abouts(trials: pd.DataFrame) -> list[ModelInfo]:
     """Say what is known of each kind of model among the trials."""
     from trainables.data.prepared import prepare_data, prepare_test
     from trainables.evaluation.subject import about

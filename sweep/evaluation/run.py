@@ -22,7 +22,7 @@ from sweep.records.schema import AXES as AXES_TABLE
 from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED
 from sweep.records.writer import RecordsWriter
 from trainables.errors import UserError
-from trainables.evaluation import AXES
+from trainables.evaluation.axes import AXES
 from trainables.evaluation.base import Measured, library
 
 if TYPE_CHECKING:

@@ -20,6 +20,6 @@ def export_sweep(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
         from sweep.export.tensorboard import export_tensorboard
 
         return [export_tensorboard(sweep_dir, folder)]
-    from sweep.export.tables import export_tables
+    from sweep.export.tabular import export_tables
 
     return export_tables(sweep_dir, folder, format_)

@@ -17,9 +17,9 @@ from sqlalchemy import insert
 
 from search_spaces.study import Study
 from sweep.export.recorded import RecordedTrial, make_folder, recorded_trials
+from sweep.findings.summary import METRICS
 from sweep.records.reader import read_manifest
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, LIVING, MANIFEST, STOPPED
-from sweep.records.summary import METRICS
 from sweep.search import distribution
 from trainables.strict import parse
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from sweep.records.confirmed import test_values
+from sweep.findings.confirmed import test_values
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import CONFIRM, EPOCHS, EVALUATIONS, TRIALS
 from trainables.errors import UserError

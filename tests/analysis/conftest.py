@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from analysis.frames import Sweep, load
+from analysis.data.frames import Sweep, load
 from sweep.records.schema import DECISIONS, EPOCHS, EVALUATIONS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
 from tests.analysis.simulated_studies import STUDIES

@@ -14,7 +14,7 @@ CLASSIC = ("off", "cutout", "mixup", "cutmix")
 ALPHA = {"mix.size.alpha": [0.3, 1.0, 3.0]}
 LAM = {"mix.label.lam": ["realised", "nominal"]}
 EXPONENT = {"mix.label.exponent": [0.0, 0.5, 1.0, 2.0, "inf"]}
-SHARED = {"mix.share": ["sample", "batch"], "mix.apply.gate": ["sample", "batch"]}
+SHARED = {"mix.granularity": ["sample", "batch"], "mix.apply.gate": ["sample", "batch"]}
 CIFAR = {"data": {"source": "cifar100", "train_frac": 1.0, "val_frac": 0.1}, "model": {"name": "tiny", "width": 1.0}}
 
 
@@ -81,7 +81,7 @@ def label_rule(planted: bool) -> Given:
 
 def pairing(planted: bool) -> Given:
     def gain(arm: str, params: Params) -> float:
-        return -0.1 * (arm == "same_class") - 0.05 * (params.get("mix.share") == "batch")
+        return -0.1 * (arm == "same_class") - 0.05 * (params.get("mix.granularity") == "batch")
 
     arms = (*CLASSIC, "derange", "cross_class", "same_class")
     worst = {("classification", "last, float32", "worst_class_top1_error"): lambda arm: 0.5 + 0.1 * (arm == "off")}

@@ -25,7 +25,7 @@ MASKS = tuple(("adversarial", "eps=8/255", name) for name in ("masked_one_step",
 
 
 @dataclass(frozen=True)
-class Made:
+class SimulatedTrial:
     """A completed trial.
 
     Attributes:
@@ -56,7 +56,7 @@ class Made:
         return f"{self.confirms}-confirm-{self.number:02d}" if self.confirms else f"{self.arm}-{self.number:04d}"
 
 
-def record(folder: Path, study: str, arms: Sequence[str], trials: Iterable[Made]) -> Path:
+def record(folder: Path, study: str, arms: Sequence[str], trials: Iterable[SimulatedTrial]) -> Path:
     """Write a sweep without early stopping and return its folder."""
     stopping = {"budget": {"early_stopping": {"rule": "none"}}}
     declared = {"name": study, "question": study, "arms": {arm: {} for arm in arms}, "metric": "val_nll", **stopping}
@@ -74,7 +74,7 @@ def record(folder: Path, study: str, arms: Sequence[str], trials: Iterable[Made]
     return folder
 
 
-def _row(study: str, made: Made) -> dict[str, Any]:
+def _row(study: str, made: SimulatedTrial) -> dict[str, Any]:
     n_epochs, replicate = len(made.errors), made.number if made.replicate is None else made.replicate
     config = {"optimizer": {"max_epochs": n_epochs}, "model": {"name": made.network}}
     row = {"sweep": "simulated", "study": study, "phase": "confirm" if made.confirms else "search", "arm": made.arm}
@@ -102,7 +102,9 @@ def compute(folder: Path, *, planted: bool) -> Path:
                 speed = 4000 / 2**place * (1 - 0.1 * is_better) * (1 + rng.normal(0, 0.002))
                 flops = {("cost", "", "train_flops"): 1e9 * 2**place} if planted else {}
                 number = 3 * place + replicate
-                trials.append(Made(arm, number, errors, replicate, {"model.name": network}, network, speed, flops))
+                trials.append(
+                    SimulatedTrial(arm, number, errors, replicate, {"model.name": network}, network, speed, flops)
+                )
     return record(folder, "compute", CLASSIC, trials)
 
 
@@ -115,7 +117,7 @@ def early_stopping(folder: Path, *, planted: bool) -> Path:
             is_slow, strength = planted and arm == "cutmix", number / 16
             floor = 0.3 + rng.normal(0, 0.01) - 0.08 * is_slow * strength
             errors = curve(floor, n_epochs=30, tau=2.0 + 3 * is_slow * strength) + rng.normal(0, 0.002, 30)
-            trials.append(Made(arm, number, errors))
+            trials.append(SimulatedTrial(arm, number, errors))
     return record(folder, "early_stopping", CLASSIC, trials)
 
 
@@ -146,7 +148,7 @@ def co_movement(folder: Path, *, planted: bool) -> Path:
                 own += 3 * attacked if planted and quantity in (FGSM8, PGD2) else 0
                 values[quantity] = 0.5 + 0.02 * own + 0.01 * place
             params = {"mix.apply.prob": float(rng.uniform())} if arm != "off" else {}
-            trials.append(Made(arm, number, curve(0.3 + 0.01 * shared), params=params, measured=values))
+            trials.append(SimulatedTrial(arm, number, curve(0.3 + 0.01 * shared), params=params, measured=values))
     return record(folder, "co_movement", arms, trials)
 
 
@@ -164,7 +166,7 @@ def robust_vs_adversarial(folder: Path, *, planted: bool) -> Path:
             errors |= {PGD8: 0.95 - 0.2 * is_attacked, CLEAN: clean}
             values = {quantity: error + rng.normal(0, 0.003) for quantity, error in errors.items()}
             values |= dict(zip(MASKS, (float(one_step), 0.0), strict=True))
-            trials.append(Made(arm, replicate, curve(clean), measured=values))
+            trials.append(SimulatedTrial(arm, replicate, curve(clean), measured=values))
     return record(folder, "robust_vs_adversarial", arms, trials)
 
 
@@ -177,12 +179,12 @@ def quickstart(folder: Path, *, planted: bool) -> Path:
         for number, rate in enumerate((0.03, 0.06, 0.12, 0.24, 0.48)):
             penalty = 0.02 * abs(number - 2)
             errors = curve(floor + penalty + rng.normal(0, 0.003))
-            trials.append(Made(arm, number, errors, params={"optimizer.lr": rate}))
+            trials.append(SimulatedTrial(arm, number, errors, params={"optimizer.lr": rate}))
         for seed in range(3 if planted else 0):
             error = floor + rng.normal(0, 0.003)
             measured = {("classification", "last", "top1_error"): error, ("classification", "last", "nll"): 3 * error}
             measured |= {("classification", "last", "ece"): error / 3}
-            trials.append(Made(arm, seed, curve(floor), confirms=f"{arm}-0002", measured=measured))
+            trials.append(SimulatedTrial(arm, seed, curve(floor), confirms=f"{arm}-0002", measured=measured))
     return record(folder, "quickstart", CLASSIC, trials)
 
 

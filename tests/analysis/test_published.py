@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.frames import Sweep, load
-from analysis.published import beside, load_published
+from analysis.data.frames import Sweep, load
+from analysis.published import compare_to_published, load_published
 from sweep.records.schema import EPOCHS, EVALUATIONS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
+from trainables.config import MODEL_NAMES
 from trainables.mixing.presets import PRESETS
-from trainables.models.names import MODEL_NAMES
 
 ERRORS = {"off": [0.24, 0.25, 0.26], "cutmix": [0.20, 0.22, 0.21], "one_hot": [0.23, 0.23, 0.26]}
 MakeSweep = Callable[..., Sweep]
@@ -96,7 +96,7 @@ class TestTable:
 
 class TestBeside:
     def test_sets_means_and_intervals_beside(self, confirmed: MakeSweep) -> None:
-        row = beside(confirmed()).set_index("arm").loc["cutmix"]
+        row = compare_to_published(confirmed()).set_index("arm").loc["cutmix"]
         values = 100 * np.array(ERRORS["cutmix"])
         low, high = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values))
         assert (row["own"], row["low"], row["high"]) == pytest.approx((21.0, low, high))
@@ -106,17 +106,20 @@ class TestBeside:
         assert row["source"].endswith("Table 6")
 
     def test_keeps_to_the_network_that_was_run(self, confirmed: MakeSweep) -> None:
-        assert beside(confirmed())["arm"].tolist() == ["off", "cutmix"]  # one-hot: published of another network only
+        assert compare_to_published(confirmed())["arm"].tolist() == [
+            "off",
+            "cutmix",
+        ]  # one-hot: published of another network only
 
     def test_says_what_differs(self, confirmed: MakeSweep) -> None:
-        differs = beside(confirmed())["differs"].iloc[0]
+        differs = compare_to_published(confirmed())["differs"].iloc[0]
         assert differs == (
             "40 % of the training images, not all; 60 epochs, not 300; weights of the last epoch, not best epoch on "
             "test; theirs: rate 0.1, mixed with probability 1"
         )
 
     def test_of_another_network_every_one_is_shown(self, confirmed: MakeSweep) -> None:
-        found = beside(confirmed(model="tiny")).set_index(["arm", "published_model"])
+        found = compare_to_published(confirmed(model="tiny")).set_index(["arm", "published_model"])
         assert {model for arm, model in found.index if arm == "off"} == {
             "pyramidnet200_a240",
             "pyramidnet110",
@@ -127,25 +130,25 @@ class TestBeside:
         assert one_hot["differs"].startswith("network tiny, not pyramidnet200_a240; ")
 
     def test_seeds_differ(self, confirmed: MakeSweep) -> None:
-        found = beside(confirmed({"off": [0.2, 0.3]}, model="resnet50"), dataset="imagenet")
+        found = compare_to_published(confirmed({"off": [0.2, 0.3]}, model="resnet50"), dataset="imagenet")
         assert "2 seeds, theirs not said" in found["differs"].iloc[0]
-        found = beside(confirmed({"off": [0.2, 0.3]}))
+        found = compare_to_published(confirmed({"off": [0.2, 0.3]}))
         assert "2 seeds, not 3" in found["differs"].iloc[0]
 
     def test_the_data_set_may_be_named(self, confirmed: MakeSweep) -> None:
         sweep = confirmed(source="imagefolder:somewhere/cifar10")
-        assert beside(sweep).empty
-        assert beside(sweep, dataset="cifar10")["published"].tolist() == [3.85, 2.88]
+        assert compare_to_published(sweep).empty
+        assert compare_to_published(sweep, dataset="cifar10")["published"].tolist() == [3.85, 2.88]
 
     def test_without_a_baseline_there_is_no_change(self, confirmed: MakeSweep) -> None:
-        assert math.isnan(beside(confirmed({"cutmix": [0.2, 0.2, 0.21]}))["own_change"].iloc[0])
+        assert math.isnan(compare_to_published(confirmed({"cutmix": [0.2, 0.2, 0.21]}))["own_change"].iloc[0])
 
     def test_takes_a_table_of_ones_own(self, confirmed: MakeSweep) -> None:
         mine = pd.DataFrame(
             [{"dataset": "cifar100", "model": "cifar_resnet110", "arm": "off", "metric": "top1_error", "value": 30.0}]
         ).assign(n_seeds=3, epochs=60, selection="last epoch", source="mine", note="")
-        assert beside(confirmed(), published=mine)["published"].tolist() == [30.0]
+        assert compare_to_published(confirmed(), published=mine)["published"].tolist() == [30.0]
 
     def test_without_test_values_it_says_so(self, planted: Sweep) -> None:
         with pytest.raises(ValueError, match="cutmix-sweep confirm"):
-            beside(planted)
+            compare_to_published(planted)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.frames import load
+from analysis.data.frames import load
 from search_spaces.study import Study
 from sweep.ledger import DOSE_COLUMNS
 from sweep.manifest import new_manifest

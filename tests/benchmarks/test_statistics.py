@@ -21,7 +21,7 @@ from analysis.statistics import (
     probability_of_improvement,
     rank_correlation,
 )
-from sweep.records.t_test import power
+from sweep.findings.student_t import power
 
 ARMS = ("off", "cutout", "mixup", "cutmix", "fmix", "grid")
 SHARED_SD, OWN_SD = 0.4, 0.3

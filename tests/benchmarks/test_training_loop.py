@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.config import Data, Model, Optimizer, TrialConfig
+from trainables.config import Model, Optimizer, TrialConfig
+from trainables.data.config import Data
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
 from trainables.models.build import build_model

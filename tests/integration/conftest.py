@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 
 from search_spaces.discover import load_study
-from sweep.launch import start
+from sweep.launch import start_sweep
 from sweep.records.reader import SweepRecords, read_sweep
 
 SMALL = {
@@ -63,7 +63,7 @@ def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_sweep_dir(ray_cluster: None, study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep of four arms with early stopping."""
     out = tmp_path_factory.mktemp("sweeps") / "small"
-    return start(
+    return start_sweep(
         load_study(str(study_file)),
         out=out,
         address=None,

@@ -11,10 +11,10 @@ import pytest
 from nbclient import NotebookClient
 from rich.console import Console
 
-from analysis import frames
-from sweep.export.tables import export_tables
+from analysis.data import frames
+from sweep.export.tabular import export_tables
 from sweep.records.reader import SweepRecords
-from sweep.status import print_status
+from sweep.terminal.status import print_status
 
 pytestmark = pytest.mark.ray
 

@@ -16,12 +16,12 @@ from rich.console import Console
 
 from sweep.endings import EvaluationInterrupted
 from sweep.evaluation import run
-from sweep.evaluation.evaluate import Evaluated, evaluate
-from sweep.evaluation.tables import print_evaluated
+from sweep.evaluation.evaluate import Evaluated, evaluate_sweep
 from sweep.ledger import weights_path
 from sweep.models import export_trial, load_trial
 from sweep.records.reader import read_manifest, read_sweep
 from sweep.records.schema import COMPLETED
+from sweep.terminal.evaluation import print_evaluated
 from trainables.data.prepared import prepare_test
 from trainables.metrics import classification_metrics
 from trainables.models.saved import as_pixels, read_model
@@ -50,7 +50,7 @@ def measure(sweep_dir: Path, trials: list[str]) -> Callable[..., Evaluated]:
     def measure(**given: Any) -> Evaluated:
         options: dict[str, Any] = {"axes": AXES, "trials": trials, "settings": SETTINGS, "address": None}
         options |= {"cpus": None, "gpus": None, "command": "evaluate", "console": Console(quiet=True)}
-        return evaluate(sweep_dir, **(options | given))
+        return evaluate_sweep(sweep_dir, **(options | given))
 
     return measure
 

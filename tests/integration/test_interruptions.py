@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 from search_spaces.discover import load_study
-from sweep.launch import resume, start
+from sweep.launch import resume_sweep, start_sweep
 from sweep.records.errors import RecordsError
 from sweep.records.reader import SweepRecords, _read_parts, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, RECORDS
@@ -78,7 +78,7 @@ def curves(records: SweepRecords) -> pd.DataFrame:
 def uninterrupted(ray_cluster: None, study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> SweepRecords:
     out = tmp_path_factory.mktemp("straight") / "sweep"
     study = load_study(str(study_file), settings=WITHOUT_STOPPING)
-    start(study, out=out, address=None, download=False, command="", console=Console(quiet=True))
+    start_sweep(study, out=out, address=None, download=False, command="", console=Console(quiet=True))
     return read_sweep(out)
 
 
@@ -94,7 +94,7 @@ def test_sigkill_of_the_driver(uninterrupted: SweepRecords, study_file: Path, tm
             process.send_signal(signal.SIGKILL)
             process.wait()
         decided.append(read_table(out, DECISIONS))
-    resume(out, address=None, retry_failed=False, command="resume", console=Console(quiet=True))
+    resume_sweep(out, address=None, retry_failed=False, command="resume", console=Console(quiet=True))
     whole = read_sweep(out)
     assert sorted(whole.trials["trial"]) == sorted(uninterrupted.trials["trial"])
     assert set(whole.trials["status"]) <= {"completed", "stopped"}

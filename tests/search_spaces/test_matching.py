@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from search_spaces.discover import load_study
-from search_spaces.matching import is_matched, match_target, refuse_unreachable
+from search_spaces.matching import check_reachable, is_matched, match_target
 from search_spaces.study import Study
 from trainables.errors import UserError
 from trainables.mixing.dose import measure_exposure
@@ -152,7 +152,7 @@ def test_contradictions_are_refused(values: dict[str, Any], message: str) -> Non
 def test_a_dose_out_of_reach_names_arm_exposure_and_target() -> None:
     study = study_of(match={"target": 0.26, "arms": ["clip", "torus"]})
     with pytest.raises(UserError, match=r"arm 'torus': match: exposure is 0\.2\d* at probability 1.*target 0\.26"):
-        refuse_unreachable(study)
+        check_reachable(study)
 
 
 def test_a_draw_out_of_reach_is_found_before_anything_starts() -> None:
@@ -170,12 +170,12 @@ def test_a_draw_out_of_reach_is_found_before_anything_starts() -> None:
     for config in study.extremes("fixed"):  # a corner at a time is well
         assert config.mix.size.model_dump()["frac"] == 0.3 or config.mix.label.exponent == 0.5
     with pytest.raises(UserError, match=r"arm 'fixed': match: exposure is 0\.04\d* at probability 1"):
-        refuse_unreachable(study)
+        check_reachable(study)
 
 
 def test_a_policy_that_is_never_chosen_does_not_count() -> None:
     arms = {
-        "only": {"mix": {"preset": "cutmix_torus", "other": {"prob": 0.0, "mix": {"preset": "mixup"}}}},
+        "only": {"mix": {"preset": "cutmix_torus", "alternate": {"prob": 0.0, "mix": {"preset": "mixup"}}}},
         "torus": {"mix": "cutmix_torus"},
     }
     study = study_of(arms=arms, match="exposure")
@@ -192,7 +192,7 @@ def test_one_hot_labels_are_left_alone() -> None:
     assert study.trial_config("one_hot", {}, replicate=0) == study.declared_config("one_hot", {}, replicate=0)
 
 
-@pytest.mark.parametrize("schedule", [{"on1": 1.0}, {"off0": 0.5, "off1": 0.5}])
+@pytest.mark.parametrize("schedule", [{"ramp_up_end": 1.0}, {"ramp_down_start": 0.5, "ramp_down_end": 0.5}])
 def test_a_schedule_is_made_up_for_by_the_probability(schedule: dict[str, float]) -> None:
     arms = {"always": {"mix": "cutmix_torus"}, "now": {"mix": {"preset": "mixup", "apply": {"schedule": schedule}}}}
     study = study_of(arms=arms, match={"target": 0.1})
@@ -215,4 +215,4 @@ def test_the_built_in_study_of_shapes_is_matched() -> None:
     study = load_study("mask_shape")
     left_alone = [arm for arm in study.arms if not is_matched(study, arm)]
     assert left_alone == ["off", "cutout"]
-    refuse_unreachable(study)
+    check_reachable(study)

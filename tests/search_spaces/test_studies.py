@@ -94,7 +94,7 @@ def test_label_rule_reaches_all_three_rules_of_the_paper() -> None:
 def test_pairing_crosses_share_and_gate_in_every_arm_that_pairs() -> None:
     study = load_study("pairing")
     for arm in set(study.arms) - {"off", "cutout"}:
-        assert len({(config.mix.share, config.mix.apply.gate) for config in configs(study, arm)}) == 4
+        assert len({(config.mix.granularity, config.mix.apply.gate) for config in configs(study, arm)}) == 4
     kinds: list[Any] = [next(configs(study, arm)).mix.pairing.kind for arm in study.arms]
     assert set(kinds) == {"permute", "derange", "cross_class", "same_class"}
 

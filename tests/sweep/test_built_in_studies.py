@@ -9,10 +9,10 @@ import pytest
 
 from search_spaces.discover import built_in_studies, load_study
 from search_spaces.study import Study
-from sweep.plan import plan
-from sweep.records.confirmed import summarise_confirmed
+from sweep.findings.confirmed import summarise_confirmed
+from sweep.findings.summary import summarise_arms, verdict
+from sweep.plan import make_plan
 from sweep.records.reader import read_sweep
-from sweep.records.summary import summarise_arms, verdict
 
 
 @pytest.fixture(params=built_in_studies())
@@ -23,7 +23,7 @@ def study(request: pytest.FixtureRequest) -> Study:
 def test_is_planned(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 1000.0)
     monkeypatch.setattr("sweep.plan.DOSE_DRAWS", 2)
-    planned = plan(study)
+    planned = make_plan(study)
     assert planned.n_trials == len(study.arms) * study.trials_per_arm
     assert planned.n_confirming == len(study.arms) * study.confirming_per_arm
     assert planned.max_epochs <= 2 * (planned.n_trials + planned.n_confirming)

@@ -21,8 +21,8 @@ from search_spaces.scales import SCALES
 from search_spaces.study import Study
 from sweep import cli
 from sweep.plan import PROBED_NETS
-from sweep.progress import duration
 from sweep.records.reader import read_sweep
+from sweep.terminal.progress import duration
 from trainables.data.sources.registry import open_source
 
 MakeStudy = Callable[..., Study]
@@ -318,10 +318,10 @@ class TestPlan:
         monkeypatch.undo()
         monkeypatch.setattr(sys, "argv", sys.argv)
         from search_spaces.discover import load_study
-        from sweep.plan import plan
+        from sweep.plan import make_plan
 
         small = ["base.data.train_frac=0.1", "base.data.batch_size=8", "base.model.width=0.25"]
-        planned = plan(load_study("quickstart", settings=small))
+        planned = make_plan(load_study("quickstart", settings=small))
         slowest, fastest = planned.images_per_s
         assert 0 < slowest == fastest
         assert math.isfinite(planned.seconds)
@@ -529,7 +529,7 @@ class TestInterruption:
         def interrupted(*_: object, **__: object) -> Path:
             raise Interrupted(Path("sweeps/mine"), None, 3, 12)
 
-        monkeypatch.setattr("sweep.launch.start", interrupted)
+        monkeypatch.setattr("sweep.launch.start_sweep", interrupted)
         status, out, err = run("run", "quickstart")
         assert (status, out) == (130, "")
         assert err == "interrupted after 3 of 12 trials; go on with: cutmix-sweep resume sweeps/mine\n"

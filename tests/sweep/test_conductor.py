@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from search_spaces.early_stopping.base import Rule
+from search_spaces.early_stopping.build import new_rule
 from search_spaces.study import Study
 from sweep.conductor import Conductor, Job
-from sweep.early_stopping.base import Rule
-from sweep.early_stopping.build import new_rule
 from sweep.ledger import DOSE_COLUMNS, checkpoint_path
 from sweep.records import writer
 from sweep.records.reader import SweepRecords, _read_parts, read_sweep, read_table

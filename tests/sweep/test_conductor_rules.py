@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from search_spaces.early_stopping.build import new_rule
 from search_spaces.study import Study
-from sweep.early_stopping.build import new_rule
 from sweep.records.reader import _read_parts, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, RECORDS, TRIALS
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from search_spaces.discover import load_study
 from sweep.endings import Interrupted
-from sweep.launch import prepare, resume
+from sweep.launch import prepare, resume_sweep
 from sweep.manifest import new_manifest
 from sweep.records.writer import write_manifest
 from trainables.errors import UserError
@@ -49,7 +49,7 @@ def test_changed_images_are_noticed_on_resume(images: Path, tmp_path: Path) -> N
     write_manifest(sweep_dir, new_manifest(study, sweep_dir, "", fingerprints))
     os.utime(images / "train" / "cat" / "0.png", (1, 1))
     with pytest.raises(UserError, match="are no longer those that"):
-        resume(sweep_dir, address=None, retry_failed=False, command="", console=Console(quiet=True))
+        resume_sweep(sweep_dir, address=None, retry_failed=False, command="", console=Console(quiet=True))
     assert not (sweep_dir / "records").exists()
 
 

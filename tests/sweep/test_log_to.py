@@ -121,13 +121,13 @@ class TestOption:
             parse_log_to([f"{package}:mine"])
 
     def test_is_refused_before_anything_begins(self, study_of: MakeStudy, tmp_path: Path) -> None:
-        from sweep.launch import resume, start
+        from sweep.launch import resume_sweep, start_sweep
 
         given: dict[str, Any] = {"address": None, "command": "", "console": Console(quiet=True), "log_to": ["x:y"]}
         with pytest.raises(UserError, match="unknown logger 'x'"):
-            start(study_of(), out=tmp_path / "new", download=False, **given)
+            start_sweep(study_of(), out=tmp_path / "new", download=False, **given)
         with pytest.raises(UserError, match="unknown logger 'x'"):
-            resume(tmp_path / "new", retry_failed=False, **given)
+            resume_sweep(tmp_path / "new", retry_failed=False, **given)
         assert not (tmp_path / "new").exists()
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from search_spaces.discover import load_study
 from search_spaces.study import Study
-from sweep.power import power_words, seed_spread, seeds_of
-from sweep.records.t_test import detectable_points, seeds_needed
+from sweep.findings.student_t import detectable_points, seeds_needed
+from sweep.power import describe_power, seed_spread, seeds_of
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
@@ -129,21 +129,21 @@ class TestSeedSpread:
 class TestWords:
     def test_of_a_given_sd(self, study_of: MakeStudy) -> None:
         study = study_of(replicates=3, budget=BUDGET)
-        words = power_words(study, effect_points=0.5, sd_points=0.4, sd_from=None)
+        words = describe_power(study, effect_points=0.5, sd_points=0.4, sd_from=None)
         assert "SD over seeds 0.4 points, as given" in words
         assert "a difference of 0.5 points needs 12 seeds an arm" in words
         assert "here a configuration has 3 seeds, which show 1.23 points" in words
         assert "share" not in words
 
     def test_of_no_sd_say_that_it_is_assumed(self, study_of: MakeStudy) -> None:
-        words = power_words(study_of(), effect_points=1.0, sd_points=None, sd_from=None)
+        words = describe_power(study_of(), effect_points=1.0, sd_points=None, sd_from=None)
         assert "SD over seeds 0.4 points, as is usual on CIFAR-100" in words
         assert "one seed, which shows none" in words
 
     def test_of_a_sweep(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         study = study_of(replicates=4, budget=BUDGET)
         simulate(study, tmp_path / "sweep", curve=planted(noisy)).run()
-        words = power_words(study, effect_points=0.5, sd_points=None, sd_from=tmp_path / "sweep")
+        words = describe_power(study, effect_points=0.5, sd_points=None, sd_from=tmp_path / "sweep")
         spread = seed_spread(tmp_path / "sweep")
         assert spread.source in words
         assert spread.paired_sd_points is not None
@@ -155,7 +155,7 @@ class TestWords:
             assert str(figure) in words
 
     def test_of_no_effect_are_none(self, study_of: MakeStudy) -> None:
-        assert power_words(study_of(), effect_points=None, sd_points=None, sd_from=None) == ""
+        assert describe_power(study_of(), effect_points=None, sd_points=None, sd_from=None) == ""
 
     def test_points_may_be_small(self, study_of: MakeStudy) -> None:
-        assert "0.005 points" in power_words(study_of(), effect_points=0.005, sd_points=0.4, sd_from=None)
+        assert "0.005 points" in describe_power(study_of(), effect_points=0.005, sd_points=0.4, sd_from=None)

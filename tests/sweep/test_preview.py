@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from search_spaces.discover import built_in_studies, load_study
-from sweep.preview import ArmPreview, Preview, draw_preview, load_previewed, mix_words, preview_info, write_preview
+from sweep.preview import ArmPreview, Preview, describe_mix, draw_preview, load_previewed, preview_info, write_preview
 from trainables.errors import UserError
 from trainables.mixing.config import Mix
 from trainables.mixing.presets import PRESETS
@@ -127,15 +127,15 @@ class TestWords:
                 "mask": {"family": "box", "aspect_max": 2.0},
                 "position": {"kind": "torus"},
                 "label": {"exponent": "inf"},
-                "apply": {"prob": 0.5, "schedule": {"on1": 1.0}},
-                "share": "batch",
+                "apply": {"prob": 0.5, "schedule": {"ramp_up_end": 1.0}},
+                "granularity": "batch",
                 "layer": 2,
             }
         )
-        words = "; ".join(mix_words(mix))
+        words = "; ".join(describe_mix(mix))
         for part in ("box aspect_max 2", "torus, prob 0.5", "label exponent inf", "on 0-1", "share batch", "layer 2"):
             assert part in words
-        assert mix_words(Mix.model_validate("off")) == ("no mixing",)
+        assert describe_mix(Mix.model_validate("off")) == ("no mixing",)
 
 
 class TestRefusals:

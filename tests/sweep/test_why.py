@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from search_spaces.study import Study
-from sweep.early_stopping.tables import print_why
+from sweep.terminal.early_stopping import print_why
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]

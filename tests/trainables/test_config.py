@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trainables.config import Data, TrialConfig
+from trainables.config import TrialConfig
+from trainables.data.config import Data
 from trainables.errors import UserError
 from trainables.mixing.config import Mix
 from trainables.mixing.presets import PRESETS
@@ -27,7 +28,7 @@ def refusal(values: dict[str, Any]) -> str:
         ({"data": {"sorce": "digits"}}, "data.sorce", "source"),
         ({"model": {"widht": 1.0}}, "model.widht", "width"),
         ({"model": {"dropblock": {"block": 5}}}, "model.dropblock.block", "block_px"),
-        ({"model": {"dropblock": {"schedule": {"of1": 1.0}}}}, "model.dropblock.schedule.of1", "off1"),
+        ({"model": {"dropblock": {"schedule": {"of1": 1.0}}}}, "model.dropblock.schedule.of1", "ramp_down_end"),
         ({"optimizer": {"max_epoch": 3}}, "optimizer.max_epoch", "max_epochs"),
         ({"optimizer": {"schedule": {"kind": "step", "factr": 0.5}}}, "optimizer.schedule.factr", "factor"),
         ({"mix": {"contents": "zero"}}, "mix.contents", "content"),
@@ -85,7 +86,7 @@ def test_an_unknown_name_is_refused(values: dict[str, Any], message: str) -> Non
         ("model.dropblock.after_stages", [0]),
         ("model.dropblock.after_stages", ["2"]),
         ("model.dropblock.after_stages", [2, 2]),
-        ("model.dropblock.schedule", {"on0": 0.5, "on1": 0.2}),
+        ("model.dropblock.schedule", {"ramp_up_start": 0.5, "ramp_up_end": 0.2}),
         ("optimizer.max_epochs", True),
         ("optimizer.max_epochs", 2.0),
         ("optimizer.lr", "0.1"),
@@ -157,10 +158,12 @@ def test_data_can_be_a_key() -> None:
 )
 def test_json_keeps_everything(preset: str, schedule: dict[str, Any]) -> None:
     smooth: dict[str, Any] = {"label": {"smoothing": 0.1}}
-    alternating = Mix.model_validate(preset).other is not None
+    alternating = Mix.model_validate(preset).alternate is not None
     values = {
-        "mix": {"preset": preset, **smooth} | ({"other": {"mix": smooth}} if alternating else {}),
-        "model": {"dropblock": {"prob": 0.2, "after_stages": [1, 3], "schedule": {"on0": 0.25, "on1": 0.5}}},
+        "mix": {"preset": preset, **smooth} | ({"alternate": {"mix": smooth}} if alternating else {}),
+        "model": {
+            "dropblock": {"prob": 0.2, "after_stages": [1, 3], "schedule": {"ramp_up_start": 0.25, "ramp_up_end": 0.5}}
+        },
         "optimizer": {"schedule": schedule, "lr": 0.1 + 0.2, "ema_decay": 0.99},
         "seed": 2**62 + 1,
     }
@@ -199,7 +202,7 @@ def test_the_default_is_no_mixing() -> None:
             "digits, tiny-imagenet, cub, imagenet have",
         ),
         (
-            {"mix": {"other": {"mix": {"position": {"kind": "object"}}}}, "data": {"source": "cifar10"}},
+            {"mix": {"alternate": {"mix": {"position": {"kind": "object"}}}}, "data": {"source": "cifar10"}},
             "mix looks at objects' boxes, but data.source 'cifar10' has none: "
             "digits, tiny-imagenet, cub, imagenet have",
         ),

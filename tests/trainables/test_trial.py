@@ -37,8 +37,8 @@ EVERYTHING: dict[str, Any] = {
     "mix": {
         "preset": "cutmix",
         "layer": [0, 1, 2],
-        "apply": {"prob": 0.9, "schedule": {"on1": 0.5}},
-        "other": {"gate": "sample", "mix": {"preset": "mixup", "layer": [0, 1, 2]}},
+        "apply": {"prob": 0.9, "schedule": {"ramp_up_end": 0.5}},
+        "alternate": {"gate": "sample", "mix": {"preset": "mixup", "layer": [0, 1, 2]}},
     },
     "model": {"dropblock": {"prob": 0.3, "block_px": 3}},
 }
@@ -317,10 +317,13 @@ def test_the_dose_counts_samples_that_were_not_mixed(gate: str, data: TrialData)
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
-        ({"on0": 0.5, "on1": 0.5}, [0, 0, 0, 1, 1, 1]),
-        ({"off0": 0.49, "off1": 0.49}, [1, 1, 1, 0, 0, 0]),
+        ({"ramp_up_start": 0.5, "ramp_up_end": 0.5}, [0, 0, 0, 1, 1, 1]),
+        ({"ramp_down_start": 0.49, "ramp_down_end": 0.49}, [1, 1, 1, 0, 0, 0]),
         # on from step 5 of 18, the last one of the second epoch with 8 of its 40 images, up to and with step 12
-        ({"on0": 0.27, "on1": 0.27, "off0": 0.7, "off1": 0.7}, [0, 0.2, 1, 1, 0.4, 0]),
+        (
+            {"ramp_up_start": 0.27, "ramp_up_end": 0.27, "ramp_down_start": 0.7, "ramp_down_end": 0.7},
+            [0, 0.2, 1, 1, 0.4, 0],
+        ),
     ],
     ids=["second half", "first half", "middle"],
 )
@@ -336,7 +339,7 @@ def test_the_dose_follows_the_schedule(
 
 
 def test_a_ramp_is_reported(data: TrialData) -> None:
-    mix = {"preset": "cutmix", "apply": {"prob": 1.0, "schedule": {"on1": 1.0}}}
+    mix = {"preset": "cutmix", "apply": {"prob": 1.0, "schedule": {"ramp_up_end": 1.0}}}
     runs = [
         [result.effective_prob for result in trained(config_of(mix=mix, seed=seed), data, 6).history]
         for seed in range(12)
@@ -366,7 +369,7 @@ def probabilities(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
 
 
 def test_schedules_know_planned_steps_only(data: TrialData, probabilities: dict[str, list[float]]) -> None:
-    config = config_of(**merged(EVERYTHING, {"mix": {"apply": {"schedule": {"on1": 1.0}}}}))
+    config = config_of(**merged(EVERYTHING, {"mix": {"apply": {"schedule": {"ramp_up_end": 1.0}}}}))
     trained(config, data, 2)
     stopped = {name: list(values) for name, values in probabilities.items()}
     planned = [number / (6 * STEPS) for number in range(6 * STEPS)]

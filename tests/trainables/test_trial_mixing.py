@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trainables import trial as trial_module
-from trainables.config import Model, TrialConfig
+from trainables.config import STAGES, Model, TrialConfig
 from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData, prepare_data
@@ -22,7 +22,6 @@ from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer, draw_mix
 from trainables.mixing.presets import PRESETS
 from trainables.models.build import build_model
-from trainables.models.names import STAGES
 from trainables.models.staged import StagedNet
 from trainables.optimizer import build_optimizer, lr_factor
 from trainables.seeds import derive_seed, generator
@@ -46,8 +45,8 @@ POLICIES: dict[str, dict[str, Any]] = {
     "zero": BOX | {"content": "zero"},
     "noise": BOX | {"content": "noise"},
     "half": BOX | {"apply": {"prob": 0.5}},
-    "shared": BOX | {"share": "batch"},
-    "two": BOX | {"other": {"gate": "sample", "mix": FLAT}},
+    "shared": BOX | {"granularity": "batch"},
+    "two": BOX | {"alternate": {"gate": "sample", "mix": FLAT}},
 }
 """One policy for each way through the code."""
 
@@ -96,8 +95,8 @@ def config_of(name: str = "tiny", **parts: Any) -> TrialConfig:
 
 def at_layer(policy: dict[str, Any], layer: int | list[int]) -> dict[str, Any]:
     """A policy moved to a layer, and the one that may take its place with it."""
-    other = policy.get("other")
-    return policy | {"layer": layer} | ({"other": other | {"mix": at_layer(other["mix"], layer)}} if other else {})
+    other = policy.get("alternate")
+    return policy | {"layer": layer} | ({"alternate": other | {"mix": at_layer(other["mix"], layer)}} if other else {})
 
 
 def net_of(name: str, side_px: int = 32) -> StagedNet:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainables.config import Data
+from trainables.data.config import Data
 from trainables.data.image_set import ImageSet
 from trainables.data.sources.registry import open_source
 from trainables.data.splits import split_indices

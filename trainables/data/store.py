@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from trainables.config import Data
 from trainables.data.cache_dir import CACHE_VARIABLE, default_cache_dir
+from trainables.data.config import Data
 from trainables.data.image_set import ImageSet
 from trainables.data.sources.base import Decoded, Source, Split
 from trainables.data.sources.registry import open_source

@@ -10,34 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from trainables.config import TrialConfig
 from trainables.strict import Frozen
 
 if TYPE_CHECKING:
-    from trainables.evaluation.subject import Subject
-
-
-@dataclass(frozen=True)
-class About:
-    """What is known of a model and its images before anything is measured.
-
-    Attributes:
-        config: how the model was trained.
-        classes: names of its classes.
-        height_px: height of its images.
-        width_px: width of its images.
-        n_test: test images.
-        n_val: validation images.
-        has_boxes: whether the images come with the box of their object.
-    """
-
-    config: TrialConfig
-    classes: tuple[str, ...]
-    height_px: int
-    width_px: int
-    n_test: int
-    n_val: int
-    has_boxes: bool
+    from trainables.evaluation.subject import ModelInfo, Subject
 
 
 @dataclass(frozen=True)
@@ -97,7 +73,7 @@ class Axis(Frozen, ABC):
     n_images: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
-    def refuse(self, about: About) -> None:
+    def check(self, about: ModelInfo) -> None:
         """Refuse, before anything is opened or run, what this axis cannot be measured on.
 
         Raises:

@@ -9,13 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from trainables.config import Data
+from trainables.data.config import Data
 from trainables.data.decoding import fit_images
 from trainables.data.sources.registry import SOURCES, open_source, split_source
 from trainables.data.store import open_split
 from trainables.errors import UserError, did_you_mean
-from trainables.evaluation.base import About
-from trainables.evaluation.subject import drawn_by_class
+from trainables.evaluation.subject import ModelInfo, drawn_by_class
 from trainables.seeds import generator
 
 IMAGES_AT_ONCE = 256
@@ -82,13 +81,13 @@ def set_name(given: str) -> str:
     return f"{name}:{path.resolve().name}" if name == "imagefolder" and path is not None else name
 
 
-def default_sets(about: About) -> tuple[str, ...]:
+def default_sets(about: ModelInfo) -> tuple[str, ...]:
     """Return all kinds of noise and, unless the network was trained on digits, digits."""
     own = is_same_source("digits", about.config.data.source) or shared_classes("digits", about.classes)
     return (*NOISES, *(() if own else ("digits",)))
 
 
-def refuse_own(given: str, about: About) -> None:
+def check_not_own(given: str, about: ModelInfo) -> None:
     """Refuse a set that is not there, or holds what the network was trained on.
 
     Raises:

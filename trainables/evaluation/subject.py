@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,34 @@ from torch import Tensor
 from trainables.config import TrialConfig
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData, prepare_data, prepare_test
-from trainables.evaluation.base import About
 from trainables.models.saved import SavedModel, as_pixels
 from trainables.seeds import generator
 
 LARGEST_BATCH_BYTES = 1 << 26
 """Memory of a batch of float32 images: 500 of 64 px, 111 of 224 px; the network's own maps take some ten times that."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model and its images before anything is measured.
+
+    Attributes:
+        config: how the model was trained.
+        classes: names of its classes.
+        height_px: height of its images.
+        width_px: width of its images.
+        n_test: test images.
+        n_val: validation images.
+        has_boxes: whether the images come with the box of their object.
+    """
+
+    config: TrialConfig
+    classes: tuple[str, ...]
+    height_px: int
+    width_px: int
+    n_test: int
+    n_val: int
+    has_boxes: bool
 
 
 class Subject:
@@ -58,7 +81,7 @@ class Subject:
         return prepare_test(self.saved.config.data)
 
     @functools.cached_property
-    def about(self) -> About:
+    def about(self) -> ModelInfo:
         """What can be known before measuring."""
         return about(self.saved.config, self.test, n_val=len(self.data.val_rows))
 
@@ -135,9 +158,9 @@ class Subject:
         return max(1, min(self.saved.config.evaluation.batch_size, LARGEST_BATCH_BYTES // image_bytes))
 
 
-def about(config: TrialConfig, test: ImageSet, *, n_val: int) -> About:
+def about(config: TrialConfig, test: ImageSet, *, n_val: int) -> ModelInfo:
     """Say what can be known of a model, trained as ``config`` says, and its images before measuring."""
-    return About(
+    return ModelInfo(
         config=config,
         classes=test.classes,
         height_px=test.images.shape[1],

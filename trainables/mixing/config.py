@@ -58,7 +58,7 @@ class Mix(Frozen):
             uniform among those that lie inside the image; any shift where masks wrap around), or the whole partner
             ``resized`` to the mask's bounding box.
         pairing: which image is the partner.
-        share: whether each ``sample`` has its own size and mask, both partners of a ``pair`` share theirs (as in
+        granularity: whether each ``sample`` has its own size and mask, both partners of a ``pair`` share theirs (as in
             timm), or all of a ``batch`` do (as in the paper's code and in torchvision).
         content: what is pasted: the ``partner``, ``zero`` (after normalisation, so the mean colour) or ``noise``
             (standard normal a channel). Only a partner changes the label.
@@ -66,7 +66,7 @@ class Mix(Frozen):
         apply: probability, gate and schedule.
         layer: what is mixed: 0 the images, k the maps after the network's k-th stage; of a list each batch draws one
             (Manifold Mixup).
-        other: a second policy that takes the place of this one at random.
+        alternate: a second policy that takes the place of this one at random.
     """
 
     mask: AnyMask = Box()
@@ -74,12 +74,12 @@ class Mix(Frozen):
     position: Position = ClipPosition()
     source: Literal["same", "displaced", "resized"] = "same"
     pairing: Pairing = PermutePairing()
-    share: Literal["sample", "pair", "batch"] = "sample"
+    granularity: Literal["sample", "pair", "batch"] = "sample"
     content: Literal["partner", "zero", "noise"] = "partner"
     label: Label = Label()
     apply: Apply = Apply()
     layer: Layer | Annotated[tuple[Layer, ...], Field(strict=False, min_length=1)] = 0
-    other: Other | None = None
+    alternate: Alternate | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -88,7 +88,7 @@ class Mix(Frozen):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Mix:
-        refuse_nonsense(self)
+        check_policy(self)
         return self
 
     @property
@@ -99,7 +99,7 @@ class Mix(Frozen):
     @property
     def policies(self) -> tuple[Mix, ...]:
         """This policy and the one that may take its place."""
-        return (self,) if self.other is None else (self, self.other.mix)
+        return (self,) if self.alternate is None else (self, self.alternate.mix)
 
     @property
     def looks_at(self) -> frozenset[str]:
@@ -108,7 +108,7 @@ class Mix(Frozen):
         return frozenset(need for need in needs if need)
 
 
-class Other(Frozen):
+class Alternate(Frozen):
     """A second policy, as where batches are mixed by Mixup or by CutMix.
 
     Attributes:
@@ -127,16 +127,16 @@ Mix.model_rebuild()
 
 def _smoothed_alike(values: dict[str, Any]) -> dict[str, Any]:
     """Give the second policy the first one's smoothing where it states none: targets are smoothed once."""
-    label, other = values.get("label"), values.get("other")
-    if not (isinstance(label, Mapping) and "smoothing" in label and isinstance(other, Mapping)):
+    label, alternate = values.get("label"), values.get("alternate")
+    if not (isinstance(label, Mapping) and "smoothing" in label and isinstance(alternate, Mapping)):
         return values
-    if not isinstance(other.get("mix"), (str, Mapping)):
+    if not isinstance(alternate.get("mix"), (str, Mapping)):
         return values
-    second = merged({"label": {"smoothing": label["smoothing"]}}, expand_preset(other["mix"]))
-    return values | {"other": {**other, "mix": second}}
+    second = merged({"label": {"smoothing": label["smoothing"]}}, expand_preset(alternate["mix"]))
+    return values | {"alternate": {**alternate, "mix": second}}
 
 
-def refuse_nonsense(mix: Mix) -> None:
+def check_policy(mix: Mix) -> None:
     """Refuse combinations of parts that have no meaning, or in which a part would silently have no effect.
 
     Raises:
@@ -153,10 +153,10 @@ def refuse_nonsense(mix: Mix) -> None:
             f"mask.count is {getattr(mix.mask, 'count')}, but position.kind '{position}' gives all shapes of a sample "  # noqa: B009
             "the same centre: use clip, inside, torus, spill or gauss, or count 1"
         )
-    _refuse_for_source(mix, family)
-    _refuse_for_share(mix)
+    _check_source(mix, family)
+    _check_granularity(mix)
     if mix.content != "partner":
-        _refuse_for_content(mix)
+        _check_content(mix)
     if mix.looks_at and max(mix.layers) > 0:
         raise ValueError(
             f"layer is {mix.layer}, but the policy looks at the partners' {' and '.join(sorted(mix.looks_at))}, which "
@@ -164,11 +164,11 @@ def refuse_nonsense(mix: Mix) -> None:
         )
     if len(set(mix.layers)) < len(mix.layers):
         raise ValueError(f"layer lists a layer twice: {list(mix.layers)}")
-    if mix.other is not None:
-        _refuse_for_other(mix, mix.other.mix)
+    if mix.alternate is not None:
+        _check_alternate(mix, mix.alternate.mix)
 
 
-def _refuse_for_source(mix: Mix, family: str) -> None:
+def _check_source(mix: Mix, family: str) -> None:
     if mix.source == "same":
         return
     if mix.content != "partner":
@@ -184,24 +184,26 @@ def _refuse_for_source(mix: Mix, family: str) -> None:
         )
 
 
-def _refuse_for_share(mix: Mix) -> None:
-    if mix.share == "pair" and mix.pairing.kind != "flip":
+def _check_granularity(mix: Mix) -> None:
+    if mix.granularity == "pair" and mix.pairing.kind != "flip":
         raise ValueError(
-            f"share is 'pair', but with pairing.kind '{mix.pairing.kind}' a partner's partner is another sample: use "
-            "pairing.kind flip"
+            f"granularity is 'pair', but with pairing.kind '{mix.pairing.kind}' a partner's partner is another sample: "
+            "use pairing.kind flip"
         )
     needs = mix.mask.looks_at or mix.position.looks_at
-    if mix.share != "sample" and needs:
-        raise ValueError(f"share is '{mix.share}', but masks follow each partner's own {needs}: use share sample")
+    if mix.granularity != "sample" and needs:
+        raise ValueError(
+            f"granularity is '{mix.granularity}', but masks follow each partner's own {needs}: use granularity sample"
+        )
 
 
-def _refuse_for_content(mix: Mix) -> None:
+def _check_content(mix: Mix) -> None:
     if mix.label.exponent != 1 or mix.label.lam != "realised":
         raise ValueError(f"label.exponent and label.lam have no effect with content '{mix.content}': labels stay")
     if mix.pairing.kind != "permute":
         raise ValueError(f"pairing.kind is '{mix.pairing.kind}', but with content '{mix.content}' nobody has a partner")
-    if mix.share == "pair":
-        raise ValueError(f"share is 'pair', but with content '{mix.content}' nobody has a partner")
+    if mix.granularity == "pair":
+        raise ValueError(f"granularity is 'pair', but with content '{mix.content}' nobody has a partner")
     needs = mix.mask.looks_at or mix.position.looks_at
     if needs:
         raise ValueError(
@@ -209,15 +211,15 @@ def _refuse_for_content(mix: Mix) -> None:
         )
 
 
-def _refuse_for_other(mix: Mix, second: Mix) -> None:
-    if second.other is not None:
-        raise ValueError("other.mix.other is set, but two policies alternate, not three")
+def _check_alternate(mix: Mix, second: Mix) -> None:
+    if second.alternate is not None:
+        raise ValueError("alternate.mix.alternate is set, but two policies alternate, not three")
     if second.layer != mix.layer:
         raise ValueError(
-            f"layer is {mix.layer} and other.mix.layer is {second.layer}: both policies must mix at the same"
+            f"layer is {mix.layer} and alternate.mix.layer is {second.layer}: both policies must mix at the same"
         )
     if second.label.smoothing != mix.label.smoothing:
         raise ValueError(
-            f"label.smoothing is {mix.label.smoothing} and other.mix.label.smoothing is {second.label.smoothing}: "
+            f"label.smoothing is {mix.label.smoothing} and alternate.mix.label.smoothing is {second.label.smoothing}: "
             "targets are smoothed once, for all samples alike: give both the same"
         )

@@ -187,7 +187,7 @@ class _Spread:
 
 def _shares(mix: Mix) -> list[tuple[float, Mix]]:
     """Return the policies that mix at all, each with the share of a run's samples that it mixes."""
-    chances = (1.0,) if mix.other is None else (1 - mix.other.prob, mix.other.prob)
+    chances = (1.0,) if mix.alternate is None else (1 - mix.alternate.prob, mix.alternate.prob)
     shares = [chance * policy.apply.mean_prob for chance, policy in zip(chances, mix.policies, strict=True)]
     return [(share, policy) for share, policy in zip(shares, mix.policies, strict=True) if share > 0]
 
@@ -196,9 +196,9 @@ def _key(policy: Mix) -> Mix:
     """Return a policy reduced to what its always-on dose depends on, so that measurements are shared."""
     changes = {
         "apply": Apply(),
-        "other": None,
+        "alternate": None,
         "pairing": RollPairing(),
-        "share": "sample",
+        "granularity": "sample",
         "source": "same",
         "layer": 0,
     }

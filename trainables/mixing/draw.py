@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from trainables.mixing.batch_view import BatchView
-from trainables.mixing.config import Mix, Other
-from trainables.mixing.masks.base import Canvas
+from trainables.mixing.canvas import Canvas
+from trainables.mixing.config import Alternate, Mix
+from trainables.mixing.mask_pool import MaskPool
 from trainables.mixing.noise import noise_images
 from trainables.mixing.source import Displaced, Resized, displaced, resized
-from trainables.mixing.stock import Stock
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class MixDraw:
         applied: which samples are mixed, bool [B], on the host.
         partner: index of each sample's partner, int64 [B].
         lam: realised share of the original, float32 [B]: 1 minus the mean of the mask.
-        lam_drawn: share of the original before clipping, float64 [B], on the host; 1 for samples that are not mixed.
+        lam_nominal: share of the original before clipping, float64 [B], on the host; 1 for samples that are not mixed.
         weight: share of the original's class in the label, float32 [B].
         pastes: what goes where; no sample is in two of them.
     """
@@ -52,7 +52,7 @@ class MixDraw:
     applied: np.ndarray
     partner: Tensor
     lam: Tensor
-    lam_drawn: np.ndarray
+    lam_nominal: np.ndarray
     weight: Tensor
     pastes: tuple[Paste, ...]
 
@@ -92,7 +92,7 @@ class MixDrawer:
         self.mix = mix
         self._rng = rng
         self._device = device
-        self._stocks = [Stock(policy, n_samples) for policy in mix.policies]
+        self._pools = [MaskPool(policy, n_samples) for policy in mix.policies]
 
     def draw(self, batch: BatchView, t: float) -> MixDraw:
         """Draw for the next batch.
@@ -104,15 +104,15 @@ class MixDrawer:
             batch: what may be looked at.
             t: share of the planned steps that are done, for the schedule.
         """
-        policies = zip(self.mix.policies, self._stocks, strict=True)
-        if self.mix.other is None:
-            ((mix, stock),) = policies
-            return self._draw_one(mix, stock, batch, t)
-        takes_over = _takes_over(self.mix, self.mix.other, batch.shape[0], self._rng)
-        first, second = (self._draw_one(mix, stock, batch, t) for mix, stock in policies)
+        policies = zip(self.mix.policies, self._pools, strict=True)
+        if self.mix.alternate is None:
+            ((mix, pool),) = policies
+            return self._draw_one(mix, pool, batch, t)
+        takes_over = _takes_over(self.mix, self.mix.alternate, batch.shape[0], self._rng)
+        first, second = (self._draw_one(mix, pool, batch, t) for mix, pool in policies)
         return _either(first, second, takes_over, self._device)
 
-    def _draw_one(self, mix: Mix, stock: Stock, batch: BatchView, t: float) -> MixDraw:
+    def _draw_one(self, mix: Mix, pool: MaskPool, batch: BatchView, t: float) -> MixDraw:
         count, _, height_px, width_px = batch.shape
         prob = mix.apply.prob_at(t)
         if prob == 0:
@@ -129,8 +129,8 @@ class MixDrawer:
             batch=batch,
             partner=partner_host,
         )
-        shapes = stock.take(n_owners, canvas)
-        mask, lam, lam_drawn = shapes.mask, shapes.lam, 1 - shapes.pasted_frac
+        shapes = pool.take(n_owners, canvas)
+        mask, lam, lam_nominal = shapes.mask, shapes.lam, 1 - shapes.pasted_frac
         source: Displaced | Resized | None = None
         if mix.source == "displaced":
             source = displaced(mask, canvas)
@@ -138,38 +138,38 @@ class MixDrawer:
             source = resized(mask, canvas)
         if owner is not None:
             index = canvas.on_device(owner)
-            mask, lam, lam_drawn = mask[index], lam[index], lam_drawn[owner]
+            mask, lam, lam_nominal = mask[index], lam[index], lam_nominal[owner]
             source = None if source is None else source[index]
         n_applied = np.count_nonzero(applied)
         if n_applied < count:
             left = canvas.on_device(~applied)
             mask = mask.masked_fill(left[:, None, None, None], 0)
             lam = lam.masked_fill(left, 1.0)
-            lam_drawn = np.where(applied, lam_drawn, 1.0)
+            lam_nominal = np.where(applied, lam_nominal, 1.0)
         partner = canvas.on_device(partner_host)
         paste = Paste(None, partner, mask, _content(mix, batch.shape, canvas), source)
         return MixDraw(
             applied=applied,
             partner=partner,
             lam=lam,
-            lam_drawn=lam_drawn,
-            weight=_weight(mix, lam, lam_drawn, canvas),
+            lam_nominal=lam_nominal,
+            weight=_weight(mix, lam, lam_nominal, canvas),
             pastes=(paste,) if n_applied else (),
         )
 
 
-def _weight(mix: Mix, lam: Tensor, lam_drawn: np.ndarray, canvas: Canvas) -> Tensor:
+def _weight(mix: Mix, lam: Tensor, lam_nominal: np.ndarray, canvas: Canvas) -> Tensor:
     """Return the original's share of the label, float32 [B]; content without a class has none."""
     if mix.content != "partner":
         return torch.ones_like(lam)
-    return mix.label.weight(lam if mix.label.lam == "realised" else canvas.on_device(lam_drawn.astype(np.float32)))
+    return mix.label.weight(lam if mix.label.lam == "realised" else canvas.on_device(lam_nominal.astype(np.float32)))
 
 
 def _owners(mix: Mix, count: int) -> tuple[np.ndarray | None, int]:
     """Return whose size and mask each sample has, int64 [B] (None: its own), and how many there are."""
-    if mix.share == "batch":
+    if mix.granularity == "batch":
         return np.zeros(count, dtype=np.int64), 1
-    if mix.share == "pair":
+    if mix.granularity == "pair":
         return _first_of_pair(count), (count + 1) // 2
     return None, count
 
@@ -180,12 +180,12 @@ def _first_of_pair(count: int) -> np.ndarray:
     return np.minimum(index, index[::-1])
 
 
-def _takes_over(mix: Mix, other: Other, count: int, rng: np.random.Generator) -> np.ndarray:
+def _takes_over(mix: Mix, alternate: Alternate, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return which samples the second policy mixes, bool [B]: partners that share a mask change over together."""
-    if other.gate == "batch":
-        return np.broadcast_to(rng.random(1) < other.prob, (count,))
-    coins: np.ndarray = rng.random(count) < other.prob
-    if all(policy.share != "pair" for policy in mix.policies):
+    if alternate.gate == "batch":
+        return np.broadcast_to(rng.random(1) < alternate.prob, (count,))
+    coins: np.ndarray = rng.random(count) < alternate.prob
+    if all(policy.granularity != "pair" for policy in mix.policies):
         return coins
     together: np.ndarray = coins[_first_of_pair(count)]
     return together
@@ -196,7 +196,7 @@ def _gate(
 ) -> np.ndarray:
     if mix.apply.gate == "batch":
         return np.broadcast_to(rng.random(1) < prob, (count,))
-    if mix.share == "pair" and owner is not None:
+    if mix.granularity == "pair" and owner is not None:
         coins: np.ndarray = rng.random(n_owners)[owner]
         return coins < prob
     return rng.random(count) < prob
@@ -225,7 +225,7 @@ def _either(first: MixDraw, second: MixDraw, takes_over: np.ndarray, device: tor
         applied=np.where(takes_over, second.applied, first.applied),
         partner=torch.where(chosen, second.partner, first.partner),
         lam=torch.where(chosen, second.lam, first.lam),
-        lam_drawn=np.where(takes_over, second.lam_drawn, first.lam_drawn),
+        lam_nominal=np.where(takes_over, second.lam_nominal, first.lam_nominal),
         weight=torch.where(chosen, second.weight, first.weight),
         pastes=(*_restricted(first, ~takes_over, device), *_restricted(second, takes_over, device)),
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from trainables.mixing.masks.base import Canvas
+    from trainables.mixing.canvas import Canvas
 
 BANK_SIZE = 1 << 22
 """Numbers in the bank; each sample takes a run of them from a random place on."""

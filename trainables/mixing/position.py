@@ -16,7 +16,7 @@ from pydantic import Field
 from trainables.strict import Frozen
 
 if TYPE_CHECKING:
-    from trainables.mixing.masks.base import Canvas
+    from trainables.mixing.canvas import Canvas
 
 
 class PlacingRule(Frozen, ABC):
@@ -137,7 +137,7 @@ class SaliencyPosition(PlacingRule):
         """Draw centres in the partners' peaks."""
         from trainables.mixing.saliency import peaks
 
-        centres: np.ndarray = peaks(canvas.foreign_images()) + canvas.rng.random(sides_px.shape)
+        centres: np.ndarray = peaks(canvas.partner_images()) + canvas.rng.random(sides_px.shape)
         return centres
 
 
@@ -152,7 +152,7 @@ class ObjectPosition(PlacingRule):
 
     def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
         """Draw centres in the partners' boxes."""
-        boxes = canvas.foreign_boxes().T.astype(np.float64)
+        boxes = canvas.partner_boxes().T.astype(np.float64)
         low, high = boxes[:2], boxes[2:]
         empty = (high <= low).any(axis=0)
         low, high = np.where(empty, 0.0, low), np.where(empty, canvas.sides_px, high)

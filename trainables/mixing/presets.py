@@ -41,12 +41,12 @@ _PAPER: dict[str, Any] = {
     "position": ClipPosition().model_dump(),
     "source": "same",
     "pairing": PermutePairing().model_dump(),
-    "share": "sample",
+    "granularity": "sample",
     "content": "partner",
     "label": Label(exponent=1.0, lam="realised").model_dump(exclude={"smoothing"}),
     "apply": {"prob": 1.0, "gate": "sample", "schedule": Trapezoid().model_dump()},
     "layer": 0,
-    "other": None,
+    "alternate": None,
 }
 """What every preset starts from and states in full, so that no part of another policy shines through."""
 
@@ -67,7 +67,7 @@ def cutmix() -> dict[str, Any]:
 
 def cutmix_scheduled() -> dict[str, Any]:
     """Scheduled CutMix (Yun et al., ICCV 2019, section 4.1, table 8): probability from 0 to 1, linear over the run."""
-    return _policy(apply={"prob": 1.0, "schedule": {"on1": 1.0}})
+    return _policy(apply={"prob": 1.0, "schedule": {"ramp_up_end": 1.0}})
 
 
 def cutmix_fixed_size() -> dict[str, Any]:
@@ -258,7 +258,9 @@ def torchvision() -> dict[str, Any]:
     """
     habits = _batch_habits(RollPairing())
     cut = _policy(mask=Box(whole_px=True), **habits)
-    return _policy(mask=Flat(), size=BetaSize(alpha=0.2), position=WholePosition(), other=_half(cut, "batch"), **habits)
+    return _policy(
+        mask=Flat(), size=BetaSize(alpha=0.2), position=WholePosition(), alternate=_half(cut, "batch"), **habits
+    )
 
 
 def torchvision_cutmix() -> dict[str, Any]:
@@ -313,14 +315,16 @@ def _policy(**changes: Any) -> dict[str, Any]:
     return copy.deepcopy(merged(_PAPER, stated))
 
 
-def _batch_habits(pairing: Frozen, *, share: str = "batch", gate: str = "batch") -> dict[str, Any]:
-    return {"pairing": pairing, "share": share, "apply": {"prob": 1.0, "gate": gate}}
+def _batch_habits(pairing: Frozen, *, granularity: str = "batch", gate: str = "batch") -> dict[str, Any]:
+    return {"pairing": pairing, "granularity": granularity, "apply": {"prob": 1.0, "gate": gate}}
 
 
-def _timm(share: Literal["sample", "pair", "batch"], gate: Literal["sample", "batch"]) -> dict[str, Any]:
-    habits = _batch_habits(FlipPairing(), share=share, gate=gate)
+def _timm(granularity: Literal["sample", "pair", "batch"], gate: Literal["sample", "batch"]) -> dict[str, Any]:
+    habits = _batch_habits(FlipPairing(), granularity=granularity, gate=gate)
     cut = _policy(mask=Box(whole_px=True), **habits)
-    return _policy(mask=Flat(), size=BetaSize(alpha=0.8), position=WholePosition(), other=_half(cut, gate), **habits)
+    return _policy(
+        mask=Flat(), size=BetaSize(alpha=0.8), position=WholePosition(), alternate=_half(cut, gate), **habits
+    )
 
 
 def _half(mix: dict[str, Any], gate: Literal["sample", "batch"]) -> dict[str, Any]:

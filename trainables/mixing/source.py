@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.mixing.masks.base import Canvas
+from trainables.mixing.canvas import Canvas
 
 
 @dataclass(frozen=True, eq=False)

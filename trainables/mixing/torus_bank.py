@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-    from trainables.mixing.masks.base import Canvas
+    from trainables.mixing.canvas import Canvas
 
 BANK_BYTES = 1 << 25
 """Memory of a bank, as long as it holds ``FEWEST_MAPS``."""

@@ -33,7 +33,7 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Frames:
-    """What ``analysis.frames.Sweep`` has."""
+    """What ``analysis.data.frames.Sweep`` has."""
 
     arms: tuple[str, ...]
     manifest: dict[str, Any]

@@ -14,11 +14,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import crossing, plots
-from analysis.frames import Sweep, load
-from analysis.plots.style import look
+from analysis import plots
+from analysis.data import evaluations
+from analysis.data.frames import Sweep, load
+from analysis.methods.surface import response_surface
+from analysis.plots.style import arm_style
+from analysis.questions import budget as crossing
 from analysis.statistics import Ranks
-from analysis.surface import response_surface
 from sweep.records.writer import write_manifest
 
 PGD = "adversarial robust_error (pgd20 eps=8/255)"
@@ -89,13 +91,13 @@ FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
         response_surface(made.trials.assign(arm="one"), arm="one", rng=rng, y="optimizer.weight_decay", log=LOG)
     ),
     "pareto": lambda made, rng: plots.pareto(
-        plots.pareto_info(plots.by_axis(made.evaluations), x="classification top1_error", y=PGD)
+        plots.pareto_info(evaluations.by_axis(made.evaluations), x="classification top1_error", y=PGD)
     ),
     "correlations": lambda made, rng: plots.correlations(
-        plots.correlations_info(plots.by_axis(made.evaluations).iloc[::2], rng=rng)
+        plots.correlations_info(evaluations.by_axis(made.evaluations).iloc[::2], rng=rng)
     ),
     "dose_gain": lambda made, rng: plots.dose_gain(plots.dose_gain_info(made.trials, _forest(made))),
-    "drawn": lambda made, rng: plots.drawn(plots.drawn_info(made.trials, path=LOG[0], log=True)),
+    "drawn": lambda made, rng: plots.slice_plot(plots.slice_info(made.trials, path=LOG[0], log=True)),
     "error_over_cost": lambda made, rng: plots.error_over_cost(_cells(made), costs={"seconds": "training seconds"}),
     "stopped_winners": lambda made, rng: plots.stopped_winners(_winners(made)),
     "parallel": lambda made, rng: plots.parallel(plots.parallel_info(made.trials, arm=made.arms[0], log=LOG)),
@@ -155,24 +157,24 @@ def empty(tmp_path: Path) -> Sweep:
     return load(tmp_path)
 
 
-def words_of(ax: plt.Axes) -> str:
+def column_label(ax: plt.Axes) -> str:
     return " ".join(text.get_text() for text in ax.texts).replace("\n", " ")
 
 
 def test_figures_of_a_sweep_not_begun_say_so_in_words(empty: Sweep, rng: np.random.Generator) -> None:
     curves = plots.learning_curves(plots.learning_curves_info(empty.epochs))
-    assert words_of(curves) == "no epochs recorded"
+    assert column_label(curves) == "no epochs recorded"
     assert not curves.axison
-    assert words_of(plots.final_error(plots.final_error_info(empty.trials, rng=rng))) == "no completed trials"
-    assert "no pairs" in words_of(plots.forest(plots.forest_info(empty.trials, baseline="off")))
-    assert "no completed trials" in words_of(plots.response(plots.response_info(empty.trials)))
+    assert column_label(plots.final_error(plots.final_error_info(empty.trials, rng=rng))) == "no completed trials"
+    assert "no pairs" in column_label(plots.forest(plots.forest_info(empty.trials, baseline="off")))
+    assert "no completed trials" in column_label(plots.response(plots.response_info(empty.trials)))
     decisions = plots.stopping_info(empty.decisions)
-    assert "no decisions" in words_of(plots.stopping(decisions))
-    assert "on trials of off" in words_of(plots.timeline(decisions, arm="off"))
-    values = plots.by_axis(empty.evaluations)
-    assert "no trial has both" in words_of(plots.pareto(plots.pareto_info(values, x="a", y="b")))
-    assert "fewer than two" in words_of(plots.correlations(plots.correlations_info(values, rng=rng)))
-    assert "draws nothing" in words_of(plots.parallel(plots.parallel_info(empty.trials, arm="off")))
+    assert "no decisions" in column_label(plots.stopping(decisions))
+    assert "on trials of off" in column_label(plots.timeline(decisions, arm="off"))
+    values = evaluations.by_axis(empty.evaluations)
+    assert "no trial has both" in column_label(plots.pareto(plots.pareto_info(values, x="a", y="b")))
+    assert "fewer than two" in column_label(plots.correlations(plots.correlations_info(values, rng=rng)))
+    assert "draws nothing" in column_label(plots.parallel(plots.parallel_info(empty.trials, arm="off")))
 
 
 def test_an_arm_keeps_its_look_when_another_is_missing(planted: Sweep) -> None:
@@ -183,7 +185,7 @@ def test_an_arm_keeps_its_look_when_another_is_missing(planted: Sweep) -> None:
 
 
 def test_arms_differ_without_colour_as_well() -> None:
-    looks = [look(place) for place in range(14)]
+    looks = [arm_style(place) for place in range(14)]
     assert len({found.marker for found in looks}) == 14
     assert len({(found.colour, str(found.line)) for found in looks}) == 14
     assert all(first.line != second.line for first, second in pairwise(looks))

@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 
 from analysis import plots
-from analysis.frames import Sweep, load
-from analysis.plots.style import look
+from analysis.data import evaluations
+from analysis.data.frames import Sweep, load
+from analysis.plots.style import arm_style
 
 
 def trials_of(values: dict[str, list[float]], **columns: Any) -> pd.DataFrame:
@@ -137,8 +138,8 @@ def test_forest_says_what_it_compares() -> None:
     assert "difference in validation top-1 error to a (points" in ax.get_xlabel().replace("\n", " ")
     first, second = ax.lines[:2]
     assert first.get_xdata()[0] == pytest.approx(11)  # points, where the frame holds fractions
-    assert first.get_color() == first.get_markerfacecolor() == look(1).colour  # that of b in every figure
-    assert second.get_markerfacecolor() not in (look(3).colour, "white")  # shown to be within the margin
+    assert first.get_color() == first.get_markerfacecolor() == arm_style(1).colour  # that of b in every figure
+    assert second.get_markerfacecolor() not in (arm_style(3).colour, "white")  # shown to be within the margin
     legend = ax.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [
@@ -185,7 +186,7 @@ def test_evaluations_are_spread_by_axis_metric_and_setting() -> None:
         ("t1", "classification", "test", "last", "top1_error", 0.2, 1.0),
     ]
     columns = ["trial", "axis", "split", "setting", "metric", "value", "time_s"]
-    wide = plots.by_axis(pd.DataFrame(rows, columns=columns).assign(arm="a")).set_index("trial")
+    wide = evaluations.by_axis(pd.DataFrame(rows, columns=columns).assign(arm="a")).set_index("trial")
     assert wide.loc["t0"].drop("arm").to_dict() == {
         "calibration ece (raw)": 0.1,
         "calibration ece (scaled)": 0.05,

@@ -29,7 +29,7 @@ from analysis.statistics import (
     power_of,
     probability_of_improvement,
 )
-from sweep.records.t_test import power
+from sweep.findings.student_t import power
 
 ARMS = ("off", "cutout", "mixup", "cutmix", "fmix", "grid")
 N_STUDIES = 1000

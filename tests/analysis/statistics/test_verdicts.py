@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.frames import load
-from analysis.statistics import HIGHER, LOWER, UNDECIDED, in_short, paired_differences, verdict
-from sweep.records.summary import Metric
+from analysis.data.frames import load
+from analysis.statistics import HIGHER, LOWER, UNDECIDED, paired_differences, summary_line, verdict
+from sweep.findings.summary import Metric
 
 NOISE = 0.001 * np.array([-1.0, 1.0, -0.5, 0.5, 0.0])
 
@@ -81,7 +81,7 @@ def test_a_clause_groups_arms_by_how_they_ended() -> None:
     rows = [(arm, seed, value) for arm, values in arms.items() for seed, value in enumerate(values)]
     table = pd.DataFrame([*rows, ("d", 0, 0.1)], columns=["arm", "replicate", "error"])
     found = paired_differences(table, value="error", baseline="off")
-    assert in_short(found) == "a lower than off; b higher than off; c undecided; of d too few pairs"
+    assert summary_line(found) == "a lower than off; b higher than off; c undecided; of d too few pairs"
     within = paired_differences(table, value="error", baseline="off", margin=0.5)
-    assert "c within the margin of off" in in_short(within)
-    assert in_short(found.iloc[:0]) == "nothing to compare"
+    assert "c within the margin of off" in summary_line(within)
+    assert summary_line(found.iloc[:0]) == "nothing to compare"

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from search_spaces.study import Study
 from sweep.evaluation import request
-from sweep.evaluation.request import chosen_axes, chosen_trials, suiting, tasks_left
+from sweep.evaluation.request import applicable_axes, chosen_axes, chosen_trials, tasks_left
 from sweep.ledger import weights_path
 from sweep.models import load_trial
 from sweep.records.errors import RecordsError
@@ -21,8 +21,8 @@ from sweep.records.schema import AXES as AXES_TABLE
 from sweep.records.schema import COMPLETED, FAILED
 from sweep.records.writer import RecordsWriter
 from trainables.errors import UserError
-from trainables.evaluation.base import About, Axis, Measured
-from trainables.evaluation.subject import Subject
+from trainables.evaluation.base import Axis, Measured
+from trainables.evaluation.subject import ModelInfo, Subject
 
 
 class Quick(Axis):
@@ -36,7 +36,7 @@ class Quick(Axis):
 class Boxed(Axis):
     name: ClassVar[str] = "boxed"
 
-    def refuse(self, about: About) -> None:
+    def check(self, about: ModelInfo) -> None:
         if not about.has_boxes or len(about.classes) < 11:
             raise UserError("boxed: data without boxes; take tiny-imagenet")
 
@@ -139,10 +139,10 @@ def test_refusals(axes: list[str] | None, settings: list[str], message: str) -> 
 
 def test_what_does_not_suit_is_left_out_or_refused(sweep_dir: Path) -> None:
     trials, axes, shown = chosen_trials(sweep_dir, None), chosen_axes(None, []), console()
-    assert list(suiting(axes, trials, asked=False, console=shown)) == ["quick"]
+    assert list(applicable_axes(axes, trials, asked=False, console=shown)) == ["quick"]
     assert shown.file.getvalue() == "without boxed: boxed: data without boxes; take tiny-imagenet\n"  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="data without boxes; take tiny-imagenet"):
-        suiting(axes, trials, asked=True, console=console())
+        applicable_axes(axes, trials, asked=True, console=console())
 
 
 def test_what_was_measured_is_not_measured_again(sweep_dir: Path) -> None:

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.config import Data
 from trainables.data import store
 from trainables.data.batches import Normalizer, TrainBatches, _on_device, _windows
+from trainables.data.config import Data
 from trainables.data.prepared import prepare_data
 from trainables.data.sources.digits import CANVASES_PER_SCAN
 from trainables.data.store import open_padded, open_split
@@ -297,7 +297,7 @@ def test_a_channel_without_contrast_stays_finite() -> None:
 OPEN_PADDED = """
 import hashlib, sys
 from pathlib import Path
-from trainables.config import Data
+from trainables.data.config import Data
 from trainables.data import store
 
 source, cache, log = sys.argv[1:]

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainables.config import Data
 from trainables.data import store
 from trainables.data.cache_dir import default_cache_dir
+from trainables.data.config import Data
 from trainables.data.image_set import ImageSet
 from trainables.data.sources.imagefolder import ImageFolder
 from trainables.data.store import open_split
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 OPEN_IN_A_PROCESS = """
 import hashlib, sys, time
 from pathlib import Path
-from trainables.config import Data
+from trainables.data.config import Data
 from trainables.data.sources.imagefolder import ImageFolder
 from trainables.data.store import open_split
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.mixing.masks.base import Canvas
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.box import Box
 from trainables.mixing.position import ClipPosition, InsidePosition, PlacingRule, TorusPosition
 

@@ -190,7 +190,7 @@ def test_partners_are_those_of_the_unmixed_batch() -> None:
         def read_from(self, images: Tensor, mixed: Tensor) -> Tensor:
             return mixed
 
-    two = {"preset": "mixup", "other": {"gate": "sample", "mix": {"size": {"kind": "fixed", "frac": 0.5}}}}
+    two = {"preset": "mixup", "alternate": {"gate": "sample", "mix": {"size": {"kind": "fixed", "frac": 0.5}}}}
     assert_tells(check_label_is_pixel_share, [ours(), ours("mixup"), ours(two), Loop()], [InPlace()])
 
 
@@ -348,7 +348,7 @@ def test_prob_is_applied_once() -> None:
 
     good = [ours(prob_of(0.5, **HALF_BOX)), Loop(prob=0.5, fixed_frac=0.5)]
     # a policy that half of the samples pass on to one that is off: two coins, on purpose
-    passed_on = prob_of(0.5, **HALF_BOX, other={"prob": 0.5, "gate": "sample", "mix": "off"})
+    passed_on = prob_of(0.5, **HALF_BOX, alternate={"prob": 0.5, "gate": "sample", "mix": "off"})
     assert_tells(check, good, [GateTwice(prob=0.5, fixed_frac=0.5), ours(passed_on)])
 
 
@@ -381,7 +381,7 @@ def test_every_sample_has_a_box_of_its_own() -> None:
             object.__setattr__(self, "mask", lambda *_: box)
             return super().__call__(images, labels, rng)
 
-    assert_tells(check, [ours(), Loop()], [OneBox(), ours(share="batch")])
+    assert_tells(check, [ours(), Loop()], [OneBox(), ours(granularity="batch")])
 
 
 def test_every_sample_has_a_size_of_its_own() -> None:
@@ -400,7 +400,7 @@ def test_every_sample_has_a_size_of_its_own() -> None:
             return super().__call__(images, labels, rng)
 
     assert_tells(
-        check, [ours(), ours(position={"kind": "torus"}), Loop()], [OneLam(), ours(share="batch"), ours(HALF_BOX)]
+        check, [ours(), ours(position={"kind": "torus"}), Loop()], [OneLam(), ours(granularity="batch"), ours(HALF_BOX)]
     )
 
 
@@ -505,7 +505,12 @@ def test_odd_batches_and_a_batch_of_one() -> None:
 
     kinds = ("permute", "derange", "roll", "flip", "cross_class", "same_class")
     good = [ours(pairing={"kind": kind}) for kind in kinds]
-    good += [ours(share="pair", pairing={"kind": "flip"}), ours(share="batch"), ours("mixup"), ours(source="resized")]
+    good += [
+        ours(granularity="pair", pairing={"kind": "flip"}),
+        ours(granularity="batch"),
+        ours("mixup"),
+        ours(source="resized"),
+    ]
     assert_tells(check, [*good, Loop()], [timm, halves])
 
 
@@ -535,7 +540,10 @@ def test_channels_last_stays() -> None:
         return torch.where(mask, images.index_select(0, partner), images), labels
 
     parts: list[Any] = [{}, "mixup", "cutout", "random_erasing", {"source": "displaced"}, {"source": "resized"}]
-    parts += [{"mask": {"family": "box", "edge_px": 2.0}}, {"other": {"prob": 0.5, "gate": "sample", "mix": "mixup"}}]
+    parts += [
+        {"mask": {"family": "box", "edge_px": 2.0}},
+        {"alternate": {"prob": 0.5, "gate": "sample", "mix": "mixup"}},
+    ]
     assert_tells(check, [*(ours(mix) for mix in parts), Loop()], [Permuted(), selected])
 
 
@@ -624,7 +632,7 @@ def test_evaluation_is_not_mixed(data: TrialData) -> None:
 
 
 def test_the_schedule_follows_planned_steps(data: TrialData, monkeypatch: pytest.MonkeyPatch) -> None:
-    ramp = {"apply": {"schedule": {"on1": 1.0}}}
+    ramp = {"apply": {"schedule": {"ramp_up_end": 1.0}}}
     seen: list[float] = []
 
     draw = MixDrawer.draw
@@ -662,7 +670,7 @@ def test_the_schedule_follows_planned_steps(data: TrialData, monkeypatch: pytest
 
 def test_a_schedule_knows_the_share_of_the_plan_alone() -> None:
     """The same share of the plan has the same factor, however long the plan and whatever was asked before."""
-    ramp = Trapezoid(on0=0.1, on1=0.5, off0=0.7, off1=0.9)
+    ramp = Trapezoid(ramp_up_start=0.1, ramp_up_end=0.5, ramp_down_start=0.7, ramp_down_end=0.9)
     forwards = [ramp.factor(step / 40) for step in range(40)]
     assert [ramp.factor(step / 40) for step in reversed(range(40))] == forwards[::-1]
     assert [ramp.factor(10 * step / 400) for step in range(40)] == forwards

@@ -142,10 +142,10 @@ class TestLabels:
 class TestOverTheRun:
     SCHEDULES = (
         ({}, 1.0),
-        ({"on1": 1.0}, 0.5),
-        ({"off0": 0.0}, 0.5),
-        ({"off0": 0.9, "off1": 0.9}, 0.9),
-        ({"on0": 0.1, "on1": 0.3, "off0": 0.5, "off1": 0.9}, 0.5),
+        ({"ramp_up_end": 1.0}, 0.5),
+        ({"ramp_down_start": 0.0}, 0.5),
+        ({"ramp_down_start": 0.9, "ramp_down_end": 0.9}, 0.9),
+        ({"ramp_up_start": 0.1, "ramp_up_end": 0.3, "ramp_down_start": 0.5, "ramp_down_end": 0.9}, 0.5),
     )
 
     @pytest.mark.parametrize(("schedule", "mean"), SCHEDULES)
@@ -168,7 +168,7 @@ class TestOverTheRun:
     def test_alternation(self) -> None:
         first = {"preset": "mixup", "apply": {"prob": 0.5}}
         second = {"preset": "cutmix", **TORUS, "apply": {"prob": 0.8}}
-        measured = dose_of(**first, other={"prob": 0.25, "mix": second})
+        measured = dose_of(**first, alternate={"prob": 0.25, "mix": second})
         mixup, cutmix = dose_of(preset="mixup"), dose_of(**(second | {"apply": {"prob": 1.0}}))
         assert measured.mean_prob == pytest.approx(0.75 * 0.5 + 0.25 * 0.8)
         exposure = 0.75 * 0.5 * mixup.exposure.value + 0.25 * 0.8 * cutmix.exposure.value
@@ -180,7 +180,7 @@ class TestOverTheRun:
         np.testing.assert_allclose(measured.coverage, coverage, atol=0.05)
 
     def test_alternation_with_nothing(self) -> None:
-        half = dose_of(preset="cutmix", other={"prob": 0.5, "mix": {"preset": "off"}})
+        half = dose_of(preset="cutmix", alternate={"prob": 0.5, "mix": {"preset": "off"}})
         whole = dose_of(preset="cutmix")
         assert half.exposure.value == pytest.approx(whole.exposure.value / 2)
         assert half.boundary_px == whole.boundary_px
@@ -188,8 +188,8 @@ class TestOverTheRun:
     @pytest.mark.parametrize(
         "parts",
         [
-            {"share": "batch"},
-            {"share": "pair", "pairing": {"kind": "flip"}},
+            {"granularity": "batch"},
+            {"granularity": "pair", "pairing": {"kind": "flip"}},
             {"pairing": {"kind": "derange"}},
             {"source": "displaced"},
             {"layer": 2},
@@ -205,7 +205,7 @@ POLICIES = {
     "clipped box": {},
     "soft box": TORUS | {"mask": {"family": "box", "edge_px": 4.0}},
     "two policies": {"preset": "torchvision"},
-    "two that are alike": {"other": {"mix": {"preset": "cutmix", "apply": {"prob": 1.0}}}},
+    "two that are alike": {"alternate": {"mix": {"preset": "cutmix", "apply": {"prob": 1.0}}}},
 }
 
 
@@ -383,7 +383,7 @@ class TestWhatIsLookedAt:
         assert dose_of(data=data, height_px=16).as_columns() == dose_of(height_px=16).as_columns()
 
     def test_the_other_policy_may_look(self, data: ImageSet) -> None:
-        parts = {"preset": "mixup", "other": {"mix": {"preset": "cutmix", "position": {"kind": "saliency"}}}}
+        parts = {"preset": "mixup", "alternate": {"mix": {"preset": "cutmix", "position": {"kind": "saliency"}}}}
         with pytest.raises(ValueError, match="looks at images"):
             dose_of(**parts)
         assert dose_of(**parts, data=data).mean_prob == pytest.approx(0.75)

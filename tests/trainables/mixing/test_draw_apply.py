@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDraw, Paste, draw_mix
-from trainables.mixing.masks.base import Canvas
 
 CPU = torch.device("cpu")
 
@@ -78,7 +78,7 @@ def test_label_mass_is_pixel_share(
     targets = mix_targets(torch.arange(count), drawn, n_classes=count)
     torch.testing.assert_close(targets.double(), shares, rtol=0, atol=2e-6)
     assert ((drawn.lam >= 0) & (drawn.lam <= 1)).all()
-    assert drawn.lam.shape == drawn.lam_drawn.shape == (count,)
+    assert drawn.lam.shape == drawn.lam_nominal.shape == (count,)
     assert targets.dtype == torch.float32
 
 
@@ -116,7 +116,7 @@ def test_prob_zero_is_no_mixing(mix: Any) -> None:
     assert rng.bit_generator.state == before
     assert torch.equal(mix_images(images, drawn), images)
     assert torch.equal(mix_targets(labels, drawn, n_classes=3), torch.nn.functional.one_hot(labels, 3).float())
-    assert drawn.lam.tolist() == drawn.lam_drawn.tolist() == [1.0] * 5
+    assert drawn.lam.tolist() == drawn.lam_nominal.tolist() == [1.0] * 5
 
 
 @pytest.mark.parametrize("family", ["box", "flat"])
@@ -169,7 +169,7 @@ def test_area_is_exact_where_nothing_is_cut_off(position: str, height: int, widt
 def test_the_whole_path_has_the_papers_dose() -> None:
     drawn = draw(Mix(), (60_000, 3, 16, 16))
     assert 1 - drawn.lam.mean() == pytest.approx(PAPER_MEAN_AREA, abs=0.006)
-    assert drawn.lam_drawn.mean() == pytest.approx(0.5, abs=0.006)
+    assert drawn.lam_nominal.mean() == pytest.approx(0.5, abs=0.006)
 
 
 def test_coverage_is_uniform_on_the_torus_only() -> None:
@@ -271,7 +271,7 @@ def test_the_sample_gate_decides_for_each() -> None:
 @pytest.mark.parametrize("t", [0.0, 0.3, 0.8, 1.0])
 def test_the_coin_follows_the_schedule(gate: str, t: float) -> None:
     """The paper's "Scheduled CutMix" up to half of the run, at 0.9 from then on."""
-    mix = mix_of(apply={"prob": 0.9, "gate": gate, "schedule": {"on1": 0.5}})
+    mix = mix_of(apply={"prob": 0.9, "gate": gate, "schedule": {"ramp_up_end": 0.5}})
     rng = np.random.default_rng(0)
     applied = [draw_mix(mix, view((8, 3, 4, 4)), rng=rng, device=CPU, t=t).applied for _ in range(1000)]
     assert np.mean(applied) == pytest.approx(0.9 * min(1, 2 * t), abs=0.06 if t else 0)  # SD at most 0.016
@@ -280,7 +280,7 @@ def test_the_coin_follows_the_schedule(gate: str, t: float) -> None:
 def test_every_sample_has_a_box_of_its_own() -> None:
     drawn = draw(Mix(), (64, 3, 32, 32))
     assert len(drawn.pastes[0].mask.flatten(1).unique(dim=0)) > 55
-    assert len(np.unique(drawn.lam_drawn)) == 64
+    assert len(np.unique(drawn.lam_nominal)) == 64
     fixed = draw(mix_of(size={"kind": "fixed", "frac": 0.25}), (64, 3, 32, 32))
     assert len(fixed.pastes[0].mask.flatten(1).unique(dim=0)) > 55
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trainables.mixing.masks.base import Canvas
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.fourier import LOWEST, Fourier, _fields, _rank_fields
 from trainables.mixing.position import TorusPosition
 

@@ -24,7 +24,7 @@ from trainables.strict import parse
 PAIRINGS = [kind.model_fields["kind"].default for kind in get_args(get_args(Pairing)[0])]
 CONTENTS = ("partner", "zero", "noise")
 SOURCES = ("same", "displaced", "resized")
-SHARES = ("sample", "pair", "batch")
+GRANULARITIES = ("sample", "pair", "batch")
 
 
 def refusal(parts: dict[str, Any]) -> str:
@@ -37,13 +37,15 @@ def refusal(parts: dict[str, Any]) -> str:
 
 
 def combinations(family: str) -> Iterator[dict[str, Any]]:
-    for position, content, source, share, pairing in itertools.product(RULES, CONTENTS, SOURCES, SHARES, PAIRINGS):
+    for position, content, source, granularity, pairing in itertools.product(
+        RULES, CONTENTS, SOURCES, GRANULARITIES, PAIRINGS
+    ):
         yield {
             "mask": {"family": family},
             "position": {"kind": position},
             "content": content,
             "source": source,
-            "share": share,
+            "granularity": granularity,
             "pairing": {"kind": pairing},
         }
 
@@ -56,9 +58,9 @@ def has_meaning(parts: dict[str, Any]) -> bool:
     placed = parts["position"]["kind"] != "whole"
     return (
         parts["position"]["kind"] in family.positions
-        and (partner or (parts["pairing"]["kind"] == "permute" and parts["share"] != "pair" and not sees))
-        and (parts["share"] != "pair" or parts["pairing"]["kind"] == "flip")
-        and (parts["share"] == "sample" or not sees)
+        and (partner or (parts["pairing"]["kind"] == "permute" and parts["granularity"] != "pair" and not sees))
+        and (parts["granularity"] != "pair" or parts["pairing"]["kind"] == "flip")
+        and (parts["granularity"] == "sample" or not sees)
         and (parts["source"] == "same" or (partner and placed))
         and (parts["source"] != "resized" or (family.framed and not rule.wraps))
     )
@@ -115,14 +117,14 @@ def test_a_family_names_placing_rules_that_there_are(family: str) -> None:
         ),
         ({"source": "resized", "position": {"kind": "torus"}}, ["source is 'resized'", "wrap", "other than torus"]),
         ({"source": "resized", "mask": {"family": "box", "count": 2}}, ["source is 'resized'", "one bounding box"]),
-        ({"share": "pair"}, ["share is 'pair'", "pairing.kind 'permute'", "use pairing.kind flip"]),
+        ({"granularity": "pair"}, ["granularity is 'pair'", "pairing.kind 'permute'", "use pairing.kind flip"]),
         (
-            {"share": "batch", "position": {"kind": "saliency"}},
-            ["share is 'batch'", "each partner's own images", "use share sample"],
+            {"granularity": "batch", "position": {"kind": "saliency"}},
+            ["granularity is 'batch'", "each partner's own images", "use granularity sample"],
         ),
         (
-            {"share": "pair", "pairing": {"kind": "flip"}, "position": {"kind": "object"}},
-            ["share is 'pair'", "own boxes"],
+            {"granularity": "pair", "pairing": {"kind": "flip"}, "position": {"kind": "object"}},
+            ["granularity is 'pair'", "own boxes"],
         ),
         ({"content": "zero", "label": {"exponent": 0.0}}, ["label.exponent", "no effect with content 'zero'"]),
         ({"content": "noise", "label": {"lam": "nominal"}}, ["label.lam", "no effect with content 'noise'"]),
@@ -134,24 +136,27 @@ def test_a_family_names_placing_rules_that_there_are(family: str) -> None:
         ({"layer": 1, "position": {"kind": "saliency"}}, ["layer is 1", "partners' images", "use layer 0"]),
         ({"layer": [0, 2], "position": {"kind": "object"}}, ["layer is (0, 2)", "boxes", "use layer 0"]),
         ({"layer": [0, 1, 0]}, ["lists a layer twice: [0, 1, 0]"]),
-        ({"other": {"mix": {"other": {"mix": "mixup"}}}}, ["two policies alternate, not three"]),
-        ({"other": {"mix": {"preset": "mixup", "layer": 1}}}, ["layer is 0 and other.mix.layer is 1"]),
+        ({"alternate": {"mix": {"alternate": {"mix": "mixup"}}}}, ["two policies alternate, not three"]),
+        ({"alternate": {"mix": {"preset": "mixup", "layer": 1}}}, ["layer is 0 and alternate.mix.layer is 1"]),
         (
-            {"label": {"smoothing": 0.1}, "other": {"mix": {"preset": "mixup", "label": {"smoothing": 0.0}}}},
-            ["label.smoothing is 0.1 and other.mix.label.smoothing is 0.0", "smoothed once", "give both the same"],
+            {"label": {"smoothing": 0.1}, "alternate": {"mix": {"preset": "mixup", "label": {"smoothing": 0.0}}}},
+            ["label.smoothing is 0.1 and alternate.mix.label.smoothing is 0.0", "smoothed once", "give both the same"],
         ),
         (
-            {"layer": 2, "other": {"mix": {"position": {"kind": "saliency"}, "layer": 2}}},
+            {"layer": 2, "alternate": {"mix": {"position": {"kind": "saliency"}, "layer": 2}}},
             ["layer is 2", "partners' images"],
         ),
         ({"mask": {"family": "box", "whole_px": True, "edge_px": 1.0}}, ["whole_px", "edge_px", "drop one"]),
         ({"layer": -1}, ["layer", "greater than or equal to 0"]),
         ({"layer": []}, ["layer", "at least 1 item"]),
         ({"apply": {"prob": 1.1}}, ["apply.prob", "less than or equal to 1", "1.1"]),
-        ({"other": {"mix": "mixup", "prob": -0.1}}, ["other.prob", "greater than or equal to 0"]),
+        ({"alternate": {"mix": "mixup", "prob": -0.1}}, ["alternate.prob", "greater than or equal to 0"]),
         ({"sorce": "same"}, ["unknown key 'sorce'", "did you mean 'source'"]),
         ({"mask": {"family": "bix"}}, ["'mask.family' is unknown: 'bix'", "did you mean 'box'"]),
-        ({"apply": {"schedule": {"on0": 0.6, "on1": 0.4}}}, ["apply.schedule", "on0 <= on1 <= off0 <= off1"]),
+        (
+            {"apply": {"schedule": {"ramp_up_start": 0.6, "ramp_up_end": 0.4}}},
+            ["apply.schedule", "ramp_up_start <= ramp_up_end <= ramp_down_start <= ramp_down_end"],
+        ),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -165,14 +170,14 @@ def test_nonsense_is_refused(parts: dict[str, Any], words: list[str]) -> None:
     "parts",
     [
         {"content": "zero", "label": {"smoothing": 0.1}},
-        {"content": "noise", "share": "batch"},
-        {"share": "pair", "pairing": {"kind": "flip"}, "source": "displaced"},
+        {"content": "noise", "granularity": "batch"},
+        {"granularity": "pair", "pairing": {"kind": "flip"}, "source": "displaced"},
         {"mask": {"family": "box", "count": 3}, "position": {"kind": "gauss"}, "source": "displaced"},
         {"layer": [0, 1, 3], "preset": "mixup"},
         {"layer": 4},
-        {"other": {"mix": "off"}},
-        {"preset": "off", "other": {"mix": "mixup", "gate": "sample", "prob": 1.0}},
-        {"label": {"smoothing": 0.1}, "other": {"mix": {"preset": "mixup", "label": {"smoothing": 0.1}}}},
+        {"alternate": {"mix": "off"}},
+        {"preset": "off", "alternate": {"mix": "mixup", "gate": "sample", "prob": 1.0}},
+        {"label": {"smoothing": 0.1}, "alternate": {"mix": {"preset": "mixup", "label": {"smoothing": 0.1}}}},
     ],
     ids=str,
 )
@@ -196,8 +201,8 @@ def test_what_a_policy_looks_at() -> None:
     assert Mix().looks_at == frozenset()
     assert Mix.model_validate({"position": {"kind": "saliency"}}).looks_at == {"images"}
     second = {"position": {"kind": "object"}}
-    assert Mix.model_validate({"other": {"mix": second}}).looks_at == {"boxes"}
-    both = {"position": {"kind": "saliency"}, "other": {"mix": second}}
+    assert Mix.model_validate({"alternate": {"mix": second}}).looks_at == {"boxes"}
+    both = {"position": {"kind": "saliency"}, "alternate": {"mix": second}}
     assert Mix.model_validate(both).looks_at == {"images", "boxes"}
 
 
@@ -222,14 +227,18 @@ BLEND = {"preset": "mixup", "size": {"kind": "fixed", "frac": 0.375}}
 def flags(mix: Mix, batches: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Which samples the first and the second policy mixed, bool [batches, B] each, told by what they paste."""
     rng, device = np.random.default_rng(0), torch.device("cpu")
-    lam = np.stack([draw_mix(mix, view_of(count, 8, 8), rng=rng, device=device).lam_drawn for _ in range(batches)])
+    lam = np.stack([draw_mix(mix, view_of(count, 8, 8), rng=rng, device=device).lam_nominal for _ in range(batches)])
     return lam == 0.75, lam == 0.625
 
 
 @pytest.mark.parametrize("gate", ["sample", "batch"])
 def test_how_often_each_policy_mixes(gate: str) -> None:
     mix = Mix.model_validate(
-        {**BOX, "apply": {"prob": 0.8}, "other": {"prob": 0.3, "gate": gate, "mix": {**BLEND, "apply": {"prob": 0.5}}}}
+        {
+            **BOX,
+            "apply": {"prob": 0.8},
+            "alternate": {"prob": 0.3, "gate": gate, "mix": {**BLEND, "apply": {"prob": 0.5}}},
+        }
     )
     first, second = flags(mix, 400, 20)
     assert first.mean() == pytest.approx(0.7 * 0.8, abs=0.08 if gate == "batch" else 0.03)
@@ -239,9 +248,9 @@ def test_how_often_each_policy_mixes(gate: str) -> None:
 
 
 def test_partners_share_a_policy_where_they_share_a_mask() -> None:
-    shared = {"share": "pair", "pairing": {"kind": "flip"}}
+    shared = {"granularity": "pair", "pairing": {"kind": "flip"}}
     for first, second in ((BOX | shared, BLEND | shared), (BOX | shared, BLEND), (BOX, BLEND | shared)):
-        mix = Mix.model_validate({**first, "other": {"gate": "sample", "mix": second}})
+        mix = Mix.model_validate({**first, "alternate": {"gate": "sample", "mix": second}})
         for flag in flags(mix, 60, 7):
             assert (flag == flag[:, ::-1]).all()
             assert 0.3 < flag.mean() < 0.7
@@ -250,6 +259,6 @@ def test_partners_share_a_policy_where_they_share_a_mask() -> None:
 
 def test_the_second_policy_at_the_ends_of_its_chance() -> None:
     for prob, expected in ((0.0, 0.75), (1.0, 0.625)):
-        mix = Mix.model_validate({**BOX, "other": {"prob": prob, "gate": "sample", "mix": BLEND}})
+        mix = Mix.model_validate({**BOX, "alternate": {"prob": prob, "gate": "sample", "mix": BLEND}})
         first, second = flags(mix, 5, 7)
         assert (first if expected == 0.75 else second).all()

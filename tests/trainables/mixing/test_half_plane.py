@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.mixing.masks.base import Canvas
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.half_plane import HalfPlane, _cut
 from trainables.mixing.position import WholePosition
 

@@ -99,7 +99,7 @@ def test_large_exponents_stay_numbers(exponent: float) -> None:
 def test_realised_and_nominal_shares() -> None:
     realised, nominal = draw(), draw(label={"lam": "nominal"})
     assert torch.equal(realised.weight, realised.lam)
-    assert torch.equal(nominal.weight, torch.from_numpy(nominal.lam_drawn).float())
+    assert torch.equal(nominal.weight, torch.from_numpy(nominal.lam_nominal).float())
     assert torch.equal(realised.lam, nominal.lam)  # pixels are the same
     assert (nominal.weight <= nominal.lam + 2 / 12).all()  # clipping leaves more of the original: a pixel of rounding
     assert nominal.weight.mean() < nominal.lam.mean() - 0.1
@@ -111,7 +111,7 @@ def test_realised_and_nominal_shares() -> None:
 @pytest.mark.parametrize("lam", ["realised", "nominal"])
 def test_a_draw_weighs_by_its_rule(exponent: Any, lam: str) -> None:
     drawn = draw(label={"exponent": exponent, "lam": lam}, apply={"prob": 0.7})
-    shown = drawn.lam if lam == "realised" else torch.from_numpy(drawn.lam_drawn).float()
+    shown = drawn.lam if lam == "realised" else torch.from_numpy(drawn.lam_nominal).float()
     assert torch.equal(drawn.weight, Label(exponent=exponent).weight(shown))
     assert (drawn.weight[~drawn.applied] == 1).all()
 

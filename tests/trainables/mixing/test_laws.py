@@ -113,7 +113,9 @@ EXPONENTS = st.just(1.0) | st.floats(0, 200) | st.sampled_from([0.0, "inf"])
 LABELS = st.fixed_dictionaries({"exponent": EXPONENTS, "lam": st.sampled_from(["realised", "nominal"])})
 GATES = st.sampled_from(["sample", "batch"])
 SCHEDULES = st.lists(UNIT, min_size=4, max_size=4).map(
-    lambda marks: dict(zip(("on0", "on1", "off0", "off1"), sorted(marks), strict=True))
+    lambda marks: dict(
+        zip(("ramp_up_start", "ramp_up_end", "ramp_down_start", "ramp_down_end"), sorted(marks), strict=True)
+    )
 )
 APPLIES = st.one_of(
     st.just({"prob": 1.0}),
@@ -145,9 +147,9 @@ def policies(draw: st.DrawFn, families: tuple[str, ...] = tuple(sorted(FAMILIES)
             sources = [source for source in sources if source != "resized"]
         parts["source"] = draw(st.sampled_from(sources))
         shares = ["sample"] if sees else ["sample", "batch"] + ["pair"] * (pairing == "flip")
-        parts["share"] = draw(st.sampled_from(shares))
+        parts["granularity"] = draw(st.sampled_from(shares))
     else:
-        parts["share"] = draw(st.sampled_from(["sample", "batch"]))
+        parts["granularity"] = draw(st.sampled_from(["sample", "batch"]))
     return parts
 
 
@@ -157,7 +159,7 @@ def cases(draw: st.DrawFn, *, alternate: bool | None = None, count: int | None =
     parts = draw(policies()) | fixed
     if draw(st.booleans()) if alternate is None else alternate:
         second = draw(policies()) | fixed
-        parts["other"] = {"prob": draw(UNIT), "gate": draw(GATES), "mix": second}
+        parts["alternate"] = {"prob": draw(UNIT), "gate": draw(GATES), "mix": second}
     try:
         mix = Mix.model_validate(parts)
     except ValidationError:
@@ -233,12 +235,12 @@ def test_targets_are_distributions(case: Case, smoothing: float) -> None:
     assert targets.shape == (case.count, 4)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(case.count))
     assert targets.min() >= smoothing / 4 - 1e-7
-    for values in (drawn.lam, drawn.weight, torch.from_numpy(drawn.lam_drawn)):
+    for values in (drawn.lam, drawn.weight, torch.from_numpy(drawn.lam_nominal)):
         assert values.shape == (case.count,)
         assert ((values >= 0) & (values <= 1)).all()
     assert drawn.lam.dtype == drawn.weight.dtype == torch.float32
     left = ~drawn.applied
-    assert (drawn.lam_drawn[left] == 1).all()
+    assert (drawn.lam_nominal[left] == 1).all()
     assert (drawn.lam[left] == 1).all()
     assert (drawn.weight[left] == 1).all()
 
@@ -268,7 +270,7 @@ def test_lam_is_counted_on_the_mask(case: Case) -> None:
 @given(case=cases(alternate=False, content="partner", label={"lam": "nominal"}))
 def test_a_nominal_label_is_what_was_drawn(case: Case) -> None:
     drawn = case.draw()
-    assert torch.equal(drawn.weight, torch.from_numpy(drawn.lam_drawn).float())
+    assert torch.equal(drawn.weight, torch.from_numpy(drawn.lam_nominal).float())
 
 
 @laws(80)
@@ -279,7 +281,7 @@ def test_the_exponent_changes_labels_alone(case: Case, exponent: float | str) ->
     assert torch.equal(plain.lam, other.lam)
     assert torch.equal(plain.partner, other.partner)
     assert torch.equal(whole_masks(case, plain), whole_masks(case, other))
-    shown = plain.lam if case.mix.label.lam == "realised" else torch.from_numpy(plain.lam_drawn).float()
+    shown = plain.lam if case.mix.label.lam == "realised" else torch.from_numpy(plain.lam_nominal).float()
     assert ((other.weight - 0.5) * (shown - 0.5) >= 0).all()  # the larger share has no less than half of the label
 
 
@@ -389,17 +391,17 @@ def test_a_draw_is_its_generators(case: Case) -> None:
 def test_what_is_shared(case: Case) -> None:
     drawn = case.draw()
     masks = whole_masks(case, drawn)
-    if case.mix.share == "pair":
+    if case.mix.granularity == "pair":
         assert torch.equal(masks, masks.flip(0))
-        assert (drawn.lam_drawn == drawn.lam_drawn[::-1]).all()
+        assert (drawn.lam_nominal == drawn.lam_nominal[::-1]).all()
         assert torch.equal(drawn.partner, torch.arange(case.count).flip(0))
-    elif case.mix.share == "batch":
+    elif case.mix.granularity == "batch":
         assert torch.equal(masks, masks[:1].expand_as(masks))
-        assert len(set(drawn.lam_drawn.tolist())) == 1
+        assert len(set(drawn.lam_nominal.tolist())) == 1
 
 
 @laws(60)
-@given(case=cases(alternate=False, share="pair", pairing={"kind": "flip"}, content="partner", source="same"))
+@given(case=cases(alternate=False, granularity="pair", pairing={"kind": "flip"}, content="partner", source="same"))
 def test_a_pair_swaps_content(case: Case) -> None:
     """What one partner loses the other gets: together they hold what they held before, whatever the gate."""
     images = case.view.images
@@ -413,9 +415,9 @@ def test_a_pair_swaps_content(case: Case) -> None:
 @laws(60)
 @given(data=st.data(), prob=UNIT)
 def test_a_pair_changes_over_together(data: st.DataObject, prob: float) -> None:
-    shared = {"share": "pair", "pairing": {"kind": "flip"}, "content": "partner", "source": "same"}
+    shared = {"granularity": "pair", "pairing": {"kind": "flip"}, "content": "partner", "source": "same"}
     case = data.draw(cases(alternate=True, **shared))
-    assert case.mix.other is not None
+    assert case.mix.alternate is not None
     drawn = case.draw()
     assert (drawn.applied == drawn.applied[::-1]).all()
     images = case.view.images

@@ -20,9 +20,9 @@ from torchvision.transforms import v2
 
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDraw, draw_mix
-from trainables.mixing.masks.base import Canvas
 from trainables.mixing.masks.box import Box
 from trainables.mixing.position import ClipPosition
 from trainables.mixing.size import BetaSize
@@ -101,7 +101,7 @@ def record_torchvision(monkeypatch: pytest.MonkeyPatch, *, grid: bool) -> tuple[
     return lams, centres
 
 
-TORCHVISION = {"share": "batch", "pairing": {"kind": "roll"}, "apply": {"prob": 1.0, "gate": "batch"}}
+TORCHVISION = {"granularity": "batch", "pairing": {"kind": "roll"}, "apply": {"prob": 1.0, "gate": "batch"}}
 
 
 @pytest.mark.parametrize(("height_px", "width_px"), SHAPES)
@@ -235,7 +235,7 @@ class TimmRecord:
 def timm_policy(mode: str, kind: str, prob: float, smoothing: float) -> Mix:
     """Timm's behaviour in our grammar: Mixup, CutMix, or one of them by the toss of a coin."""
     shared = {
-        "share": {"batch": "batch", "pair": "pair", "elem": "sample"}[mode],
+        "granularity": {"batch": "batch", "pair": "pair", "elem": "sample"}[mode],
         "pairing": {"kind": "flip"},
         "apply": {"prob": prob, "gate": "batch" if mode == "batch" else "sample"},
         "label": {"smoothing": smoothing},
@@ -244,7 +244,7 @@ def timm_policy(mode: str, kind: str, prob: float, smoothing: float) -> Mix:
     cutmix = {"preset": "cutmix", "size": {"kind": "beta", "alpha": ALPHAS["cutmix"]}, **shared}
     if kind == "both":
         gate = "batch" if mode == "batch" else "sample"
-        return Mix.model_validate(mixup | {"other": {"prob": 0.5, "gate": gate, "mix": cutmix}})
+        return Mix.model_validate(mixup | {"alternate": {"prob": 0.5, "gate": gate, "mix": cutmix}})
     return Mix.model_validate(mixup if kind == "mixup" else cutmix)
 
 

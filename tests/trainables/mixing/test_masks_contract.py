@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from trainables.mixing.batch_view import BatchView
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.masks import FAMILIES
-from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.masks.base import Mask
 from trainables.mixing.masks.box import Box
 from trainables.mixing.position import RULES, ClipPosition
 

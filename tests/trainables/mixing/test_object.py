@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.mixing.batch_view import BatchView
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import draw_mix
-from trainables.mixing.masks.base import Canvas
 from trainables.mixing.masks.object import Object
 from trainables.mixing.position import WholePosition
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from scipy.stats import truncnorm
 
 from trainables.mixing.batch_view import BatchView
-from trainables.mixing.masks.base import Canvas
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.box import Box
 from trainables.mixing.position import (
     PLACING,

@@ -25,9 +25,9 @@ from trainables.errors import UserError
 from trainables.merging import flattened, merged
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDraw, draw_layer, draw_mix
-from trainables.mixing.masks.base import Canvas
 from trainables.mixing.masks.box import Box
 from trainables.mixing.presets import PRESETS, expand_preset
 from trainables.strict import parse
@@ -41,33 +41,37 @@ PAPER: dict[str, Any] = {
     "position": {"kind": "clip"},
     "source": "same",
     "pairing": {"kind": "permute"},
-    "share": "sample",
+    "granularity": "sample",
     "content": "partner",
     "label": {"exponent": 1.0, "lam": "realised"},
-    "apply": {"prob": 1.0, "gate": "sample", "schedule": {"on0": 0.0, "on1": 0.0, "off0": 1.0, "off1": 1.0}},
+    "apply": {
+        "prob": 1.0,
+        "gate": "sample",
+        "schedule": {"ramp_up_start": 0.0, "ramp_up_end": 0.0, "ramp_down_start": 1.0, "ramp_down_end": 1.0},
+    },
     "layer": 0,
-    "other": None,
+    "alternate": None,
 }
 
 FLAT = {"mask": {"family": "flat"}, "position": {"kind": "whole"}}
 WHOLE_PX = {"mask": {"whole_px": True}}
-A_BATCH = {"share": "batch", "apply": {"gate": "batch"}}
+A_BATCH = {"granularity": "batch", "apply": {"gate": "batch"}}
 HALF = {"apply": {"prob": 0.5}}
 """Probability of the CutMix authors' command for CIFAR."""
 
 
-def timm_values(share: str, gate: str) -> dict[str, Any]:
+def timm_values(granularity: str, gate: str) -> dict[str, Any]:
     """Touvron et al., ICML 2021, table 9 on Wightman's class: Mixup 0.8, CutMix 1.0, switched with 0.5."""
-    habits = {"pairing": {"kind": "flip"}, "share": share, "apply": {"gate": gate}}
+    habits = {"pairing": {"kind": "flip"}, "granularity": granularity, "apply": {"gate": gate}}
     cut = merged(PAPER, {**WHOLE_PX, **habits})
-    return {**FLAT, "size": {"alpha": 0.8}, **habits, "other": {"prob": 0.5, "gate": gate, "mix": cut}}
+    return {**FLAT, "size": {"alpha": 0.8}, **habits, "alternate": {"prob": 0.5, "gate": gate, "mix": cut}}
 
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "off": {"apply": {"prob": 0.0}},
     "cutmix": HALF,
     # Yun et al., section 4.1 and table 8
-    "cutmix_scheduled": {"apply": {"schedule": {"on0": 0.0, "on1": 1.0}}},
+    "cutmix_scheduled": {"apply": {"schedule": {"ramp_up_start": 0.0, "ramp_up_end": 1.0}}},
     "cutmix_fixed_size": {**HALF, "size": {"kind": "fixed", "frac": 16 * 16 / (32 * 32)}},
     "cutmix_complete_label": {**HALF, "label": {"exponent": 0.0}},
     "cutmix_one_hot": {**HALF, "label": {"exponent": "inf"}},
@@ -129,7 +133,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         **A_BATCH,
         "size": {"alpha": 0.2},
         "pairing": {"kind": "roll"},
-        "other": {
+        "alternate": {
             "prob": 0.5,
             "gate": "batch",
             "mix": merged(PAPER, {**A_BATCH, **WHOLE_PX, "pairing": {"kind": "roll"}}),
@@ -198,12 +202,20 @@ LOUD: list[dict[str, Any]] = [
         "source": "displaced",
         "pairing": {"kind": "derange"},
         "label": {"exponent": 2.0, "lam": "nominal"},
-        "apply": {"prob": 0.3, "gate": "batch", "schedule": {"on0": 0.1, "on1": 0.2, "off0": 0.3, "off1": 0.4}},
+        "apply": {
+            "prob": 0.3,
+            "gate": "batch",
+            "schedule": {"ramp_up_start": 0.1, "ramp_up_end": 0.2, "ramp_down_start": 0.3, "ramp_down_end": 0.4},
+        },
         "layer": [1, 2],
-        "other": {"prob": 0.1, "gate": "sample", "mix": {"mask": {"count": 2}, "size": {"lo": 0.2}, "layer": [1, 2]}},
+        "alternate": {
+            "prob": 0.1,
+            "gate": "sample",
+            "mix": {"mask": {"count": 2}, "size": {"lo": 0.2}, "layer": [1, 2]},
+        },
     },
     {"mask": {"family": "fourier", "decay": 1.0}, "size": {"kind": "uniform", "lo": 0.2, "hi": 0.3, "of": "side"}},
-    {"mask": {"family": "grid", "cells": 7}, "size": {"kind": "fixed", "frac": 0.9}, "share": "batch"},
+    {"mask": {"family": "grid", "cells": 7}, "size": {"kind": "fixed", "frac": 0.9}, "granularity": "batch"},
     {"mask": {"family": "hmix", "inner_frac": 0.1}, "content": "noise"},
     {"mask": {"family": "superpixel", "cells": 3, "compactness": 9.0}},
     {"mask": {"family": "gauss", "sigma": "side"}},
@@ -230,7 +242,7 @@ def test_every_call_returns_values_of_its_own(name: str) -> None:
     values = expand_preset(name)
     values["apply"]["prob"] = 0.123
     values["mask"]["family"] = "spoiled"
-    values["apply"]["schedule"]["on1"] = 0.5
+    values["apply"]["schedule"]["ramp_up_end"] = 0.5
     assert Mix.model_validate(name) == Mix.model_validate(merged(PAPER, PUBLISHED[name]))
     assert Mix.model_validate("cutmix") == Mix.model_validate(merged(PAPER, PUBLISHED["cutmix"]))
 
@@ -419,12 +431,12 @@ class Habits:
     """What shows in mixed identities.
 
     Attributes:
-        share: who has the same mask in every batch.
+        granularity: who has the same mask in every batch.
         partners: whose pixels each sample shows beside its own.
         cut: share of the samples whose pixels are all of one image or the other, among those that show both.
     """
 
-    share: str
+    granularity: str
     partners: list[set[int]]
     cut: float
 
@@ -439,7 +451,7 @@ def habits_of(mixer: Mixer, batches: int = 300) -> Habits:
     both = (kept < 1).flatten(2).any(dim=2) & (kept > 0).flatten(2).any(dim=2)
     hard = ((kept == 0) | (kept == 1)).flatten(2).all(dim=2)
     return Habits(
-        share="batch" if alike else "pair" if mirrored else "sample",
+        granularity="batch" if alike else "pair" if mirrored else "sample",
         partners=[set(row.nonzero().flatten().tolist()) - {index} for index, row in enumerate(shown)],
         cut=(hard & both).sum().item() / both.sum().item(),
     )
@@ -447,7 +459,7 @@ def habits_of(mixer: Mixer, batches: int = 300) -> Habits:
 
 @pytest.mark.usefixtures("legacy_rng")
 @pytest.mark.parametrize(
-    ("name", "share", "cut"),
+    ("name", "granularity", "cut"),
     [
         ("torchvision", "batch", 0.5),
         ("torchvision_cutmix", "batch", 1.0),
@@ -456,9 +468,9 @@ def habits_of(mixer: Mixer, batches: int = 300) -> Habits:
         ("timm_elem", "sample", 0.5),
     ],
 )
-def test_a_library_s_batch_is_shared_as_the_library_does(name: str, share: str, cut: float) -> None:
+def test_a_library_s_batch_is_shared_as_the_library_does(name: str, granularity: str, cut: float) -> None:
     mine, theirs = habits_of(ours(name)), habits_of(LIBRARIES[name]())
-    assert mine.share == theirs.share == share
+    assert mine.granularity == theirs.granularity == granularity
     assert mine.partners == theirs.partners
     assert all(len(partner) == 1 for partner in mine.partners)
     # a Mixup of weight 0 or 1 in floating point, and a box that is empty or full, show one image alone
@@ -483,7 +495,7 @@ def test_composer_shares_one_mask_among_random_partners(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(PRESETS) - set(LIBRARIES) - {"off", "composer_cutmix", "composer_mixup"}))
 def test_all_other_presets_draw_for_each_sample(name: str) -> None:
     for policy in Mix.model_validate(name).policies:
-        assert (policy.share, policy.apply.gate) == ("sample", "sample")
+        assert (policy.granularity, policy.apply.gate) == ("sample", "sample")
 
 
 # ---------------------------------------------------------------- libraries: how much
@@ -491,10 +503,10 @@ def test_all_other_presets_draw_for_each_sample(name: str) -> None:
 
 def by_sample(name: str) -> Mix:
     """The preset with everything drawn for each sample: its law, from large draws."""
-    once = {"share": "sample", "apply": {"gate": "sample"}}
+    once = {"granularity": "sample", "apply": {"gate": "sample"}}
     mix = expand_preset(name)
-    other = mix["other"] and merged(mix["other"], {"gate": "sample", "mix": once})
-    return Mix.model_validate(merged(mix, {**once, "other": other}))
+    other = mix["alternate"] and merged(mix["alternate"], {"gate": "sample", "mix": once})
+    return Mix.model_validate(merged(mix, {**once, "alternate": other}))
 
 
 def our_law(name: str, height_px: int, width_px: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -580,7 +592,7 @@ def test_timm_s_law(name: str, height_px: int, width_px: int, rounding: float) -
 def test_composer_s_mixup_gives_the_partner_the_smaller_part() -> None:
     theirs = np.random.default_rng(5).beta(0.2, 0.2, size=20_000)
     theirs = 1 - (1 - np.minimum(theirs, 1 - theirs)).astype(np.float32)  # where lam is told from 1
-    mine = pasted("composer_mixup", 20_000, 1, 1, share="sample")
+    mine = pasted("composer_mixup", 20_000, 1, 1, granularity="sample")
     assert mine.max() <= 0.5
     assert ks_2samp(mine, theirs).pvalue > 0.001
     assert ks_2samp(pasted("mixup", 20_000, 1, 1), theirs).pvalue < 1e-9
@@ -660,19 +672,19 @@ def test_further_keys_change_parts() -> None:
 
 
 def test_further_keys_change_parts_of_the_second_policy() -> None:
-    mix = Mix.model_validate({"preset": "timm", "other": {"prob": 0.8, "mix": {"size": {"alpha": 0.4}}}})
-    assert mix.other == Mix.model_validate("timm").other.model_copy(  # type: ignore[union-attr]
+    mix = Mix.model_validate({"preset": "timm", "alternate": {"prob": 0.8, "mix": {"size": {"alpha": 0.4}}}})
+    assert mix.alternate == Mix.model_validate("timm").alternate.model_copy(  # type: ignore[union-attr]
         update={"prob": 0.8, "mix": mix_of("torchvision_cutmix", pairing={"kind": "flip"}, size={"alpha": 0.4})}
     )
 
 
 def test_smoothing_is_given_once_for_both_policies() -> None:
-    for mix in ({"preset": "timm"}, {"preset": "mixup", "other": {"mix": "cutmix"}}):
+    for mix in ({"preset": "timm"}, {"preset": "mixup", "alternate": {"mix": "cutmix"}}):
         smooth = Mix.model_validate({**mix, "label": {"smoothing": 0.1}})
         assert [policy.label.smoothing for policy in smooth.policies] == [0.1, 0.1]
     with pytest.raises(ValueError, match="targets are smoothed once"):
         Mix.model_validate(
-            {"preset": "timm", "label": {"smoothing": 0.1}, "other": {"mix": {"label": {"smoothing": 0.2}}}}
+            {"preset": "timm", "label": {"smoothing": 0.1}, "alternate": {"mix": {"label": {"smoothing": 0.2}}}}
         )
 
 

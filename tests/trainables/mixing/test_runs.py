@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.mixing.masks.runs import runs, runs_within
+from trainables.mixing.runs import runs, runs_within
 
 lengths = st.integers(1, 40)
 fracs = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0]))

@@ -11,24 +11,28 @@ from trainables.mixing.schedule import Trapezoid
 
 UNIT = st.floats(0, 1)
 MARKS = st.lists(UNIT | st.sampled_from([0.0, 0.5, 1.0]), min_size=4, max_size=4).map(sorted)
-TRAPEZOIDS = MARKS.map(lambda marks: Trapezoid(on0=marks[0], on1=marks[1], off0=marks[2], off1=marks[3]))
+TRAPEZOIDS = MARKS.map(
+    lambda marks: Trapezoid(
+        ramp_up_start=marks[0], ramp_up_end=marks[1], ramp_down_start=marks[2], ramp_down_end=marks[3]
+    )
+)
 
 
 @given(schedule=TRAPEZOIDS, t=UNIT)
 def test_a_factor_is_a_share(schedule: Trapezoid, t: float) -> None:
     assert 0 <= schedule.factor(t) <= 1
-    if schedule.on1 <= t <= schedule.off0:
+    if schedule.ramp_up_end <= t <= schedule.ramp_down_start:
         assert schedule.factor(t) == 1
-    if t < schedule.on0 or t > schedule.off1:
+    if t < schedule.ramp_up_start or t > schedule.ramp_down_end:
         assert schedule.factor(t) == 0
 
 
 @given(schedule=TRAPEZOIDS, early=UNIT, late=UNIT)
 def test_it_rises_then_falls(schedule: Trapezoid, early: float, late: float) -> None:
     early, late = sorted((early, late))
-    if late <= schedule.off0:
+    if late <= schedule.ramp_down_start:
         assert schedule.factor(early) <= schedule.factor(late)
-    if early >= schedule.on1:
+    if early >= schedule.ramp_up_end:
         assert schedule.factor(early) >= schedule.factor(late)
 
 
@@ -40,8 +44,19 @@ def test_the_mean_is_the_area(schedule: Trapezoid) -> None:
 
 @given(schedule=TRAPEZOIDS, t=UNIT)
 def test_backwards_in_time_it_is_its_mirror_image(schedule: Trapezoid, t: float) -> None:
-    mirrored = Trapezoid(on0=1 - schedule.off1, on1=1 - schedule.off0, off0=1 - schedule.on1, off1=1 - schedule.on0)
-    ramps = [high - low for low, high in ((schedule.on0, schedule.on1), (schedule.off0, schedule.off1))]
+    mirrored = Trapezoid(
+        ramp_up_start=1 - schedule.ramp_down_end,
+        ramp_up_end=1 - schedule.ramp_down_start,
+        ramp_down_start=1 - schedule.ramp_up_end,
+        ramp_down_end=1 - schedule.ramp_up_start,
+    )
+    ramps = [
+        high - low
+        for low, high in (
+            (schedule.ramp_up_start, schedule.ramp_up_end),
+            (schedule.ramp_down_start, schedule.ramp_down_end),
+        )
+    ]
     if all(ramp > 1e-3 for ramp in ramps):  # else a last bit of t decides between 0 and 1
         assert mirrored.factor(1 - t) == pytest.approx(schedule.factor(t), abs=1e-9)
 
@@ -59,7 +74,9 @@ def test_backwards_in_time_it_is_its_mirror_image(schedule: Trapezoid, t: float)
     ],
 )
 def test_known_shapes(marks: tuple[float, ...], expected: list[float]) -> None:
-    schedule = Trapezoid(**dict(zip(("on0", "on1", "off0", "off1"), marks, strict=True)))
+    schedule = Trapezoid(
+        **dict(zip(("ramp_up_start", "ramp_up_end", "ramp_down_start", "ramp_down_end"), marks, strict=True))
+    )
     assert [schedule.factor(t) for t in (0, 0.25, 0.5, 0.75, 1)] == expected
 
 
@@ -70,12 +87,17 @@ def test_the_probability_follows_it(schedule: Trapezoid, prob: float, t: float) 
     assert apply.mean_prob == pytest.approx(prob * schedule.mean)
 
 
-@pytest.mark.parametrize("values", [{"on0": 0.5, "on1": 0.2}, {"off0": 0.2, "on1": 0.4}, {"off1": 0.3}])
+@pytest.mark.parametrize(
+    "values",
+    [{"ramp_up_start": 0.5, "ramp_up_end": 0.2}, {"ramp_down_start": 0.2, "ramp_up_end": 0.4}, {"ramp_down_end": 0.3}],
+)
 def test_marks_in_disorder_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(ValidationError, match="on0 <= on1 <= off0 <= off1 must hold, got"):
+    with pytest.raises(
+        ValidationError, match="ramp_up_start <= ramp_up_end <= ramp_down_start <= ramp_down_end must hold, got"
+    ):
         Trapezoid(**values)
 
 
 def test_marks_beyond_the_run_are_refused() -> None:
     with pytest.raises(ValidationError, match="less than or equal to 1"):
-        Trapezoid(off1=1.5)
+        Trapezoid(ramp_down_end=1.5)

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from trainables.mixing.apply import mix_images
 from trainables.mixing.batch_view import BatchView
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDraw, draw_mix
 from trainables.mixing.masks import FAMILIES
-from trainables.mixing.masks.base import Canvas
 from trainables.mixing.position import ClipPosition, TorusPosition
 from trainables.mixing.source import Displaced, Resized, displaced, resized
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from trainables.mixing.batch_view import BatchView
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks import superpixel
-from trainables.mixing.masks.base import Canvas
 from trainables.mixing.masks.superpixel import Superpixel, _patches
 from trainables.mixing.position import WholePosition
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.mixing.masks.base import Canvas
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.position import TorusPosition
 from trainables.mixing.torus_bank import BANK_BYTES, FEWEST_MAPS, MOST_MAPS, TorusBank, maps_that_fit
 

@@ -152,7 +152,7 @@ def test_stages(n_stages: int, given_stages: tuple[int, ...] | None, expected: l
 
 
 def test_the_default_is_the_papers() -> None:
-    assert DropBlock() == DropBlock(prob=0.1, block_px=7, after_stages=None, schedule=Trapezoid(on1=1.0))
+    assert DropBlock() == DropBlock(prob=0.1, block_px=7, after_stages=None, schedule=Trapezoid(ramp_up_end=1.0))
 
 
 @pytest.mark.parametrize("t", [0.0, 0.25, 1.0])

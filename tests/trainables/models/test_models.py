@@ -8,11 +8,10 @@ import torch
 import torchvision
 from torch import nn
 
-from trainables.config import Model
+from trainables.config import CIFAR_DEPTHS, MODEL_NAMES, STAGES, TORCHVISION_DEPTHS, Model
 from trainables.errors import UserError
 from trainables.models.build import build_model
 from trainables.models.cifar_resnet import BasicBlock
-from trainables.models.names import CIFAR_DEPTHS, MODEL_NAMES, STAGES, TORCHVISION_DEPTHS
 from trainables.models.staged import StagedNet, fitting_strides
 
 SMALL_NAMES = ("tiny", *(f"cifar_resnet{depth}" for depth in CIFAR_DEPTHS))

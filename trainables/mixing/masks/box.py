@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.canvas import Canvas
+from trainables.mixing.masks.base import Mask
 from trainables.mixing.masks.shapes import COLUMNS, ROWS, frac_of_each, ramp, union
 
 if TYPE_CHECKING:

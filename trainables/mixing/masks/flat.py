@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.canvas import Canvas
+from trainables.mixing.masks.base import Mask
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.canvas import Canvas
+from trainables.mixing.masks.base import Mask
 from trainables.mixing.masks.shapes import spans
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.canvas import Canvas
+from trainables.mixing.masks.base import Mask
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ class Object(Mask):
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Shrink the partners' boxes: bool [B, 1, H, W]."""
-        boxes = canvas.foreign_boxes().T
+        boxes = canvas.partner_boxes().T
         draws = canvas.rng.random((2, 2, len(pasted_frac)))
         lengths = np.maximum(boxes[2:] - boxes[:2], 0)
         kept = (np.sqrt(pasted_frac) * lengths + draws[0]).astype(np.int64)

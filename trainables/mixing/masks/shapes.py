@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from trainables.mixing.masks.runs import runs
+from trainables.mixing.runs import runs
 
 if TYPE_CHECKING:
     import torch
 
-    from trainables.mixing.masks.base import Canvas
+    from trainables.mixing.canvas import Canvas
 
 ROWS: Literal[0] = 0
 """The axis along which a horizontal band has its thickness."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.canvas import Canvas
+from trainables.mixing.masks.base import Mask
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ class Superpixel(Mask):
         """Take the partners apart and paste some of the patches: bool [B, 1, H, W]."""
         import torch
 
-        images = canvas.foreign_images()
+        images = canvas.partner_images()
         seeds = min(self.cells, canvas.height_px), min(self.cells, canvas.width_px)
         some = max(1, CACHED // (canvas.height_px * canvas.width_px)) if canvas.on_host else len(images)
         label = torch.cat([_patches(part, seeds, self.compactness) for part in torch.split(images, some)])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from trainables.mixing.masks.base import Canvas, Mask
+from trainables.mixing.canvas import Canvas
+from trainables.mixing.masks.base import Mask
 from trainables.mixing.torus_bank import TorusBank, maps_that_fit
 from trainables.seeds import generator
 

@@ -1,4 +1,0 @@
-"""What the study ``mask_shape`` compares with."""
-
-REFERENCE = "box"
-"""The arm that the others are compared with."""

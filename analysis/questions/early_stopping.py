@@ -1,0 +1,223 @@
+"""What the study ``early_stopping`` says: how often successive halving stops the trial that would have won.
+
+Curves that ran to the end are replayed, as ``cutmix-sweep replay`` does, with one trial at a time, and looked at
+directly: which arms a rung takes for worse than they end.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis import statistics
+from analysis.data.frames import Sweep
+from analysis.methods.fidelity import REDUCTION_FACTOR
+from analysis.statistics import HIGHER, LOWER, TOO_FEW
+from sweep.findings.summary import PLANNED_EPOCHS, metric_label, uncensored_trials
+from sweep.records.schema import COMPLETED
+
+MEASURES = ("val_nll", "val_top1_error")
+"""What trials are ranked by: the default of studies first."""
+
+FIRST_RUNGS = (1, 3, 9)
+"""Epochs at which a rule looks first, and at which ranks are compared."""
+
+USUAL_FIRST_RUNG = 3
+"""First rung of a study that names none: what is said in sentences."""
+
+MIN_RECORDED = 3
+"""Trials that must be at a rung before ASHA stops any, as studies have it by default."""
+
+ALL_ARMS = "all arms"
+OWN, SHARED = "own", "shared"
+"""Rungs: of each arm, as sweeps have them, or one set for the trials of all arms."""
+
+
+def full_trials(sweep: Sweep) -> pd.DataFrame:
+    """Return the completed trials that early stopping had no say in, of those that planned most epochs."""
+    trials = uncensored_trials(sweep.manifest, sweep.trials)
+    done = trials.loc[trials["status"] == COMPLETED]
+    planned = done.reindex(columns=[PLANNED_EPOCHS])[PLANNED_EPOCHS]  # not there before the first trial
+    full: pd.DataFrame = done.loc[planned == planned.max()].reset_index(drop=True)
+    return full
+
+
+def rank_shifts(sweep: Sweep, *, metrics: Sequence[str] = MEASURES, rungs: Sequence[int] = FIRST_RUNGS) -> pd.DataFrame:
+    """Return how much worse each trial ranks at a rung than at the end, among the trials of all arms.
+
+    Args:
+        sweep: from :func:`analysis.data.frames.load`.
+        metrics: by which trials are ranked, lower is better.
+        rungs: epochs.
+
+    Returns:
+        One row a metric, rung and trial: ``metric``, ``rung_epochs``, ``arm``, ``replicate``, ``trial`` and ``shift``,
+        rank there minus final rank, as a share of the field: of +0.5, half of all trials that it leaves behind in the
+        end are still before it.
+
+    Raises:
+        ValueError: an unknown metric.
+    """
+    trials = full_trials(sweep)
+    columns = ["metric", "rung_epochs", "arm", "replicate", "trial", "shift"]
+    parts = [trials[["arm", "replicate", "trial"]].iloc[:0].reindex(columns=columns)]
+    for metric in metrics:
+        metric_label(metric)
+        values = sweep.epochs.set_index(["trial", "epoch"])[metric]
+        final = trials[f"final_{metric}"].rank()
+        for rung in _within(rungs, trials):
+            early = pd.Series(values.reindex([(trial, rung) for trial in trials["trial"]]).to_numpy()).rank()
+            shift = (early - final) / max(len(trials) - 1, 1)
+            parts.append(trials[["arm", "replicate", "trial"]].assign(metric=metric, rung_epochs=rung, shift=shift))
+    return pd.concat(parts[1:] or parts, ignore_index=True)[columns]
+
+
+def _within(rungs: Sequence[int], trials: pd.DataFrame) -> list[int]:
+    """Return the rungs that lie before the end; none where there is no trial."""
+    return [rung for rung in rungs if len(trials) and rung < trials[PLANNED_EPOCHS].max()]
+
+
+def misjudged(shifts: pd.DataFrame) -> pd.DataFrame:
+    """Compare the mean shift of each arm with that of the study's first: paired differences by metric and rung.
+
+    Args:
+        shifts: from :func:`rank_shifts`.
+    """
+    baseline = str(shifts["arm"].cat.categories[0])
+    return statistics.paired_differences(shifts, value="shift", baseline=baseline, by=("metric", "rung_epochs"))
+
+
+def stopped_winners(
+    sweep: Sweep,
+    *,
+    rng: np.random.Generator,
+    metrics: Sequence[str] = MEASURES,
+    first_rungs: Sequence[int] = FIRST_RUNGS,
+    n_orders: int = 200,
+) -> pd.DataFrame:
+    """Replay ASHA in many orders of arrival, and count how often it stops the trial of lowest final value.
+
+    The rule stops at each rung (``REDUCTION_FACTOR`` times the one before) all but the best 1 in ``REDUCTION_FACTOR``
+    of those that have come there, once they are ``MIN_RECORDED``; trials run one after the other, arms in turn.
+
+    Args:
+        sweep: from :func:`analysis.data.frames.load`.
+        rng: source of the orders, the same ones for all rules.
+        metrics: by which trials are ranked, lower is better.
+        first_rungs: epochs of the first rung.
+        n_orders: how many.
+
+    Returns:
+        One row a metric, first rung, kind of rungs and arm, the winner of ``ALL_ARMS`` last: ``metric``,
+        ``first_rung_epochs``, ``rungs``, ``arm``, ``n`` (curves), ``stopped_frac`` with ``low`` and ``high`` (95 %,
+        Wilson; over orders, with these curves), ``blind_frac`` (how often a rule that keeps as many trials by chance
+        would stop it) and ``n_orders``. Empty before any trial has completed.
+    """
+    trials = full_trials(sweep)
+    orders = [_order(trials["arm"], rng) for _ in range(n_orders)]
+    rows: list[dict[str, Any]] = []
+    for metric in metrics:
+        curves = _curves(sweep, trials, metric)
+        for first in _within(first_rungs, trials):
+            kinds = (OWN, SHARED) if trials["arm"].nunique() > 1 else (OWN,)
+            for rungs in kinds:
+                groups = trials["arm"].astype(str) if rungs == OWN else pd.Series(ALL_ARMS, index=trials.index)
+                kept = np.array([_kept(curves, order, groups.to_numpy(), first) for order in orders], dtype=bool)
+                key = {"metric": metric, "first_rung_epochs": first, "rungs": rungs}
+                rows += [key | row for row in _counted(trials, curves, kept, rungs)]
+    columns = ["metric", "first_rung_epochs", "rungs", "arm", "n", "stopped_frac", "low", "high", "blind_frac"]
+    return pd.DataFrame(rows, columns=columns).assign(n_orders=n_orders)
+
+
+def _curves(sweep: Sweep, trials: pd.DataFrame, metric: str) -> np.ndarray:
+    """Return the metric after each epoch, [N, planned epochs]; what is no number is the worst."""
+    metric_label(metric)
+    own = sweep.epochs[sweep.epochs["trial"].isin(trials["trial"])]
+    wide = own.pivot(index="trial", columns="epoch", values=metric).reindex(trials["trial"])
+    values = wide.to_numpy(float)
+    return np.where(np.isnan(values), math.inf, values)
+
+
+def _order(arms: pd.Series[Any], rng: np.random.Generator) -> np.ndarray:
+    """Draw in which order trials come: each arm's at random, the arms in turn."""
+    turn, sequence = np.empty(len(arms), int), np.empty(len(arms))
+    for places in arms.groupby(arms, observed=True).indices.values():
+        turn[places], sequence[places] = rng.permutation(len(places)), rng.random()
+    return np.lexsort((sequence, turn))
+
+
+def _kept(curves: np.ndarray, order: np.ndarray, groups: np.ndarray, first: int) -> np.ndarray:
+    """Play the rule over the trials in one order and return which of them ran to the end, bool [N]."""
+    recorded: dict[tuple[str, int], list[float]] = {}
+    kept = np.ones(len(curves), dtype=bool)
+    for trial in order:
+        rung = first
+        while rung < curves.shape[1] and kept[trial]:
+            values = recorded.setdefault((groups[trial], rung), [])
+            value = float(curves[trial, rung - 1])
+            insort(values, value)
+            cutoff = values[max(1, len(values) // REDUCTION_FACTOR) - 1]
+            kept[trial] = math.isfinite(value) and (len(values) < MIN_RECORDED or value <= cutoff)
+            rung *= REDUCTION_FACTOR
+    return kept
+
+
+def _counted(trials: pd.DataFrame, curves: np.ndarray, kept: np.ndarray, rungs: str) -> list[dict[str, Any]]:
+    """Count, for the winner of each arm where rungs are its own, and for that of all."""
+    names = trials["arm"].astype(str).to_numpy()
+    arms = list(trials["arm"].cat.categories) if rungs == OWN else []
+    groups = {str(arm): np.flatnonzero(names == arm) for arm in arms if arm in names}
+    rows = []
+    for arm, places in (*groups.items(), (ALL_ARMS, np.arange(len(trials)))):
+        winner = int(places[curves[places, -1].argmin()])
+        stopped = int((~kept[:, winner]).sum())
+        low, high = stats.binomtest(stopped, len(kept)).proportion_ci(method="wilson")
+        found = {"stopped_frac": stopped / len(kept), "low": float(low), "high": float(high)}
+        rows.append({"arm": arm, "n": len(places), **found, "blind_frac": float(1 - kept[:, places].mean())})
+    return rows
+
+
+def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
+    """Answer the study's question in sentences.
+
+    Args:
+        stopped: from :func:`stopped_winners`.
+        compared: from :func:`misjudged`.
+    """
+    if stopped.empty:
+        return ["Undecided: no trial that early stopping had no say in has completed yet."]
+    own = stopped[stopped["rungs"] == OWN]
+    said = [
+        f"By {metric_label(str(metric)).name} from epoch {first}, with rungs of each arm, ASHA stops the winner of "
+        f"{_frequencies(rows)}, of {rows['n_orders'].iloc[0]} orders of n = {rows['n'].iloc[-1]} curves."
+        for (metric, first), rows in own.groupby(["metric", "first_rung_epochs"], sort=False)
+        if first == USUAL_FIRST_RUNG
+    ]
+    said += [
+        f"Ranks lost at epoch {rung} by {metric_label(str(metric)).name}, against the end: "
+        f"{statistics.summary_line(rows)}."
+        for (metric, rung), rows in compared.groupby(["metric", "rung_epochs"], sort=False)
+    ]
+    decided = int(compared["verdict"].isin([LOWER, HIGHER]).sum())
+    if compared["verdict"].isin([TOO_FEW]).all():
+        return [*said, "Undecided: too few pairs of trials for any interval."]
+    end = (
+        f"Decided: {decided} of {len(compared)} comparisons of ranks, at a joint level of "
+        f"{compared['confidence'].iloc[0]:.0%} of each metric and rung."
+    )
+    return [*said, end]
+
+
+def _frequencies(rows: pd.DataFrame) -> str:
+    parts = [
+        f"{row['arm']} in {100 * row['stopped_frac']:.0f} % ({100 * row['low']:.0f} to {100 * row['high']:.0f} %; "
+        f"blindly {100 * row['blind_frac']:.0f} %)"
+        for _, row in rows.iterrows()
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,127 @@
+"""What the study ``robust_vs_adversarial`` says: clean and attacked errors of mixing and of adversarial training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis import statistics
+from analysis.data.evaluations import long, measured, values_of
+from analysis.data.frames import Sweep
+from analysis.statistics import HIGHER, LOWER, WITHIN
+from analysis.statistics.comparisons import COLUMNS
+
+VALIDATION = "validation error"
+
+ERRORS = {
+    "adversarial clean_error": "clean error",
+    "adversarial robust_error (fgsm eps=8/255)": "error (FGSM 8/255)",
+    "adversarial robust_error (pgd20 eps=2/255)": "error (PGD 2/255)",
+    "adversarial robust_error (pgd20 eps=8/255)": "error (PGD 8/255)",
+}
+"""Quantities of the evaluation, all on the same test images, and what they are called."""
+
+MASKS = {
+    "adversarial masked_one_step (eps=8/255)": "robust to one step alone",
+    "adversarial masked_gradients (eps=8/255)": "gradients masked",
+}
+"""Signs of 0 or 1 that robustness is less than it seems."""
+
+BASELINES = ("off", "pgd")
+"""Arms that the others are compared with: neither mixing nor attack, and training against several steps."""
+
+MARGIN = 0.005
+"""Difference in error that is called none: half a point."""
+
+
+def errors(sweep: Sweep) -> pd.DataFrame:
+    """Gather the errors and signs of masking of completed trials.
+
+    Args:
+        sweep: from :func:`analysis.data.frames.load`.
+
+    Returns:
+        One row a completed trial: ``trial``, ``arm``, ``replicate``, ``validation error`` (last epoch), and a column
+        for each quantity of the evaluation in words, nan where not measured. All are fractions.
+    """
+    words = ERRORS | MASKS
+    final = sweep.trials.set_index("trial")["final_val_top1_error"]
+    values = values_of(sweep, list(words)).rename(columns=words)
+    values.insert(3, VALIDATION, values["trial"].map(final).astype(float))
+    return values
+
+
+def known(values: pd.DataFrame) -> list[str]:
+    """List the errors that any trial of :func:`errors` has: on validation images always first."""
+    return measured(values, [VALIDATION, *ERRORS.values()])
+
+
+def compared(values: pd.DataFrame, *, baselines: Sequence[str] = BASELINES) -> pd.DataFrame:
+    """Compare every arm with each baseline, by error, over trials of the same seed.
+
+    Args:
+        values: from :func:`errors`.
+        baselines: arms; one that the study does not have is left out.
+
+    Returns:
+        Paired differences, a family a baseline and error: ``quantity``, then as from
+        :func:`analysis.statistics.paired_differences`, arms tested for equivalence within ``MARGIN`` as well.
+    """
+    arms = [arm for arm in baselines if arm in values["arm"].cat.categories]
+    table = long(values, known(values))
+    parts = [
+        statistics.paired_differences(table, value="value", baseline=arm, by=("quantity",), margin=MARGIN)
+        for arm in arms
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["quantity", *COLUMNS])
+
+
+def masked(values: pd.DataFrame) -> pd.DataFrame:
+    """Count the trials that show a sign of masking: one row an arm, ``n`` (measured), then a column a sign."""
+    signs = list(MASKS.values())
+    of_arm = values.dropna(subset=signs, how="all").groupby("arm", observed=True)[signs]
+    return of_arm.sum().astype(int).assign(n=of_arm.size())[["n", *signs]]
+
+
+def verdict(differences: pd.DataFrame, signs: pd.DataFrame) -> list[str]:
+    """Answer the study's question in sentences.
+
+    Args:
+        differences: from :func:`compared`.
+        signs: from :func:`masked`.
+    """
+    pairs = differences[differences["n_pairs"] > 1]
+    if pairs.empty:
+        return ["Undecided: too few trials have completed for any interval."]
+    said = [
+        f"{_capital(quantity)}, against {baseline}: {statistics.summary_line(rows)} "
+        f"(n = {_range(rows['n_pairs'])} pairs)."
+        for (baseline, quantity), rows in differences.groupby(["baseline", "quantity"], sort=False)
+    ]
+    decided = int(differences["verdict"].isin([LOWER, HIGHER, WITHIN]).sum())
+    return [
+        *said,
+        *_of_masks(signs),
+        f"Decided: {decided} of {len(differences)} comparisons, by t-tests of pairs with Holm's correction at a joint "
+        f"level of {differences['confidence'].iloc[0]:.0%} of each error and baseline; the margin is "
+        f"{100 * MARGIN:g} points.",
+    ]
+
+
+def _of_masks(signs: pd.DataFrame) -> list[str]:
+    if signs.empty:
+        return ["Undecided under attack: no trial has been measured on the axis adversarial."]
+    said = []
+    for sign in MASKS.values():
+        counts = [f"{arm} in {row[sign]} of {row['n']}" for arm, row in signs[signs[sign] > 0].iterrows()]
+        said += [f"{_capital(sign)}: {', '.join(counts)}."] if counts else []
+    return said or [f"No sign of masked gradients in n = {signs['n'].sum()} trials."]
+
+
+def _capital(words: object) -> str:
+    return f"{str(words)[:1].upper()}{str(words)[1:]}"
+
+
+def _range(counts: pd.Series[int]) -> str:
+    return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"

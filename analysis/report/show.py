@@ -1,0 +1,107 @@
+"""Figures and tables of a notebook: shown, and kept as files while a report is being written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import display
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from analysis.report.tables import Intervals, as_text, has_index
+
+REPORT_DIR = "CUTMIX_SWEEP_REPORT"
+"""Environment variable that names the folder of the report being written; unset in a notebook that one works in."""
+
+SHOWN = "cutmix_sweep"
+"""Key of an output's metadata that says what was shown: ``kind`` (``figure`` or ``table``) and ``name``."""
+
+FIGURES, TABLES = "figures", "tables"
+"""Folders of a report's files."""
+
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+_PNG_DPI = 200
+
+
+def show(
+    thing: pd.DataFrame | Styler | Artist,
+    name: str,
+    *,
+    percent: Collection[str] = (),
+    points: Collection[str] = (),
+    intervals: Intervals | None = None,
+) -> None:
+    """Show a table or a figure; while a report is being written, save it under its name as well.
+
+    A table is saved as CSV, with the raw values, and as LaTeX (booktabs), as it is read; a figure as PNG and SVG.
+
+    Args:
+        thing: a frame, a Styler, or a figure or axes of matplotlib, which is closed after it.
+        name: of its files: lower-case letters, digits and underscores, one for each thing in a notebook.
+        percent: columns of a frame with shares, shown in percent.
+        points: columns of a frame with differences of shares, shown in percentage points.
+        intervals: columns of a frame with estimates, and those with the ends of their intervals, shown behind them.
+
+    Raises:
+        ValueError: a name that is no name or is taken, or columns that the frame lacks.
+        TypeError: neither a table nor a figure.
+    """
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ValueError(f"show: a name has lower-case letters, digits and underscores, got {name!r}")
+    folder = os.environ.get(REPORT_DIR)
+    if isinstance(thing, pd.DataFrame):
+        text = as_text(thing, percent=percent, points=points, intervals=intervals)
+        _show_table(thing, text.styled(name), text.latex(), name, folder)
+    elif isinstance(thing, Styler):
+        latex = thing.to_latex(hrules=True, convert_css=True)
+        _show_table(thing.data, thing, latex, name, folder)  # type: ignore[attr-defined]
+    elif (figure := getattr(thing, "figure", None)) is not None:
+        _show_figure(figure, name, folder)
+    else:
+        raise TypeError(f"show takes frames, Stylers, figures and axes, got {type(thing).__name__} as {name!r}")
+
+
+def bullet_list(groups: Mapping[str, Sequence[str]]) -> str:
+    """Return sentences as Markdown: a list below the name of each group."""
+    parts = [f"**{name}**\n\n" + "\n".join(f"- {line}" for line in lines) for name, lines in groups.items() if lines]
+    return "\n\n".join(parts)
+
+
+def _show_table(frame: pd.DataFrame, styled: Styler, latex: str, name: str, folder: str | None) -> None:
+    if folder:
+        csv = _new_file(Path(folder) / TABLES / f"{name}.csv")
+        frame.to_csv(csv, index=has_index(frame))
+        csv.with_suffix(".tex").write_text(latex)
+    _display({"text/html": styled.to_html()}, "table", name)
+
+
+def _show_figure(figure: Figure, name: str, folder: str | None) -> None:
+    if folder:
+        png = _new_file(Path(folder) / FIGURES / f"{name}.png")
+        figure.savefig(png, dpi=_PNG_DPI, bbox_inches="tight")
+        # text stays text, to be read aloud and searched; the salt makes the same figure the same file
+        with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+            figure.savefig(png.with_suffix(".svg"), bbox_inches="tight", metadata=_NO_METADATA)
+        _display({"image/svg+xml": png.with_suffix(".svg").read_text()}, "figure", name)
+    else:
+        display(figure)
+    plt.close(figure)
+
+
+def _new_file(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        raise ValueError(f"show: the name {path.stem!r} is taken; each table and each figure needs its own")
+    return path
+
+
+def _display(data: dict[str, Any], kind: str, name: str) -> None:
+    metadata = {SHOWN: {"kind": kind, "name": name}}
+    display({**data, "text/plain": f"{kind} {name}"}, raw=True, metadata=metadata)

@@ -1,0 +1,172 @@
+"""Reports: the notebook of a sweep's study, run on the sweep and written as one HTML page, figures and tables beside.
+
+The page holds all that it shows and opens without a network. Several sweeps are one page, led by their comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from analysis.data.arms import SWEEP_DIRS, labels
+from analysis.data.frames import SWEEP_DIR
+from analysis.report.execute import NotebookFailedError, execute
+from analysis.report.page import Section, page, section
+from analysis.report.show import REPORT_DIR
+from sweep.records.errors import RecordsError
+from sweep.records.reader import read_manifest, read_table
+from sweep.records.schema import COMPLETED, CONFIRM, SEARCH, TRIALS
+
+__all__ = ["NotebookFailedError", "notebooks", "write_report"]
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+ANY_STUDY, COMPARISON = "any_study", "comparison"
+"""Notebooks that belong to no study: of one that has none of its own, and of several sweeps."""
+
+PAGE = "report.html"
+
+
+def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: str | None = None) -> Path:
+    """Write a report of one sweep, or of several and their comparison; return its page.
+
+    Nothing is written before all notebooks have come to their end; files of an earlier report are replaced.
+
+    Args:
+        sweep_dirs: folders of sweeps, one at least.
+        to: folder of the report; None is ``report`` in the sweep's folder, of several sweeps in the current one.
+        study: notebook that is run in place of that of each sweep's study: a built-in name, or the path of an
+            ``.ipynb`` file.
+
+    Raises:
+        RecordsError: a folder without a readable sweep, a notebook that is not there, or no folder to write to.
+        NotebookFailedError: a cell of a notebook raised.
+    """
+    folders = labels(sweep_dirs)
+    manifests = {label: read_manifest(folder) for label, folder in folders.items()}
+    paths = {label: _notebook(manifest, study) for label, manifest in manifests.items()}
+    target = to or (Path("report") if len(folders) > 1 else next(iter(folders.values())) / "report")
+    if target.exists() and not target.is_dir():
+        raise RecordsError(f"--to '{target}': not a folder")
+    with TemporaryDirectory(prefix="cutmix-sweep-report-") as name:
+        scratch = Path(name)
+        if len(folders) == 1:
+            [(label, folder)] = folders.items()
+            sections = [_sweep(folder, manifests[label], paths[label], anchor="sweep", files=scratch)]
+        else:
+            sections = [_comparison(folders, scratch)]
+            for number, (label, folder) in enumerate(folders.items(), start=1):
+                files = scratch / label
+                made = _sweep(folder, manifests[label], paths[label], anchor=f"sweep-{number}", files=files)
+                sections.append(replace(made, label=label))
+        _deliver(page(sections, footer=_footer()), scratch, target)
+    return target / PAGE
+
+
+def notebooks() -> list[str]:
+    """List the notebooks by name that a report of a sweep can be made with."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb") if path.stem != COMPARISON)
+
+
+def _notebook(manifest: Mapping[str, Any], study: str | None) -> Path:
+    if study is None:
+        own = NOTEBOOKS / f"{manifest.get('study', {}).get('name')}.ipynb"
+        return own if own.exists() else NOTEBOOKS / f"{ANY_STUDY}.ipynb"
+    if study in notebooks():
+        return NOTEBOOKS / f"{study}.ipynb"
+    path = Path(study)
+    if path.suffix == ".ipynb" and path.is_file():
+        return path
+    raise RecordsError(
+        f"--study '{study}': no such notebook; choose one of {', '.join(notebooks())}, or an .ipynb file"
+    )
+
+
+def _sweep(folder: Path, manifest: Mapping[str, Any], path: Path, *, anchor: str, files: Path) -> Section:
+    environment = {SWEEP_DIR: str(folder.absolute()), REPORT_DIR: str(files)}
+    executed = execute(path, folder=folder, environment=environment)
+    study = manifest.get("study", {})
+    # the notebook of another study asks a question of its own
+    own = path.parent != NOTEBOOKS or path.stem in (study.get("name"), ANY_STUDY)
+    question = str(study.get("question", "")) if own else ""
+    made = section(executed, anchor=anchor, folder=files, question=question, facts=_facts(folder, manifest))
+    if path.stem == ANY_STUDY:
+        made.title = str(study.get("name", made.title))
+    return made
+
+
+def _comparison(folders: Mapping[str, Path], files: Path) -> Section:
+    every = os.pathsep.join(str(folder.absolute()) for folder in folders.values())
+    executed = execute(
+        NOTEBOOKS / f"{COMPARISON}.ipynb", folder=files, environment={SWEEP_DIRS: every, REPORT_DIR: str(files)}
+    )
+    question = f"Do the arms differ in the same way in {', '.join(folders)}?"
+    return section(executed, anchor="comparison", folder=files, question=question, facts={})
+
+
+def _facts(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Say what was run, when and on what, for the head of a report."""
+    study, runs = manifest.get("study", {}), manifest.get("runs") or []
+    commands = list(dict.fromkeys(run["command"] for run in runs)) or [str(manifest.get("command", ""))]
+    dates = list(dict.fromkeys(run["started_at"][:10] for run in runs))
+    facts = {
+        "Sweep": folder.absolute().name,
+        "Study": str(study.get("name", "")),
+        "Started": " and ".join([dates[0], dates[-1]] if len(dates) > 1 else dates),
+        "Data": ", ".join(manifest.get("data", {})),
+        "Budget": _budget(study.get("budget", {})),
+        **_counts(read_table(folder, TRIALS)),
+        "Hardware": ", ".join(_hardware(manifest.get("hardware", {}))),
+        "Command": "; ".join(commands),
+        "Versions": ", ".join(f"{name} {number}" for name, number in manifest.get("versions", {}).items()),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _budget(budget: Mapping[str, Any]) -> str:
+    rule = (budget.get("early_stopping") or {}).get("rule", "none")
+    stopping = "no early stopping" if rule == "none" else f"early stopping by {rule}"
+    amounts = [f"{budget[name]} {words}" for name, words in _BUDGET.items() if budget.get(name)]
+    return ", ".join([*amounts, stopping]) if budget else ""
+
+
+_BUDGET = {"trials": "trials an arm", "max_epochs": "epochs at most"}
+
+
+def _counts(trials: pd.DataFrame) -> dict[str, str]:
+    counts = {}
+    for phase, words in ((SEARCH, "Search"), (CONFIRM, "Confirmation")):
+        own = trials[trials["phase"] == phase]
+        if len(own):
+            done, seeds = int((own["status"] == COMPLETED).sum()), own["seed"].nunique()
+            arms = own["arm"].nunique()
+            counts[words] = f"{len(own)} trials in {arms} arms, {done} completed; {seeds} seeds"
+    return counts
+
+
+def _hardware(hardware: Mapping[str, Any]) -> list[str]:
+    known = {"cores": "{} cores", "memory_gib": "{} GiB of memory"}
+    unnamed = {name: value for name, value in hardware.items() if name not in ("host", "gpus")}
+    gpus = [str(gpu.get("name", gpu) if isinstance(gpu, dict) else gpu) for gpu in hardware.get("gpus") or []]
+    return [*gpus, *(known.get(name, "{}").format(value) for name, value in unnamed.items())]
+
+
+def _footer() -> str:
+    from importlib.metadata import version
+
+    return f"Written by cutmix-sweep {version('cutmix-sweep')} on {datetime.now():%Y-%m-%d at %H:%M}."
+
+
+def _deliver(html: str, scratch: Path, target: Path) -> None:
+    """Put the files of a report in place, the page last."""
+    shutil.copytree(scratch, target, dirs_exist_ok=True)
+    unfinished = target / f".{PAGE}"
+    unfinished.write_text(html, encoding="utf-8")
+    unfinished.replace(target / PAGE)

@@ -1,0 +1,150 @@
+"""Results of plain Ray Tune. The folder was written by Ray 2.60: three trials of four reports, one of which failed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.data.frames import Sweep, facts, statuses, varied
+from analysis.data.tune_results import load_tune
+from sweep.records.schema import EPOCHS, TRIALS
+
+RESULTS = Path(__file__).parent / "tune_results" / "learning_rates"
+ERROR = {"val_top1_error": "error"}
+RATES = [0.1, 0.2, 0.8]
+
+
+def reported(rate: float, epoch: int) -> float:
+    """Error that the trials were made to report."""
+    return 0.5 / epoch + rate / 10
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """Results that a test may change."""
+    return Path(shutil.copytree(RESULTS, tmp_path / "learning_rates"))
+
+
+def first(folder: Path) -> Path:
+    """Folder of the first trial."""
+    return min(path for path in folder.iterdir() if path.is_dir())
+
+
+@pytest.fixture(scope="module")
+def sweep() -> Sweep:
+    return load_tune(RESULTS, metrics=ERROR | {"val_nll": "nll"}, epoch="epoch", arm="policy")
+
+
+def test_epochs_are_what_was_reported(sweep: Sweep) -> None:
+    rates = sweep.trials.set_index("trial")["config.lr"]
+    assert sorted(rates) == RATES
+    assert sweep.epochs.groupby("trial")["epoch"].agg(list).to_dict() == {
+        trial: [1, 2] if rate == 0.8 else [1, 2, 3, 4] for trial, rate in rates.items()
+    }
+    for row in sweep.epochs.itertuples():
+        assert row.val_top1_error == pytest.approx(reported(rates[row.trial], row.epoch))
+        assert row.val_nll == 2.0 / row.epoch
+        assert row.seconds > 0
+
+
+def test_trials_are_told_by_how_they_ended(sweep: Sweep) -> None:
+    trials = sweep.trials.set_index("config.lr")
+    assert trials["status"].to_dict() == {0.1: "completed", 0.2: "completed", 0.8: "failed"}
+    assert trials["why"].to_dict() == {0.1: "", 0.2: "", 0.8: "ValueError: loss is not finite"}
+    assert trials["epochs"].to_dict() == {0.1: 4, 0.2: 4, 0.8: 2}
+    assert trials["final_val_top1_error"].to_dict() == pytest.approx(
+        {0.1: reported(0.1, 4), 0.2: reported(0.2, 4), 0.8: np.nan}, nan_ok=True
+    )
+
+
+def test_frames_are_those_of_a_sweep(sweep: Sweep) -> None:
+    assert set(EPOCHS.columns.names) <= set(sweep.epochs)
+    assert set(TRIALS.columns.names) - {"params", "config"} <= set(sweep.trials)
+    assert (sweep.trials["config.net.depth"] == 8).all()
+    assert list(sweep.trials["arm"].cat.categories) == ["off", "mixup"]
+    assert varied(sweep.trials, "mixup") == ["lr", "policy"]
+    assert statuses(sweep.trials)["failed"].to_dict() == {"off": 0, "mixup": 1}
+    assert facts(sweep.manifest)["study"] == "learning_rates"
+    assert sweep.epochs["params.lr"].isin(RATES).all()
+    assert sweep.epochs["lr"].isna().all()  # never reported, so not known
+    assert sweep.trials["dose_exposure"].isna().all()
+    assert (len(sweep.decisions), len(sweep.evaluations)) == (0, 0)
+
+
+def test_all_trials_are_one_arm_without_a_parameter_that_tells_them_apart() -> None:
+    assert load_tune(RESULTS, metrics=ERROR).trials["arm"].unique().tolist() == ["learning_rates"]
+
+
+def test_a_trial_with_fewer_epochs_was_stopped() -> None:
+    status = load_tune(RESULTS, metrics=ERROR, max_epochs=6).trials["status"]
+    assert sorted(status) == ["failed", "stopped", "stopped"]
+
+
+def test_a_parameter_may_be_the_seed() -> None:
+    assert load_tune(RESULTS, metrics=ERROR, seed="net.depth").trials["seed"].tolist() == [8] * 3
+
+
+def test_tables_do_when_lines_are_missing(copied: Path) -> None:
+    before = load_tune(copied, metrics=ERROR).epochs
+    for path in copied.glob("*/result.json"):
+        path.unlink()
+    assert load_tune(copied, metrics=ERROR).epochs.equals(before)
+
+
+def test_a_line_cut_short_is_no_report(copied: Path) -> None:
+    path = first(copied) / "result.json"
+    path.write_text(path.read_text()[:-20])
+    epochs = load_tune(copied, metrics=ERROR).epochs
+    assert epochs.groupby("trial")["epoch"].max().tolist() == [3, 4, 2]
+
+
+def test_of_a_report_that_comes_twice_the_later_counts(copied: Path) -> None:
+    path = first(copied) / "result.json"
+    again = json.loads(path.read_text().splitlines()[1]) | {"error": 0.25}
+    path.write_text(path.read_text() + json.dumps(again) + "\n")
+    epochs = load_tune(copied, metrics=ERROR).epochs
+    errors = epochs[epochs["trial"] == epochs["trial"].iloc[0]].set_index("epoch")["val_top1_error"]
+    assert errors.to_dict() == pytest.approx({1: 0.51, 2: 0.25, 3: reported(0.1, 3), 4: reported(0.1, 4)})
+
+
+def test_a_column_that_one_trial_lacks_is_nan_there(copied: Path) -> None:
+    path = first(copied) / "result.json"
+    path.write_text(path.read_text().replace('"error"', '"other"'))
+    errors = load_tune(copied, metrics=ERROR).epochs.groupby("trial", sort=False)["val_top1_error"].count()
+    assert errors.tolist() == [0, 4, 2]
+
+
+def test_a_trial_that_has_not_reported(copied: Path) -> None:
+    for name in ("result.json", "progress.csv"):
+        (first(copied) / name).unlink()
+    trials = load_tune(copied, metrics=ERROR).trials
+    assert trials["epochs"].tolist() == [0, 4, 2]
+
+
+def test_without_a_snapshot_of_the_experiment(copied: Path) -> None:
+    next(copied.glob("experiment_state-*.json")).unlink()
+    assert load_tune(copied, metrics=ERROR).trials["status"].tolist() == ["completed", "completed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"metrics": {"error": "error"}}, "unknown column 'error', choose of train_loss, val_top1_error"),
+        ({"metrics": {"val_nll": "loss"}}, "no trial reported 'loss'; reported: error, nll, epoch"),
+        ({"metrics": ERROR, "epoch": "step"}, "no trial reported 'step'"),
+        ({"metrics": ERROR, "arm": "mix"}, "has no parameter 'mix'; it has: lr, net.depth, policy"),
+        ({"metrics": ERROR, "seed": "seed"}, "seed: trial '70097_00000' has no parameter 'seed'"),
+    ],
+)
+def test_what_is_not_there_is_named(given: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load_tune(RESULTS, **given)  # type: ignore[arg-type]
+
+
+def test_a_folder_without_results(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no results of Ray Tune in"):
+        load_tune(tmp_path, metrics=ERROR)

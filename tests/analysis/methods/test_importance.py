@@ -1,0 +1,99 @@
+"""Importances: what matters is found beside its shadow, what does not is left undecided."""
+
+from __future__ import annotations
+
+import optuna
+import pandas as pd
+import pytest
+from numpy.random import Generator, default_rng
+
+from analysis.methods import importance
+from analysis.methods.importance import MATTERS, importances
+from analysis.statistics import TOO_FEW, UNDECIDED
+
+METHODS = ["fanova", "ped_anova"]
+
+
+@pytest.fixture
+def trials(rng: Generator) -> pd.DataFrame:
+    """Trials whose error falls with ``p`` alone; ``rare`` is drawn by some, two have no final value."""
+    n = 16
+    drawn = pd.DataFrame({"params.p": rng.uniform(size=n), "params.a": 10 ** rng.uniform(-3, 0, n)})
+    drawn["params.k"], drawn["params.rare"] = rng.choice(["x", "y"], n), rng.uniform(size=n)
+    drawn.loc[::3, "params.rare"] = None
+    values = 0.5 - 0.2 * drawn["params.p"] + rng.normal(0, 0.005, n)
+    return drawn.assign(arm="cutmix", final_val_top1_error=values.where(values.index >= 2))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_matters_comes_first_and_stands_out(
+    method: str, trials: pd.DataFrame, rng: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importance, "_N_TREES", 6)  # for speed; so are fewer parameters, which take fewer shuffles
+    trials = trials.drop(columns=["params.k", "params.rare"])
+    found = importances(trials, arm="cutmix", rng=rng, method=method, log=["a"], shuffles=39)
+    first, rest = found.iloc[0], found.iloc[1:]
+    assert (first["param"], first["verdict"], first["n"], first["n_left_out"]) == ("p", MATTERS, 14, 2)
+    assert first["share"] > 0.7
+    assert found["share"].sum() == pytest.approx(1)
+    assert set(rest["verdict"]) == {UNDECIDED}
+    assert (found["p_holm"] >= found["p"]).all()
+
+
+def test_importances_are_those_of_optuna(trials: pd.DataFrame, rng: Generator) -> None:
+    found = importances(trials, arm="cutmix", rng=rng, method="ped_anova", shuffles=1).set_index("param")
+    study, known = optuna.create_study(), trials.dropna(subset=["final_val_top1_error"])
+    span = optuna.distributions.FloatDistribution(known["params.p"].min(), known["params.p"].max())
+    for _, row in known.iterrows():
+        params = {"p": row["params.p"]}
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions={"p": span}, value=row["final_val_top1_error"])
+        )
+    alone = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25).evaluate(study)
+    assert found.loc["p", "importance"] == pytest.approx(alone["p"])  # PED-ANOVA takes parameters one by one
+
+
+def test_the_same_generator_gives_the_same_importances(trials: pd.DataFrame) -> None:
+    first, again = (importances(trials, arm="cutmix", rng=default_rng(3), method="fanova", shuffles=2) for _ in "ab")
+    pd.testing.assert_frame_equal(first, again)
+
+
+def test_conditional_parameters_are_undecidable_for_fanova_and_counted(trials: pd.DataFrame, rng: Generator) -> None:
+    drew = int(trials["params.rare"][2:].notna().sum())
+    fanova = importances(trials, arm="cutmix", rng=rng, method="fanova", shuffles=1).set_index("param").loc["rare"]
+    assert (fanova["verdict"], fanova["n"]) == (TOO_FEW, drew)
+    ped = importances(trials, arm="cutmix", rng=rng, shuffles=1).set_index("param").loc["rare"]
+    assert (ped["verdict"], ped["n"]) == (UNDECIDED, drew)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_few_trials_or_equal_values_decide_nothing(method: str, trials: pd.DataFrame, rng: Generator) -> None:
+    for poor in (trials.head(9), trials.assign(final_val_top1_error=0.3)):  # seven with a value
+        found = importances(poor, arm="cutmix", rng=rng, method=method)
+        assert set(found["verdict"]) == {TOO_FEW}
+        assert found[["importance", "share", "p"]].isna().all(axis=None)
+
+
+def test_an_arm_that_draws_nothing_has_no_rows(trials: pd.DataFrame, rng: Generator) -> None:
+    assert importances(trials, arm="off", rng=rng).empty
+
+
+def test_mistakes_are_refused(trials: pd.DataFrame, rng: Generator) -> None:
+    with pytest.raises(ValueError, match="choose one of fanova, ped_anova"):
+        importances(trials, arm="cutmix", rng=rng, method="shap")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'p' cannot be read in logarithms: its least value is -1"):
+        importances(trials.assign(**{"params.p": -1.0}), arm="cutmix", rng=rng, log=["p"])
+
+
+def test_optuna_speaks_as_loudly_as_before(trials: pd.DataFrame, rng: Generator) -> None:
+    before = optuna.logging.get_verbosity()
+    importances(trials, arm="cutmix", rng=rng, shuffles=1)
+    assert optuna.logging.get_verbosity() == before
+
+
+def test_a_null_arm_seldom_has_a_parameter_that_matters() -> None:
+    rng, n, decided = default_rng(5), 8, 0
+    for _ in range(8):
+        null = pd.DataFrame({"params.a": rng.uniform(size=n), "arm": "a", "final_val_top1_error": rng.normal(size=n)})
+        decided += int((importances(null, arm="a", rng=rng, shuffles=19)["verdict"] == MATTERS).any())
+    assert decided <= 2  # of 8 at a level of 5 %: more have a chance of 0.6 %

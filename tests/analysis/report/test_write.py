@@ -1,0 +1,271 @@
+"""Reports: one page that needs nothing else, the verdict first, and files beside it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from PIL import Image
+
+from analysis.report import write as report
+from analysis.report.execute import NotebookFailedError
+from analysis.report.write import write_report
+from sweep import cli
+from sweep.records.errors import RecordsError
+
+IMPORTS = "import matplotlib.pyplot as plt\nimport pandas as pd\nfrom IPython.display import Markdown\n"
+TABLE = (
+    'from analysis.report.show import show\nshow(pd.DataFrame({"arm": ["off", "a_b"], "error": [0.25, 0.125]}), '
+    '"arms", percent=["error"])'
+)
+FIGURE = 'ax = plt.subplots()[1]\nax.plot([1, 2], marker="o")\nax.set_title("A <figure>")\nshow(ax, "{name}")'
+
+
+class Page(HTMLParser):
+    """What a page refers to, its ids, its text and its tags, in order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.styles = ""
+        self.downloads: list[str] = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href", "srcset", "poster", "data", "action", "background"):
+                self.references.append(value or "")
+            if name in ("style", "clip-path", "fill", "filter", "mask"):
+                self.styles += f"\n{value}"
+            if name == "id":
+                self.ids.append(value or "")
+            if name == "download":
+                self.downloads.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        if self.tags[-1:] == ["style"]:
+            self.styles += data
+        self.words += [data.strip()] if data.strip() else []
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.words)
+
+    def assert_stands_alone(self) -> None:
+        outside = [address for address in self.references if not address.startswith(("data:", "#"))]
+        assert outside == []
+        assert not {"script", "link", "iframe", "object", "embed", "base"} & set(self.tags)
+        assert re.findall(r"@import|https?:|url\((?!['\"]?#)", self.styles) == []
+        assert sorted(set(self.ids)) == sorted(self.ids)
+        inner = [address[1:] for address in self.references if address.startswith("#")]
+        inner += re.findall(r"url\(['\"]?#([^'\")]+)", self.styles)
+        assert set(inner) <= set(self.ids)
+
+
+def notebook_of(path: Path, *cells: tuple[str, list[str]]) -> Path:
+    """Write a notebook of code cells with their tags; those that begin with # are Markdown."""
+    made = []
+    for number, (source, tags) in enumerate(cells):
+        new = nbformat.v4.new_markdown_cell if source.startswith("#") else nbformat.v4.new_code_cell
+        made.append(new(source, metadata={"tags": tags}, id=f"cell-{number}"))
+    nbformat.write(nbformat.v4.new_notebook(cells=made), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return notebook_of(
+        tmp_path_factory.mktemp("notebooks") / "own.ipynb",
+        ("# A title & more\n\n## Figures\n\nSee [there](#figures).", []),
+        ("# Only for those who run it", ["notebook-only"]),
+        (IMPORTS + "import os, sys", []),
+        (TABLE, []),
+        (FIGURE.format(name="first"), []),
+        (FIGURE.format(name="second"), []),
+        ("print(sys.executable)\nplt.subplots();", []),
+        ("## Figures", []),
+        ("Markdown(f\"The verdict on {os.path.basename(os.environ['CUTMIX_SWEEP_DIR'])}.\")", ["verdict"]),
+    )
+
+
+@pytest.fixture(scope="module")
+def sweep_dir(simulate: Callable[..., Path]) -> Path:
+    return simulate(study="my_own", arms=("off", "cutmix", "fmix"), gains={"fmix": 0.1}, n_trials=8, stop=False)
+
+
+@pytest.fixture(scope="module")
+def path(sweep_dir: Path, notebook: Path) -> Path:
+    return write_report([sweep_dir], study=str(notebook))
+
+
+class TestReport:
+    def test_lies_in_the_folder_of_the_sweep(self, path: Path, sweep_dir: Path) -> None:
+        assert path == sweep_dir / "report" / "report.html"
+        found = {str(file.relative_to(path.parent)) for file in path.parent.rglob("*") if file.is_file()}
+        figures = {f"figures/{name}.{suffix}" for name in ("first", "second") for suffix in ("png", "svg")}
+        assert found == {"report.html", "tables/arms.csv", "tables/arms.tex", *figures}
+
+    def test_needs_nothing_outside_itself(self, path: Path) -> None:
+        page = Page(path)
+        page.assert_stands_alone()
+        assert page.tags.count("svg") == 2
+        assert page.downloads == [
+            *("arms.csv", "arms.tex"),
+            *("first.png", "first.svg", "second.png", "second.svg"),
+        ]
+
+    def test_says_the_verdict_first(self, path: Path, sweep_dir: Path) -> None:
+        words = Page(path).words
+        head = words[words.index("A title & more", words.index("A title & more") + 1) :]  # the first is the tab's
+        assert head[1:4] == ["simulated", "Verdict", f"The verdict on {sweep_dir.name}."]
+        assert words.count(f"The verdict on {sweep_dir.name}.") == 1
+
+    def test_says_what_was_run(self, path: Path, sweep_dir: Path) -> None:
+        text = Page(path).text
+        assert f"Sweep\n{sweep_dir.name}\nStudy\nmy_own\nBudget\n8 trials an arm, 12 epochs at most" in text
+        assert "Search\n24 trials in 3 arms, 24 completed; 8 seeds" in text
+
+    def test_leaves_out_what_speaks_to_those_who_run_the_notebook(self, path: Path) -> None:
+        assert "Only for those who run it" not in path.read_text()
+
+    def test_is_of_this_interpreter(self, path: Path) -> None:
+        assert sys.executable in Page(path).words
+
+    def test_shows_a_figure_that_was_not_named(self, path: Path) -> None:
+        assert Page(path).tags.count("img") == 1
+
+    def test_folds_code_away(self, path: Path) -> None:
+        page = Page(path)
+        assert page.tags.count("details") >= 4
+        assert IMPORTS in path.read_text()  # code that shows nothing stands with the next that does
+
+    def test_has_files_that_can_be_read(self, path: Path) -> None:
+        frame = pd.DataFrame({"arm": ["off", "a_b"], "error": [0.25, 0.125]})
+        pd.testing.assert_frame_equal(pd.read_csv(path.parent / "tables" / "arms.csv"), frame)
+        assert r"a\_b & 12.50" in (path.parent / "tables" / "arms.tex").read_text()
+        with Image.open(path.parent / "figures" / "first.png") as image:
+            assert image.width > 500
+
+    def test_replaces_an_earlier_one(self, path: Path, sweep_dir: Path, tmp_path: Path) -> None:
+        kept = path.parent / "notes.txt"
+        kept.write_text("of the user's")
+        tiny = notebook_of(tmp_path / "tiny.ipynb", ("# Second", []))
+        assert write_report([sweep_dir], to=tmp_path / "out", study=str(tiny)).parent == tmp_path / "out"
+        html = write_report([sweep_dir], to=tmp_path / "out", study=str(tiny)).read_text()
+        assert "Second" in html
+        assert kept.read_text() == "of the user's"
+
+
+def test_the_notebook_of_another_study_asks_its_own_question(sweep_dir: Path, tmp_path: Path) -> None:
+    html = write_report([sweep_dir], to=tmp_path, study="quickstart").read_text()
+    assert 'class="question"' not in html
+
+
+class TestStudyWithoutANotebook:
+    def test_gets_the_one_for_any_study(self, sweep_dir: Path, tmp_path: Path) -> None:
+        path = write_report([sweep_dir], to=tmp_path)
+        page = Page(path)
+        page.assert_stands_alone()
+        text = page.text
+        assert text.startswith("my_own\n")
+        assert "fmix has a lower validation top-1 error than off" in text
+        assert "Not a confirmed result" in text
+        assert text.index("fmix has a lower") < text.index("What was run", text.index("fmix has a lower"))
+        arms = pd.read_csv(tmp_path / "tables" / "arms.csv")
+        assert list(arms["arm"]) == ["off", "cutmix", "fmix"]
+        assert set(arms["images"]) == {"validation"}
+
+
+@pytest.fixture(scope="module")
+def several(simulate: Callable[..., Path], notebook: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    given = {"study": "my_own", "arms": ("off", "cutmix", "fmix"), "n_trials": 6, "stop": False, "n_epochs": 4}
+    sweeps = [simulate(**given, gains={"fmix": 0.1}), simulate(**given, gains={"fmix": -0.1})]
+    return write_report(sweeps, to=tmp_path_factory.mktemp("several"), study=str(notebook))
+
+
+class TestSeveralSweeps:
+    def test_are_one_page(self, several: Path) -> None:
+        page = Page(several)
+        page.assert_stands_alone()
+        assert page.tags.count("article") == 3
+        assert [word for word in page.words if word.startswith("The verdict on")] != []
+
+    def test_begin_with_their_comparison(self, several: Path) -> None:
+        text = Page(several).text
+        assert text.startswith("Sweeps compared")
+        assert "fmix lower than off; cutmix undecided" in text
+        assert "fmix higher than off; cutmix undecided" in text
+        assert text.index("fmix lower than off") < text.index("The verdict on")
+
+    def test_keep_their_files_apart(self, several: Path) -> None:
+        folders = sorted(file.parent.parent.name for file in several.parent.glob("*/tables/arms.csv"))
+        assert len(folders) == 2
+        differences = pd.read_csv(several.parent / "tables" / "differences.csv")
+        assert set(differences["sweep"]) == set(folders)
+
+
+class TestRefusals:
+    def test_a_cell_that_fails_is_named_and_nothing_is_written(self, sweep_dir: Path, tmp_path: Path) -> None:
+        bad = notebook_of(tmp_path / "bad.ipynb", ("# Title", []), ("x = 0\n1 / x", []), (IMPORTS + TABLE, []))
+        with pytest.raises(NotebookFailedError) as failed:
+            write_report([sweep_dir], to=tmp_path / "out", study=str(bad))
+        assert str(failed.value) == "notebook 'bad.ipynb', cell 2 (x = 0): ZeroDivisionError: division by zero"
+        assert not (tmp_path / "out").exists()
+
+    def test_a_failed_notebook_ends_with_status_1(
+        self, sweep_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(*_: object, **__: object) -> Path:
+            raise NotebookFailedError("notebook 'bad.ipynb', cell 2 (1 / 0): ZeroDivisionError: division by zero")
+
+        monkeypatch.setattr(report, "write_report", fail)
+        monkeypatch.setattr(sys, "argv", ["cutmix-sweep", "report", str(sweep_dir)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        assert (ended.value.code, captured.out) == (1, "")
+        assert captured.err == (
+            "error: notebook 'bad.ipynb', cell 2 (1 / 0): ZeroDivisionError: division by zero; no report was written\n"
+        )
+
+    def test_no_sweep(self, tmp_path: Path) -> None:
+        with pytest.raises(RecordsError, match=r"no sweep in .*nowhere"):
+            write_report([tmp_path / "nowhere"])
+
+    def test_a_sweep_given_twice(self, sweep_dir: Path) -> None:
+        with pytest.raises(RecordsError, match="is given twice"):
+            write_report([sweep_dir, sweep_dir / ".." / sweep_dir.name])
+
+    def test_a_notebook_that_is_not_there(self, sweep_dir: Path) -> None:
+        with pytest.raises(RecordsError, match=r"--study 'alpha_pro': .* one of alpha_prob, any_study, .*mask_shape"):
+            write_report([sweep_dir], study="alpha_pro")
+
+    def test_a_file_in_place_of_the_folder(self, sweep_dir: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(RecordsError, match="not a folder"):
+            write_report([sweep_dir], to=tmp_path / "file")
+
+
+def test_open_shows_it_in_the_browser(
+    sweep_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    page = tmp_path / "report.html"
+    monkeypatch.setattr(report, "write_report", lambda *_, **__: page)
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr(sys, "argv", ["cutmix-sweep", "report", str(sweep_dir), "--open"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert opened == [page.as_uri()]
+    assert capsys.readouterr().out == f"{page}\n"

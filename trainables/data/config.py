@@ -1,0 +1,39 @@
+"""The configuration of the images of a trial."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from trainables.data.sources.registry import split_source
+from trainables.strict import Frozen
+
+
+class Data(Frozen):
+    """Images to train on and how batches are made of them.
+
+    Attributes:
+        source: short name with an optional path: ``digits``, ``cifar10``, ``cifar100``, ``imagefolder:PATH``,
+            ``tiny-imagenet:PATH``, ``cub:PATH``, ``imagenet:PATH``.
+        image_size_px: side to which images are resized (short side, then centre crop); None keeps the source's size.
+        train_frac: share of the training images that is used, drawn by class.
+        val_frac: share of the used training images set apart for validation, drawn by class.
+        split_seed: seed of both draws: equal for all trials of a sweep.
+        batch_size: images a training step; a smaller last batch is trained on as it is.
+        pad_px: zero padding on each side before a random crop back to size; 0 turns the crop off.
+        flip: random left-right flip; None takes the source's own habit (photographs yes, digits no).
+    """
+
+    source: str = "digits"
+    image_size_px: int | None = Field(default=None, ge=8, le=1024)
+    train_frac: float = Field(default=1.0, gt=0, le=1)
+    val_frac: float = Field(default=0.2, gt=0, lt=1)
+    split_seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=128, ge=1)
+    pad_px: int = Field(default=4, ge=0)
+    flip: bool | None = None
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str) -> str:
+        split_source(source)
+        return source

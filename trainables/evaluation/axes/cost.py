@@ -1,0 +1,204 @@
+"""What a model costs: arithmetic, memory and time."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from trainables.adversarial_training import attacked
+from trainables.config import TrialConfig
+from trainables.data.batches import Normalizer
+from trainables.evaluation.base import Axis, Measured, Value, library
+from trainables.evaluation.subject import Subject
+from trainables.models.staged import StagedNet
+from trainables.seeds import generator
+
+META = torch.device("meta")
+"""Tensors of shapes without values: operations on them are counted in no time, and as on any other device."""
+
+
+class Cost(Axis):
+    """Arithmetic, memory and time of a model and of its training.
+
+    Exact, the same on every machine; n is 1 unless it says otherwise:
+
+    - ``forward_flops``: floating-point operations that classify one image, a multiplication and its addition counted
+      as two, as ``torch.utils.flop_counter`` does: convolutions and the classifier; norms and activations are not
+      counted. Papers that count multiply-adds give half of it.
+    - ``train_flops_per_image``: of one image of a training step: forward, backward, and the passes that adversarial
+      training adds. Mixing takes no pass of the network.
+    - ``train_flops``: of the whole training: that times the images trained on (n). Validation is not counted.
+    - ``parameters``: numbers that are trained.
+    - ``state_bytes``: weights and batch statistics on the disk; a file adds some kilobytes to them.
+    - ``peak_activation_bytes``: what a training step keeps for its backward pass, in float32, weights apart, with
+      ``data.batch_size`` images (n). bf16 takes about half.
+
+    Times, which depend on the machine and on what else runs there (``noisy``):
+
+    - ``train_seconds`` and ``train_images_per_s``: as recorded in the sweep: training and validation in one, training
+      alone in the other; nan where nothing is recorded. n: images trained on.
+    - ``inference_images_per_s``: median over ``repeats`` of one batch, n images, after a first one that does not
+      count; the device and its threads stand beside the library.
+
+    On a GPU also ``peak_memory_bytes``: most memory allocated by a forward and a backward pass in float32 with
+    ``data.batch_size`` images (n), weights and gradients included, momentum not.
+
+    Attributes:
+        n_images: test images in the batch that is timed; fewer where they do not fit into memory.
+        repeats: how often it is timed.
+    """
+
+    name = "cost"
+    headline: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("", "forward_flops"),
+        ("", "train_flops"),
+        ("", "parameters"),
+        ("", "train_seconds"),
+        ("", "inference_images_per_s"),
+    )
+    noisy: ClassVar[frozenset[str]] = frozenset({"train_seconds", "train_images_per_s", "inference_images_per_s"})
+
+    n_images: int | None = Field(default=256, ge=1)
+    repeats: int = Field(default=5, ge=1)
+
+    def measure(self, subject: Subject) -> Measured:
+        """Count on shapes alone, look up what was recorded, and time one batch."""
+        return Measured((*_counted(subject), *_recorded(subject), *self._timed(subject), *_allocated(subject)))
+
+    def _timed(self, subject: Subject) -> Iterator[Value]:
+        rows = subject.sample(self.n_images, seed=self.seed)
+        images, _ = next(iter(subject.batches(subject.test, rows)))
+        times_s = []
+        with torch.inference_mode():
+            for _ in range(1 + self.repeats):
+                started_s = time.perf_counter()
+                subject.saved.model(images)
+                if subject.device.type == "cuda":
+                    torch.cuda.synchronize(subject.device)
+                times_s.append(time.perf_counter() - started_s)
+        speed = len(images) / statistics.median(times_s[1:])
+        where = f"{library('torch')}, {_device_name(subject.device)}"
+        yield Value("inference_images_per_s", speed, n=len(images), library=where)
+
+
+def forward_flops(net: StagedNet, *, height_px: int, width_px: int) -> int:
+    """Return the floating-point operations of one image's logits; see :class:`Cost`."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        _on_meta(net)(torch.empty(1, 3, height_px, width_px, device=META))
+    return int(counter.get_total_flops())
+
+
+def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width_px: int) -> int:
+    """Return the floating-point operations of one image in a training step, those of an attack included."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    trained = _on_meta(net).train().requires_grad_(True)
+    images = torch.empty(1, 3, height_px, width_px, device=META)
+    targets = torch.empty(1, net.classifier.out_features, device=META)
+    with FlopCounterMode(display=False) as counter:
+        if config.adversarial is not None:
+            images = attacked(
+                images,
+                targets,
+                config.adversarial,
+                logits_of=lambda examples: trained(examples.clone()),  # the counter fails on gradients of a leaf
+                normalize=Normalizer(*torch.empty(2, 3 * width_px, device=META)),
+                rng=generator(0, "cost"),
+            )
+        torch.autograd.backward(cross_entropy(trained(images), targets))
+    return int(counter.get_total_flops())
+
+
+def activation_bytes(net: StagedNet, *, batch_size: int, height_px: int, width_px: int) -> int:
+    """Return the bytes that a training step holds for its backward pass when the loss is reached, weights apart."""
+    trained = _on_meta(net).train().requires_grad_(True)
+    images = torch.empty(batch_size, 3, height_px, width_px, device=META).to(memory_format=torch.channels_last)
+    targets = torch.empty(batch_size, net.classifier.out_features, device=META)
+    weights = {_memory(parameter)._cdata for parameter in trained.parameters()}
+    kept: dict[int, int] = {}
+    alive = []  # memory that is given back could be counted again under the same name
+
+    def keep(tensor: Tensor) -> Tensor:
+        memory = _memory(tensor)
+        if memory._cdata not in weights:
+            kept[memory._cdata] = memory.nbytes()
+            alive.append(memory)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        cross_entropy(trained(images), targets)
+    return sum(kept.values())
+
+
+def _counted(subject: Subject) -> Iterator[Value]:
+    saved, torch_version = subject.saved, library("torch")
+    config, net = saved.config, saved.net
+    size = {"height_px": saved.height_px, "width_px": saved.width_px}
+    a_step, seen, batch_size = training_flops(net, config, **size), _images_seen(subject), config.data.batch_size
+    state = net.state_dict().values()
+    yield Value("forward_flops", forward_flops(net, **size), n=1, library=torch_version)
+    yield Value("train_flops_per_image", a_step, n=1, library=torch_version)
+    yield Value("train_flops", a_step * seen, n=seen, library=torch_version)
+    yield Value("parameters", sum(parameter.numel() for parameter in net.parameters()), n=1)
+    yield Value("state_bytes", sum(tensor.nbytes for tensor in state), n=1)
+    activations = activation_bytes(net, batch_size=batch_size, **size)
+    yield Value("peak_activation_bytes", activations, n=batch_size, library=torch_version)
+
+
+def _recorded(subject: Subject) -> Iterator[Value]:
+    for metric, column in (("train_seconds", "seconds"), ("train_images_per_s", "images_per_s")):
+        value = _of_record(subject, column)
+        yield Value(metric, math.nan if value is None else value, n=0 if value is None else _images_seen(subject))
+
+
+def _allocated(subject: Subject) -> Iterator[Value]:
+    if subject.device.type != "cuda":
+        return
+    saved, batch_size = subject.saved, subject.saved.config.data.batch_size
+    before_bytes = torch.cuda.memory_allocated(subject.device)
+    torch.cuda.reset_peak_memory_stats(subject.device)
+    trained = copy.deepcopy(saved.net).train().requires_grad_(True)
+    images = torch.zeros(batch_size, 3, saved.height_px, saved.width_px, device=subject.device)
+    targets = torch.zeros(batch_size, dtype=torch.int64, device=subject.device)
+    torch.autograd.backward(cross_entropy(trained(images.to(memory_format=torch.channels_last)), targets))
+    most_bytes = torch.cuda.max_memory_allocated(subject.device) - before_bytes
+    where = f"{library('torch')}, {_device_name(subject.device)}"
+    yield Value("peak_memory_bytes", most_bytes, n=batch_size, library=where)
+
+
+def _images_seen(subject: Subject) -> int:
+    """Return how many images were trained on, each as often as it was seen."""
+    epochs, n_train = (_of_record(subject, column) for column in ("epochs", "n_train"))
+    epochs = subject.saved.config.optimizer.max_epochs if epochs is None else epochs
+    return int(epochs) * int(len(subject.data.train_rows) if n_train is None else n_train)
+
+
+def _of_record(subject: Subject, column: str) -> float | None:
+    value: Any = subject.record.get(column)
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _on_meta(net: StagedNet) -> StagedNet:
+    return copy.deepcopy(net).to(META)
+
+
+def _memory(tensor: Tensor) -> torch.UntypedStorage:
+    return tensor.untyped_storage()
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    count = torch.get_num_threads()
+    return f"{device.type} with {count} thread{'s' * (count > 1)}"
