@@ -78,7 +78,7 @@ def verdict_of_sweeps(values: pd.DataFrame) -> list[str]:
 def _of_sweep(name: Any, values: pd.DataFrame) -> str:
     images = images_of(values)
     note = "" if images == TEST else ", not confirmed"
-    return f"{name} ({images} top-1 error{note}): {statistics.in_short(differences(values))}."
+    return f"{name} ({images} top-1 error{note}): {statistics.summary_line(differences(values))}."
 
 
 def ranks(values: pd.DataFrame) -> statistics.Ranks | None:
