@@ -70,6 +70,21 @@ def final_epochs(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     return epochs.loc[is_final].set_index("trial")
 
 
+def baseline_arm(study: Mapping[str, Any]) -> str:
+    """Return the arm that the others are compared with: the study's ``reference``, otherwise its first arm.
+
+    Args:
+        study: a study as it is recorded in a manifest; records without ``reference`` mean the first arm.
+
+    Example:
+        >>> baseline_arm({"arms": {"off": {}, "cutmix": {}}})
+        'off'
+        >>> baseline_arm({"arms": {"off": {}, "cutmix": {}}, "reference": "cutmix"})
+        'cutmix'
+    """
+    return str(study.get("reference") or next(iter(study["arms"])))
+
+
 def uncensored_trials(manifest: Mapping[str, Any], trials: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of trials that early stopping had no say in: all where the study has none, else the controls.
 
