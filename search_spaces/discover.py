@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from search_spaces.check import check_study
 from search_spaces.scales import scaled
 from search_spaces.study import Study
 from trainables.errors import UserError, did_you_mean
@@ -67,7 +68,7 @@ def load_study(name_or_path: str, *, scale: str | None = None, settings: Sequenc
         values = merged(values, parse_setting(setting))
     _make_sources_absolute(values)
     study = parse(Study, values, where=f"study '{path.stem}'")
-    study.check()
+    check_study(study)
     return study
 
 

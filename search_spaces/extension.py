@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from search_spaces.budget import Confirm
+from search_spaces.check import check_study
 from search_spaces.discover import parse_value
-from search_spaces.matching import match_target
 from search_spaces.study import Study
 from trainables.errors import UserError
 from trainables.merging import merged
@@ -92,10 +92,10 @@ def _same_match(study: Study) -> dict[str, Any]:
     """Fix the exposure that arms were given: without a target it would follow the new arms, and the old ones too."""
     if study.match is None or study.match.target is not None:
         return {}
-    return {"match": {"target": match_target(study), "target_from_arms": True}}
+    return {"match": {"target": study.match_target(), "target_from_arms": True}}
 
 
 def _checked(values: dict[str, Any], where: str) -> Study:
     study = parse(Study, values, where=where)
-    study.check()
+    check_study(study)
     return study

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search_spaces.contradictions import MAX_EPOCHS
+from search_spaces.budget import MAX_EPOCHS
 from trainables.errors import UserError, did_you_mean
 from trainables.merging import at_path, flattened, merged
 

@@ -1,4 +1,4 @@
-"""A study: a question with arms, a space, a budget, and the trials that follow from them."""
+"""A study: a question with arms, a space and a budget, and the trials that follow from them."""
 
 from __future__ import annotations
 
@@ -10,42 +10,41 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from search_spaces.budget import Budget, Confirm
-from search_spaces.contradictions import MAX_EPOCHS, check_contradictions
+from search_spaces.budget import MAX_EPOCHS, Budget, Confirm
 from search_spaces.domains import AnyDomain
 from search_spaces.halton import halton_point
-from search_spaces.matching import Match, check_matchable, matched
+from search_spaces.matching import Match, lowest_exposure, mixes_labels, with_exposure
 from trainables.config import TrialConfig
-from trainables.errors import UserError
+from trainables.errors import UserError, did_you_mean
 from trainables.merging import at_path, merged
 from trainables.mixing.config import Mix
 from trainables.mixing.presets import expand_preset
+from trainables.renames import original_path
 from trainables.seeds import derive_seed, generator
 from trainables.strict import Frozen, parse
 
 Overrides = dict[str, Any]
-"""Nested values laid over the defaults of TrialConfig."""
+"""Nested values that override the defaults of TrialConfig."""
 
 Space = dict[str, AnyDomain]
 """Domain by dotted path of TrialConfig."""
 
-_DEFAULTS = TrialConfig(mix=Mix()).model_dump()
+DEFAULTS = TrialConfig(mix=Mix()).model_dump()
 """Every default, so that an override may change one parameter of a variant without naming the variant."""
 
-
 Metric = Literal["val_nll", "val_top1_error"]
-"""Validation metric by which trials are ranked, lower is better."""
+"""Validation metric that ranks trials, lower is better."""
 
 Phase = Literal["search", "confirm"]
-"""What a trial is for. Replicates of equal number share their seed across arms, and never across phases."""
+"""Purpose of a trial. Replicates with the same number share their seed across arms, and never across phases."""
 
 
 class Resources(Frozen):
-    """What a trial holds while it runs.
+    """What a trial occupies while it runs.
 
     Attributes:
         cpus: cores, also the number of threads.
-        gpus: share of a GPU, at most one; a fraction shares it among several trials (its memory is not divided).
+        gpus: fraction of a GPU, at most one; several trials then share the GPU (its memory is not divided).
     """
 
     cpus: int = Field(default=1, ge=1)
@@ -56,9 +55,9 @@ class Arm(Frozen):
     """A fixed condition that is compared with others.
 
     Attributes:
-        base: values laid over the study's ``base`` for this arm.
-        mix: the arm's mixing policy, short for ``base.mix``.
-        space: parameters that vary within this arm only.
+        base: values that override the study's ``base`` in this arm.
+        mix: the arm's mixing policy, shorthand for ``base.mix``.
+        space: parameters that vary only in this arm.
     """
 
     base: Overrides = {}
@@ -74,11 +73,11 @@ class Arm(Frozen):
     @model_validator(mode="after")
     def _one_mix(self) -> Arm:
         if self.mix is not None and "mix" in self.base:
-            raise ValueError("mix is short for base.mix: give one of them, as in mix: {preset: cutmix, ...}")
+            raise ValueError("mix is shorthand for base.mix: give one of them, for example mix: {preset: cutmix, ...}")
         return self
 
-    def over(self, base: Overrides) -> Overrides:
-        """Lay the arm over the study's values: a preset that the arm names wins, what it leaves open stays."""
+    def override(self, base: Overrides) -> Overrides:
+        """Return the study's values overridden by the arm's: a preset of the arm wins, the rest of the policy stays."""
         values = merged(base, self.base)
         if self.mix is None:
             return values
@@ -90,26 +89,44 @@ class Study(Frozen):
 
     Attributes:
         name: short name, also of the file.
-        question: what the study is to answer.
+        question: question that the study is to answer.
         why_open: why the published work does not answer it.
         arms: conditions by name, in the order in which they are shown.
+        reference: the baseline, the arm that the others are compared with; None: the first arm.
         space: parameters that vary in every arm.
         search: ``random``, ``quasi_random`` (Halton points, which fill the space more evenly) and ``tpe`` (Bergstra et
-            al., NeurIPS 2011) draw from the space, ``grid`` lays it out.
-        replicates: trials of each configuration, with different seeds.
+            al., NeurIPS 2011) sample from the space; ``grid`` runs all combinations.
+        replicates: trials per configuration, with different seeds.
         budget: what each arm may spend.
-        metric: what the trials of an arm are ranked by: rungs, ``tpe``, winners.
+        metric: metric that ranks the trials of an arm: for rungs, ``tpe`` and winners.
         confirm: which winners are trained again on fresh seeds once an arm's search is over; None: none.
-        base: values laid over the defaults of TrialConfig in all arms.
-        resources: what a trial holds while it runs.
+        base: values that override the defaults of TrialConfig in all arms.
+        resources: what a trial occupies while it runs.
         match: dose that is made equal between arms; ``exposure`` stands for its defaults.
-        seed: everything drawn in a sweep of this study follows from it.
+        seed: seed of everything that is drawn in a sweep of this study.
+
+    Examples:
+        >>> study = Study(
+        ...     name="small",
+        ...     question="Does CutMix help?",
+        ...     arms={"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}},
+        ...     space={"optimizer.lr": {"kind": "loguniform", "lo": 0.03, "hi": 0.5}},
+        ...     budget={"trials": 4, "max_epochs": 10},
+        ... )
+        >>> study.baseline
+        'off'
+        >>> params = study.draw("cutmix", number=0)
+        >>> params == study.draw("off", number=0)  # common parameters take the same values in all arms
+        True
+        >>> study.trial_config("cutmix", params, replicate=0).mix.apply.prob
+        0.5
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     question: str = Field(min_length=1)
     why_open: str = ""
     arms: dict[str, Arm] = Field(min_length=1)
+    reference: str | None = None
     space: Space = {}
     search: Literal["random", "quasi_random", "grid", "tpe"] = "random"
     replicates: int = Field(default=1, ge=1)
@@ -135,20 +152,31 @@ class Study(Frozen):
         return arms
 
     @model_validator(mode="after")
-    def _has_budget(self) -> Study:
-        if self.search != "grid" and self.budget.trials is None:
-            raise ValueError(f"budget.trials is missing: search '{self.search}' needs a number of trials an arm")
+    def _known_reference(self) -> Study:
+        if self.reference is not None and self.reference not in self.arms:
+            raise ValueError(f"reference: there is no arm '{self.reference}'{did_you_mean(self.reference, self.arms)}")
         return self
 
+    @model_validator(mode="after")
+    def _has_budget(self) -> Study:
+        if self.search != "grid" and self.budget.trials is None:
+            raise ValueError(f"budget.trials is missing: search '{self.search}' needs a number of trials per arm")
+        return self
+
+    @property
+    def baseline(self) -> str:
+        """Name of the arm that the others are compared with."""
+        return next(iter(self.arms)) if self.reference is None else self.reference
+
     def space_of(self, arm: str) -> Space:
-        """Domains of one arm: the study's and its own, which win."""
+        """Return the domains of one arm: the study's and the arm's own, which win."""
         return self.space | self.arms[arm].space
 
     def grid_of(self, arm: str) -> list[dict[str, Any]]:
-        """All combinations of the arm's domains, each as values by dotted path.
+        """Return all combinations of the values in the arm's space, each as values by dotted path.
 
         Raises:
-            ValueError: a continuous domain says no number of points.
+            ValueError: a continuous domain has no number of points.
         """
         space = self.space_of(arm)
         columns: list[list[Any]] = []
@@ -161,31 +189,31 @@ class Study(Frozen):
 
     @property
     def trials_per_arm(self) -> int:
-        """Trials that each arm gets."""
+        """Trials that each arm's search gets."""
         if self.budget.trials is not None:
             return self.budget.trials
         return self.replicates * max(len(self.grid_of(arm)) for arm in self.arms)
 
     @property
     def confirming_per_arm(self) -> int:
-        """Trials that confirm each arm's winners, if it has as many as are asked for."""
+        """Trials that confirm each arm's winners, if the arm has as many winners as the study asks for."""
         return 0 if self.confirm is None else self.confirm.configs * self.confirm.seeds
 
     def max_epochs_of(self, params: Mapping[str, Any]) -> int:
-        """Planned epochs of a trial with these drawn values by dotted path."""
+        """Return the planned epochs of a trial with these drawn values by dotted path."""
         return int(params.get(MAX_EPOCHS, self.budget.max_epochs))
 
     def max_epochs_in(self, arm: str) -> int:
-        """Epochs of all trials of an arm together if none stops early."""
+        """Return the total epochs of an arm's search if no trial stops early."""
         if MAX_EPOCHS not in self.space:
             return self.trials_per_arm * self.budget.max_epochs
         return sum(self.max_epochs_of(self.draw(arm, number)) for number in range(self.trials_per_arm))
 
     def draw(self, arm: str, number: int) -> dict[str, Any]:
-        """Values by dotted path of one arm's trial ``number``, for random, quasi-random and grid search.
+        """Return the values by dotted path of one arm's trial ``number``, for random, quasi-random and grid search.
 
         A pure function of the study: it depends neither on the order nor on the outcome of other trials. Parameters
-        that vary in every arm take the same values in all of them, trial by trial.
+        that vary in every arm take the same values in all arms, trial by trial.
         """
         if self.search == "grid":
             grid = self.grid_of(arm)
@@ -195,33 +223,37 @@ class Study(Frozen):
         return {path: domain.at(quantiles[path]) for path, domain in self.space_of(arm).items()}
 
     def _uniform(self, arm: str, point: int) -> dict[str, float]:
-        """Independent uniform numbers in [0, 1) by path."""
+        """Return independent uniform numbers in [0, 1) by path."""
         owners = dict.fromkeys(self.space, "every arm") | dict.fromkeys(self.arms[arm].space, arm)
-        return {path: generator(self.seed, "space", owner, path, point).random() for path, owner in owners.items()}
+        return {
+            path: generator(self.seed, "space", owner, original_path(path), point).random()
+            for path, owner in owners.items()
+        }
 
     def _halton(self, arm: str, point: int) -> dict[str, float]:
-        """Coordinates in [0, 1) by path of one point of scrambled Halton sequences: a common one, and the arm's own.
+        """Return coordinates in [0, 1) by path of one point of two scrambled Halton sequences: common and the arm's.
 
-        The arm's own parameters take the bases that follow the common ones: in equal bases the two sequences would walk
-        together, however they are scrambled.
+        The arm's own parameters use the bases after the common ones. With the same bases the two sequences would be
+        correlated, however they are scrambled.
         """
         space, n_common = self.arms[arm].space, len(self.space)
         common = halton_point(point, n_dims=n_common, rng=generator(self.seed, "space", "every arm"))
-        own = halton_point(point, n_dims=n_common + len(space), rng=generator(self.seed, "space", arm))
-        return dict(zip(self.space, common, strict=True)) | dict(zip(space, own[n_common:], strict=True))
+        of_arm = halton_point(point, n_dims=n_common + len(space), rng=generator(self.seed, "space", arm))
+        return dict(zip(self.space, common, strict=True)) | dict(zip(space, of_arm[n_common:], strict=True))
 
     def replicate(self, arm: str, number: int) -> int:
-        """Replicate of one arm's trial ``number``: trials of equal replicate share their seed across arms.
+        """Return the replicate of one arm's trial ``number``: the same replicate has the same seed in all arms.
 
-        On a grid all points of a replicate share it (a block); drawn configurations each have their own.
+        On a grid all points of a replicate share its seed; drawn configurations each have a seed of their own.
         """
         return number // len(self.grid_of(arm)) if self.search == "grid" else number
 
     def is_control(self, number: int) -> bool:
-        """Whether early stopping may not touch trial ``number`` of any arm.
+        """Return whether early stopping may not stop trial ``number`` of any arm.
 
-        Systematic sampling: one offset u ~ U[0, 1) from the study's seed, and trial n is taken where floor(n f + u)
-        steps up. Of N trials floor(N f) or ceil(N f) are taken, each with chance f; more trials change none of them.
+        Systematic sampling: one offset u ~ U[0, 1) from the study's seed, and trial n is a control trial where
+        floor(n f + u) steps up. floor(N f) or ceil(N f) of N trials are control trials, each with probability f. More
+        trials change none of them.
         """
         frac, offset = self.budget.control_frac, generator(self.seed, "control").random()
         return math.floor((number + 1) * frac + offset) > math.floor(number * frac + offset)
@@ -235,7 +267,7 @@ class Study(Frozen):
             UserError: base, arm and drawn values do not make a valid configuration, or no probability or size gives
                 the dose.
         """
-        return matched(self, arm, self.declared_config(arm, params, replicate=replicate, phase=phase))
+        return self.matched(arm, self.declared_config(arm, params, replicate=replicate, phase=phase))
 
     def declared_config(
         self, arm: str, params: Mapping[str, Any], *, replicate: int, phase: Phase = "search"
@@ -245,67 +277,65 @@ class Study(Frozen):
         Raises:
             UserError: they do not make a valid configuration.
         """
-        values = merged(self._values(arm), at_path(MAX_EPOCHS, self.budget.max_epochs))
+        values = merged(self.arm_values(arm), at_path(MAX_EPOCHS, self.budget.max_epochs))
         for path, value in params.items():
             values = merged(values, at_path(path, value))
         values["seed"] = derive_seed(self.seed, "replicate" if phase == "search" else phase, replicate)
         return parse(TrialConfig, values, where=f"study '{self.name}', arm '{arm}'")
 
-    def _values(self, arm: str) -> Overrides:
-        """All values of an arm before any is drawn."""
-        values = self.arms[arm].over(self.base)
+    def arm_values(self, arm: str) -> Overrides:
+        """Return all values of an arm, as nested mappings, before any value is drawn.
+
+        Raises:
+            UserError: the arm's policy names an unknown preset.
+        """
+        values = self.arms[arm].override(self.base)
         try:
-            return merged(_DEFAULTS, values | {"mix": expand_preset(values.get("mix", "off"))})
+            return merged(DEFAULTS, values | {"mix": expand_preset(values.get("mix", "off"))})
         except ValueError as error:
             raise UserError(f"study '{self.name}', arm '{arm}': 'mix': {error}") from None
 
-    def check(self) -> None:
-        """Refuse a study whose arms or domains lead to an invalid configuration.
-
-        Raises:
-            UserError: naming the arm, the path and the value.
-        """
-        check_contradictions(self)
-        parse(TrialConfig, merged(_DEFAULTS, self.base), where=f"study '{self.name}', base")
-        try:
-            for arm in self.arms:
-                parse(TrialConfig, self._values(arm), where=f"study '{self.name}', arm '{arm}'")
-                for params in self._extremes(arm):
-                    self.declared_config(arm, params, replicate=0)
-                if self.search == "grid":
-                    self.grid_of(arm)
-        except ValueError as error:
-            raise UserError(f"study '{self.name}': {error}") from None
-        if self.search == "grid":
-            self._check_grid_budget()
-        check_matchable(self)
-
-    def _check_grid_budget(self) -> None:
-        points = {arm: len(self.grid_of(arm)) for arm in self.arms}
-        largest = max(points, key=lambda arm: points[arm])
-        if self.trials_per_arm < points[largest]:
-            raise UserError(
-                f"study '{self.name}': budget.trials is {self.trials_per_arm}, but the grid of arm '{largest}' has "
-                f"{points[largest]} points: leave budget.trials out or raise it"
-            )
-        planned = {arm: self.max_epochs_in(arm) for arm in self.arms}
-        least, most = min(planned, key=lambda arm: planned[arm]), max(planned, key=lambda arm: planned[arm])
-        if planned[least] < planned[most]:
-            raise UserError(
-                f"study '{self.name}': the grid of arm '{most}' plans {planned[most]} epochs in {self.trials_per_arm} "
-                f"trials, that of arm '{least}' {planned[least]}: choose replicates or budget.trials so that every arm "
-                "goes through its grid in whole rounds"
-            )
-
-    def extremes(self, arm: str) -> Iterator[TrialConfig]:
-        """Declared configurations at the corners of the arm's space."""
-        return (self.declared_config(arm, params, replicate=0) for params in self._extremes(arm))
-
-    def _extremes(self, arm: str) -> Iterator[dict[str, Any]]:
-        """The corners of each domain, the others at their first corner."""
+    def corner_params(self, arm: str) -> Iterator[dict[str, Any]]:
+        """Yield values by dotted path: each corner of each domain, the other domains at their first corner."""
         space = self.space_of(arm)
         first = {path: domain.corners()[0] for path, domain in space.items()}
         yield first
         for path, domain in space.items():
             for value in domain.corners()[1:]:
                 yield first | {path: value}
+
+    def extremes(self, arm: str) -> Iterator[TrialConfig]:
+        """Yield the declared configurations at the corners of the arm's space."""
+        return (self.declared_config(arm, params, replicate=0) for params in self.corner_params(arm))
+
+    def is_matched(self, arm: str) -> bool:
+        """Return whether the arm's dose is made equal to the dose of other arms."""
+        if self.match is None or not self.match.includes(arm):
+            return False
+        return any(mixes_labels(config.mix) for config in self.extremes(arm))
+
+    def matched(self, arm: str, config: TrialConfig) -> TrialConfig:
+        """Return a declared configuration with the probability or size at which it has the study's exposure.
+
+        Raises:
+            UserError: no probability or size gives it.
+        """
+        if self.match is None or not self.match.includes(arm) or not mixes_labels(config.mix):
+            return config
+        target = self.match_target()
+        try:
+            return with_exposure(config, target, by=self.match.by)
+        except ValueError as error:
+            raise UserError(f"study '{self.name}', arm '{arm}': match: {error}") from None
+
+    def match_target(self) -> float:
+        """Return the exposure of all matched arms.
+
+        Raises:
+            ValueError: the study matches nothing.
+        """
+        if self.match is None:
+            raise ValueError(f"study '{self.name}' matches nothing")
+        if self.match.target is not None:
+            return self.match.target
+        return lowest_exposure([next(self.extremes(arm)) for arm in self.arms if self.is_matched(arm)])

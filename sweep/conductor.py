@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.early_stopping.base import CONTINUE, PAUSE, STOP
-from search_spaces.early_stopping.build import new_rule
 from search_spaces.study import Study
 from sweep.confirm import confirming, winners
 from sweep.entry import Entry
@@ -71,7 +70,7 @@ class Conductor:
         self.study = study
         self.entries: dict[str, Entry] = {}
         self._dir = sweep_dir
-        self._rule = {arm: new_rule(study.budget.early_stopping, study.budget.max_epochs) for arm in study.arms}
+        self._rule = {arm: study.budget.early_stopping.build(study.budget.max_epochs) for arm in study.arms}
         self._ledger = Ledger(study, sweep_dir)
         self._to_confirm: dict[str, list[Entry]] = {}
         self._decided = self._ledger.decisions()

@@ -1,4 +1,4 @@
-"""Confirmation: which configurations won, and their trials on fresh seeds."""
+"""Confirmation: the winners of each arm, and their trials on fresh seeds."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ def winners(entries: Iterable[Entry], *, metric: str, count: int) -> list[Entry]
     return [by_name[name] for name in ranked(rows)[:count]]
 
 
-def confirming(won: Iterable[Entry], confirm: Confirm) -> Iterator[Entry]:
-    """Yield the trials that confirm an arm's winners, seed by seed: the same seeds for each.
+def confirming(first_trials: Iterable[Entry], confirm: Confirm) -> Iterator[Entry]:
+    """Yield the trials that confirm an arm's winners, seed by seed: the same seeds for each winner.
 
-    A trial is named after the one whose configuration it has, so that what was confirmed once stays confirmed.
+    The name of a trial contains the search trial with its configuration, so that a confirmed configuration stays
+    confirmed if the order of the winners changes.
     """
-    won = list(won)
+    first_trials = list(first_trials)
     for seed in range(confirm.seeds):
-        for winner in won:
+        for winner in first_trials:
             yield Entry(
                 trial=f"{winner.trial}-confirm-{seed:02d}",
                 arm=winner.arm,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from search_spaces.matching import check_reachable
+from search_spaces.match_checks import check_reachable
 from search_spaces.study import Study
 from sweep.endings import Interrupted
 from sweep.log_to import LogTo, parse_log_to

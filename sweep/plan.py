@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search_spaces.matching import check_reachable, image_facts, is_matched
+from search_spaces.match_checks import check_reachable
+from search_spaces.matching import image_facts
 from search_spaces.study import Resources, Study
 from sweep.engine import local_slots
 from trainables.config import TrialConfig
@@ -112,7 +113,7 @@ def make_plan(study: Study) -> Plan:
         slots=slots,
         seconds=seconds / min(slots, len(configs)),
         doses={arm: _dose(study, arm) for arm in study.arms},
-        matched=tuple(arm for arm in study.arms if is_matched(study, arm)),
+        matched=tuple(arm for arm in study.arms if study.is_matched(arm)),
     )
 
 

@@ -165,6 +165,7 @@ def write_preview(study: Study, path: Path, *, n_samples: int) -> None:
 
 
 def _study_of_preset(name: str, settings: Sequence[str]) -> Study:
+    from search_spaces.check import check_study
     from search_spaces.discover import parse_setting
     from trainables.merging import merged
     from trainables.strict import parse
@@ -179,7 +180,7 @@ def _study_of_preset(name: str, settings: Sequence[str]) -> Study:
     for setting in settings:
         values = merged(values, parse_setting(setting))
     study = parse(Study, values, where=f"preset '{name}'")
-    study.check()
+    check_study(study)
     return study
 
 

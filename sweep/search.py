@@ -1,7 +1,7 @@
-"""Searchers: each proposes the parameters of one arm's trials from what that arm has shown so far.
+"""Searchers: each proposes the parameters of one arm's trials from the results of that arm so far.
 
-A searcher keeps no state: a proposal is a pure function of the study, the trial's number and the arm's past trials, so
-that a sweep taken up again goes on as if it had never been cut short.
+A searcher keeps no state: a proposal is a pure function of the study, the trial's number and the arm's past trials. So
+a resumed sweep continues as if it had never been interrupted.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.domains import Choice, Domain, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
+from trainables.renames import original_path
 from trainables.seeds import derive_seed
 
 if TYPE_CHECKING:
     import optuna
 
-
 STARTUP_TRIALS = 5
-"""Random draws before ``tpe`` looks at what they showed; the same in every arm, however many trials are added."""
+"""Random draws before ``tpe`` uses results; the same in every arm, however many trials are added."""
 
 
 @dataclass(frozen=True)
 class PastTrial:
-    """What a searcher may know of a trial.
+    """A trial as a searcher sees it.
 
     Attributes:
         params: drawn values by dotted path.
@@ -42,23 +42,32 @@ class PastTrial:
 
 
 def propose(study: Study, arm: str, number: int, past: Sequence[PastTrial]) -> dict[str, Any]:
-    """Return the parameters of one arm's trial ``number``, by dotted path."""
+    """Return the parameters of one arm's trial ``number``, by dotted path.
+
+    Args:
+        study: what is run.
+        arm: name of the arm.
+        number: number of the trial within the arm's search.
+        past: the arm's earlier trials in the order of their numbers; only ``tpe`` uses them.
+    """
     if study.search == "tpe" and study.space_of(arm):
         return _propose_tpe(study, arm, number, past)
     return study.draw(arm, number)
 
 
 def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial]) -> dict[str, Any]:
-    """Tree-structured Parzen estimator over the arm's own trials (Bergstra et al., NeurIPS 2011).
+    """Propose by a tree-structured Parzen estimator over the arm's own trials (Bergstra et al., NeurIPS 2011).
 
-    A trial that was stopped early counts as pruned with its values by epoch, never as complete at a lower fidelity;
-    running trials are held for bad ones, so that parallel proposals spread.
+    A trial that was stopped early counts as pruned with its values by epoch, never as complete at a lower fidelity.
+    Running trials count as bad ones, so that parallel proposals spread.
     """
     import optuna
 
     if number % study.replicates:  # a further replicate of the configuration before it
         return dict(past[number - number % study.replicates].params)
-    distributions = {path: distribution(domain) for path, domain in study.space_of(arm).items()}
+    # under the first names: the estimator samples the parameters in the order of their names
+    paths = {original_path(path): path for path in study.space_of(arm)}
+    distributions = {name: distribution(study.space_of(arm)[path]) for name, path in paths.items()}
     sampler = optuna.samplers.TPESampler(
         seed=derive_seed(study.seed, "tpe", arm, number) % 2**32,
         n_startup_trials=STARTUP_TRIALS,
@@ -69,7 +78,7 @@ def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial])
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar
         search = optuna.create_study(sampler=sampler, direction="minimize")
         search.add_trials([_frozen(trial, distributions) for trial in past])
-        return dict(search.ask(distributions).params)
+        return {paths[name]: value for name, value in search.ask(distributions).params.items()}
 
 
 def _frozen(
@@ -85,14 +94,14 @@ def _frozen(
     return optuna.trial.create_trial(
         state=state,
         value=values[max(values)] if state == optuna.trial.TrialState.COMPLETE else None,
-        params=dict(trial.params),
+        params={original_path(path): value for path, value in trial.params.items()},
         distributions=distributions,
         intermediate_values=values,
     )
 
 
 def distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
-    """Return a domain as Optuna has it."""
+    """Return the Optuna distribution of a domain."""
     import optuna
 
     make: dict[type[Domain], Callable[[Any], optuna.distributions.BaseDistribution]] = {

@@ -1,4 +1,4 @@
-"""Refusals that are the user's to mend: one message, no traceback."""
+"""Errors that the user can fix: one message, no traceback."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake in what the user asked for.
+    """A mistake in a study, an option or a path.
 
-    The message names the path or option, the value given and what would be valid. The command line prints it
-    and exits with status 2.
+    The message names the path or option, its value and the valid choices. The command line prints the message and exits
+    with status 2.
     """
 
 
-def did_you_mean(given: str, choices: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'? valid: x, y, z"`` for an unknown name, ready to end a message."""
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the closest valid name, if any, and all valid names.
+
+    Examples:
+        >>> did_you_mean("cutmx", ["cutmix", "mixup"])
+        "; did you mean 'cutmix'? valid: cutmix, mixup"
+    """
     names = sorted(choices)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
     return f"{hint} valid: {', '.join(names)}"

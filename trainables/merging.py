@@ -1,4 +1,4 @@
-"""Nested mappings: merging overrides into them and setting single dotted paths."""
+"""Nested mappings: overriding values, setting and listing single values by dotted path."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from trainables.strict import TAGS
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``changes`` laid over it, key by key.
+    """Return ``base`` overridden by ``changes``, key by key.
 
-    Where a change names another variant (another ``kind``, ``family`` or ``rule``), the old variant's parameters are
-    dropped instead of being passed on to a variant that does not know them. Parts of a mixing policy laid over a
-    preset's name change parts of that preset.
+    If a change names another variant (another ``kind``, ``family`` or ``rule``), the parameters of the old variant are
+    dropped, because the new variant does not know them. Parts of a mixing policy that override a preset's name change
+    parts of that preset.
+
+    Examples:
+        >>> merged({"lr": 0.1, "schedule": {"kind": "step", "factor": 0.1}}, {"schedule": {"kind": "cosine"}})
+        {'lr': 0.1, 'schedule': {'kind': 'cosine'}}
     """
     result = dict(base)
     for key, value in changes.items():
@@ -28,7 +32,12 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def at_path(path: str, value: Any) -> dict[str, Any]:
-    """Return the nested mapping that holds ``value`` at a dotted path: ``at_path("a.b", 1) == {"a": {"b": 1}}``."""
+    """Return the nested mapping with ``value`` at a dotted path.
+
+    Examples:
+        >>> at_path("optimizer.lr", 0.1)
+        {'optimizer': {'lr': 0.1}}
+    """
     for key in reversed(path.split(".")):
         value = {key: value}
     result: dict[str, Any] = value
@@ -36,7 +45,12 @@ def at_path(path: str, value: Any) -> dict[str, Any]:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested mappings by dotted path: ``{"a": {"b": 1}} -> {"a.b": 1}``."""
+    """Return the leaves of nested mappings by dotted path below ``prefix``.
+
+    Examples:
+        >>> flattened({"optimizer": {"lr": 0.1}})
+        {'optimizer.lr': 0.1}
+    """
     leaves: dict[str, Any] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"

@@ -1,4 +1,4 @@
-"""Generators derived from what they are for: no global randomness anywhere."""
+"""Random generators derived from their purpose; there is no global randomness."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import numpy as np
 def derive_seed(*parts: int | str) -> int:
     """Return a 63-bit seed that depends on all ``parts``, in their order, and on nothing else.
 
-    ``derive_seed(7, "weights")`` and ``derive_seed(7, "order")`` are independent streams of seed 7. Hashed, since
-    NumPy's own SeedSequence holds ``[7]`` and ``[7, 0]`` for the same.
+    ``derive_seed(7, "weights")`` and ``derive_seed(7, "order")`` are independent streams of seed 7. The parts are
+    hashed, because NumPy's own SeedSequence treats ``[7]`` and ``[7, 0]`` alike.
+
+    Examples:
+        >>> derive_seed(7, "weights") == derive_seed(7, "order")
+        False
     """
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -1,4 +1,4 @@
-"""Strict, frozen configuration models and readable refusals."""
+"""Strict, frozen configuration models, and error messages that name path, value and valid choices."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainables.errors import UserError, did_you_mean
+from trainables.renames import describe_rename
 
 TAGS = ("kind", "family", "rule")
-"""Field names that tell the members of a union apart."""
+"""Keys that name the variant in a union of models."""
 
 
 class Frozen(BaseModel):
-    """Base of every configuration object: immutable, no coercion, no unknown key, no NaN."""
+    """Base class of every configuration object: immutable, no coercion, no unknown key, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
@@ -24,10 +25,24 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def parse(model: type[ModelT], values: Mapping[str, Any], *, where: str) -> ModelT:
-    """Validate ``values`` as ``model``.
+    """Return ``values`` validated as a ``model``.
+
+    Args:
+        model: configuration class.
+        values: nested values, as in a study file.
+        where: beginning of every message, for example ``study 'mine', arm 'cutmix'``.
 
     Raises:
-        UserError: one line for each thing wrong, naming its path below ``where``, the value and what is valid.
+        UserError: one line per error, with its path, the value and the valid choices.
+
+    Examples:
+        >>> class Limits(Frozen):
+        ...     lowest: int = 0
+        >>> parse(Limits, {"lowest": 3}, where="example")
+        Limits(lowest=3)
+        >>> parse(Limits, {"lowset": 3}, where="example")
+        Traceback (most recent call last):
+        trainables.errors.UserError: example: unknown key 'lowset'; did you mean 'lowest'? valid: lowest
     """
     try:
         return model.model_validate(values)
@@ -43,7 +58,7 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
     match item["type"]:
         case "extra_forbidden":
             valid = _keys_at(model, values, location[:-1], item["loc"])
-            return f"unknown key '{path}'{did_you_mean(str(location[-1]), valid)}"
+            return describe_rename(path) or f"unknown key '{path}'{did_you_mean(str(location[-1]), valid)}"
         case "missing":
             return f"'{path}' is missing"
         case "union_tag_invalid":
@@ -51,7 +66,7 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
             tag = context["discriminator"].strip("'")
             return f"'{path}.{tag}' is unknown: '{context['tag']}'{did_you_mean(context['tag'], choices)}"
         case "union_tag_not_found":
-            return f"'{path}' needs the key {context['discriminator']} that says which variant it is"
+            return f"'{path}' needs the key {context['discriminator']}, which names its variant"
         case "literal_error":
             choices = [name.strip("'") for name in context["expected"].replace(" or ", ", ").split(", ")]
             return f"'{path}' is unknown: {item['input']!r}{did_you_mean(str(item['input']), choices)}"
@@ -63,15 +78,15 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
 
 
 def _without_tags(values: Any, location: tuple[Any, ...], *, last_is_absent: bool) -> tuple[Any, ...]:
-    """Drop the union tags that pydantic puts into an error's location: they are no keys of ``values``."""
+    """Drop the union tags that pydantic adds to an error's location: they are not keys of ``values``."""
     kept: list[Any] = []
     for index, part in enumerate(location):
         last = index == len(location) - 1
         if not last and isinstance(values, Mapping) and part in [values.get(tag) for tag in TAGS]:
-            continue  # a tag that is also the name of a key, as in size: {kind: beta, beta: 1.0}
+            continue  # a tag that is also the name of a key, for example size: {kind: beta, beta: 1.0}
         in_list = isinstance(values, (list, tuple)) and isinstance(part, int)
-        known = in_list or (isinstance(values, Mapping) and part in values)
-        if not known and not (last and last_is_absent):
+        is_key = in_list or (isinstance(values, Mapping) and part in values)
+        if not is_key and not (last and last_is_absent):
             continue
         kept.append(part)
         if isinstance(values, Mapping):
@@ -82,7 +97,7 @@ def _without_tags(values: Any, location: tuple[Any, ...], *, last_is_absent: boo
 
 
 def _keys_at(model: Any, values: Any, location: tuple[Any, ...], tags: tuple[Any, ...]) -> list[str]:
-    """Names of the fields valid at ``location`` of ``model``; ``tags`` hold the union members pydantic chose."""
+    """Return the valid keys at ``location`` of ``model``; ``tags`` contain the union members that pydantic chose."""
     for part in location:
         model = _member(model, values, tags)
         if isinstance(model, type) and issubclass(model, BaseModel):
@@ -95,7 +110,7 @@ def _keys_at(model: Any, values: Any, location: tuple[Any, ...], tags: tuple[Any
 
 
 def _member(annotation: Any, values: Any, tags: tuple[Any, ...]) -> Any:
-    """The union member that ``values`` names by its tag, else one of ``tags``; no union: the annotation itself."""
+    """Return the union member that ``values`` names by its tag, else one of ``tags``; no union: the annotation."""
     if get_origin(annotation) is Annotated:
         return _member(get_args(annotation)[0], values, tags)
     if get_origin(annotation) not in (Union, types.UnionType):
@@ -111,5 +126,5 @@ def _member(annotation: Any, values: Any, tags: tuple[Any, ...]) -> Any:
 
 
 def _is_named(default: Any, values: Mapping[str, Any], tag: str, tags: tuple[Any, ...]) -> bool:
-    """Whether ``values`` have the variant's tag; a preset may have chosen it without a word in ``values``."""
+    """Return whether ``values`` have the variant's tag; a preset may have set it outside ``values``."""
     return bool(default == values[tag] if tag in values else default in tags)

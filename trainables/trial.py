@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from trainables.models.dropblock import BlockDropper
 from trainables.models.staged import StagedNet
 from trainables.optimizer import build_ema, build_optimizer, lr_factor
 from trainables.precision import make_gpu_reproducible, resolved_precision
+from trainables.renames import with_present_keys
 from trainables.seeds import derive_seed, generator
 
 PURPOSES = ("order", "augment", "mix", "attack")
@@ -199,9 +201,11 @@ class Trial:
         Raises:
             ValueError: the state is that of another configuration, or was computed in another precision.
         """
-        for name, own in (("config", self.config.model_dump_json()), ("precision", self.precision)):
-            if state[name] != own:
-                raise ValueError(f"the saved state has another {name}: {state[name]}, this trial has {own}")
+        saved = {"config": with_present_keys(json.loads(state["config"])), "precision": state["precision"]}
+        present = {"config": json.loads(self.config.model_dump_json()), "precision": self.precision}
+        for name, value in saved.items():
+            if value != present[name]:
+                raise ValueError(f"the saved state has another {name}: {value}, this trial has {present[name]}")
         self._step = state["step"]
         names = [field.name for field in fields(EpochResult)]
         self.history = [EpochResult(**{name: row[name] for name in names}) for row in state["history"]]

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writing a file whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file under another name and rename it: a reader sees the old content or the new one.
+    """Write a file under another name and rename it, so that a reader sees the old content or the new content.
 
     Missing folders are made.
 
     Raises:
-        OSError: it cannot be written, on a full disk for example; what was there is left as it was.
+        OSError: the file cannot be written, for example because the disk is full; the old content stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")

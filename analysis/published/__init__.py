@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.frames import Sweep
-from sweep.findings.confirmed import interval, test_values
+from sweep.findings.confirmed import test_values
+from sweep.findings.student_t import mean_interval
 from sweep.findings.summary import PLANNED_EPOCHS
 from sweep.records.schema import COMPLETED
 
@@ -98,7 +99,7 @@ def _own(sweep: Sweep) -> pd.DataFrame:
         raise ValueError("no test values: load a confirmed sweep with phase='confirm' (cutmix-sweep confirm DIR)")
     rows = []
     for (arm, _), group in trials.groupby(["arm", "confirms"], observed=True, sort=False):
-        mean, low, high = interval(100 * group["value"].to_numpy())
+        mean, low, high = mean_interval(100 * group["value"].to_numpy())
         first = group.iloc[0]
         rows.append(
             {

@@ -1,4 +1,7 @@
-"""What every early-stopping rule is: pure, without engine, clock or randomness."""
+"""Base classes of early stopping: a rule judges trials, its configuration builds and describes it.
+
+Rules are pure: without engine, clock or randomness.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,25 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from trainables.strict import Frozen
 
 CONTINUE, STOP, PAUSE = "continue", "stop", "pause"
-"""Verdicts of a rule: the trial goes on, ends, or waits until it is promoted."""
+"""Verdicts of a rule: the trial continues, ends, or waits until it is promoted."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a rule says of one trial at one rung.
+    """Verdict of a rule on one trial at one rung.
 
     Attributes:
         rung_epochs: epochs at which the trials are compared.
-        value: what is compared, lower is better: the trial's metric there, its best so far for the median rule.
-        cutoff: largest value that goes on; None while too few trials are recorded to judge.
-        n_recorded: trials recorded at the rung, this one among them.
+        value: what is compared, lower is better: the trial's metric at the rung; for the median rule its best so far.
+        cutoff: largest value that continues; None while too few trials are recorded to judge.
+        n_recorded: trials recorded at the rung, including this one.
         verdict: ``continue``, ``stop`` or ``pause``.
     """
 
@@ -33,16 +41,16 @@ class Judgement:
 class Rule(ABC):
     """Early stopping of one arm's trials.
 
-    Its state is a function of the observations in their order and of nothing else: the same observations give the
-    same judgements. What was decided is not changed by later trials, so the order of arrival matters.
+    The state of a rule depends only on the observations and their order: the same observations give the same
+    judgements. Later trials do not change an earlier verdict, so the order of arrival matters.
     """
 
     @abstractmethod
     def observe(self, trial: int, epoch: int, value: float) -> Judgement | None:
-        """Take in a trial's metric after an epoch, lower is better, and judge it; None between rungs.
+        """Record a trial's metric after an epoch, lower is better, and judge the trial; None between rungs.
 
-        The epochs of a trial come one after the other, each once. A value that is not finite ends its trial at a
-        rung, and counts as the worst for all others.
+        The epochs of a trial arrive in order, each once. A value that is not finite ends its trial at a rung, and
+        counts as the worst value for all other trials.
         """
 
     @abstractmethod
@@ -50,10 +58,76 @@ class Rule(ABC):
         """Return the epochs at which a trial is judged, in order, all before its planned epochs."""
 
     def promotable(self, paused: Collection[int]) -> int | None:
-        """Return the trial among the ``paused`` to go on with next; None: none of them is among the best."""
+        """Return the trial among the ``paused`` to continue next; None if none of them is among the best."""
         return None
 
 
+class Stopping(Frozen, ABC):
+    """Configuration of an early-stopping rule.
+
+    A subclass with ``rule: Literal[...]`` is found in its file by itself: its name is then valid in study files, on the
+    command line and in the JSON Schema. :meth:`build` is abstract, so an unfinished rule fails instead of stopping
+    nothing.
+
+    Attributes:
+        judged_value: text for the value that is compared at a rung; ``{metric}`` stands for the study's metric.
+    """
+
+    judged_value: ClassVar[str] = "{metric}"
+
+    if TYPE_CHECKING:
+        # each rule declares its own name; a field here would come before the parameters in the records
+        rule: str
+
+    @abstractmethod
+    def build(self, max_epochs: int) -> Rule | None:
+        """Return a new rule for trials of ``max_epochs`` planned epochs; None only if no trial is ever stopped."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return the rule and its parameters in words, for one line of a table or a plan."""
+
+    def check(self, *, max_epochs: int, trials: int | None) -> None:
+        """Check that the rule can stop a trial within a budget.
+
+        Args:
+            max_epochs: planned epochs per trial.
+            trials: trials per arm; None if a grid decides on the number.
+
+        Raises:
+            ValueError: no rung could ever stop a trial.
+        """
+
+
+class RungStopping(Stopping):
+    """Parameters that all rules with rungs share.
+
+    Attributes:
+        grace_period_epochs: first rung; no trial is stopped before it.
+        min_recorded: trials that must be recorded at a rung before any trial is stopped there.
+        counts_others: whether ``min_recorded`` counts only the other trials, without the one that is judged.
+    """
+
+    counts_others: ClassVar[bool] = False
+
+    grace_period_epochs: int = Field(default=3, ge=1)
+    min_recorded: int = Field(default=3, ge=1)
+
+    def check(self, *, max_epochs: int, trials: int | None) -> None:
+        """Check that the first rung comes before the end and that enough trials can reach it."""
+        fix = "no rung would ever stop a trial; lower it or set early_stopping.rule to none"
+        if self.grace_period_epochs >= max_epochs:
+            raise ValueError(
+                f"early_stopping.grace_period_epochs is {self.grace_period_epochs}, but trials end at {max_epochs} "
+                f"epochs: {fix}"
+            )
+        if trials is not None and self.min_recorded > trials - self.counts_others:
+            others = " others" if self.counts_others else ""
+            raise ValueError(
+                f"early_stopping.min_recorded is {self.min_recorded}{others}, but an arm has {trials} trials: {fix}"
+            )
+
+
 def worst_if_not_finite(value: float) -> float:
-    """Return the value as others see it: infinite if it is no number; minus infinity is a fault as well."""
+    """Return the value as other trials are compared with it: infinity unless it is finite; -inf is a fault too."""
     return value if math.isfinite(value) else math.inf

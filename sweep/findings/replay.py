@@ -1,7 +1,7 @@
-"""Early stopping replayed over recorded full curves: what a rule would have saved, and what it would have cost.
+"""Early-stopping rules replayed on recorded full curves: epochs saved and regret.
 
-Nothing is trained. The orders of arrival are drawn; the curves stay the same, so the intervals say how far the order
-matters, not how far another sweep would differ.
+Nothing is trained. The orders of arrival are random and the curves stay the same. So the intervals show how much the
+order matters, not how much another sweep would differ.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from search_spaces.budget import Budget, EarlyStopping
-from search_spaces.early_stopping.base import CONTINUE, PAUSE
-from search_spaces.early_stopping.build import new_rule
-from search_spaces.early_stopping.parse import rule_text, rule_values
+from search_spaces.budget import Budget
+from search_spaces.early_stopping.base import CONTINUE, PAUSE, Stopping
+from search_spaces.early_stopping.parse import format_rule, parse_rule
+from sweep.findings.student_t import LEVEL, ci_half_width
 from sweep.findings.summary import METRICS, PLANNED_EPOCHS, uncensored_trials
 from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import COMPLETED
@@ -29,19 +29,22 @@ from trainables.seeds import generator
 from trainables.strict import parse
 
 MIN_CURVES = 4
-"""Full curves that each arm needs: with fewer, hardly any trial is judged."""
+"""Full curves that each arm needs: with fewer, a rule judges hardly any trial."""
 
 ALL_ARMS = "all arms"
+"""Name of the group of all trials."""
+
 MEASURES = ("kept_frac", "saved_frac", "regret", "regret_top1_error", "winner_stopped_frac")
+"""Measures of one replay; see :func:`measure_replay`."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Trials that ran to the end.
+    """Curves of N trials that ran to the end.
 
     Attributes:
         arms: names of the arms.
-        arm: place of each trial's arm among them, int [N].
+        arm: index of each trial's arm, int [N].
         values: metric after each epoch, lower is better, [N, planned epochs].
         top1_error: validation top-1 error after each epoch, fractions [N, planned epochs].
     """
@@ -58,13 +61,13 @@ class Curves:
 
 
 def full_curves(records: SweepRecords, *, metric: str) -> Curves:
-    """Return the curves of trials that no rule had a say in.
+    """Return the curves of the completed trials that no rule could stop.
 
-    Those are the completed trials of a sweep without early stopping, else the completed control trials: other
-    survivors were chosen by the rule, and would flatter it.
+    In a sweep with early stopping these are the control trials. The other completed trials were selected by the rule,
+    so that they would make it look better.
 
     Raises:
-        UserError: ``metric`` is not recorded, an arm has fewer than ``MIN_CURVES``, or trials planned unequal epochs.
+        UserError: ``metric`` is not recorded, an arm has fewer than ``MIN_CURVES`` curves, or planned epochs differ.
     """
     if metric not in METRICS:
         raise UserError(f"--metric '{metric}' is not recorded{did_you_mean(metric, METRICS)}")
@@ -74,113 +77,133 @@ def full_curves(records: SweepRecords, *, metric: str) -> Curves:
     for arm in study["arms"]:
         if (count := int((trials["arm"] == arm).sum())) < MIN_CURVES:
             raise UserError(
-                f"arm '{arm}' has {count} completed trials that no rule could stop; a replay needs "
-                f"{MIN_CURVES}: run the study with --set budget.early_stopping.rule=none, or with a control cohort, "
-                "as in --set budget.control_frac=0.25"
+                f"arm '{arm}' has {count} completed trials that no rule could stop; a replay needs {MIN_CURVES}: run "
+                "the study with --set budget.early_stopping.rule=none, or with a control cohort, for example "
+                "--set budget.control_frac=0.25"
             )
     if trials[PLANNED_EPOCHS].nunique() > 1:
         raise UserError(
-            f"'{study['name']}' plans trials of unlike many epochs, which no rule compares: nothing to replay"
+            f"'{study['name']}': trials have different planned epochs; early stopping cannot be replayed across them"
         )
-    span = list(range(1, int(trials[PLANNED_EPOCHS].iloc[0]) + 1))
+    epochs = list(range(1, int(trials[PLANNED_EPOCHS].iloc[0]) + 1))
     table = records.epochs.pivot(index="trial", columns="epoch").loc[trials["trial"]]
     return Curves(
         arms=tuple(study["arms"]),
-        arm=trials["arm"].map({arm: place for place, arm in enumerate(study["arms"])}).to_numpy(int),
-        values=table[metric][span].to_numpy(float),
-        top1_error=table["val_top1_error"][span].to_numpy(float),
+        arm=trials["arm"].map({arm: index for index, arm in enumerate(study["arms"])}).to_numpy(int),
+        values=table[metric][epochs].to_numpy(float),
+        top1_error=table["val_top1_error"][epochs].to_numpy(float),
     )
 
 
 def random_order(curves: Curves, *, rng: np.random.Generator) -> np.ndarray:
-    """Draw an order in which trials are begun: each arm's at random, the arms in turn, in a sequence that is drawn.
+    """Draw an order in which trials begin, int [N]: random within each arm, the arms in turn, their sequence random.
 
-    A fixed sequence would favour the first arm where rungs are shared.
+    A fixed sequence of arms would favour the first arm if all arms share their rungs.
     """
     turn, sequence = np.empty(len(curves.arm), int), rng.permutation(len(curves.arms))
     for arm in range(len(curves.arms)):
-        own = np.flatnonzero(curves.arm == arm)
-        turn[own] = rng.permutation(len(own))
+        arm_trials = np.flatnonzero(curves.arm == arm)
+        turn[arm_trials] = rng.permutation(len(arm_trials))
     return np.lexsort((sequence[curves.arm], turn))
 
 
-def play(
-    curves: Curves, order: Sequence[int], stopping: EarlyStopping, *, n_workers: int, shared: bool = False
+def replay_order(
+    curves: Curves, order: Sequence[int], stopping: Stopping, *, n_workers: int, shared: bool = False
 ) -> np.ndarray:
-    """Play the trials in one order and return the epochs that each runs, int [N].
+    """Replay a rule on trials that begin in one order; return the epochs that each trial runs, int [N].
 
-    A virtual clock: an epoch of any trial takes one unit, a free worker goes on with what is promotable, else begins
-    the next trial. The rule is the one that sweeps use, one for each arm, or ``shared`` by all.
+    The rule is the one that sweeps use: a separate rule for each arm, or one rule ``shared`` by all arms. The clock is
+    virtual: an epoch of any trial takes one unit. A free worker continues a promotable trial, otherwise it begins the
+    next trial.
+
+    Examples:
+        >>> from search_spaces.early_stopping.asha import AshaStopping
+        >>> values = np.array([[0.3, 0.2], [0.5, 0.1], [0.2, 0.1]])
+        >>> curves = Curves(arms=("cutmix",), arm=np.zeros(3, int), values=values, top1_error=values)
+        >>> stopping = AshaStopping(grace_period_epochs=1, min_recorded=1)
+        >>> replay_order(curves, [0, 1, 2], stopping, n_workers=1).tolist()
+        [2, 1, 2]
     """
     groups = [0] * len(curves.arm) if shared else curves.arm.tolist()
-    rules = [new_rule(stopping, curves.max_epochs) for _ in range(max(groups) + 1)]
+    rules = [stopping.build(curves.max_epochs) for _ in range(max(groups) + 1)]
     paused: list[dict[int, int]] = [{} for _ in rules]
     counts = [itertools.count() for _ in rules]
+    # a rule knows trials by their number within its group, as the rule of a sweep's arm does
     numbers = {trial: next(counts[groups[trial]]) for trial in order}
-    values, ran = curves.values.tolist(), [0] * len(curves.arm)
+    # lists: indexing an array element by element took most of the time
+    values, epochs = curves.values.tolist(), [0] * len(curves.arm)
     waiting, running = deque(order), deque[int]()
 
     def next_trial() -> int | None:
-        for rule, own in zip(rules, paused, strict=True):
-            number = rule.promotable(own) if rule and own else None
+        for rule, paused_trials in zip(rules, paused, strict=True):
+            number = rule.promotable(paused_trials) if rule and paused_trials else None
             if number is not None:
-                return own.pop(number)
+                return paused_trials.pop(number)
         return waiting.popleft() if waiting else None
 
     while True:
         while len(running) < n_workers and (begun := next_trial()) is not None:
             running.append(begun)
         if not running:
-            return np.array(ran)
+            return np.array(epochs)
         trial = running.popleft()
         rule, number = rules[groups[trial]], numbers[trial]
-        ran[trial] += 1
-        judged = rule.observe(number, ran[trial], values[trial][ran[trial] - 1]) if rule else None
-        if ran[trial] == curves.max_epochs:
+        epochs[trial] += 1
+        judgement = rule.observe(number, epochs[trial], values[trial][epochs[trial] - 1]) if rule else None
+        if epochs[trial] == curves.max_epochs:
             continue
-        if judged is None or judged.verdict == CONTINUE:
+        if judgement is None or judgement.verdict == CONTINUE:
             running.append(trial)
-        elif judged.verdict == PAUSE:
+        elif judgement.verdict == PAUSE:
             paused[groups[trial]][number] = trial
 
 
-def measure(curves: Curves, ran: np.ndarray, among: np.ndarray) -> dict[str, float]:
-    """Measure what a rule saved and what it cost.
+def measure_replay(curves: Curves, epochs: np.ndarray, among: np.ndarray) -> dict[str, float]:
+    """Measure the epochs saved and the regret of one replay.
 
     Args:
         curves: all trials.
-        ran: epochs that each ran, int [N].
-        among: trials that are looked at, bool [N].
+        epochs: epochs that each trial ran, int [N], from :func:`replay_order`.
+        among: trials that count, bool [N].
 
     Returns:
-        ``kept_frac``: share of trials that ran to the end. ``saved_frac``: share of all epochs that were not run.
-        ``regret``: final metric of the best trial that was kept, minus that of the best of all; where none was kept,
-        the metric at which the best of those that came furthest was left, for nothing better is known then.
-        ``regret_top1_error``: top-1 errors of the same two trials; it may be negative. ``winner_stopped_frac``: 1 if
-        the best of all was not kept.
+        ``kept_frac``: fraction of trials that ran to the end. ``saved_frac``: fraction of all epochs that were not run.
+        ``regret``: final metric of the best trial that was kept, minus that of the eventual winner, the trial with the
+        best final value; if no trial was kept, the first is the metric at the last epoch run of the best trial among
+        those that ran longest, for nothing better is known then. ``regret_top1_error``: the same difference of the
+        top-1 errors of the two trials; it may be negative. ``winner_stopped_frac``: 1 if the eventual winner was not
+        kept.
     """
-    ran, values, errors = ran[among], curves.values[among], curves.top1_error[among]
-    last = ran.max() - 1
-    furthest = np.flatnonzero(ran == ran.max())
-    chosen = furthest[np.argmin(values[furthest, last])]
+    epochs, values, errors = epochs[among], curves.values[among], curves.top1_error[among]
+    last = epochs.max() - 1
+    longest = np.flatnonzero(epochs == epochs.max())
+    chosen = longest[np.argmin(values[longest, last])]
     winner = np.argmin(values[:, -1])
     return {
-        "kept_frac": float(np.mean(ran == curves.max_epochs)),
-        "saved_frac": float(1 - ran.mean() / curves.max_epochs),
+        "kept_frac": float(np.mean(epochs == curves.max_epochs)),
+        "saved_frac": float(1 - epochs.mean() / curves.max_epochs),
         "regret": float(values[chosen, last] - values[winner, -1]),
         "regret_top1_error": float(errors[chosen, last] - errors[winner, -1]),
-        "winner_stopped_frac": float(ran[winner] < curves.max_epochs),
+        "winner_stopped_frac": float(epochs[winner] < curves.max_epochs),
     }
 
 
 def replay_sweep(
     sweep_dir: Path, *, rules: Sequence[str] = (), metric: str | None, n_orders: int, n_workers: int, seed: int
 ) -> pd.DataFrame:
-    """Replay ``rules``, as typed, over a sweep's full curves; none given: the sweep's own, else ASHA's defaults.
+    """Replay rules on a sweep's full curves.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        rules: rules as typed, for example ``asha,grace_period_epochs=2``; by default the sweep's own rule, or ASHA with
+            its defaults if the sweep had none.
+        metric: metric that trials are compared by; None: the metric that ranked the sweep's trials.
+        n_orders: random orders of arrival.
+        n_workers: simulated trials at a time.
+        seed: seed of the orders.
 
     Returns:
-        The rows of :func:`replay` for each rule, with ``rule`` (all its parameters) and ``metric`` before them; by
-        default the metric that ranked the sweep's trials.
+        The rows of :func:`replay` for each rule, with ``rule`` (all its parameters) and ``metric`` before them.
 
     Raises:
         RecordsError: there is no sweep.
@@ -190,52 +213,57 @@ def replay_sweep(
     study = records.manifest["study"]
     metric = metric or study.get("metric", "val_nll")
     curves = full_curves(records, metric=metric)
-    own = study["budget"]["early_stopping"]
-    asked = {f"--rule '{text}'": rule_values(text) for text in rules}
+    chosen = [_parse_stopping(parse_rule(text), curves, where=f"--rule '{text}'") for text in rules]
+    if not chosen:
+        recorded = _parse_stopping(study["budget"]["early_stopping"], curves, where="the sweep's rule")
+        stops = recorded.build(curves.max_epochs) is not None
+        chosen = [recorded if stops else _parse_stopping({"rule": "asha"}, curves, where="default rule")]
     frames = []
-    for where, values in (asked or {"default rule": {"rule": "asha"} if own["rule"] == "none" else own}).items():
-        stopping = _checked(values, curves, where=where)
+    for stopping in chosen:
         frame = replay(curves, stopping, n_orders=n_orders, n_workers=n_workers, seed=seed)
-        frames.append(frame.assign(rule=rule_text(stopping), metric=metric))
+        frames.append(frame.assign(rule=format_rule(stopping), metric=metric))
     whole = pd.concat(frames, ignore_index=True)
     return whole[["rule", "metric", *whole.columns.drop(["rule", "metric"])]]
 
 
-def _checked(values: Mapping[str, Any], curves: Curves, *, where: str) -> EarlyStopping:
-    smallest = int(np.bincount(curves.arm).min())
-    budget = {"trials": smallest, "max_epochs": curves.max_epochs, "early_stopping": values}
+def _parse_stopping(values: Mapping[str, Any], curves: Curves, *, where: str) -> Stopping:
+    """Return the configuration of a rule that can stop trials of these curves."""
+    smallest_arm = int(np.bincount(curves.arm).min())
+    budget = {"trials": smallest_arm, "max_epochs": curves.max_epochs, "early_stopping": values}
     return parse(Budget, budget, where=where).early_stopping
 
 
-def replay(curves: Curves, stopping: EarlyStopping, *, n_orders: int, n_workers: int, seed: int) -> pd.DataFrame:
-    """Replay one rule in many orders, with rungs of each arm's own and, of several arms, with shared ones.
+def replay(curves: Curves, stopping: Stopping, *, n_orders: int, n_workers: int, seed: int) -> pd.DataFrame:
+    """Replay one rule in many orders, with separate rungs per arm and, for several arms, with shared rungs.
 
-    Orders depend on ``seed`` alone: two rules are compared on the same.
+    The orders depend on ``seed`` alone, so two rules are compared on the same orders.
 
     Returns:
-        One row for ``rungs`` (``own``, ``shared``) and ``arm`` (all arms last): ``n_curves``, and of each of
+        One row per kind of ``rungs`` (``own``, ``shared``) and ``arm`` (all arms last): ``n_curves``, and for each of
         ``MEASURES`` the mean over the orders with the ends of its 95 % interval, ``_lo`` and ``_hi``.
     """
     orders = [random_order(curves, rng=generator(seed, "replay", place)).tolist() for place in range(n_orders)]
-    groups = {arm: curves.arm == place for place, arm in enumerate(curves.arms)}
+    groups = {arm: curves.arm == index for index, arm in enumerate(curves.arms)}
     if len(curves.arms) > 1:
         groups[ALL_ARMS] = np.ones(len(curves.arm), bool)
     rows: list[dict[str, Any]] = []
     for rungs in ("own", "shared") if len(curves.arms) > 1 else ("own",):
-        played = [play(curves, order, stopping, n_workers=n_workers, shared=rungs == "shared") for order in orders]
+        runs = [
+            replay_order(curves, order, stopping, n_workers=n_workers, shared=rungs == "shared") for order in orders
+        ]
         for arm, among in groups.items():
-            measured = pd.DataFrame([measure(curves, ran, among) for ran in played])
+            measured = pd.DataFrame([measure_replay(curves, epochs, among) for epochs in runs])
             row = {"rungs": rungs, "arm": arm, "n_curves": int(among.sum())}
-            rows.append(row | {k: v for name in MEASURES for k, v in _interval(name, measured[name]).items()})
+            rows.append(row | {k: v for name in MEASURES for k, v in _with_interval(name, measured[name]).items()})
     return pd.DataFrame(rows)
 
 
-def _interval(name: str, values: pd.Series[float]) -> dict[str, float]:
-    """Mean over the orders with its 95 % interval: Wilson's of a frequency, else Student's."""
+def _with_interval(name: str, values: pd.Series[float]) -> dict[str, float]:
+    """Return the mean over the orders with its 95 % interval: Wilson's for a frequency, otherwise Student's."""
     mean, count = float(values.mean()), len(values)
     if name == "winner_stopped_frac":
         lo, hi = stats.binomtest(int(values.sum()), count).proportion_ci(method="wilson")
     else:
-        half = float(stats.t.ppf(0.975, count - 1) * values.std() / np.sqrt(count))
+        half = float(ci_half_width(values.std(), count, level=LEVEL))
         lo, hi = mean - half, mean + half
     return {name: mean, f"{name}_lo": float(lo), f"{name}_hi": float(hi)}

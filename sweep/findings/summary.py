@@ -1,4 +1,4 @@
-"""What a sweep's records say arm by arm: a table and a sentence, shared by command line and analysis."""
+"""Results of a sweep arm by arm: a table and a sentence, shared by command line and analysis."""
 
 from __future__ import annotations
 
@@ -14,27 +14,37 @@ PLANNED_EPOCHS = "config.optimizer.max_epochs"
 """Column of the trials frame with the planned epochs of a trial."""
 
 MIN_COMPLETED = 3
-"""Completed trials that each arm needs before medians are compared: a median of two is no median."""
+"""Completed trials that each arm needs before medians are compared: a median of two is only their mean."""
 
 
 class Metric(NamedTuple):
-    """How a recorded metric is called and printed."""
+    """Name and unit of a recorded metric in texts.
+
+    Attributes:
+        name: name in a sentence.
+        factor: factor from the recorded value to the unit.
+        unit: unit in which values are printed; empty if there is none.
+
+    Examples:
+        >>> metric_label("val_top1_error").text(0.1234)
+        '12.3 %'
+    """
 
     name: str
     factor: float
     unit: str
 
     def label(self) -> str:
-        """Name with its unit, as on an axis: ``validation top-1 error (%)``."""
+        """Return the name with its unit, as in a plot: ``validation top-1 error (%)``."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     @property
     def difference_unit(self) -> str:
-        """Unit of a difference of two values: two percentages differ in points."""
+        """Unit of a difference between two values: two percentages differ in points."""
         return "points" if self.unit == "%" else self.unit
 
     def text(self, value: float) -> str:
-        """One value with its unit, as in a sentence: ``12.3 %``."""
+        """Return a recorded value with its unit, as in a sentence: ``12.3 %``."""
         return f"{value * self.factor:.3g} {self.unit}".rstrip()
 
 
@@ -48,10 +58,10 @@ METRICS = {
 
 
 def metric_label(metric: str) -> Metric:
-    """Return how ``metric`` is called and printed.
+    """Return name and unit of a metric in texts.
 
     Raises:
-        ValueError: it is not recorded.
+        ValueError: the metric is not recorded.
     """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}, choose one of {', '.join(METRICS)}")
@@ -59,13 +69,13 @@ def metric_label(metric: str) -> Metric:
 
 
 def final_epochs(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return the epochs' rows of completed trials at their last planned epoch, indexed by trial.
+    """Return the rows of ``epochs`` of completed trials at their last planned epoch, indexed by trial.
 
-    The last planned epoch, never the best one: an epoch chosen by the value it is judged by flatters noise.
+    The last planned epoch, never the best one: the lowest of several noisy values is too optimistic.
     """
     completed = trials.loc[trials["status"] == COMPLETED]
     planned = completed.set_index("trial").reindex(columns=[PLANNED_EPOCHS])[PLANNED_EPOCHS]
-    numbers, names = pd.factorize(epochs["trial"])  # one look a trial, not a row
+    numbers, names = pd.factorize(epochs["trial"])  # one look-up per trial instead of one per row
     is_final: np.ndarray = epochs["epoch"].to_numpy() == planned.reindex(names).to_numpy()[numbers]
     return epochs.loc[is_final].set_index("trial")
 
@@ -76,7 +86,7 @@ def baseline_arm(study: Mapping[str, Any]) -> str:
     Args:
         study: a study as it is recorded in a manifest; records without ``reference`` mean the first arm.
 
-    Example:
+    Examples:
         >>> baseline_arm({"arms": {"off": {}, "cutmix": {}}})
         'off'
         >>> baseline_arm({"arms": {"off": {}, "cutmix": {}}, "reference": "cutmix"})
@@ -86,9 +96,9 @@ def baseline_arm(study: Mapping[str, Any]) -> str:
 
 
 def uncensored_trials(manifest: Mapping[str, Any], trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of trials that early stopping had no say in: all where the study has none, else the controls.
+    """Return the trials that no rule could stop: all trials if the study has no rule, otherwise the control trials.
 
-    Other survivors were chosen by the rule, by what they showed, and would flatter it.
+    The other trials that ran to the end were selected by the rule, so that they would make it look better.
     """
     if manifest["study"]["budget"]["early_stopping"]["rule"] == "none":
         return trials
@@ -99,15 +109,15 @@ def summarise_arms(trials: pd.DataFrame, epochs: pd.DataFrame, *, metric: str = 
     """Summarise each arm in one row, at any instant of a sweep.
 
     Args:
-        trials: one row a trial, as from ``read_sweep``.
-        epochs: one row a trial and epoch.
+        trials: one row per trial, from ``read_sweep``.
+        epochs: one row per trial and epoch.
         metric: column of ``epochs`` that ranks trials, lower is better.
 
     Returns:
-        One row an arm, in order of first appearance: ``arm``, ``n_trials``, ``n_<status>`` for each status,
-        ``n_seeds`` (distinct), ``epochs`` (trained by all its trials), ``best`` and ``median`` (of the final
+        One row per arm, in order of first appearance: ``arm``, ``n_trials``, ``n_<status>`` for each status,
+        ``n_seeds`` (distinct), ``epochs`` (trained by all trials of the arm), ``best`` and ``median`` (of the final
         ``metric`` of completed trials), ``best_trial``, its final ``val_nll`` and ``val_ece``, ``seconds``
-        (of all those epochs). Without a completed trial the values are nan and the best trial is None.
+        (of all these epochs). Without a completed trial the values are NaN and the best trial is None.
     """
     metric_label(metric)
     final = final_epochs(trials, epochs)
@@ -122,14 +132,14 @@ _COLUMNS = [
 
 
 def _arm_row(arm: str, trials: pd.DataFrame, epochs: pd.DataFrame, final: pd.DataFrame, metric: str) -> dict[str, Any]:
-    own = epochs[epochs["trial"].isin(trials["trial"])]
+    arm_epochs = epochs[epochs["trial"].isin(trials["trial"])]
     return {
         "arm": arm,
         "n_trials": len(trials),
         **{f"n_{status}": int((trials["status"] == status).sum()) for status in STATUSES},
         "n_seeds": trials["seed"].nunique(),
-        "epochs": len(own),
-        "seconds": own["seconds"].sum(),
+        "epochs": len(arm_epochs),
+        "seconds": arm_epochs["seconds"].sum(),
         **_best(final[final.index.isin(trials["trial"])], metric),
     }
 
@@ -148,53 +158,73 @@ def _best(final: pd.DataFrame, metric: str) -> dict[str, Any]:
 
 
 def verdict(summary: pd.DataFrame, *, metric: str = "val_top1_error") -> str:
-    """Say in one sentence which arm is ahead and how little that proves.
+    """Return the verdict of a search: the arm with the lowest error so far, and the limits of this result.
 
     Args:
-        summary: from ``summarise_arms``, of the same ``metric``.
-        metric: what ``best`` and ``median`` are.
+        summary: from ``summarise_arms``, for the same ``metric``.
+        metric: metric of ``best`` and ``median``.
     """
-    words = metric_label(metric)
+    label = metric_label(metric)
     arms = summary[summary["median"].notna()]
     if arms.empty:
-        return "No trial has completed yet, so nothing can be said about the arms."
+        return _no_result(summary)
     if len(arms) == 1:
-        return _one_arm(arms.iloc[0], len(summary), words)
-    so_far = "So far" if summary[[f"n_{status}" for status in LIVING]].to_numpy().sum() else "Among completed trials"
-    ahead = f"{so_far}, {_lowest(arms, words)}; this is a look at validation data after selection"
+        return _one_arm(arms.iloc[0], len(summary), label)
+    so_far = "So far" if _n_living(summary) else "Among completed trials"
+    result = f"{so_far}, {_lowest(arms, label)}. {_CAVEAT}"
     if few := list(summary["arm"][summary["n_completed"] < MIN_COMPLETED]):
-        return (
-            f"{ahead}, with fewer than {MIN_COMPLETED} completed trials of {_list(few)}: "
-            "too few to compare, and not a confirmed result."
-        )
-    return f"{ahead}, not a confirmed result."
+        return f"{result} {_list(few)} {_has(few)} fewer than {MIN_COMPLETED} completed trials: too few to compare."
+    return result
 
 
-def _one_arm(arm: pd.Series[Any], n_arms: int, words: Metric) -> str:
+_CAVEAT = "This is validation data after selection, not a confirmed result."
+
+
+def _n_living(summary: pd.DataFrame) -> int:
+    return int(summary[[f"n_{status}" for status in LIVING]].to_numpy().sum())
+
+
+def _no_result(summary: pd.DataFrame) -> str:
+    n_trials = int(summary["n_trials"].sum())
+    if not n_trials or _n_living(summary):
+        return "No trial has completed yet; there is no result to compare."
+    counts = {status: int(summary[f"n_{status}"].sum()) for status in STATUSES}
+    if n_trials in counts.values():
+        status = next(status for status, count in counts.items() if count)
+        trials = f"All {n_trials} trials" if n_trials > 1 else "The only trial"
+        return f"{trials} {status}; there is no result to compare."
+    ended = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return f"None of the {n_trials} trials completed ({ended}); there is no result to compare."
+
+
+def _one_arm(arm: pd.Series[Any], n_arms: int, label: Metric) -> str:
     alone = "the only arm" if n_arms == 1 else "the only arm with completed trials"
     return (
-        f"Arm {arm['arm']} is {alone} (n = {arm['n_completed']}, median {words.name} "
-        f"{words.text(arm['median'])}, lowest {words.text(arm['best'])}), so there is nothing to compare it "
-        "with; this is a look at validation data after selection, not a confirmed result."
+        f"Arm {arm['arm']} is {alone} (n = {arm['n_completed']}, median {label.name} {label.text(arm['median'])}, "
+        f"lowest {label.text(arm['best'])}); there is nothing to compare it with. {_CAVEAT}"
     )
 
 
-def _lowest(arms: pd.DataFrame, words: Metric) -> str:
-    # a median of two rounds: equal counts of errors may differ in their last digit
+def _lowest(arms: pd.DataFrame, label: Metric) -> str:
+    # a median of two values is rounded: equal counts of errors may differ in the last digit
     by_median, by_best = (
         arms[np.isclose(arms[column], arms[column].min(), rtol=1e-9, atol=0)] for column in ("median", "best")
     )
-    median, best = words.text(by_median["median"].iloc[0]), words.text(by_best["best"].iloc[0])
+    median, best = label.text(by_median["median"].iloc[0]), label.text(by_best["best"].iloc[0])
     same = list(by_median["arm"]) == list(by_best["arm"])
     return (
-        f"{_named(by_median)} the lowest median {words.name} ({median}) and "
-        f"{'also' if same else _named(by_best)} the lowest single one ({best})"
+        f"{_named(by_median)} the lowest median {label.name} ({median}) and "
+        f"{'also' if same else _named(by_best)} the lowest single value ({best})"
     )
 
 
 def _named(arms: pd.DataFrame) -> str:
     names = [f"{arm} (n = {n})" for arm, n in zip(arms["arm"], arms["n_completed"], strict=True)]
     return f"arm {names[0]} has" if len(names) == 1 else f"arms {_list(names)} share"
+
+
+def _has(names: list[str]) -> str:
+    return "has" if len(names) == 1 else "have"
 
 
 def _list(names: list[str]) -> str:

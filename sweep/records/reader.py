@@ -29,10 +29,14 @@ from sweep.records.schema import (
     TRIALS,
     Table,
 )
+from trainables.renames import json_with_present_keys, with_present_keys
 
 _ATTEMPTS, _PAUSE_S = 100, 0.02  # a merge takes milliseconds, seconds on a slow network disk
 _MANY_ROWS = 100_000
 _READERS = 4
+
+_JSON_COLUMNS = {"params", "config"}
+"""Columns of the trials with keys of a configuration, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
 
 
 def read_manifest(sweep_dir: Path) -> dict[str, Any]:
-    """Read ``sweep.json``.
+    """Read ``sweep.json``; its study has every renamed key under its present name.
 
     Raises:
         RecordsError: it is missing, unreadable or of a newer schema.
@@ -95,14 +99,16 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
         raise RecordsError(
             f"'{path}' has schema version {version}; this program reads up to {SCHEMA_VERSION}: update cutmix-sweep"
         )
-    return manifest
+    return {**manifest, "study": with_present_keys(manifest["study"])} if "study" in manifest else manifest
 
 
 def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
-    """Read one table, one row a key, in the order of writing."""
+    """Read one table, one row per key, in the order of writing; renamed keys of a configuration have present names."""
     rows = _read_parts(sweep_dir / RECORDS / table.name, table)
     frame: pd.DataFrame = rows.drop_columns("seq").to_pandas()
     keys = pd.DataFrame({name: _numbered(rows[name]) for name in table.key})  # numbers are compared faster than text
+    for column in _JSON_COLUMNS & set(frame.columns):
+        frame[column] = [json_with_present_keys(text) for text in frame[column]]
     repeated = keys.duplicated(keep=table.keep).to_numpy()
     return frame[~repeated].reset_index(drop=True) if repeated.any() else frame
 

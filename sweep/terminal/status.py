@@ -14,7 +14,7 @@ from rich.table import Table
 
 from sweep.engine import in_use
 from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
-from sweep.findings.summary import summarise_arms, verdict
+from sweep.findings.summary import baseline_arm, summarise_arms, verdict
 from sweep.records.reader import read_sweep
 from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, STATUSES
 from sweep.terminal.progress import duration, percent
@@ -63,7 +63,7 @@ def print_status(sweep_dir: Path, console: Console) -> int:
     if confirmed.empty:
         console.print(verdict(summary), highlight=False, soft_wrap=True)
     else:
-        _print_confirmed(confirmed, console)
+        _print_confirmed(confirmed, baseline_arm(study), console)
     return len(failures)
 
 
@@ -72,11 +72,11 @@ def _n_planned(study: Mapping[str, Any]) -> int:
     return len(study["arms"]) * (study["budget"]["trials"] or 0)
 
 
-def _print_confirmed(confirmed: pd.DataFrame, console: Console) -> None:
+def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -> None:
     """Show the test errors of winners on fresh seeds."""
     table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("winner of", no_wrap=True)
-    for name in ("n", "test\nerror", "95 %", "against\nfirst (points)", "NLL", "ECE"):
+    for name in ("n", "test\nerror", "95 %", f"against {baseline}\n(points)", "NLL", "ECE"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in confirmed.to_dict("records"):
         difference = _points(row["difference"])
@@ -92,7 +92,7 @@ def _print_confirmed(confirmed: pd.DataFrame, console: Console) -> None:
             percent(row["ece"]),
         )
     console.print(table)
-    console.print(verdict_confirmed(confirmed), highlight=False, soft_wrap=True)
+    console.print(verdict_confirmed(confirmed, baseline=baseline), highlight=False, soft_wrap=True)
 
 
 def _points(value: float) -> str:

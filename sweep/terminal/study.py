@@ -10,8 +10,7 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from search_spaces.budget import AshaStopping, HyperbandStopping, MedianStopping, NoStopping
-from search_spaces.contradictions import MAX_EPOCHS
+from search_spaces.budget import MAX_EPOCHS
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
@@ -97,16 +96,9 @@ def describe_budget(study: Study) -> str:
         configs = "configuration" if study.confirm.configs == 1 else f"{study.confirm.configs} configurations"
         last = f"; then each arm's best {configs} on {study.confirm.seeds} fresh seeds, by test images"
     control = f"; control cohort {100 * study.budget.control_frac:g} %" if study.budget.control_frac else ""
-    match stopping:
-        case NoStopping():
-            return words + "no early stopping" + last
-        case MedianStopping():
-            rule, every = "median rule", f"then every {stopping.interval_epochs}"
-        case AshaStopping() | HyperbandStopping():
-            rule = "ASHA" if stopping.rule == "asha" else "Hyperband"
-            every = f"eta {stopping.reduction_factor}{', promoting' if stopping.mode == 'promote' else ''}"
-    first = f"first rung at {stopping.grace_period_epochs} epochs"
-    return words + f"{rule} within each arm by {study.metric}: {first}, {every}{control}{last}"
+    if stopping.build(study.budget.max_epochs) is None:
+        return words + stopping.describe() + last
+    return words + f"early stopping within each arm by {study.metric}: {stopping.describe()}{control}{last}"
 
 
 def describe_domain(domain: Any) -> str:

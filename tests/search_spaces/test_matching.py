@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from search_spaces.check import check_study
 from search_spaces.discover import load_study
-from search_spaces.matching import check_reachable, is_matched, match_target
+from search_spaces.match_checks import check_reachable
 from search_spaces.study import Study
 from trainables.errors import UserError
 from trainables.mixing.dose import measure_exposure
@@ -33,7 +34,7 @@ ARMS: dict[str, Any] = {
 def study_of(**values: Any) -> Study:
     whole = {"name": "mine", "question": "?", "arms": ARMS, "budget": {"trials": 1, "max_epochs": 1}, **values}
     study = parse(Study, whole, where="study 'mine'")
-    study.check()
+    check_study(study)
     return study
 
 
@@ -47,8 +48,8 @@ def exposures(study: Study) -> dict[str, float]:
 def test_matched_arms_have_equal_exposure(match: Any) -> None:
     study = study_of(match=match)
     measured = exposures(study)
-    target = match_target(study)
-    matched = [arm for arm in study.arms if is_matched(study, arm)]
+    target = study.match_target()
+    matched = [arm for arm in study.arms if study.is_matched(arm)]
     assert {"clip", "torus", "mixup"} <= set(matched)
     assert "off" not in matched
     assert "cutout" not in matched
@@ -66,7 +67,7 @@ def test_without_a_match_arms_keep_their_probability() -> None:
 def test_the_target_is_the_lowest_of_the_matched_arms() -> None:
     declared = exposures(study_of())
     lowest = min(value for value in declared.values() if value > 0)
-    assert match_target(study_of(match="exposure")) == pytest.approx(lowest, rel=0.02)
+    assert study_of(match="exposure").match_target() == pytest.approx(lowest, rel=0.02)
 
 
 def test_drawn_parameters_are_honoured() -> None:
@@ -181,14 +182,14 @@ def test_a_policy_that_is_never_chosen_does_not_count() -> None:
     study = study_of(arms=arms, match="exposure")
     for arm, value in exposures(study_of(arms=arms, match={"target": 0.2})).items():
         assert value == pytest.approx(0.2, rel=0.02), arm
-    assert match_target(study) == pytest.approx(0.125, rel=0.02)
+    assert study.match_target() == pytest.approx(0.125, rel=0.02)
 
 
 def test_one_hot_labels_are_left_alone() -> None:
     """Their exposure is what even splits leave of it: a target nobody means."""
     study = study_of(arms=ARMS | {"one_hot": {"mix": "cutmix_one_hot"}}, match="exposure")
-    assert not is_matched(study, "one_hot")
-    assert match_target(study) > 0.1
+    assert not study.is_matched("one_hot")
+    assert study.match_target() > 0.1
     assert study.trial_config("one_hot", {}, replicate=0) == study.declared_config("one_hot", {}, replicate=0)
 
 
@@ -213,6 +214,6 @@ def test_nothing_is_measured_to_list_studies() -> None:
 
 def test_the_built_in_study_of_shapes_is_matched() -> None:
     study = load_study("mask_shape")
-    left_alone = [arm for arm in study.arms if not is_matched(study, arm)]
+    left_alone = [arm for arm in study.arms if not study.is_matched(arm)]
     assert left_alone == ["off", "cutout"]
     check_reachable(study)

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 from scipy.stats import qmc
 
+from search_spaces.check import check_study
 from search_spaces.study import Study
 from trainables.config import TrialConfig
 from trainables.errors import UserError
@@ -54,7 +55,7 @@ def study_of(**changes: Any) -> Study:
 
 def refusal(**changes: Any) -> str:
     with pytest.raises(UserError) as caught:
-        study_of(**changes).check()
+        check_study(study_of(**changes))
     return str(caught.value)
 
 
@@ -88,7 +89,7 @@ class TestBudget:
         assert "arm 'cutmix' has 48 points" in message
 
     def test_a_grid_as_large_as_the_budget_is_not(self) -> None:
-        study_of(search="grid", budget__trials=48).check()
+        check_study(study_of(search="grid", budget__trials=48))
 
 
 class TestVariedEpochs:
@@ -99,7 +100,7 @@ class TestVariedEpochs:
     @pytest.mark.parametrize("search", ["random", "quasi_random", "grid"])
     def test_are_planned_alike_in_all_arms(self, search: str) -> None:
         study = study_of(search=search, space=self.EPOCHS, budget__trials=18)
-        study.check()
+        check_study(study)
         planned = {arm: [config.optimizer.max_epochs for config in configs(study, arm, 18)] for arm in study.arms}
         assert set(planned["off"]) == {1, 2, 4}
         assert [study.max_epochs_in(arm) for arm in planned] == [sum(epochs) for epochs in planned.values()]
@@ -139,7 +140,7 @@ class TestVariedEpochs:
         study = {"arms": arms, "space": self.EPOCHS, "search": "grid", "budget": {"max_epochs": 4}}
         message = refusal(**study)
         assert "arm 'triple' plans 21 epochs in 9 trials, that of arm 'pair' 18" in message
-        study_of(**study, replicates=2).check()
+        check_study(study_of(**study, replicates=2))
 
 
 @pytest.mark.parametrize("search", ["random", "quasi_random"])
@@ -319,7 +320,7 @@ class TestSeeds:
 class TestPrecedence:
     def config(self, **changes: Any) -> TrialConfig:
         study = study_of(space={}, **changes)
-        study.check()
+        check_study(study)
         return study.trial_config("a", {}, replicate=0)
 
     def test_an_arm_lies_over_the_base_over_the_defaults(self) -> None:
@@ -454,7 +455,7 @@ def test_a_study_comes_back_from_its_manifest(search: str) -> None:
         resources={"cpus": 2, "gpus": 0.5},
         seed=7,
     )
-    study.check()
+    check_study(study)
     again = parse(Study, json.loads(json.dumps(study.model_dump(mode="json"))), where="manifest")
     assert again == study
     for arm in study.arms:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from search_spaces.check import check_study
 from search_spaces.study import Study
 from sweep.conductor import Conductor, Job
 from sweep.ledger import DOSE_COLUMNS, checkpoint_path
@@ -127,7 +128,7 @@ def study_of() -> Callable[..., Study]:
             "budget": {"trials": 4, "max_epochs": 5, "early_stopping": stopping},
         }
         study = parse(Study, values | changes, where="study 'small'")
-        study.check()
+        check_study(study)
         return study
 
     return make

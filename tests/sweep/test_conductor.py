@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 
 from search_spaces.early_stopping.base import Rule
-from search_spaces.early_stopping.build import new_rule
 from search_spaces.study import Study
 from sweep.conductor import Conductor, Job
 from sweep.ledger import DOSE_COLUMNS, checkpoint_path
@@ -77,7 +76,7 @@ def assert_decided(row: Mapping[str, Any], decisions: pd.DataFrame, study: Study
 
 
 def rule_of(study: Study) -> Rule:
-    rule = new_rule(study.budget.early_stopping, study.budget.max_epochs)
+    rule = study.budget.early_stopping.build(study.budget.max_epochs)
     assert rule
     return rule
 

@@ -13,21 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search_spaces.early_stopping.build import new_rule
 from search_spaces.study import Study
 from sweep.records.reader import _read_parts, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, RECORDS, TRIALS
+from tests.search_spaces.early_stopping.variants import variants
 
 MakeStudy = Callable[..., Study]
 
-HALVING = {"grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
 STOPPING = {
-    "asha": {"rule": "asha", **HALVING},
-    "asha-promote": {"rule": "asha", "mode": "promote", **HALVING},
-    "hyperband": {"rule": "hyperband", **HALVING},
-    "hyperband-promote": {"rule": "hyperband", "mode": "promote", **HALVING},
-    "median": {"rule": "median", "grace_period_epochs": 1, "min_recorded": 1},
-    "none": {"rule": "none"},
+    name: stopping.model_dump()
+    for name, stopping in variants(needed=2, grace_period_epochs=1, reduction_factor=2).items()
 }
 every_rule = pytest.mark.parametrize("rule", STOPPING)
 
@@ -38,7 +33,7 @@ def budget(rule: str, **changes: Any) -> dict[str, Any]:
 
 def decisions_by_the_rule(sweep_dir: Path, study: Study) -> list[dict[str, Any]]:
     """Decisions that follow from the recorded epochs in the order in which they were written."""
-    rules = {arm: new_rule(study.budget.early_stopping, study.budget.max_epochs) for arm in study.arms}
+    rules = {arm: study.budget.early_stopping.build(study.budget.max_epochs) for arm in study.arms}
     decisions = []
     for row in read_sweep(sweep_dir).epochs.to_dict("records"):
         number, rule = int(row["trial"][-4:]), rules[row["arm"]]

@@ -82,7 +82,7 @@ def test_a_paused_trial_and_what_became_of_it(sweep_of: Callable[..., Path]) -> 
     at_rung = "at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials"
     promote = {**ASHA, "mode": "promote"}
     assert why(sweep_of(promote, 5), "off-0001")[-1] == f"off-0001 is paused {at_rung}; it may still be promoted."
-    never = f"off-0001 was stopped {at_rung}, and no later trial made room for it."
+    never = f"off-0001 was stopped {at_rung}, and was never promoted."
     assert why(sweep_of(promote), "off-0001")[-1] == never
 
 
@@ -95,7 +95,7 @@ def test_a_control_trial(sweep_of: Callable[..., Path]) -> None:
     folder = sweep_of(ASHA, control_frac=0.9)
     *_, sentence = why(folder, "off-0001")
     assert sentence == (
-        "off-0001 completed its 3 epochs; it belongs to the control cohort, which early stopping may not touch, else "
+        "off-0001 completed its 3 epochs; it is a control trial, which no rule may stop; without that "
         "it would have ended at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials."
     )
 

@@ -15,6 +15,7 @@ from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.models.build import build_model
 from trainables.models.staged import StagedNet
+from trainables.renames import with_present_keys
 
 if TYPE_CHECKING:
     from trainables.trial import Trial
@@ -114,7 +115,7 @@ def read_model(path: Path) -> SavedModel:
         raise UserError(f"cannot read the model in '{path}': {error}") from None
     if not isinstance(state, dict) or state.get("format", FORMAT) > FORMAT or "classes" not in state:
         raise UserError(f"'{path}' is not a model that this program can read: it has another format")
-    config = TrialConfig.model_validate_json(json.dumps(state["config"]))
+    config = TrialConfig.model_validate_json(json.dumps(with_present_keys(state["config"])))
     model = _model(config, state, state["weights"])
     last = state["last_weights"]
     return SavedModel(

@@ -11,8 +11,8 @@ import pytest
 
 from analysis.data.frames import load
 from analysis.questions import early_stopping
-from search_spaces.budget import AshaStopping
-from sweep.findings.replay import Curves, play
+from search_spaces.early_stopping.asha import AshaStopping
+from sweep.findings.replay import Curves, replay_order
 from tests.analysis.simulated_studies import SimulatedTrial, record
 
 
@@ -23,7 +23,9 @@ def test_the_rule_is_the_one_that_sweeps_use() -> None:
         values[:, 1] = np.round(values[:, 1])  # ties at a rung
         curves, order = Curves(("a", "b"), arms, values, values), rng.permutation(24)
         for first in (1, 2, 5):
-            ran = play(curves, order.tolist(), AshaStopping(grace_period_epochs=first), n_workers=1, shared=shared)
+            ran = replay_order(
+                curves, order.tolist(), AshaStopping(grace_period_epochs=first), n_workers=1, shared=shared
+            )
             groups = np.full(24, "all") if shared else arms.astype(str)
             kept = early_stopping._kept(values, order, groups, first)
             assert (kept == (ran == 12)).all()

@@ -7,16 +7,12 @@ from collections import Counter
 
 import pytest
 
-from search_spaces.budget import HyperbandStopping
-from search_spaces.early_stopping.build import new_rule
-from search_spaces.early_stopping.hyperband import Hyperband
+from search_spaces.early_stopping.hyperband import Hyperband, HyperbandStopping
 
 
 def rule(max_epochs: int = 81, *, eta: int = 3, grace: int = 1, brackets: int | None = None) -> Hyperband:
     stopping = HyperbandStopping(grace_period_epochs=grace, reduction_factor=eta, min_recorded=1, brackets=brackets)
-    new = new_rule(stopping, max_epochs)
-    assert isinstance(new, Hyperband)
-    return new
+    return stopping.build(max_epochs)
 
 
 @pytest.mark.parametrize("eta", [2, 3, 4])
@@ -32,12 +28,12 @@ def test_brackets_have_the_published_proportions(eta: int) -> None:
 
 
 def test_are_spread_evenly() -> None:
-    """After any number of trials each bracket is within one trial of its share."""
-    hyperband, counts, shares = rule(), Counter[int](), [81, 34, 15, 8]
+    """After any number of trials each bracket is within one trial of its proportion."""
+    hyperband, counts, proportions = rule(), Counter[int](), [81, 34, 15, 8]
     for trial in range(300):
         counts[hyperband.bracket(trial)] += 1
-        for bracket, share in enumerate(shares):
-            assert abs(counts[bracket] - (trial + 1) * share / sum(shares)) < 1.01
+        for bracket, proportion in enumerate(proportions):
+            assert abs(counts[bracket] - (trial + 1) * proportion / sum(proportions)) < 1.01
 
 
 def test_a_bracket_depends_on_the_number_alone() -> None:

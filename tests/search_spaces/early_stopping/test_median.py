@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces.budget import MedianStopping
-from search_spaces.early_stopping.build import new_rule
-from search_spaces.early_stopping.median import Median
+from search_spaces.early_stopping.median import Median, MedianStopping
 
 
 @settings(max_examples=50)
@@ -45,6 +43,5 @@ def test_its_best_epoch_saves_a_trial_that_got_worse() -> None:
 
 
 def test_rungs() -> None:
-    rule = new_rule(MedianStopping(grace_period_epochs=3, interval_epochs=4, min_recorded=1), 15)
-    assert rule
+    rule = MedianStopping(grace_period_epochs=3, interval_epochs=4, min_recorded=1).build(15)
     assert rule.rungs(0) == [3, 7, 11]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search_spaces.early_stopping.asha import PromotingAsha
 from search_spaces.early_stopping.base import CONTINUE, PAUSE
-from search_spaces.early_stopping.promoting_asha import PromotingAsha
 
 RUNGS = [1, 2, 4]
 

@@ -5,16 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search_spaces.budget import AshaStopping, EarlyStopping, HyperbandStopping, MedianStopping
-from sweep.findings.replay import Curves, measure, play, random_order
+from sweep.findings.replay import Curves, measure_replay, random_order, replay_order
+from tests.search_spaces.early_stopping.variants import stopping_variants
 
-HALVING = {"grace_period_epochs": 2, "reduction_factor": 3, "min_recorded": 3}
-STOPPING: dict[str, EarlyStopping] = {
-    "asha": AshaStopping(**HALVING),
-    "asha-promote": AshaStopping(**HALVING, mode="promote"),
-    "hyperband": HyperbandStopping(**HALVING),
-    "median": MedianStopping(grace_period_epochs=2, interval_epochs=3, min_recorded=3),
-}
+STOPPING = stopping_variants(grace_period_epochs=2, interval_epochs=3)
 N_EPOCHS, N_TRIALS, N_SWEEPS = 20, 12, 250
 
 pytestmark = pytest.mark.parametrize("rule", STOPPING)
@@ -36,7 +30,7 @@ def played(rule: str, *, lead: float = 0.0, lag: float = 0.0) -> list[tuple[Curv
         rng = np.random.default_rng(seed)
         curves = planted(rng, lead=lead, lag=lag)
         order = random_order(curves, rng=rng).tolist()
-        sweeps.append((curves, play(curves, order, STOPPING[rule], n_workers=4)))
+        sweeps.append((curves, replay_order(curves, order, STOPPING[rule], n_workers=4)))
     return sweeps
 
 
@@ -56,7 +50,7 @@ def test_a_slow_arm_gets_what_the_others_get(rule: str) -> None:
     epochs, kept = [], []
     for curves, ran in played(rule, lag=1.0):
         epochs.append([ran[curves.arm == arm].sum() for arm in (0, 1)])
-        kept.append([measure(curves, ran, curves.arm == arm)["kept_frac"] for arm in (0, 1)])
+        kept.append([measure_replay(curves, ran, curves.arm == arm)["kept_frac"] for arm in (0, 1)])
     fast, slow = np.mean(epochs, axis=0)
     assert abs(fast - slow) < N_EPOCHS
     fast_kept, slow_kept = np.mean(kept, axis=0)

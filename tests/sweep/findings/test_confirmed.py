@@ -12,7 +12,9 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from sweep.findings.confirmed import COLUMNS, RankedTrial, interval, ranked, summarise_confirmed, verdict_confirmed
+from sweep.findings.confirmed import COLUMNS, RankedTrial, ranked, summarise_confirmed, verdict_confirmed
+from sweep.findings.student_t import mean_interval
+from sweep.findings.summary import baseline_arm
 from sweep.records.reader import SweepRecords
 
 ARMS = ["off", "cutmix", "mixup"]
@@ -88,7 +90,9 @@ def test_the_best_of_each_arm_are_compared() -> None:
 
 
 def test_what_is_not_compared_is_named() -> None:
-    assert "not compared: mixup" in verdict_confirmed(summary({"off-0": OFF, "cutmix-0": CUTMIX, "mixup-0": [0.3]}))
+    assert "not compared: mixup" in verdict_confirmed(
+        summary({"off-0": OFF, "cutmix-0": CUTMIX, "mixup-0": [0.3]}), baseline="off"
+    )
 
 
 class TestRanked:
@@ -128,11 +132,25 @@ def test_nothing_yet() -> None:
 def test_without_the_first_arm_nothing_is_compared() -> None:
     rows = summary({"cutmix-0003": CUTMIX})
     assert rows["difference"].isna().all()
-    assert "nothing to compare" in verdict_confirmed(rows)
+    assert "no arm can be compared with off" in verdict_confirmed(rows, baseline="off")
+
+
+def test_the_study_names_the_baseline() -> None:
+    """Whatever the order of the arms: rows keep it, and both others are compared with the named arm."""
+    search, confirm = records({"off-0": OFF, "cutmix-0": CUTMIX, "mixup-0": MIXUP})
+    search.manifest["study"]["reference"] = "mixup"
+    rows = summarise_confirmed(search, confirm).set_index("arm")
+    assert rows.index.tolist() == ["off", "cutmix", "mixup"]
+    assert rows["n_pairs"].tolist() == [3, 3, 0]
+    for arm, values in (("off", OFF), ("cutmix", CUTMIX)):
+        test = stats.ttest_rel(values, MIXUP)
+        assert rows.loc[arm, "difference"] == pytest.approx(np.subtract(values, MIXUP).mean())
+        assert rows.loc[arm, "p"] == pytest.approx(test.pvalue)
+    assert "than mixup" in verdict_confirmed(rows.reset_index(), baseline=baseline_arm(search.manifest["study"]))
 
 
 def test_one_value_has_no_interval() -> None:
-    mean, low, high = interval(np.array([0.3]))
+    mean, low, high = mean_interval(np.array([0.3]))
     assert mean == 0.3
     assert math.isnan(low)
     assert math.isnan(high)
@@ -143,7 +161,7 @@ def test_one_value_has_no_interval() -> None:
     [
         ({"cutmix-0": [0.20, 0.22, 0.21]}, "cutmix has a lower test error than off"),
         ({"cutmix-0": [0.40, 0.42, 0.41]}, "cutmix has a higher test error than off"),
-        ({"cutmix-0": [0.30, 0.33, 0.30]}, "undecided: no arm can be told from off"),
+        ({"cutmix-0": [0.30, 0.33, 0.30]}, "undecided: no arm differs significantly from off"),
         (
             {"cutmix-0": [0.20, 0.221, 0.21], "mixup-0": [0.40, 0.421, 0.41]},
             "cutmix has a lower test error than off and mixup has a higher test error than off",
@@ -151,9 +169,9 @@ def test_one_value_has_no_interval() -> None:
     ],
 )
 def test_verdict_follows_the_data(errors: dict[str, list[float]], words: str) -> None:
-    said = verdict_confirmed(summary({"off-0": [0.30, 0.321, 0.31], **errors}))
-    assert words in said
-    assert "n = 3" in said
+    sentence = verdict_confirmed(summary({"off-0": [0.30, 0.321, 0.31], **errors}), baseline="off")
+    assert words in sentence
+    assert "n = 3" in sentence
 
 
 def test_a_null_study_seldom_names_a_winner() -> None:
@@ -162,5 +180,5 @@ def test_a_null_study_seldom_names_a_winner() -> None:
     named = 0
     for _ in range(300):
         errors = {f"{arm}-0": list(0.3 + 0.004 * rng.standard_normal(5)) for arm in ARMS}
-        named += "undecided" not in verdict_confirmed(summary(errors))
+        named += "undecided" not in verdict_confirmed(summary(errors), baseline="off")
     assert named / 300 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 300)

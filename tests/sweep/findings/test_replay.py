@@ -13,27 +13,30 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from search_spaces.budget import AshaStopping, EarlyStopping, HyperbandStopping, MedianStopping, NoStopping
-from search_spaces.early_stopping.parse import rule_text, rule_values
+from search_spaces.early_stopping.asha import AshaStopping
+from search_spaces.early_stopping.parse import format_rule, parse_rule
 from search_spaces.study import Study
 from sweep import cli
-from sweep.findings.replay import ALL_ARMS, MEASURES, Curves, full_curves, measure, play, random_order, replay
+from sweep.findings.replay import (
+    ALL_ARMS,
+    MEASURES,
+    Curves,
+    full_curves,
+    measure_replay,
+    random_order,
+    replay,
+    replay_order,
+)
 from sweep.records.reader import read_sweep
 from sweep.terminal.early_stopping import print_replay
+from tests.search_spaces.early_stopping.variants import variants
 from trainables.errors import UserError
 from trainables.seeds import generator
 
 MakeStudy = Callable[..., Study]
 
 FAST = {"grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
-STOPPING: dict[str, EarlyStopping] = {
-    "asha": AshaStopping(**FAST),
-    "asha-promote": AshaStopping(**FAST, mode="promote"),
-    "hyperband": HyperbandStopping(**FAST),
-    "hyperband-promote": HyperbandStopping(**FAST, mode="promote"),
-    "median": MedianStopping(grace_period_epochs=1, min_recorded=1),
-    "none": NoStopping(),
-}
+STOPPING = variants(needed=2, grace_period_epochs=1, reduction_factor=2)
 every_rule = pytest.mark.parametrize("rule", STOPPING)
 
 
@@ -68,7 +71,7 @@ class TestPlay:
         number = records.trials["number"].to_numpy()
         curves = full_curves(records, metric="val_nll")
         order = np.lexsort((curves.arm, number)).tolist()
-        ran = play(curves, order, STOPPING[rule], n_workers=n_workers)
+        ran = replay_order(curves, order, STOPPING[rule], n_workers=n_workers)
         stopped = read_sweep(tmp_path / "stopped").trials.set_index("trial")["epochs"]
         assert dict(zip(records.trials["trial"], ran, strict=True)) == stopped.to_dict()
 
@@ -76,7 +79,7 @@ class TestPlay:
     @pytest.mark.parametrize("shared", [True, False])
     def test_runs_every_trial(self, rule: str, shared: bool) -> None:
         curves = curves_of(noisy(np.random.default_rng(0), offset=np.zeros(12)), [0, 1] * 6)
-        ran = play(curves, list(range(12)), STOPPING[rule], n_workers=4, shared=shared)
+        ran = replay_order(curves, list(range(12)), STOPPING[rule], n_workers=4, shared=shared)
         assert ran.min() >= 1
         assert ran.max() == 9
         assert (ran == 9).all() == (rule == "none")
@@ -95,7 +98,7 @@ class TestMeasure:
 
     def of(self, ran: list[int]) -> dict[str, float]:
         curves = curves_of(self.VALUES, [0] * 4, ("a",))
-        return measure(curves, np.array(ran), np.ones(4, bool))
+        return measure_replay(curves, np.array(ran), np.ones(4, bool))
 
     def test_all_kept(self) -> None:
         assert self.of([3, 3, 3, 3]) == {
@@ -120,7 +123,7 @@ class TestMeasure:
 
     def test_only_the_arm_that_is_asked_for(self) -> None:
         curves = curves_of(self.VALUES, [0, 0, 1, 1])
-        measured = measure(curves, np.array([1, 1, 3, 2]), curves.arm == 1)
+        measured = measure_replay(curves, np.array([1, 1, 3, 2]), curves.arm == 1)
         assert measured["regret"] == pytest.approx(0.4 - 0.2)
         assert measured["kept_frac"] == 0.5
 
@@ -248,7 +251,7 @@ class TestCommand:
     def test_without_a_rule_the_defaults(self, run: Any, sweep_dir: Path) -> None:
         status, out, _ = run(sweep_dir, "--orders", 2)
         assert status == 0
-        assert out.startswith(rule_text(AshaStopping()))
+        assert out.startswith(format_rule(AshaStopping()))
 
     def test_without_a_rule_the_sweep_s_own(self, run: Any, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         stopping = {"rule": "hyperband", **FAST}
@@ -280,7 +283,7 @@ class TestCommand:
     @every_rule
     def test_a_rule_comes_back_from_its_text(self, rule: str) -> None:
         stopping = STOPPING[rule]
-        assert type(stopping).model_validate(rule_values(rule_text(stopping))) == stopping
+        assert type(stopping).model_validate(parse_rule(format_rule(stopping))) == stopping
 
     def test_fits_80_columns(self) -> None:
         curves = curves_of(TestReplay.CURVES.values, [0, 1] * 8, ("strip_horizontal", "b"))

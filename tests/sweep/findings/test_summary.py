@@ -95,7 +95,7 @@ def test_an_empty_sweep_has_no_rows() -> None:
     summary = summarise_arms(trials.drop(columns=PLANNED_EPOCHS), epochs)
     assert summary.empty
     assert list(summary) == list(summary_of(*completed("off", 0.1)))
-    assert "nothing can be said" in verdict(summary)
+    assert "No trial has completed yet" in verdict(summary)
 
 
 def test_final_epochs_are_those_of_completed_trials() -> None:
@@ -105,6 +105,20 @@ def test_final_epochs_are_those_of_completed_trials() -> None:
 
 def test_verdict_without_a_completed_trial() -> None:
     assert verdict(summary_of(("off", "running", [0.9]))).startswith("No trial has completed yet")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "beginning"),
+    [
+        (["diverged"] * 4, "All 4 trials diverged;"),
+        (["diverged"], "The only trial diverged;"),
+        (["failed", "diverged", "diverged"], "None of the 3 trials completed (2 diverged, 1 failed);"),
+        (["diverged", "paused"], "No trial has completed yet;"),
+    ],
+)
+def test_verdict_where_no_trial_completed(statuses: list[str], beginning: str) -> None:
+    sentence = verdict(summary_of(*(("off", status, [np.nan]) for status in statuses)))
+    assert sentence == f"{beginning} there is no result to compare."
 
 
 def test_verdict_of_one_arm() -> None:
@@ -123,15 +137,14 @@ def test_verdict_names_the_arm_that_leads_in_both() -> None:
     sentence = verdict(summary_of(*completed("off", 0.3, 0.3, 0.4), *completed("cutmix", 0.1, 0.2, 0.25)))
     assert sentence == (
         "Among completed trials, arm cutmix (n = 3) has the lowest median validation top-1 error (20 %) and "
-        "also the lowest single one (10 %); this is a look at validation data after selection, not a "
-        "confirmed result."
+        "also the lowest single value (10 %). This is validation data after selection, not a confirmed result."
     )
 
 
 def test_verdict_names_both_arms_where_they_differ() -> None:
     sentence = verdict(summary_of(*completed("off", 0.3, 0.3, 0.05), *completed("cutmix", 0.2, 0.2, 0.2)))
     assert "arm cutmix (n = 3) has the lowest median" in sentence
-    assert "arm off (n = 3) has the lowest single one (5 %)" in sentence
+    assert "arm off (n = 3) has the lowest single value (5 %)" in sentence
 
 
 def test_verdict_names_all_arms_of_a_tie() -> None:
@@ -149,7 +162,7 @@ def test_verdict_of_too_few_trials_names_the_arms() -> None:
     few = summary_of(*completed("off", 0.3, 0.2), *completed("cutmix", 0.1, 0.1, 0.1), ("mixup", "running", []))
     sentence = verdict(few)
     assert sentence.startswith("So far, ")
-    assert "fewer than 3 completed trials of off and mixup: too few to compare" in sentence
+    assert "off and mixup have fewer than 3 completed trials: too few to compare" in sentence
 
 
 def test_a_metric_in_words() -> None:
