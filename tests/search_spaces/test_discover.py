@@ -227,3 +227,26 @@ class TestDataPath:
 
     def test_names_without_a_path_stay(self, small: str) -> None:
         assert self.source(load_study(small, settings=["base.data.source=cifar100"])) == "cifar100"
+
+
+class TestRenamedKeys:
+    MESSAGE = "'mix.share' was renamed to 'mix.granularity'"
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("cutmix: {mix: cutmix}", "cutmix: {mix: {preset: cutmix, share: batch}}"),
+            ("cutmix: {mix: cutmix}", "cutmix: {base: {mix: {preset: cutmix, share: batch}}}"),
+            ("cutmix: {mix: cutmix}", "cutmix: {mix: cutmix, space: {mix.share: {kind: fixed, value: batch}}}"),
+        ],
+    )
+    def test_in_an_arm(self, tmp_path: Path, old: str, new: str) -> None:
+        assert refusal(write(tmp_path, SMALL.replace(old, new))) == f"study 'small', arm 'cutmix': {self.MESSAGE}"
+
+    def test_set_on_top(self, small: str) -> None:
+        assert refusal(small, "base.mix.share=batch") == f"study 'small', base: {self.MESSAGE}"
+        assert self.MESSAGE in refusal(small, "space[mix.share]={kind: choice, values: [sample, batch]}")
+
+    def test_of_a_schedule(self, small: str) -> None:
+        message = refusal(small, "arms.cutmix.mix={preset: cutmix, apply: {schedule: {off0: 0.9}}}")
+        assert "'mix.apply.schedule.off0' was renamed to 'mix.apply.schedule.ramp_down_start'" in message

@@ -460,3 +460,80 @@ def test_a_study_comes_back_from_its_manifest(search: str) -> None:
     assert again == study
     for arm in study.arms:
         assert configs(again, arm, 5) == configs(study, arm, 5)
+
+
+class TestRenamedKeys:
+    """A renamed key draws what it drew under its first name: the numbers are those of the program before."""
+
+    GRANULARITY, SECOND_ALPHA = "mix.granularity", "mix.alternate.mix.size.alpha"
+    RAMP = "mix.apply.schedule.ramp_down_start"
+
+    def study(self, search: str) -> Study:
+        return study_of(
+            seed=3,
+            search=search,
+            arms={
+                "off": {"mix": "off"},
+                "cutmix": {
+                    "mix": "cutmix",
+                    "space": {
+                        self.RAMP: {"kind": "uniform", "lo": 0.0, "hi": 1.0},
+                        "mix.size.alpha": {"kind": "loguniform", "lo": 0.1, "hi": 4.0},
+                    },
+                },
+                "both": {
+                    "mix": "torchvision",
+                    "space": {self.SECOND_ALPHA: {"kind": "loguniform", "lo": 0.1, "hi": 4.0}},
+                },
+            },
+            space={
+                "optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 1.0},
+                self.GRANULARITY: {"kind": "choice", "values": ["sample", "batch"]},
+                "mix.label.smoothing": {"kind": "uniform", "lo": 0.0, "hi": 0.3},
+            },
+        )
+
+    def test_random_search(self) -> None:
+        study = self.study("random")
+        assert list(study.draw("cutmix", 0).values()) == [
+            0.0426567212646144,
+            "batch",
+            0.26722522668902277,
+            0.7365296007351371,
+            0.6029833294318836,
+        ]
+        assert list(study.draw("cutmix", 1).values()) == [
+            0.4071197287478815,
+            "sample",
+            0.05405608886578741,
+            0.2965139734450102,
+            0.10866006857049632,
+        ]
+        assert list(study.draw("both", 0).values()) == [
+            0.0426567212646144,
+            "batch",
+            0.26722522668902277,
+            0.48762311274113435,
+        ]
+
+    def test_quasi_random_search(self) -> None:
+        drawn = self.study("quasi_random").draw("cutmix", 1)
+        assert list(drawn.values()) == [
+            0.25309188796584714,
+            "batch",
+            0.1849562082890392,
+            0.2730299517569495,
+            0.14088202730110583,
+        ]
+
+
+class TestReference:
+    def test_is_the_first_arm_by_default(self) -> None:
+        assert study_of().baseline == "off"
+
+    def test_may_be_any_arm(self) -> None:
+        assert study_of(reference="cutmix").baseline == "cutmix"
+
+    def test_must_be_an_arm(self) -> None:
+        message = refusal(reference="cutmx")
+        assert "reference: there is no arm 'cutmx'; did you mean 'cutmix'? valid: cutmix, cutout, off" in message

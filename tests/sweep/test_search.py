@@ -205,3 +205,34 @@ class TestWhatOptunaIsTold:
                 past.append(PastTrial(params, values, completed=not bad, ended=True))
             later += [trial.params[LR] > 10**-1.5 for trial in past[15:]]
         assert np.mean(later) < 0.3
+
+
+def test_renamed_keys_are_proposed_as_before() -> None:
+    """TPE samples parameters in the order of their names: the numbers are those of the program before the rename."""
+    study = study_of(
+        seed=3,
+        search="tpe",
+        arms={
+            "cutmix": {
+                "mix": "cutmix",
+                "space": {
+                    "mix.apply.schedule.ramp_down_start": {"kind": "uniform", "lo": 0.0, "hi": 1.0},
+                    "mix.size.alpha": {"kind": "loguniform", "lo": 0.1, "hi": 4.0},
+                },
+            },
+        },
+        space={
+            "optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 1.0},
+            "mix.granularity": {"kind": "choice", "values": ["sample", "batch"]},
+            "mix.label.smoothing": {"kind": "uniform", "lo": 0.0, "hi": 0.3},
+        },
+    )
+    past: list[PastTrial] = []
+    for number in range(12):
+        params = propose(study, "cutmix", number, past)
+        assert list(params) == list(study.space_of("cutmix"))
+        value = sum(value if isinstance(value, float) else len(value) / 10 for value in params.values())
+        past.append(PastTrial(params=params, values=dict.fromkeys((1, 2, 3), value), completed=True, ended=True))
+    assert list(past[11].params.values()) == pytest.approx(
+        [0.04629550878071238, "batch", 0.016859915112467254, 0.24146931140081038, 0.11952738621010278]
+    )

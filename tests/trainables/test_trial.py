@@ -600,6 +600,18 @@ def test_a_state_of_another_configuration_is_refused(data: TrialData) -> None:
         Trial(config_of(mix="mixup"), data).load_state_dict(state | {"precision": "fp16"})
 
 
+def test_a_state_of_an_older_program_names_keys_as_it_did(data: TrialData) -> None:
+    trial = trained(config_of(mix="cutmix"), data, 1)
+    state = trial.state_dict()
+    old = {"granularity": "share", "alternate": "other", "ramp_up_start": "on0", "ramp_down_end": "off1"}
+    for new, name in old.items():
+        assert f'"{new}"' in state["config"]
+        state["config"] = state["config"].replace(f'"{new}"', f'"{name}"')
+    resumed = Trial(config_of(mix="cutmix"), data)
+    resumed.load_state_dict(state)
+    assert resumed.epoch == 1
+
+
 def test_the_moving_average_is_what_is_evaluated(data: TrialData) -> None:
     config = config_of(data={"batch_size": N_TRAIN}, optimizer={"ema_decay": 0.5, "lr": 0.01})
     trial = Trial(config, data)

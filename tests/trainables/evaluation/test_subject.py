@@ -85,6 +85,13 @@ def test_a_draw_is_even_over_classes_and_nested(labels: list[int], count: int, s
         assert drawn.max() - drawn[short].max() <= 1
 
 
+def test_a_model_of_an_older_program_names_keys_as_it_did(trained: Path, tmp_path: Path) -> None:
+    state = torch.load(trained, weights_only=True)
+    state["config"]["mix"]["share"] = state["config"]["mix"].pop("granularity")
+    torch.save(state, tmp_path / "old.pt")
+    assert read_model(tmp_path / "old.pt").config == read_model(trained).config
+
+
 def test_files_that_hold_no_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no trained model in"):
         read_model(tmp_path / "none.pt")

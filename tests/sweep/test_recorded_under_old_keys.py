@@ -1,0 +1,86 @@
+"""A sweep that was recorded before keys were renamed reads, resumes and adds up as any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from search_spaces.study import Study
+from sweep.records.reader import read_manifest, read_sweep
+from sweep.records.schema import MANIFEST, RECORDS
+from trainables.strict import parse
+
+OLD = {
+    '"granularity"': '"share"',
+    '"alternate"': '"other"',
+    "mix.granularity": "mix.share",
+    '"ramp_up_start"': '"on0"',
+    '"ramp_up_end"': '"on1"',
+    '"ramp_down_start"': '"off0"',
+    '"ramp_down_end"': '"off1"',
+    "schedule.ramp_down_start": "schedule.off0",
+}
+
+
+def old_text(text: str) -> str:
+    for new, old in OLD.items():
+        text = text.replace(new, old)
+    return text
+
+
+def as_before_the_rename(sweep_dir: Path) -> None:
+    """Write the records again as the program before the rename did."""
+    manifest = sweep_dir / MANIFEST
+    manifest.write_text(old_text(manifest.read_text()))
+    for part in (sweep_dir / RECORDS / "trials").glob("*.parquet"):
+        rows = pq.read_table(part)
+        for name in ("params", "config"):
+            texts = [old_text(text) for text in rows[name].to_pylist()]
+            rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(texts, pa.string()))
+        pq.write_table(rows, part)
+
+
+@pytest.fixture
+def study(study_of: Callable[..., Study]) -> Study:
+    return study_of(
+        arms={
+            "off": {"mix": "off"},
+            "cutmix": {
+                "mix": "cutmix",
+                "space": {"mix.apply.schedule.ramp_down_start": {"kind": "uniform", "lo": 0.5, "hi": 1.0}},
+            },
+        },
+        space={
+            "mix.granularity": {"kind": "choice", "values": ["sample", "batch"]},
+            "mix.label.smoothing": {"kind": "uniform", "lo": 0.0, "hi": 0.2},
+        },
+        budget={"trials": 6, "max_epochs": 3},
+        search="tpe",
+        confirm={"seeds": 2},
+    )
+
+
+@pytest.mark.parametrize("n_reports", [5, 25, None])
+def test_goes_on_as_if_nothing_had_been_renamed(
+    simulate: Any, study: Study, tmp_path: Path, n_reports: int | None
+) -> None:
+    simulate(study, tmp_path / "new", n_workers=1).run()
+    simulate(study, tmp_path / "old", n_workers=1).run(n_reports).conductor.flush(force=True)
+    as_before_the_rename(tmp_path / "old")
+    recorded = parse(Study, read_manifest(tmp_path / "old")["study"], where="old")
+    assert recorded == study
+    resumed = simulate(recorded, tmp_path / "old", n_workers=1).run()
+    assert (resumed.jobs == []) == (n_reports is None)
+    for phase in ("search", "confirm"):
+        new, old = (read_sweep(tmp_path / name, phase) for name in ("new", "old"))
+        changing = ["time_s", "sweep", "attempts", "resumed_at_epoch"]
+        trials = [sweep.trials.drop(columns=changing).sort_values("trial", ignore_index=True) for sweep in (new, old)]
+        pd.testing.assert_frame_equal(*trials)
+        assert len(new.epochs) == len(old.epochs)
+        assert not [name for name in old.trials if "share" in name or ".off0" in name]
