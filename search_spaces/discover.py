@@ -1,4 +1,4 @@
-"""Finding and loading studies: built-in ones by name, a user's by path, with values set on top."""
+"""Finding and loading studies: built-in studies by name, a user's study by path, with values that override it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ STUDIES_DIR = Path(__file__).parent / "studies"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without three traps: ``1e-4`` is a number, ``off`` is a name, and a key given twice is refused."""
+    """YAML without three traps: ``1e-4`` is a number, ``off`` is a name, and a repeated key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Build a mapping, refusing repeated keys."""
+        """Build a mapping and check that no key is repeated."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -44,20 +44,30 @@ _Loader.add_implicit_resolver(
 
 
 def built_in_studies() -> list[str]:
-    """Names of the studies that come with the product."""
+    """Return the names of the built-in studies.
+
+    Examples:
+        >>> "quickstart" in built_in_studies()
+        True
+    """
     return sorted(path.stem for path in STUDIES_DIR.glob("*.yaml"))
 
 
 def load_study(name_or_path: str, *, scale: str | None = None, settings: Sequence[str] = ()) -> Study:
-    """Load a study and check that every trial it can draw is valid.
+    """Load a study and check that all its trials are valid.
 
     Args:
         name_or_path: name of a built-in study, or path of a YAML file.
-        scale: how much to spend on it, by name; None: as the file says.
-        settings: values laid over both, each ``path=value`` with a dotted path and a YAML value.
+        scale: name of the scale, the amount to spend; None: as the file declares it.
+        settings: values that override file and scale, each ``path=value`` with a dotted path and a YAML value.
 
     Raises:
         UserError: no such study or scale, unreadable YAML, an unknown key, a value out of range.
+
+    Examples:
+        >>> study = load_study("quickstart", scale="smoke", settings=["budget.max_epochs=3"])
+        >>> study.budget.max_epochs, list(study.arms)
+        (3, ['off', 'cutout', 'mixup', 'cutmix'])
     """
     path = _find(name_or_path)
     values = _read(path)
@@ -73,18 +83,23 @@ def load_study(name_or_path: str, *, scale: str | None = None, settings: Sequenc
 
 
 def parse_setting(setting: str) -> dict[str, Any]:
-    """Turn ``"budget.trials=8"`` into ``{"budget": {"trials": 8}}``.
+    """Return the nested mapping that a setting ``path=value`` stands for.
 
-    In a path that has dots of its own (a parameter of a space), square brackets hold it together:
-    ``space[mix.size.alpha].hi=2``.
+    Square brackets enclose a key that contains dots itself, such as a parameter of a space.
 
     Raises:
         UserError: no ``=``, an empty path or an unreadable value.
+
+    Examples:
+        >>> parse_setting("budget.trials=8")
+        {'budget': {'trials': 8}}
+        >>> parse_setting("space[mix.size.alpha].hi=2")
+        {'space': {'mix.size.alpha': {'hi': 2}}}
     """
     path, equals, text = setting.partition("=")
     keys = re.findall(r"\[([^\]]+)\]|([^.\[\]]+)", path)
     if not equals or not keys or re.sub(r"\[[^\]]+\]|[^.\[\]]+|\.", "", path):
-        raise UserError(f"--set takes path=value, as in budget.trials=8, got '{setting}'")
+        raise UserError(f"--set has the form path=value, for example budget.trials=8, got '{setting}'")
     value = parse_value(text, where=f"--set {path}")
     for bracketed, plain in reversed(keys):
         value = {bracketed or plain: value}
@@ -93,10 +108,10 @@ def parse_setting(setting: str) -> dict[str, Any]:
 
 
 def parse_value(text: str, *, where: str) -> Any:
-    """Read a value of the command line as a study file would.
+    """Return a value of the command line as a study file would contain it.
 
     Raises:
-        UserError: it is no YAML.
+        UserError: the text is not valid YAML.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -105,16 +120,15 @@ def parse_value(text: str, *, where: str) -> Any:
 
 
 def _make_sources_absolute(values: dict[str, Any]) -> None:
-    """Let data paths hold wherever a trial runs and wherever the sweep is taken up again."""
+    """Make data paths absolute, so that they are valid wherever a trial runs and the sweep is resumed."""
     arms = values.get("arms")
-    for holder in (values, *(arms.values() if isinstance(arms, dict) else ())):
-        data = holder["base"].get("data") if isinstance(holder, dict) and isinstance(holder.get("base"), dict) else None
+    for part in (values, *(arms.values() if isinstance(arms, dict) else ())):
+        data = part["base"].get("data") if isinstance(part, dict) and isinstance(part.get("base"), dict) else None
         source = data.get("source") if isinstance(data, dict) else None
         name, colon, path = source.partition(":") if isinstance(source, str) else ("", "", "")
         if colon and path:
-            holder["base"] = merged(
-                holder["base"], at_path("data.source", f"{name}:{Path(path).expanduser().absolute()}")
-            )
+            absolute = f"{name}:{Path(path).expanduser().absolute()}"
+            part["base"] = merged(part["base"], at_path("data.source", absolute))
 
 
 def _find(name_or_path: str) -> Path:
@@ -123,7 +137,8 @@ def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml") and "/" not in name_or_path:
         raise UserError(
-            f"unknown study '{name_or_path}'{did_you_mean(name_or_path, built_in_studies())}, or a .yaml file's path"
+            f"unknown study '{name_or_path}'{did_you_mean(name_or_path, built_in_studies())}, "
+            "or the path of a .yaml file"
         )
     if not path.is_file():
         raise UserError(f"no study file '{name_or_path}'")

@@ -13,11 +13,11 @@ from trainables.strict import Frozen
 
 
 class Domain(Frozen, ABC):
-    """Values of one parameter, to be sampled or laid out as a grid."""
+    """Values of one parameter, for random sampling or for a grid."""
 
     @abstractmethod
     def at(self, u: float) -> Any:
-        """Return the value at quantile ``u`` in [0, 1): of a uniform ``u`` it is a draw."""
+        """Return the value at quantile ``u`` in [0, 1); a uniform ``u`` gives a random value of the domain."""
 
     def sample(self, rng: np.random.Generator) -> Any:
         """Draw one value."""
@@ -25,15 +25,15 @@ class Domain(Frozen, ABC):
 
     @abstractmethod
     def grid(self) -> list[Any]:
-        """List the values of a grid.
+        """Return the values of a grid.
 
         Raises:
-            ValueError: the domain is continuous and says no number of ``points``.
+            ValueError: the domain is continuous and has no number of ``points``.
         """
 
     @abstractmethod
     def corners(self) -> list[Any]:
-        """List the extreme values: if the configuration accepts these, it accepts all."""
+        """Return the extreme values: a configuration that accepts them accepts all values."""
 
 
 class _Interval(Domain):
@@ -57,7 +57,12 @@ class _Interval(Domain):
 
 
 class Uniform(_Interval):
-    """Real numbers between ``lo`` and ``hi``, each equally likely; a grid has ``points`` evenly spaced values."""
+    """Real numbers between ``lo`` and ``hi``, all equally likely; a grid has ``points`` evenly spaced values.
+
+    Examples:
+        >>> Uniform(lo=0.0, hi=1.0, points=3).grid()
+        [0.0, 0.5, 1.0]
+    """
 
     kind: Literal["uniform"] = "uniform"
 
@@ -66,12 +71,17 @@ class Uniform(_Interval):
         return min(self.lo + (self.hi - self.lo) * u, self.hi)
 
     def grid(self) -> list[float]:
-        """List ``points`` evenly spaced values, both ends among them."""
+        """Return ``points`` evenly spaced values, including both ends."""
         return [float(value) for value in np.linspace(self.lo, self.hi, self._n_points())]
 
 
 class LogUniform(_Interval):
-    """Positive real numbers whose logarithm is uniform; a grid has ``points`` values of equal ratio."""
+    """Positive real numbers with a uniform logarithm; a grid has ``points`` values of equal ratio.
+
+    Examples:
+        >>> [round(value, 3) for value in LogUniform(lo=0.01, hi=1.0, points=3).grid()]
+        [0.01, 0.1, 1.0]
+    """
 
     kind: Literal["loguniform"] = "loguniform"
     lo: float = Field(gt=0)
@@ -82,13 +92,18 @@ class LogUniform(_Interval):
         return min(max(math.exp(lo + (hi - lo) * u), self.lo), self.hi)
 
     def grid(self) -> list[float]:
-        """List ``points`` values of equal ratio, both ends among them."""
+        """Return ``points`` values of equal ratio, including both ends."""
         inner = np.geomspace(self.lo, self.hi, self._n_points())[1:-1]
         return [self.lo, *(float(value) for value in inner), self.hi]
 
 
 class Integers(Domain):
-    """Whole numbers from ``lo`` to ``hi``, both included; a grid has all of them."""
+    """Whole numbers from ``lo`` to ``hi``, both included; a grid has all of them.
+
+    Examples:
+        >>> Integers(lo=1, hi=4).grid()
+        [1, 2, 3, 4]
+    """
 
     kind: Literal["integers"] = "integers"
     lo: int
@@ -105,16 +120,21 @@ class Integers(Domain):
         return self.lo + int(u * (self.hi - self.lo + 1))
 
     def grid(self) -> list[int]:
-        """List all values."""
+        """Return all values."""
         return list(range(self.lo, self.hi + 1))
 
     def corners(self) -> list[Any]:
-        """List both ends."""
+        """Return both ends."""
         return [self.lo, self.hi]
 
 
 class Choice(Domain):
-    """One of the listed values, each equally likely; a grid has all of them."""
+    """One of the listed values, all equally likely; a grid has all of them.
+
+    Examples:
+        >>> Choice(values=("sample", "batch")).at(0.7)
+        'batch'
+    """
 
     kind: Literal["choice"] = "choice"
     values: Annotated[tuple[bool | int | float | str | None, ...], Field(strict=False, min_length=1)]
@@ -130,16 +150,21 @@ class Choice(Domain):
         return self.values[int(u * len(self.values))]
 
     def grid(self) -> list[Any]:
-        """List all values."""
+        """Return all values."""
         return list(self.values)
 
     def corners(self) -> list[Any]:
-        """List all values."""
+        """Return all values."""
         return list(self.values)
 
 
 class Fixed(Domain):
-    """Always the same value: it stands in the records as a parameter of the arm."""
+    """Always the same value, recorded as a parameter of the arm.
+
+    Examples:
+        >>> Fixed(value=0.5).grid()
+        [0.5]
+    """
 
     kind: Literal["fixed"] = "fixed"
     value: bool | int | float | str | None
@@ -149,12 +174,13 @@ class Fixed(Domain):
         return self.value
 
     def grid(self) -> list[Any]:
-        """List the value."""
+        """Return the value."""
         return [self.value]
 
     def corners(self) -> list[Any]:
-        """List the value."""
+        """Return the value."""
         return [self.value]
 
 
 AnyDomain = Annotated[Uniform | LogUniform | Integers | Choice | Fixed, Field(discriminator="kind")]
+"""Any domain, chosen by its ``kind``."""

@@ -1,4 +1,4 @@
-"""Adding to a study that has been run: more trials, more seeds, more arms; what was run keeps its meaning."""
+"""Adding trials, seeds or arms to a study that was run; its trials so far stay valid."""
 
 from __future__ import annotations
 
@@ -15,52 +15,51 @@ from trainables.strict import parse
 
 
 def extended(study: Study, *, trials: int = 0, seeds: int = 0, arms: Mapping[str, Any] | None = None) -> Study:
-    """Return the study with more in it; each of its trials so far is a trial of the new one too.
+    """Return the study with trials, seeds or arms added; each of its trials so far is a trial of the new study too.
 
     Args:
-        study: what was run.
-        trials: more trials of each arm's search.
-        seeds: more seeds of each configuration that is confirmed.
-        arms: more arms, as in a study file. Their searches get as many trials as those of the others.
+        study: study that was run.
+        trials: trials to add to each arm's search.
+        seeds: seeds to add to each confirmed configuration.
+        arms: arms to add, as in a study file. Their searches get as many trials as the other arms.
 
     Raises:
-        UserError: nothing is added, an arm exists already, or what follows is no valid study.
+        UserError: nothing is added, an arm exists already, or the result is not a valid study.
     """
     where = f"study '{study.name}'"
     if not (trials or seeds or arms):
-        raise UserError("nothing to add: give --trials, --seeds or --arms")
+        raise UserError("nothing to add: give --add-trials, --add-seeds or --add-arms")
     values = study.model_dump(mode="json")
     if arms:
         values = merged(values, {"arms": _new_arms(study, arms), **_same_match(study)})
     if trials:
         if study.budget.trials is None:
             raise UserError(
-                f"{where}: its grid decides on the number of trials; --trials adds to a number: run the study again "
-                "with more replicates"
+                f"{where}: its grid decides on the number of trials, so --add-trials does not apply: run the study "
+                "again with more replicates"
             )
         values = merged(values, {"budget": {"trials": study.budget.trials + trials}})
     if seeds:
-        before = study.confirm
-        if before is None:
-            raise UserError(f"{where} confirms nothing, so that there are no seeds to add to: use cutmix-sweep confirm")
-        values = merged(values, {"confirm": {"configs": before.configs, "seeds": before.seeds + seeds}})
+        if study.confirm is None:
+            raise UserError(f"{where} confirms nothing, so no seeds can be added: use cutmix-sweep confirm")
+        values = merged(values, {"confirm": {"configs": study.confirm.configs, "seeds": study.confirm.seeds + seeds}})
     return _checked(values, where)
 
 
 def confirmed(study: Study, *, seeds: int, configs: int | None = None) -> Study:
-    """Return the study with ``configs`` winners of each arm confirmed on ``seeds`` seeds in all.
+    """Return the study with ``configs`` winners per arm confirmed on a total of ``seeds`` seeds each.
 
-    Without ``configs`` they are as many as the study has, or one.
+    By default ``configs`` is the study's number, or one if the study confirms nothing.
 
     Raises:
-        UserError: the study has confirmed more than that.
+        UserError: the study confirms more than that already.
     """
     if configs is None:
         configs = 1 if study.confirm is None else study.confirm.configs
     if study.confirm is not None and (seeds < study.confirm.seeds or configs < study.confirm.configs):
         raise UserError(
-            f"study '{study.name}' confirms {study.confirm.configs} configurations an arm on {study.confirm.seeds} "
-            f"seeds already, {configs} and {seeds} are fewer"
+            f"study '{study.name}' confirms {study.confirm.configs} configurations per arm on {study.confirm.seeds} "
+            f"seeds already; {configs} configurations on {seeds} seeds are fewer"
         )
     values = study.model_dump(mode="json")
     confirm = parse(Confirm, {"configs": configs, "seeds": seeds}, where=f"study '{study.name}', confirm")
@@ -68,16 +67,20 @@ def confirmed(study: Study, *, seeds: int, configs: int | None = None) -> Study:
 
 
 def parse_arms(text: str) -> dict[str, Any]:
-    """Read ``--arms``: presets by name, ``fmix,gridmix``, or arms as in a study file, ``{soft: {mix: {...}}}``.
+    """Return the arms that ``--add-arms`` names: presets, or arms as in a study file (``{soft: {mix: {...}}}``).
 
     Raises:
         UserError: the text is neither.
+
+    Examples:
+        >>> parse_arms("fmix,gridmix")
+        {'fmix': {'mix': 'fmix'}, 'gridmix': {'mix': 'gridmix'}}
     """
-    value = parse_value(text, where="--arms") if text.lstrip().startswith("{") else text
+    value = parse_value(text, where="--add-arms") if text.lstrip().startswith("{") else text
     if isinstance(value, str):
         return {name.strip(): {"mix": name.strip()} for name in value.split(",")}
     if not isinstance(value, dict):
-        raise UserError(f"--arms takes presets, as in fmix,gridmix, or {{name: {{mix: ...}}}}, got '{text}'")
+        raise UserError(f"--add-arms takes presets, for example fmix,gridmix, or {{name: {{mix: ...}}}}, got '{text}'")
     return value
 
 
@@ -89,7 +92,7 @@ def _new_arms(study: Study, arms: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same_match(study: Study) -> dict[str, Any]:
-    """Fix the exposure that arms were given: without a target it would follow the new arms, and the old ones too."""
+    """Return the target that keeps the exposure of the present arms; without it new arms could change the old ones."""
     if study.match is None or study.match.target is not None:
         return {}
     return {"match": {"target": study.match_target(), "target_from_arms": True}}

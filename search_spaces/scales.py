@@ -1,7 +1,7 @@
-"""Scales: the same question asked of less or more data, longer or shorter; what is asked stays as it is.
+"""Scales: the same question with less or more data, epochs and trials.
 
-A study's file says what is run without a scale. A scale lies over the file and below what is set on the command
-line. Most of it is common to all studies; a study's own ``scales`` say where it needs something else.
+A study's file declares what is run without a scale. A scale overrides the file, and values set on the command line
+override the scale. Most of a scale is common to all studies; a study's own ``scales`` hold its exceptions.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from trainables.errors import UserError, did_you_mean
 from trainables.merging import at_path, flattened, merged
 
 SCALES: dict[str, dict[str, Any]] = {
-    # seconds: to see that all holds together
+    # seconds: a test of the whole pipeline
     "smoke": {
         "replicates": 1,
         "budget": {"trials": 2, "max_epochs": 2, "early_stopping": {"rule": "none"}},
         "confirm": {"seeds": 2},
         "base": {"data": {"train_frac": 0.05, "batch_size": 64}, "model": {"width": 0.25}},
     },
-    # about an hour on two cores with images such as CIFAR-10's, given by --data: a fifth of them
+    # about an hour on two cores with a fifth of CIFAR-10 or similar images, given by --data
     "laptop": {
         "budget": {"max_epochs": 25},
         "base": {"data": {"train_frac": 0.2, "batch_size": 128}, "model": {"name": "tiny"}, "optimizer": {"lr": 0.2}},
     },
-    # the habit of the field for ResNet-18 (as DeVries and Taylor, 2017: 200 epochs, batch 128, decay 5e-4), by cosine
+    # usual for ResNet-18 (DeVries and Taylor, 2017: 200 epochs, batch 128, weight decay 5e-4), with a cosine schedule
     "gpu": {
         "budget": {"max_epochs": 200},
         "base": {
@@ -37,8 +37,8 @@ SCALES: dict[str, dict[str, Any]] = {
         "resources": {"cpus": 2, "gpus": 1.0},
     },
     # CIFAR-100 as in Yun et al., ICCV 2019, and their code: 300 epochs, batch 64, decay 1e-4, rate x0.1 at half and at
-    # three quarters. Of the networks that they report, ResNet-110 is the one that we have; 0.1 is its rate, 0.25 that
-    # of PyramidNet. They mixed it at probability 1 and took the best epoch by test error: neither is taken over.
+    # three quarters. ResNet-110 is the one network of the paper that is built here; its rate is 0.1, PyramidNet's 0.25.
+    # The authors mixed at probability 1 and took the best epoch by test error; neither is done here.
     "paper": {
         "budget": {"max_epochs": 300, "early_stopping": {"rule": "none"}},
         "base": {
@@ -52,48 +52,51 @@ SCALES: dict[str, dict[str, Any]] = {
 """Values by the scale's name, for every study."""
 
 SIZES = (MAX_EPOCHS, "data.train_frac", "model.name")
-"""How long, how much, how large: where a study varies these, its own scales may replace their values."""
+"""Paths of run length, amount of data and network; a study that varies them may set their values in its scales."""
 
 MAY_CHANGE = ("budget", "replicates", "base.data", "base.model", "base.optimizer", "resources", "confirm")
-"""Paths of a study that a scale may change; the rest is what the study means."""
+"""Paths of a study that a scale may change; all other paths define the question."""
 
 
 def scaled(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[str, Any]:
-    """Return the values of a study's file at a scale, or as they stand, without the key ``scales``.
+    """Return the values of a study's file at a scale, without the key ``scales``; at no scale as they are.
 
     Raises:
-        UserError: no such scale, or the study's own scales change what it means.
+        UserError: no such scale, or the study's own scales change its meaning.
     """
     study = {key: value for key, value in values.items() if key != "scales"}
-    own = values.get("scales", {})
-    _check_same_meaning(study, own, where)
+    exceptions = values.get("scales", {})
+    _check_same_meaning(study, exceptions, where)
     if scale is None:
         return study
     if scale not in SCALES:
         raise UserError(f"--scale '{scale}' is unknown{did_you_mean(scale, SCALES)}")
-    return merged(merged(study, _concerning(study, SCALES[scale])), own.get(scale, {}))
+    return merged(merged(study, _applicable(study, SCALES[scale])), exceptions.get(scale, {}))
 
 
-def _concerning(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what has no place in a study: what it varies, trials of a grid, replicates of a search that draws.
+def _applicable(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a common scale that apply to a study.
 
-    Seeds of a confirmation have none where nothing is confirmed.
+    These do not apply: values of varied paths, the number of trials of a grid, replicates of a random search, and
+    confirmation seeds if the study confirms nothing.
     """
-    absent = {f"base.{path}" for path in _space_of(study)}
+    excluded = {f"base.{path}" for path in _space_of(study)}
     if study.get("confirm") is None:
-        absent.add("confirm.seeds")
-    absent.add("budget.trials" if study.get("search") == "grid" else "replicates")
+        excluded.add("confirm.seeds")
+    excluded.add("budget.trials" if study.get("search") == "grid" else "replicates")
     kept: dict[str, Any] = {}
     for path, value in flattened(common).items():
-        kept = kept if path in absent else merged(kept, at_path(path, value))
+        kept = kept if path in excluded else merged(kept, at_path(path, value))
     return kept
 
 
-def _check_same_meaning(study: Mapping[str, Any], own: Any, where: str) -> None:
-    if not isinstance(own, Mapping):
-        raise UserError(f"{where}: 'scales' must hold values by scale, as in smoke: {{replicates: 1}}, got {own!r}")
+def _check_same_meaning(study: Mapping[str, Any], exceptions: Any, where: str) -> None:
+    if not isinstance(exceptions, Mapping):
+        raise UserError(
+            f"{where}: 'scales' must hold values by scale, for example smoke: {{replicates: 1}}, got {exceptions!r}"
+        )
     may_change = [*MAY_CHANGE, *(f"space.{path}" for path in SIZES if path in _space_of(study))]
-    for scale, changes in own.items():
+    for scale, changes in exceptions.items():
         if scale not in SCALES:
             raise UserError(f"{where}: 'scales.{scale}' is unknown{did_you_mean(str(scale), SCALES)}")
         if not isinstance(changes, Mapping):
@@ -101,8 +104,8 @@ def _check_same_meaning(study: Mapping[str, Any], own: Any, where: str) -> None:
         for path in flattened(changes):
             if not any(f"{path}.".startswith(f"{allowed}.") for allowed in may_change):
                 raise UserError(
-                    f"{where}: 'scales.{scale}' sets '{path}', but a scale changes the budget and not the meaning: "
-                    f"valid are {', '.join(may_change)}"
+                    f"{where}: 'scales.{scale}' sets '{path}', but a scale may change the budget and not the question; "
+                    f"valid: {', '.join(may_change)}"
                 )
 
 

@@ -11,11 +11,11 @@ from trainables.mixing.presets import PRESETS
 
 
 def study_schema() -> dict[str, Any]:
-    """Return the schema of a study file: that of :class:`Study`, with overrides and scales spelled out."""
+    """Return the JSON Schema of a study file: the schema of :class:`Study`, with all keys of overrides and scales."""
     schema = Study.model_json_schema()
     trial = TrialConfig.model_json_schema()
     definitions = schema["$defs"] = {**trial.pop("$defs"), **schema["$defs"]}
-    preset = {"enum": sorted(PRESETS), "description": "a policy by name"}
+    preset = {"enum": sorted(PRESETS), "description": "name of a mixing policy"}
     definitions["Mix"]["properties"]["preset"] = preset
     mix = {"anyOf": [preset, {"$ref": "#/$defs/Mix"}]}
     definitions["Alternate"]["properties"]["mix"] = mix
@@ -23,13 +23,13 @@ def study_schema() -> dict[str, Any]:
         trial["properties"].pop(name)
     trial["properties"]["mix"] = mix
     definitions["Overrides"] = trial | {"title": "Overrides"}
-    for holder in (schema["properties"], definitions["Arm"]["properties"]):
-        holder["base"] = {"$ref": "#/$defs/Overrides"}
+    for properties in (schema["properties"], definitions["Arm"]["properties"]):
+        properties["base"] = {"$ref": "#/$defs/Overrides"}
     definitions["Arm"]["properties"]["mix"] = mix
-    schema["properties"]["match"]["anyOf"].insert(0, {"const": "exposure", "description": "with every default"})
+    schema["properties"]["match"]["anyOf"].insert(0, {"const": "exposure", "description": "with all defaults"})
     schema["properties"]["scales"] = {
         "type": "object",
-        "description": "values that lie over the study at a scale",
+        "description": "values that override the study at a scale",
         "properties": {scale: {"$ref": "#/$defs/Scale"} for scale in SCALES},
         "additionalProperties": False,
     }
@@ -41,12 +41,12 @@ def study_schema() -> dict[str, Any]:
         "additionalProperties": False,
     }
     definitions["PartOfBudget"] = _part_of_budget(definitions["Budget"])
-    schema["required"] = [name for name in schema["required"] if name != "name"]  # the file's name serves
+    schema["required"] = [name for name in schema["required"] if name != "name"]  # the default is the name of the file
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _part_of_budget(budget: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of some of a budget's values: an early-stopping rule may be changed without being named."""
+    """Return the schema of a part of a budget: parameters of an early-stopping rule may change without its name."""
     part = {key: value for key, value in budget.items() if key != "required"}
     rules = {"anyOf": budget["properties"]["early_stopping"]["oneOf"]}
     return part | {"properties": budget["properties"] | {"early_stopping": rules}}

@@ -93,9 +93,9 @@ def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataF
     summary = pd.DataFrame(table, columns=COLUMNS)
     # an arm that is not confirmed yet counts as a test: it will be compared later
     tests = np.full(n_compared, np.nan)
-    known = summary["p"].notna().to_numpy()
-    tests[: known.sum()] = summary["p"].to_numpy()[known]
-    summary.loc[known, "p_holm"] = holm(tests, n_compared)[: known.sum()]
+    has_p = summary["p"].notna().to_numpy()
+    tests[: has_p.sum()] = summary["p"].to_numpy()[has_p]
+    summary.loc[has_p, "p_holm"] = holm(tests, n_compared)[: has_p.sum()]
     return summary
 
 

@@ -23,10 +23,10 @@ def summarise_evaluations(trials: pd.DataFrame, evaluations: pd.DataFrame) -> pd
     """
     arms = dict(zip(trials["trial"], trials["arm"], strict=True))
     order = {arm: place for place, arm in enumerate(dict.fromkeys(trials["arm"]))}
-    known = evaluations[evaluations["trial"].isin(arms) & evaluations["value"].notna()]
-    known = known.assign(arm=known["trial"].map(arms))
+    measured = evaluations[evaluations["trial"].isin(arms) & evaluations["value"].notna()]
+    measured = measured.assign(arm=measured["trial"].map(arms))
     rows = []
-    for quantity, values in known.groupby(["axis", "split", "setting", "metric"], sort=False):
+    for quantity, values in measured.groupby(["axis", "split", "setting", "metric"], sort=False):
         for arm, of_arm in sorted(values.groupby("arm"), key=lambda item: order[str(item[0])]):
             mean, low, high = mean_interval(of_arm["value"].to_numpy())
             rows.append((*quantity, arm, len(of_arm), int(of_arm["n"].min()), mean, low, high))

@@ -63,8 +63,8 @@ class Curves:
 def full_curves(records: SweepRecords, *, metric: str) -> Curves:
     """Return the curves of the completed trials that no rule could stop.
 
-    In a sweep with early stopping these are the control trials. The other completed trials were selected by the rule,
-    so that they would make it look better.
+    In a sweep with early stopping these are the control trials. The rule selected the other completed trials, so they
+    make the rule look better than it is.
 
     Raises:
         UserError: ``metric`` is not recorded, an arm has fewer than ``MIN_CURVES`` curves, or planned epochs differ.
@@ -170,7 +170,7 @@ def measure_replay(curves: Curves, epochs: np.ndarray, among: np.ndarray) -> dic
         ``kept_frac``: fraction of trials that ran to the end. ``saved_frac``: fraction of all epochs that were not run.
         ``regret``: final metric of the best trial that was kept, minus that of the eventual winner, the trial with the
         best final value; if no trial was kept, the first is the metric at the last epoch run of the best trial among
-        those that ran longest, for nothing better is known then. ``regret_top1_error``: the same difference of the
+        those that ran longest, because no better value is known. ``regret_top1_error``: the same difference of the
         top-1 errors of the two trials; it may be negative. ``winner_stopped_frac``: 1 if the eventual winner was not
         kept.
     """

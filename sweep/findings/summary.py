@@ -98,7 +98,7 @@ def baseline_arm(study: Mapping[str, Any]) -> str:
 def uncensored_trials(manifest: Mapping[str, Any], trials: pd.DataFrame) -> pd.DataFrame:
     """Return the trials that no rule could stop: all trials if the study has no rule, otherwise the control trials.
 
-    The other trials that ran to the end were selected by the rule, so that they would make it look better.
+    The rule selected the other trials that ran to the end, so they make the rule look better than it is.
     """
     if manifest["study"]["budget"]["early_stopping"]["rule"] == "none":
         return trials
