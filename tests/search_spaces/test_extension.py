@@ -49,7 +49,7 @@ class TestExtended:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({}, "--trials, --seeds or --arms"),
+            ({}, "--add-trials, --add-seeds or --add-arms"),
             ({"arms": {"cutmix": {"mix": "cutmix"}}}, "has an arm 'cutmix' already"),
             ({"arms": {"mine": {"mix": "cutmx"}}}, "did you mean 'cutmix'"),
             ({"arms": {"Mine": {"mix": "cutmix"}}}, "small letters"),
@@ -77,7 +77,7 @@ class TestConfirmed:
 
     @pytest.mark.parametrize(("seeds", "configs"), [(2, 1), (2, 5)])
     def test_never_fewer(self, study: Study, seeds: int, configs: int) -> None:
-        with pytest.raises(UserError, match="1 configurations an arm on 3 seeds already"):
+        with pytest.raises(UserError, match="1 configurations per arm on 3 seeds already"):
             confirmed(study, seeds=seeds, configs=configs)
 
 
@@ -90,7 +90,7 @@ class TestParseArms:
         assert parse_arms(text) == {"soft": {"mix": {"preset": "cutmix", "mask": {"edge_px": 4}}}}
 
     def test_refuses_what_is_no_yaml(self) -> None:
-        with pytest.raises(UserError, match="--arms: cannot read"):
+        with pytest.raises(UserError, match="--add-arms: cannot read"):
             parse_arms("{soft: {mix: ")
 
 
@@ -103,5 +103,5 @@ def test_what_was_given_in_a_matched_study_stays_given() -> None:
 
 
 def test_trials_of_unequal_length_are_not_confirmed() -> None:
-    with pytest.raises(UserError, match="of unequal length"):
+    with pytest.raises(UserError, match="of different length"):
         confirmed(load_study("budget"), seeds=3)

@@ -121,7 +121,7 @@ class TestVariedEpochs:
             ({"budget__max_epochs": 3}, "budget.max_epochs, which is 3"),
             ({"base": {"optimizer": {"max_epochs": 4}}}, "base sets 'optimizer.max_epochs'"),
             ({"arms": {"a": {"base": {"optimizer": {"max_epochs": 4}}}}}, "follows from 'budget.max_epochs'"),
-            ({"arms": {"a": {"space": EPOCHS}}}, "varies in this arm alone"),
+            ({"arms": {"a": {"space": EPOCHS}}}, "only this arm varies"),
             ({"space": {"optimizer.max_epochs": {"kind": "uniform", "lo": 1, "hi": 4}}}, "whole numbers"),
             ({"space": {"optimizer.max_epochs": {"kind": "choice", "values": [4, "many"]}}}, "whole numbers"),
             ({"space": {"optimizer.max_epochs": {"kind": "integers", "lo": 0, "hi": 4}}}, "greater than or equal to 1"),
@@ -139,7 +139,7 @@ class TestVariedEpochs:
         }
         study = {"arms": arms, "space": self.EPOCHS, "search": "grid", "budget": {"max_epochs": 4}}
         message = refusal(**study)
-        assert "arm 'triple' plans 21 epochs in 9 trials, that of arm 'pair' 18" in message
+        assert "arm 'triple' plans 21 epochs in 9 trials, the grid of arm 'pair' plans 18" in message
         check_study(study_of(**study, replicates=2))
 
 

@@ -53,13 +53,13 @@ def study(study_of: Callable[..., Study]) -> Study:
             "off": {"mix": "off"},
             "cutmix": {
                 "mix": "cutmix",
-                "space": {"mix.apply.schedule.ramp_down_start": {"kind": "uniform", "lo": 0.5, "hi": 1.0}},
+                "space": {
+                    "mix.apply.schedule.ramp_down_start": {"kind": "uniform", "lo": 0.5, "hi": 1.0},
+                    "mix.granularity": {"kind": "choice", "values": ["sample", "batch"]},
+                },
             },
         },
-        space={
-            "mix.granularity": {"kind": "choice", "values": ["sample", "batch"]},
-            "mix.label.smoothing": {"kind": "uniform", "lo": 0.0, "hi": 0.2},
-        },
+        space={"mix.label.smoothing": {"kind": "uniform", "lo": 0.0, "hi": 0.2}},
         budget={"trials": 6, "max_epochs": 3},
         search="tpe",
         confirm={"seeds": 2},

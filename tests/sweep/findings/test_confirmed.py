@@ -146,7 +146,7 @@ def test_the_study_names_the_baseline() -> None:
         test = stats.ttest_rel(values, MIXUP)
         assert rows.loc[arm, "difference"] == pytest.approx(np.subtract(values, MIXUP).mean())
         assert rows.loc[arm, "p"] == pytest.approx(test.pvalue)
-    assert "than mixup" in verdict_confirmed(rows.reset_index(), baseline=baseline_arm(search.manifest["study"]))
+    assert "from mixup" in verdict_confirmed(rows.reset_index(), baseline=baseline_arm(search.manifest["study"]))
 
 
 def test_one_value_has_no_interval() -> None:
