@@ -41,6 +41,9 @@ def study_schema() -> dict[str, Any]:
         "additionalProperties": False,
     }
     definitions["PartOfBudget"] = _part_of_budget(definitions["Budget"])
+    for definition in (schema, *definitions.values()):
+        if "description" in definition:  # a docstring: an editor would show its examples of Python as well
+            definition["description"] = definition["description"].partition("\n\nExamples:")[0]
     schema["required"] = [name for name in schema["required"] if name != "name"]  # the default is the name of the file
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
