@@ -368,11 +368,11 @@ class TestWhatIsLookedAt:
 
     @pytest.mark.parametrize(("kind", "needed"), [("saliency", "images"), ("object", "boxes")])
     def test_data_are_asked_for(self, kind: str, needed: str) -> None:
-        with pytest.raises(ValueError, match=f"looks at {needed}: .* without data"):
+        with pytest.raises(ValueError, match=f"needs the partners' {needed}: .* without data"):
             dose_of(position={"kind": kind})
 
     def test_boxes_are_asked_for(self, data: ImageSet) -> None:
-        with pytest.raises(ValueError, match="looks at boxes"):
+        with pytest.raises(ValueError, match="needs the partners' boxes"):
             dose_of(position={"kind": "object"}, data=dataclasses.replace(data, boxes=None))
 
     def test_data_of_another_size_are_refused(self, data: ImageSet) -> None:
@@ -384,6 +384,6 @@ class TestWhatIsLookedAt:
 
     def test_the_other_policy_may_look(self, data: ImageSet) -> None:
         parts = {"preset": "mixup", "alternate": {"mix": {"preset": "cutmix", "position": {"kind": "saliency"}}}}
-        with pytest.raises(ValueError, match="looks at images"):
+        with pytest.raises(ValueError, match="needs the partners' images"):
             dose_of(**parts)
         assert dose_of(**parts, data=data).mean_prob == pytest.approx(0.75)
