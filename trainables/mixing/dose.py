@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from trainables.data.image_set import ImageSet
 
 N_BATCHES = 32
-"""Independent batches per measurement: the standard error is computed from their means."""
+"""Independent batches per measurement. The standard error is computed from their means, because the samples of a batch
+are not independent: their sizes are stratified."""
 
 BATCH_SIZE, BATCH_PX = 128, 1_500_000
 """Samples per batch, and the most mask pixels per batch: 6 MB if masks are soft."""
@@ -129,10 +130,10 @@ def measure_dose(
         Estimate(value=0.0, se=0.0)
     """
     parts = [
-        (frac, _measured(_key(policy), height_px, width_px, _needed_data(policy, data), n_samples, seed, place))
-        for place, (frac, policy) in enumerate(_mixed_fracs(mix))
+        (frac, _policy_dose(_key(policy), height_px, width_px, _needed_data(policy, data), n_samples, seed, index))
+        for index, (frac, policy) in enumerate(_mixed_fracs(mix))
     ]
-    return _combined(parts, height_px, width_px)
+    return _combine(parts, height_px, width_px)
 
 
 def measure_exposure(
@@ -156,10 +157,10 @@ def measure_exposure(
         0.125
     """
     parts = [
-        (frac, _exposure(_key(policy), height_px, width_px, _needed_data(policy, data), seed, place))
-        for place, (frac, policy) in enumerate(_mixed_fracs(mix))
+        (frac, _exposure(_key(policy), height_px, width_px, _needed_data(policy, data), seed, index))
+        for index, (frac, policy) in enumerate(_mixed_fracs(mix))
     ]
-    return _weighted(parts)
+    return _weighted_sum(parts)
 
 
 def mean_dose(doses: Sequence[Dose]) -> Dose:
@@ -177,7 +178,7 @@ def mean_dose(doses: Sequence[Dose]) -> Dose:
 
 
 @dataclass(frozen=True, eq=False)
-class _Measured:
+class _PolicyDose:
     """The estimates of one policy with probability 1; ``coverage`` float32 [H, W]."""
 
     estimates: dict[str, Estimate]
@@ -230,21 +231,21 @@ def _needed_data(policy: Mix, data: ImageSet | None) -> ImageSet | None:
 
 
 @functools.lru_cache(maxsize=128)
-def _measured(
-    policy: Mix, height_px: int, width_px: int, data: ImageSet | None, n_samples: int | None, seed: int, place: int
-) -> _Measured:
+def _policy_dose(
+    policy: Mix, height_px: int, width_px: int, data: ImageSet | None, n_samples: int | None, seed: int, index: int
+) -> _PolicyDose:
     least = N_BATCHES * BATCH_SIZE if n_samples is None else n_samples
     size = min(BATCH_SIZE, max(1, BATCH_PX // (height_px * width_px)), -(-least // N_BATCHES))
     n_batches = N_BATCHES if n_samples is None else max(N_BATCHES, -(-least // size))
     rows: list[list[float]] = []
     coverage = np.zeros((height_px, width_px))
-    for draw in _draws(policy, height_px, width_px, data, size, n_batches, (seed, place)):
+    for draw in _draws(policy, height_px, width_px, data, size, n_batches, (seed, index)):
         mask = draw.pastes[0].mask.numpy()
         batch_coverage = _coverage(mask, height_px, width_px)
         coverage += batch_coverage
         rows.append([*_batch_means(draw, policy), _boundary_px(mask, height_px, width_px), *_regions(batch_coverage)])
     estimates = [_estimate(np.array(column)) for column in zip(*rows, strict=True)]
-    return _Measured(
+    return _PolicyDose(
         estimates=dict(zip((*_OF_RUN, *_OF_MIXED), estimates, strict=True)),
         coverage=(coverage / n_batches).astype(np.float32),
         n_samples=n_batches * size,
@@ -252,11 +253,11 @@ def _measured(
 
 
 @functools.lru_cache(maxsize=4096)
-def _exposure(policy: Mix, height_px: int, width_px: int, data: ImageSet | None, seed: int, place: int) -> Estimate:
+def _exposure(policy: Mix, height_px: int, width_px: int, data: ImageSet | None, seed: int, index: int) -> Estimate:
     size = min(BATCH_SIZE, max(1, BATCH_PX // (height_px * width_px)))
     means: list[float] = []
     estimate = Estimate(0.0, math.inf)
-    for draw in _draws(policy, height_px, width_px, data, size, EXPOSURE_MAX_BATCHES, (seed, place)):
+    for draw in _draws(policy, height_px, width_px, data, size, EXPOSURE_MAX_BATCHES, (seed, index)):
         means.append(_batch_means(draw, policy)[1])
         if len(means) % N_BATCHES == 0:
             estimate = _estimate(np.array(means))
@@ -276,6 +277,7 @@ def _draws(
 ) -> Iterator[MixDraw]:
     """Draw batches in which all samples are mixed; ``stream`` differs between two policies that alternate."""
     rng = generator("dose", *stream)
+    # content does not change a mask, and noise would be drawn for nothing
     always = policy.model_copy(update={"size": _Spread(policy.size), "content": "partner"})
     view = _viewer((size, 3, height_px, width_px), data, rng)
     for _ in range(n_batches):
@@ -363,21 +365,21 @@ def _mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(*(math.fsum(part) / len(estimates) for part in zip(*estimates, strict=True)))
 
 
-def _weighted(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
+def _weighted_sum(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
     """Return the sum of independent estimates, each times its fraction."""
     value = math.fsum(frac * estimate.value for frac, estimate in parts)
     return Estimate(value, math.sqrt(math.fsum((frac * estimate.se) ** 2 for frac, estimate in parts)))
 
 
-def _combined(parts: Sequence[tuple[float, _Measured]], height_px: int, width_px: int) -> Dose:
+def _combine(parts: Sequence[tuple[float, _PolicyDose]], height_px: int, width_px: int) -> Dose:
     """Return the dose of a run from its policies, each with the fraction of samples that it mixes."""
     mean_prob = math.fsum(frac for frac, _ in parts)
     if not parts:
         never = dict.fromkeys((*_OF_RUN, *_OF_MIXED), Estimate(0.0, 0.0)) | {"nothing_pasted": Estimate(1.0, 0.0)}
         return Dose(mean_prob=0.0, coverage=np.zeros((height_px, width_px), dtype=np.float32), n_samples=0, **never)
-    of_run = {name: _weighted([(frac, part.estimates[name]) for frac, part in parts]) for name in _OF_RUN}
+    of_run = {name: _weighted_sum([(frac, part.estimates[name]) for frac, part in parts]) for name in _OF_RUN}
     of_mixed = {
-        name: _weighted([(frac / mean_prob, part.estimates[name]) for frac, part in parts]) for name in _OF_MIXED
+        name: _weighted_sum([(frac / mean_prob, part.estimates[name]) for frac, part in parts]) for name in _OF_MIXED
     }
     coverage = np.zeros((height_px, width_px), dtype=np.float32)
     for frac, part in parts:

@@ -35,7 +35,7 @@ def paste_pixels(
     elif compiled is not None and originals.dtype == np.float32:
         compiled.blend(_numbers(out), _numbers(originals), _numbers(pasted), index, mask)
     else:
-        # pasted images first, then the originals over them: two passes of NumPy without a temporary batch
+        # pasted images first, then the originals over them: no temporary batch. mode "raise" would buffer ``out``
         np.take(pasted, index, axis=0, out=out, mode="clip")
         (_restore if mask.dtype == bool else _blend)(out, originals, mask)
 

@@ -50,12 +50,23 @@ _PAPER: dict[str, Any] = {
 }
 """The start of every preset, stated in full, so that nothing is inherited from another policy."""
 
+PRESETS: dict[str, Callable[[], dict[str, Any]]] = {}
+"""Named policies. DropBlock, the baseline of the CutMix paper without mixing, is an option of the network."""
 
+
+def _preset(parts: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """Add a function that returns the parts of a policy to ``PRESETS``, under the function's name."""
+    PRESETS[parts.__name__] = parts
+    return parts
+
+
+@_preset
 def off() -> dict[str, Any]:
     """No mixing: the baseline of Yun et al., ICCV 2019, table 5."""
     return _policy(apply={"prob": 0.0})
 
 
+@_preset
 def cutmix() -> dict[str, Any]:
     """CutMix (Yun et al., ICCV 2019, equations 1 and 2): box of area 1 - lam, lam ~ Beta(1, 1), clipped at the border.
 
@@ -65,11 +76,13 @@ def cutmix() -> dict[str, Any]:
     return _policy(apply={"prob": 0.5})
 
 
+@_preset
 def cutmix_scheduled() -> dict[str, Any]:
     """Scheduled CutMix (Yun et al., ICCV 2019, section 4.1, table 8): probability from 0 to 1, linear over the run."""
     return _policy(apply={"prob": 1.0, "schedule": {"ramp_up_end": 1.0}})
 
 
+@_preset
 def cutmix_fixed_size() -> dict[str, Any]:
     """Fixed-size CutMix (Yun et al., ICCV 2019, section 4.1, table 8): a box of half the side, 16 of 32 pixels.
 
@@ -78,6 +91,7 @@ def cutmix_fixed_size() -> dict[str, Any]:
     return _policy(size=FixedSize(frac=0.25), apply={"prob": 0.5})
 
 
+@_preset
 def cutmix_complete_label() -> dict[str, Any]:
     """Complete-label CutMix (Yun et al., ICCV 2019, section 4.1, table 8): each label counts one half for every area.
 
@@ -86,6 +100,7 @@ def cutmix_complete_label() -> dict[str, Any]:
     return _policy(label={"exponent": 0.0}, apply={"prob": 0.5})
 
 
+@_preset
 def cutmix_one_hot() -> dict[str, Any]:
     """One-hot CutMix (Yun et al., ICCV 2019, section 4.1, table 8): only the label of the larger part counts.
 
@@ -94,6 +109,7 @@ def cutmix_one_hot() -> dict[str, Any]:
     return _policy(label={"exponent": "inf"}, apply={"prob": 0.5})
 
 
+@_preset
 def cutmix_center_gaussian() -> dict[str, Any]:
     """Center Gaussian CutMix (Yun et al., ICCV 2019, section 4.1, table 8): boxes near the image's centre.
 
@@ -103,6 +119,7 @@ def cutmix_center_gaussian() -> dict[str, Any]:
     return _policy(position=GaussPosition(sigma_frac=0.25), apply={"prob": 0.5})
 
 
+@_preset
 def feature_cutmix() -> dict[str, Any]:
     """Feature CutMix (Yun et al., ICCV 2019, section 4.1, figure 3 and table 3): maps are mixed instead of images.
 
@@ -114,6 +131,7 @@ def feature_cutmix() -> dict[str, Any]:
     return _policy(layer=1, apply={"prob": 0.5})
 
 
+@_preset
 def cutmix_torus() -> dict[str, Any]:
     """CutMix (after Yun et al., ICCV 2019) with boxes that wrap around the borders; no publication does this.
 
@@ -123,6 +141,7 @@ def cutmix_torus() -> dict[str, Any]:
     return _policy(position=TorusPosition(), apply={"prob": 0.5})
 
 
+@_preset
 def cutout() -> dict[str, Any]:
     """Cutout (DeVries and Taylor, 2017, section 3): a square of half the side, clipped at the border, of mean colour.
 
@@ -131,6 +150,7 @@ def cutout() -> dict[str, Any]:
     return _policy(size=FixedSize(frac=0.25), content="zero")
 
 
+@_preset
 def random_erasing() -> dict[str, Any]:
     """Random Erasing (Zhong et al., AAAI 2020, algorithm 1, section 4): noise on a rectangle of 2 to 40 % of the area.
 
@@ -147,6 +167,7 @@ def random_erasing() -> dict[str, Any]:
     )
 
 
+@_preset
 def mixup() -> dict[str, Any]:
     """Mixup (Zhang et al., ICLR 2018, equation 1): blend of two images, lam ~ Beta(1, 1), always applied.
 
@@ -155,6 +176,7 @@ def mixup() -> dict[str, Any]:
     return _policy(mask=Flat(), position=WholePosition())
 
 
+@_preset
 def manifold_mixup() -> dict[str, Any]:
     """Manifold Mixup (Verma et al., ICML 2019, section 2): the image or the maps after stage 1 or 2 are blended.
 
@@ -164,6 +186,7 @@ def manifold_mixup() -> dict[str, Any]:
     return _policy(mask=Flat(), size=BetaSize(alpha=2.0), position=WholePosition(), layer=[0, 1, 2])
 
 
+@_preset
 def fmix() -> dict[str, Any]:
     """FMix (Harris et al., arXiv 2002.12047, 2020, section 4): the highest pixels of a smooth random field.
 
@@ -174,6 +197,7 @@ def fmix() -> dict[str, Any]:
     return _policy(mask=Fourier(decay=3.0), position=TorusPosition())
 
 
+@_preset
 def gridmix() -> dict[str, Any]:
     """GridMix's mixing (Baek et al., Pattern Recognition 109, 2021): each cell of a grid from one of the images.
 
@@ -184,6 +208,7 @@ def gridmix() -> dict[str, Any]:
     return _policy(mask=Grid(cells=4), position=WholePosition())
 
 
+@_preset
 def hmix() -> dict[str, Any]:
     """HMix (Park et al., NeurIPS 2022, arXiv 2208.09913, section 5): a box of half the drawn fraction on a blend.
 
@@ -193,6 +218,7 @@ def hmix() -> dict[str, Any]:
     return _policy(mask=HMix(inner_frac=0.5))
 
 
+@_preset
 def gmix() -> dict[str, Any]:
     """GMix (Park et al., NeurIPS 2022, arXiv 2208.09913, section 5): the smaller fraction is seen in a Gaussian bump.
 
@@ -203,6 +229,7 @@ def gmix() -> dict[str, Any]:
     return _policy(mask=Gauss(sigma="area"))
 
 
+@_preset
 def smoothmix() -> dict[str, Any]:
     """SmoothMix (Lee et al., CVPR 2020 Workshops), the circle: the partner in a Gaussian bump, labels by its mean.
 
@@ -213,6 +240,7 @@ def smoothmix() -> dict[str, Any]:
     return _policy(mask=Gauss(sigma="side"), size=UniformSize(lo=0.25, hi=0.5), apply={"prob": 0.5})
 
 
+@_preset
 def resizemix() -> dict[str, Any]:
     """ResizeMix (Qin et al., arXiv 2012.11101, 2020): the whole partner, shrunk, at a random place inside.
 
@@ -223,6 +251,7 @@ def resizemix() -> dict[str, Any]:
     return _policy(size=UniformSize(lo=0.1, hi=0.8, of="side"), position=InsidePosition(), source="resized")
 
 
+@_preset
 def saliencymix() -> dict[str, Any]:
     """SaliencyMix (Uddin et al., ICLR 2021, section 3.2): CutMix's box around the partner's most salient pixel.
 
@@ -232,6 +261,7 @@ def saliencymix() -> dict[str, Any]:
     return _policy(position=SaliencyPosition(), apply={"prob": 0.5})
 
 
+@_preset
 def objectmix() -> dict[str, Any]:
     """The partner's annotated box, pasted at its own place: CutMix (Yun et al., ICCV 2019) without background.
 
@@ -241,6 +271,7 @@ def objectmix() -> dict[str, Any]:
     return _policy(mask=Object(), size=FixedSize(frac=1.0), position=WholePosition(), apply={"prob": 0.5})
 
 
+@_preset
 def superpixelgridmix() -> dict[str, Any]:
     """SuperpixelGridMix (Hammoudi et al., arXiv 2204.08458, 2022): a fifth of the partner's 100 superpixels.
 
@@ -250,6 +281,7 @@ def superpixelgridmix() -> dict[str, Any]:
     return _policy(mask=Superpixel(cells=10), size=FixedSize(frac=0.2), position=WholePosition(), apply={"prob": 0.5})
 
 
+@_preset
 def torchvision() -> dict[str, Any]:
     """Torchvision's training recipe (references/classification, 2021): Mixup or CutMix, at random per batch.
 
@@ -262,6 +294,7 @@ def torchvision() -> dict[str, Any]:
     return _policy(mask=Flat(), size=BetaSize(alpha=0.2), position=WholePosition(), alternate=alternate, **library)
 
 
+@_preset
 def torchvision_cutmix() -> dict[str, Any]:
     """``torchvision.transforms.v2.CutMix`` at its defaults (2023): one box per batch, in whole pixels, alpha 1.
 
@@ -270,6 +303,7 @@ def torchvision_cutmix() -> dict[str, Any]:
     return _policy(mask=Box(whole_px=True), **_library(RollPairing()))
 
 
+@_preset
 def timm() -> dict[str, Any]:
     """``timm.data.Mixup`` in mode batch (Wightman, 2019), as DeiT runs it (Touvron et al., ICML 2021, table 9).
 
@@ -280,16 +314,19 @@ def timm() -> dict[str, Any]:
     return _timm("batch", "batch")
 
 
+@_preset
 def timm_pair() -> dict[str, Any]:
     """``timm.data.Mixup`` in mode pair (Wightman, 2019): ``timm``, but drawn per pair of partners."""
     return _timm("pair", "sample")
 
 
+@_preset
 def timm_elem() -> dict[str, Any]:
     """``timm.data.Mixup`` in mode elem (Wightman, 2019): ``timm``, but drawn per sample."""
     return _timm("sample", "sample")
 
 
+@_preset
 def composer_cutmix() -> dict[str, Any]:
     """Composer's CutMix at its defaults (MosaicML, 2021): as in the paper's code, one box of whole pixels per batch.
 
@@ -299,6 +336,7 @@ def composer_cutmix() -> dict[str, Any]:
     return _policy(mask=Box(whole_px=True), **_library(PermutePairing()))
 
 
+@_preset
 def composer_mixup() -> dict[str, Any]:
     """Composer's Mixup at its defaults (MosaicML, 2021): one lam per batch; the partner gets the smaller part.
 
@@ -324,43 +362,6 @@ def _timm(granularity: Literal["sample", "pair", "batch"], gate: Literal["sample
     library = _library(FlipPairing(), granularity=granularity, gate=gate)
     alternate = {"prob": 0.5, "gate": gate, "mix": _policy(mask=Box(whole_px=True), **library)}
     return _policy(mask=Flat(), size=BetaSize(alpha=0.8), position=WholePosition(), alternate=alternate, **library)
-
-
-PRESETS: dict[str, Callable[[], dict[str, Any]]] = {
-    preset.__name__: preset
-    for preset in (
-        off,
-        cutmix,
-        cutmix_scheduled,
-        cutmix_fixed_size,
-        cutmix_complete_label,
-        cutmix_one_hot,
-        cutmix_center_gaussian,
-        feature_cutmix,
-        cutmix_torus,
-        cutout,
-        random_erasing,
-        mixup,
-        manifold_mixup,
-        fmix,
-        gridmix,
-        hmix,
-        gmix,
-        smoothmix,
-        resizemix,
-        saliencymix,
-        objectmix,
-        superpixelgridmix,
-        torchvision,
-        torchvision_cutmix,
-        timm,
-        timm_pair,
-        timm_elem,
-        composer_cutmix,
-        composer_mixup,
-    )
-}
-"""Named policies. DropBlock, the baseline of the CutMix paper without mixing, is an option of the network."""
 
 
 def expand_preset(values: str | Mapping[str, Any]) -> dict[str, Any]:

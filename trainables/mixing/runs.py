@@ -24,7 +24,8 @@ def runs(start: np.ndarray, stop: np.ndarray, length_px: int, *, wraps: bool) ->
         [[1, 0, 0, 1, 1]]
     """
     table, shift = _lines_up_to(length_px, wraps=wraps)
-    # xor of the line up to the end and of the line up to the start: two copies and one pass, without comparisons
+    # xor of the line up to the end and of the line up to the start: two copies and one pass, without comparisons.
+    # mode "clip" is what cuts off runs outside the axis
     lines = table.take(stop.astype(np.int64) + shift, axis=0, mode="clip")
     lines ^= table.take(start.astype(np.int64) + shift, axis=0, mode="clip")
     return lines
