@@ -177,10 +177,10 @@ def _study_of_preset(name: str, settings: Sequence[str]) -> Study:
     from trainables.merging import merged
     from trainables.strict import parse
 
-    doc = (PRESETS[name].__doc__ or "").strip().splitlines()[0]
+    question = (PRESETS[name].__doc__ or "").strip().splitlines()[0].replace("``", "")
     values: dict[str, Any] = Study(
         name=name,
-        question=doc,
+        question=question,
         arms={name: Arm(mix=name)},
         budget=Budget(trials=1, max_epochs=1),
     ).model_dump()
@@ -260,13 +260,14 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
 
     Examples:
         >>> describe_mix(Mix.model_validate("cutmix"))
-        ('box', 'lam ~ Beta(1, 1)', 'position clip, prob 0.5')
+        ('mask box', 'lam ~ Beta(1, 1)', 'position clip', 'probability 0.5')
         >>> describe_mix(Mix.model_validate("off"))
         ('no mixing',)
     """
     if mix.apply.mean_prob == 0:
         return ("no mixing",)
-    lines = [_describe_mask(mix), _describe_size(mix.size), f"position {mix.position.kind}, prob {mix.apply.prob:.3g}"]
+    lines = [_describe_mask(mix), _describe_size(mix.size), f"position {mix.position.kind}"]
+    lines.append(f"probability {mix.apply.prob:.3g}")
     plain = Mix()
     for name in ("source", "granularity", "content", "layer"):
         value = getattr(mix, name)
@@ -276,21 +277,25 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
         lines.append(f"pairing {mix.pairing.kind}")
     if mix.label.exponent != plain.label.exponent:
         lines.append(f"label exponent {mix.label.exponent}")
-    schedule, constant = mix.apply.schedule, plain.apply.schedule
-    if (schedule.ramp_up_start, schedule.ramp_up_end) != (constant.ramp_up_start, constant.ramp_up_end):
-        lines.append(f"ramp up from {schedule.ramp_up_start:g} to {schedule.ramp_up_end:g} of the run")
-    if (schedule.ramp_down_start, schedule.ramp_down_end) != (constant.ramp_down_start, constant.ramp_down_end):
-        lines.append(f"ramp down from {schedule.ramp_down_start:g} to {schedule.ramp_down_end:g} of the run")
+    schedule = mix.apply.schedule
+    if schedule.ramp_up_end > 0:
+        lines.append(_describe_ramp("on", "rising", schedule.ramp_up_start, schedule.ramp_up_end))
+    if schedule.ramp_down_start < 1:
+        lines.append(_describe_ramp("off", "falling", schedule.ramp_down_start, schedule.ramp_down_end))
     if mix.alternate is not None:
-        lines.append(f"or {mix.alternate.mix.mask.family} with probability {mix.alternate.prob:.3g}")
+        lines.append(f"or mask {mix.alternate.mix.mask.family} with probability {mix.alternate.prob:.3g}")
     return tuple(lines)
 
 
+def _describe_ramp(state: str, change: str, start: float, end: float) -> str:
+    return f"{state} from {start:g} of the run" if start == end else f"{change} from {start:g} to {end:g} of the run"
+
+
 def _describe_mask(mix: Mix) -> str:
-    """Return the mask's family and its parameters that are not the defaults, for example ``box, count 3``."""
+    """Return the mask's family and its parameters that are not the defaults, for example ``mask box, count 3``."""
     changed = {key: value for key, value in mix.mask.model_dump(exclude_defaults=True).items() if key != "family"}
     values = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in changed.items()}
-    return ", ".join([mix.mask.family, *(f"{key} {value}" for key, value in values.items())])
+    return ", ".join([f"mask {mix.mask.family}", *(f"{key} {value}" for key, value in values.items())])
 
 
 def _describe_size(size: Size) -> str:

@@ -133,14 +133,17 @@ class TestWords:
             }
         )
         assert describe_mix(mix) == (
-            "box, aspect_max 2",
+            "mask box, aspect_max 2",
             "lam ~ Beta(1, 1)",
-            "position torus, prob 0.5",
+            "position torus",
+            "probability 0.5",
             "granularity batch",
             "layer 2",
             "label exponent inf",
-            "ramp up from 0 to 1 of the run",
+            "rising from 0 to 1 of the run",
         )
+        half = {"apply": {"schedule": {"ramp_down_start": 0.5, "ramp_down_end": 0.5}}}
+        assert describe_mix(Mix.model_validate(half))[-1] == "off from 0.5 of the run"
         assert describe_mix(Mix.model_validate("off")) == ("no mixing",)
 
 
