@@ -95,7 +95,7 @@ def image_facts(config: TrialConfig) -> dict[str, Any]:
     Raises:
         UserError: the data source cannot be used.
     """
-    if config.mix.looks_at:
+    if config.mix.needs:
         from trainables.data.prepared import prepare_data
 
         images = prepare_data(config.data).images

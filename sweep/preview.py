@@ -1,9 +1,8 @@
-"""What each arm of a study does to real images, on one sheet."""
+"""A picture of what each arm of a study does to real images."""
 
 from __future__ import annotations
 
 import io
-import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from trainables.mixing.config import Mix
 from trainables.mixing.presets import PRESETS
 from trainables.mixing.size import FixedSize, Size, UniformSize
 from trainables.seeds import generator
+from trainables.whole_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,32 +31,32 @@ if TYPE_CHECKING:
     from trainables.mixing.draw import MixDraw
 
 TILE_IN = 1.3
-"""Side of a tile, inches."""
+"""Side of an image, inches."""
 CAPTION_IN = 0.46
-"""Room below a tile for two lines of label."""
+"""Height below an image for two lines of label, inches."""
 MARGIN_IN = 2.3
-"""Room left of the tiles for the arm's name and policy."""
+"""Width left of the images for the arm's name and policy, inches."""
 TITLE_IN = 0.52
-"""Room above the tiles for two lines."""
+"""Height above the images for two lines of title, inches."""
 DPI = 110
 LONGEST_CLASS = 13
-"""Characters of a class's name that fit below a tile beside its weight."""
+"""Characters of a class's name that fit below an image beside its fraction of the label."""
 
 
 @dataclass(frozen=True, eq=False)
 class ArmPreview:
-    """One row of the sheet.
+    """The row of one arm.
 
     Attributes:
         arm: name of the arm.
-        words: its policy in a few lines.
+        policy: its policy in a few lines.
         images: mixed images, uint8 [n, H, W, 3].
-        captions: the label of each, the larger share first.
-        coverage: chance of each pixel to be foreign in a sample that is mixed, float [H, W].
+        captions: label of each image, the original's fraction first.
+        coverage: probability that a pixel of a mixed sample is pasted, float [H, W].
     """
 
     arm: str
-    words: tuple[str, ...]
+    policy: tuple[str, ...]
     images: np.ndarray
     captions: tuple[str, ...]
     coverage: np.ndarray
@@ -64,13 +64,13 @@ class ArmPreview:
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """The sheet's content.
+    """The content of the picture.
 
     Attributes:
-        title: name of the study or preset.
-        originals: the images before, uint8 [n, H, W, 3].
-        captions: their classes.
-        arms: a row each.
+        title: name and question of the study.
+        originals: the images before mixing, uint8 [n, H, W, 3].
+        captions: class of each image.
+        arms: one row per arm.
     """
 
     title: str
@@ -80,27 +80,36 @@ class Preview:
 
 
 def load_previewed(name: str, *, scale: str | None = None, settings: Sequence[str]) -> Study:
-    """Return the study that ``name`` stands for: a built-in one, a file's, or one made of a single preset.
+    """Return the study to preview: a built-in study, the study of a file, or a study with one preset as its arm.
+
+    Args:
+        name: name of a built-in study or of a preset, or the path of a YAML file.
+        scale: scale of the study, if any.
+        settings: ``PATH=VALUE`` each.
 
     Raises:
-        UserError: there is neither such a study nor such a preset, or a preset is to have a scale.
+        UserError: there is no such study or preset, or ``scale`` is given for a preset.
+
+    Examples:
+        >>> list(load_previewed("fmix", settings=()).arms)
+        ['fmix']
     """
     is_file = Path(name).suffix in (".yaml", ".yml") or "/" in name
     if is_file or name in built_in_studies():
         return load_study(name, scale=scale, settings=settings)
     if name not in PRESETS:
-        known = [*built_in_studies(), *PRESETS]
-        raise UserError(f"unknown study or preset '{name}'{did_you_mean(name, known)}, or a .yaml file's path")
+        valid = [*built_in_studies(), *PRESETS]
+        raise UserError(f"unknown study or preset '{name}'{did_you_mean(name, valid)}, or the path of a .yaml file")
     if scale is not None:
-        raise UserError(f"--scale '{scale}': '{name}' is a preset, and scales are those of a study")
+        raise UserError(f"--scale '{scale}': '{name}' is a preset, and only a study has scales: leave --scale out")
     return _study_of_preset(name, settings)
 
 
 def preview_info(study: Study, *, n_samples: int) -> Preview:
-    """Mix a few training images of different classes by every arm; the same images in all of them.
+    """Mix the same few training images of different classes by the policy of every arm.
 
-    An arm whose space varies parameters shows its first draw. Every sample is mixed, whatever the probability: what
-    an arm does when it does nothing needs no picture.
+    An arm that varies parameters shows its first draw. Every sample is mixed, at any probability: an image that is not
+    mixed would show nothing.
 
     Raises:
         UserError: the data source cannot be used.
@@ -116,8 +125,8 @@ def preview_info(study: Study, *, n_samples: int) -> Preview:
     )
 
 
-def draw_preview(info: Preview) -> Figure:
-    """Lay the sheet out: a row of originals, then a row an arm, with the coverage map at its end."""
+def plot_preview(info: Preview) -> Figure:
+    """Plot a row of original images, then one row per arm that ends with the coverage map."""
     from matplotlib.figure import Figure
 
     n_columns, n_rows = len(info.originals) + 1, len(info.arms) + 1
@@ -135,45 +144,44 @@ def draw_preview(info: Preview) -> Figure:
     )
     title = textwrap.fill(info.title, int(9.5 * width_in), max_lines=2, placeholder=" …")
     figure.text(0.012, 1 - 0.08 / height_in, title, fontsize=11, fontweight="bold", ha="left", va="top")
-    _row_name(axes[0, 0], "before", ())
+    _write_row_name(axes[0, 0], "original images", ())
     for ax, image, caption in zip(axes[0], info.originals, info.captions, strict=False):
-        _tile(ax, image, caption)
+        _show_image(ax, image, caption)
     axes[0, -1].axis("off")
     for row, arm in zip(axes[1:], info.arms, strict=True):
-        _row_name(row[0], arm.arm, arm.words)
+        _write_row_name(row[0], arm.arm, arm.policy)
         for ax, image, caption in zip(row, arm.images, arm.captions, strict=False):
-            _tile(ax, image, caption)
-        _coverage_tile(row[-1], arm.coverage)
+            _show_image(ax, image, caption)
+        _show_coverage(row[-1], arm.coverage)
     return figure
 
 
 def write_preview(study: Study, path: Path, *, n_samples: int) -> None:
-    """Draw the sheet of a study and write it as a PNG, whole or not at all.
+    """Plot the preview of a study and write it as a PNG, whole or not at all.
 
     Raises:
-        UserError: the file is to have another type, its folder is missing, or the data source cannot be used.
+        UserError: the file name does not end in .png, its folder is missing, or the data source cannot be used.
     """
     if path.suffix != ".png":
         raise UserError(f"--out: '{path}' must end in .png")
     if not path.absolute().parent.is_dir():
-        raise UserError(f"--out: there is no folder '{path.absolute().parent}'")
+        raise UserError(f"--out: there is no folder '{path.absolute().parent}': make it or give another path")
     picture = io.BytesIO()
-    draw_preview(preview_info(study, n_samples=n_samples)).savefig(picture, format="png")
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    unfinished.write_bytes(picture.getvalue())
-    unfinished.replace(path)
+    plot_preview(preview_info(study, n_samples=n_samples)).savefig(picture, format="png")
+    write_whole(path, picture.getvalue())
 
 
 def _study_of_preset(name: str, settings: Sequence[str]) -> Study:
+    """Return a study with the preset as its only arm and the first sentence about the preset as its question."""
     from search_spaces.check import check_study
     from search_spaces.discover import parse_setting
     from trainables.merging import merged
     from trainables.strict import parse
 
-    doc = (PRESETS[name].__doc__ or "").strip().splitlines()[0]
+    question = (PRESETS[name].__doc__ or "").strip().splitlines()[0].replace("``", "")
     values: dict[str, Any] = Study(
         name=name,
-        question=doc,
+        question=question,
         arms={name: Arm(mix=name)},
         budget=Budget(trials=1, max_epochs=1),
     ).model_dump()
@@ -185,24 +193,24 @@ def _study_of_preset(name: str, settings: Sequence[str]) -> Study:
 
 
 def _rows_of_different_classes(images: ImageSet, count: int, seed: int) -> np.ndarray:
-    """Choose images, int64 [count], of as many classes as there are."""
+    """Choose random images, int64 [count], of as many different classes as possible."""
     order = generator(seed, "preview").permutation(len(images))
     _, first = np.unique(images.labels[order], return_index=True)
     chosen = order[np.sort(first)][:count]
-    more = np.setdiff1d(order[: 2 * count], chosen)[: count - len(chosen)]
-    return np.concatenate([chosen, more])
+    repeated = np.setdiff1d(order[: 2 * count], chosen)[: count - len(chosen)]
+    return np.concatenate([chosen, repeated])
 
 
 def _arm_preview(arm: str, config: TrialConfig, images: ImageSet, rows: np.ndarray, seed: int) -> ArmPreview:
     from trainables.mixing.dose import measure_dose
 
-    mix = _always(config.mix)
+    mix = _always_applied(config.mix)
     mixed, draw = _mixed(mix, images, rows, seed)
     height_px, width_px = images.images.shape[1:3]
     classes = [images.classes[label] for label in images.labels[rows]]
     return ArmPreview(
         arm=arm,
-        words=describe_mix(config.mix),
+        policy=describe_mix(config.mix),
         images=mixed,
         captions=tuple(
             _caption(classes[index], classes[partner], weight)
@@ -212,17 +220,19 @@ def _arm_preview(arm: str, config: TrialConfig, images: ImageSet, rows: np.ndarr
     )
 
 
-def _always(mix: Mix) -> Mix:
-    """Return the policy as it is when it mixes, on images; ``off`` stays what it is."""
+def _always_applied(mix: Mix) -> Mix:
+    """Return the policy at layer 0 with probability 1; a policy that never mixes stays the same."""
     if mix.apply.mean_prob == 0:
         return mix
-    alternate = None if mix.alternate is None else mix.alternate.model_copy(update={"mix": _always(mix.alternate.mix)})
+    alternate = (
+        None if mix.alternate is None else mix.alternate.model_copy(update={"mix": _always_applied(mix.alternate.mix)})
+    )
     always = mix.apply.model_copy(update={"prob": 1.0, "schedule": type(mix.apply.schedule)()})
     return mix.model_copy(update={"apply": always, "layer": 0, "alternate": alternate})
 
 
 def _mixed(mix: Mix, images: ImageSet, rows: np.ndarray, seed: int) -> tuple[np.ndarray, MixDraw]:
-    """Mix the chosen images, uint8 [n, H, W, 3], by the first draw in which nobody is its own partner."""
+    """Return the mixed images, uint8 [n, H, W, 3], and the first draw in which no sample is its own partner."""
     import torch
 
     from trainables.data.batches import Normalizer
@@ -247,81 +257,91 @@ def _mixed(mix: Mix, images: ImageSet, rows: np.ndarray, seed: int) -> tuple[np.
 
 
 def describe_mix(mix: Mix) -> tuple[str, ...]:
-    """Say in a few short lines what a policy does: the mask, the size, and what differs from CutMix."""
+    """Return a few short lines about a policy: mask, size, position, and each part that differs from CutMix.
+
+    Examples:
+        >>> describe_mix(Mix.model_validate("cutmix"))
+        ('mask box', 'lam ~ Beta(1, 1)', 'position clip', 'probability 0.5')
+        >>> describe_mix(Mix.model_validate("off"))
+        ('no mixing',)
+    """
     if mix.apply.mean_prob == 0:
         return ("no mixing",)
-    words = [_describe_part(mix.mask.model_dump(exclude_defaults=True), str(mix.mask.model_dump()["family"]))]
-    words.append(_describe_size(mix.size))
-    words.append(f"{mix.position.kind}, prob {mix.apply.prob:.3g}")
+    lines = [_describe_mask(mix), _describe_size(mix.size), f"position {mix.position.kind}"]
+    lines.append(f"probability {mix.apply.prob:.3g}")
     plain = Mix()
     for name in ("source", "granularity", "content", "layer"):
         value = getattr(mix, name)
         if value != getattr(plain, name):
-            words.append(f"{name} {list(value) if isinstance(value, tuple) else value}")
+            lines.append(f"{name} {list(value) if isinstance(value, tuple) else value}")
     if mix.pairing != plain.pairing:
-        words.append(mix.pairing.kind)
+        lines.append(f"pairing {mix.pairing.kind}")
     if mix.label.exponent != plain.label.exponent:
-        words.append(f"label exponent {mix.label.exponent}")
-    if mix.apply.schedule != plain.apply.schedule:
-        marks = mix.apply.schedule
-        words.append(
-            f"on {marks.ramp_up_start:g}-{marks.ramp_up_end:g}, off {marks.ramp_down_start:g}-{marks.ramp_down_end:g}"
-        )
+        lines.append(f"label exponent {mix.label.exponent}")
+    schedule = mix.apply.schedule
+    if schedule.ramp_up_end > 0:
+        lines.append(_describe_ramp("on", "rising", schedule.ramp_up_start, schedule.ramp_up_end))
+    if schedule.ramp_down_start < 1:
+        lines.append(_describe_ramp("off", "falling", schedule.ramp_down_start, schedule.ramp_down_end))
     if mix.alternate is not None:
-        words.append(f"or {mix.alternate.prob:.3g}: {mix.alternate.mix.mask.model_dump()['family']}")
-    return tuple(words)
+        lines.append(f"or mask {mix.alternate.mix.mask.family} with probability {mix.alternate.prob:.3g}")
+    return tuple(lines)
+
+
+def _describe_ramp(state: str, change: str, start: float, end: float) -> str:
+    return f"{state} from {start:g} of the run" if start == end else f"{change} from {start:g} to {end:g} of the run"
+
+
+def _describe_mask(mix: Mix) -> str:
+    """Return the mask's family and its parameters that are not the defaults, for example ``mask box, count 3``."""
+    changed = {key: value for key, value in mix.mask.model_dump(exclude_defaults=True).items() if key != "family"}
+    values = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in changed.items()}
+    return ", ".join([f"mask {mix.mask.family}", *(f"{key} {value}" for key, value in values.items())])
 
 
 def _describe_size(size: Size) -> str:
     match size:
         case FixedSize():
-            return f"fixed {size.frac:.3g}"
+            return f"pasted fraction {size.frac:.3g}"
         case UniformSize():
-            return f"{size.of} {size.lo:.3g} to {size.hi:.3g}"
-    law = f"beta {size.alpha:.3g}" if size.beta is None else f"beta {size.alpha:.3g}, {size.beta:.3g}"
-    return law if (size.lo, size.hi) == (0, 1) else f"{law} in {size.lo:.3g} to {size.hi:.3g}"
+            return f"pasted {size.of} {size.lo:.3g} to {size.hi:.3g}"
+    beta = size.alpha if size.beta is None else size.beta
+    distribution = f"lam ~ Beta({size.alpha:.3g}, {beta:.3g})"
+    return distribution if (size.lo, size.hi) == (0, 1) else f"{distribution} in {1 - size.hi:.3g} to {1 - size.lo:.3g}"
 
 
-def _describe_part(parameters: dict[str, Any], name: str) -> str:
-    shown = [
-        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in parameters.items()
-        if key not in ("family", "kind")
-    ]
-    return " ".join([name, *shown])
-
-
-def _caption(mine: str, theirs: str, weight: float) -> str:
-    """Return the label of a mixed image, the original's share first, without what has none."""
-    shares = [(weight, mine), (1 - weight, theirs)]
-    return "\n".join(f"{share:.2f} {_short(name)}" for share, name in shares if share >= 0.005)
+def _caption(original: str, partner: str, weight: float) -> str:
+    """Return the label of a mixed image, the original's class first, without a class of fraction 0."""
+    fracs = [(weight, original), (1 - weight, partner)]
+    return "\n".join(f"{frac:.2f} {_short(name)}" for frac, name in fracs if frac >= 0.005)
 
 
 def _short(name: str) -> str:
+    """Return the first of several synonyms, cut to the room below an image."""
     first = name.split(",", maxsplit=1)[0]
     return first if len(first) <= LONGEST_CLASS else first[: LONGEST_CLASS - 1] + "…"
 
 
-def _tile(ax: Axes, image: np.ndarray, caption: str) -> None:
+def _show_image(ax: Axes, image: np.ndarray, caption: str) -> None:
     ax.imshow(image, interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_xlabel(caption, fontsize=8, labelpad=2, linespacing=1.05)
 
 
-def _coverage_tile(ax: Axes, coverage: np.ndarray) -> None:
-    shown = ax.imshow(coverage, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+def _show_coverage(ax: Axes, coverage: np.ndarray) -> None:
+    image = ax.imshow(coverage, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
     height_px, width_px = coverage.shape
     values = (coverage[height_px // 2, width_px // 2], coverage[0, 0])
     ax.set_xlabel("coverage\ncentre {:.2f}, corner {:.2f}".format(*values), fontsize=7, labelpad=2, linespacing=1.05)
     bar = ax.inset_axes((1.05, 0.0, 0.06, 1.0))
-    colours = ax.figure.colorbar(shown, cax=bar, ticks=[0, 0.5, 1])
+    colours = ax.figure.colorbar(image, cax=bar, ticks=[0, 0.5, 1])
     colours.ax.tick_params(labelsize=6, length=2, pad=1)
 
 
-def _row_name(ax: Axes, name: str, words: Sequence[str]) -> None:
+def _write_row_name(ax: Axes, name: str, lines: Sequence[str]) -> None:
     place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
     ax.text(-0.1, 1.0, name, fontsize=10, fontweight="bold", **place)
-    ax.text(-0.1, 0.84, "\n".join(words), fontsize=7.5, linespacing=1.25, color="0.25", **place)
+    ax.text(-0.1, 0.84, "\n".join(lines), fontsize=7.5, linespacing=1.25, color="0.25", **place)

@@ -186,7 +186,7 @@ class TrialConfig(Frozen):
             given = layers[0] if len(layers) == 1 else list(layers)
             raise ValueError(f"mix.layer is {given}, but model.name '{self.model.name}' has {stages} stages")
         name, _ = split_source(self.data.source)
-        if "boxes" in self.mix.looks_at and name not in WITH_BOXES:
+        if "boxes" in self.mix.needs and name not in WITH_BOXES:
             raise ValueError(
                 f"mix looks at objects' boxes, but data.source '{name}' has none: {', '.join(WITH_BOXES)} have"
             )

@@ -375,7 +375,7 @@ def _train_batches(config: TrialConfig, data: TrialData, device: torch.device) -
         batch_size=config.data.batch_size,
         flip=data.flip,
         device=device,
-        boxes=data.images.boxes if "boxes" in config.mix.looks_at else None,
+        boxes=data.images.boxes if "boxes" in config.mix.needs else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The contact sheet: what it shows is what the policies do, and everything on it can be read."""
+"""The picture of a study: it shows what the policies do, and all of its text can be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from search_spaces.discover import built_in_studies, load_study
-from sweep.preview import ArmPreview, Preview, describe_mix, draw_preview, load_previewed, preview_info, write_preview
+from sweep.preview import ArmPreview, Preview, describe_mix, load_previewed, plot_preview, preview_info, write_preview
 from trainables.errors import UserError
 from trainables.mixing.config import Mix
 from trainables.mixing.presets import PRESETS
@@ -41,19 +41,19 @@ class TestContent:
         cutmix = arm_of(quickstart, "cutmix")
         for index, image in enumerate(cutmix.images):
             same = (image == quickstart.originals[index]).all(axis=2)
-            theirs = [(image == other).all(axis=2) for other in quickstart.originals]
-            assert (same | np.any(theirs, axis=0)).all()
+            partners = [(image == other).all(axis=2) for other in quickstart.originals]
+            assert (same | np.any(partners, axis=0)).all()
 
     def test_captions_state_the_share_of_pixels(self, quickstart: Preview) -> None:
         cutmix = arm_of(quickstart, "cutmix")
         changed = 0
         for index, (image, caption) in enumerate(zip(cutmix.images, cutmix.captions, strict=True)):
-            shares = {line.split()[1]: float(line.split()[0]) for line in caption.splitlines()}
-            assert sum(shares.values()) == pytest.approx(1, abs=0.011)
-            own = (image == quickstart.originals[index]).all(axis=2).mean()
-            # pixels that are alike in both images count as the original's, so its share may look larger
-            assert shares.get(quickstart.captions[index], 0.0) <= own + 0.01
-            changed += own < 1
+            fracs = {line.split()[1]: float(line.split()[0]) for line in caption.splitlines()}
+            assert sum(fracs.values()) == pytest.approx(1, abs=0.011)
+            unchanged = (image == quickstart.originals[index]).all(axis=2).mean()
+            # pixels that are equal in both images count as the original's, so its fraction may seem larger
+            assert fracs.get(quickstart.captions[index], 0.0) <= unchanged + 0.01
+            changed += unchanged < 1
         assert changed >= 4
 
     def test_cutout_leaves_labels_and_greys_a_box(self, quickstart: Preview) -> None:
@@ -71,9 +71,9 @@ class TestContent:
     def test_the_same_at_every_call(self, quickstart: Preview) -> None:
         again = info_of("quickstart", n_samples=5)
         assert again.captions == quickstart.captions
-        for mine, theirs in zip(again.arms, quickstart.arms, strict=True):
-            assert (mine.images == theirs.images).all()
-            assert mine.captions == theirs.captions
+        for first, second in zip(again.arms, quickstart.arms, strict=True):
+            assert (first.images == second.images).all()
+            assert first.captions == second.captions
 
     def test_more_samples_than_classes(self) -> None:
         info = info_of("cutmix", n_samples=12)
@@ -90,7 +90,7 @@ class TestContent:
 class TestSheet:
     @pytest.mark.parametrize("name", [*built_in_studies(), "cutmix"])
     def test_no_text_covers_another_or_a_picture(self, name: str) -> None:
-        figure = draw_preview(preview_info(load_previewed(name, settings=()), n_samples=6))
+        figure = plot_preview(preview_info(load_previewed(name, settings=()), n_samples=6))
         canvas = FigureCanvasAgg(figure)
         canvas.draw()  # labels get their places
         renderer = canvas.get_renderer()
@@ -107,7 +107,7 @@ class TestSheet:
             assert not any(_overlap(box, other) for other in others), texts[min(index, len(texts) - 1)].get_text()
 
     def test_captions_are_large_enough_to_read(self, quickstart: Preview) -> None:
-        figure = draw_preview(quickstart)
+        figure = plot_preview(quickstart)
         sizes = [ax.xaxis.label.get_fontsize() for ax in figure.axes if ax.get_xlabel()]
         assert min(sizes) * figure.dpi / 72 >= 10  # pixels
 
@@ -132,9 +132,18 @@ class TestWords:
                 "layer": 2,
             }
         )
-        words = "; ".join(describe_mix(mix))
-        for part in ("box aspect_max 2", "torus, prob 0.5", "label exponent inf", "on 0-1", "share batch", "layer 2"):
-            assert part in words
+        assert describe_mix(mix) == (
+            "mask box, aspect_max 2",
+            "lam ~ Beta(1, 1)",
+            "position torus",
+            "probability 0.5",
+            "granularity batch",
+            "layer 2",
+            "label exponent inf",
+            "rising from 0 to 1 of the run",
+        )
+        half = {"apply": {"schedule": {"ramp_down_start": 0.5, "ramp_down_end": 0.5}}}
+        assert describe_mix(Mix.model_validate(half))[-1] == "off from 0.5 of the run"
         assert describe_mix(Mix.model_validate("off")) == ("no mixing",)
 
 

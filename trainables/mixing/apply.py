@@ -1,4 +1,4 @@
-"""Application of a draw to images and labels: no randomness here."""
+"""Apply a draw to images and labels; nothing is random here."""
 
 from __future__ import annotations
 
@@ -11,36 +11,51 @@ from trainables.mixing.host import paste_pixels
 
 
 def mix_images(images: Tensor, draw: MixDraw, *, out: Tensor | None = None) -> Tensor:
-    """Paste foreign pixels into images, or into maps of a network; what is given stays as it was.
+    """Return images, or maps of a network, with the drawn pixels pasted in; ``images`` is not changed.
 
-    A hard mask copies pixels, bit for bit; a soft one blends ``(1 - mask) * original + mask * foreign``, rounded
-    where images are uint8. Memory layout and type stay those of ``images``.
+    A hard mask copies pixels, bit for bit. A soft mask blends ``(1 - mask) * original + mask * pasted``, rounded if
+    images are uint8. Memory layout and type are those of ``images``.
 
     Args:
         images: [B, C, H, W], floating point or uint8.
-        draw: what goes where.
-        out: same shape, type and memory layout, not sharing memory with ``images``: may be written and returned.
-            In a loop it spares the allocation, which costs more than the mixing for batches of tens of megabytes.
+        draw: what is pasted where.
+        out: tensor of the same shape, type and memory layout, without shared memory with ``images``; it may be written
+            and returned. In a loop it saves the allocation, which costs more than the mixing for batches of tens of
+            megabytes.
 
     Raises:
-        TypeError: standard normal noise, and images of whole numbers.
+        TypeError: the content is standard normal noise, but images are integers.
+
+    Examples:
+        >>> from trainables.mixing.batch_view import BatchView
+        >>> from trainables.mixing.config import Mix
+        >>> from trainables.mixing.draw import draw_mix
+        >>> images = torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 8, 8)  # a black and a white image
+        >>> mix = Mix.model_validate({"preset": "mixup", "size": {"kind": "fixed"}, "pairing": {"kind": "flip"}})
+        >>> batch = BatchView((2, 3, 8, 8), np.array([0, 1]))
+        >>> draw = draw_mix(mix, batch, rng=np.random.default_rng(0), device=torch.device("cpu"))
+        >>> mix_images(images, draw).mean(dim=(1, 2, 3)).tolist()
+        [0.25, 0.75]
+        >>> mix_targets(torch.tensor([0, 1]), draw, n_classes=2).tolist()
+        [[0.75, 0.25], [0.25, 0.75]]
     """
     if draw.idle:
         return images
     if len(draw.pastes) == 1 and draw.pastes[0].rows is None:
-        return _pasted(images, images, draw.pastes[0], out)
+        return _mixed(images, images, draw.pastes[0], out)
     mixed = images.clone()
     for paste in draw.pastes:
         rows = slice(None) if paste.rows is None else torch.from_numpy(paste.rows).to(images.device, non_blocking=True)
-        mixed[rows] = _pasted(images[rows], images, paste, None)
+        # pixels come from ``images``, never from ``mixed``: a partner may have been mixed by the other policy already
+        mixed[rows] = _mixed(images[rows], images, paste, None)
     return mixed
 
 
 def mix_targets(labels: Tensor, draw: MixDraw, *, n_classes: int, smoothing: float = 0.0) -> Tensor:
-    """Return target distributions, float32 [B, n_classes], of labels int64 [B].
+    """Return target distributions, float32 [B, n_classes], for labels int64 [B].
 
-    The original's class gets ``draw.weight``, the partner's the rest (Yun et al., equation 1 with lam after
-    clipping). Smoothing is applied once, to the mixed target.
+    The original's class gets ``draw.weight``, the partner's class the rest (Yun et al., equation 1 with lam after
+    clipping). Smoothing is applied once, to the mixed target. See :func:`mix_images` for an example.
     """
     if labels.device.type == "cpu":
         targets = torch.from_numpy(_targets_on_host(labels.numpy(), draw, n_classes))
@@ -53,7 +68,10 @@ def mix_targets(labels: Tensor, draw: MixDraw, *, n_classes: int, smoothing: flo
 
 
 def _targets_on_host(labels: np.ndarray, draw: MixDraw, n_classes: int) -> np.ndarray:
-    """Do the same by NumPy, in half the time: of arrays this small the calls are the cost."""
+    """Return unsmoothed targets computed by NumPy, in half the time: for arrays this small, torch's calls are the cost.
+
+    Samples are in ``rows`` once, so ``+=`` also adds up correctly if both classes are the same.
+    """
     rows, weight = np.arange(len(labels)), draw.weight.numpy()
     targets = np.zeros((len(labels), n_classes), dtype=np.float32)
     targets[rows, labels] = weight
@@ -62,20 +80,22 @@ def _targets_on_host(labels: np.ndarray, draw: MixDraw, n_classes: int) -> np.nd
     return targets
 
 
-def _pasted(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None) -> Tensor:
+def _mixed(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None) -> Tensor:
     """Return ``originals`` [n, C, H, W], some samples of ``batch`` [B, C, H, W], with the paste in them."""
-    if _lies_on_host(originals):
-        return _pasted_on_host(originals, batch, paste, out)
-    foreign = _foreign(batch, paste)
+    if _has_host_layout(originals):
+        return _mixed_on_host(originals, batch, paste, out)
+    pasted = _pasted_pixels(batch, paste)
     if paste.mask.dtype == torch.bool:
-        return torch.where(~paste.mask, originals, foreign.to(originals.dtype))  # the first one's layout is kept
+        # originals come first: the result has the memory layout of the first argument
+        return torch.where(~paste.mask, originals, pasted.to(originals.dtype))
     if originals.is_floating_point():
-        weight = paste.mask.to(originals.dtype)
-        return originals * (1 - weight) + foreign.to(originals.dtype) * weight
-    return (originals * (1 - paste.mask) + foreign * paste.mask).round().to(originals.dtype)
+        mask = paste.mask.to(originals.dtype)
+        return originals * (1 - mask) + pasted.to(originals.dtype) * mask
+    return (originals * (1 - paste.mask) + pasted * paste.mask).round().to(originals.dtype)
 
 
-def _foreign(batch: Tensor, paste: Paste) -> Tensor:
+def _pasted_pixels(batch: Tensor, paste: Paste) -> Tensor:
+    """Return the pixels to paste, broadcasting to [n, C, H, W]."""
     if paste.content is not None:
         if paste.content.ndim and not batch.is_floating_point():
             raise TypeError(f"content 'noise' is standard normal and needs floating-point images, got {batch.dtype}")
@@ -85,14 +105,14 @@ def _foreign(batch: Tensor, paste: Paste) -> Tensor:
 
 
 def _selected(images: Tensor, index: Tensor) -> Tensor:
-    """Return the indexed images in their own memory layout, which torch's selection forgets at six times the cost."""
+    """Return the indexed images in the layout of ``images``: torch's selection loses it and takes six times as long."""
     if images.is_contiguous(memory_format=torch.channels_last):
         return images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
     return images.index_select(0, index)
 
 
-def _lies_on_host(images: Tensor) -> bool:
-    """Whether pixels can be copied as they lie: three or four channels that change fastest."""
+def _has_host_layout(images: Tensor) -> bool:
+    """Return whether whole pixels can be copied on the host: at most four channels, adjacent in memory."""
     return (
         images.device.type == "cpu"
         and images.dtype in (torch.float32, torch.uint8)
@@ -102,31 +122,36 @@ def _lies_on_host(images: Tensor) -> bool:
     )
 
 
-def _lies_alike(out: Tensor, images: Tensor) -> bool:
-    """Whether memory fits images; that of a whole batch does not fit a smaller last one."""
-    return out.shape == images.shape and out.stride() == images.stride() and out.dtype == images.dtype
-
-
-def _pasted_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None) -> Tensor:
-    if out is None or not _lies_alike(out, originals):
+def _mixed_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None) -> Tensor:
+    """Return what :func:`_mixed` returns, in ``out`` if it fits."""
+    fits = (  # the memory for a whole batch does not fit a smaller last one
+        out is not None
+        and out.shape == originals.shape
+        and out.stride() == originals.stride()
+        and out.dtype == originals.dtype
+    )
+    if out is None or not fits:
         out = torch.empty_like(originals)
-    foreign, partner = _foreign_on_host(batch, paste)
-    paste_pixels(_pixels_last(originals), foreign, partner, paste.mask.numpy(), out=_pixels_last(out))
+    pasted, index = _pasted_on_host(batch, paste)
+    paste_pixels(_channels_last(originals), pasted, index, paste.mask.numpy(), out=_channels_last(out))
     return out
 
 
-def _foreign_on_host(batch: Tensor, paste: Paste) -> tuple[np.ndarray, np.ndarray]:
-    """Return foreign pixels [m, H, W, C] and which of them each of the n samples gets, int64 [n]."""
+def _pasted_on_host(batch: Tensor, paste: Paste) -> tuple[np.ndarray, np.ndarray]:
+    """Return m images of pixels to paste, [m, H, W, C], and the index of the one for each sample, int64 [n].
+
+    Partners at the same place are not copied: the index refers to the batch itself.
+    """
     if paste.content is None and paste.source is None:
-        return _pixels_last(batch), paste.partner.numpy()
-    foreign, n = _foreign(batch, paste).to(batch.dtype), len(paste.partner)
-    one = not foreign.ndim
-    whole = foreign.expand(1, *batch.shape[1:]) if one else foreign
-    pixels = _pixels_last(whole.contiguous(memory_format=torch.channels_last))
-    return pixels, np.zeros(n, dtype=np.int64) if one else np.arange(n)
+        return _channels_last(batch), paste.partner.numpy()
+    pasted, n = _pasted_pixels(batch, paste).to(batch.dtype), len(paste.partner)
+    constant = not pasted.ndim
+    images = pasted.expand(1, *batch.shape[1:]) if constant else pasted
+    pixels = _channels_last(images.contiguous(memory_format=torch.channels_last))
+    return pixels, np.zeros(n, dtype=np.int64) if constant else np.arange(n)
 
 
-def _pixels_last(images: Tensor) -> np.ndarray:
-    """View images [B, C, H, W] that are channels last in memory as [B, H, W, C]."""
+def _channels_last(images: Tensor) -> np.ndarray:
+    """Return a view [B, H, W, C] of images [B, C, H, W] that are channels last in memory."""
     pixels: np.ndarray = images.permute(0, 2, 3, 1).numpy()
     return pixels

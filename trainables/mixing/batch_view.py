@@ -1,4 +1,4 @@
-"""What a draw may look at."""
+"""The facts about a batch that a draw may depend on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class BatchView:
 
     Attributes:
         shape: (B, C, H, W) of what is mixed: images, or maps inside the network.
-        labels: classes, int64 [B], on the host: pairing by class needs them there.
-        images: normalised images [B, C, H, W] on the device; None where no policy looks at them.
+        labels: classes, int64 [B], on the host because pairing by class is computed there.
+        images: normalised images [B, C, H, W] on the device; None if no policy needs them.
         boxes: each object's (y0, x0, y1, x1) in half-open pixels, int64 [B, 4], on the host, after crop and flip;
-            empty where the crop left nothing of it. None: the data have none.
+            empty if the crop contains nothing of the object. None if the data have no boxes.
     """
 
     shape: tuple[int, int, int, int]

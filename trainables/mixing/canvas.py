@@ -1,4 +1,4 @@
-"""What a batch of masks is drawn on."""
+"""The canvas: everything that a mask family needs to draw a batch of masks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from trainables.mixing.runs import runs_within
+from trainables.mixing.runs import runs
 
 if TYPE_CHECKING:
     import torch
@@ -30,16 +30,25 @@ class Placement(Protocol):
 
 @dataclass(frozen=True)
 class Canvas:
-    """What a batch of masks is drawn on.
+    """Everything that a mask family needs to draw a batch of masks.
 
     Attributes:
         height_px: height of what is mixed.
         width_px: width of what is mixed.
-        position: places a shape.
-        rng: the only source of randomness; it lives on the host, so that CPU and GPU draw the same masks.
+        position: the rule that places a shape.
+        rng: the only source of randomness; it is on the host, so that CPU and GPU draw the same masks.
         device: where masks are made.
-        batch: what may be looked at; None where nothing may.
+        batch: the batch that is about to be mixed; None if the masks do not depend on it.
         partner: index of each sample's partner in that batch, int64 [B], on the host.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.masks.box import Box
+        >>> from trainables.mixing.position import InsidePosition
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=4, width_px=6, position=InsidePosition(), rng=rng, device=cpu)
+        >>> Box().draw(np.array([0.25]), canvas).int().squeeze().tolist()
+        [[0, 0, 0, 0, 0, 0], [0, 1, 1, 1, 0, 0], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]]
     """
 
     height_px: int
@@ -56,51 +65,67 @@ class Canvas:
         return np.array([[self.height_px], [self.width_px]], dtype=np.float64)
 
     def offsets(self, centres_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Signed distances of pixels to centres, float64 [2, B]: those of rows [B, H] and of columns [B, W]."""
+        """Return signed distances to centres, float64 [2, B]: those of rows [B, H] and of columns [B, W]."""
         return self.offsets_along(0, centres_px), self.offsets_along(1, centres_px)
 
     def offsets_along(self, axis: Literal[0, 1], centres_px: np.ndarray) -> np.ndarray:
-        """Signed distances to centres, float64 [2, B], of rows (axis 0), [B, H], or of columns (axis 1), [B, W]."""
+        """Return signed distances to centres, float64 [2, B], of rows (0), [B, H], or of columns (1), [B, W]."""
         return self.position.offsets(centres_px[axis], (self.height_px, self.width_px)[axis])
 
     def lines_within(self, axis: Literal[0, 1], centres_px: np.ndarray, sides_px: np.ndarray) -> np.ndarray:
-        """Rows (axis 0), bool [B, H], or columns (axis 1), bool [B, W], less than half a side from centres.
+        """Return which rows (axis 0), bool [B, H], or columns (axis 1), bool [B, W], are in a shape.
 
-        Centres and sides are float64 [2, B].
+        A line is in the shape if the pixels' centres are less than half a side from the shape's centre.
+
+        Args:
+            axis: 0 for rows, 1 for columns.
+            centres_px: centres of the shapes, float64 [2, B]; pixel i has its own centre at ``i + 0.5``.
+            sides_px: height and width of the shapes, float64 [2, B]; on the torus at most those of the image.
         """
-        length_px = (self.height_px, self.width_px)[axis]
-        return runs_within(centres_px[axis], sides_px[axis], length_px, wraps=self.position.wraps)
+        first, half = centres_px[axis] - 0.5, sides_px[axis] / 2
+        start, stop = np.floor(first - half) + 1, np.ceil(first + half)
+        # a side of 0 exactly on a pixel's centre: the run must be empty, not negative
+        stop = np.maximum(start, stop)
+        return runs(start, stop, (self.height_px, self.width_px)[axis], wraps=self.position.wraps)
 
     @property
     def on_host(self) -> bool:
-        """Whether masks are made where NumPy can: then its faster ways are worth a branch."""
+        """Whether masks are made on the CPU, where NumPy's faster functions justify a second code path."""
         return self.device.type == "cpu"
 
     def on_device(self, values: np.ndarray) -> torch.Tensor:
-        """Move a small array to where masks are made, without waiting for the device."""
+        """Return a small array as a tensor on the device of the masks, without a synchronisation."""
         import torch
 
-        there = torch.from_numpy(values)
-        return there if self.on_host else there.to(self.device, non_blocking=True)
+        tensor = torch.from_numpy(values)
+        return tensor if self.on_host else tensor.to(self.device, non_blocking=True)
 
     def cross(self, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
-        """Return the rectangles, bool [B, 1, H, W], where chosen rows, bool [B, H], meet columns, bool [B, W]."""
+        """Return the rectangles, bool [B, 1, H, W], in which chosen rows, bool [B, H], meet columns, bool [B, W]."""
         if self.on_host:  # copies of whole rows of pixels: a quarter of the time of a broadcast
             count, width_px = columns.shape
             patterns = np.concatenate([np.zeros((1, width_px), dtype=bool), columns])
-            chosen = rows * np.arange(1, count + 1)[:, None]
-            return self.on_device(patterns.take(chosen, axis=0, mode="clip")[:, None])
+            pattern_of_row = rows * np.arange(1, count + 1)[:, None]  # 0: the empty pattern
+            return self.on_device(patterns.take(pattern_of_row, axis=0, mode="clip")[:, None])
         return self.on_device(rows)[:, None, :, None] & self.on_device(columns)[:, None, None, :]
 
     def partner_images(self) -> torch.Tensor:
-        """Return the partners' images [B, C, H, W]."""
+        """Return the partners' images [B, C, H, W].
+
+        Raises:
+            ValueError: the canvas has no batch, images or partners.
+        """
         if self.batch is None or self.batch.images is None or self.partner is None:
-            raise ValueError("this policy looks at images, but was given none")
+            raise ValueError("this policy needs the partners' images, but the batch has none")
         return self.batch.images[self.on_device(self.partner)]
 
     def partner_boxes(self) -> np.ndarray:
-        """Return the boxes of the partners' objects, int64 [B, 4]."""
+        """Return the boxes of the partners' objects, int64 [B, 4].
+
+        Raises:
+            ValueError: the canvas has no batch, boxes or partners.
+        """
         if self.batch is None or self.batch.boxes is None or self.partner is None:
-            raise ValueError("this policy looks at objects' boxes, but was given none")
+            raise ValueError("this policy needs the partners' boxes, but the batch has none")
         boxes: np.ndarray = self.batch.boxes[self.partner]
         return boxes

@@ -1,4 +1,4 @@
-"""The grammar of mixing: orthogonal parts, each with its own parameters."""
+"""The mixing policy: independent parts, each with its own parameters."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 from trainables.errors import did_you_mean
 from trainables.merging import merged
 from trainables.mixing.labels import Label
-from trainables.mixing.masks import AnyMask
+from trainables.mixing.masks import FAMILIES, AnyMask
 from trainables.mixing.masks.box import Box
 from trainables.mixing.pairing import Pairing, PermutePairing
-from trainables.mixing.position import ClipPosition, Position
+from trainables.mixing.position import RULES, ClipPosition, Position
 from trainables.mixing.presets import expand_preset
 from trainables.mixing.schedule import Trapezoid
 from trainables.mixing.size import BetaSize, Size
@@ -26,9 +26,14 @@ class Apply(Frozen):
     """When a sample is mixed.
 
     Attributes:
-        prob: chance of being mixed while the schedule is fully on.
-        gate: whether one coin is thrown for each ``sample`` or one for the whole ``batch`` (the paper's code).
+        prob: probability that a sample is mixed while the schedule's factor is 1.
+        gate: whether one random draw decides for each ``sample`` or for the whole ``batch`` (the paper's code).
         schedule: factor on ``prob`` over the planned steps.
+
+    Examples:
+        >>> apply = Apply(prob=0.5, schedule=Trapezoid(ramp_up_end=1.0))
+        >>> apply.prob_at(0.5), apply.mean_prob
+        (0.25, 0.25)
     """
 
     prob: float = Field(default=1.0, ge=0, le=1)
@@ -36,37 +41,48 @@ class Apply(Frozen):
     schedule: Trapezoid = Trapezoid()
 
     def prob_at(self, t: float) -> float:
-        """Return the chance of being mixed when the share ``t`` of the planned steps is done."""
+        """Return the probability that a sample is mixed when the fraction ``t`` of the planned steps is done."""
         return self.prob * self.schedule.factor(t)
 
     @property
     def mean_prob(self) -> float:
-        """Mean chance of being mixed over the planned steps."""
+        """Mean probability that a sample is mixed, over the planned steps."""
         return self.prob * self.schedule.mean
 
 
 class Mix(Frozen):
-    """A mixing policy: how much (size), in which shape (mask), where (position), of what (content) goes into an image.
+    """A mixing policy: how much is pasted (size), in which shape (mask), where (position) and from what (content).
 
-    A string, or the key ``preset``, starts from a named policy; further keys change parts of it.
+    A string, or the key ``preset``, starts from a named policy. Further keys change parts of it.
 
     Attributes:
         mask: family of the mask and its parameters.
-        size: law of the pasted fraction.
+        size: distribution of the pasted fraction.
         position: how a shape is placed in the image.
-        source: which part of the partner is pasted: the ``same`` place, a ``displaced`` one (of the same shape,
-            uniform among those that lie inside the image; any shift where masks wrap around), or the whole partner
+        source: which patch of the partner is pasted: at the ``same`` place; ``displaced``, a patch of the same shape,
+            uniform among the patches inside the image (any shift if masks wrap around); or the whole partner,
             ``resized`` to the mask's bounding box.
         pairing: which image is the partner.
-        granularity: whether each ``sample`` has its own size and mask, both partners of a ``pair`` share theirs (as in
-            timm), or all of a ``batch`` do (as in the paper's code and in torchvision).
+        granularity: whether each ``sample`` has its own size and mask, both partners of a ``pair`` share them (timm),
+            or all samples of a ``batch`` share them (the paper's code, torchvision).
         content: what is pasted: the ``partner``, ``zero`` (after normalisation, so the mean colour) or ``noise``
-            (standard normal a channel). Only a partner changes the label.
-        label: from the share of pixels to the share of the label.
+            (standard normal per channel). Only a partner changes the label.
+        label: from the fraction of pixels to the fraction of the label.
         apply: probability, gate and schedule.
-        layer: what is mixed: 0 the images, k the maps after the network's k-th stage; of a list each batch draws one
-            (Manifold Mixup).
-        alternate: a second policy that takes the place of this one at random.
+        layer: what is mixed: 0 the images, k the maps after the network's k-th stage. If a list is given, one layer is
+            drawn per batch (Manifold Mixup).
+        alternate: a second policy that replaces this one at random.
+
+    Examples:
+        >>> mix = Mix.model_validate({"preset": "cutmix", "position": {"kind": "torus"}})
+        >>> mix.mask.family, mix.position.kind, mix.apply.prob
+        ('box', 'torus', 0.5)
+        >>> Mix.model_validate("saliencymix").needs
+        frozenset({'images'})
+        >>> from trainables.strict import parse
+        >>> parse(Mix, {"preset": "cutmix", "position": {"kind": "hole"}}, where="mix")
+        Traceback (most recent call last):
+        trainables.errors.UserError: mix: 'position.kind' is unknown: 'hole'; did you mean 'whole'? valid: clip, ...
     """
 
     mask: AnyMask = Box()
@@ -84,7 +100,7 @@ class Mix(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, values: Any) -> Any:
-        return _smoothed_alike(expand_preset(values)) if isinstance(values, (str, Mapping)) else values
+        return _with_same_smoothing(expand_preset(values)) if isinstance(values, (str, Mapping)) else values
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Mix:
@@ -93,28 +109,33 @@ class Mix(Frozen):
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Layers that a batch may be mixed at."""
+        """Layers at which a batch may be mixed."""
         return (self.layer,) if isinstance(self.layer, int) else self.layer
 
     @property
     def policies(self) -> tuple[Mix, ...]:
-        """This policy and the one that may take its place."""
+        """This policy and, if there is one, the policy that may replace it."""
         return (self,) if self.alternate is None else (self, self.alternate.mix)
 
     @property
-    def looks_at(self) -> frozenset[str]:
-        """What of the partners must be at hand: ``images``, ``boxes``, both or nothing."""
-        needs = (need for policy in self.policies for need in (policy.mask.looks_at, policy.position.looks_at))
+    def needs(self) -> frozenset[str]:
+        """What a draw must know of the partners: ``images``, ``boxes``, both or nothing."""
+        needs = (need for policy in self.policies for need in (policy.mask.needs, policy.position.needs))
         return frozenset(need for need in needs if need)
 
 
 class Alternate(Frozen):
-    """A second policy, as where batches are mixed by Mixup or by CutMix.
+    """A second policy that replaces the first one at random, for example Mixup or CutMix per batch.
 
     Attributes:
-        prob: chance that it takes the first one's place; its own ``apply`` then decides whether it mixes.
-        gate: whether each ``sample`` or a whole ``batch`` changes over.
-        mix: the policy.
+        prob: probability that it replaces the first policy; its own ``apply`` then decides whether it mixes.
+        gate: whether each ``sample`` or the whole ``batch`` switches policy.
+        mix: the second policy.
+
+    Examples:
+        >>> mix = Mix.model_validate({"preset": "mixup", "alternate": {"prob": 0.5, "mix": "cutmix"}})
+        >>> [policy.mask.family for policy in mix.policies]
+        ['flat', 'box']
     """
 
     prob: float = Field(default=0.5, ge=0, le=1)
@@ -125,8 +146,11 @@ class Alternate(Frozen):
 Mix.model_rebuild()
 
 
-def _smoothed_alike(values: dict[str, Any]) -> dict[str, Any]:
-    """Give the second policy the first one's smoothing where it states none: targets are smoothed once."""
+def _with_same_smoothing(values: dict[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with the first policy's smoothing in the second one, unless the second one states its own.
+
+    Targets are smoothed once per batch, so both policies must have the same smoothing.
+    """
     label, alternate = values.get("label"), values.get("alternate")
     if not (isinstance(label, Mapping) and "smoothing" in label and isinstance(alternate, Mapping)):
         return values
@@ -137,89 +161,113 @@ def _smoothed_alike(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_policy(mix: Mix) -> None:
-    """Refuse combinations of parts that have no meaning, or in which a part would silently have no effect.
+    """Check that the parts of a policy make sense together and that each stated part has an effect.
 
     Raises:
-        ValueError: naming the parts, their values, the reason and what is valid.
+        ValueError: names the parts, their values, the reason and the valid values.
     """
-    family, position = str(getattr(mix.mask, "family")), mix.position.kind  # noqa: B009 (families declare it)
+    family, position = mix.mask.family, mix.position.kind
     if position not in mix.mask.positions:
         raise ValueError(
-            f"position.kind is '{position}', but a mask of family '{family}' is not placed that way"
+            f"position.kind is '{position}', but mask.family '{family}' does not support this rule"
             f"{did_you_mean(position, mix.mask.positions)}"
         )
-    if getattr(mix.mask, "count", 1) > 1 and mix.position.looks_at:
+    if _count(mix) > 1 and mix.position.needs:
+        valid = ", ".join(kind for kind in mix.mask.positions if RULES[kind].needs is None)
         raise ValueError(
-            f"mask.count is {getattr(mix.mask, 'count')}, but position.kind '{position}' gives all shapes of a sample "  # noqa: B009
-            "the same centre: use clip, inside, torus, spill or gauss, or count 1"
+            f"mask.count is {_count(mix)}, but position.kind '{position}' gives all shapes of a sample the same centre:"
+            f" use mask.count 1 or another position.kind; valid: {valid}"
         )
-    _check_source(mix, family)
+    _check_source(mix)
     _check_granularity(mix)
     if mix.content != "partner":
         _check_content(mix)
-    if mix.looks_at and max(mix.layers) > 0:
+    if mix.needs and max(mix.layers) > 0:
         raise ValueError(
-            f"layer is {mix.layer}, but the policy looks at the partners' {' and '.join(sorted(mix.looks_at))}, which "
-            "belong to images: use layer 0"
+            f"layer is {_shown(mix.layer)}, but the policy needs the partners' {' and '.join(sorted(mix.needs))}, "
+            "which exist only at layer 0: use layer 0"
         )
     if len(set(mix.layers)) < len(mix.layers):
-        raise ValueError(f"layer lists a layer twice: {list(mix.layers)}")
+        raise ValueError(f"layer is {_shown(mix.layer)}, but each layer may be listed only once")
     if mix.alternate is not None:
         _check_alternate(mix, mix.alternate.mix)
 
 
-def _check_source(mix: Mix, family: str) -> None:
+def _count(mix: Mix) -> int:
+    """Return the number of shapes per mask; 1 for families without this parameter."""
+    return int(getattr(mix.mask, "count", 1))
+
+
+def _shown(layer: int | tuple[int, ...]) -> int | list[int]:
+    """Return ``layer`` as it is written in a study file."""
+    return layer if isinstance(layer, int) else list(layer)
+
+
+def _check_source(mix: Mix) -> None:
     if mix.source == "same":
         return
     if mix.content != "partner":
-        raise ValueError(f"source is '{mix.source}', but content is '{mix.content}': only a partner has places")
+        raise ValueError(
+            f"source is '{mix.source}', but content '{mix.content}' uses no partner image, so source has no effect: "
+            "leave it out"
+        )
     if mix.position.kind == "whole":
         raise ValueError(
-            f"source is '{mix.source}', but the mask of family '{family}' covers the whole image: use source same"
+            f"source is '{mix.source}', but mask.family '{mix.mask.family}' covers the whole image: use source 'same'"
         )
-    if mix.source == "resized" and (not mix.mask.framed or mix.position.wraps or getattr(mix.mask, "count", 1) > 1):
+    if mix.source == "resized" and (not mix.mask.framed or mix.position.wraps or _count(mix) > 1):
+        framed = ", ".join(name for name, family in FAMILIES.items() if family.framed)
+        wrapping = " or ".join(f"'{kind}'" for kind, rule in RULES.items() if rule.wraps)
         raise ValueError(
-            "source is 'resized', but it needs one bounding box to fill: a single box or ellipse that does not wrap "
-            "around (position.kind other than torus)"
+            f"source is 'resized', but a mask of family '{mix.mask.family}', count {_count(mix)} and position.kind "
+            f"'{mix.position.kind}' does not have one bounding box to fill: use mask.count 1, a position.kind other "
+            f"than {wrapping}, and one of these families: {framed}"
         )
 
 
 def _check_granularity(mix: Mix) -> None:
     if mix.granularity == "pair" and mix.pairing.kind != "flip":
         raise ValueError(
-            f"granularity is 'pair', but with pairing.kind '{mix.pairing.kind}' a partner's partner is another sample: "
-            "use pairing.kind flip"
+            f"granularity is 'pair', but with pairing.kind '{mix.pairing.kind}' the partner of a partner is another "
+            "sample: use pairing.kind 'flip'"
         )
-    needs = mix.mask.looks_at or mix.position.looks_at
+    needs = mix.mask.needs or mix.position.needs
     if mix.granularity != "sample" and needs:
         raise ValueError(
-            f"granularity is '{mix.granularity}', but masks follow each partner's own {needs}: use granularity sample"
+            f"granularity is '{mix.granularity}', but each mask depends on the {needs} of the sample's own partner: "
+            "use granularity 'sample'"
         )
 
 
 def _check_content(mix: Mix) -> None:
+    unused = f"content '{mix.content}' uses no partner image"
     if mix.label.exponent != 1 or mix.label.lam != "realised":
-        raise ValueError(f"label.exponent and label.lam have no effect with content '{mix.content}': labels stay")
-    if mix.pairing.kind != "permute":
-        raise ValueError(f"pairing.kind is '{mix.pairing.kind}', but with content '{mix.content}' nobody has a partner")
-    if mix.granularity == "pair":
-        raise ValueError(f"granularity is 'pair', but with content '{mix.content}' nobody has a partner")
-    needs = mix.mask.looks_at or mix.position.looks_at
-    if needs:
         raise ValueError(
-            f"content is '{mix.content}', but the policy looks at the partners' {needs}, and nobody has a partner"
+            f"label.exponent is {mix.label.exponent} and label.lam is '{mix.label.lam}', but they have no effect with "
+            f"content '{mix.content}', which keeps the label: leave them out"
         )
+    if mix.pairing.kind != "permute":
+        raise ValueError(
+            f"pairing.kind is '{mix.pairing.kind}', but {unused}, so pairing.kind has no effect: leave it out"
+        )
+    if mix.granularity == "pair":
+        raise ValueError(f"granularity is 'pair', but {unused}: use granularity 'sample' or 'batch'")
+    needs = mix.mask.needs or mix.position.needs
+    if needs:
+        part = f"mask.family '{mix.mask.family}'" if mix.mask.needs else f"position.kind '{mix.position.kind}'"
+        raise ValueError(f"{part} needs the partners' {needs}, but {unused}: use content 'partner'")
 
 
 def _check_alternate(mix: Mix, second: Mix) -> None:
     if second.alternate is not None:
-        raise ValueError("alternate.mix.alternate is set, but two policies alternate, not three")
+        raise ValueError("alternate.mix.alternate is set, but only two policies can alternate: leave it out")
     if second.layer != mix.layer:
         raise ValueError(
-            f"layer is {mix.layer} and alternate.mix.layer is {second.layer}: both policies must mix at the same"
+            f"layer is {_shown(mix.layer)} and alternate.mix.layer is {_shown(second.layer)}, but both policies must "
+            "mix at the same layer"
         )
     if second.label.smoothing != mix.label.smoothing:
         raise ValueError(
-            f"label.smoothing is {mix.label.smoothing} and alternate.mix.label.smoothing is {second.label.smoothing}: "
-            "targets are smoothed once, for all samples alike: give both the same"
+            f"label.smoothing is {mix.label.smoothing} and alternate.mix.label.smoothing is {second.label.smoothing}, "
+            "but targets are smoothed once per batch: give both the same value"
         )

@@ -1,4 +1,4 @@
-"""Drawing: everything that is random about mixing a batch, before any pixel moves."""
+"""Draw everything that is random about mixing a batch; no pixel is touched here."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from trainables.mixing.source import Displaced, Resized, displaced, resized
 
 @dataclass(frozen=True, eq=False)
 class Paste:
-    """Foreign pixels for some samples of a batch.
+    """What is pasted into some samples of a batch, and where.
 
     Attributes:
-        rows: which samples, int64 [n], on the host; None: all of them, n = B.
-        partner: index of each one's partner in the batch, int64 [n].
-        mask: where foreign pixels go, broadcasting to [n, 1, H, W]: bool (hard) or float32 (soft); zero for samples
+        rows: the samples, int64 [n], on the host; None: all of them, n = B.
+        partner: index of each sample's partner in the batch, int64 [n].
+        mask: where pixels are pasted, broadcasting to [n, 1, H, W]: bool (hard) or float32 (soft); zero for samples
             that are not mixed.
-        content: pixels to paste instead of a partner's, broadcasting to [n, C, H, W]; None: the partner's.
-        source: which part of the partner is pasted; None: the same place.
+        content: pixels to paste instead of the partner's, broadcasting to [n, C, H, W]; None: the partner's.
+        source: which patch of the partner is pasted; None: the one at the same place.
     """
 
     rows: np.ndarray | None
@@ -38,15 +38,16 @@ class Paste:
 
 @dataclass(frozen=True, eq=False)
 class MixDraw:
-    """What was drawn for one batch.
+    """The draw for one batch.
 
     Attributes:
         applied: which samples are mixed, bool [B], on the host.
         partner: index of each sample's partner, int64 [B].
-        lam: realised share of the original, float32 [B]: 1 minus the mean of the mask.
-        lam_nominal: share of the original before clipping, float64 [B], on the host; 1 for samples that are not mixed.
-        weight: share of the original's class in the label, float32 [B].
-        pastes: what goes where; no sample is in two of them.
+        lam: realised fraction of the original image, float32 [B]: 1 minus the mean of the mask.
+        lam_nominal: fraction of the original image before clipping, float64 [B], on the host; 1 for samples that are
+            not mixed.
+        weight: fraction of the original's class in the label, float32 [B].
+        pastes: what is pasted where; each sample is in at most one of them.
     """
 
     applied: np.ndarray
@@ -63,31 +64,56 @@ class MixDraw:
 
 
 def draw_layer(mix: Mix, rng: np.random.Generator) -> int:
-    """Draw the layer that a batch is mixed at; of a single one nothing is drawn."""
+    """Draw the layer at which a batch is mixed; if there is only one layer, nothing is drawn from ``rng``.
+
+    Examples:
+        >>> draw_layer(Mix.model_validate({"preset": "mixup", "layer": 2}), np.random.default_rng(0))
+        2
+    """
     layers = mix.layers
     return layers[0] if len(layers) == 1 else layers[int(rng.integers(len(layers)))]
 
 
 def draw_mix(mix: Mix, batch: BatchView, *, rng: np.random.Generator, device: torch.device, t: float = 0.0) -> MixDraw:
-    """Draw everything that is random about mixing one batch; see :class:`MixDrawer`."""
+    """Draw for a single batch; see :class:`MixDrawer`.
+
+    Examples:
+        >>> from trainables.mixing.apply import mix_images, mix_targets
+        >>> images, labels = torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 1])
+        >>> mix = Mix.model_validate({"preset": "cutmix_torus", "apply": {"prob": 1.0}, "size": {"kind": "fixed"}})
+        >>> batch = BatchView((4, 3, 8, 8), labels.numpy())
+        >>> draw = draw_mix(mix, batch, rng=np.random.default_rng(0), device=torch.device("cpu"))
+        >>> draw.lam.tolist()
+        [0.75, 0.75, 0.75, 0.75]
+        >>> mix_images(images, draw).shape, mix_targets(labels, draw, n_classes=3).sum(dim=1).tolist()
+        (torch.Size([4, 3, 8, 8]), [1.0, 1.0, 1.0, 1.0])
+    """
     return MixDrawer(mix, rng=rng, device=device, n_samples=batch.shape[0]).draw(batch, t)
 
 
 class MixDrawer:
-    """Draws everything that is random about mixing, batch by batch.
+    """Draw everything that is random about mixing, batch by batch.
 
     Attributes:
         mix: the policy.
+
+    Examples:
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> drawer = MixDrawer(Mix.model_validate("mixup"), rng=rng, device=cpu, n_samples=8)
+        >>> draws = [drawer.draw(BatchView((4, 3, 8, 8), np.arange(4)), t=0.0) for _ in range(2)]  # two batches of 4
+        >>> [draw.lam.shape for draw in draws]
+        [torch.Size([4]), torch.Size([4])]
     """
 
     def __init__(self, mix: Mix, *, rng: np.random.Generator, device: torch.device, n_samples: int) -> None:
-        """Begin with batches that hold ``n_samples`` in all, as those of an epoch.
+        """Prepare to draw for ``n_samples`` samples in total, for example for one epoch.
 
         Args:
             mix: the policy.
-            rng: the only source of randomness. After the last sample nothing drawn from it waits to be used.
-            device: where masks are made and mixing takes place.
-            n_samples: samples that will be asked for.
+            rng: the only source of randomness. After the last sample nothing that was drawn from it is left over, so
+                that its state is all that a saved trial needs of the mixing.
+            device: where masks are made and images are mixed.
+            n_samples: total number of samples in all batches to come.
         """
         self.mix = mix
         self._rng = rng
@@ -97,26 +123,29 @@ class MixDrawer:
     def draw(self, batch: BatchView, t: float) -> MixDraw:
         """Draw for the next batch.
 
-        The same numbers are drawn whatever the gate decides, so that ``prob`` does not shift later draws; only a
-        probability of 0 draws nothing.
+        The same numbers are drawn for every decision of the gate, so that ``prob`` does not shift later draws. Only
+        for a probability of 0 nothing is drawn.
 
         Args:
-            batch: what may be looked at.
-            t: share of the planned steps that are done, for the schedule.
+            batch: the batch that is about to be mixed.
+            t: fraction of the planned steps that is done, for the schedule.
         """
         policies = zip(self.mix.policies, self._pools, strict=True)
         if self.mix.alternate is None:
             ((mix, pool),) = policies
             return self._draw_one(mix, pool, batch, t)
-        takes_over = _takes_over(self.mix, self.mix.alternate, batch.shape[0], self._rng)
+        # both policies are drawn for the whole batch: the number of draws must not depend on which one is used
+        second_mixes = _second_mixes(self.mix, self.mix.alternate, batch.shape[0], self._rng)
         first, second = (self._draw_one(mix, pool, batch, t) for mix, pool in policies)
-        return _either(first, second, takes_over, self._device)
+        return _either(first, second, second_mixes, self._device)
 
     def _draw_one(self, mix: Mix, pool: MaskPool, batch: BatchView, t: float) -> MixDraw:
         count, _, height_px, width_px = batch.shape
         prob = mix.apply.prob_at(t)
         if prob == 0:
             return _no_mixing(count, self._device)
+        # gate, partners and masks are drawn for every sample, mixed or not: two trials with the same seed that differ
+        # only in prob then get the same partners and masks
         owner, n_owners = _owners(mix, count)
         applied = _gate(mix, prob, owner, n_owners, count, self._rng)
         partner_host = mix.pairing.draw(batch.labels, self._rng)
@@ -129,8 +158,9 @@ class MixDrawer:
             batch=batch,
             partner=partner_host,
         )
-        shapes = pool.take(n_owners, canvas)
-        mask, lam, lam_nominal = shapes.mask, shapes.lam, 1 - shapes.pasted_frac
+        masks = pool.take(n_owners, canvas)
+        mask, lam, lam_nominal = masks.mask, masks.lam, 1 - masks.pasted_frac
+        # drawn per mask, not per sample: samples that share a mask also show the same patch
         source: Displaced | Resized | None = None
         if mix.source == "displaced":
             source = displaced(mask, canvas)
@@ -142,11 +172,13 @@ class MixDrawer:
             source = None if source is None else source[index]
         n_applied = np.count_nonzero(applied)
         if n_applied < count:
-            left = canvas.on_device(~applied)
-            mask = mask.masked_fill(left[:, None, None, None], 0)
-            lam = lam.masked_fill(left, 1.0)
+            # an empty mask instead of a selection of rows, which would copy the images (see mix_images)
+            unmixed = canvas.on_device(~applied)
+            mask = mask.masked_fill(unmixed[:, None, None, None], 0)
+            lam = lam.masked_fill(unmixed, 1.0)
             lam_nominal = np.where(applied, lam_nominal, 1.0)
         partner = canvas.on_device(partner_host)
+        # noise is drawn even if no sample is mixed, for the same reason as the masks
         paste = Paste(None, partner, mask, _content(mix, batch.shape, canvas), source)
         return MixDraw(
             applied=applied,
@@ -159,14 +191,14 @@ class MixDrawer:
 
 
 def _weight(mix: Mix, lam: Tensor, lam_nominal: np.ndarray, canvas: Canvas) -> Tensor:
-    """Return the original's share of the label, float32 [B]; content without a class has none."""
+    """Return the original's fraction of the label, float32 [B]; 1 if the pasted content has no class."""
     if mix.content != "partner":
         return torch.ones_like(lam)
     return mix.label.weight(lam if mix.label.lam == "realised" else canvas.on_device(lam_nominal.astype(np.float32)))
 
 
 def _owners(mix: Mix, count: int) -> tuple[np.ndarray | None, int]:
-    """Return whose size and mask each sample has, int64 [B] (None: its own), and how many there are."""
+    """Return the index of each sample's size and mask, int64 [B] (None: its own), and the number of masks."""
     if mix.granularity == "batch":
         return np.zeros(count, dtype=np.int64), 1
     if mix.granularity == "pair":
@@ -175,64 +207,70 @@ def _owners(mix: Mix, count: int) -> tuple[np.ndarray | None, int]:
 
 
 def _first_of_pair(count: int) -> np.ndarray:
-    """Return which one of each sample and its partner, first with last and so on, comes first: int64 [B]."""
+    """Return the first one of each pair (first with last, second with last but one, ...) per sample: int64 [B]."""
     index = np.arange(count)
     return np.minimum(index, index[::-1])
 
 
-def _takes_over(mix: Mix, alternate: Alternate, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return which samples the second policy mixes, bool [B]: partners that share a mask change over together."""
+def _second_mixes(mix: Mix, alternate: Alternate, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return which samples the second policy mixes, bool [B].
+
+    Partners that share a mask in one of the policies switch policy together.
+    """
     if alternate.gate == "batch":
         return np.broadcast_to(rng.random(1) < alternate.prob, (count,))
-    coins: np.ndarray = rng.random(count) < alternate.prob
+    replaced: np.ndarray = rng.random(count) < alternate.prob
     if all(policy.granularity != "pair" for policy in mix.policies):
-        return coins
-    together: np.ndarray = coins[_first_of_pair(count)]
+        return replaced
+    together: np.ndarray = replaced[_first_of_pair(count)]
     return together
 
 
 def _gate(
     mix: Mix, prob: float, owner: np.ndarray | None, n_owners: int, count: int, rng: np.random.Generator
 ) -> np.ndarray:
+    """Return which samples are mixed, bool [B]."""
     if mix.apply.gate == "batch":
         return np.broadcast_to(rng.random(1) < prob, (count,))
     if mix.granularity == "pair" and owner is not None:
-        coins: np.ndarray = rng.random(n_owners)[owner]
-        return coins < prob
+        uniform: np.ndarray = rng.random(n_owners)[owner]
+        return uniform < prob
     return rng.random(count) < prob
 
 
 def _content(mix: Mix, shape: tuple[int, int, int, int], canvas: Canvas) -> Tensor | None:
+    """Return the pixels that are pasted instead of the partner's; None: the partner's."""
     if mix.content == "zero":
         return torch.zeros((), device=canvas.device)
     return noise_images(shape, canvas) if mix.content == "noise" else None
 
 
 def _no_mixing(count: int, device: torch.device) -> MixDraw:
+    """Return the draw in which no sample is mixed and every sample is its own partner."""
     ones = torch.ones(count, device=device)
     partner = torch.arange(count, device=device)
     return MixDraw(np.zeros(count, dtype=bool), partner, ones, np.ones(count), ones, ())
 
 
-def _either(first: MixDraw, second: MixDraw, takes_over: np.ndarray, device: torch.device) -> MixDraw:
-    """Take the second draw where ``takes_over``, bool [B], says so, and the first one elsewhere."""
-    if not takes_over.any():
+def _either(first: MixDraw, second: MixDraw, second_mixes: np.ndarray, device: torch.device) -> MixDraw:
+    """Return the second draw for the samples in ``second_mixes``, bool [B], and the first one for the others."""
+    if not second_mixes.any():
         return first
-    if takes_over.all():
+    if second_mixes.all():
         return second
-    chosen = torch.from_numpy(takes_over.copy()).to(device, non_blocking=True)
+    chosen = torch.from_numpy(second_mixes.copy()).to(device, non_blocking=True)
     return MixDraw(
-        applied=np.where(takes_over, second.applied, first.applied),
+        applied=np.where(second_mixes, second.applied, first.applied),
         partner=torch.where(chosen, second.partner, first.partner),
         lam=torch.where(chosen, second.lam, first.lam),
-        lam_nominal=np.where(takes_over, second.lam_nominal, first.lam_nominal),
+        lam_nominal=np.where(second_mixes, second.lam_nominal, first.lam_nominal),
         weight=torch.where(chosen, second.weight, first.weight),
-        pastes=(*_restricted(first, ~takes_over, device), *_restricted(second, takes_over, device)),
+        pastes=(*_restricted(first, ~second_mixes, device), *_restricted(second, second_mixes, device)),
     )
 
 
 def _restricted(draw: MixDraw, chosen: np.ndarray, device: torch.device) -> tuple[Paste, ...]:
-    """Return the pastes of one policy's draw for the chosen samples that it mixes."""
+    """Return the pastes of one policy's draw for the chosen samples, bool [B], that the policy mixes."""
     rows = np.flatnonzero(chosen & draw.applied)
     if not len(rows):
         return ()

@@ -1,4 +1,4 @@
-"""What the network is asked to say about a mixed image."""
+"""Label rules: from image fractions to label weights."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ if TYPE_CHECKING:
 
 
 class Label(Frozen):
-    """The rule that turns the share of pixels into the share of the label.
+    """The rule that turns the original's fraction of the image (lam) into its fraction of the label (weight).
 
-    The original's class gets ``w = lam^g / (lam^g + (1 - lam)^g)`` and the partner's ``1 - w``. Where only one image
-    is left to see (lam is 0 or 1) the label is that image's whatever the exponent.
+    The original's class gets ``w = lam^g / (lam^g + (1 - lam)^g)`` and the partner's ``1 - w``. If only one image is
+    visible (lam is 0 or 1), the label is that image's class for every exponent.
 
     Attributes:
-        exponent: g. 1 is CutMix's area rule, 0 its ablation "Complete-label" (half and half), ``inf`` its "One-hot"
-            (the larger share takes all, an even split stays half and half); Yun et al., ICCV 2019, section 4.1.
-        lam: the ``realised`` share, counted on the mask, or the ``nominal`` one, drawn before anything was clipped.
-        smoothing: share of every target spread evenly over all classes; applied once, to the mixed target.
+        exponent: g. 1 is CutMix's area rule, 0 its ablation "Complete-label" (one half each), ``inf`` its "One-hot"
+            (the larger fraction gets the whole label; equal fractions get one half each); Yun et al., ICCV 2019,
+            section 4.1.
+        lam: the ``realised`` fraction, counted on the mask, or the ``nominal`` one, drawn before clipping.
+        smoothing: fraction of every target that is spread evenly over all classes; applied once, to the mixed target.
+
+    Examples:
+        >>> import torch
+        >>> lam = torch.tensor([0.0, 0.25, 0.5, 1.0])
+        >>> Label().weight(lam).tolist()
+        [0.0, 0.25, 0.5, 1.0]
+        >>> Label(exponent=0.0).weight(lam).tolist()
+        [0.0, 0.5, 0.5, 1.0]
+        >>> Label(exponent="inf").weight(lam).tolist()
+        [0.0, 0.0, 0.5, 1.0]
     """
 
     exponent: Annotated[float, Field(ge=0)] | Literal["inf"] = 1.0
@@ -30,10 +41,11 @@ class Label(Frozen):
     smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     def weight(self, lam: Tensor) -> Tensor:
-        """Return the original's share of the label, float32 [B], for its share of the image, float32 [B]."""
+        """Return the original's fraction of the label, float32 [B], from its fraction of the image, float32 [B]."""
         if self.exponent == 1:
             return lam
         if self.exponent == "inf":
             return (lam > 0.5).float() + 0.5 * (lam == 0.5).float()
-        weight = 1 / (1 + ((1 - lam) / lam) ** self.exponent)  # both powers apart would vanish for large exponents
+        # as a ratio: for a large exponent both powers of the formula would underflow to 0
+        weight = 1 / (1 + ((1 - lam) / lam) ** self.exponent)
         return weight.where(lam > 0, 0.0).where(lam < 1, 1.0)

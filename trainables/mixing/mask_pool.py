@@ -1,4 +1,4 @@
-"""Masks in stock: those of several batches are drawn at a time, which spreads the fixed cost of drawing."""
+"""A pool of masks: the masks of several batches are drawn at a time, which spreads the fixed cost of drawing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 
 AHEAD_PX = 1 << 20
-"""Pixels of the masks drawn at a time: a megabyte of hard ones, 1,024 of 32 px. More would leave the cache."""
+"""Pixels of the masks drawn at a time: 1 MB of hard masks, 1,024 masks of 32 px. More would not fit in the cache."""
 
 BLOCK_PX = 1024
 """Pixels that are counted together: 128 in each of eight bytes."""
@@ -21,12 +21,12 @@ BLOCK_PX = 1024
 
 @dataclass(frozen=True, eq=False)
 class MaskBatch:
-    """What can be drawn of a mixing without a batch.
+    """Sizes and masks: the part of a draw that may be drawn before the batch is known.
 
     Attributes:
-        pasted_frac: wanted share of the partner, float64 [n], on the host.
-        mask: where it goes, broadcasting to [n, 1, H, W]: bool or float32.
-        lam: share of the original that each mask leaves, float32 [n].
+        pasted_frac: requested fraction of the image, before clipping, float64 [n], on the host.
+        mask: where pixels are pasted, broadcasting to [n, 1, H, W]: bool or float32.
+        lam: realised fraction of the original image, float32 [n].
     """
 
     pasted_frac: np.ndarray
@@ -34,7 +34,7 @@ class MaskBatch:
     lam: Tensor
 
     def __len__(self) -> int:
-        """Number of masks."""
+        """Return the number of masks."""
         return len(self.pasted_frac)
 
     def __getitem__(self, part: slice) -> MaskBatch:
@@ -46,33 +46,39 @@ def draw_masks(mix: Mix, count: int, canvas: Canvas) -> MaskBatch:
     """Draw sizes and masks on a canvas."""
     pasted_frac = mix.size.draw(count, canvas.rng)
     mask = mix.mask.draw(pasted_frac, canvas)
-    return MaskBatch(pasted_frac, mask, _kept_frac(mask, canvas))
+    return MaskBatch(pasted_frac, mask, _lam(mask, canvas))
 
 
 class MaskPool:
-    """Hands out shapes, drawn ahead where nothing of a batch is looked at and all batches have one size of image."""
+    """Masks for the samples of an epoch, drawn ahead for several batches where that cannot change the result.
+
+    Masks are drawn batch by batch in three cases: they depend on the batch (``mix.needs``), samples share them (the
+    pool counts one mask per sample), or the layer varies (maps of different layers have different sizes).
+    """
 
     def __init__(self, mix: Mix, n_samples: int) -> None:
-        """Serve ``n_samples`` in all under the policy ``mix``: no more are drawn."""
+        """Prepare the masks of ``n_samples`` samples in total under the policy ``mix``."""
         self._mix = mix
         self._left = n_samples
-        self._ahead = not mix.looks_at and mix.granularity == "sample" and len(mix.layers) == 1
+        self._ahead = not mix.needs and mix.granularity == "sample" and len(mix.layers) == 1
         self._ready: MaskBatch | None = None
 
     def take(self, count: int, canvas: Canvas) -> MaskBatch:
-        """Return ``count`` shapes; what is left of the stock goes first, if it suffices."""
+        """Return the next ``count`` masks; those drawn ahead are used if there are enough of them."""
         if not self._ahead:
             return draw_masks(self._mix, count, canvas)
         if self._ready is None or len(self._ready) < count:
             room = AHEAD_PX // (canvas.height_px * canvas.width_px)
+            # whole batches, so that no rest is thrown away. Never beyond the last sample of the epoch: a trial is saved
+            # between epochs with the state of its generator alone, and masks in the pool would be lost
             self._ready = draw_masks(self._mix, max(count, min(self._left, room // count * count)), canvas)
         taken, self._ready = self._ready[:count], self._ready[count:]
         self._left -= count
         return taken
 
 
-def _kept_frac(mask: Tensor, canvas: Canvas) -> Tensor:
-    """Return lam, the share of the image that each mask leaves, float32 [n]: of hard masks the exact one, rounded."""
+def _lam(mask: Tensor, canvas: Canvas) -> Tensor:
+    """Return the fraction of the image that each mask leaves, float32 [n]; exact before rounding for hard masks."""
     if mask.dtype != torch.bool:
         return 1 - mask.flatten(1).mean(dim=1)
     pixels = math.prod(mask.shape[1:])
@@ -82,10 +88,10 @@ def _kept_frac(mask: Tensor, canvas: Canvas) -> Tensor:
 
 
 def _count_ones(masks: np.ndarray) -> np.ndarray:
-    """Count the ones of masks, bool [n, pixels], int64 [n].
+    """Return the number of ones in each mask, bool [n, pixels]: int64 [n].
 
-    Eight pixels at a time where they fill whole blocks, in a tenth of the time: eight bytes are added as one number,
-    and within a block no byte can overflow into the next.
+    If the pixels fill whole blocks, eight are counted at a time, in a tenth of the time: eight bytes are added as one
+    number. Within a block no byte can overflow into the next one.
     """
     lanes = masks
     if masks.shape[1] % BLOCK_PX == 0:

@@ -1,4 +1,4 @@
-"""Gaussian noise for whole batches at the price of copying it."""
+"""Gaussian noise for whole batches, at the cost of copying it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from trainables.mixing.canvas import Canvas
 
 BANK_SIZE = 1 << 22
-"""Numbers in the bank; each sample takes a run of them from a random place on."""
+"""Numbers in the bank; each sample takes a run of consecutive numbers from a random start."""
 
 
 def noise_images(shape: tuple[int, int, int, int], canvas: Canvas) -> Tensor:
     """Draw standard normal images, float32 [B, C, H, W], channels last in memory.
 
     Fresh numbers for every pixel would take longer than the rest of the mixing together. A run from a bank of four
-    million is as good for what it replaces, and costs a copy.
+    million numbers serves the same purpose and costs one copy.
     """
     import torch
 
@@ -44,5 +44,5 @@ def _bank(length: int, device: torch.device) -> Tensor:
     import torch
 
     numbers = generator("noise bank").standard_normal(BANK_SIZE, dtype=np.float32)
-    repeats = -(-length // BANK_SIZE)  # a run may begin at the last number
+    repeats = -(-length // BANK_SIZE)  # the bank is continued by itself: a run may start at the last number
     return torch.from_numpy(np.concatenate([numbers, *[numbers] * repeats])[: BANK_SIZE + length]).to(device)

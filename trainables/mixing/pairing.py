@@ -1,4 +1,4 @@
-"""Who is mixed with whom."""
+"""Pairing: which sample of the batch is each sample's partner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from trainables.strict import Frozen
 
 
 class PermutePairing(Frozen):
-    """Partner by a random permutation of the batch, as in the paper; a sample may meet itself."""
+    """Partners by a random permutation of the batch, as in the paper; a sample may be its own partner.
+
+    Examples:
+        >>> partner = PermutePairing().draw(np.zeros(5, dtype=np.int64), np.random.default_rng(0))
+        >>> sorted(partner.tolist())
+        [0, 1, 2, 3, 4]
+    """
 
     kind: Literal["permute"] = "permute"
 
@@ -21,17 +27,31 @@ class PermutePairing(Frozen):
 
 
 class DerangePairing(Frozen):
-    """Partner by a random cycle through the whole batch: nobody meets itself (but the only one of a batch)."""
+    """Partners by a random cycle through the whole batch: no sample is its own partner, except in a batch of one.
+
+    Examples:
+        >>> partner = DerangePairing().draw(np.zeros(5, dtype=np.int64), np.random.default_rng(0))
+        >>> bool((partner != np.arange(5)).all())
+        True
+    """
 
     kind: Literal["derange"] = "derange"
 
     def draw(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw each sample's partner index: int64 [B]."""
-        return _next_in(rng.permutation(len(labels)))
+        cycle = rng.permutation(len(labels))
+        partner = np.empty_like(cycle)
+        partner[cycle] = np.roll(cycle, -1)
+        return partner
 
 
 class RollPairing(Frozen):
-    """Partner is the sample before, as in torchvision: as random as the order of the batch, and nothing is drawn."""
+    """The partner is the previous sample (torchvision): as random as the order of the batch; nothing is drawn.
+
+    Examples:
+        >>> RollPairing().draw(np.zeros(5, dtype=np.int64), np.random.default_rng(0)).tolist()
+        [4, 0, 1, 2, 3]
+    """
 
     kind: Literal["roll"] = "roll"
 
@@ -41,9 +61,13 @@ class RollPairing(Frozen):
 
 
 class FlipPairing(Frozen):
-    """First with last, second with last but one, as in timm: partners of each other.
+    """First with last, second with last but one (timm): the partner of a partner is the sample itself.
 
-    The middle sample of an odd batch meets itself.
+    The middle sample of an odd batch is its own partner.
+
+    Examples:
+        >>> FlipPairing().draw(np.zeros(5, dtype=np.int64), np.random.default_rng(0)).tolist()
+        [4, 3, 2, 1, 0]
     """
 
     kind: Literal["flip"] = "flip"
@@ -54,7 +78,12 @@ class FlipPairing(Frozen):
 
 
 class SameClassPairing(Frozen):
-    """Partner of the same class, by a random cycle through the class; the only one of its class meets itself."""
+    """Partner of the same class, by a random cycle through the class; a sample alone in its class is its own partner.
+
+    Examples:
+        >>> SameClassPairing().draw(np.array([0, 1, 0, 1, 2]), np.random.default_rng(0)).tolist()
+        [2, 3, 0, 1, 4]
+    """
 
     kind: Literal["same_class"] = "same_class"
 
@@ -70,10 +99,16 @@ class SameClassPairing(Frozen):
 
 
 class CrossClassPairing(Frozen):
-    """Partner of another class, a permutation as long as no class holds more than half of the batch.
+    """Partner of another class: a permutation as long as no class has more than half of the batch.
 
-    Beyond that the surplus of the largest class draws its partners from the others with replacement; a batch of one
-    class leaves everybody with itself.
+    If one class has more, the samples of it that find no free partner draw one from the other classes with
+    replacement. In a batch of a single class every sample is its own partner.
+
+    Examples:
+        >>> labels = np.array([0, 1, 0, 1, 2])
+        >>> partner = CrossClassPairing().draw(labels, np.random.default_rng(0))
+        >>> bool((labels[partner] != labels).all())
+        True
     """
 
     kind: Literal["cross_class"] = "cross_class"
@@ -83,11 +118,12 @@ class CrossClassPairing(Frozen):
         order, starts = _by_class(labels, rng)
         largest = int(np.diff(np.append(starts, len(order))).max())
         partner = np.empty_like(order)
+        # a shift by the size of the largest class leads out of every class, as long as it is at most half of the batch
         partner[order] = np.roll(order, -largest)
-        alike = np.flatnonzero(labels[partner] == labels)
-        if len(alike):
-            others = np.flatnonzero(labels != labels[alike[0]])
-            partner[alike] = rng.choice(others, size=len(alike)) if len(others) else alike
+        same_class = np.flatnonzero(labels[partner] == labels)
+        if len(same_class):
+            others = np.flatnonzero(labels != labels[same_class[0]])
+            partner[same_class] = rng.choice(others, size=len(same_class)) if len(others) else same_class
         return partner
 
 
@@ -97,15 +133,11 @@ Pairing = Annotated[
 ]
 
 
-def _next_in(cycle: np.ndarray) -> np.ndarray:
-    """Return who follows each sample in a cycle through all of them: int64 [B]."""
-    partner = np.empty_like(cycle)
-    partner[cycle] = np.roll(cycle, -1)
-    return partner
-
-
 def _by_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return the samples class by class, classes and samples within each in random order, and where classes begin."""
+    """Return the samples class by class, int64 [B], and the position at which each class begins.
+
+    The order of the classes and of the samples within each class is random.
+    """
     shuffled = rng.permutation(len(labels))
     _, ranks = np.unique(labels, return_inverse=True)
     classes = rng.permutation(ranks.max() + 1)[ranks]

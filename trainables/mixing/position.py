@@ -1,14 +1,14 @@
-"""Where a shape lies in the image.
+"""Placing rules: where a shape is in the image.
 
-A position draws the centre of a shape and measures every pixel's signed distance to it. Pixel ``i`` has its centre
-at ``i + 0.5``; a mask family pastes the pixels whose centres lie inside its shape. With real-valued centres the
-expected pasted area is then exact, where integer sides rounded down would paste too little.
+A rule draws the centre of a shape and measures the signed distance of every pixel to it. Pixel ``i`` has its centre
+at ``i + 0.5``. A mask family pastes the pixels with their centres inside its shape. With real-valued centres the
+expected pasted area is exact; integer sides, rounded down, would paste too little.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
 
 import numpy as np
 from pydantic import Field
@@ -20,41 +20,63 @@ if TYPE_CHECKING:
 
 
 class PlacingRule(Frozen, ABC):
-    """How the centre of a shape is drawn.
+    """How the centre of a shape is drawn. A subclass in this file is found without further entries.
 
     Attributes:
-        wraps: whether a shape that leaves the image on one side comes in on the other.
-        looks_at: what of the partners it needs to see: ``images``, ``boxes`` or nothing.
+        kind: name in a study file; a subclass declares it as a ``Literal`` with a default.
+        wraps: whether a shape that leaves the image on one side enters it again on the opposite side.
+        needs: what it must know of the partners: ``images``, ``boxes`` or nothing.
     """
 
     wraps: ClassVar[bool] = False
-    looks_at: ClassVar[Literal["images", "boxes"] | None] = None
+    needs: ClassVar[Literal["images", "boxes"] | None] = None
+    kind: str
 
     @abstractmethod
     def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
         """Draw centres (y, x), float64 [2, B], of shapes of the given height and width, float64 [2, B]."""
 
     def offsets(self, centre_px: np.ndarray, length_px: int) -> np.ndarray:
-        """Signed distance of each pixel's centre to the shape's along one axis: float64 [B, length_px]."""
+        """Return the signed distance of each pixel's centre to a shape's along one axis: float64 [B, length_px]."""
         offsets: np.ndarray = np.arange(0.5, length_px) - centre_px[:, None]
         return offsets
 
 
 class ClipPosition(PlacingRule):
-    """Centre uniform over the image, what hangs over the border is cut off: the paper's rule.
+    """Centre uniform over the image; the part of the shape outside the image is cut off: the paper's rule.
 
-    It pastes less than was drawn: with ``alpha = 1`` the mean pasted area is 0.3208, not 0.5.
+    It pastes less than the drawn fraction: with ``alpha = 1`` the mean pasted area is 0.3208, not 0.5.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.canvas import Canvas
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=8, width_px=20, position=ClipPosition(), rng=rng, device=cpu)
+        >>> sides_px = np.array([[4.0, 4.0], [10.0, 10.0]])
+        >>> ClipPosition().centres(sides_px, canvas).round(1).tolist()
+        [[5.1, 2.2], [0.8, 0.3]]
     """
 
     kind: Literal["clip"] = "clip"
 
     def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
         """Draw centres anywhere in the image."""
-        return _anywhere(sides_px, canvas)
+        centres: np.ndarray = canvas.rng.random(sides_px.shape) * canvas.sides_px
+        return centres
 
 
 class InsidePosition(PlacingRule):
-    """Uniform among the places where the whole shape lies inside the image: exact area, centre-biased coverage."""
+    """Uniform among the places where the whole shape is inside the image: exact area, centre-biased coverage.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.canvas import Canvas
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=8, width_px=20, position=InsidePosition(), rng=rng, device=cpu)
+        >>> sides_px = np.array([[4.0, 8.0], [10.0, 20.0]])  # the second shape fills the image
+        >>> InsidePosition().centres(sides_px, canvas).round(1).tolist()
+        [[4.5, 4.0], [5.4, 10.0]]
+    """
 
     kind: Literal["inside"] = "inside"
 
@@ -66,17 +88,23 @@ class InsidePosition(PlacingRule):
 
 
 class TorusPosition(PlacingRule):
-    """Centre uniform, the shape wraps around the borders: exact area and uniform coverage."""
+    """Centre uniform; the shape wraps around the borders: exact area and uniform coverage.
+
+    Examples:
+        >>> TorusPosition().offsets(np.array([6.5]), 7).tolist()  # the first of 7 pixels is 1 away from the last
+        [[1.0, 2.0, 3.0, -3.0, -2.0, -1.0, 0.0]]
+    """
 
     kind: Literal["torus"] = "torus"
     wraps: ClassVar[bool] = True
 
     def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
         """Draw centres anywhere in the image."""
-        return _anywhere(sides_px, canvas)
+        centres: np.ndarray = canvas.rng.random(sides_px.shape) * canvas.sides_px
+        return centres
 
     def offsets(self, centre_px: np.ndarray, length_px: int) -> np.ndarray:
-        """Signed distance on the circle of ``length_px`` pixels: float64 [B, length_px], in [-L/2, L/2]."""
+        """Return the signed distance on the circle of ``length_px`` pixels: float64 [B, length_px], in [-L/2, L/2]."""
         offsets = super().offsets(centre_px, length_px)
         turns = offsets / length_px
         np.rint(turns, out=turns)
@@ -86,10 +114,18 @@ class TorusPosition(PlacingRule):
 
 
 class SpillPosition(PlacingRule):
-    """Uniform among the places where any of the shape is visible: uniform coverage, and the smallest dose.
+    """Uniform among the places where some of the shape is visible: uniform coverage, and the smallest dose.
 
-    The centre may lie up to half a side outside; along an axis of ``L`` pixels every pixel is then covered by a
-    side of ``s`` with probability ``s / (L + s)``.
+    The centre may be up to half a side outside. Along an axis of ``L`` pixels every pixel is then covered by a side
+    of ``s`` with probability ``s / (L + s)``.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.canvas import Canvas
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=8, width_px=20, position=SpillPosition(), rng=rng, device=cpu)
+        >>> SpillPosition().centres(np.array([[4.0, 4.0], [10.0, 10.0]]), canvas).round(1).tolist()
+        [[5.6, 1.2], [-3.8, -4.5]]
     """
 
     kind: Literal["spill"] = "spill"
@@ -101,37 +137,58 @@ class SpillPosition(PlacingRule):
 
 
 class GaussPosition(PlacingRule):
-    """Centre normal about the image's, redrawn until it lies in the image, clipped at the border.
+    """Centre normal around the image's centre, truncated to the image; the shape is clipped at the border.
 
-    The paper's ablation "Center Gaussian CutMix" (Yun et al., ICCV 2019, section 4.1), whose text does not give the
-    deviation.
+    The paper's ablation "Center Gaussian CutMix" (Yun et al., ICCV 2019, section 4.1), of which the text does not give
+    the standard deviation.
 
     Attributes:
         sigma_frac: standard deviation in units of the image's sides.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.canvas import Canvas
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=8, width_px=20, position=GaussPosition(), rng=rng, device=cpu)
+        >>> GaussPosition(sigma_frac=0.1).centres(np.ones((2, 2)), canvas).round(1).tolist()
+        [[4.3, 3.5], [6.5, 5.7]]
     """
 
     kind: Literal["gauss"] = "gauss"
     sigma_frac: float = Field(default=0.25, gt=0)
 
     def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
-        """Draw centres by the truncated normal law."""
+        """Draw centres by the truncated normal distribution."""
         from scipy.special import ndtr, ndtri
 
         tail = ndtr(-0.5 / self.sigma_frac)
-        drawn = self.sigma_frac * ndtri(tail + (1 - 2 * tail) * canvas.rng.random(sides_px.shape))
-        centres: np.ndarray = (0.5 + np.clip(drawn, -0.5, 0.5)) * canvas.sides_px
+        deviation = self.sigma_frac * ndtri(tail + (1 - 2 * tail) * canvas.rng.random(sides_px.shape))
+        centres: np.ndarray = (0.5 + np.clip(deviation, -0.5, 0.5)) * canvas.sides_px
         return centres
 
 
 class SaliencyPosition(PlacingRule):
-    """Centre in the most salient pixel of the partner, clipped at the border (Uddin et al., ICLR 2021, section 3.2).
+    """Centre in the partner's most salient pixel, clipped at the border (Uddin et al., ICLR 2021, section 3.2).
 
     Each sample has its own partner's peak, by spectral residual (see :mod:`trainables.mixing.saliency`). Within the
-    pixel the centre is uniform: from its middle every side would cover an odd number of pixels.
+    pixel the centre is uniform: from the middle of the pixel every side would cover an odd number of pixels.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.batch_view import BatchView
+        >>> from trainables.mixing.canvas import Canvas
+        >>> images = torch.zeros(1, 3, 16, 16)
+        >>> images[0, :, 4, 9] = 5.0  # one bright pixel
+        >>> batch = BatchView((1, 3, 16, 16), np.array([0]), images)
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=16, width_px=16, position=SaliencyPosition(), rng=rng, device=cpu,
+        ...                 batch=batch, partner=np.array([0]))
+        >>> np.floor(SaliencyPosition().centres(np.ones((2, 1)), canvas)).tolist()
+        [[4.0], [9.0]]
     """
 
     kind: Literal["saliency"] = "saliency"
-    looks_at: ClassVar[Literal["images", "boxes"] | None] = "images"
+    needs: ClassVar[Literal["images", "boxes"] | None] = "images"
 
     def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
         """Draw centres in the partners' peaks."""
@@ -144,11 +201,23 @@ class SaliencyPosition(PlacingRule):
 class ObjectPosition(PlacingRule):
     """Centre uniform in the partner's annotated box, clipped at the border.
 
-    Where the crop cut the object off, it is uniform over the image.
+    If the crop contains nothing of the object, the centre is uniform over the image.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.batch_view import BatchView
+        >>> from trainables.mixing.canvas import Canvas
+        >>> boxes = np.array([[2, 10, 3, 11]])  # one pixel: (y0, x0, y1, x1)
+        >>> batch = BatchView((1, 3, 16, 16), np.array([0]), boxes=boxes)
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=16, width_px=16, position=ObjectPosition(), rng=rng, device=cpu,
+        ...                 batch=batch, partner=np.array([0]))
+        >>> np.floor(ObjectPosition().centres(np.ones((2, 1)), canvas)).tolist()
+        [[2.0], [10.0]]
     """
 
     kind: Literal["object"] = "object"
-    looks_at: ClassVar[Literal["images", "boxes"] | None] = "boxes"
+    needs: ClassVar[Literal["images", "boxes"] | None] = "boxes"
 
     def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
         """Draw centres in the partners' boxes."""
@@ -161,36 +230,30 @@ class ObjectPosition(PlacingRule):
 
 
 class WholePosition(PlacingRule):
-    """No place at all: the mask covers the whole image."""
+    """No place: the mask covers the whole image.
+
+    Examples:
+        >>> from trainables.mixing.masks import FAMILIES
+        >>> [name for name, family in FAMILIES.items() if family.positions == ("whole",)]
+        ['flat', 'half_plane', 'object', 'superpixel']
+    """
 
     kind: Literal["whole"] = "whole"
 
     def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
-        """Refuse: no mask family that places a shape accepts this rule."""
+        """Raise: no mask family that places a shape supports this rule."""
         raise TypeError("a mask that covers the whole image has no centre")
-
-
-def _anywhere(sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
-    centres: np.ndarray = canvas.rng.random(sides_px.shape) * canvas.sides_px
-    return centres
 
 
 RULES: dict[str, type[PlacingRule]] = {
     str(rule.model_fields["kind"].default): rule for rule in PlacingRule.__subclasses__()
 }
-"""Placing rules by name."""
+"""Placing rules by the name that a study file uses."""
 
 PLACING = tuple(name for name in RULES if name != "whole")
 """Names of the rules that place a shape."""
 
-Position = Annotated[
-    ClipPosition
-    | InsidePosition
-    | TorusPosition
-    | SpillPosition
-    | GaussPosition
-    | SaliencyPosition
-    | ObjectPosition
-    | WholePosition,
-    Field(discriminator="kind"),
-]
+if TYPE_CHECKING:
+    Position = PlacingRule
+else:
+    Position = Annotated[Union[tuple(RULES.values())], Field(discriminator="kind")]  # noqa: UP007

@@ -1,8 +1,8 @@
-"""Mixing policies by name, each with its source.
+"""Named mixing policies, each with its source.
 
-Everything is drawn a sample at a time, on the reals, as long as a preset does not carry a library's name: the
-authors' own code mostly draws one size, one place and one coin for a whole batch, and rounds boxes to whole pixels.
-Presets of libraries keep those habits. ``label.smoothing`` is no part of any preset.
+Presets without a library's name draw everything per sample, with real-valued boxes. The authors' own code mostly draws
+one size, one place and one decision to mix per batch, and rounds boxes to whole pixels. Presets with a library's name
+do what the library does. No preset sets ``label.smoothing``.
 """
 
 from __future__ import annotations
@@ -48,81 +48,100 @@ _PAPER: dict[str, Any] = {
     "layer": 0,
     "alternate": None,
 }
-"""What every preset starts from and states in full, so that no part of another policy shines through."""
+"""The start of every preset, stated in full, so that nothing is inherited from another policy."""
+
+PRESETS: dict[str, Callable[[], dict[str, Any]]] = {}
+"""Named policies. DropBlock, the baseline of the CutMix paper without mixing, is an option of the network."""
 
 
+def _preset(parts: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """Add a function that returns the parts of a policy to ``PRESETS``, under the function's name."""
+    PRESETS[parts.__name__] = parts
+    return parts
+
+
+@_preset
 def off() -> dict[str, Any]:
-    """No mixing at all: the baseline of Yun et al., ICCV 2019, table 5."""
+    """No mixing: the baseline of Yun et al., ICCV 2019, table 5."""
     return _policy(apply={"prob": 0.0})
 
 
+@_preset
 def cutmix() -> dict[str, Any]:
     """CutMix (Yun et al., ICCV 2019, equations 1 and 2): box of area 1 - lam, lam ~ Beta(1, 1), clipped at the border.
 
-    The text names no application probability; 0.5 is the authors' setting for CIFAR (1.0 for ImageNet). Their code
-    draws one lam, one box and one coin a batch; ``composer_cutmix`` with ``apply.prob`` 0.5 does as it does.
+    The text does not give the probability; 0.5 is the authors' setting for CIFAR (1.0 for ImageNet). Their code draws
+    one lam, one box and one decision to mix per batch; ``composer_cutmix`` with ``apply.prob`` 0.5 does the same.
     """
     return _policy(apply={"prob": 0.5})
 
 
+@_preset
 def cutmix_scheduled() -> dict[str, Any]:
     """Scheduled CutMix (Yun et al., ICCV 2019, section 4.1, table 8): probability from 0 to 1, linear over the run."""
     return _policy(apply={"prob": 1.0, "schedule": {"ramp_up_end": 1.0}})
 
 
+@_preset
 def cutmix_fixed_size() -> dict[str, Any]:
     """Fixed-size CutMix (Yun et al., ICCV 2019, section 4.1, table 8): a box of half the side, 16 of 32 pixels.
 
-    As in the other arms of that table the probability is not given; it is ``cutmix``'s.
+    The probability is not given, as in the other arms of that table; here it is that of ``cutmix``.
     """
     return _policy(size=FixedSize(frac=0.25), apply={"prob": 0.5})
 
 
+@_preset
 def cutmix_complete_label() -> dict[str, Any]:
-    """Complete-label CutMix (Yun et al., ICCV 2019, section 4.1, table 8): both labels count half whatever the area.
+    """Complete-label CutMix (Yun et al., ICCV 2019, section 4.1, table 8): each label counts one half for every area.
 
-    The probability is not given; it is ``cutmix``'s.
+    The probability is not given; here it is that of ``cutmix``.
     """
     return _policy(label={"exponent": 0.0}, apply={"prob": 0.5})
 
 
+@_preset
 def cutmix_one_hot() -> dict[str, Any]:
-    """One-hot CutMix (Yun et al., ICCV 2019, section 4.1, table 8): the larger part's label alone counts.
+    """One-hot CutMix (Yun et al., ICCV 2019, section 4.1, table 8): only the label of the larger part counts.
 
-    The probability is not given; it is ``cutmix``'s.
+    The probability is not given; here it is that of ``cutmix``.
     """
     return _policy(label={"exponent": "inf"}, apply={"prob": 0.5})
 
 
+@_preset
 def cutmix_center_gaussian() -> dict[str, Any]:
-    """Center Gaussian CutMix (Yun et al., ICCV 2019, section 4.1, table 8): boxes about the image's centre.
+    """Center Gaussian CutMix (Yun et al., ICCV 2019, section 4.1, table 8): boxes near the image's centre.
 
-    Neither the standard deviation nor the probability is given: a quarter of the side, varied by
-    ``mix.position.sigma_frac``, and ``cutmix``'s.
+    Neither the standard deviation nor the probability is given. Here they are a quarter of the side (varied by
+    ``mix.position.sigma_frac``) and that of ``cutmix``.
     """
     return _policy(position=GaussPosition(sigma_frac=0.25), apply={"prob": 0.5})
 
 
+@_preset
 def feature_cutmix() -> dict[str, Any]:
     """Feature CutMix (Yun et al., ICCV 2019, section 4.1, figure 3 and table 3): maps are mixed instead of images.
 
-    Here those after the first stage. The figure's layers 2, 3 and 4 are stages 1, 2 and 3, its layer 0 the image; its
-    layer 1, before the first stage, is not offered. ``mix.layer`` of the arms, or a choice over it, makes the figure;
-    a list of layers draws one a batch, as table 3 does from candidates that the text does not name. Nor does it name
-    the probability, which is ``cutmix``'s.
+    Here the maps after the first stage. The figure's layers 2, 3 and 4 are stages 1, 2 and 3, and its layer 0 is the
+    image; its layer 1, before the first stage, is not available. Arms with different ``mix.layer``, or a choice over
+    it, reproduce the figure. From a list of layers one is drawn per batch, as in table 3, but the text does not name
+    its candidates. The probability is not given either; here it is that of ``cutmix``.
     """
     return _policy(layer=1, apply={"prob": 0.5})
 
 
+@_preset
 def cutmix_torus() -> dict[str, Any]:
-    """CutMix (after Yun et al., ICCV 2019) on boxes that wrap around the borders; no publication does this.
+    """CutMix (after Yun et al., ICCV 2019) with boxes that wrap around the borders; no publication does this.
 
-    The pasted area is then exactly what was drawn and every pixel is covered equally often, so that neither the dose
-    nor the place depends on the size: what to compare shapes and size laws on.
+    The pasted area is exactly the drawn one, and all pixels are covered equally often. Neither the dose nor the place
+    depends on the size, so this preset is suited to compare shapes and size distributions.
     """
     return _policy(position=TorusPosition(), apply={"prob": 0.5})
 
 
+@_preset
 def cutout() -> dict[str, Any]:
     """Cutout (DeVries and Taylor, 2017, section 3): a square of half the side, clipped at the border, of mean colour.
 
@@ -131,12 +150,13 @@ def cutout() -> dict[str, Any]:
     return _policy(size=FixedSize(frac=0.25), content="zero")
 
 
+@_preset
 def random_erasing() -> dict[str, Any]:
     """Random Erasing (Zhong et al., AAAI 2020, algorithm 1, section 4): noise on a rectangle of 2 to 40 % of the area.
 
-    Aspect ratio between 0.3 and 1/0.3, applied with probability 0.5, always inside the image; the label stays. The
-    paper draws the ratio uniformly and each value from 0 to 255; here the ratio is log-uniform, so that wide and high
-    are alike, and the noise standard normal on normalised images.
+    Aspect ratio between 0.3 and 1/0.3, probability 0.5, always inside the image; the label stays. The paper draws the
+    ratio uniformly and each value from 0 to 255. Here the ratio is log-uniform, so that wide and high rectangles are
+    equally likely, and the noise is standard normal on normalised images.
     """
     return _policy(
         mask=Box(aspect_max=1 / 0.3),
@@ -147,232 +167,217 @@ def random_erasing() -> dict[str, Any]:
     )
 
 
+@_preset
 def mixup() -> dict[str, Any]:
     """Mixup (Zhang et al., ICLR 2018, equation 1): blend of two images, lam ~ Beta(1, 1), always applied.
 
-    Alpha 1 is the authors' for CIFAR (0.2 for ImageNet). Their code draws one lam a batch.
+    Alpha 1 is the authors' value for CIFAR (0.2 for ImageNet). Their code draws one lam per batch.
     """
     return _policy(mask=Flat(), position=WholePosition())
 
 
+@_preset
 def manifold_mixup() -> dict[str, Any]:
     """Manifold Mixup (Verma et al., ICML 2019, section 2): the image or the maps after stage 1 or 2 are blended.
 
-    The layer is drawn anew for each batch; lam ~ Beta(2, 2), always applied, as in the authors' command for CIFAR.
-    They take a binary loss of each class and one lam a batch; here the loss is that of all policies.
+    One layer is drawn per batch; lam ~ Beta(2, 2), always applied, as in the authors' command for CIFAR. They use one
+    binary loss per class and one lam per batch; here the loss is the same as for all policies.
     """
     return _policy(mask=Flat(), size=BetaSize(alpha=2.0), position=WholePosition(), layer=[0, 1, 2])
 
 
+@_preset
 def fmix() -> dict[str, Any]:
     """FMix (Harris et al., arXiv 2002.12047, 2020, section 4): the highest pixels of a smooth random field.
 
-    Decay 3, lam ~ Beta(1, 1), every batch, as in the authors' trainer. Their code draws one mask a batch, from fields
-    that are symmetric about a point by an oversight (see :class:`~trainables.mixing.masks.fourier.Fourier`), and
-    labels by the drawn lam, which differs from the realised one by less than a pixel.
+    Decay 3, lam ~ Beta(1, 1), always applied, as in the authors' trainer. Their code draws one mask per batch, from
+    fields that are symmetric about a point by mistake (see :class:`~trainables.mixing.masks.fourier.Fourier`). It
+    labels by the drawn lam, which differs from the realised one by less than one pixel.
     """
     return _policy(mask=Fourier(decay=3.0), position=TorusPosition())
 
 
+@_preset
 def gridmix() -> dict[str, Any]:
     """GridMix's mixing (Baek et al., Pattern Recognition 109, 2021): each cell of a grid from one of the images.
 
-    The label follows the share of cells. The abstract gives neither the number of cells, the law of lam nor the
-    probability, and the authors published no code: 4 by 4 cells, Beta(1, 1) and every sample are ours. Their loss on
-    each cell's own label is left out. Packages called GridMixup paste one hole a cell, a different mask.
+    The label is the fraction of cells. The abstract does not give the number of cells, the distribution of lam or the
+    probability, and the authors published no code. Our choices are 4 by 4 cells, Beta(1, 1) and every sample. Their
+    loss on the label of each cell is not included. Packages named GridMixup paste one hole per cell, another mask.
     """
     return _policy(mask=Grid(cells=4), position=WholePosition())
 
 
+@_preset
 def hmix() -> dict[str, Any]:
-    """HMix (Park et al., NeurIPS 2022, arXiv 2208.09913, section 5): a box of half the drawn fraction before a blend.
+    """HMix (Park et al., NeurIPS 2022, arXiv 2208.09913, section 5): a box of half the drawn fraction on a blend.
 
-    r = 0.5 is that of the paper's figure 3, lam ~ Beta(1, 1). We found neither r nor the probability of the reported
-    runs; the authors' code mixes every batch by default, by one lam and one box.
+    r = 0.5 is the value of the paper's figure 3, lam ~ Beta(1, 1). We did not find r or the probability of the reported
+    runs. The authors' code mixes every batch by default, with one lam and one box.
     """
     return _policy(mask=HMix(inner_frac=0.5))
 
 
+@_preset
 def gmix() -> dict[str, Any]:
-    """GMix (Park et al., NeurIPS 2022, arXiv 2208.09913, section 5): the smaller share is seen in a Gaussian bump.
+    """GMix (Park et al., NeurIPS 2022, arXiv 2208.09913, section 5): the smaller fraction is seen in a Gaussian bump.
 
-    lam ~ Beta(1, 1), the bump's integral is the share before the border cuts it off, and the label follows what is
-    left. The probability of the reported runs was not found; the authors' code mixes every batch by default, by one
-    lam and one centre, and measures both axes in heights.
+    lam ~ Beta(1, 1). The bump's integral is the fraction before clipping at the border, and the label is the fraction
+    after it. We did not find the probability of the reported runs. The authors' code mixes every batch by default, with
+    one lam and one centre, and measures both axes in heights.
     """
     return _policy(mask=Gauss(sigma="area"))
 
 
+@_preset
 def smoothmix() -> dict[str, Any]:
     """SmoothMix (Lee et al., CVPR 2020 Workshops), the circle: the partner in a Gaussian bump, labels by its mean.
 
-    The standard deviation is uniform from 0.25 to 0.5 of the side, as in the public code (OpenMixup's gives the label
-    to the wrong image). The probability was not found: 0.5, as CutMix on CIFAR. That code draws one bump a batch.
+    The standard deviation is uniform from 0.25 to 0.5 of the side, as in the public code (that of OpenMixup gives the
+    label to the wrong image). We did not find the probability: 0.5, as CutMix on CIFAR. That code draws one bump per
+    batch.
     """
     return _policy(mask=Gauss(sigma="side"), size=UniformSize(lo=0.25, hi=0.5), apply={"prob": 0.5})
 
 
+@_preset
 def resizemix() -> dict[str, Any]:
-    """ResizeMix (Qin et al., arXiv 2012.11101, 2020): the whole partner, shrunk, on a random place inside.
+    """ResizeMix (Qin et al., arXiv 2012.11101, 2020): the whole partner, shrunk, at a random place inside.
 
-    Its side is uniform between 0.1 and 0.8 of the image's. The authors' code applies it to every batch, with one
-    scale for all; it takes the nearest pixel and moves patches that would leave the image to the border, where they
-    pile up. Here the patch is smoothed and uniform among the places inside.
+    Its side is uniform between 0.1 and 0.8 of the image's. The authors' code applies it to every batch with one scale.
+    It uses the nearest pixel and moves patches that would leave the image to the border, where they accumulate. Here
+    the patch is smoothed and uniform among the places inside.
     """
     return _policy(size=UniformSize(lo=0.1, hi=0.8, of="side"), position=InsidePosition(), source="resized")
 
 
+@_preset
 def saliencymix() -> dict[str, Any]:
-    """SaliencyMix (Uddin et al., ICLR 2021, section 3.2): CutMix's box about the partner's most salient pixel.
+    """SaliencyMix (Uddin et al., ICLR 2021, section 3.2): CutMix's box around the partner's most salient pixel.
 
-    lam ~ Beta(1, 1) and probability 0.5 are the authors' for CIFAR. Their code takes the saliency of one image for
-    the whole batch, by another method; here each sample has its own partner's, by spectral residual.
+    lam ~ Beta(1, 1) and probability 0.5 are the authors' values for CIFAR. Their code uses the saliency of one image
+    for the whole batch, by another method. Here each sample uses that of its own partner, by spectral residual.
     """
     return _policy(position=SaliencyPosition(), apply={"prob": 0.5})
 
 
+@_preset
 def objectmix() -> dict[str, Any]:
-    """The partner's annotated box, pasted where it stands: CutMix (Yun et al., ICCV 2019) that never pastes background.
+    """The partner's annotated box, pasted at its own place: CutMix (Yun et al., ICCV 2019) without background.
 
-    No publication does just this; it needs data with boxes. ``position: {kind: object}`` on ``cutmix`` is the other
-    way to look at objects: the paper's box, centred in the partner's.
+    No publication does exactly this; it needs data with boxes. Another policy that uses objects is ``cutmix`` with
+    ``position: {kind: object}``: the paper's box, centred in the partner's.
     """
     return _policy(mask=Object(), size=FixedSize(frac=1.0), position=WholePosition(), apply={"prob": 0.5})
 
 
+@_preset
 def superpixelgridmix() -> dict[str, Any]:
     """SuperpixelGridMix (Hammoudi et al., arXiv 2204.08458, 2022): a fifth of the partner's 100 superpixels.
 
-    100 and 0.2 are the values reported as best. Each superpixel is pasted with that probability there; here as many
-    as make the area. The probability of application was not found: 0.5, as CutMix on CIFAR.
+    100 and 0.2 are the values reported as best. There each superpixel is pasted with that probability; here as many
+    are pasted as the area needs. We did not find the probability of mixing: 0.5, as CutMix on CIFAR.
     """
     return _policy(mask=Superpixel(cells=10), size=FixedSize(frac=0.2), position=WholePosition(), apply={"prob": 0.5})
 
 
+@_preset
 def torchvision() -> dict[str, Any]:
-    """Torchvision's training recipe (references/classification, 2021): Mixup or CutMix, by a coin for each batch.
+    """Torchvision's training recipe (references/classification, 2021): Mixup or CutMix, at random per batch.
 
-    Alpha is 0.2 for Mixup and 1 for CutMix; every batch is mixed, with one lam and one box of whole pixels, and the
-    partner is the sample before. Helpers of some releases give Mixup's alpha to both by mistake. The recipe's label
-    smoothing of 0.1 is left to ``label.smoothing``.
+    Alpha is 0.2 for Mixup and 1 for CutMix. Every batch is mixed, with one lam and one box of whole pixels, and the
+    partner is the previous sample. Helpers of some releases use Mixup's alpha for both by mistake. For the recipe's
+    label smoothing set ``label.smoothing`` to 0.1.
     """
-    habits = _batch_habits(RollPairing())
-    cut = _policy(mask=Box(whole_px=True), **habits)
-    return _policy(
-        mask=Flat(), size=BetaSize(alpha=0.2), position=WholePosition(), alternate=_half(cut, "batch"), **habits
-    )
+    library = _library(RollPairing())
+    alternate = {"prob": 0.5, "gate": "batch", "mix": _policy(mask=Box(whole_px=True), **library)}
+    return _policy(mask=Flat(), size=BetaSize(alpha=0.2), position=WholePosition(), alternate=alternate, **library)
 
 
+@_preset
 def torchvision_cutmix() -> dict[str, Any]:
-    """``torchvision.transforms.v2.CutMix`` at its defaults (2023): one box a batch, of whole pixels, alpha 1.
+    """``torchvision.transforms.v2.CutMix`` at its defaults (2023): one box per batch, in whole pixels, alpha 1.
 
-    The partner is the sample before, every batch is mixed and the label follows the clipped area.
+    The partner is the previous sample, every batch is mixed, and the label is the clipped area.
     """
-    return _policy(mask=Box(whole_px=True), **_batch_habits(RollPairing()))
+    return _policy(mask=Box(whole_px=True), **_library(RollPairing()))
 
 
+@_preset
 def timm() -> dict[str, Any]:
     """``timm.data.Mixup`` in mode batch (Wightman, 2019), as DeiT runs it (Touvron et al., ICML 2021, table 9).
 
-    Mixup with alpha 0.8 or CutMix with alpha 1, by a coin for each batch; every batch is mixed, with one lam and one
-    box of whole pixels, and first and last are partners. Boxes are those of timm up to 1.0.28; releases since
-    1.0.30 keep odd sides too, one pixel longer. The class's label smoothing of 0.1 is left to ``label.smoothing``.
+    Mixup with alpha 0.8 or CutMix with alpha 1, at random per batch. Every batch is mixed, with one lam and one box of
+    whole pixels, and first and last are partners. Boxes are those of timm up to 1.0.28; releases since 1.0.30 also have
+    odd sides, one pixel longer. For the class's label smoothing set ``label.smoothing`` to 0.1.
     """
     return _timm("batch", "batch")
 
 
+@_preset
 def timm_pair() -> dict[str, Any]:
-    """``timm.data.Mixup`` in mode pair (Wightman, 2019): as ``timm``, but drawn for each pair of partners."""
+    """``timm.data.Mixup`` in mode pair (Wightman, 2019): ``timm``, but drawn per pair of partners."""
     return _timm("pair", "sample")
 
 
+@_preset
 def timm_elem() -> dict[str, Any]:
-    """``timm.data.Mixup`` in mode elem (Wightman, 2019): as ``timm``, but drawn for each sample."""
+    """``timm.data.Mixup`` in mode elem (Wightman, 2019): ``timm``, but drawn per sample."""
     return _timm("sample", "sample")
 
 
+@_preset
 def composer_cutmix() -> dict[str, Any]:
-    """Composer's CutMix at its defaults (MosaicML, 2021): as the paper's code, one box a batch of whole pixels.
+    """Composer's CutMix at its defaults (MosaicML, 2021): as in the paper's code, one box of whole pixels per batch.
 
-    Partners by a random permutation, alpha 1, every batch; with ``apply.prob`` 0.5 it is what the authors ran on CIFAR
+    Partners by a random permutation, alpha 1, every batch. With ``apply.prob`` 0.5 it is the authors' run on CIFAR
     (Yun et al., ICCV 2019).
     """
-    return _policy(mask=Box(whole_px=True), **_batch_habits(PermutePairing()))
+    return _policy(mask=Box(whole_px=True), **_library(PermutePairing()))
 
 
+@_preset
 def composer_mixup() -> dict[str, Any]:
-    """Composer's Mixup at its defaults (MosaicML, 2021): one lam a batch, of which the partner gets the smaller part.
+    """Composer's Mixup at its defaults (MosaicML, 2021): one lam per batch; the partner gets the smaller part.
 
-    The partner's share is the smaller one of z and 1 - z, z ~ Beta(0.2, 0.2): that law cut off above one half.
+    The partner's fraction is the smaller one of z and 1 - z, z ~ Beta(0.2, 0.2): Beta(0.2, 0.2) truncated above one
+    half.
     """
     size = BetaSize(alpha=0.2, hi=0.5)
-    return _policy(mask=Flat(), size=size, position=WholePosition(), **_batch_habits(PermutePairing()))
+    return _policy(mask=Flat(), size=size, position=WholePosition(), **_library(PermutePairing()))
 
 
 def _policy(**changes: Any) -> dict[str, Any]:
-    """Return the paper's policy with changes; what is a variant is stated with all its parameters."""
+    """Return the paper's policy with changes; each changed variant is stated with all its parameters."""
     stated = {part: change.model_dump() if isinstance(change, Frozen) else change for part, change in changes.items()}
     return copy.deepcopy(merged(_PAPER, stated))
 
 
-def _batch_habits(pairing: Frozen, *, granularity: str = "batch", gate: str = "batch") -> dict[str, Any]:
+def _library(pairing: Frozen, *, granularity: str = "batch", gate: str = "batch") -> dict[str, Any]:
+    """Return the parts that presets of libraries have in common: always applied, one draw per batch by default."""
     return {"pairing": pairing, "granularity": granularity, "apply": {"prob": 1.0, "gate": gate}}
 
 
 def _timm(granularity: Literal["sample", "pair", "batch"], gate: Literal["sample", "batch"]) -> dict[str, Any]:
-    habits = _batch_habits(FlipPairing(), granularity=granularity, gate=gate)
-    cut = _policy(mask=Box(whole_px=True), **habits)
-    return _policy(
-        mask=Flat(), size=BetaSize(alpha=0.8), position=WholePosition(), alternate=_half(cut, gate), **habits
-    )
-
-
-def _half(mix: dict[str, Any], gate: Literal["sample", "batch"]) -> dict[str, Any]:
-    return {"prob": 0.5, "gate": gate, "mix": mix}
-
-
-PRESETS: dict[str, Callable[[], dict[str, Any]]] = {
-    preset.__name__: preset
-    for preset in (
-        off,
-        cutmix,
-        cutmix_scheduled,
-        cutmix_fixed_size,
-        cutmix_complete_label,
-        cutmix_one_hot,
-        cutmix_center_gaussian,
-        feature_cutmix,
-        cutmix_torus,
-        cutout,
-        random_erasing,
-        mixup,
-        manifold_mixup,
-        fmix,
-        gridmix,
-        hmix,
-        gmix,
-        smoothmix,
-        resizemix,
-        saliencymix,
-        objectmix,
-        superpixelgridmix,
-        torchvision,
-        torchvision_cutmix,
-        timm,
-        timm_pair,
-        timm_elem,
-        composer_cutmix,
-        composer_mixup,
-    )
-}
-"""Named policies. DropBlock, the baseline of the CutMix paper that mixes nothing, is an option of the network."""
+    library = _library(FlipPairing(), granularity=granularity, gate=gate)
+    alternate = {"prob": 0.5, "gate": gate, "mix": _policy(mask=Box(whole_px=True), **library)}
+    return _policy(mask=Flat(), size=BetaSize(alpha=0.8), position=WholePosition(), alternate=alternate, **library)
 
 
 def expand_preset(values: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a preset's name, or a mapping with the key ``preset``, into the parts it stands for.
+    """Return the parts of a policy that is given as a preset's name or as a mapping, with or without ``preset``.
+
+    Args:
+        values: a name, or the parts of a policy; with the key ``preset`` the other keys change parts of that preset.
 
     Raises:
-        ValueError: the preset is unknown, or ``values`` are neither.
+        ValueError: the preset is unknown, or ``values`` is neither a name nor a mapping.
+
+    Examples:
+        >>> expand_preset("mixup")["mask"]
+        {'family': 'flat'}
+        >>> expand_preset({"preset": "cutmix", "apply": {"prob": 1.0}})["apply"]["prob"]
+        1.0
     """
     if isinstance(values, str):
         values = {"preset": values}
@@ -384,4 +389,4 @@ def expand_preset(values: str | Mapping[str, Any]) -> dict[str, Any]:
     name = changes.pop("preset")
     if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}{did_you_mean(str(name), PRESETS)}")
-    return copy.deepcopy(merged(PRESETS[name](), changes))  # what a caller changes must not reach the next one
+    return copy.deepcopy(merged(PRESETS[name](), changes))  # a copy: a caller's change must not reach the next caller

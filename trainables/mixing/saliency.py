@@ -1,9 +1,9 @@
-"""Where an image draws the eye, without a network.
+"""Saliency of images, without a network.
 
-Spectral residual (Hou and Zhang, CVPR 2007, equations 4 to 8): what remains of the log spectrum after its local
-average is what is unusual in the image. A few FFTs of a whole batch serve all samples at once and depend on nothing
-but the image. The alternative, the gradient of the loss with respect to the input (Kim et al., ICML 2020), costs a
-backward pass a step and moves with the weights, so that the arm would differ from others in compute and over time.
+Spectral residual (Hou and Zhang, CVPR 2007, equations 4 to 8): the log spectrum minus its local average is what is
+unusual in the image. A few FFTs of a whole batch compute it for all samples at once, from the image alone. The
+alternative, the gradient of the loss with respect to the input (Kim et al., ICML 2020), costs one backward pass per
+step and changes with the weights. The arm would then differ from the others in compute and over time.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import torch
 from torch import Tensor
 
 ANALYSIS_PX = 64
-"""Sides are reduced to this before the analysis, as in the paper: the scale of whole objects."""
+"""Sides are reduced to this length before the analysis, as in the paper: the scale of whole objects."""
 
 SMOOTHING_FRAC = 1 / 16
-"""Standard deviation of the Gaussian that smooths the map, of the analysed side: at 64 px the paper's 8 / 2."""
+"""Standard deviation of the Gaussian that smooths the map, in units of the analysed side; 8 / 2 at 64 px (paper)."""
 
 FAINTEST = 1e-3
-"""Least amplitude: above what rounding leaves of frequencies that an image does not hold, below those it does."""
+"""Least amplitude: above the rounding errors of frequencies that an image lacks, below the frequencies that it has."""
 
 
 def saliency_map(images: Tensor) -> Tensor:
     """Return the saliency of normalised images [B, C, H, W]: float32 [B, h, w], sides at most ``ANALYSIS_PX``.
 
     With the log spectrum ``L``, its local average ``A`` and the phase ``P`` the paper transforms ``exp(L - A + iP)``
-    back. That is the spectrum itself times ``exp(-A)``: no angle has to be taken apart and put together again.
+    back. That is the spectrum itself times ``exp(-A)``, so the phase is never computed.
     """
     grey = _grey(images)
     height, width = grey.shape[1:]
     spectrum = torch.fft.rfft2(grey)
-    squares = torch.view_as_real(spectrum).square()  # the modulus by way of them: a fifth of the time of its own
+    squares = torch.view_as_real(spectrum).square()  # log of the squared modulus: a fifth of the time of torch's abs
     average = _local_mean(torch.log(squares[..., 0] + squares[..., 1] + FAINTEST**2) / 2, width)
     unusual = torch.fft.irfft2(spectrum * (-average).exp(), s=(height, width)).square()
     smooth: Tensor = _blur(height, images.device) @ unusual @ _blur(width, images.device)
@@ -44,7 +44,13 @@ def saliency_map(images: Tensor) -> Tensor:
 def peaks(images: Tensor) -> np.ndarray:
     """Return the (y, x) of each image's most salient pixel, int64 [2, B], on the host.
 
-    Of a map that was analysed at a lower resolution it is the middle of the cell.
+    If the map has a lower resolution than the image, the middle of the map's cell is returned.
+
+    Examples:
+        >>> images = torch.zeros(1, 3, 16, 16)
+        >>> images[0, :, 4, 9] = 5.0  # one bright pixel
+        >>> peaks(images).tolist()
+        [[4], [9]]
     """
     height_px, width_px = images.shape[2:]
     saliency = saliency_map(images)
@@ -58,7 +64,7 @@ def peaks(images: Tensor) -> np.ndarray:
 def _grey(images: Tensor) -> Tensor:
     """Return the mean over channels at the resolution of the analysis, float32 [B, h, w]."""
     channels = images.shape[1]
-    # a product with a vector: torch's own mean over three channels that lie side by side takes four times as long
+    # product with a vector: torch's own mean over three adjacent channels takes four times as long
     grey = images.permute(0, 2, 3, 1).float() @ torch.full((channels,), 1 / channels, device=images.device)
     if max(grey.shape[1:]) <= ANALYSIS_PX:
         return grey
@@ -67,24 +73,24 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def _local_mean(half: Tensor, width: int) -> Tensor:
-    """Average over 3 by 3 frequencies, around the borders: of the half of a symmetric spectrum that rfft2 returns.
+    """Return the mean over 3 by 3 frequencies, around the borders, of a symmetric spectrum.
 
     Args:
-        half: float32 [B, h, width // 2 + 1].
+        half: the half that rfft2 returns, float32 [B, h, width // 2 + 1].
         width: columns of the whole spectrum.
     """
     rows = half + half.roll(1, dims=1) + half.roll(-1, dims=1)
-    kept = rows.shape[2]
-    # what lies beyond the half is in it at the opposite frequency: (-y, 1) for (y, -1)
-    beyond = rows[:, :, [min(1, kept - 1), width - kept]].flip(1).roll(1, dims=1)
+    columns = rows.shape[2]
+    # the neighbours beyond the half are in it at the opposite frequency: (-y, 1) for (y, -1)
+    beyond = rows[:, :, [min(1, columns - 1), width - columns]].flip(1).roll(1, dims=1)
     padded = torch.cat([beyond[:, :, :1], rows, beyond[:, :, 1:]], dim=2)
     return (padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]) / 9
 
 
 @functools.lru_cache(maxsize=8)
 def _blur(length: int, device: torch.device) -> Tensor:
-    """Return a matrix [length, length] that smooths along an axis; what falls outside is left out, not wrapped."""
+    """Return a matrix [length, length] that smooths along an axis; values outside the border are left out."""
     distance = torch.arange(length)[:, None] - torch.arange(length)[None, :]
     sigma = max(1e-3, length * SMOOTHING_FRAC)
-    weights = torch.exp(-(distance.double() ** 2) / (2 * sigma**2))
-    return (weights / (sigma * math.sqrt(2 * math.pi))).float().to(device)
+    kernel = torch.exp(-(distance.double() ** 2) / (2 * sigma**2))
+    return (kernel / (sigma * math.sqrt(2 * math.pi))).float().to(device)

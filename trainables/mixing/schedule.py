@@ -1,4 +1,4 @@
-"""When in a run something is on: a trapezoid over planned steps."""
+"""Schedule of a factor over the planned steps of a run: a trapezoid."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from trainables.strict import Frozen
 
 
 class Trapezoid(Frozen):
-    """A factor between 0 and 1 over ``t``, the share of the planned steps that are done.
+    """A factor from 0 to 1 as a function of ``t``, the fraction of the planned steps that is done.
 
-    It is 0 up to ``ramp_up_start``, rises linearly to 1 at ``ramp_up_end``, stays 1 until ``ramp_down_start`` and falls
-    linearly to 0 at ``ramp_down_end``. The default is 1 throughout; ``ramp_up_end = 1`` is the paper's "Scheduled
-    CutMix" (Yun et al., ICCV 2019, section 4.1: from 0 to 1 over the run); ``ramp_down_start = ramp_down_end = 0.9``
-    turns mixing off for the last tenth. Planned steps count, not completed ones: stopping early or resuming changes
-    nothing.
+    The factor is 0 up to ``ramp_up_start``, rises linearly to 1 at ``ramp_up_end``, stays 1 until ``ramp_down_start``
+    and falls linearly to 0 at ``ramp_down_end``. The default is 1 throughout. ``ramp_up_end = 1`` is the paper's
+    "Scheduled CutMix" (Yun et al., ICCV 2019, section 4.1: from 0 to 1 over the run). With
+    ``ramp_down_start = ramp_down_end = 0.9`` the factor is 0 for the last tenth of the run. ``t`` counts planned steps,
+    not completed ones, so early stopping and resuming change nothing.
+
+    Examples:
+        >>> Trapezoid().factor(0.3)
+        1.0
+        >>> schedule = Trapezoid(ramp_up_end=0.5, ramp_down_start=0.75)
+        >>> [schedule.factor(t) for t in (0.0, 0.25, 0.5, 0.875, 1.0)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+        >>> schedule.mean
+        0.625
     """
 
     ramp_up_start: float = Field(default=0.0, ge=0, le=1)
@@ -32,15 +41,11 @@ class Trapezoid(Frozen):
     def factor(self, t: float) -> float:
         """Return the factor at ``t`` in [0, 1]."""
         if t < self.ramp_up_end:
-            return (
-                0.0 if t <= self.ramp_up_start else (t - self.ramp_up_start) / (self.ramp_up_end - self.ramp_up_start)
-            )
+            rise = self.ramp_up_end - self.ramp_up_start
+            return 0.0 if t <= self.ramp_up_start else (t - self.ramp_up_start) / rise
         if t > self.ramp_down_start:
-            return (
-                0.0
-                if t >= self.ramp_down_end
-                else (self.ramp_down_end - t) / (self.ramp_down_end - self.ramp_down_start)
-            )
+            fall = self.ramp_down_end - self.ramp_down_start
+            return 0.0 if t >= self.ramp_down_end else (self.ramp_down_end - t) / fall
         return 1.0
 
     @property

@@ -1,4 +1,4 @@
-"""Laws of the pasted fraction: how much of an image a mask asks to replace, before any clipping."""
+"""Distributions of the pasted fraction: how much of an image a mask is to replace, before any clipping."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from trainables.strict import Frozen
 
 LEAST_MASS = 1e-9
-"""A law that is cut off must keep this much, or nothing accurate can be drawn from what is left."""
+"""Least probability between the bounds of a truncated distribution; below it nothing accurate can be drawn."""
 
 
 class _Bounded(Frozen):
@@ -27,14 +27,21 @@ class _Bounded(Frozen):
 
 
 class BetaSize(_Bounded):
-    """``lam ~ Beta(alpha, beta)``, the law of Mixup and CutMix (Yun et al., ICCV 2019, section 3.1).
+    """``lam ~ Beta(alpha, beta)``, the distribution of Mixup and CutMix (Yun et al., ICCV 2019, section 3.1).
 
     Attributes:
-        alpha: ``alpha = 1`` with no ``beta`` is uniform; small values paste almost nothing or almost everything.
-        beta: second parameter; None takes ``alpha``, so that the pasted fraction ``1 - lam`` has the same law as lam.
-            ``beta < alpha`` favours small pastes.
-        lo: the law is cut off below this pasted fraction (not moved: the rest keeps its proportions).
-        hi: the law is cut off above this pasted fraction.
+        alpha: ``alpha = 1`` without ``beta`` is uniform; small values make fractions near 0 and near 1 likely.
+        beta: second parameter; None: equal to ``alpha``, so that the pasted fraction ``1 - lam`` has the same
+            distribution as lam. ``beta < alpha`` makes small fractions more likely.
+        lo: the distribution is truncated below this pasted fraction; it keeps its shape above.
+        hi: the distribution is truncated above this pasted fraction.
+
+    Examples:
+        >>> BetaSize(alpha=1.0).draw(3, np.random.default_rng(0)).round(2).tolist()
+        [0.64, 0.27, 0.04]
+        >>> fracs = BetaSize(alpha=0.2, hi=0.5).draw(1000, np.random.default_rng(0))
+        >>> bool((fracs <= 0.5).all()), round(float(np.median(fracs)), 2)
+        (True, 0.03)
     """
 
     kind: Literal["beta"] = "beta"
@@ -49,7 +56,7 @@ class BetaSize(_Bounded):
         if high - low < LEAST_MASS:
             raise ValueError(
                 f"Beta with alpha {self.alpha} and beta {self.beta or self.alpha} has no mass between lo {self.lo} and "
-                f"hi {self.hi}: widen them, or use kind uniform or fixed"
+                f"hi {self.hi}: widen these bounds, or use kind uniform or fixed"
             )
         return self
 
@@ -57,23 +64,23 @@ class BetaSize(_Bounded):
         """Draw pasted fractions: float64 [count] in [lo, hi]."""
         first, second = self._parameters
         if (self.lo, self.hi) == (0.0, 1.0):
-            if first == second == 1:  # the uniform law, in a tenth of the time
+            if first == second == 1:  # uniform: a tenth of the time of rng.beta
                 return rng.random(count)
             return rng.beta(first, second, size=count)
         from scipy.special import betaincinv
 
         low, high = self._quantiles()
-        drawn: np.ndarray = betaincinv(first, second, low + (high - low) * rng.random(count))
-        inside: np.ndarray = np.clip(drawn, self.lo, self.hi)  # rounding may lead out by the last bit
+        fracs: np.ndarray = betaincinv(first, second, low + (high - low) * rng.random(count))
+        inside: np.ndarray = np.clip(fracs, self.lo, self.hi)  # the last bit of rounding may leave the bounds
         return inside
 
     @property
     def _parameters(self) -> tuple[float, float]:
-        """Of the law of the pasted fraction, which is that of lam mirrored."""
+        """Parameters of the pasted fraction's distribution: those of lam, swapped, because it is ``1 - lam``."""
         return self.alpha if self.beta is None else self.beta, self.alpha
 
     def _quantiles(self) -> tuple[float, float]:
-        """Chance of a fraction below ``lo`` and of one below ``hi``, before the law is cut off."""
+        """Return the probabilities of a fraction below ``lo`` and of one below ``hi``, before truncation."""
         if (self.lo, self.hi) == (0.0, 1.0):
             return 0.0, 1.0
         from scipy.special import betainc
@@ -82,12 +89,18 @@ class BetaSize(_Bounded):
 
 
 class UniformSize(_Bounded):
-    """Pasted fraction uniform on [lo, hi], the law of Random Erasing (Zhong et al., AAAI 2020, algorithm 1).
+    """Pasted fraction uniform on [lo, hi], the distribution of Random Erasing (Zhong et al., AAAI 2020, algorithm 1).
 
     Attributes:
         lo: least value.
         hi: greatest value.
-        of: what is uniform: the ``area``, or the ``side``, whose square is then the area (ResizeMix).
+        of: what is uniform: the ``area``, or the ``side``, the square of which is then the area (ResizeMix).
+
+    Examples:
+        >>> UniformSize(lo=0.1, hi=0.3).draw(3, np.random.default_rng(0)).round(2).tolist()
+        [0.23, 0.15, 0.11]
+        >>> UniformSize(lo=0.5, hi=0.5, of="side").draw(2, np.random.default_rng(0)).tolist()
+        [0.25, 0.25]
     """
 
     kind: Literal["uniform"] = "uniform"
@@ -97,12 +110,17 @@ class UniformSize(_Bounded):
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Draw pasted fractions: float64 [count]."""
-        drawn = rng.uniform(self.lo, self.hi, size=count)
-        return drawn * drawn if self.of == "side" else drawn
+        values = rng.uniform(self.lo, self.hi, size=count)
+        return values * values if self.of == "side" else values
 
 
 class FixedSize(Frozen):
-    """The same pasted fraction for every sample, the law of Cutout (DeVries and Taylor, 2017)."""
+    """The same pasted fraction for every sample, as Cutout has (DeVries and Taylor, 2017).
+
+    Examples:
+        >>> FixedSize(frac=0.25).draw(3, np.random.default_rng(0)).tolist()
+        [0.25, 0.25, 0.25]
+    """
 
     kind: Literal["fixed"] = "fixed"
     frac: float = Field(default=0.25, ge=0, le=1)

@@ -1,4 +1,4 @@
-"""Which part of the partner a mask shows."""
+"""The patch of the partner that a mask shows: displaced or resized."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from trainables.mixing.canvas import Canvas
 
 @dataclass(frozen=True, eq=False)
 class Displaced:
-    """The partner moved as a whole, around the borders: pixel (y, x) shows the partner's (y + dy, x + dx).
+    """The partner shifted as a whole, around the borders: pixel (y, x) shows the partner's (y + dy, x + dx).
 
     Attributes:
-        dy: rows, int64 [n].
-        dx: columns, int64 [n].
+        dy: shift in rows, int64 [n].
+        dx: shift in columns, int64 [n].
+
+    Examples:
+        >>> partners = torch.arange(4.0).reshape(1, 1, 1, 4)
+        >>> Displaced(dy=torch.tensor([0]), dx=torch.tensor([1])).show(partners).flatten().tolist()
+        [1.0, 2.0, 3.0, 0.0]
     """
 
     dy: Tensor
@@ -27,7 +32,7 @@ class Displaced:
         return Displaced(self.dy[index], self.dx[index])
 
     def show(self, partners: Tensor) -> Tensor:
-        """Return the partners [n, C, H, W] as the masks show them, in the same memory layout."""
+        """Return the shifted partners [n, C, H, W], in the memory layout of ``partners``."""
         count, _, height_px, width_px = partners.shape
         device = partners.device
         sample = torch.arange(count, device=device)[:, None, None]
@@ -42,9 +47,15 @@ class Resized:
 
     Attributes:
         y0: first row of the rectangle, int64 [n].
-        y1: row after its last, int64 [n].
+        y1: row after the last one of the rectangle, int64 [n].
         x0: first column, int64 [n].
-        x1: column after its last, int64 [n].
+        x1: column after the last one, int64 [n].
+
+    Examples:
+        >>> partners = torch.ones(1, 1, 4, 4)
+        >>> rows = columns = (torch.tensor([1]), torch.tensor([3]))
+        >>> Resized(*rows, *columns).show(partners)[0, 0].tolist()
+        [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
 
     y0: Tensor
@@ -57,10 +68,10 @@ class Resized:
         return Resized(self.y0[index], self.y1[index], self.x0[index], self.x1[index])
 
     def show(self, partners: Tensor) -> Tensor:
-        """Return images [n, C, H, W] that hold the fitted partners in the rectangles and zeros elsewhere."""
+        """Return images [n, C, H, W] with the fitted partners in the rectangles and zeros elsewhere."""
         height_px, width_px = partners.shape[2:]
-        rows = _fitting_weights(self.y0, self.y1, height_px)
-        columns = _fitting_weights(self.x0, self.x1, width_px)
+        rows = _resampling(self.y0, self.y1, height_px)
+        columns = _resampling(self.x0, self.x1, width_px)
         pixels = partners.permute(0, 2, 3, 1).float()
         count = len(pixels)
         fitted = torch.bmm(rows, pixels.reshape(count, height_px, -1)).view(pixels.shape)
@@ -71,15 +82,15 @@ class Resized:
 
 
 def displaced(mask: Tensor, canvas: Canvas) -> Displaced:
-    """Draw one shift a sample: any on the torus, else uniform among those that keep the mask's box in the image."""
+    """Draw one shift per sample: any on the torus, else uniform among those that keep the mask's box in the image."""
     lengths = canvas.height_px, canvas.width_px
-    draws = canvas.on_device(canvas.rng.random((2, len(mask))))
+    uniform = canvas.on_device(canvas.rng.random((2, len(mask))))
     if canvas.position.wraps:
-        return Displaced(*((draw * length).long() for draw, length in zip(draws, lengths, strict=True)))
+        return Displaced(*((along * length).long() for along, length in zip(uniform, lengths, strict=True)))
     frame = resized(mask, canvas)
     return Displaced(
-        (draws[0] * (lengths[0] - (frame.y1 - frame.y0) + 1)).long() - frame.y0,
-        (draws[1] * (lengths[1] - (frame.x1 - frame.x0) + 1)).long() - frame.x0,
+        (uniform[0] * (lengths[0] - (frame.y1 - frame.y0) + 1)).long() - frame.y0,
+        (uniform[1] * (lengths[1] - (frame.x1 - frame.x0) + 1)).long() - frame.x0,
     )
 
 
@@ -91,21 +102,22 @@ def resized(mask: Tensor, canvas: Canvas) -> Resized:
 
 def _ends(inside: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first index of each row of bool [n, L] that is set and the one after the last: int64 [n] each."""
-    found = inside.to(torch.uint8)
-    return found.argmax(dim=1), inside.shape[1] - found.flip(1).argmax(dim=1)
+    numbers = inside.to(torch.uint8)
+    return numbers.argmax(dim=1), inside.shape[1] - numbers.flip(1).argmax(dim=1)
 
 
-def _fitting_weights(start: Tensor, stop: Tensor, length_px: int) -> Tensor:
-    """Return what each input pixel gives to each output pixel of an axis: float32 [n, L, L], zero outside the box.
+def _resampling(start: Tensor, stop: Tensor, length_px: int) -> Tensor:
+    """Return the contribution of each input to each output pixel of an axis: float32 [n, L, L], zero outside the box.
 
-    Output pixel i looks at ``(i + 0.5 - start) * L / (stop - start)``, through a triangle as wide as the step
-    between outputs: the antialiased bilinear filter of image libraries, normalised over the pixels there are.
+    Output pixel i has its centre at ``(i + 0.5 - start) * L / (stop - start)`` in the input. Its filter is a triangle
+    as wide as the step between outputs: the antialiased bilinear filter of image libraries, normalised over the
+    pixels in the image.
     """
     pixels = torch.arange(length_px, device=start.device)
     step = length_px / (stop - start).float()
     centre = (pixels - start[:, None] + 0.5) * step[:, None]
     reach = step.clamp(min=1.0)[:, None, None]
-    weights = (1 - (pixels + 0.5 - centre[:, :, None]).abs() / reach).clamp(min=0.0)
-    weights = weights / weights.sum(dim=2, keepdim=True).clamp(min=1e-12)
+    triangle = (1 - (pixels + 0.5 - centre[:, :, None]).abs() / reach).clamp(min=0.0)
+    triangle = triangle / triangle.sum(dim=2, keepdim=True).clamp(min=1e-12)
     inside = (pixels >= start[:, None]) & (pixels < stop[:, None])
-    return weights * inside[:, :, None]
+    return triangle * inside[:, :, None]

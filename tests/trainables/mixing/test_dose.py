@@ -241,9 +241,9 @@ LEVELS = np.linspace(0.05, 0.95, 10)
 
 class TestMeasurement:
     def test_equal_seeds_measure_alike_and_others_do_not(self) -> None:
-        dosing._measured.cache_clear()
+        dosing._policy_dose.cache_clear()
         first = dose_of(seed=5)
-        dosing._measured.cache_clear()
+        dosing._policy_dose.cache_clear()
         again, other = dose_of(seed=5), dose_of(seed=6)
         assert first.as_columns() == again.as_columns()
         assert np.array_equal(first.coverage, again.coverage)
@@ -251,9 +251,9 @@ class TestMeasurement:
 
     def test_arms_that_differ_in_probability_are_measured_once(self) -> None:
         dose_of(preset="cutmix")
-        misses = dosing._measured.cache_info().misses
+        misses = dosing._policy_dose.cache_info().misses
         dose_of(preset="cutmix", apply={"prob": 0.123})
-        assert dosing._measured.cache_info().misses == misses
+        assert dosing._policy_dose.cache_info().misses == misses
 
     @pytest.mark.parametrize("soft", [False, True])
     @pytest.mark.parametrize("shape", [(5, 1, 6, 9), (5, 1, 1, 1), (5, 1, 6, 1), (5, 1, 1, 9)])
@@ -368,11 +368,11 @@ class TestWhatIsLookedAt:
 
     @pytest.mark.parametrize(("kind", "needed"), [("saliency", "images"), ("object", "boxes")])
     def test_data_are_asked_for(self, kind: str, needed: str) -> None:
-        with pytest.raises(ValueError, match=f"looks at {needed}: .* without data"):
+        with pytest.raises(ValueError, match=f"needs the partners' {needed}: .* without data"):
             dose_of(position={"kind": kind})
 
     def test_boxes_are_asked_for(self, data: ImageSet) -> None:
-        with pytest.raises(ValueError, match="looks at boxes"):
+        with pytest.raises(ValueError, match="needs the partners' boxes"):
             dose_of(position={"kind": "object"}, data=dataclasses.replace(data, boxes=None))
 
     def test_data_of_another_size_are_refused(self, data: ImageSet) -> None:
@@ -384,6 +384,6 @@ class TestWhatIsLookedAt:
 
     def test_the_other_policy_may_look(self, data: ImageSet) -> None:
         parts = {"preset": "mixup", "alternate": {"mix": {"preset": "cutmix", "position": {"kind": "saliency"}}}}
-        with pytest.raises(ValueError, match="looks at images"):
+        with pytest.raises(ValueError, match="needs the partners' images"):
             dose_of(**parts)
         assert dose_of(**parts, data=data).mean_prob == pytest.approx(0.75)

@@ -53,7 +53,7 @@ def combinations(family: str) -> Iterator[dict[str, Any]]:
 def has_meaning(parts: dict[str, Any]) -> bool:
     """Written apart from the code that refuses: what a policy needs."""
     family, rule = FAMILIES[parts["mask"]["family"]], RULES[parts["position"]["kind"]]
-    sees = family.looks_at or rule.looks_at
+    sees = family.needs or rule.needs
     partner = parts["content"] == "partner"
     placed = parts["position"]["kind"] != "whole"
     return (
@@ -103,50 +103,71 @@ def test_a_family_names_placing_rules_that_there_are(family: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"mask": {"family": "flat"}}, ["position.kind is 'clip'", "family 'flat'", "valid: whole"]),
-        ({"position": {"kind": "whole"}}, ["position.kind is 'whole'", "family 'box'", "valid: clip, gauss"]),
+        ({"mask": {"family": "flat"}}, ["position.kind is 'clip'", "mask.family 'flat'", "valid: whole"]),
+        ({"position": {"kind": "whole"}}, ["position.kind is 'whole'", "mask.family 'box'", "valid: clip, gauss"]),
         (
             {"mask": {"family": "box", "count": 3}, "position": {"kind": "saliency"}},
-            ["mask.count is 3", "'saliency'", "same centre", "or count 1"],
+            ["mask.count is 3", "'saliency'", "same centre", "valid: clip, inside, torus, spill, gauss"],
         ),
         ({"mask": {"family": "box", "count": 2}, "position": {"kind": "object"}}, ["mask.count is 2", "'object'"]),
-        ({"source": "displaced", "content": "zero"}, ["source is 'displaced'", "content is 'zero'", "only a partner"]),
+        (
+            {"source": "displaced", "content": "zero"},
+            ["source is 'displaced'", "content 'zero' uses no partner image", "leave it out"],
+        ),
         (
             {"preset": "mixup", "source": "displaced"},
-            ["source is 'displaced'", "family 'flat' covers the whole image", "use source same"],
+            ["source is 'displaced'", "family 'flat' covers the whole image", "use source 'same'"],
         ),
-        ({"source": "resized", "position": {"kind": "torus"}}, ["source is 'resized'", "wrap", "other than torus"]),
-        ({"source": "resized", "mask": {"family": "box", "count": 2}}, ["source is 'resized'", "one bounding box"]),
-        ({"granularity": "pair"}, ["granularity is 'pair'", "pairing.kind 'permute'", "use pairing.kind flip"]),
+        (
+            {"source": "resized", "position": {"kind": "torus"}},
+            ["source is 'resized'", "position.kind 'torus'", "other than 'torus'"],
+        ),
+        (
+            {"source": "resized", "mask": {"family": "box", "count": 2}},
+            ["source is 'resized'", "count 2", "one bounding box", "box, ellipse"],
+        ),
+        ({"granularity": "pair"}, ["granularity is 'pair'", "pairing.kind 'permute'", "use pairing.kind 'flip'"]),
         (
             {"granularity": "batch", "position": {"kind": "saliency"}},
-            ["granularity is 'batch'", "each partner's own images", "use granularity sample"],
+            ["granularity is 'batch'", "images of the sample's own partner", "use granularity 'sample'"],
         ),
         (
             {"granularity": "pair", "pairing": {"kind": "flip"}, "position": {"kind": "object"}},
-            ["granularity is 'pair'", "own boxes"],
+            ["granularity is 'pair'", "boxes of the sample's own partner"],
         ),
-        ({"content": "zero", "label": {"exponent": 0.0}}, ["label.exponent", "no effect with content 'zero'"]),
-        ({"content": "noise", "label": {"lam": "nominal"}}, ["label.lam", "no effect with content 'noise'"]),
+        (
+            {"content": "zero", "label": {"exponent": 0.0}},
+            ["label.exponent is 0.0", "no effect with content 'zero'", "leave them out"],
+        ),
+        (
+            {"content": "noise", "label": {"lam": "nominal"}},
+            ["label.lam is 'nominal'", "no effect with content 'noise'"],
+        ),
         (
             {"content": "zero", "pairing": {"kind": "derange"}},
-            ["pairing.kind is 'derange'", "content 'zero' nobody has a partner"],
+            ["pairing.kind is 'derange'", "content 'zero' uses no partner image", "leave it out"],
         ),
-        ({"content": "noise", "position": {"kind": "saliency"}}, ["content is 'noise'", "partners' images"]),
+        (
+            {"content": "noise", "position": {"kind": "saliency"}},
+            ["position.kind 'saliency' needs the partners' images", "content 'noise' uses no partner image"],
+        ),
         ({"layer": 1, "position": {"kind": "saliency"}}, ["layer is 1", "partners' images", "use layer 0"]),
-        ({"layer": [0, 2], "position": {"kind": "object"}}, ["layer is (0, 2)", "boxes", "use layer 0"]),
-        ({"layer": [0, 1, 0]}, ["lists a layer twice: [0, 1, 0]"]),
-        ({"alternate": {"mix": {"alternate": {"mix": "mixup"}}}}, ["two policies alternate, not three"]),
+        ({"layer": [0, 2], "position": {"kind": "object"}}, ["layer is [0, 2]", "boxes", "use layer 0"]),
+        ({"layer": [0, 1, 0]}, ["layer is [0, 1, 0]", "only once"]),
+        ({"alternate": {"mix": {"alternate": {"mix": "mixup"}}}}, ["alternate.mix.alternate", "only two policies"]),
         ({"alternate": {"mix": {"preset": "mixup", "layer": 1}}}, ["layer is 0 and alternate.mix.layer is 1"]),
         (
             {"label": {"smoothing": 0.1}, "alternate": {"mix": {"preset": "mixup", "label": {"smoothing": 0.0}}}},
-            ["label.smoothing is 0.1 and alternate.mix.label.smoothing is 0.0", "smoothed once", "give both the same"],
+            ["label.smoothing is 0.1 and alternate.mix.label.smoothing is 0.0", "smoothed once", "same value"],
         ),
         (
             {"layer": 2, "alternate": {"mix": {"position": {"kind": "saliency"}, "layer": 2}}},
             ["layer is 2", "partners' images"],
         ),
-        ({"mask": {"family": "box", "whole_px": True, "edge_px": 1.0}}, ["whole_px", "edge_px", "drop one"]),
+        (
+            {"mask": {"family": "box", "whole_px": True, "edge_px": 1.0}},
+            ["whole_px is true", "edge_px is 1.0", "leave one of them out"],
+        ),
         ({"layer": -1}, ["layer", "greater than or equal to 0"]),
         ({"layer": []}, ["layer", "at least 1 item"]),
         ({"apply": {"prob": 1.1}}, ["apply.prob", "less than or equal to 1", "1.1"]),
@@ -197,13 +218,13 @@ def test_no_part_is_coerced() -> None:
             Mix.model_validate(parts)
 
 
-def test_what_a_policy_looks_at() -> None:
-    assert Mix().looks_at == frozenset()
-    assert Mix.model_validate({"position": {"kind": "saliency"}}).looks_at == {"images"}
+def test_what_a_policy_needs() -> None:
+    assert Mix().needs == frozenset()
+    assert Mix.model_validate({"position": {"kind": "saliency"}}).needs == {"images"}
     second = {"position": {"kind": "object"}}
-    assert Mix.model_validate({"alternate": {"mix": second}}).looks_at == {"boxes"}
+    assert Mix.model_validate({"alternate": {"mix": second}}).needs == {"boxes"}
     both = {"position": {"kind": "saliency"}, "alternate": {"mix": second}}
-    assert Mix.model_validate(both).looks_at == {"images", "boxes"}
+    assert Mix.model_validate(both).needs == {"images", "boxes"}
 
 
 def test_layers_are_drawn_alike() -> None:

@@ -20,23 +20,23 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 def batch(seed: int, shape: tuple[int, ...], dtype: str, mask: str) -> Arrays:
     rng = np.random.default_rng(seed)
     count, height_px, width_px, _ = shape
-    kept, foreign = (
+    originals, pasted = (
         rng.integers(256, size=shape, dtype=np.uint8)
         if dtype == "uint8"
         else rng.standard_normal(shape, dtype=np.float32)
         for _ in range(2)
     )
     draws = rng.random((count, 1, height_px, width_px), dtype=np.float32)
-    made = {"hard": draws < 0.4, "soft": draws, "one number": draws[:, :, :1, :1], "rows": draws[..., :1]}
-    return kept, foreign, rng.integers(count, size=count), made[mask]
+    masks = {"hard": draws < 0.4, "soft": draws, "one number": draws[:, :, :1, :1], "rows": draws[..., :1]}
+    return originals, pasted, rng.integers(count, size=count), masks[mask]
 
 
-def expected(kept: np.ndarray, foreign: np.ndarray, partner: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    theirs, share = foreign[partner], mask[:, 0, :, :, None]
+def expected(originals: np.ndarray, pasted: np.ndarray, index: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    chosen, values = pasted[index], mask[:, 0, :, :, None]
     if mask.dtype == bool:
-        return np.where(share, theirs, kept)
-    mixed = theirs * share + kept * (1 - share)
-    return np.rint(mixed).astype(np.uint8) if kept.dtype == np.uint8 else mixed
+        return np.where(values, chosen, originals)
+    mixed = chosen * values + originals * (1 - values)
+    return np.rint(mixed).astype(np.uint8) if originals.dtype == np.uint8 else mixed
 
 
 @pytest.fixture(params=["compiled", "numpy"])
@@ -74,11 +74,11 @@ def test_both_ways_agree(seed: int, mask: str, channels: int) -> None:
     np.testing.assert_array_equal(compiled, plain)
 
 
-def test_a_few_foreign_pixels_may_serve_all(way: str) -> None:
-    kept, foreign, _, mask = batch(1, (4, 3, 3, 3), "float32", "hard")
-    out = np.empty_like(kept)
-    paste_pixels(kept, foreign[:1], np.zeros(4, dtype=np.int64), mask, out=out)
-    np.testing.assert_array_equal(out, np.where(mask[:, 0, :, :, None], foreign[:1], kept))
+def test_one_image_may_be_pasted_into_all(way: str) -> None:
+    originals, pasted, _, mask = batch(1, (4, 3, 3, 3), "float32", "hard")
+    out = np.empty_like(originals)
+    paste_pixels(originals, pasted[:1], np.zeros(4, dtype=np.int64), mask, out=out)
+    np.testing.assert_array_equal(out, np.where(mask[:, 0, :, :, None], pasted[:1], originals))
 
 
 def test_numba_is_not_needed() -> None:

@@ -24,6 +24,7 @@ from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDraw, Paste, draw_mix
 from trainables.mixing.masks import FAMILIES
+from trainables.mixing.pairing import Pairing
 from trainables.mixing.position import RULES
 
 CPU = torch.device("cpu")
@@ -33,7 +34,7 @@ SHAPES = ((1, 1), (1, 6), (5, 1), (5, 9), (8, 8), (12, 7), (16, 12))
 COUNTS = (1, 2, 3, 4, 5, 7)
 
 UNIT = st.floats(0, 1)
-PARTNERED = ("permute", "derange", "roll", "flip", "cross_class", "same_class")
+PAIRINGS = sorted(kind.model_fields["kind"].default for kind in get_args(get_args(Pairing)[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,25 +130,25 @@ def policies(draw: st.DrawFn, families: tuple[str, ...] = tuple(sorted(FAMILIES)
     mask = draw(masks(families))
     family = FAMILIES[mask["family"]]
     content = draw(st.sampled_from(["partner", "partner", "partner", "zero", "noise"]))
-    sees = family.looks_at is not None
+    sees = family.needs is not None
     assume(content == "partner" or not sees)
     many = mask.get("count", 1) > 1
-    kinds = [kind for kind in family.positions if RULES[kind].looks_at is None or (content == "partner" and not many)]
+    kinds = [kind for kind in family.positions if RULES[kind].needs is None or (content == "partner" and not many)]
     kind = draw(st.sampled_from(kinds))
-    sees |= RULES[kind].looks_at is not None
+    sees |= RULES[kind].needs is not None
     position = {"kind": kind} | ({"sigma_frac": draw(st.floats(0.01, 3))} if kind == "gauss" else {})
     parts: dict[str, Any] = {"mask": mask, "position": position, "size": draw(SIZES), "content": content}
     parts["apply"] = draw(APPLIES)
     if content == "partner":
         parts["label"] = draw(LABELS)
-        pairing = draw(st.sampled_from(PARTNERED))
+        pairing = draw(st.sampled_from(PAIRINGS))
         parts["pairing"] = {"kind": pairing}
         sources = ["same"] if kind == "whole" else ["same", "displaced", "resized"]
         if not family.framed or kind == "torus" or many:
             sources = [source for source in sources if source != "resized"]
         parts["source"] = draw(st.sampled_from(sources))
-        shares = ["sample"] if sees else ["sample", "batch"] + ["pair"] * (pairing == "flip")
-        parts["granularity"] = draw(st.sampled_from(shares))
+        granularities = ["sample"] if sees else ["sample", "batch"] + ["pair"] * (pairing == "flip")
+        parts["granularity"] = draw(st.sampled_from(granularities))
     else:
         parts["granularity"] = draw(st.sampled_from(["sample", "batch"]))
     return parts
@@ -307,22 +308,22 @@ def test_pixels_are_the_own_ones_and_the_partners_of_the_unmixed_batch(case: Cas
     before, drawn = images.clone(), case.draw()
     mixed = mix_images(images, drawn)
     assert torch.equal(images, before)
-    pasted = np.zeros(case.count, dtype=int)
+    n_pastes = np.zeros(case.count, dtype=int)
     for paste in drawn.pastes:
         rows = samples_of(paste, case.count)
-        pasted[rows] += 1
-        foreign = images[paste.partner] if paste.content is None else paste.content.expand(len(rows), *images.shape[1:])
+        n_pastes[rows] += 1
+        pasted = images[paste.partner] if paste.content is None else paste.content.expand(len(rows), *images.shape[1:])
         mask = paste.mask.float()
-        expected = images[rows] * (1 - mask) + foreign * mask
+        expected = images[rows] * (1 - mask) + pasted * mask
         if paste.mask.dtype == torch.bool:
-            assert torch.equal(mixed[rows], torch.where(paste.mask, foreign, images[rows]))
+            assert torch.equal(mixed[rows], torch.where(paste.mask, pasted, images[rows]))
         torch.testing.assert_close(mixed[rows], expected)
         if paste.content is None:
             assert torch.equal(paste.partner, drawn.partner[rows])
-    assert pasted.max(initial=0) <= 1, "a sample is in two pastes"
+    assert n_pastes.max(initial=0) <= 1, "a sample is in two pastes"
     untouched = torch.from_numpy(~drawn.applied)
     assert torch.equal(mixed[untouched], images[untouched])
-    assert (pasted[drawn.applied] == 1).all()
+    assert (n_pastes[drawn.applied] == 1).all()
 
 
 def same_bits(ours: Tensor, theirs: Tensor) -> bool:

@@ -28,7 +28,7 @@ UNCUT = ("torus", "inside", "whole")
 
 PLACES = [(family, position) for family in sorted(FAMILIES) for position in FAMILIES[family].positions]
 
-FULL = [(family, position) for family, position in PLACES if position in UNCUT and FAMILIES[family].looks_at != "boxes"]
+FULL = [(family, position) for family, position in PLACES if position in UNCUT and FAMILIES[family].needs != "boxes"]
 """Where a fraction of 1 is the whole image: neither the border nor the object's box cuts anything off."""
 
 EXACT = [(family, position) for family, position in PLACES if position in UNCUT and FAMILIES[family].exact_area]
@@ -36,9 +36,7 @@ EXACT = [(family, position) for family, position in PLACES if position in UNCUT 
 NEVER_MORE = [(family, position) for family, position in PLACES if FAMILIES[family].exact_area]
 
 UNSEEING = [
-    (family, position)
-    for family, position in PLACES
-    if "images" not in (FAMILIES[family].looks_at, RULES[position].looks_at)
+    (family, position) for family, position in PLACES if "images" not in (FAMILIES[family].needs, RULES[position].needs)
 ]
 """Where nothing is searched for in images, whose place would have to come back from the device."""
 
@@ -211,7 +209,7 @@ def test_samples_do_not_share_a_mask(family: str, position: str) -> None:
     untouched = copy.deepcopy(canvas.rng.bit_generator.state)
     mask = draw_mask(family, np.full(40, 0.35), canvas)
     if canvas.rng.bit_generator.state == untouched:  # nothing is drawn: then nothing may differ, unless it is seen
-        assert canvas.position.looks_at or FAMILIES[family].looks_at or len(mask.flatten(1).unique(dim=0)) == 1
+        assert canvas.position.needs or FAMILIES[family].needs or len(mask.flatten(1).unique(dim=0)) == 1
         return
     assert len(mask.flatten(1).unique(dim=0)) > 15  # bands have no more than 32 places
 
@@ -274,3 +272,14 @@ def test_the_docstring_explains_parameters_and_names_a_source(family: str) -> No
     for name in set(FAMILIES[family].model_fields) - {"family"}:
         assert f"        {name}: " in explained
     assert re.search(r"\b(19|20)\d\d\b|Not taken from a publication", explained), "authors, venue and year, or that"
+
+
+@every_family
+def test_the_docstring_has_an_example(family: str) -> None:
+    assert re.search(rf">>> .*\b{FAMILIES[family].__name__}\(", FAMILIES[family].__doc__ or "")
+
+
+@every_family
+def test_the_file_has_the_family_s_name(family: str) -> None:
+    """Two files with one family's name, for example after copying one of them, would hide one of the families."""
+    assert FAMILIES[family].__module__ == f"trainables.mixing.masks.{family}"

@@ -102,7 +102,7 @@ def test_the_label_follows_the_objects_area() -> None:
             "pairing": {"kind": "flip"},
         }
     )
-    assert mix.looks_at == {"boxes"}
+    assert mix.needs == {"boxes"}
     view = BatchView((4, 3, 20, 30), np.arange(4), None, boxes)
     drawn = draw_mix(mix, view, rng=np.random.default_rng(0), device=CPU)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / 600
@@ -111,5 +111,5 @@ def test_the_label_follows_the_objects_area() -> None:
 
 def test_without_boxes_it_is_refused() -> None:
     mix = Mix.model_validate({"mask": {"family": "object"}, "position": {"kind": "whole"}})
-    with pytest.raises(ValueError, match="looks at objects' boxes, but was given none"):
+    with pytest.raises(ValueError, match="needs the partners' boxes, but the batch has none"):
         draw_mix(mix, BatchView((2, 3, 8, 8), np.arange(2)), rng=np.random.default_rng(0), device=CPU)

@@ -12,6 +12,8 @@ from scipy.stats import truncnorm
 
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
+from trainables.mixing.config import Mix
+from trainables.mixing.masks import FAMILIES
 from trainables.mixing.masks.box import Box
 from trainables.mixing.position import (
     PLACING,
@@ -97,7 +99,7 @@ def test_centres_are_uniform(position: PlacingRule, lo: float, hi: float) -> Non
     assert deciles == pytest.approx([lo + share * (hi - lo) for share in (0, 0.1, 0.5, 0.9, 1)], abs=0.3)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in PLACING if RULES[kind].looks_at is None])
+@pytest.mark.parametrize("kind", [kind for kind in PLACING if RULES[kind].needs is None])
 @given(seed=SEEDS, fraction=st.floats(0, 1))
 def test_rows_come_before_columns(kind: str, seed: int, fraction: float) -> None:
     """Centres are (y, x), each in units of its own axis."""
@@ -209,7 +211,10 @@ def test_a_mask_of_the_whole_image_has_no_centre() -> None:
         WholePosition().centres(np.ones((2, 2)), canvas_of(WholePosition()))
 
 
-def test_names() -> None:
-    assert set(RULES) == {"clip", "inside", "torus", "spill", "gauss", "saliency", "object", "whole"}
-    assert set(PLACING) == set(RULES) - {"whole"}
-    assert [kind for kind, rule in RULES.items() if rule.wraps] == ["torus"]
+@pytest.mark.parametrize("kind", sorted(RULES))
+def test_a_policy_names_every_rule(kind: str) -> None:
+    families = [name for name, family in FAMILIES.items() if kind in family.positions]
+    assert families, "no mask family supports it"
+    mix = Mix.model_validate({"mask": {"family": families[0]}, "position": {"kind": kind}})
+    assert type(mix.position) is RULES[kind]
+    assert (kind in PLACING) == (kind != "whole")

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.mixing.runs import runs, runs_within
+from trainables.mixing.canvas import Canvas
+from trainables.mixing.position import ClipPosition, TorusPosition
+from trainables.mixing.runs import runs
 
 lengths = st.integers(1, 40)
 fracs = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0]))
+
+
+def columns_within(centre: np.ndarray, side: np.ndarray, length: int, *, wraps: bool) -> np.ndarray:
+    """Return what a canvas of the given width says of shapes that differ along its columns alone."""
+    canvas = Canvas(
+        height_px=1,
+        width_px=length,
+        position=TorusPosition() if wraps else ClipPosition(),
+        rng=np.random.default_rng(0),
+        device=torch.device("cpu"),
+    )
+    return canvas.lines_within(1, np.stack([np.zeros_like(centre), centre]), np.stack([np.ones_like(side), side]))
 
 
 @given(length=lengths, place=fracs, size=fracs, wraps=st.booleans())
@@ -21,7 +36,7 @@ def test_within(length: int, place: float, size: float, wraps: bool) -> None:
         offsets -= length * np.rint(offsets / length)
     distance = np.abs(offsets)
     sure = np.abs(distance - side / 2) > 1e-9  # nearer than that rounding decides
-    got = runs_within(centre, side, length, wraps=wraps)
+    got = columns_within(centre, side, length, wraps=wraps)
     assert got.shape == (1, length)
     np.testing.assert_array_equal(got[0][sure], (distance < side / 2)[sure])
 
@@ -41,4 +56,4 @@ def test_runs(length: int, start: int, pixels: int, wraps: bool) -> None:
 @pytest.mark.parametrize("wraps", [False, True])
 def test_no_length_no_pixel_even_on_a_pixels_centre(wraps: bool) -> None:
     centres = np.array([0.5, 1.5, 2.0, 3.5])
-    assert not runs_within(centres, np.zeros(4), 4, wraps=wraps).any()
+    assert not columns_within(centres, np.zeros(4), 4, wraps=wraps).any()

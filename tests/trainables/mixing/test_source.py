@@ -30,7 +30,7 @@ def families(*kinds: str, framed: bool = False) -> list[str]:
     return [
         name
         for name, family in sorted(FAMILIES.items())
-        if family.looks_at is None and set(kinds) & set(family.positions) and (family.framed or not framed)
+        if family.needs is None and set(kinds) & set(family.positions) and (family.framed or not framed)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Mask families, one file each: a file here with a :class:`~trainables.mixing.masks.base.Mask` is found by itself."""
+"""Mask families, one file each: a :class:`~trainables.mixing.masks.base.Mask` in a file of this folder is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The face of a mask family."""
+"""The abstract base of mask families."""
 
 from __future__ import annotations
 
@@ -17,30 +17,36 @@ if TYPE_CHECKING:
 
 
 class Mask(Frozen, ABC):
-    """A family of masks: where the partner's pixels go. A subclass adds ``family: Literal[...]`` and parameters.
+    """A family of masks: where the partner's pixels are pasted.
+
+    A new family is one file in this folder, named like the family. It subclasses this class, declares
+    ``family: Literal["..."] = "..."`` and its parameters, and implements :meth:`draw`. The study schema, the checks
+    of policies, the dose, the preview and the contract tests find it there.
 
     Attributes:
-        positions: names of the placing rules that make sense for the family.
-        framed: whether a mask has a bounding box that a resized partner could fill.
-        looks_at: what of the partners the family needs to see: ``images``, ``boxes`` or nothing.
-        exact_area: whether, with the family's default parameters, the mean share of what is pasted is the wanted one
-            wherever nothing is cut off (torus, inside and whole). The contract suite holds a family to it.
+        family: name in a study file; a subclass declares it as a ``Literal`` with a default.
+        positions: names of the placing rules that the family supports.
+        framed: whether a mask has a bounding box that a resized partner can fill.
+        needs: what the family must know of the partners: ``images``, ``boxes`` or nothing.
+        exact_area: whether, with the family's default parameters, the mean pasted fraction equals the requested one
+            wherever nothing is cut off (torus, inside and whole). The contract tests verify it.
     """
 
     positions: ClassVar[tuple[str, ...]] = PLACING
     framed: ClassVar[bool] = False
-    looks_at: ClassVar[Literal["images", "boxes"] | None] = None
+    needs: ClassVar[Literal["images", "boxes"] | None] = None
     exact_area: ClassVar[bool] = True
+    family: str
 
     @abstractmethod
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw one mask a sample.
+        """Draw one mask per sample.
 
         Args:
-            pasted_frac: wanted share of the partner, float64 [B]; the drawn mask may hold less after clipping.
-            canvas: what it is drawn on.
+            pasted_frac: requested fraction of the image, float64 [B]; clipping may make the drawn mask smaller.
+            canvas: size of the image, placing rule, generator and device.
 
         Returns:
-            Mask that broadcasts to [B, 1, H, W] on the canvas's device, 1 where the partner's pixel goes: bool for
-            hard masks, float32 in [0, 1] for soft ones.
+            Mask that broadcasts to [B, 1, H, W] on the canvas's device, 1 at the partner's pixels: bool for hard
+            masks, float32 in [0, 1] for soft ones.
         """

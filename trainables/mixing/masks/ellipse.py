@@ -17,25 +17,33 @@ if TYPE_CHECKING:
 
 _CUT_RADII = np.linspace(0.5, math.sqrt(0.5), 1025)
 _CUT_AREAS = _CUT_RADII**2 * (math.pi - 4 * np.arccos(0.5 / _CUT_RADII)) + 2 * np.sqrt(_CUT_RADII**2 - 0.25)
-"""Area that a disc has in common with the unit square about its centre: the disc less four segments."""
+"""Area of a disc inside the unit square around its centre: the disc minus four segments."""
 
 
 class Ellipse(Mask):
-    """Ellipses of the image's own proportions: semi-axes ``H*r`` and ``W*r`` such that the area is ``f*H*W``.
+    """Ellipses with the image's proportions: semi-axes ``H*r`` and ``W*r`` such that the area is ``f*H*W``.
 
     CutMix's equation 2 (Yun et al., ICCV 2019) for another shape: ``r = sqrt(f / pi)`` up to the largest ellipse in
-    the image, ``f = pi/4``. A larger one is cut off by a frame of the image's size about its centre, and r is such
-    that what is left has the area; so ``f = 1`` is everything.
+    the image, ``f = pi/4``. A larger ellipse is cut off by a frame of the image's size around its centre. Its r is such
+    that the rest has the requested area; so ``f = 1`` is the whole image.
 
     Attributes:
         aspect_max: above 1, the height is stretched and the width shrunk by ``sqrt(a)``, ``a`` log-uniform on
             ``[1/aspect_max, aspect_max]`` (as Zhong et al., AAAI 2020, do with rectangles), no further than the image
-            allows, so that the area stays what was asked for.
-        count: ellipses of equal size, each placed by itself. Each has the fraction ``1 - (1 - f)^(1/count)``, so that
-            what they cover together is f in the mean where places are uniform (torus).
-        edge_px: width of a linear ramp across the border, measured where the axes are equal (elsewhere it is
-            stretched with them), as far as the image has room for it; the radius makes up for it, so that the area
-            stays.
+            allows, so that the area stays the requested one.
+        count: ellipses of equal size, each placed independently. Each has the fraction ``1 - (1 - f)^(1/count)``, so
+            that together they cover f on average if places are uniform (torus).
+        edge_px: width of a linear ramp across the border if the axes are equal (otherwise it is stretched with them),
+            as far as the image has room for it. The radius compensates for it, so that the area stays the same.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.position import InsidePosition
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=32, width_px=32, position=InsidePosition(), rng=rng, device=cpu)
+        >>> mask = Ellipse().draw(np.array([0.3, 1.0]), canvas)
+        >>> [round(frac, 1) for frac in mask.float().mean(dim=(1, 2, 3)).tolist()]
+        [0.3, 1.0]
     """
 
     family: Literal["ellipse"] = "ellipse"
@@ -45,11 +53,11 @@ class Ellipse(Mask):
     edge_px: float = Field(default=0.0, ge=0)
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw the ellipses of each sample: bool, or with soft edges float32, [B, 1, H, W]."""
+        """Draw the ellipses of each sample: bool, or float32 with soft edges, [B, 1, H, W]."""
         radius = radius_of(frac_of_each(pasted_frac, self.count))
         axes_px = canvas.sides_px * self._stretches(radius, canvas)
-        each = self._soft(radius, axes_px, canvas) if self.edge_px else _hard(radius, axes_px, canvas)
-        return union(each, self.count, canvas)
+        shapes = self._soft(radius, axes_px, canvas) if self.edge_px else _hard(radius, axes_px, canvas)
+        return union(shapes, self.count, canvas)
 
     def _stretches(self, radius: np.ndarray, canvas: Canvas) -> np.ndarray:
         """Draw the factors on height and width: float64 [2, n]."""
@@ -77,18 +85,19 @@ class Ellipse(Mask):
 
 
 def radius_of(frac: np.ndarray) -> np.ndarray:
-    """Return r, in units of the sides, of the ellipses that cover a fraction of the image: float64 like ``frac``."""
+    """Return r, in units of the sides, of ellipses that cover a fraction of the image: float64, shape of ``frac``."""
     cut = np.interp(frac, _CUT_AREAS, _CUT_RADII)
     radius: np.ndarray = np.where(frac > math.pi / 4, cut, np.sqrt(frac / math.pi))
     return radius
 
 
 def widest_edge(radius: np.ndarray, stretch: np.ndarray) -> np.ndarray:
-    """Return the widest ramp, in units of the sides, that ellipses have room for: float64 [n].
+    """Return the widest possible ramp of ellipses, in units of the sides: float64 [n].
 
-    A ramp of width g about the radius m has the area ``pi * (m^2 + g^2 / 12)`` and ends at ``m + g / 2``. It must not
-    begin beyond the centre (``g <= 2m``, so ``g <= sqrt(3) r``) nor end outside the frame of the image's size
-    (``m + g / 2 <= h`` with ``h = 0.5 / stretch``, so ``g^2 / 3 - h g + h^2 - r^2 >= 0``).
+    An ellipse with a ramp of width g around the radius m has the area ``pi * (m^2 + g^2 / 12)`` and ends at
+    ``m + g / 2``. The ramp must not begin beyond the centre (``g <= 2m``, so ``g <= sqrt(3) r``) nor end outside the
+    frame of the image's size (``m + g / 2 <= h`` with ``h = 0.5 / stretch``, so
+    ``g^2 / 3 - h g + h^2 - r^2 >= 0``).
     """
     frame = 0.5 / stretch
     room = 1.5 * (frame - np.sqrt(np.maximum(4 * radius**2 - frame**2, 0) / 3))
@@ -98,9 +107,10 @@ def widest_edge(radius: np.ndarray, stretch: np.ndarray) -> np.ndarray:
 
 
 def _hard(radius: np.ndarray, axes_px: np.ndarray, canvas: Canvas) -> torch.Tensor:
+    """Draw hard ellipses, row by row from half the width of each row: bool [n, 1, H, W]."""
     semi_axes_px = axes_px * radius
     centres = canvas.position.centres(2 * semi_axes_px, canvas)
-    half_px = canvas.offsets_along(0, centres)  # in place from here on: these arrays are most of the work
+    half_px = canvas.offsets_along(0, centres)  # in place from here on: these arrays are most of the cost
     half_px /= np.maximum(semi_axes_px[0], 1e-9)[:, None]
     half_px *= half_px
     np.subtract(1, half_px, out=half_px)

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
 
 class Flat(Mask):
-    """The same weight at every pixel: ``x = lam * a + (1 - lam) * b`` (Zhang et al., ICLR 2018, equation 1)."""
+    """The same value at every pixel: ``x = lam * a + (1 - lam) * b`` (Zhang et al., ICLR 2018, equation 1).
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.position import WholePosition
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=8, width_px=8, position=WholePosition(), rng=rng, device=cpu)
+        >>> mask = Flat().draw(np.array([0.25]), canvas)
+        >>> mask.shape, mask.item()  # one value, broadcast over the image
+        (torch.Size([1, 1, 1, 1]), 0.25)
+    """
 
     family: Literal["flat"] = "flat"
     positions: ClassVar[tuple[str, ...]] = ("whole",)

@@ -17,23 +17,31 @@ if TYPE_CHECKING:
     import torch
 
 LOWEST = -(2**15)
-"""What the first rank is stored as: ranks of up to 65535 pixels then fit into two bytes."""
+"""The number stored for the first rank: the ranks of up to 65535 pixels then fit into two bytes."""
 
 
 class Fourier(Mask):
     """The top pixels of a smooth random field: blobs of any shape (Harris et al., 2020, arXiv 2002.12047, section 4).
 
-    The field is white noise with every frequency ``f`` (cycles a pixel) damped by ``f^decay``, nothing below one cycle
-    along the longer side. It repeats in both directions, so the mask wraps around, and its law is the same at every
-    pixel. The mask holds the ``f * H * W`` highest pixels, that number rounded up or down at random so that the mean
-    is exact.
+    The field is white noise with every frequency ``f`` (cycles per pixel) damped by ``f^decay``; frequencies below one
+    cycle along the longer side are not damped further. The field is periodic in both directions, so the mask wraps
+    around and has the same distribution at every pixel. The mask contains the ``f * H * W`` highest pixels. This number
+    is rounded up or down at random so that the mean is exact.
 
-    The published code differs: it lays the real and imaginary parts of the spectrum side by side, as columns of a
-    real one. Its fields are therefore symmetric about a point and twice as smooth along one axis, which the paper's
-    text does not ask for and masks here are not. It also draws one mask a batch.
+    The published code differs: it places the real and imaginary parts of the spectrum side by side, as columns of a
+    real one. Its fields are therefore symmetric about a point and twice as smooth along one axis. The paper's text does
+    not ask for this, and masks here are not symmetric. The published code also draws one mask per batch.
 
     Attributes:
         decay: power of the damping; 3 in the paper, larger is smoother, 0 is noise.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.position import TorusPosition
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=16, width_px=16, position=TorusPosition(), rng=rng, device=cpu)
+        >>> Fourier(decay=3.0).draw(np.array([0.25, 0.5]), canvas).sum(dim=(1, 2, 3)).tolist()  # of 256 pixels
+        [64, 128]
     """
 
     family: Literal["fourier"] = "fourier"
@@ -41,12 +49,12 @@ class Fourier(Mask):
     decay: float = Field(default=3.0, ge=0)
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw fields from a bank, shift them and cut them off: bool [B, 1, H, W]."""
+        """Draw fields from a bank, shift them and apply a threshold: bool [B, 1, H, W]."""
         bank = _bank(canvas.height_px, canvas.width_px, self.decay, canvas.device)
         uniform = canvas.rng.random((4, len(pasted_frac)))
         pixels = canvas.height_px * canvas.width_px
-        wanted = np.ceil(pasted_frac * pixels - uniform[3]).astype(np.int64)
-        return bank.below(wanted + LOWEST, bank.places(uniform[:3]), canvas)
+        n_pasted = np.ceil(pasted_frac * pixels - uniform[3]).astype(np.int64)
+        return bank.below(n_pasted + LOWEST, bank.places(uniform[:3]), canvas)
 
 
 @functools.lru_cache(maxsize=8)
@@ -55,7 +63,10 @@ def _bank(height_px: int, width_px: int, decay: float, device: torch.device) -> 
 
 
 def _rank_fields(height_px: int, width_px: int, decay: float) -> np.ndarray:
-    """Return each field's pixels by rank, from ``LOWEST`` for the highest on: int16 or int32 [N, H, W]."""
+    """Return the rank of each field's pixels, ``LOWEST`` for the highest pixel: int16 or int32 [N, H, W].
+
+    Ranks are stored instead of fields: a threshold on ranks gives the exact number of pixels without sorting per mask.
+    """
     pixels = height_px * width_px
     kind = np.int16 if pixels < 2**16 else np.int32
     count = maps_that_fit(height_px, width_px, np.dtype(kind).itemsize)

@@ -15,22 +15,31 @@ if TYPE_CHECKING:
 
 
 class Gauss(Mask):
-    """A Gaussian bump that peaks at 1: ``exp(-(y/sigma_y)^2 / 2 - (x/sigma_x)^2 / 2)`` about the centre.
+    """A Gaussian bump with peak 1: ``exp(-(y/sigma_y)^2 / 2 - (x/sigma_x)^2 / 2)`` around the centre.
 
-    What a border cuts off is lost, and on the torus the bump ends half a side from its centre; so less is pasted than
-    was asked for (up to f = 0.5, where it is 0.43 at most), and for f > 0.5 more. The rules that need to know where a
-    shape ends (inside, spill), and those that aim at the partner's content (saliency, object), which would leave just
-    that out for f > 0.5, do not apply.
+    The part beyond a border is lost, and on the torus the bump ends half a side from its centre. So less is pasted than
+    requested up to f = 0.5 (at f = 0.5 at most 0.43), and more for f > 0.5. Two kinds of placing rules do not apply:
+    those that need to know where a shape ends (inside, spill), and those that aim at the partner's content (saliency,
+    object), because for f > 0.5 the mask would leave out just this content.
 
     Attributes:
-        sigma: what the pasted fraction f means.
+        sigma: the meaning of the pasted fraction f.
 
-            - ``area`` (GMix: Park et al., NeurIPS 2022, arXiv 2208.09913, and their code): of the two images the one
-              with the smaller share m = min(f, 1 - f) is seen through the bump, whose integral over the plane is m:
+            - ``area`` (GMix: Park et al., NeurIPS 2022, arXiv 2208.09913, and their code): the image with the smaller
+              fraction m = min(f, 1 - f) is seen through the bump. The bump's integral over the plane is m:
               ``sigma = side * sqrt(m / (2 pi))``. For f > 0.5 the mask is 1 minus the bump.
-            - ``side`` (SmoothMix: Lee et al., CVPR 2020 Workshops): f is sigma itself in units of the side, and the
-              partner is always in the bump. Their ``sigma ~ U(0.25, 0.5)`` is thus a size that is uniform from 0.25
-              to 0.5. f is then no share of anything: only labels by the realised lam make sense.
+            - ``side`` (SmoothMix: Lee et al., CVPR 2020 Workshops): f is sigma in units of the side, and the partner
+              is always in the bump. Their ``sigma ~ U(0.25, 0.5)`` is thus a size that is uniform from 0.25 to 0.5.
+              f is then not a fraction of the image: only labels by the realised lam make sense.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.position import TorusPosition
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=32, width_px=32, position=TorusPosition(), rng=rng, device=cpu)
+        >>> mask = Gauss().draw(np.array([0.2]), canvas)
+        >>> round(mask.mean().item(), 2), round(mask.max().item(), 1)
+        (0.2, 1.0)
     """
 
     family: Literal["gauss"] = "gauss"
@@ -39,7 +48,7 @@ class Gauss(Mask):
     sigma: Literal["area", "side"] = "area"
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw one bump a sample: float32 [B, 1, H, W]."""
+        """Draw one bump per sample: float32 [B, 1, H, W]."""
         inverted = (pasted_frac > 0.5) & (self.sigma == "area")
         size = np.where(inverted, 1 - pasted_frac, pasted_frac)
         sigma = np.sqrt(size / (2 * math.pi)) if self.sigma == "area" else size
@@ -52,7 +61,7 @@ class Gauss(Mask):
 
 
 def _bell(offsets: np.ndarray, sigma_px: np.ndarray) -> np.ndarray:
-    """Return ``exp(-(offset / sigma)^2 / 2)`` of offsets [B, L] for sigmas [B]: float32 [B, L]."""
+    """Return ``exp(-(offset / sigma)^2 / 2)`` for offsets [B, L] and sigmas [B]: float32 [B, L]."""
     exponent = (offsets * (math.sqrt(0.5) / sigma_px)[:, None]).astype(np.float32)
-    bell: np.ndarray = np.exp(-exponent * exponent)  # in 32 bits a tenth of the time
+    bell: np.ndarray = np.exp(-exponent * exponent)  # in float32: a tenth of the time of float64
     return bell

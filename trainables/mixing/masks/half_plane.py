@@ -18,20 +18,29 @@ _TINY = 1e-12
 
 
 class HalfPlane(Mask):
-    """What lies on one side of a straight line of random direction, so far out that the side has the fraction f.
+    """One side of a straight line of random direction; the line is placed so that the side has the fraction f.
 
-    Of all families it has the shortest border for its area, and it keeps both images in one piece that reaches the
-    image's edge. "Vertical Concat" and "Horizontal Concat" of Summers and Dinneen (WACV 2019) are its cuts along the
-    axes; random directions are not taken from a publication. The direction is uniform where the image is stretched
-    to a square; a cut at the angle a then leaves the fraction that a trapezoid of widths ``|cos a|`` and ``|sin a|``
-    has up to it.
+    The family has the shortest border for its area. Both images stay in one piece, and each piece reaches the image's
+    edge. "Vertical Concat" and "Horizontal Concat" of Summers and Dinneen (WACV 2019) are its cuts along the axes;
+    random directions are not taken from a publication. The direction is uniform on the image stretched to a square. The
+    fraction on one side of a cut at the angle a is then the distribution function of a trapezoid of widths ``|cos a|``
+    and ``|sin a|``.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.position import WholePosition
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=32, width_px=32, position=WholePosition(), rng=rng, device=cpu)
+        >>> mask = HalfPlane().draw(np.full(100, 0.3), canvas)
+        >>> round(mask.float().mean().item(), 2)
+        0.3
     """
 
     family: Literal["half_plane"] = "half_plane"
     positions: ClassVar[tuple[str, ...]] = ("whole",)
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw one cut a sample: bool [B, 1, H, W]."""
+        """Draw one cut per sample: bool [B, 1, H, W]."""
         angle = 2 * math.pi * canvas.rng.random(len(pasted_frac))
         down, across = np.sin(angle), np.cos(angle)
         across = np.where(np.abs(across) < _TINY, _TINY, across)
@@ -44,10 +53,10 @@ class HalfPlane(Mask):
 
 
 def _cut(frac: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return u such that ``one * y + other * x < u`` holds for a fraction of the unit square about 0: float64 [B].
+    """Return u such that ``one * y + other * x < u`` holds for a fraction of the unit square around 0: float64 [B].
 
-    The sum of two uniform numbers has a trapezoid for its density: slopes as wide as the smaller part, each with the
-    probability ``small / (2 * large)``, about a plateau of height ``1 / large``.
+    The density of the sum of two uniform numbers is a trapezoid: a plateau of height ``1 / large`` between two slopes
+    as wide as the smaller part, each with the probability ``small / (2 * large)``.
     """
     small, large = np.minimum(one, other), np.maximum(one, other)
     tail = np.minimum(frac, 1 - frac)

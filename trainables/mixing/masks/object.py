@@ -14,19 +14,31 @@ if TYPE_CHECKING:
 
 
 class Object(Mask):
-    """The partner's object, cut out by its annotated box and pasted where it stands.
+    """The partner's object, cut out by its annotated box and pasted at the same place.
 
-    It asks whether CutMix loses by pasting background: a random box often shows nothing of what its label names. Here
-    the pasted fraction is a share of the object's box, not of the image: the box is shrunk about its centre by
-    ``sqrt(f)`` a side (1 is all of it), to a number of pixels rounded up or down at random so that the mean is exact.
-    How much of the image is pasted, and how much the label moves, thus follows the objects of the data; to compare
-    with another family at equal dose, match their exposure. Where the crop left nothing of the object nothing is
-    pasted. Not taken from a publication.
+    The family asks whether pasted background harms CutMix: a random box often shows nothing of the object that its
+    label names. Here the pasted fraction is a fraction of the object's box, not of the image. Each side of the box is
+    shrunk around the centre by ``sqrt(f)`` (f = 1: the whole box), to a number of pixels rounded up or down at random
+    so that the mean is exact. The pasted area and the label thus depend on the objects of the data. To compare with
+    another family at equal dose, match their exposure. If the crop contains nothing of the object, nothing is pasted.
+    Not taken from a publication.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.batch_view import BatchView
+        >>> from trainables.mixing.position import WholePosition
+        >>> batch = BatchView((1, 3, 8, 8), np.array([0]), boxes=np.array([[1, 2, 5, 6]]))  # (y0, x0, y1, x1)
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=8, width_px=8, position=WholePosition(), rng=rng, device=cpu,
+        ...                 batch=batch, partner=np.array([0]))
+        >>> mask = Object().draw(np.array([1.0]), canvas)
+        >>> mask.sum().item(), mask[0, 0, 1:5, 2:6].all().item()
+        (16, True)
     """
 
     family: Literal["object"] = "object"
     positions: ClassVar[tuple[str, ...]] = ("whole",)
-    looks_at: ClassVar[Literal["images", "boxes"] | None] = "boxes"
+    needs: ClassVar[Literal["images", "boxes"] | None] = "boxes"
     exact_area: ClassVar[bool] = False
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
@@ -35,7 +47,7 @@ class Object(Mask):
         draws = canvas.rng.random((2, 2, len(pasted_frac)))
         lengths = np.maximum(boxes[2:] - boxes[:2], 0)
         kept = (np.sqrt(pasted_frac) * lengths + draws[0]).astype(np.int64)
-        # an odd remainder leaves one pixel more on either side, at random
+        # if the remainder is odd, a random side gets the extra pixel: otherwise all boxes would be off in one direction
         starts = boxes[:2] + (lengths - kept + (draws[1] < 0.5)) // 2
         rows, columns = (
             (np.arange(length) >= start[:, None]) & (np.arange(length) < (start + side)[:, None])

@@ -18,15 +18,24 @@ if TYPE_CHECKING:
 class StripH(Mask):
     """Horizontal bands of height ``H*f``, placed along one axis only.
 
-    "Vertical Concat" of Summers and Dinneen (WACV 2019) with a place: there the partner's part always begins at the
-    border. The area is that of CutMix's box (Yun et al., ICCV 2019, equation 2) and the border has a length of its
-    own, whatever the area.
+    "Vertical Concat" of Summers and Dinneen (WACV 2019) with a random place: there the partner's part always begins at
+    the border. The area is that of CutMix's box (Yun et al., ICCV 2019, equation 2), but the length of the border does
+    not depend on the area.
 
     Attributes:
-        count: bands of equal height, each placed by itself. Each has the fraction ``1 - (1 - f)^(1/count)``, so that
-            what they cover together is f in the mean where places are uniform (torus).
-        edge_px: width of a linear ramp across each border, no wider than the band or what is left beside it, so that
-            the area stays.
+        count: bands of equal height, each placed independently. Each has the fraction ``1 - (1 - f)^(1/count)``, so
+            that together they cover f on average if places are uniform (torus).
+        edge_px: width of a linear ramp across each border, no wider than the band or the rest of the axis, so that
+            the area stays the same.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.position import InsidePosition
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=8, width_px=8, position=InsidePosition(), rng=rng, device=cpu)
+        >>> mask = StripH().draw(np.array([0.25]), canvas)[0, 0]
+        >>> mask.any(dim=1).sum().item(), mask.any(dim=0).sum().item()  # rows, columns
+        (2, 8)
     """
 
     family: Literal["strip_h"] = "strip_h"
@@ -35,5 +44,5 @@ class StripH(Mask):
     edge_px: float = Field(default=0.0, ge=0)
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw the bands of each sample: bool, or with soft edges float32, [B, 1, H, W]."""
+        """Draw the bands of each sample: bool, or float32 with soft edges, [B, 1, H, W]."""
         return bands(pasted_frac, canvas, axis=ROWS, count=self.count, edge_px=self.edge_px)

@@ -1,4 +1,4 @@
-"""Masks of patches that follow what the partner shows."""
+"""Masks of patches that follow the contours in the partner's image."""
 
 from __future__ import annotations
 
@@ -15,46 +15,59 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CACHED = 2**17
-"""Pixels taken apart at once on the host: as many as its cache holds, which is up to three times as fast."""
+"""Pixels segmented at a time on the host: as many as its cache contains, which is up to three times as fast."""
 
 
 class Superpixel(Mask):
-    """Patches of the partner of one colour each, so that their borders tend to run along its contours.
+    """Patches of the partner with one colour each, so that their borders tend to follow its contours.
 
-    Every pixel goes to the one of the four seeds around it with the least ``D^2 = dc^2 + (m * ds / S)^2``, with ``dc``
-    the distance in colour, ``ds`` that in space and ``S`` the step between seeds (Achanta et al., SLIC, TPAMI 2012,
-    the combined distance D). Seeds lie on a regular grid and have the mean colour of their part of it. It is SLIC's
-    first pass, whose search also ends one step from a seed; later passes move the seeds, and each costs as much
-    again. Distances in space are measured along each axis in its own steps, colours in the normalised channels
-    instead of CIELAB.
+    Every pixel belongs to one of the four seeds around it: the one with the least ``D^2 = dc^2 + (m * ds / S)^2``.
+    ``dc`` is the distance in colour, ``ds`` the distance in space and ``S`` the step between seeds (Achanta et al.,
+    SLIC, TPAMI 2012, the combined distance D). Seeds form a regular grid; each has the mean colour of its cell. This is
+    the first pass of SLIC, the search of which also ends one step from a seed. Later passes would move the seeds, and
+    each of them would cost as much again. Distances in space are measured along each axis in its own steps, colours in
+    the normalised channels instead of CIELAB.
 
-    As with ``voronoi``, patches are pasted in random order until the wanted area is reached, and the one that would
-    overshoot with the probability of the share that is wanted of it, so that the mean area is exact.
+    As with ``voronoi``, patches are pasted in random order until the requested area is reached. The last one, which
+    would overshoot, is pasted with a probability equal to the fraction of it that is still missing. So the mean area
+    is exact.
 
     Attributes:
         cells: seeds along each side.
-        compactness: m, the weight of space, in units of a channel's standard deviation. Large values give squares.
+        compactness: m, the factor on distances in space, in units of a channel's standard deviation. Large values give
+            squares.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.batch_view import BatchView
+        >>> from trainables.mixing.position import WholePosition
+        >>> batch = BatchView((1, 3, 8, 8), np.array([0]), torch.zeros(1, 3, 8, 8))
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=8, width_px=8, position=WholePosition(), rng=rng, device=cpu,
+        ...                 batch=batch, partner=np.array([0]))
+        >>> Superpixel(cells=2).draw(np.array([0.5]), canvas).sum().item()  # two of four 4x4 patches
+        32
     """
 
     family: Literal["superpixel"] = "superpixel"
     positions: ClassVar[tuple[str, ...]] = ("whole",)
-    looks_at: ClassVar[Literal["images", "boxes"] | None] = "images"
+    needs: ClassVar[Literal["images", "boxes"] | None] = "images"
     cells: int = Field(default=4, ge=1, le=16)
     compactness: float = Field(default=1.5, gt=0)
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Take the partners apart and paste some of the patches: bool [B, 1, H, W]."""
+        """Segment the partners and choose some of the patches: bool [B, 1, H, W]."""
         import torch
 
         images = canvas.partner_images()
         seeds = min(self.cells, canvas.height_px), min(self.cells, canvas.width_px)
-        some = max(1, CACHED // (canvas.height_px * canvas.width_px)) if canvas.on_host else len(images)
-        label = torch.cat([_patches(part, seeds, self.compactness) for part in torch.split(images, some)])
+        at_once = max(1, CACHED // (canvas.height_px * canvas.width_px)) if canvas.on_host else len(images)
+        label = torch.cat([_patches(part, seeds, self.compactness) for part in torch.split(images, at_once)])
         return _some_patches(label, seeds[0] * seeds[1], pasted_frac, canvas)[:, None]
 
 
 def _patches(images: Tensor, seeds: tuple[int, int], compactness: float) -> Tensor:
-    """Return the patch, one for each of the seeds (down, across), of each pixel of images [n, C, H, W]: int64."""
+    """Return the patch of each pixel of images [n, C, H, W], one patch per seed (down, across): int64 [n, H, W]."""
     import torch
 
     images = images.float().contiguous()
@@ -63,8 +76,8 @@ def _patches(images: Tensor, seeds: tuple[int, int], compactness: float) -> Tens
     least, label = None, torch.zeros((), dtype=torch.int64, device=images.device)
     for row, down in _seeds_around(height_px, seeds[0], images.device):
         for column, across in _seeds_around(width_px, seeds[1], images.device):
-            seen = colours.index_select(3, column).index_select(2, row)
-            squares = (images - seen).square_().sum(dim=1)
+            colour = colours.index_select(3, column).index_select(2, row)
+            squares = (images - colour).square_().sum(dim=1)
             squares += compactness**2 * (down[:, None] + across)
             candidate = row[:, None] * seeds[1] + column
             label = candidate.expand_as(squares) if least is None else torch.where(squares < least, candidate, label)
@@ -73,13 +86,13 @@ def _patches(images: Tensor, seeds: tuple[int, int], compactness: float) -> Tens
 
 
 def _seeds_around(length_px: int, seeds: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Return the seed before each pixel of an axis and the one after: index, int64 [L], and distance^2 in steps.
+    """Return the seeds before and after each pixel of an axis: index, int64 [L], and squared distance in steps.
 
-    On a seed and beyond the outer ones both are the same.
+    On a seed, and beyond the outer seeds, both are the same.
     """
     import torch
 
-    step = 2 * length_px  # in units that make all places whole numbers
+    step = 2 * length_px  # in units in which all places are whole numbers: no rounding decides a tie
     place = (2 * torch.arange(length_px, device=device) + 1) * seeds - length_px
     before, after = place.div(step, rounding_mode="floor"), -(-place).div(step, rounding_mode="floor")
     around = [seed.clamp(0, seeds - 1) for seed in (before, after)]
@@ -87,7 +100,7 @@ def _seeds_around(length_px: int, seeds: int, device: torch.device) -> list[tupl
 
 
 def _some_patches(label: Tensor, patches: int, pasted_frac: np.ndarray, canvas: Canvas) -> Tensor:
-    """Return the pixels of randomly chosen patches that hold the wanted area together: bool [B, H, W]."""
+    """Return the pixels of randomly chosen patches that together have the requested area: bool [B, H, W]."""
     import torch
 
     draws = canvas.rng.random((len(pasted_frac), patches + 1))

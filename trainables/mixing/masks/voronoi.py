@@ -18,16 +18,24 @@ if TYPE_CHECKING:
 
 
 class Voronoi(Mask):
-    """Patches that are no rectangles: the cells of random points, each pixel going to the nearest one.
+    """Random convex patches: the cells of random points, where each pixel belongs to the nearest point.
 
-    Points are uniform and distances wrap around the borders, so that no place is favoured. Cells are pasted one after
-    the other until the wanted area is reached; the one that would overshoot is pasted with the probability of the
-    share that is wanted of it, so that the mean area is exact. The grid is its regular counterpart.
-    Not taken from a publication. Not
-    taken from a publication.
+    Points are uniform and distances wrap around the borders, so that all places are equally likely. Cells are pasted
+    one after the other until the requested area is reached. The last one, which would overshoot, is pasted with a
+    probability equal to the fraction of it that is still missing. So the mean area is exact. The family ``grid`` is the
+    regular counterpart. Not taken from a publication.
 
     Attributes:
-        cells: points an image; 16 have cells about as large as those of a 4 by 4 grid.
+        cells: points per image; with 16 points, cells are about as large as those of a 4 by 4 grid.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.mixing.position import TorusPosition
+        >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
+        >>> canvas = Canvas(height_px=16, width_px=16, position=TorusPosition(), rng=rng, device=cpu)
+        >>> mask = Voronoi(cells=16).draw(np.full(500, 0.3), canvas)
+        >>> mask.shape, round(mask.float().mean().item(), 1)
+        (torch.Size([500, 1, 16, 16]), 0.3)
     """
 
     family: Literal["voronoi"] = "voronoi"
@@ -46,7 +54,7 @@ class Voronoi(Mask):
 
 @functools.lru_cache(maxsize=8)
 def _bank(height_px: int, width_px: int, cells: int, device: torch.device) -> tuple[TorusBank, np.ndarray, np.ndarray]:
-    """Return diagrams, the pixels in the cells before each cell, and in each: the latter int64 [N, cells]."""
+    """Return N diagrams, the pixels in all cells before each cell, and the pixels in each: int64 [N, cells] each."""
     diagrams = _diagrams(height_px, width_px, cells)
     first_label = cells * np.arange(len(diagrams))[:, None, None]
     areas = np.bincount((diagrams + first_label).ravel(), minlength=cells * len(diagrams)).reshape(-1, cells)
@@ -54,13 +62,16 @@ def _bank(height_px: int, width_px: int, cells: int, device: torch.device) -> tu
 
 
 def _diagrams(height_px: int, width_px: int, cells: int) -> np.ndarray:
-    """Return the cell of each pixel, uint8 [N, H, W]. Points have no order, so the cells' order is random as it is."""
+    """Return the cell of each pixel, uint8 [N, H, W].
+
+    The points are independent, so the order of the cells is random without a shuffle.
+    """
     count = maps_that_fit(height_px, width_px, 1)
     points = generator("voronoi bank").random((2, cells, count), dtype=np.float32)
     down = _squared_distances(points[0], height_px)[:, :, :, None]
     across = _squared_distances(points[1], width_px)[:, :, None, :]
     diagrams = np.empty((count, height_px, width_px), dtype=np.uint8)
-    at_once = max(1, 2**16 // (height_px * width_px))  # what the processor's cache holds
+    at_once = max(1, 2**16 // (height_px * width_px))  # as many as the processor's cache contains
     for start in range(0, count, at_once):
         part = slice(start, start + at_once)
         diagrams[part] = _nearest(down[:, part], across[:, part])
@@ -68,14 +79,19 @@ def _diagrams(height_px: int, width_px: int, cells: int) -> np.ndarray:
 
 
 def _squared_distances(points: np.ndarray, length_px: int) -> np.ndarray:
-    """Return squares of the pixels' distances to points, given in [0, 1), around a circle: float32 [..., length_px]."""
+    """Return squared distances of pixels to points in [0, 1) on a circle: float32 [..., length_px]."""
     straight = np.abs(np.arange(0.5, length_px, dtype=np.float32) - points[..., None] * np.float32(length_px))
     distances: np.ndarray = np.minimum(straight, length_px - straight) ** 2
     return distances
 
 
 def _nearest(down: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Return the nearest point of each pixel, uint8 [n, H, W], of squares [cells, n, H, 1] and [cells, n, 1, W]."""
+    """Return the nearest point of each pixel, uint8 [n, H, W].
+
+    Args:
+        down: squared distances along the height, float32 [cells, n, H, 1].
+        across: squared distances along the width, float32 [cells, n, 1, W].
+    """
     least = down[0] + across[0]
     label = np.zeros(least.shape, dtype=np.uint8)
     for cell in range(1, len(down)):
