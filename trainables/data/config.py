@@ -12,8 +12,8 @@ class Data(Frozen):
     """Images to train on and how batches are made of them.
 
     Attributes:
-        source: short name with an optional path: ``digits``, ``cifar10``, ``cifar100``, ``imagefolder:PATH``,
-            ``tiny-imagenet:PATH``, ``cub:PATH``, ``imagenet:PATH``.
+        source: name of a data source, with a path where it reads files, for example ``digits`` or
+            ``imagefolder:photos``; :data:`trainables.data.sources.registry.SOURCES` holds all.
         image_size_px: side to which images are resized (short side, then centre crop); None keeps the source's size.
         train_frac: share of the training images that is used, drawn by class.
         val_frac: share of the used training images set apart for validation, drawn by class.

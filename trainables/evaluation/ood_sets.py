@@ -11,7 +11,7 @@ import numpy as np
 
 from trainables.data.config import Data
 from trainables.data.decoding import fit_images
-from trainables.data.sources.registry import SOURCES, open_source, split_source
+from trainables.data.sources.registry import SOURCES, is_same_source, open_source, split_source
 from trainables.data.store import open_split
 from trainables.errors import UserError, did_you_mean
 from trainables.evaluation.subject import ModelInfo, drawn_by_class
@@ -78,7 +78,7 @@ def set_name(given: str) -> str:
     if given in NOISES:
         return given
     name, path = split_source(given)
-    return f"{name}:{path.resolve().name}" if name == "imagefolder" and path is not None else name
+    return f"{name}:{path.resolve().name}" if SOURCES[name].path_names_data and path is not None else name
 
 
 def default_sets(about: ModelInfo) -> tuple[str, ...]:
@@ -106,14 +106,6 @@ def check_not_own(given: str, about: ModelInfo) -> None:
             f"ood.sets: '{given}' has classes that the network was trained on, so it is not out of distribution: "
             f"{listed}"
         )
-
-
-def is_same_source(given: str, own: str) -> bool:
-    """Whether two data sources are the same data; published ones are so wherever they lie."""
-    (name, path), (own_name, own_path) = split_source(given), split_source(own)
-    if name != own_name or path is None or own_path is None:
-        return name == own_name
-    return not SOURCES[name] or path.resolve() == own_path.resolve()
 
 
 def shared_classes(given: str, classes: Iterable[str]) -> list[str]:

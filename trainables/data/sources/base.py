@@ -59,20 +59,39 @@ def in_memory(shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
 class Source(ABC):
     """Labelled images in two splits.
 
+    A new source is one file in this folder: :mod:`trainables.data.sources.registry` finds its class. Help texts, the
+    table of sources and the checks of a configuration use the attributes below.
+
     Attributes:
-        name: the short name users give.
-        flips: whether a left-right flip keeps an image's class (photographs yes, digits no).
-        images_per_original: so many consecutive training images show the same original; a split that parted them
-            would validate on what was trained on.
+        name: the short name in ``--data NAME`` or ``--data NAME:PATH``.
+        reads: one line for the table of sources: the files that the source reads.
+        takes_path: whether ``NAME:PATH`` is valid; False for a source without files.
+        needs_path: whether ``NAME`` alone is invalid, because the source has no default folder.
+        path_names_data: whether PATH says which images are read, as for a folder of the user's own images; False for a
+            published data set.
+        has_boxes: whether ``read`` returns the box of the object in each image.
+        flips: whether a left-right flip keeps the class of an image: yes for photographs, no for digits.
+        images_per_original: number of consecutive training images that show the same original. The split into
+            training and validation images keeps them together.
     """
 
     name: ClassVar[str]
+    reads: ClassVar[str]
+    takes_path: ClassVar[bool] = True
+    needs_path: ClassVar[bool]
+    path_names_data: ClassVar[bool] = False
+    has_boxes: ClassVar[bool]
     flips: ClassVar[bool]
     images_per_original: ClassVar[int] = 1
 
     def __init__(self, path: Path | None = None) -> None:
         """Take the folder the source reads from; None where it needs none or has a default."""
         self._path = path
+
+    @classmethod
+    def spelling(cls) -> str:
+        """Return ``NAME``, or ``NAME:PATH`` for a source that needs a path."""
+        return f"{cls.name}:PATH" if cls.needs_path else cls.name
 
     @abstractmethod
     def check(self) -> None:

@@ -28,6 +28,8 @@ class _Cifar(Source):
     The path is the folder that holds ``folder``; by default ``downloads`` in the cache folder.
     """
 
+    needs_path = False
+    has_boxes = False
     flips = True
     folder: ClassVar[str]
     files: ClassVar[dict[Split, tuple[str, ...]]]
@@ -122,6 +124,7 @@ class Cifar10(_Cifar):
     """Ten classes, 5,000 training images each."""
 
     name = "cifar10"
+    reads = "CIFAR-10 in torchvision's layout; `--download` fetches it, `cifar10:PATH` reads an existing copy"
     folder = "cifar-10-batches-py"
     files: ClassVar[dict[Split, tuple[str, ...]]] = {
         "train": (*(f"data_batch_{number}" for number in range(1, 6)), "batches.meta"),
@@ -135,6 +138,7 @@ class Cifar100(_Cifar):
     """A hundred classes, 500 training images each; the fine labels."""
 
     name = "cifar100"
+    reads = "CIFAR-100 in torchvision's layout; `--download` fetches it, `cifar100:PATH` reads an existing copy"
     folder = "cifar-100-python"
     files: ClassVar[dict[Split, tuple[str, ...]]] = {"train": ("train", "meta"), "test": ("test", "meta")}
     n_classes = 100

@@ -42,6 +42,9 @@ class Cub(Source):
     """
 
     name = "cub"
+    reads = "CUB-200-2011 as published; PATH is its folder `CUB_200_2011`"
+    needs_path = True
+    has_boxes = True
     flips = True
 
     def check(self) -> None:

@@ -48,6 +48,10 @@ class Digits(Source):
     """
 
     name = "digits"
+    reads = "scikit-learn's digit scans on cluttered canvases of 32x32 px; generated, no files"
+    takes_path = False
+    needs_path = False
+    has_boxes = True
     flips = False
     images_per_original = CANVASES_PER_SCAN
 

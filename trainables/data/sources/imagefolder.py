@@ -24,6 +24,10 @@ class ImageFolder(Source):
     """
 
     name = "imagefolder"
+    reads = "`PATH/train/CLASS/*` and `PATH/test/CLASS/*` (or `val`), any size; `base.data.image_size_px` resizes"
+    needs_path = True
+    path_names_data = True
+    has_boxes = False
     flips = True
 
     def check(self) -> None:

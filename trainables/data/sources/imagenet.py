@@ -48,6 +48,9 @@ class ImageNet(Source):
     """
 
     name = "imagenet"
+    reads = "ILSVRC 2012: `train/WNID/*`, `val/*` (flat or by class), boxes in `Annotations/CLS-LOC`"
+    needs_path = True
+    has_boxes = True
     flips = True
 
     def check(self) -> None:

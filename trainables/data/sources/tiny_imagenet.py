@@ -36,6 +36,9 @@ class TinyImageNet(Source):
     """
 
     name = "tiny-imagenet"
+    reads = "Tiny ImageNet in its official layout"
+    needs_path = True
+    has_boxes = True
     flips = True
 
     def check(self) -> None:

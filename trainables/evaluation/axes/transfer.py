@@ -13,7 +13,7 @@ from pydantic import Field
 from trainables.config import Model, Optimizer, TrialConfig
 from trainables.data.config import Data
 from trainables.data.prepared import TrialData, prepare_data, prepare_test
-from trainables.data.sources.registry import SOURCES, open_source, split_source
+from trainables.data.sources.registry import SOURCES, is_same_source, open_source, source_help, split_source
 from trainables.errors import UserError
 from trainables.evaluation.base import Axis, Measured, Value, library
 from trainables.evaluation.subject import ModelInfo, drawn_by_class
@@ -73,12 +73,11 @@ class Transfer(Axis):
     def check(self, about: ModelInfo) -> None:
         """Refuse a set that is missing or the model's own, and sizes that need another network."""
         if self.data is None:
-            names = ", ".join(f"{name}:PATH" if needs_path else name for name, needs_path in SOURCES.items())
-            raise UserError(f"transfer needs another set of images: give transfer.data; valid: {names}")
+            raise UserError(f"transfer needs another set of images: give transfer.data; valid: {source_help()}")
         if not self.probe and not self.epochs:
             raise UserError("transfer.probe is false and transfer.epochs is 0: nothing is left to measure")
         source = open_source(self.data)
-        if _same_images(self.data, about.config.data.source):
+        if is_same_source(self.data, about.config.data.source):
             raise UserError(f"transfer.data '{self.data}' is what the model was trained on; give another set of images")
         source.check()
         n_classes = source.describe(self._side_px(about.height_px, about.width_px)).n_classes
@@ -205,16 +204,7 @@ def _normalized_as(subject: Subject, data: TrialData) -> TrialData:
     return replace(data, images=replace(data.images, mean=mean, std=std))
 
 
-def _same_images(source: str, other: str) -> bool:
-    (name, path), (other_name, other_path) = split_source(source), split_source(other)
-    if name != other_name:
-        return False
-    if not SOURCES[name] or path is None or other_path is None:  # a published set, wherever its files are
-        return True
-    return path.resolve() == other_path.resolve()
-
-
 def _short(source: str) -> str:
     """Return a source's name, with the last folder of its path where it is that that tells it apart."""
     name, path = split_source(source)
-    return f"{name}:{path.resolve().name}" if path is not None and SOURCES[name] else name
+    return f"{name}:{path.resolve().name}" if path is not None and SOURCES[name].needs_path else name
