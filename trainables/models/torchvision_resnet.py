@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from trainables.models.staged import StagedNet, fitting_strides, init_convolutions, scaled
 
@@ -19,6 +21,25 @@ BLOCKS_PER_STAGE = {
 """Residual blocks of the four stages by depth: He et al. (CVPR 2016), table 1."""
 DEEPEST_BASIC = 34
 """Up to this depth blocks have two 3x3 convolutions, above it they are bottlenecks."""
+
+SAFE_CHANNELS = 8
+"""Fewest input channels with which a strided 1x1 convolution in channels-last memory is safe on every CPU."""
+
+
+class NarrowProjection(nn.Conv2d):
+    """A strided 1x1 convolution that computes in contiguous memory on a CPU.
+
+    The backward pass of torch 2.14.1 writes past the end of its memory for this convolution on a CPU whose widest
+    instruction set is AVX2, if the memory is channels last and there are fewer than 8 input channels: the process
+    crashes or hangs. In contiguous memory the result is the same, to the bit, and the memory stays intact. Parameters
+    and their names are those of ``nn.Conv2d``.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:  # noqa: D102
+        if maps.device.type != "cpu":
+            return super().forward(maps)
+        projected = functional.conv2d(_contiguous(maps), _contiguous(self.weight), stride=self.stride)
+        return projected.contiguous(memory_format=torch.channels_last)
 
 
 def torchvision_resnet(*, depth: int, n_classes: int, side_px: int, width: float) -> StagedNet:
@@ -86,8 +107,18 @@ def _stage(block: Any, channels_in: int, planes: int, *, n_blocks: int, stride: 
     channels_out = block.expansion * planes
     projection = None
     if stride > 1 or channels_in != channels_out:
+        convolution = NarrowProjection if stride > 1 and channels_in < SAFE_CHANNELS else nn.Conv2d
         projection = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False), nn.BatchNorm2d(channels_out)
+            convolution(channels_in, channels_out, 1, stride=stride, bias=False), nn.BatchNorm2d(channels_out)
         )
     first = block(channels_in, planes, stride, projection)
     return nn.Sequential(first, *(block(channels_out, planes) for _ in range(n_blocks - 1)))
+
+
+def _contiguous(tensor: Tensor) -> Tensor:
+    """Return a tensor, [N, C, H, W], with the strides of contiguous memory.
+
+    ``contiguous`` alone keeps channels-last strides where C or H and W are 1, because both layouts are then the same
+    in memory; torch would still choose the channels-last convolution by these strides.
+    """
+    return tensor.contiguous().flatten(1).unflatten(1, tensor.shape[1:])
