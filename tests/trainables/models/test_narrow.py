@@ -73,3 +73,12 @@ def test_contiguous_memory_changes_no_bit(
     assert contiguous.keys() == channels_last.keys()
     for key, value in contiguous.items():
         assert torch.equal(value, channels_last[key]), key
+
+
+def test_a_narrow_projection_is_exported() -> None:
+    projection = NarrowProjection(4, 8, 1, stride=2, bias=False)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(projection, (torch.rand(2, 4, 6, 6),), dynamic_shapes=({0: batch},)).module()
+    for count in (1, 5):
+        maps = torch.rand(count, 4, 6, 6)
+        assert torch.equal(program(maps), projection(maps))
