@@ -1,4 +1,4 @@
-"""Adversarial training: each batch is replaced by the worst images that lie within a small distance of it."""
+"""Adversarial training: each batch is replaced by images of higher loss within a small distance."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 class Fgsm(Frozen):
     """One step along the sign of the gradient from a random start (Wong, Rice and Kolter, ICLR 2020, algorithm 3).
 
-    Distances are of a pixel's value, in units of 1/255 before normalisation, the same for all channels. The step is
-    the authors' 1.25 times ``eps_255``. Without a random start it is the sign method of Goodfellow et al. (ICLR 2015),
-    which training soon overfits.
+    Distances are changes of a pixel value in units of 1/255 before normalisation, the same for all channels. The step
+    is the authors' 1.25 times ``eps_255``. Without a random start this is the sign method of Goodfellow et al. (ICLR
+    2015), to which a network soon overfits in training.
 
     Attributes:
         eps_255: largest change of a pixel.
         step_size_255: length of the step.
-        random_start: begin at a uniform draw within ``eps_255`` instead of the image itself.
+        random_start: start at a uniform draw within ``eps_255`` instead of at the image itself.
     """
 
     kind: Literal["fgsm"] = "fgsm"
@@ -42,9 +42,9 @@ class Pgd(Frozen):
 
     Attributes:
         eps_255: largest change of a pixel, in units of 1/255 before normalisation.
-        steps: steps a batch; each costs about as much as training on it.
+        steps: steps per batch; each costs about as much as training on the batch.
         step_size_255: length of a step.
-        random_start: begin at a uniform draw within ``eps_255`` instead of the image itself.
+        random_start: start at a uniform draw within ``eps_255`` instead of at the image itself.
     """
 
     kind: Literal["pgd"] = "pgd"
@@ -55,6 +55,13 @@ class Pgd(Frozen):
 
 
 Attack = Annotated[Fgsm | Pgd, Field(discriminator="kind")]
+"""Attack of adversarial training, chosen by ``kind``.
+
+Examples:
+    >>> from trainables.config import TrialConfig
+    >>> TrialConfig.model_validate({"adversarial": {"kind": "pgd", "steps": 3}}).adversarial
+    Pgd(kind='pgd', eps_255=8.0, steps=3, step_size_255=2.0, random_start=True)
+"""
 
 
 def attacked(
@@ -66,15 +73,15 @@ def attacked(
     normalize: Normalizer,
     rng: np.random.Generator,
 ) -> Tensor:
-    """Return images of a higher loss: none of their pixels moves by more than ``eps_255`` or out of [0, 255].
+    """Return images of higher loss; no pixel changes by more than ``eps_255`` or leaves [0, 255].
 
     Args:
-        images: normalised, float32 [B, C, H, W], mixed already; they stay as they were.
-        targets: what the loss is taken against, mixed as the images are, float32 [B, n_classes].
-        attack: how they are sought.
+        images: normalised and already mixed, float32 [B, C, H, W]; left unchanged.
+        targets: targets of the loss, mixed like the images, float32 [B, n_classes].
+        attack: distance, steps and start of the search.
         logits_of: the network; its parameters receive no gradient.
         normalize: how pixels were normalised.
-        rng: source of the random start, the only thing drawn.
+        rng: source of the random start, the only random draw.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -83,24 +90,66 @@ def attacked(
     unit, black = (row[:channels].view(1, -1, 1, 1) for row in (normalize.scale, normalize.shift))
     eps, step = attack.eps_255 * unit, attack.step_size_255 * unit
     lowest, highest = torch.maximum(images - eps, black), torch.minimum(images + eps, black + 255 * unit)
-    examples = images
+    start = images
     if attack.random_start:
-        examples = (images + eps * _uniform(images, rng)).clamp(lowest, highest)
-    for _ in range(attack.steps):
+        start = (images + eps * _uniform(images, rng)).clamp(lowest, highest)
+    return sign_ascent(
+        start,
+        # a sum: the gradient of a sample must not shrink with the size of the batch
+        loss_of=lambda examples: cross_entropy(logits_of(examples).float(), targets, reduction="sum"),
+        step=step,
+        steps=attack.steps,
+        project=lambda examples: examples.clamp(lowest, highest),
+    )
+
+
+def sign_ascent(
+    start: Tensor,
+    *,
+    loss_of: Callable[[Tensor], Tensor],
+    step: Tensor | float,
+    steps: int,
+    project: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Return images after steps along the sign of the loss's gradient, each projected (Madry et al., section 2.1).
+
+    Training and the evaluation axis ``adversarial`` use this one loop.
+
+    Args:
+        start: float32 [B, C, H, W].
+        loss_of: scalar loss of such images, to be raised.
+        step: length of a step, a scalar or [1, C, 1, 1].
+        steps: number of steps, at least 1.
+        project: moves images back to the nearest allowed ones.
+
+    Returns:
+        float32 [B, C, H, W], without a gradient.
+
+    Examples:
+        >>> import torch
+        >>> start = torch.tensor([[[[0.5, 0.5]]]])
+        >>> def loss(images):
+        ...     return images[..., 0].sum() - images[..., 1].sum()
+        >>> sign_ascent(start, loss_of=loss, step=0.25, steps=3, project=lambda images: images.clamp(0, 1))
+        tensor([[[[1., 0.]]]])
+    """
+    import torch
+
+    examples = start
+    for _ in range(steps):
         examples = examples.detach().requires_grad_()
-        # a sum: a sample's gradient must not fade with the size of the batch
-        loss = cross_entropy(logits_of(examples).float(), targets, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, examples)
-        examples = (examples.detach() + step * gradient.sign()).clamp(lowest, highest)
+        (gradient,) = torch.autograd.grad(loss_of(examples), examples)
+        examples = project(examples.detach() + step * gradient.sign())
     return examples
 
 
 @contextlib.contextmanager
 def unrecorded(net: nn.Module) -> Iterator[None]:
-    """Let batch norms of a network in training forget what passes meanwhile.
+    """Keep the running averages of the batch norms of a network in training unchanged.
 
-    They normalise by the batch itself, as in the step that follows and as in the published code of both attacks; but
-    the averages that evaluation uses are those of the images trained on, not of every step of the search for them.
+    They normalise by the batch itself, as in the training step that follows and as in the published code of both
+    attacks. Evaluation uses running averages, which must come from the images that are trained on and not from each
+    step of an attack.
     """
     from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -115,7 +164,7 @@ def unrecorded(net: nn.Module) -> Iterator[None]:
 
 
 def _uniform(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Draw from [-1, 1) for every pixel: float32 [B, C, H, W], channels last in memory as images are."""
+    """Draw from [-1, 1) for each pixel: float32 [B, C, H, W], channels last in memory like the images."""
     import torch
 
     count, channels, height_px, width_px = images.shape

@@ -1,4 +1,4 @@
-"""The configuration of one training run: the one spelling of every path, from a study file to the inner loop."""
+"""Configuration of one training run: a path has one spelling from the study file to the inner loop."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ CIFAR_DEPTHS = (8, 14, 20, 32, 56, 110)
 TORCHVISION_DEPTHS = (18, 34, 50, 101, 152)
 
 STAGES = {"tiny": 3} | {f"cifar_resnet{d}": 3 for d in CIFAR_DEPTHS} | {f"resnet{d}": 4 for d in TORCHVISION_DEPTHS}
-"""Number of stages by the network's name: layers that can be mixed at."""
+"""Number of stages by the name of the network; a stage is a layer that can be mixed at."""
 
 MODEL_NAMES = tuple(STAGES)
-"""Names of the networks; known here without importing torch."""
+"""Names of the networks, available without importing torch."""
 
 Stage = Annotated[int, Field(ge=1)]
 
 
 class DropBlock(Frozen):
-    """Square blocks of single channels left out in training (Ghiasi, Lin and Le, NeurIPS 2018, algorithm 1).
+    """Square blocks of single channels set to zero in training (Ghiasi, Lin and Le, NeurIPS 2018, algorithm 1).
 
-    The defaults are the paper's for ImageNet; Yun et al. (ICCV 2019) took blocks of 4 px for CIFAR. Here blocks are
-    dropped once, where a stage ends, and at the same rate in all stages. The authors' code does so after every
-    convolution and skip connection of a stage, and in the last stage but one at a quarter of the rate.
+    The defaults are the paper's for ImageNet; Yun et al. (ICCV 2019) used blocks of 4 px for CIFAR. Here blocks are
+    dropped once per stage, at its end, and at the same rate in all stages. The authors' code drops blocks after each
+    convolution and skip connection of a stage, and uses a quarter of the rate in the last stage but one.
 
     Attributes:
-        prob: share of the maps that is meant to be dropped while the schedule is fully on; where blocks overlap it is
-            a little less.
-        block_px: side of a block in pixels of the map, and no more than the map's own.
-        after_stages: stages, from 1, whose maps are dropped from; None: the last two.
+        prob: intended fraction of dropped pixels while the schedule is 1; overlapping blocks make it slightly smaller.
+        block_px: side of a block in pixels of the feature map, limited to the side of the map.
+        after_stages: stages, from 1, after which blocks are dropped; None: the last two.
         schedule: factor on ``prob`` over the planned steps; by default a line from 0 at the start to 1 at the end
             ("scheduled DropBlock", section 3).
     """
@@ -51,7 +50,7 @@ class DropBlock(Frozen):
     @classmethod
     def _each_once(cls, stages: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if stages is not None and not 0 < len(stages) == len(set(stages)):
-            raise ValueError(f"must hold at least one stage, each once, got {list(stages)}")
+            raise ValueError(f"must contain at least one stage, and each stage once, got {list(stages)}")
         return stages
 
 
@@ -61,10 +60,14 @@ class Model(Frozen):
     Attributes:
         name: ``tiny``, a CIFAR ResNet (``cifar_resnet8`` .. ``cifar_resnet110``) or a torchvision ResNet
             (``resnet18`` .. ``resnet152``).
-        width: factor on the number of channels of every layer.
-        precision: ``bf16`` autocasts the forward pass and keeps images channels-last; ``auto`` takes it where the
-            hardware multiplies bf16 natively.
-        dropblock: blocks of the maps that are left out in training; None: none. It adds no weight.
+        width: factor on the number of channels of each layer.
+        precision: ``bf16`` autocasts the forward pass; ``auto`` is ``bf16`` if the device multiplies bf16 natively,
+            otherwise ``fp32``.
+        dropblock: blocks of feature maps that are set to zero in training; None: none. It adds no weights.
+
+    Examples:
+        >>> Model(name="resnet18", width=0.25).precision
+        'auto'
     """
 
     name: str = "tiny"
@@ -104,7 +107,7 @@ class TriangularSchedule(Frozen):
 
 
 class StepSchedule(Frozen):
-    """Times ``factor`` at each milestone, a fraction of the run.
+    """Multiply the rate by ``factor`` at each milestone, a fraction of the run.
 
     The defaults are the CIFAR recipe of Yun et al. (ICCV 2019): x0.1 at 150 and 225 of 300 epochs; the ImageNet
     recipe has milestones 0.25, 0.5 and 0.75.
@@ -126,13 +129,13 @@ class Optimizer(Frozen):
     """Stochastic gradient descent with Nesterov momentum over a fixed number of planned epochs.
 
     Attributes:
-        max_epochs: planned epochs; every schedule is computed from the steps they hold, so that stopping early or
-            resuming changes no step.
+        max_epochs: planned epochs; each schedule is computed from their number of steps, so that early stopping and
+            resuming change no step.
         lr: peak learning rate.
         momentum: Nesterov momentum; 0 is plain gradient descent.
-        weight_decay: L2 penalty on weights of convolutions and linear layers, none on norms and biases.
+        weight_decay: L2 penalty on weights of convolutions and linear layers; none on norms and biases.
         schedule: factor on ``lr`` over the run.
-        ema_decay: decay a step of the exponential moving average of the weights that is then evaluated; None: off.
+        ema_decay: decay per step of the exponential moving average of the weights, which is then evaluated; None: off.
     """
 
     max_epochs: int = Field(default=20, ge=1)
@@ -146,10 +149,10 @@ class Optimizer(Frozen):
 
 
 class Evaluation(Frozen):
-    """How a network is measured after an epoch.
+    """Measurement of a network after an epoch.
 
     Attributes:
-        batch_size: images a forward pass; it changes memory and speed, not the values.
+        batch_size: images per forward pass; it changes memory and speed, not the values.
         ece_bins: equal-width confidence bins of the expected calibration error (Guo et al., ICML 2017: 15).
     """
 
@@ -164,11 +167,16 @@ class TrialConfig(Frozen):
         data: images, splits, batches.
         model: the network.
         optimizer: steps, rates, planned epochs.
-        mix: the mixing policy; a preset's name or its parts.
+        mix: the mixing policy: the name of a preset, or its parts.
         adversarial: attack on the mixed images, against their mixed targets, before each step; None: none.
-        evaluation: how it is measured.
-        seed: source of every generator of the run: weights, order, augmentation, mixing. Trials that share it share
-            their initial weights and the order of their data.
+        evaluation: measurement after an epoch.
+        seed: seed of all generators of the run: weights, order, augmentation, mixing. Trials with the same seed have
+            the same initial weights and order of data.
+
+    Examples:
+        >>> config = TrialConfig.model_validate({"model": {"name": "cifar_resnet20"}, "mix": {"preset": "cutmix"}})
+        >>> config.model.name, config.optimizer.max_epochs, config.seed
+        ('cifar_resnet20', 20, 0)
     """
 
     data: Data = Data()
@@ -183,12 +191,13 @@ class TrialConfig(Frozen):
     def _mixes_what_there_is(self) -> TrialConfig:
         stages, layers = STAGES[self.model.name], self.mix.layers
         if max(layers) > stages:
-            given = layers[0] if len(layers) == 1 else list(layers)
-            raise ValueError(f"mix.layer is {given}, but model.name '{self.model.name}' has {stages} stages")
+            layer = layers[0] if len(layers) == 1 else list(layers)
+            raise ValueError(f"mix.layer is {layer}, but model.name '{self.model.name}' has {stages} stages")
         name, _ = split_source(self.data.source)
         if "boxes" in self.mix.needs and name not in WITH_BOXES:
             raise ValueError(
-                f"mix looks at objects' boxes, but data.source '{name}' has none: {', '.join(WITH_BOXES)} have"
+                f"mix needs the boxes of objects, but data.source '{name}' has none; sources with boxes: "
+                f"{', '.join(WITH_BOXES)}"
             )
         return self
 
@@ -197,12 +206,14 @@ class TrialConfig(Frozen):
         if self.adversarial is None:
             return self
         if max(self.mix.layers) > 0:
-            raise ValueError(f"adversarial attacks mixed images, but mix.layer is {self.mix.layer}: use layer 0")
+            raise ValueError(f"adversarial attacks mixed images, but mix.layer is {self.mix.layer}: set mix.layer to 0")
         if any(policy.content == "noise" for policy in self.mix.policies):
-            raise ValueError("adversarial keeps pixels in their range, which those of mix.content 'noise' leave")
+            raise ValueError(
+                "adversarial needs pixels in [0, 255], but mix.content 'noise' has others: change mix.content"
+            )
         if self.model.dropblock is not None:
             raise ValueError(
-                "adversarial seeks images for the network that is trained, but model.dropblock makes it another one at "
-                "every pass: drop one of them"
+                "adversarial needs the same network in each pass, but model.dropblock changes it at random: remove one "
+                "of them"
             )
         return self

@@ -1,4 +1,4 @@
-"""The optimiser and the course of its learning rate."""
+"""The optimiser, its learning rate schedule, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
     """Return stochastic gradient descent on the model's parameters, at the peak learning rate.
 
-    Before a step the loop sets every group's rate to ``optimizer.lr * lr_factor(optimizer.schedule, t)``. The
-    first of the two groups, weights of convolutions and linear layers, is decayed (L2, added to the
-    gradient); the second, norm parameters and biases, is not.
+    Before each step the training loop sets the rate of each group to ``optimizer.lr * lr_factor(optimizer.schedule,
+    t)``. The first group, weights of convolutions and linear layers, has weight decay (L2, added to the gradient). The
+    second group, norm parameters and biases, has none.
 
     Args:
-        model: already on its device; float parameters.
-        optimizer: rate, Nesterov momentum (0: none) and decay.
+        model: the network on its device, with float parameters.
+        optimizer: learning rate, Nesterov momentum (0: none) and weight decay.
+
+    Examples:
+        >>> groups = build_optimizer(nn.Linear(2, 1), Optimizer(lr=0.2)).param_groups
+        >>> [(group["lr"], group["weight_decay"]) for group in groups]
+        [(0.2, 0.0005), (0.2, 0.0)]
     """
     # norm parameters and biases are vectors, the weights of convolutions and linear layers are not
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
@@ -35,12 +40,12 @@ def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
         lr=optimizer.lr,
         momentum=optimizer.momentum,
         nesterov=optimizer.momentum > 0,
-        fused=True,  # on one CPU thread an update takes half the time of the default loop over parameters
+        fused=True,  # half the time of the default loop over parameters on one CPU thread
     )
 
 
 def lr_factor(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: float) -> float:
-    """Return the share of the peak learning rate, in [0, 1], that is due at ``t``.
+    """Return the fraction of the peak learning rate, in [0, 1], at time ``t``.
 
     - cosine: t / warmup_frac, then (1 + cos(pi u)) / 2 with u from 0 to 1 over the rest (Loshchilov and
       Hutter, ICLR 2017, equation 5);
@@ -48,11 +53,17 @@ def lr_factor(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: f
     - step: factor ** (number of milestones at or before t).
 
     Args:
-        schedule: which course, and its parameters.
+        schedule: kind of schedule and its parameters.
         t: step / planned_steps, in [0, 1].
 
     Raises:
-        ValueError: ``t`` outside [0, 1].
+        ValueError: ``t`` is outside [0, 1].
+
+    Examples:
+        >>> [round(lr_factor(CosineSchedule(), t), 2) for t in (0, 0.5, 1)]
+        [1.0, 0.5, 0.0]
+        >>> lr_factor(StepSchedule(milestones_frac=(0.5, 0.75)), 0.6)
+        0.1
     """
     if not 0 <= t <= 1:
         raise ValueError(f"t must be in [0, 1], got {t}")
@@ -68,9 +79,16 @@ def lr_factor(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: f
 
 
 def build_ema(net: nn.Module, decay: float | None) -> AveragedModel | None:
-    """Return the average of weights and batch statistics, with a decay that grows from 0.1 over the first steps.
+    """Return a moving average of weights and batch statistics; its decay grows from 0.1 over the first steps.
 
-    At a constant 0.999 the first rungs would judge what is nearly the initial network. Without a decay there is none.
+    With a constant decay of 0.999, the first rungs of early stopping would judge almost the initial network.
+
+    Args:
+        net: the network whose state is averaged.
+        decay: decay per step; None: no average.
+
+    Returns:
+        The average, or None.
     """
     if decay is None:
         return None

@@ -1,4 +1,4 @@
-"""What a device computes with."""
+"""Numerical precision of a device."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import torch
 
 
 def make_gpu_reproducible() -> None:
-    """Let a GPU compute the same bits each time, and ``fp32`` mean fp32."""
+    """Set up a GPU to compute the same bits each time, and ``fp32`` without TF32."""
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
 
 
-def resolved_precision(wanted: str, device: torch.device) -> str:
-    """Return ``bf16`` or ``fp32``: what is wanted, or for ``auto`` bf16 where the device multiplies it natively."""
-    if wanted != "auto":
-        return wanted
+def resolved_precision(requested: str, device: torch.device) -> str:
+    """Return ``bf16`` or ``fp32`` as requested; ``auto`` is bf16 if the device multiplies it natively."""
+    if requested != "auto":
+        return requested
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

@@ -1,4 +1,4 @@
-"""One training run: epochs one by one, and a state that can be taken up anywhere."""
+"""One training run: its epochs, and a state from which it can be resumed on another machine."""
 
 from __future__ import annotations
 
@@ -34,25 +34,31 @@ from trainables.renames import with_present_keys
 from trainables.seeds import derive_seed, generator
 
 PURPOSES = ("order", "augment", "mix", "attack")
-"""What a trial draws random numbers for; each purpose has a generator of its own."""
+"""Purposes of random draws in a trial; each has its own generator."""
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch showed.
+    """Results of one epoch.
 
     Attributes:
         epoch: number of the epoch, from 1.
-        train_loss: mean cross-entropy on the mixed targets, nats; in adversarial training of the attacked images.
-        val_top1_error: share of validation images whose class is not the first guess.
-        val_top5_error: the same for the first five guesses.
+        train_loss: mean cross-entropy on the mixed targets, nats; in adversarial training, on the attacked images.
+        val_top1_error: fraction of validation images whose class is not the first prediction.
+        val_top5_error: fraction of validation images whose class is not among the first five predictions.
         val_nll: mean negative log likelihood on validation images, nats.
         val_ece: expected calibration error on validation images.
         lr: learning rate of the last step.
-        effective_prob: share of the epoch's samples that were mixed.
-        pasted_frac: mean share of foreign pixels over all samples, 0 for those not mixed.
-        seconds: training and validation.
-        images_per_s: training images a second of training.
+        effective_prob: fraction of the samples of the epoch that were mixed.
+        pasted_frac: mean fraction of pixels from the partner over all samples; 0 for a sample that was not mixed.
+        seconds: duration of training and validation.
+        images_per_s: training images per second of training.
+
+    Examples:
+        >>> errors = {"val_top1_error": 0.2, "val_top5_error": 0.0, "val_nll": math.nan, "val_ece": math.nan}
+        >>> mixing = {"effective_prob": 0.5, "pasted_frac": 0.25}
+        >>> EpochResult(epoch=1, train_loss=1.5, **errors, lr=0.1, **mixing, seconds=2, images_per_s=500).diverged
+        True
     """
 
     epoch: int
@@ -69,25 +75,38 @@ class EpochResult:
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss left the finite numbers: further epochs cannot bring it back."""
+        """Whether a loss is not finite; further epochs cannot repair it."""
         return not (math.isfinite(self.train_loss) and math.isfinite(self.val_nll))
 
 
 class Trial:
-    """A network in training under one configuration.
+    """Training of one network under one configuration.
 
-    The same object serves a sweep, a test and a notebook. Nothing outside it is random, and its state holds
-    everything: a run saved after any epoch and continued elsewhere equals the uninterrupted one bit for bit on the
-    same kind of device with the same number of threads.
+    Sweeps, tests and notebooks use the same object. It uses no global randomness, and its state is complete: a run
+    saved after any epoch and resumed elsewhere equals the uninterrupted run to the bit, on the same kind of device with
+    the same number of threads.
 
     Attributes:
-        config: what is trained.
-        history: results of all epochs so far, those before a restart among them.
-        precision: ``bf16`` or ``fp32``, what ``auto`` came to on this device.
+        config: configuration of the run.
+        history: results of all epochs so far, including epochs before a restart.
+        precision: ``bf16`` or ``fp32``; the value of ``auto`` on this device.
+
+    Examples:
+        >>> from trainables.data.prepared import prepare_data
+        >>> config = TrialConfig.model_validate(
+        ...     {"data": {"train_frac": 0.01}, "optimizer": {"max_epochs": 1}, "mix": {"preset": "cutmix"}}
+        ... )
+        >>> trial = Trial(config, prepare_data(config.data))
+        >>> trial.n_train, trial.run_epoch().epoch, trial.done
+        (48, 1, True)
+        >>> again = Trial(config, prepare_data(config.data))
+        >>> again.load_state_dict(trial.state_dict())
+        >>> again.history == trial.history
+        True
     """
 
     def __init__(self, config: TrialConfig, data: TrialData, *, device: torch.device | str = "cpu") -> None:
-        """Build network, optimiser and generators from ``config.seed`` alone."""
+        """Build network, optimiser and generators; ``config.seed`` is the only source of randomness."""
         self.config = config
         self.history: list[EpochResult] = []
         self._data = data
@@ -109,7 +128,7 @@ class Trial:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of epochs that are done."""
         return len(self.history)
 
     @property
@@ -119,29 +138,29 @@ class Trial:
 
     @property
     def images(self) -> ImageSet:
-        """All training images of the source, those for validation among them."""
+        """All training images of the source, including the images for validation."""
         return self._data.images
 
     @property
     def n_train(self) -> int:
-        """Images trained on."""
+        """Number of images to train on."""
         return len(self._data.train_rows)
 
     @property
     def n_val(self) -> int:
-        """Images validated on."""
+        """Number of images to validate on."""
         return len(self._data.val_rows)
 
     @functools.cached_property
     def dose(self) -> Dose:
-        """How strongly the policy mixes these images, by Monte Carlo; measured once for a policy and size."""
+        """Dose of the policy on these images, estimated by Monte Carlo once per policy and image size."""
         images = self._data.images
         height_px, width_px = images.images.shape[1:3]
         return measure_dose(self.config.mix, height_px=height_px, width_px=width_px, data=images)
 
     @property
     def device_name(self) -> str:
-        """What it runs on: ``cpu``, or the GPU's name."""
+        """Name of the device: ``cpu``, or the name of the GPU."""
         return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else self._device.type
 
     def run_epoch(self) -> EpochResult:
@@ -161,14 +180,14 @@ class Trial:
         return result
 
     def validate(self) -> dict[str, float]:
-        """Measure the evaluated weights (the moving average where there is one) on the validation images."""
+        """Measure the evaluated weights (the moving average if there is one) on the validation images."""
         return self.measure(self._data.images, self._data.val_rows)
 
     def measure(self, images: ImageSet, rows: np.ndarray) -> dict[str, float]:
-        """Measure the evaluated weights on some of the images, int64 [n], as they are: nothing is mixed.
+        """Measure the evaluated weights on the images of some rows, int64 [n], without mixing.
 
         Returns:
-            What :func:`~trainables.metrics.classification_metrics` returns.
+            The values of :func:`~trainables.metrics.classification_metrics`.
         """
         net = self._net if self._ema is None else self._ema
         net.eval()
@@ -182,7 +201,7 @@ class Trial:
         return classification_metrics(torch.cat(logits), labels, self.config.evaluation.ece_bins)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a continuation needs, in types that torch loads without running code."""
+        """Return all that a resumed run needs, in types that torch loads without running code."""
         return {
             "config": self.config.model_dump_json(),
             "precision": self.precision,
@@ -196,7 +215,7 @@ class Trial:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state of a trial of the same configuration.
+        """Load the state of a trial with the same configuration.
 
         Raises:
             ValueError: the state is that of another configuration, or was computed in another precision.
@@ -210,48 +229,48 @@ class Trial:
         names = [field.name for field in fields(EpochResult)]
         self.history = [EpochResult(**{name: row[name] for name in names}) for row in state["history"]]
         self._net.load_state_dict(state["model"])
-        # torch keeps the tensors that it is given: two trials would share one momentum
+        # torch keeps the tensors that it receives: without the copy two trials would share one momentum
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
         for name, rng in self._rngs.items():
             rng.bit_generator.state = state["generators"][name]
         if self._blocks is not None:
-            self._blocks.generator.set_state(state["dropblock"].cpu())  # a state may have been loaded onto a GPU
+            self._blocks.generator.set_state(state["dropblock"].cpu())  # the state may be on a GPU
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Begin with the backbone of a trained network instead of a random one; the classifier stays as it was drawn.
+        """Start from the backbone of a trained network; the classifier keeps its random initial weights.
 
-        The moving average, where there is one, begins anew from there. Not recorded in the configuration: who starts
-        a trial so has to say so.
+        A moving average restarts from these weights. The configuration does not record this start: the caller must
+        report it.
 
         Args:
-            weights: state of a network of the same name and width, as :meth:`weights` returns it; it may have been
-                trained on other classes and on any device.
+            weights: state of a network with the same name and width, as returned by :meth:`weights`; its classes and
+                its device may differ.
 
         Raises:
-            ValueError: an epoch has been run, or the weights do not fit the network.
+            ValueError: an epoch has been run already, or the weights do not match the network.
         """
         if self.epoch:
             raise ValueError(f"a trial can start from other weights before its first epoch, not after {self.epoch}")
-        own = self._net.state_dict()
+        initial = self._net.state_dict()
         backbone = {name: value for name, value in weights.items() if not _of_classifier(name)}
-        for name in sorted((own.keys() | backbone.keys()) - {name for name in own if _of_classifier(name)}):
-            there, here = (tuple(state[name].shape) if name in state else "nothing" for state in (backbone, own))
-            if there != here:
+        for name in sorted((initial.keys() | backbone.keys()) - {name for name in initial if _of_classifier(name)}):
+            shape, expected = (tuple(state[name].shape) if name in state else "absent" for state in (backbone, initial))
+            if shape != expected:
                 raise ValueError(
-                    f"the weights are of another network than {self.config.model.name} of width"
-                    f" {self.config.model.width:g}: '{name}' is {there}, needed is {here}"
+                    f"the weights do not match {self.config.model.name} of width {self.config.model.width:g}:"
+                    f" '{name}' is {shape}, expected {expected}"
                 )
-        self._net.load_state_dict({**own, **backbone})
+        self._net.load_state_dict({**initial, **backbone})
         self._ema = build_ema(self._net, self.config.optimizer.ema_decay)
 
     def weights(self) -> dict[str, Tensor]:
-        """State of the evaluated network: the moving average where there is one."""
+        """Return the state of the evaluated network: the moving average if there is one."""
         return self.last_weights() if self._ema is None else self._ema.module.state_dict()
 
     def last_weights(self) -> dict[str, Tensor]:
-        """State of the network after the last step."""
+        """Return the state of the network after the last step."""
         return self._net.state_dict()
 
     def _train_epoch(self) -> dict[str, float]:
@@ -290,32 +309,32 @@ class Trial:
         return loss.detach(), draw
 
     def _forward_mixed(self, images: Tensor, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw, Tensor]:
-        """Return the logits of images that are mixed on their way, at the layer that is drawn, the draw and targets.
+        """Return logits of images that are mixed at the drawn layer, the draw, and the mixed targets.
 
-        Where blocks are dropped after the same stage, they were before: each image has lost its own.
+        If blocks are dropped after the same stage, they are dropped before mixing, separately for each image.
         """
         layer = draw_layer(self.config.mix, self._rngs["mix"])
-        drawn: list[tuple[MixDraw, Tensor]] = []
+        results: list[tuple[MixDraw, Tensor]] = []
 
         def mixed(maps: Tensor) -> Tensor:
             out = self._spare_for(maps) if layer == 0 else None
             with torch.autocast(self._device.type, enabled=False):  # a mask must not depend on the precision
                 draw = self._draw(maps, images, batch, t)
                 targets = self._targets(batch, draw)
-                drawn.append((draw, targets))
+                results.append((draw, targets))
                 maps = mix_images(maps, draw, out=out)
             return self._attacked(maps, targets)
 
         drops = [] if self._blocks is None else self._blocks.changes(t)
         logits = self._forward(self._net, images, changes=[*drops, (layer, mixed)])
-        return (logits.float(), *drawn[-1])
+        return (logits.float(), *results[-1])
 
     def _targets(self, batch: TrainBatch, draw: MixDraw) -> Tensor:
         n_classes, smoothing = len(self._data.images.classes), self.config.mix.label.smoothing
         return mix_targets(batch.labels, draw, n_classes=n_classes, smoothing=smoothing)
 
     def _attacked(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Return what is trained on in place of mixed images; without adversarial training these themselves."""
+        """Return the attacked images; without adversarial training, return the mixed images unchanged."""
         attack = self.config.adversarial
         if attack is None:
             return images
@@ -335,9 +354,9 @@ class Trial:
         return self._drawer.draw(view, t)
 
     def _spare_for(self, images: Tensor) -> Tensor | None:
-        """Return memory for mixed images, the same at every step: they are done with when the next step begins.
+        """Return memory for mixed images, reused at each step: the images of a step are not needed after it.
 
-        None on a GPU, whose allocator does as much.
+        None on a GPU, whose allocator reuses memory itself.
         """
         if self._device.type != "cpu":
             return None

@@ -1,4 +1,4 @@
-"""The trial as Ray Tune sees it: the only file below ``trainables`` that knows Ray."""
+"""Ray Tune's interface to a trial: the only file in ``trainables`` that imports Ray."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Faults that every other trial would meet as well: the sweep ends and can be taken up when they are mended."""
+"""Errors that all other trials would meet too: the sweep ends, and can be resumed after they are fixed."""
 
 
 class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
-    """Runs one trial after another in the same process, an epoch a step.
+    """Runs one trial after another in the same process, with one epoch per step.
 
-    The state is saved after each epoch, before the epoch is reported. What comes back after a kill is therefore at
-    least as far as what was recorded; epochs done but not recorded are reported from the saved history.
+    The state is saved after each epoch, before the epoch is reported. So the state after a kill is at least as far as
+    the records. Epochs that were saved but not recorded are reported from the saved history.
 
-    A fault in the trial's own code is reported, not raised: it would happen again on every retry. Only a lost worker
+    An error in the code of the trial is reported, not raised, because a retry would fail again. Only a lost worker
     reaches Ray as a failure and is retried.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Fix the number of threads, before torch is imported, then begin the first trial."""
+        """Set the number of threads before torch is imported, then begin the first trial."""
         self._threads = int(config["threads"])
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ[variable] = str(self._threads)
@@ -46,12 +46,12 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin another trial in this process; nothing of the one before is kept but the open data."""
+        """Begin another trial in this process; only the open data of the previous trial is kept."""
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run and save the next epoch, or repeat its report if it was saved but not recorded."""
+        """Run and save the next epoch, or report it from the saved history if it was saved but not recorded."""
         try:
             if self._failure:
                 return self._failed(self._failure)
@@ -69,17 +69,17 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             return self._failed(traceback.format_exc(limit=-3).strip())
         except Exception as error:
             if _spoils_process(error):
-                raise  # Tune replaces the process and starts again from the last saved epoch
+                raise  # Tune replaces the process and resumes from the last saved epoch
             return self._failed(traceback.format_exc(limit=-3).strip())
 
     _trial: Trial | None = None
 
     def cleanup(self) -> None:
-        """Let the trial go."""
+        """Release the trial."""
         self._trial = None
 
     def __repr__(self) -> str:
-        """Name of the actor in logs and in the dashboard: it is fixed by the first trial that it runs."""
+        """Return the name of the actor in logs and in the dashboard; it keeps the name of its first trial."""
         return f"cutmix-sweep worker from {getattr(self, '_name', '?')}"
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -133,10 +133,10 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
 
 def _tested(trial: Trial) -> str:
-    """Measure a trial that has run all its epochs on the test images, which chose nothing.
+    """Measure a trial that has run all its epochs on the test images, on which no choice depends.
 
     Returns:
-        JSON: Tune would hand on a mapping with its keys joined to paths.
+        A JSON text: Tune would flatten a mapping and join its keys to paths.
     """
     import numpy as np
     import torch
@@ -146,12 +146,12 @@ def _tested(trial: Trial) -> str:
     images = prepare_test(trial.config.data)
     count = len(images.labels)
     weights = "last" if trial.config.optimizer.ema_decay is None else "ema"
-    measured = trial.measure(images, np.arange(count))
-    return json.dumps({"metrics": measured, "n": count, "weights": weights, "library": f"torch {torch.__version__}"})
+    metrics = trial.measure(images, np.arange(count))
+    return json.dumps({"metrics": metrics, "n": count, "weights": weights, "library": f"torch {torch.__version__}"})
 
 
 def _write_whole(path: Path, state: dict[str, Any]) -> None:
-    """Write a state such that a reader sees the old one or the new one."""
+    """Write a state atomically: a reader sees the old state or the new state."""
     import torch
 
     buffer = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
@@ -160,7 +160,7 @@ def _write_whole(path: Path, state: dict[str, Any]) -> None:
 
 
 def _spoils_process(error: Exception) -> bool:
-    """Whether a GPU fault leaves the process unable to use its GPU; running out of GPU memory does not."""
+    """Return whether an error leaves the process unable to use its GPU; running out of GPU memory does not."""
     import torch
 
     return isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)

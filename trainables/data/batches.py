@@ -1,4 +1,4 @@
-"""Training batches from images in memory: order, random crop and flip by whole batches, no Python loop over samples."""
+"""Training batches from images in memory: order, random crop and flip, computed per batch, not per sample."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Normalizer:
-    """Per-channel normalisation of uint8 images to float32 of mean 0 and deviation 1.
+    """Per-channel normalisation of uint8 images to float32 of mean 0 and standard deviation 1.
 
     Attributes:
-        scale: float32 [W * C], factor on the 0..255 value, repeated for every pixel of a row: an inner loop over
-            whole rows is 12 times as fast as one over three channels.
-        shift: float32 [W * C], added after.
+        scale: float32 [W * C], factor on the 0..255 value, repeated for each pixel of a row: an inner loop over
+            whole rows is 12 times as fast as a loop over three channels.
+        shift: float32 [W * C], added after scaling.
+
+    Examples:
+        >>> mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.5, np.float32)
+        >>> normalize = Normalizer.from_statistics(mean, std, width_px=2, device=torch.device("cpu"))
+        >>> normalize(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1).expand(1, 1, 2, 3))[0, 0]
+        tensor([[-1.,  1.]])
     """
 
     scale: Tensor
@@ -26,8 +32,8 @@ class Normalizer:
 
     @classmethod
     def from_statistics(cls, mean: np.ndarray, std: np.ndarray, *, width_px: int, device: torch.device) -> Normalizer:
-        """Build from per-channel mean and deviation, float32 [C] in [0, 1] units."""
-        deviation = np.maximum(std, 1e-3)  # a channel without variation must not divide by zero
+        """Build from the mean and standard deviation per channel, float32 [C] in [0, 1] units."""
+        deviation = np.maximum(std, 1e-3)  # a constant channel must not divide by zero
         rows = (np.tile(values, width_px) for values in (1 / (255 * deviation), -mean / deviation))
         return cls(*(torch.tensor(row, dtype=torch.float32, device=device) for row in rows))
 
@@ -39,14 +45,14 @@ class Normalizer:
 
 @dataclass(frozen=True, eq=False)
 class TrainBatch:
-    """One batch.
+    """One training batch.
 
     Attributes:
         images: uint8 [B, H, W, C], on the device.
         labels: int64 [B], on the device.
-        classes: the same on the host.
-        boxes: the objects' (y0, x0, y1, x1) in half-open pixels after crop and flip, int64 [B, 4], on the host;
-            empty where nothing of the object is left. None: the data have none.
+        classes: the labels on the host.
+        boxes: the objects' (y0, x0, y1, x1) in half-open pixels after crop and flip, int64 [B, 4], on the host; empty
+            if the crop removed the object. None if the data has no boxes.
     """
 
     images: Tensor
@@ -58,8 +64,17 @@ class TrainBatch:
 class TrainBatches:
     """Batches of augmented uint8 images in a new random order each epoch.
 
-    The images come already padded: padding each batch costs more than its crop. On the CPU they stay where they
-    are, in pages that all trials of a node share; on a GPU the rows in use are kept in its memory.
+    The images are already padded: padding a batch costs more than cropping it. On the CPU the images stay in pages that
+    all trials of a node share. On a GPU the rows in use are copied to its memory.
+
+    Examples:
+        >>> images, labels = np.zeros((10, 12, 12, 3), np.uint8), np.arange(10) % 2
+        >>> batches = TrainBatches(
+        ...     images, labels, np.arange(10), pad_px=2, batch_size=4, flip=True, device=torch.device("cpu")
+        ... )
+        >>> order, augment = np.random.default_rng(0), np.random.default_rng(1)
+        >>> [list(batch.images.shape) for batch in batches.epoch(order_rng=order, augment_rng=augment)]
+        [[4, 8, 8, 3], [4, 8, 8, 3], [2, 8, 8, 3]]
     """
 
     def __init__(
@@ -74,16 +89,16 @@ class TrainBatches:
         device: torch.device,
         boxes: np.ndarray | None = None,
     ) -> None:
-        """Take the ``rows`` (int64 [n]) of images with a border of ``pad_px``.
+        """Take images with a border of ``pad_px`` and the rows to train on.
 
         Args:
             padded: uint8 [N, H + 2 pad_px, W + 2 pad_px, C], never written to.
             labels: int64 [N].
-            rows: which images are trained on.
-            pad_px: width of the border; a crop may be off centre by as much. 0 turns the crop off.
-            batch_size: images a batch; the last one of an epoch may be smaller.
+            rows: images to train on, int64 [n].
+            pad_px: width of the border and largest shift of a crop from the centre. 0 turns the crop off.
+            batch_size: images per batch; the last batch of an epoch may be smaller.
             flip: mirror each image left to right with probability 0.5.
-            device: where batches are handed over.
+            device: device of the batches.
             boxes: int32 [N, 4], each object's (y0, x0, y1, x1) in half-open pixels of the image without its border.
         """
         self._labels = labels[rows]
@@ -98,11 +113,11 @@ class TrainBatches:
         self._windows = windows if on_host else _on_device(windows, device)
 
     def __len__(self) -> int:
-        """Batches an epoch, a smaller last one among them."""
+        """Return the number of batches per epoch, including a smaller last batch."""
         return math.ceil(len(self._labels) / self._batch_size)
 
     def epoch(self, *, order_rng: np.random.Generator, augment_rng: np.random.Generator) -> Iterator[TrainBatch]:
-        """Yield every sample once."""
+        """Yield each sample once."""
         order = order_rng.permutation(len(self._labels))
         for start in range(0, len(order), self._batch_size):
             chosen = order[start : start + self._batch_size]
@@ -117,7 +132,7 @@ class TrainBatches:
             )
 
     def _moved(self, boxes: np.ndarray, corners: np.ndarray, flipped: np.ndarray) -> np.ndarray:
-        """Return what crop and flip make of the boxes, int64 [B, 4]."""
+        """Return the boxes after crop and flip, int64 [B, 4]."""
         height_px, width_px = self._windows.shape[3:5]
         shift = self._pad_px - corners
         y0, x0, y1, x1 = boxes.T + np.concatenate([shift, shift])
@@ -139,7 +154,7 @@ class TrainBatches:
 
 
 def _windows(padded: np.ndarray, pad_px: int) -> np.ndarray:
-    """View every crop of every image, without a copy: uint8 [N, 2 pad_px + 1, 2 pad_px + 1, H, W, C]."""
+    """Return a view of all crops of all images, without a copy: uint8 [N, 2 pad_px + 1, 2 pad_px + 1, H, W, C]."""
     count, full_height, full_width, channels = padded.shape
     of_image, of_row, of_column, of_channel = padded.strides
     return np.lib.stride_tricks.as_strided(
@@ -151,7 +166,7 @@ def _windows(padded: np.ndarray, pad_px: int) -> np.ndarray:
 
 
 def _on_device(windows: np.ndarray, device: torch.device) -> Tensor:
-    """The same view over a copy in the device's memory; bytes and elements are the same for uint8."""
+    """Return the same view of a copy in the device's memory; strides in bytes are strides in elements for uint8."""
     count, shifts, _, height_px, width_px, channels = windows.shape
     full = (count, height_px + shifts - 1, width_px + shifts - 1, channels)
     padded = np.lib.stride_tricks.as_strided(windows, full, (windows.strides[0], *windows.strides[3:]))

@@ -1,4 +1,4 @@
-"""Where decoded and downloaded data is kept between runs."""
+"""Folder for decoded and downloaded data that is kept between runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def default_cache_dir() -> Path:
 
     An empty variable counts as unset.
     """
-    own = os.environ.get(CACHE_VARIABLE)
-    if own:
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "cutmix-sweep"
+    folder = os.environ.get(CACHE_VARIABLE)
+    if folder:
+        return Path(folder).expanduser()
+    parent = os.environ.get("XDG_CACHE_HOME")
+    return (Path(parent) if parent else Path.home() / ".cache") / "cutmix-sweep"

@@ -1,4 +1,4 @@
-"""The configuration of the images of a trial."""
+"""Configuration of the images of a trial."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from trainables.strict import Frozen
 
 
 class Data(Frozen):
-    """Images to train on and how batches are made of them.
+    """Images to train on, and how they are split, resized and batched.
 
     Attributes:
-        source: short name with an optional path: ``digits``, ``cifar10``, ``cifar100``, ``imagefolder:PATH``,
-            ``tiny-imagenet:PATH``, ``cub:PATH``, ``imagenet:PATH``.
+        source: name of a data source, with a path where it reads files, for example ``digits`` or
+            ``imagefolder:photos``; :data:`trainables.data.sources.registry.SOURCES` holds all.
         image_size_px: side to which images are resized (short side, then centre crop); None keeps the source's size.
-        train_frac: share of the training images that is used, drawn by class.
-        val_frac: share of the used training images set apart for validation, drawn by class.
-        split_seed: seed of both draws: equal for all trials of a sweep.
-        batch_size: images a training step; a smaller last batch is trained on as it is.
+        train_frac: fraction of the training images that is used, drawn by class.
+        val_frac: fraction of the used training images that validates, drawn by class.
+        split_seed: seed of both draws, equal for all trials of a sweep.
+        batch_size: images per training step; the last batch of an epoch may be smaller.
         pad_px: zero padding on each side before a random crop back to size; 0 turns the crop off.
-        flip: random left-right flip; None takes the source's own habit (photographs yes, digits no).
+        flip: random left-right flip; None uses the default of the source (photographs yes, digits no).
+
+    Examples:
+        >>> Data(source="digits", image_size_px=24).val_frac
+        0.2
     """
 
     source: str = "digits"

@@ -1,8 +1,8 @@
-"""Image files to arrays of one size, and what resizing and cropping does to boxes.
+"""Decoding of image files to arrays of one size; boxes are resized and cropped with their images.
 
-An image is fitted to a size by taking its largest centred window of that aspect and resizing it: for a square
-size the short side is resized and the centre cropped. Pixels are used as stored: an EXIF orientation is not
-applied, and an alpha channel is dropped as torchvision's ``ImageFolder`` drops it.
+An image is fitted to a size by resizing its largest centred window of that aspect ratio. For a square size, this
+resizes the short side and crops the centre. Pixels are used as stored: an EXIF orientation is not applied, and an alpha
+channel is dropped, as in torchvision's ``ImageFolder``.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from PIL import Image
 from trainables.errors import UserError
 
 SAMPLED_FILES = 1000
-"""Files whose headers decide the size of a folder without a size of its own."""
+"""Number of files whose headers decide the size of the images in a folder."""
 
 MAX_MIXED_PX = 224
-"""Largest side chosen by itself for images of different sizes."""
+"""Largest side that is chosen for images of different sizes if none is given."""
 
 MAX_THREADS = 8
 FILES_PER_TASK = 64
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for broken files, by format."""
+"""Exceptions that Pillow raises for broken files of the various formats."""
 
 
 def common_size(files: Sequence[str], image_size_px: int | None) -> tuple[int, int]:
     """Return the height and width in pixels to which ``files`` are fitted.
 
-    That is ``image_size_px`` squared where it is given. Otherwise about 1,000 evenly spaced files decide by
-    their headers: the size they share; if they differ, a square of their median short side, rounded down to a
+    A given ``image_size_px`` is the side of a square. Otherwise the headers of about 1,000 evenly spaced files decide.
+    If all have one size, it is kept. If not, the size is a square of their median short side, rounded down to a
     multiple of 8, at most 224.
 
     Raises:
@@ -53,10 +53,10 @@ def common_size(files: Sequence[str], image_size_px: int | None) -> tuple[int, i
 
 
 def decode(files: Sequence[str], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-    """Decode ``files`` into ``out``, uint8 [N, H, W, 3], on a few threads.
+    """Decode ``files`` into ``out``, uint8 [N, H, W, 3], on up to 8 threads.
 
     Returns:
-        The images' heights and widths before fitting, int32 [N, 2], in pixels.
+        Heights and widths of the images before fitting, int32 [N, 2], in pixels.
 
     Raises:
         UserError: a file cannot be read; the message names it.
@@ -71,7 +71,7 @@ def decode(files: Sequence[str], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.i
     try:
         for _ in pool.map(decode_some, range(0, len(files), FILES_PER_TASK)):
             pass
-    finally:  # after a broken file the remaining thousands are not worth decoding
+    finally:  # after a broken file the others need not be decoded
         pool.shutdown(cancel_futures=True)
     return sizes
 
@@ -88,7 +88,7 @@ def fit_images(images: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> Non
 def fit_boxes(
     boxes: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32], height_px: int, width_px: int
 ) -> npt.NDArray[np.int32]:
-    """Return ``boxes`` after their images were fitted to ``height_px`` x ``width_px``.
+    """Return boxes after their images were fitted to ``height_px`` x ``width_px``.
 
     Args:
         boxes: int32 [N, 4], (y0, x0, y1, x1) in half-open pixels of the original images.
@@ -97,14 +97,19 @@ def fit_boxes(
         width_px: width after fitting.
 
     Returns:
-        int32 [N, 4]: the smallest whole pixels that hold the object, clipped to the image; empty where
-        cropping cut the object off.
+        int32 [N, 4]: the smallest whole pixels that contain the object, clipped to the image; empty if cropping
+        removed the object.
+
+    Examples:
+        >>> boxes, sizes = np.array([[10, 0, 30, 20]], np.int32), np.array([[40, 40]], np.int32)
+        >>> fit_boxes(boxes, sizes, height_px=20, width_px=20).tolist()
+        [[5, 0, 15, 10]]
     """
     target = np.array([height_px, width_px])
     scale = (target / sizes).max(axis=-1, keepdims=True)
     cut = (sizes * scale - target) / 2
     corners = boxes.reshape(-1, 2, 2) * scale[..., None, :] - cut[..., None, :]
-    corners = corners.round(6)  # a rounding error must not cost a whole pixel below
+    corners = corners.round(6)  # a rounding error must not add a whole pixel below
     low, high = np.floor(corners[:, 0]), np.ceil(corners[:, 1])
     return np.concatenate([low, high], axis=1).clip(0, np.tile(target, 2)).astype(np.int32)
 
@@ -123,7 +128,7 @@ def _decode_into(file: str, out: npt.NDArray[np.uint8]) -> tuple[int, int]:
         with Image.open(file) as image:
             size = image.height, image.width
             scale = max(height_px / image.height, width_px / image.width)
-            # a JPEG decodes at 1/2, 1/4 or 1/8 for less; twice the wanted size keeps the resampling's quality
+            # decoding a JPEG at 1/2, 1/4 or 1/8 is faster; twice the final size keeps the quality of the resampling
             image.draft(None, (round(2 * scale * image.width), round(2 * scale * image.height)))
             out[:] = _fitted(_to_rgb(image), height_px, width_px)
             return size
@@ -132,13 +137,13 @@ def _decode_into(file: str, out: npt.NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def _unreadable(file: str, error: Exception) -> UserError:
-    return UserError(f"cannot read the image {file}: {error}; mend or remove the file")
+    return UserError(f"cannot read the image {file}: {error}; repair or remove the file")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip at 255 instead of scaling
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:  # straight to RGB Pillow warns
+    if image.mode == "P" and "transparency" in image.info:  # Pillow warns about a direct conversion to RGB
         image = image.convert("RGBA")
     return image.convert("RGB")
 

@@ -1,4 +1,4 @@
-"""Image files in folders: listing them and noticing that they changed."""
+"""Image files in folders: list them, and detect that they changed."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset({"bmp", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp"})
-"""Endings, in any case, of the files that are taken for images."""
+"""Endings of image files, in lower case; case is ignored."""
 
 
 def image_files(folder: Path) -> list[str]:
-    """Return the images below ``folder`` at any depth: names relative to it, sorted, none hidden."""
+    """Return the image files below ``folder`` at any depth: names relative to it, sorted, without hidden files."""
     return sorted(_files_below(str(folder), "", IMAGE_SUFFIXES))
 
 
 def annotation_files(folder: Path) -> list[str]:
-    """Return the XML files below ``folder`` at any depth: names relative to it, sorted, none hidden."""
+    """Return the XML files below ``folder`` at any depth: names relative to it, sorted, without hidden files."""
     return sorted(_files_below(str(folder), "", frozenset({"xml"})))
 
 
 def fingerprint(folder: Path, names: Iterable[str]) -> str:
     """Return a hash of the names, sizes and modification times of files in ``folder``.
 
-    It costs one ``stat`` a file: contents are not read, so that a folder of a million images takes seconds.
+    Contents are not read: the cost is one ``stat`` per file, so that a million images take seconds.
     """
     digest = hashlib.sha256()
     root = f"{folder}{os.sep}"

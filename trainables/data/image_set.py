@@ -1,4 +1,4 @@
-"""One split of a data set as arrays."""
+"""Arrays of one split of a data set."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size with their labels; every array is kept as a read-only view of the one given.
+    """Images of one size with their labels; each array is kept as a read-only view.
 
     Attributes:
         images: uint8 [N, H, W, 3], RGB.
         labels: int64 [N], indices into ``classes``.
         classes: name of each class.
-        boxes: int32 [N, 4], the object's (y0, x0, y1, x1) in half-open pixels, empty (y0 == y1 or x0 == x1)
-            where cropping cut the object off; None for sources without boxes.
-        mean: float32 [3], each channel's mean over all training images, in [0, 1] units. A test set carries
-            the values of its training set.
-        std: float32 [3], the standard deviation that belongs to ``mean``.
+        boxes: int32 [N, 4], the object's (y0, x0, y1, x1) in half-open pixels, empty (y0 == y1 or x0 == x1) if cropping
+            removed the object; None for sources without boxes.
+        mean: float32 [3], each channel's mean over all training images, in [0, 1] units. A test set has the values of
+            its training set.
+        std: float32 [3], each channel's standard deviation over the same images.
 
     Raises:
         ValueError: an array has another shape or type, or values outside their range.
+
+    Examples:
+        >>> images, labels = np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1])
+        >>> mean, std = np.zeros(3, np.float32), np.ones(3, np.float32)
+        >>> len(ImageSet(images, labels, ("cat", "dog"), None, mean, std))
+        2
+        >>> ImageSet(images, labels, ("cat",), None, mean, std)
+        Traceback (most recent call last):
+        ...
+        ValueError: labels must be indices of the 1 classes
     """
 
     images: npt.NDArray[np.uint8]
@@ -35,7 +45,7 @@ class ImageSet:
     std: npt.NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        """Check shapes, types and ranges, and take read-only views."""
+        """Check shapes, types and ranges, and make read-only views."""
         if self.images.ndim != 4 or self.images.shape[-1] != 3:
             raise ValueError(f"images must have the shape [N, H, W, 3], got {list(self.images.shape)}")
         count, height_px, width_px, _ = self.images.shape
@@ -58,8 +68,7 @@ class ImageSet:
 
 def _check(name: str, array: npt.NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> None:
     if array.dtype != dtype or array.shape != shape:
-        wanted, got = f"{np.dtype(dtype)} {list(shape)}", f"{array.dtype} {list(array.shape)}"
-        raise ValueError(f"{name} must be {wanted}, got {got}")
+        raise ValueError(f"{name} must be {np.dtype(dtype)} {list(shape)}, got {array.dtype} {list(array.shape)}")
 
 
 def _check_boxes(boxes: npt.NDArray[np.int32], height_px: int, width_px: int) -> None:

@@ -1,4 +1,4 @@
-"""The data of a trial, ready to train on: decoded, split, padded, shared by all trials of a node."""
+"""The data of a trial, ready to train on: decoded, split, padded, and shared by all trials of a node."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from trainables.data.store import open_padded, open_split
 
 @dataclass(frozen=True)
 class TrialData:
-    """What a trial trains and validates on.
+    """Images that a trial trains and validates on.
 
     Attributes:
         images: all training images of the source, memory-mapped.
-        padded: the same with a zero border of ``pad_px``: uint8 [N, H + 2 pad_px, W + 2 pad_px, 3], memory-mapped.
-        train_rows: int64 [n_train], images trained on.
-        val_rows: int64 [n_val], images validated on.
-        flip: whether left and right may be exchanged.
+        padded: these images with a zero border of ``pad_px``: uint8 [N, H + 2 pad_px, W + 2 pad_px, 3], memory-mapped.
+        train_rows: int64 [n_train], images to train on.
+        val_rows: int64 [n_val], images to validate on.
+        flip: whether images are flipped left to right at random.
     """
 
     images: ImageSet
@@ -34,12 +34,17 @@ class TrialData:
 
 
 def prepare_data(data: Data) -> TrialData:
-    """Open the training images of ``data.source`` and split them; decode them first if this node has not yet.
+    """Open the training images of ``data.source`` and split them; the first call on a node decodes them.
 
-    Trials that follow one another in a process share what is open. Test images are not touched.
+    The trials of one process share the open files. Test images are not read.
 
     Raises:
         UserError: the source cannot be read, or a class has too few images for the split.
+
+    Examples:
+        >>> data = prepare_data(Data(source="digits", train_frac=0.1))
+        >>> data.images.images.shape, len(data.train_rows), len(data.val_rows)
+        ((5752, 32, 32, 3), 464, 116)
     """
     source = open_source(data.source)
     images, padded = _open(Data(source=data.source, image_size_px=data.image_size_px, pad_px=data.pad_px))
@@ -58,9 +63,9 @@ def prepare_data(data: Data) -> TrialData:
 
 
 def prepare_test(data: Data) -> ImageSet:
-    """Open the test images of ``data.source``; decode them first if this node has not yet.
+    """Open the test images of ``data.source``; the first call on a node decodes them.
 
-    For what no choice depends on any more.
+    Use them only for measurements that no choice depends on.
 
     Raises:
         UserError: the source cannot be read, or has no test images.
@@ -75,5 +80,5 @@ def _open_test(data: Data) -> ImageSet:
 
 @functools.lru_cache(maxsize=2)
 def _open(data: Data) -> tuple[ImageSet, np.ndarray]:
-    """Open what does not depend on split and batches, once a process: it looks at every file of a folder."""
+    """Open the arrays once per process: the check for changes looks at each file of a folder."""
     return open_split(data, "train"), open_padded(data)

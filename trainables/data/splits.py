@@ -1,4 +1,4 @@
-"""Which training images are used, and which of them are set apart for validation."""
+"""Split of the training images: images in use, and images for validation among them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ Indices = npt.NDArray[np.int64]
 def split_indices(
     labels: npt.NDArray[np.int64], *, train_frac: float, val_frac: float, seed: int
 ) -> tuple[Indices, Indices]:
-    """Draw the training and the validation images, each class apart.
+    """Draw the training and the validation images separately for each class.
 
-    Of each class the share ``train_frac`` is used, and the share ``val_frac`` of that is for validation:
-    rounded to whole images, but at least one for training and, where two are used, at least one for
-    validation. For one seed and ``val_frac`` the draws nest: a larger ``train_frac`` keeps every image of a
-    smaller one on its side.
+    The fraction ``train_frac`` of each class is used, and the fraction ``val_frac`` of the used images validates. Both
+    are rounded to whole images. At least one image per class is for training and, if two are used, at least one is for
+    validation. For one seed and ``val_frac`` the draws nest: a larger ``train_frac`` keeps each image of a smaller one
+    in its part.
 
     Args:
         labels: int64 [N], the class of each training image.
         train_frac: in (0, 1].
         val_frac: in (0, 1).
-        seed: of both draws.
+        seed: seed of both draws.
 
     Returns:
         Positions in ``labels`` to train on and to validate on: int64, sorted, disjoint.
 
     Raises:
-        UserError: a class would have no image to train on, or no class an image to validate on.
+        UserError: a class would have no image to train on, or no class would have an image to validate on.
+
+    Examples:
+        >>> train, val = split_indices(np.arange(10) % 2, train_frac=1.0, val_frac=0.2, seed=0)
+        >>> len(train), len(val)
+        (8, 2)
     """
     sides = [
         _split_class(np.flatnonzero(labels == label), int(label), train_frac, val_frac, seed)
@@ -61,13 +66,13 @@ def _split_class(
 
 
 def _for_validation(used: int, val_frac: float) -> npt.NDArray[np.bool_]:
-    """Return bool [used]: which images, in the order drawn, are for validation.
+    """Return the images, in the order drawn, that are for validation, bool [used].
 
-    They are interleaved in place of taken from one end, so that an image's side depends on the images drawn
-    before it only: this is what makes the draws nest.
+    Validation images are interleaved with training images, not taken from one end. So the part of an image depends only
+    on the images drawn before it, and the draws nest.
     """
-    drawn = np.arange(used + 1)
-    so_far = np.floor(drawn * val_frac + 0.5).clip(1, None)
-    so_far = np.minimum(so_far, drawn - 1).clip(0, None)
-    sides: npt.NDArray[np.bool_] = np.diff(so_far) > 0
-    return sides
+    n_drawn = np.arange(used + 1)
+    n_val = np.floor(n_drawn * val_frac + 0.5).clip(1, None)
+    n_val = np.minimum(n_val, n_drawn - 1).clip(0, None)
+    for_validation: npt.NDArray[np.bool_] = np.diff(n_val) > 0
+    return for_validation

@@ -1,8 +1,8 @@
-"""Decoded splits, once a node: memory-mapped files that all processes of the node share.
+"""Decoded splits, written once per node: memory-mapped files that all processes of the node share.
 
-An entry of the cache is a folder with ``images.npy``, ``labels.npy``, ``boxes.npy`` (where there are boxes)
-and, for the training split, ``meta.json`` (classes, channel means and deviations). It is written under
-another name and renamed when complete, so that what is there is whole.
+An entry of the cache is a folder with ``images.npy``, ``labels.npy``, ``boxes.npy`` (for data with boxes) and, for the
+training split, ``meta.json`` (classes, means and standard deviations of the channels). It is written under another name
+and renamed when complete, so that an entry is never partial.
 """
 
 from __future__ import annotations
@@ -30,29 +30,34 @@ from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
 
 FORMAT = 1
-"""To be raised with every change of the files or of how images are decoded: older entries are then unused."""
+"""Version of the files and of the decoding. Raise it with each change: older entries are then ignored."""
 
 STATISTICS_CHUNK = 64
 
 
 def open_split(data: Data, split: Split, *, cache_dir: Path | None = None) -> ImageSet:
-    """Open a split, decoding it if no process of this node has done so yet.
+    """Open a split; the first process of a node that asks for it decodes it while the others wait.
 
-    The first process decodes while others wait. Asking for ``train`` neither reads nor decodes a test image;
-    asking for ``test`` needs the training split as well, for its classes, size, and channel statistics.
+    Opening ``train`` does not read a test image. Opening ``test`` needs the training split as well, for its classes,
+    image size and channel statistics.
 
     Args:
-        data: names the source and the size of its images; the other fields play no part.
-        split: ``train`` (validation images included) or ``test``.
-        cache_dir: default: see :func:`trainables.data.cache_dir.default_cache_dir`.
+        data: the source and the size of its images; other fields are ignored.
+        split: ``train`` (including the images that later validate) or ``test``.
+        cache_dir: folder of the cache; None: :func:`trainables.data.cache_dir.default_cache_dir`.
 
     Returns:
-        The split, its images mapped read-only: writing to them raises, and through a raw pointer ends the
-        process.
+        The split. Its images are mapped read-only: writing to them raises an error, and writing through a raw pointer
+        kills the process.
 
     Raises:
-        UserError: the source is missing, incomplete or unreadable, or the cache cannot be written; the
-            message names the folder and what to do.
+        UserError: the source is missing, incomplete or unreadable, or the cache cannot be written; the message names
+            the folder and says what to do.
+
+    Examples:
+        >>> digits = open_split(Data(source="digits"), "test")
+        >>> digits.images.shape, digits.classes[:3]
+        ((1436, 32, 32, 3), ('0', '1', '2'))
     """
     folder = default_cache_dir() if cache_dir is None else cache_dir
     source = open_source(data.source)
@@ -66,7 +71,7 @@ def open_split(data: Data, split: Split, *, cache_dir: Path | None = None) -> Im
 
 
 def open_padded(data: Data, *, cache_dir: Path | None = None) -> npt.NDArray[np.uint8]:
-    """Open the training images with a zero border of ``data.pad_px``, made once a node and shared like the images.
+    """Open the training images with a zero border of ``data.pad_px``, made once per node and shared like the images.
 
     Returns:
         uint8 [N, H + 2 pad_px, W + 2 pad_px, 3], mapped read-only.
@@ -101,23 +106,23 @@ def _write_padded(images: npt.NDArray[np.uint8], pad_px: int, path: Path) -> Non
 
 
 def _entry(source: Source, split: Split, image_size_px: int | None, folder: Path, *, basis: str) -> Path:
-    """Return where a split is kept; ``basis`` names the entry its classes and size come from."""
+    """Return the folder of a split; ``basis`` is the name of the entry that its classes and size come from."""
     key = repr((FORMAT, source.name, split, image_size_px, source.fingerprint(split), basis))
     return folder / f"{source.name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
 
 
 def _ensure(entry: Path, source: Source, split: Split, image_size_px: int | None) -> None:
-    if entry.is_dir():  # without the lock: whole entries may be read from a cache that cannot be written
+    if entry.is_dir():  # checked without the lock: a cache that cannot be written can still be read
         return
     with _locked(entry):
-        if not entry.is_dir():  # written by the process that was waited for
+        if not entry.is_dir():  # another process may have written it while this one waited for the lock
             _write(entry, source, split, image_size_px)
 
 
 def _write(entry: Path, source: Source, split: Split, image_size_px: int | None) -> None:
     unfinished = entry.with_name(f"{entry.name}.partial-{uuid.uuid4().hex}")
     with _blaming(entry.parent):
-        for left_over in entry.parent.glob(f"{entry.name}.partial-*"):  # of a writer that was killed
+        for left_over in entry.parent.glob(f"{entry.name}.partial-*"):  # left by a process that was killed
             shutil.rmtree(left_over)
         unfinished.mkdir()
     try:
@@ -131,7 +136,7 @@ def _write(entry: Path, source: Source, split: Split, image_size_px: int | None)
 
 
 def _save_rest(folder: Path, decoded: Decoded, split: Split) -> None:
-    """Write all but the images; everything has to be on the disk before the entry gets its name."""
+    """Write all but the images and flush them: the files must be on the disk before the entry is renamed."""
     np.save(folder / "labels.npy", decoded.labels)
     if decoded.boxes is not None:
         np.save(folder / "boxes.npy", decoded.boxes)
@@ -145,25 +150,25 @@ def _save_rest(folder: Path, decoded: Decoded, split: Split) -> None:
 
 
 def _mapped(path: Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
-    """Make a file-backed array, with its room on the disk reserved."""
+    """Make a file-backed array whose space on the disk is reserved."""
     with _blaming(path.parent.parent):
         array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        if sys.platform == "linux":  # a disk that fills up under a mapping kills the process without a word
+        if sys.platform == "linux":  # writing to a mapped file on a full disk kills the process without a message
             with path.open("rb+") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
 
 
 def _statistics(images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return each channel's mean and deviation in [0, 1] units, from exact sums (integers in float64).
+    """Return each channel's mean and standard deviation in [0, 1] units, from exact sums of integers in float64.
 
-    A deviation is at least one grey level: a channel without contrast can then be divided by it.
+    A standard deviation is at least one grey level, so that a constant channel can be divided by it.
     """
     total = np.zeros(3)
     squares = np.zeros(3)
     for start in range(0, len(images), STATISTICS_CHUNK):
         pixels = images[start : start + STATISTICS_CHUNK].reshape(-1, 3).astype(np.float64)
-        total += np.ones(len(pixels)) @ pixels  # a product: sums over three columns are slower
+        total += np.ones(len(pixels)) @ pixels  # a matrix product is faster than a sum over three columns
         squares += np.diagonal(pixels.T @ pixels)
     count = images.size / 3
     mean = total / count
@@ -185,7 +190,7 @@ def _load(entry: Path, meta: dict[str, list[str] | list[float]]) -> ImageSet:
 
 @contextmanager
 def _locked(entry: Path) -> Iterator[None]:
-    """Hold the entry's lock; the system releases that of a process that is killed."""
+    """Hold the entry's lock; the system releases the lock of a killed process."""
     lock = FileLock(entry.with_name(f"{entry.name}.lock"))
     with _blaming(entry.parent):
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -198,11 +203,11 @@ def _locked(entry: Path) -> Iterator[None]:
 
 @contextmanager
 def _blaming(folder: Path) -> Iterator[None]:
-    """Turn failures of the file system into a refusal that names the cache folder."""
+    """Turn errors of the file system into a UserError that names the cache folder."""
     try:
         yield
-    except (OSError, NotImplementedError) as error:  # the latter: filelock, where locks are not supported
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: filelock, if the file system has no locks
         raise UserError(
-            f"cannot write the image cache {folder}: {error}; set {CACHE_VARIABLE} to a folder that is "
-            "writable, supports locks and has room, or choose a smaller data.image_size_px"
+            f"cannot write the image cache {folder}: {error}; set {CACHE_VARIABLE} to a writable folder with free "
+            "space and support for locks, or choose a smaller data.image_size_px"
         ) from error

@@ -1,4 +1,4 @@
-"""What all axes of evaluation have in common: their face, and what they are told and return."""
+"""Interface of all evaluation axes: their settings, their input and their results."""
 
 from __future__ import annotations
 
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Value:
-    """One number.
+    """One measured number.
 
     Attributes:
-        metric: what was measured, as ``auroc``; an error or a share is a fraction, not a percentage.
-        value: the number; nan where it is not defined.
-        n: images (or pairs, or pixels: as the axis says) that it rests on.
-        setting: under which of the axis' conditions, as ``pgd20 eps=8/255``; empty where there is one.
-        split: images it was measured on.
-        library: what computed it, with its version, see :func:`library`; empty: this program by torch.
+        metric: name of the metric, for example ``auroc``; errors are fractions, not percentages.
+        value: the number; NaN if it is undefined.
+        n: number of images behind it (or pairs, or pixels: the axis says which).
+        setting: condition within the axis, for example ``pgd20 eps=8/255``; empty if there is only one.
+        split: split of the images.
+        library: packages that computed it with their versions, see :func:`library`; empty: this program with torch.
+
+    Examples:
+        >>> Value("robust_error", 0.75, n=500, setting="pgd20 eps=8/255").split
+        'test'
     """
 
     metric: str
@@ -39,11 +43,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one axis says of one model.
+    """Results of one axis for one model.
 
     Attributes:
         values: all numbers.
-        pictures: PNG files by name, for people to look at; those of an arm are put under one another.
+        pictures: PNG files by name; the pictures of an arm's models are shown below one another.
     """
 
     values: tuple[Value, ...]
@@ -51,44 +55,47 @@ class Measured:
 
 
 class Axis(Frozen, ABC):
-    """One thing that a model can be good at. The fields are its settings; one file, one axis.
+    """One property of a trained model that is measured. The fields are its settings; each axis is one file.
 
     Attributes:
-        n_images: test images it is measured on at most, drawn by class: the same ones for every model; None: all.
-        seed: of everything that is drawn.
+        n_images: largest number of test images, drawn by class, the same images for each model; None: all.
+        seed: seed of all random draws.
     """
 
     name: ClassVar[str]
     """Name in the records and on the command line."""
 
     on_request: ClassVar[bool] = False
-    """Whether it is left out unless it is asked for by name: it takes hours, or needs a setting."""
+    """Whether the axis is measured only if it is named: it takes hours, or needs a setting."""
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Modules of the extra ``eval`` that the axis imports, see :data:`trainables.extras.EXTRAS`."""
 
     noisy: ClassVar[frozenset[str]] = frozenset()
-    """Metrics that are times of a machine: these alone differ from one call to the next."""
+    """Metrics that are times of a machine; only these differ between two calls."""
 
     headline: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """What the terminal's table shows, as (setting, metric); empty: everything. All is recorded."""
+    """(condition, metric) pairs that the terminal and the reports show; empty: all. The records hold all values."""
 
     n_images: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
     def check(self, about: ModelInfo) -> None:
-        """Refuse, before anything is opened or run, what this axis cannot be measured on.
+        """Check, before data is opened, that the axis applies to a model and its images.
 
         Raises:
-            UserError: naming what does not suit and what would.
+            UserError: it does not apply; the message says why and what would be valid.
         """
 
     @abstractmethod
     def measure(self, subject: Subject) -> Measured:
-        """Measure a model; two calls return the same, but for metrics that are :attr:`noisy`.
+        """Measure a model; two calls return the same values except for :attr:`noisy` metrics.
 
         Raises:
-            Exception: whatever goes wrong: it is recorded, and other axes and models are measured all the same.
+            Exception: any error is recorded, and the other axes and models are still measured.
         """
 
 
 def library(*names: str) -> str:
-    """Return names and versions of installed packages, as ``foolbox 3.3.4``."""
+    """Return names and versions of installed packages, for example ``torchcam 0.5.0``."""
     return ", ".join(f"{name} {version(name)}" for name in names)

@@ -1,4 +1,4 @@
-"""A row of images with class activation maps and boxes, for people to look at."""
+"""A row of images with class activation maps and boxes, as a picture."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 TILE_IN = 1.35
 """Side of a tile, inches."""
 CAPTION_IN = 0.54
-"""Room below a tile for three lines."""
+"""Height of the three lines of text below a tile, inches."""
 LEGEND_IN = 0.3
 DPI = 110
 LONGEST_CLASS = 18
-"""Characters of a class's name that fit below a tile."""
+"""Number of characters of a class name that fit below a tile."""
 
 MAP_ALPHA = 0.5
 LINE_WIDTH = 2.0
 TRUE_BOX: dict[str, Any] = {"color": "white", "linestyle": "-", "linewidth": LINE_WIDTH}
-FOUND_BOX: dict[str, Any] = {"color": "#00e5ff", "linestyle": (0, (3, 2)), "linewidth": LINE_WIDTH}
+DETECTED_BOX: dict[str, Any] = {"color": "#00e5ff", "linestyle": (0, (3, 2)), "linewidth": LINE_WIDTH}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,25 +33,25 @@ class Tile:
 
     Attributes:
         image: uint8 [H, W, 3].
-        scores: its map, float32 [H, W] in [0, 1].
+        scores: its activation map, float32 [H, W] in [0, 1].
         box: the object's (y0, x0, y1, x1) in half-open pixels, int64 [4].
-        found: the box found in the map, empty if none was.
-        true_class: what it shows.
-        predicted_class: what the model takes it for.
-        iou: how well the boxes fit.
+        detected: the box found in the map, int64 [4]; empty if there is none.
+        true_class: name of the true class.
+        predicted_class: name of the predicted class.
+        iou: IoU of the two boxes.
     """
 
     image: np.ndarray
     scores: np.ndarray
     box: np.ndarray
-    found: np.ndarray
+    detected: np.ndarray
     true_class: str
     predicted_class: str
     iou: float
 
 
 def strip_png(tiles: list[Tile], *, threshold: float) -> bytes:
-    """Draw the tiles in a row, as a PNG; the same bytes for the same tiles."""
+    """Return a PNG file with the tiles in a row; equal tiles give equal bytes."""
     picture = io.BytesIO()
     _figure(tiles, threshold).savefig(picture, format="png", metadata={"Software": None})
     return picture.getvalue()
@@ -73,15 +73,15 @@ def _figure(tiles: list[Tile], threshold: float) -> Figure:
         wspace=0.08 / TILE_IN,
     )
     for ax, tile in zip(axes, tiles, strict=True):
-        _draw(ax, tile)
+        _plot(ax, tile)
     _legend(figure, threshold)
     return figure
 
 
-def _draw(ax: Axes, tile: Tile) -> None:
+def _plot(ax: Axes, tile: Tile) -> None:
     ax.imshow(tile.image, interpolation="nearest")
     ax.imshow(tile.scores, cmap="inferno", vmin=0, vmax=1, alpha=MAP_ALPHA, interpolation="nearest")
-    for box, style in ((tile.box, TRUE_BOX), (tile.found, FOUND_BOX)):
+    for box, style in ((tile.box, TRUE_BOX), (tile.detected, DETECTED_BOX)):
         _outline(ax, box, style)
     ax.set(xticks=[], yticks=[])
     right = tile.predicted_class == tile.true_class
@@ -96,12 +96,12 @@ def _outline(ax: Axes, box: np.ndarray, style: dict[str, Any]) -> None:
     y0, x0, y1, x1 = box.tolist()
     if y0 == y1 or x0 == x1:
         return
-    corner, size = (x0 - 0.5, y0 - 0.5), (x1 - x0, y1 - y0)  # a pixel reaches half a unit around its centre
+    corner, size = (x0 - 0.5, y0 - 0.5), (x1 - x0, y1 - y0)  # a pixel extends half a unit around its centre
     ax.add_patch(Rectangle(corner, *size, fill=False, clip_on=False, path_effects=_dark_rim(), **style))
 
 
 def _dark_rim() -> list[Any]:
-    """Return what makes a line visible on any photograph; gaps of a dashed one stay free for the line below."""
+    """Return a dark outline that makes a line visible on any photograph; the gaps of a dashed line stay open."""
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=LINE_WIDTH + 1.6, foreground="black")]
@@ -110,11 +110,11 @@ def _dark_rim() -> list[Any]:
 def _legend(figure: Figure, threshold: float) -> None:
     from matplotlib.lines import Line2D
 
-    named = ((TRUE_BOX, "object's box"), (FOUND_BOX, f"box found above {threshold:g} of the map's maximum"))
+    named = ((TRUE_BOX, "object's box"), (DETECTED_BOX, f"box found above {threshold:g} of the map's maximum"))
     handles = [Line2D([], [], path_effects=_dark_rim(), **style) for style, _ in named]
     figure.legend(
         handles,
-        [words for _, words in named],
+        [label for _, label in named],
         loc="upper left",
         bbox_to_anchor=(0, 1),
         ncols=2,

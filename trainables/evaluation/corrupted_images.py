@@ -1,4 +1,4 @@
-"""Images that are corrupted by a library, once a node: the same pixels for every model."""
+"""Corrupted images, made once per node: all models see the same pixels."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ STANDARD = (
 """Corruptions of Hendrycks and Dietterich (ICLR 2019), section 3."""
 
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""Four more of theirs, meant for choosing settings by."""
+"""Four more corruptions by the same authors, reserved for tuning."""
 
 FORMAT = 1
-"""To be raised with every change of what is kept: older files are then unused."""
+"""Version of the cached files. Raise it with each change: older files are then ignored."""
 
 
 def corrupt(image: Images, kind: str, *, severity: int, seed: int) -> Images:
@@ -50,22 +50,27 @@ def corrupt(image: Images, kind: str, *, severity: int, seed: int) -> Images:
     Args:
         image: uint8 [H, W, 3].
         kind: one of :data:`STANDARD` or :data:`EXTRA`.
-        severity: 1 to 5, as the library has them: meant for images of 224 px.
-        seed: of what is drawn.
+        severity: 1 to 5; the strengths are meant for images of 224 px.
+        seed: seed of all random draws.
 
     Returns:
         uint8 [H, W, 3], rounded.
+
+    Examples:
+        >>> grey = np.full((32, 32, 3), 128, np.uint8)
+        >>> corrupt(grey, "brightness", severity=3, seed=0)[0, 0].tolist()
+        [204, 204, 204]
     """
     import corrupt_tta
 
     with _seeded(seed):
-        found = corrupt_tta.corrupt(image, severity=severity, corruption_name=kind)
-    rounded: Images = np.rint(np.clip(found, 0, 255)).astype(np.uint8)
+        corrupted = corrupt_tta.corrupt(image, severity=severity, corruption_name=kind)
+    rounded: Images = np.rint(np.clip(corrupted, 0, 255)).astype(np.uint8)
     return rounded
 
 
 def corrupt_all(images: Images, rows: npt.NDArray[np.int64], kind: str, *, severity: int, seed: int) -> Images:
-    """Corrupt some of the images, uint8 [n, H, W, 3]; a row's result does not depend on the other rows."""
+    """Corrupt the images of some rows, uint8 [n, H, W, 3]; the result of a row does not depend on other rows."""
     return np.stack(
         [
             corrupt(images[row], kind, severity=severity, seed=derive_seed(seed, kind, severity, int(row)))
@@ -75,13 +80,14 @@ def corrupt_all(images: Images, rows: npt.NDArray[np.int64], kind: str, *, sever
 
 
 class CorruptedImages:
-    """Corrupted versions of some images, each made when it is first asked for and then read from the node's cache.
+    """Corrupted versions of images, made on first use and then read from the node's cache.
 
-    Processes that ask at the same time wait for one another. A cache that cannot be written is done without.
+    If several processes need a version, one makes it and the others wait. Without a writable cache, each process makes
+    its own.
     """
 
     def __init__(self, images: Images, rows: npt.NDArray[np.int64], *, seed: int, keep: bool) -> None:
-        """Take the images, uint8 [N, H, W, 3], and which of them; ``keep``: whether they are written to the cache."""
+        """Take images, uint8 [N, H, W, 3], and rows, int64 [n]; ``keep``: whether to write results to the cache."""
         self._make = partial(corrupt_all, images, rows, seed=seed)
         digest = hashlib.sha256(repr((FORMAT, library("corrupt-tta"), seed, images.shape)).encode())
         digest.update(rows.tobytes())
@@ -89,17 +95,17 @@ class CorruptedImages:
         self._folder = default_cache_dir() / f"corrupted-{digest.hexdigest()[:20]}" if keep else None
 
     def of(self, kind: str, *, severity: int) -> Images:
-        """Return them corrupted, uint8 [n, H, W, 3]."""
+        """Return the corrupted images, uint8 [n, H, W, 3]."""
         make = partial(self._make, kind, severity=severity)
         return make() if self._folder is None else _kept(self._folder / f"{kind}-{severity}.npy", make)
 
 
 def _kept(path: Path, make: Callable[[], Images]) -> Images:
-    """Read an array, made and written first if no process of this node has done so yet."""
+    """Read an array; the first process of the node that needs it makes and writes it."""
     if not path.exists():
         try:
             _write_once(path, make)
-        except (OSError, NotImplementedError):  # the latter: filelock, where locks are not supported
+        except (OSError, NotImplementedError):  # NotImplementedError: filelock, if the file system has no locks
             return make()
     kept: Images = np.load(path, mmap_mode="r")
     return kept
@@ -108,7 +114,7 @@ def _kept(path: Path, make: Callable[[], Images]) -> Images:
 def _write_once(path: Path, make: Callable[[], Images]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.parent.with_name(f"{path.parent.name}.lock")):
-        if path.exists():  # written by the process that was waited for
+        if path.exists():  # another process wrote it while this one waited for the lock
             return
         unfinished = path.with_suffix(".partial")
         with unfinished.open("wb") as file:
@@ -118,9 +124,10 @@ def _write_once(path: Path, make: Callable[[], Images]) -> None:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed what the library draws from, and give it back as it was.
+    """Seed the generators that the library draws from, and restore them afterwards.
 
-    That is NumPy's global generator; but impulses are drawn by scikit-image, from a fresh one that nobody can seed.
+    The library uses NumPy's global generator. Impulse noise is drawn by scikit-image from a new unseeded generator, so
+    that its function is replaced for the time of the call.
     """
     from corrupt_tta import corruptions
 

@@ -1,4 +1,4 @@
-"""The model that an axis measures, with the images that belong to it."""
+"""The model that an axis measures, with its images and records."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from trainables.models.saved import SavedModel, as_pixels
 from trainables.seeds import generator
 
 LARGEST_BATCH_BYTES = 1 << 26
-"""Memory of a batch of float32 images: 500 of 64 px, 111 of 224 px; the network's own maps take some ten times that."""
+"""Memory of a batch of float32 images: 500 of 64 px, 111 of 224 px; feature maps need about ten times as much."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model and its images before anything is measured.
+    """Facts about a model and its images that are known before measuring.
 
     Attributes:
-        config: how the model was trained.
+        config: configuration of its training.
         classes: names of its classes.
         height_px: height of its images.
         width_px: width of its images.
-        n_test: test images.
-        n_val: validation images.
-        has_boxes: whether the images come with the box of their object.
+        n_test: number of test images.
+        n_val: number of validation images.
+        has_boxes: whether the images have the box of their object.
     """
 
     config: TrialConfig
@@ -45,15 +45,26 @@ class ModelInfo:
 
 
 class Subject:
-    """A trained model under examination: in evaluation mode, in float32, without mixing.
+    """A trained model to be measured: in evaluation mode, in float32, without mixing.
 
     Attributes:
-        saved: the model as it was saved: ``saved.model`` maps images in [0, 1], float32 [B, 3, H, W], to logits, and
-            ``saved.net`` is the network inside, which wants them normalised.
-        record: what the sweep's records say of the trial, ``seconds`` and ``images_per_s`` of its training for
-            example.
-        curve: what each epoch showed, by the columns of the epochs table: lists with one item an epoch.
-        device: where it is.
+        saved: the saved model: ``saved.model`` maps images in [0, 1], float32 [B, 3, H, W], to logits; ``saved.net`` is
+            the network inside, whose input is normalised images.
+        record: the sweep's record of the trial, for example ``seconds`` and ``images_per_s`` of its training.
+        curve: results of each epoch by column of the table ``epochs``: lists with one item per epoch.
+        device: device of the model.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from trainables.models.saved import model_state, read_model
+        >>> from trainables.trial import Trial
+        >>> config = TrialConfig.model_validate({"data": {"train_frac": 0.01}})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(model_state(Trial(config, prepare_data(config.data))), Path(folder) / "trial.pt")
+        ...     subject = Subject(read_model(Path(folder) / "trial.pt"))
+        >>> subject.logits(subject.test, subject.sample(100, seed=0)).shape
+        torch.Size([100, 10])
     """
 
     def __init__(
@@ -64,7 +75,7 @@ class Subject:
         curve: Mapping[str, list[float]] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Take a model; its data is opened when it is asked for."""
+        """Take a model; its data is opened on first use."""
         self.device = torch.device(device)
         self.saved = saved.to(self.device)
         self.record = dict(record or {})
@@ -72,7 +83,7 @@ class Subject:
 
     @functools.cached_property
     def data(self) -> TrialData:
-        """The images it was trained and validated on."""
+        """The images that the model was trained and validated on."""
         return prepare_data(self.saved.config.data)
 
     @functools.cached_property
@@ -82,19 +93,19 @@ class Subject:
 
     @functools.cached_property
     def about(self) -> ModelInfo:
-        """What can be known before measuring."""
+        """Facts about the model that are known before measuring."""
         return about(self.saved.config, self.test, n_val=len(self.data.val_rows))
 
     def sample(self, count: int | None, *, seed: int) -> np.ndarray:
-        """Draw test images, int64 [n], sorted, the same ones for every model; None: all. See :func:`drawn_by_class`."""
+        """Draw rows of test images, int64 [n], sorted, equal for all models; None: all. See :func:`drawn_by_class`."""
         return drawn_by_class(self.test.labels, count, seed=seed)
 
     def logits(self, images: ImageSet, rows: np.ndarray) -> Tensor:
-        """Return the logits of some images, float32 [n, C], on the host."""
+        """Return the logits of the images of some rows, float32 [n, C], on the host."""
         return self.over_batches(lambda pixels, _: self.saved.model(pixels), images, rows)
 
     def features(self, images: ImageSet, rows: np.ndarray) -> Tensor:
-        """Return what the classifier sees of some images, the last maps' means, float32 [n, D], on the host."""
+        """Return the input of the classifier, the means of the last maps, float32 [n, D], on the host."""
 
         def pooled(pixels: Tensor, _: Tensor) -> Tensor:
             maps: Tensor = self.saved.net.features(self.saved.normalize(pixels))
@@ -105,25 +116,25 @@ class Subject:
     def over_batches(
         self, function: Callable[[Tensor, Tensor], Tensor], images: ImageSet, rows: np.ndarray, *, grad: bool = False
     ) -> Tensor:
-        """Apply a function to images in batches that fit into memory, and concatenate what it returns, on the host.
+        """Apply a function to images in batches that fit into memory, and concatenate its results on the host.
 
         Args:
             function: takes images in [0, 1], float32 [B, 3, H, W], and labels, int64 [B], both on the device.
-            images: where they come from.
-            rows: which of them, int64 [n], at least one.
-            grad: whether gradients are wanted.
+            images: set of images.
+            rows: rows of the images in the set, int64 [n], at least one.
+            grad: whether the function needs gradients.
 
         Raises:
-            torch.OutOfMemoryError: a single image does not fit.
+            torch.OutOfMemoryError: a single image does not fit into memory.
         """
         return self.over_rows(lambda chunk: function(*self.shown(images, chunk)), images, rows, grad=grad)
 
     def over_rows(
         self, function: Callable[[np.ndarray], Tensor], images: ImageSet, rows: np.ndarray, *, grad: bool = False
     ) -> Tensor:
-        """Do as :meth:`over_batches` for a function of the rows themselves, int64 [B].
+        """Do the same as :meth:`over_batches` for a function of the rows, int64 [B].
 
-        For what is drawn for an image, or paired with it: it is then the same in batches of every size.
+        Use it for random draws and partners that belong to a row: they do not depend on the size of the batches.
         """
         results, start, size = [], 0, min(len(rows), self._batch_size(images))
         while start < len(rows):
@@ -159,7 +170,7 @@ class Subject:
 
 
 def about(config: TrialConfig, test: ImageSet, *, n_val: int) -> ModelInfo:
-    """Say what can be known of a model, trained as ``config`` says, and its images before measuring."""
+    """Return the facts about a model with this configuration, and its images, that are known before measuring."""
     return ModelInfo(
         config=config,
         classes=test.classes,
@@ -172,12 +183,17 @@ def about(config: TrialConfig, test: ImageSet, *, n_val: int) -> ModelInfo:
 
 
 def drawn_by_class(labels: np.ndarray, count: int | None, *, seed: int) -> np.ndarray:
-    """Draw ``count`` of the samples, int64 [n], sorted: as many of each class as possible, nested in larger draws.
+    """Draw rows of samples, int64 [n], sorted, with equal numbers per class up to one; smaller draws are subsets.
 
     Args:
         labels: int64 [N].
-        count: how many; None or more than there are: all.
-        seed: of the draw.
+        count: number of samples; None or at least N: all.
+        seed: seed of the draw.
+
+    Examples:
+        >>> labels = np.array([0, 0, 0, 0, 1, 1])
+        >>> np.bincount(labels[drawn_by_class(labels, 4, seed=0)]).tolist()
+        [2, 2]
     """
     if count is None or count >= len(labels):
         return np.arange(len(labels))

@@ -1,4 +1,4 @@
-"""The network that a configuration names."""
+"""Build the network that a configuration names."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trainables.models.torchvision_resnet import torchvision_resnet
 def build_model(model: Model, *, n_classes: int, height_px: int, width_px: int, seed: int) -> StagedNet:
     """Return the network with its initial weights, float32, in training mode.
 
-    The weights are a function of the arguments alone: trials that share them start from the same network.
-    Torch's global generators are left as they were. The last feature map is 4x4 or larger: a net that would
-    shrink images further gives up strides, the stem's first. ``model.precision`` is for the training loop.
+    The weights depend on the arguments alone: trials with the same arguments start from the same network. Torch's
+    global generators are not changed. The last feature map is 4x4 or larger: on small images, strides are removed
+    until it is, first in the stem. ``model.precision`` is used by the training loop, not here.
 
     Args:
-        model: name and width; the width factor multiplies the channels of every layer, rounded, at least 1.
+        model: name and width; the width factor multiplies the channels of each layer, rounded, at least 1.
         n_classes: number of logits.
         height_px: height of the images, which have three channels.
         width_px: width of the images.
@@ -27,15 +27,22 @@ def build_model(model: Model, *, n_classes: int, height_px: int, width_px: int, 
 
     Raises:
         UserError: images with a side below 4 px.
+
+    Examples:
+        >>> net = build_model(Model(name="resnet18", width=0.25), n_classes=10, height_px=32, width_px=32, seed=0)
+        >>> net.features(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 128, 4, 4])
+        >>> net(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
     side_px = min(height_px, width_px)
     if side_px < MIN_MAP_PX:
         raise UserError(
             f"model.name '{model.name}' needs images of at least {MIN_MAP_PX}x{MIN_MAP_PX} px, got"
-            f" {height_px}x{width_px} px; so does every other network: data.image_size_px enlarges images"
+            f" {height_px}x{width_px} px, like every other network: set data.image_size_px to enlarge the images"
         )
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would reseed the accelerators' generators too, which are not forked here
+        # torch.manual_seed would also reseed the generators of accelerators, which are not forked here
         torch.default_generator.manual_seed(seed)
         return _by_name(model.name, n_classes=n_classes, side_px=side_px, width=model.width)
 

@@ -16,12 +16,12 @@ LAYERS_PER_BLOCK = 2
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm, added to their input.
 
-    Where the shape changes, the shortcut drops pixels and appends channels of zeros: option A of He et al.
-    (section 4.1), which is what they use for CIFAR and adds no parameter.
+    If the shape changes, the shortcut drops pixels and appends channels of zeros: option A of He et al. (section 4.1),
+    which they use for CIFAR. It adds no parameter.
     """
 
     def __init__(self, channels_in: int, channels_out: int, *, stride: int) -> None:
-        """Make a block from ``channels_in`` to ``channels_out``, no fewer; the first layer has the stride."""
+        """Make a block from ``channels_in`` to at least as many ``channels_out``; the first layer has the stride."""
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(channels_out)
@@ -40,7 +40,7 @@ class BasicBlock(nn.Module):
 
     def _shortcut(self, maps: Tensor) -> Tensor:
         if self.stride > 1:
-            # keeps every stride-th pixel; slicing does too, but makes a step of the tiny net a tenth slower
+            # keeps every stride-th pixel; slicing does the same, but a step of the tiny net takes a tenth longer
             maps = functional.avg_pool2d(maps, kernel_size=1, stride=self.stride)
         if self.channels_added:
             maps = functional.pad(maps, (0, 0, 0, 0, 0, self.channels_added))
@@ -48,10 +48,17 @@ class BasicBlock(nn.Module):
 
 
 def tiny(*, n_classes: int, side_px: int, width: float) -> StagedNet:
-    """Return the net for fast sweeps: ResNet-8 behind a stem that halves the image.
+    """Return the network for fast sweeps: a ResNet-8 behind a stem that halves the image.
 
-    Three stages of one block with 16, 32 and 64 channels times ``width``. The last map is 4x4 at 32 px. Below
-    25 px the stem's stride would make it smaller and is given up, which leaves ``cifar_resnet(depth=8)``.
+    It has three stages of one block with 16, 32 and 64 channels times ``width``. The last map is 4x4 at 32 px. Below
+    25 px the stem has no stride, because the last map would be smaller than 4x4: the network is then
+    ``cifar_resnet(depth=8)``.
+
+    Examples:
+        >>> import torch
+        >>> net = tiny(n_classes=10, side_px=32, width=1.0)
+        >>> net.features(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 64, 4, 4])
     """
     return _residual_net(n_blocks=1, stem_stride=2, n_classes=n_classes, side_px=side_px, width=width)
 
@@ -64,8 +71,8 @@ def cifar_resnet(*, depth: int, n_classes: int, side_px: int, width: float) -> S
     Args:
         depth: weight layers, 6n + 2.
         n_classes: number of logits.
-        side_px: the images' shorter side; below 13 px the first strides are given up to keep at least 4x4.
-        width: factor on the channels of every layer.
+        side_px: shorter side of the images; below 13 px the first strides are removed to keep the last map 4x4.
+        width: factor on the channels of each layer.
     """
     n_blocks = (depth - 2) // (LAYERS_PER_BLOCK * len(STAGE_CHANNELS))
     return _residual_net(n_blocks=n_blocks, stem_stride=1, n_classes=n_classes, side_px=side_px, width=width)

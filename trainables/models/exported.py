@@ -1,4 +1,4 @@
-"""Trained models for use elsewhere: as weights that this program reads, or as a program that torch alone runs."""
+"""Export of trained models: weights for this program, or a program that runs with torch alone."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from trainables.whole_file import write_whole
 Form = Literal["weights", "program"]
 
 SUFFIXES: dict[Form, str] = {"weights": ".pt", "program": ".pt2"}
-"""How files of each form end."""
+"""File ending of each form."""
 
 ABOUT = "model.json"
-"""Name, inside a program's file, of what is known of the model."""
+"""Name of the description of the model inside the file of a program."""
 
 
 def export_model(saved: SavedModel, path: Path, form: Form) -> None:
-    """Write a trained model to a file, whole or not at all; a file of that name is replaced.
+    """Write a trained model to a file, atomically; an existing file of that name is replaced.
 
-    - ``weights``: what :func:`~trainables.models.saved.read_model` reads: the configuration, the names of the classes,
-      the normalisation, and the weights, with those of the last step beside their moving average where there is one.
+    - ``weights``: a file for :func:`~trainables.models.saved.read_model`: configuration, names of the classes,
+      normalisation and weights. With a moving average, it contains both the average and the weights of the last step.
       It loads without running code (``torch.load(path, weights_only=True)``).
-    - ``program``: the network as a graph of torch's own operations, with its weights and the normalisation inside:
-      ``torch.export.load(path).module()`` runs it where this package is not installed. It maps images in [0, 1],
-      float32 [B, 3, H, W] of the size trained on and any B, to logits, float32 [B, C], as ``saved.model`` does; a
-      moving average alone is kept. Pass ``extra_files={"model.json": ""}`` to ``load``, and the dictionary then
-      holds a JSON text with ``classes``, ``config``, ``weights`` (``last`` or ``ema``), ``height_px``, ``width_px``
-      and the channels' ``mean`` and ``std``. Such a file is for the torch that wrote it and newer ones, and torch
-      unpickles parts of it: load none that you do not trust.
+    - ``program``: the network as a graph of torch operations, including weights and normalisation:
+      ``torch.export.load(path).module()`` runs it without this package. Like ``saved.model``, it maps images in [0, 1],
+      float32 [B, 3, H, W] of the training size and any B, to logits, float32 [B, C]. With a moving average, it
+      contains the average only. Pass ``extra_files={"model.json": ""}`` to ``load``: the dictionary then holds a JSON
+      text with ``classes``, ``config``, ``weights`` (``last`` or ``ema``), ``height_px``, ``width_px`` and the
+      channels' ``mean`` and ``std``. The file is for the torch version that wrote it and newer versions. Torch
+      unpickles parts of it: load only files that you trust.
 
     Args:
-        saved: the model; it stays as it is.
-        path: the file; by convention it ends as ``SUFFIXES`` say.
+        saved: the model; left unchanged.
+        path: the file; its usual ending is in ``SUFFIXES``.
         form: ``weights`` or ``program``.
 
     Raises:
-        UserError: there is no such form, or the file cannot be written.
+        UserError: the form is unknown, or the file cannot be written.
     """
     if form not in get_args(Form):
         raise UserError(f"unknown form of a model '{form}'{did_you_mean(form, get_args(Form))}")
@@ -73,9 +73,9 @@ def _weights(saved: SavedModel) -> memoryview:
 
 
 def _program(saved: SavedModel) -> memoryview:
-    # contiguous weights: torch's writer of programs takes those that are channels last for parts of larger tensors
+    # contiguous: torch's writer of programs mistakes channels-last weights for parts of larger tensors
     model = copy.deepcopy(saved.model).cpu().to(memory_format=torch.contiguous_format)
-    images = torch.zeros(2, 3, saved.height_px, saved.width_px)  # a batch of 1 would be taken for a fixed size
+    images = torch.zeros(2, 3, saved.height_px, saved.width_px)  # torch would specialise the program to a batch of 1
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={ABOUT: json.dumps(_about(saved), indent=2)})
@@ -102,7 +102,7 @@ def _config(saved: SavedModel) -> dict[str, Any]:
 
 
 def _normalization(saved: SavedModel) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the channels' means and deviations, float32 [3], on the host."""
+    """Return the channels' means and standard deviations, float32 [3], on the host."""
     normalize = saved.normalize
     assert isinstance(normalize, Normalize)
     return normalize.mean.flatten().cpu().clone(), normalize.std.flatten().cpu().clone()

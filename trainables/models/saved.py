@@ -1,37 +1,53 @@
-"""Trained models in files: everything that is needed to use one, in types that load without running code."""
+"""Files of trained models: all that is needed to use a model, in types that load without running code."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trainables.config import TrialConfig
+from trainables.data.image_set import ImageSet
 from trainables.errors import UserError
 from trainables.models.build import build_model
 from trainables.models.staged import StagedNet
 from trainables.renames import with_present_keys
 
-if TYPE_CHECKING:
-    from trainables.trial import Trial
-
 FORMAT = 1
-"""Grows when an older program could not read a file any more."""
+"""Version of the files. Raise it when older programs cannot read new files."""
+
+
+class TrainedTrial(Protocol):
+    """The part of :class:`trainables.trial.Trial` that is saved; the trial imports the networks, not the reverse."""
+
+    @property
+    def config(self) -> TrialConfig:
+        """Configuration of the trial."""
+
+    @property
+    def images(self) -> ImageSet:
+        """Training images of the source, with their statistics."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights that are evaluated."""
+
+    def last_weights(self) -> dict[str, Tensor]:
+        """Return the weights after the last step."""
 
 
 class Normalize(nn.Module):
-    """Per-channel normalisation of images in [0, 1] to mean 0 and deviation 1, as in training."""
+    """Per-channel normalisation of images in [0, 1] to mean 0 and standard deviation 1, as in training."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
-        """Take the channels' means and deviations, float32 [3], in [0, 1] units."""
+        """Take the channels' means and standard deviations, float32 [3], in [0, 1] units."""
         super().__init__()
         self.register_buffer("mean", mean.view(1, -1, 1, 1))
         self.register_buffer("std", std.clamp_min(1e-3).view(1, -1, 1, 1))
@@ -46,13 +62,13 @@ class SavedModel:
     """A trained model.
 
     Attributes:
-        config: how it was trained.
+        config: configuration of its training.
         classes: names of its classes, in the order of the logits.
-        model: from images in [0, 1], float32 [B, 3, H, W], to logits, float32 [B, C]: ``Sequential(Normalize, net)``
-            in evaluation mode, without gradients on its parameters.
-        last: the same with the weights of the last step, where ``model`` has their moving average; else ``model``.
-        height_px: height of the images that it was trained on.
-        width_px: their width.
+        model: maps images in [0, 1], float32 [B, 3, H, W], to logits, float32 [B, C]: ``Sequential(Normalize, net)`` in
+            evaluation mode; its parameters need no gradients.
+        last: the model with the weights of the last step, if ``model`` has their moving average; otherwise ``model``.
+        height_px: height of the training images.
+        width_px: width of the training images.
     """
 
     config: TrialConfig
@@ -64,29 +80,29 @@ class SavedModel:
 
     @property
     def net(self) -> StagedNet:
-        """The network inside; it wants normalised images."""
+        """The network inside; its input is normalised images."""
         net = self.model[1]
         assert isinstance(net, StagedNet)
         return net
 
     @property
     def normalize(self) -> nn.Module:
-        """What normalises images for it."""
+        """The normalisation of its images."""
         return self.model[0]
 
     @property
     def weights_name(self) -> str:
-        """Which weights ``model`` has: ``last`` or ``ema``."""
+        """Name of the weights of ``model``: ``last`` or ``ema``."""
         return "last" if self.config.optimizer.ema_decay is None else "ema"
 
     def to(self, device: torch.device) -> SavedModel:
-        """Return it on a device."""
+        """Return the model on a device."""
         model = self.model.to(device)
         return replace(self, model=model, last=model if self.last is self.model else self.last.to(device))
 
 
-def model_state(trial: Trial) -> dict[str, Any]:
-    """Return what a file of a trained model holds."""
+def model_state(trial: TrainedTrial) -> dict[str, Any]:
+    """Return the content of the file of a trained model."""
     images = trial.images
     return {
         "format": FORMAT,
@@ -102,10 +118,10 @@ def model_state(trial: Trial) -> dict[str, Any]:
 
 
 def read_model(path: Path) -> SavedModel:
-    """Read a model from a file, onto the host; no code in it is run.
+    """Read a model from a file onto the host, without running code from the file.
 
     Raises:
-        UserError: there is no such file, or it is not one of a trained model.
+        UserError: the file does not exist, or is not the file of a trained model.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -129,7 +145,7 @@ def read_model(path: Path) -> SavedModel:
 
 
 def as_pixels(images: np.ndarray, device: torch.device) -> Tensor:
-    """Turn uint8 [B, H, W, 3] into float32 [B, 3, H, W] in [0, 1], channels last in memory, on a device."""
+    """Convert uint8 [B, H, W, 3] to float32 [B, 3, H, W] in [0, 1], channels last in memory, on a device."""
     return torch.from_numpy(images.copy()).to(device).float().div_(255).permute(0, 3, 1, 2)
 
 

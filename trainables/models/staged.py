@@ -1,4 +1,4 @@
-"""The face that every network shows: a stem, stages, global average pooling and one linear classifier."""
+"""Interface of all networks: a stem, stages, global average pooling and one linear classifier."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor, nn
 
 Change = Callable[[Tensor], Tensor]
-"""From maps to maps of the same shape."""
+"""Maps feature maps to feature maps of the same shape."""
 
 MIN_MAP_PX = 4
-"""Least side of the last feature map: a coarser one cannot localise anything."""
+"""Smallest side of the last feature map: a coarser map cannot localise objects."""
 
 
 class StagedNet(nn.Module):
-    """A convolutional network for classification whose inner maps can be reached stage by stage.
+    """A convolutional network for classification with access to the feature maps after each stage.
 
-    ``forward`` is ``head(features(images))``, and ``features`` is the stem followed by every stage in order:
-    a caller can stop after a stage, change the maps and go on. The head pools before its only linear layer:
-    the channels of ``features(images)``, weighted by ``classifier.weight[k]`` and summed, are the class
-    activation map of class k (Zhou et al., CVPR 2016, equation 2).
+    ``forward`` is ``head(features(images))``. ``features`` is the stem followed by the stages in order; a caller can
+    change the maps after any stage. The head pools before its only linear layer. So the channels of
+    ``features(images)``, weighted by ``classifier.weight[k]`` and summed, are the class activation map of class k (Zhou
+    et al., CVPR 2016, equation 2).
 
-    Channels-last weights and images stay so throughout: ``net.to(memory_format=torch.channels_last)``.
+    Channels-last memory of weights and images is kept throughout: ``net.to(memory_format=torch.channels_last)``.
 
     Attributes:
-        stem: from images to the first map.
-        stages: groups of residual blocks, in order: more channels and smaller maps from one to the next.
-        classifier: from the pooled channels of the last stage to logits.
+        stem: maps images to the first feature map.
+        stages: groups of residual blocks in order; each has more channels and smaller maps than the one before.
+        classifier: maps the pooled channels of the last stage to logits.
     """
 
     def __init__(self, *, stem: nn.Module, stages: Iterable[nn.Module], classifier: nn.Linear) -> None:
-        """Compose a network of parts that fit each other."""
+        """Compose a network of parts with matching channels."""
         super().__init__()
         self.stem = stem
         self.stages = nn.ModuleList(stages)
@@ -41,12 +41,12 @@ class StagedNet(nn.Module):
         """Return the last maps, float [B, C, h, w] with h and w at least 4, of images, float [B, 3, H, W].
 
         Args:
-            images: what the network sees.
-            changes: layer and what is done there, in this order where a layer comes twice: layer 0 are the images,
-                layer k the maps after the k-th stage.
+            images: input of the network.
+            changes: (layer, change) pairs, applied in this order if a layer occurs twice. Layer 0 is the images, layer
+                k the maps after the k-th stage.
 
         Raises:
-            ValueError: the network has fewer stages.
+            ValueError: a layer is greater than the number of stages.
         """
         for layer, _ in changes:
             if not 0 <= layer <= len(self.stages):
@@ -67,14 +67,18 @@ class StagedNet(nn.Module):
 
 
 def fitting_strides(strides: Sequence[int], side_px: int) -> tuple[int, ...]:
-    """Give up strides, the first one first, until the last map has a side of at least ``MIN_MAP_PX``.
+    """Return strides with the first ones set to 1, until the last map has a side of at least ``MIN_MAP_PX``.
 
-    Small images are usually given nets that shrink them late: the detail is spent where it has been seen.
+    Networks for small images usually shrink them late, so that early layers see all details.
 
     Args:
-        strides: of the layers of a network, most dispensable first; each layer is padded such that its stride
-            s turns n pixels into ceil(n / s).
-        side_px: the images' shorter side, at least ``MIN_MAP_PX``.
+        strides: strides of the layers of a network, in the order in which they are removed; each layer is padded such
+            that its stride s turns n pixels into ceil(n / s).
+        side_px: shorter side of the images, at least ``MIN_MAP_PX``.
+
+    Examples:
+        >>> fitting_strides((2, 1, 2, 2), 32), fitting_strides((2, 1, 2, 2), 16)
+        ((2, 1, 2, 2), (1, 1, 2, 2))
     """
     fitting = list(strides)
     for index in range(len(fitting)):
@@ -92,16 +96,21 @@ def _changed(maps: Tensor, layer: int, changes: Sequence[tuple[int, Change]]) ->
 
 
 def scaled(channels: int, width: float) -> int:
-    """Return ``channels`` times the factor ``width``, rounded to the nearest whole number, at least 1."""
+    """Return ``channels`` times the factor ``width``, rounded to the nearest whole number, at least 1.
+
+    Examples:
+        >>> scaled(64, 0.25), scaled(16, 0.01)
+        (16, 1)
+    """
     return max(1, round(channels * width))
 
 
 def init_convolutions(net: nn.Module) -> None:
-    """Draw every convolution's weights from N(0, 2 / fan_out) with torch's global generator.
+    """Draw the weights of all convolutions from N(0, 2 / fan_out) with torch's global generator.
 
-    He et al. (ICCV 2015, section 2.2, "backward propagation case"), as torchvision does. Norms and classifier
-    keep torch's defaults. The last norm of a block does not start at zero: that device is for batches of
-    thousands (Goyal et al. 2017, section 5.1), and the nets of the papers compared with did without it.
+    This is the initialisation of He et al. (ICCV 2015, section 2.2, "backward propagation case"), as in torchvision.
+    Norms and classifier keep torch's defaults. The last norm of a block does not start at zero: that technique is for
+    batches of thousands (Goyal et al. 2017, section 5.1), and the networks in the papers on CutMix do not use it.
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d):

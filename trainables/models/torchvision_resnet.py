@@ -1,10 +1,12 @@
-"""ResNet-18 to ResNet-152 of torchvision's blocks, with a stem for the size of the images and any width."""
+"""ResNet-18 to ResNet-152 from torchvision's blocks, with a stem for the size of the images and any width."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from trainables.models.staged import StagedNet, fitting_strides, init_convolutions, scaled
 
@@ -16,17 +18,36 @@ BLOCKS_PER_STAGE = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
-"""Residual blocks of the four stages by depth: He et al. (CVPR 2016), table 1."""
+"""Number of residual blocks in the four stages by depth: He et al. (CVPR 2016), table 1."""
 DEEPEST_BASIC = 34
-"""Up to this depth blocks have two 3x3 convolutions, above it they are bottlenecks."""
+"""Largest depth with blocks of two 3x3 convolutions; deeper networks have bottlenecks."""
+
+SAFE_CHANNELS = 8
+"""Fewest input channels with which a strided 1x1 convolution in channels-last memory is safe on every CPU."""
+
+
+class NarrowProjection(nn.Conv2d):
+    """A strided 1x1 convolution that computes in contiguous memory on a CPU.
+
+    The backward pass of torch 2.14.1 writes past the end of its memory for this convolution on a CPU whose widest
+    instruction set is AVX2, if the memory is channels last and there are fewer than 8 input channels: the process
+    crashes or hangs. In contiguous memory the result is the same, to the bit, and the memory stays intact. Parameters
+    and their names are those of ``nn.Conv2d``.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:  # noqa: D102
+        if maps.device.type != "cpu":
+            return super().forward(maps)
+        projected = functional.conv2d(_contiguous(maps), _contiguous(self.weight), stride=self.stride)
+        return projected.contiguous(memory_format=torch.channels_last)
 
 
 def torchvision_resnet(*, depth: int, n_classes: int, side_px: int, width: float) -> StagedNet:
-    """Return a ResNet that at width 1 and more than 96 px computes what torchvision's does.
+    """Return a ResNet that equals torchvision's at width 1 and more than 96 px.
 
-    Its parameters are torchvision's under other names: ``conv1`` and ``bn1`` are ``stem.0`` and ``stem.1``,
-    ``layer1`` is ``stages.0``, ``fc`` is ``classifier``. A bottleneck has its stride in the 3x3 convolution.
-    On smaller images strides are given up to keep the last map 4x4 or larger:
+    Its parameters are torchvision's under other names: ``conv1`` and ``bn1`` are ``stem.0`` and ``stem.1``, ``layer1``
+    is ``stages.0``, ``fc`` is ``classifier``. A bottleneck has its stride in the 3x3 convolution. On smaller images
+    strides are removed to keep the last map 4x4 or larger:
 
     ==========  ======================================  ===========================
     image side  stem                                    last map
@@ -36,13 +57,18 @@ def torchvision_resnet(*, depth: int, n_classes: int, side_px: int, width: float
     4-48 px     3x3, stride 1                           4x4 at 32 px
     ==========  ======================================  ===========================
 
-    Below 25 px the second stage, then the third, then the last give up theirs too.
+    Below 25 px the second stage has no stride either, then the third, then the last.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         n_classes: number of logits.
-        side_px: the images' shorter side.
-        width: factor on the channels of every layer, those inside bottlenecks included.
+        side_px: shorter side of the images.
+        width: factor on the channels of each layer, including the inner layers of bottlenecks.
+
+    Examples:
+        >>> net = torchvision_resnet(depth=50, n_classes=10, side_px=64, width=0.125)
+        >>> net.features(torch.zeros(1, 3, 64, 64)).shape
+        torch.Size([1, 256, 4, 4])
     """
     pool_stride, stem_stride, *stage_strides = fitting_strides((2, 2, 1, 2, 2, 2), side_px)
     block = _block(depth)
@@ -62,14 +88,14 @@ def torchvision_resnet(*, depth: int, n_classes: int, side_px: int, width: float
 
 
 def _block(depth: int) -> Any:
-    # torchvision takes a while to import, and the other networks do without it
+    # imported here: torchvision is slow to import, and the other networks do not need it
     from torchvision.models import resnet
 
     return resnet.BasicBlock if depth <= DEEPEST_BASIC else resnet.Bottleneck
 
 
 def _stem(channels: int, *, stride: int, pool_stride: int) -> nn.Sequential:
-    """Return the standard stem if it may pool, else a 3x3 convolution: 7x7 is coarse for small images."""
+    """Return the standard stem if it pools, otherwise a 3x3 convolution: 7x7 is too coarse for small images."""
     pooled = pool_stride > 1
     side = 7 if pooled else 3
     layers: list[nn.Module] = [
@@ -86,8 +112,18 @@ def _stage(block: Any, channels_in: int, planes: int, *, n_blocks: int, stride: 
     channels_out = block.expansion * planes
     projection = None
     if stride > 1 or channels_in != channels_out:
+        convolution = NarrowProjection if stride > 1 and channels_in < SAFE_CHANNELS else nn.Conv2d
         projection = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False), nn.BatchNorm2d(channels_out)
+            convolution(channels_in, channels_out, 1, stride=stride, bias=False), nn.BatchNorm2d(channels_out)
         )
     first = block(channels_in, planes, stride, projection)
     return nn.Sequential(first, *(block(channels_out, planes) for _ in range(n_blocks - 1)))
+
+
+def _contiguous(tensor: Tensor) -> Tensor:
+    """Return a tensor, [N, C, H, W], with the strides of contiguous memory.
+
+    ``contiguous`` alone keeps channels-last strides where C or H and W are 1, because both layouts are then the same
+    in memory; torch would still choose the channels-last convolution by these strides.
+    """
+    return tensor.contiguous().flatten(1).unflatten(1, tensor.shape[1:])

@@ -146,7 +146,7 @@ def _register(
 
 @pytest.fixture
 def cifar_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """CIFAR-10 with five batches of 4 images and 3 test images; CIFAR-100 with 6 and 2."""
+    """CIFAR-10 with five batches of 4 images and 3 test images; CIFAR-100 with 20 and 2."""
     from torchvision import datasets
 
     root = tmp_path / "cifar"
@@ -161,7 +161,7 @@ def cifar_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     _register(
         datasets.CIFAR100,
         monkeypatch,
-        [_dump(hundred / "train", _batch(7, 6, 100, "fine_labels"))],
+        [_dump(hundred / "train", _batch(7, 20, 100, "fine_labels"))],
         [_dump(hundred / "test", _batch(8, 2, 100, "fine_labels"))],
         _dump(hundred / "meta", {"fine_label_names": [f"class {n}" for n in range(100)]}),
     )

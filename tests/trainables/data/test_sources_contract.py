@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trainables.data.sources.base import Source
-from trainables.data.sources.registry import SOURCES, open_source
+from trainables.data.sources.registry import SOURCES, open_source, source_help, source_table
 from trainables.errors import UserError
 
 
-@pytest.fixture(params=sorted(SOURCES.keys() - {"cifar100"}))
+@pytest.fixture(params=SOURCES)
 def spelled(request: pytest.FixtureRequest) -> str:
-    """Return a source as a user spells it."""
-    name: str = request.param
-    fixture = {"cifar10": "cifar_root"}.get(name, f"{name.replace('-', '_')}_root")
-    return name if name == "digits" else f"{name}:{request.getfixturevalue(fixture)}"
+    """Return a source as a user spells it; its folder is made by the fixture that is named after its module."""
+    source = SOURCES[request.param]
+    if not source.takes_path:
+        return source.name
+    return f"{source.name}:{request.getfixturevalue(source.__module__.rpartition('.')[2] + '_root')}"
 
 
 @pytest.fixture
@@ -33,6 +36,7 @@ def test_check_and_describe_agree_with_what_is_read(source: Source) -> None:
     assert (described.n_train, described.height_px, described.width_px, 3) == read.images.shape
     assert described.n_classes == len(read.classes)
     assert source.classes() == read.classes
+    assert (read.boxes is not None) == source.has_boxes
 
 
 @pytest.mark.parametrize("image_size_px", [None, 24])
@@ -76,7 +80,7 @@ def test_decodes_into_the_array_it_is_given(source: Source) -> None:
     assert source.read("test", allocate=allocate).images is arrays[0]
 
 
-@pytest.mark.parametrize("name", sorted(SOURCES.keys() - {"digits"}))
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.takes_path])
 def test_a_missing_folder_is_refused_by_name(name: str, tmp_path: Path) -> None:
     source = open_source(f"{name}:{tmp_path / 'absent'}")
     for use in (source.check, source.classes, source.describe, lambda: source.fingerprint("train")):
@@ -110,3 +114,25 @@ def test_the_fingerprint_follows_the_split_s_files(
 def test_an_unknown_source_is_refused_with_a_near_name() -> None:
     with pytest.raises(UserError, match="did you mean 'cifar10'"):
         open_source("cifar1O")
+
+
+def test_every_source_appears_in_help_and_table() -> None:
+    """Help and table come from the classes; a source without a declaration fails here."""
+    assert source_help().split(", ") == [source.spelling() for source in SOURCES.values()]
+    for source, row in zip(SOURCES.values(), source_table().splitlines()[2:], strict=True):
+        assert row.startswith(f"| `{source.spelling()}` | {source.reads} |")
+        assert {"name", "reads", "needs_path", "has_boxes", "flips"} <= {*dir(source)}
+
+
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.needs_path])
+def test_a_needed_path_is_asked_for(name: str) -> None:
+    for spelling in (name, f"{name}:"):
+        with pytest.raises(UserError, match=f"{name}:PATH"):
+            open_source(spelling)
+
+
+def test_sources_are_listed_without_heavy_imports() -> None:
+    """The command line lists them in its help."""
+    code = "import sys, trainables.data.sources.registry; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"torch", "torchvision", "pandas", "sklearn", "ray"} & {*loaded}

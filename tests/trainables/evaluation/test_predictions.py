@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.evaluation.predictions import predicted, share, wrong
+from trainables.evaluation.predictions import fraction, predicted, wrong
 
 NAN, INF = float("nan"), float("inf")
 
@@ -21,4 +21,4 @@ def test_what_is_undefined_is_wrong_whatever_the_label() -> None:
 
 
 def test_a_share_is_a_fraction() -> None:
-    assert share(torch.tensor([True, False, False, True])) == 0.5
+    assert fraction(torch.tensor([True, False, False, True])) == 0.5

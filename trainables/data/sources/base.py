@@ -1,4 +1,4 @@
-"""What every data source can do."""
+"""Interface of all data sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 Split = Literal["train", "test"]
 
 Allocate = Callable[[tuple[int, int, int, int]], npt.NDArray[np.uint8]]
-"""Makes the array [N, H, W, 3] that a source decodes into: file-backed, it keeps large sets out of memory."""
+"""Makes the array [N, H, W, 3] that a source decodes into; a file-backed array keeps large sets out of memory."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Description:
     """Size of a source, known without decoding it.
 
     Attributes:
-        n_train: training images, those later used for validation included.
-        n_classes: classes.
-        height_px: height of the images once read.
-        width_px: width of the images once read.
+        n_train: number of training images, including the images that later validate.
+        n_classes: number of classes.
+        height_px: height of the images after reading.
+        width_px: width of the images after reading.
     """
 
     n_train: int
@@ -36,13 +36,13 @@ class Description:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One split as read.
+    """One split after decoding.
 
     Attributes:
         images: uint8 [N, H, W, 3], RGB.
         labels: int64 [N], indices into ``classes``.
-        classes: name of each class; the same for both splits.
-        boxes: int32 [N, 4], the object's (y0, x0, y1, x1) in half-open pixels, or None.
+        classes: name of each class, the same for both splits.
+        boxes: int32 [N, 4], the object's (y0, x0, y1, x1) in half-open pixels; None for a source without boxes.
     """
 
     images: npt.NDArray[np.uint8]
@@ -59,33 +59,52 @@ def in_memory(shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
 class Source(ABC):
     """Labelled images in two splits.
 
+    A new source is one file in this folder: :mod:`trainables.data.sources.registry` finds its class. Help texts, the
+    table of sources and the checks of a configuration use the attributes below.
+
     Attributes:
-        name: the short name users give.
-        flips: whether a left-right flip keeps an image's class (photographs yes, digits no).
-        images_per_original: so many consecutive training images show the same original; a split that parted them
-            would validate on what was trained on.
+        name: the short name in ``--data NAME`` or ``--data NAME:PATH``.
+        reads: one line for the table of sources: the files that the source reads.
+        takes_path: whether ``NAME:PATH`` is valid; False for a source without files.
+        needs_path: whether ``NAME`` alone is invalid, because the source has no default folder.
+        path_names_data: whether PATH says which images are read, as for a folder of the user's own images; False for a
+            published data set.
+        has_boxes: whether ``read`` returns the box of the object in each image.
+        flips: whether a left-right flip keeps the class of an image: yes for photographs, no for digits.
+        images_per_original: number of consecutive training images that show the same original. The split into
+            training and validation images keeps them together.
     """
 
     name: ClassVar[str]
+    reads: ClassVar[str]
+    takes_path: ClassVar[bool] = True
+    needs_path: ClassVar[bool]
+    path_names_data: ClassVar[bool] = False
+    has_boxes: ClassVar[bool]
     flips: ClassVar[bool]
     images_per_original: ClassVar[int] = 1
 
     def __init__(self, path: Path | None = None) -> None:
-        """Take the folder the source reads from; None where it needs none or has a default."""
+        """Take the folder that the source reads; None for a source without files or with a default folder."""
         self._path = path
+
+    @classmethod
+    def spelling(cls) -> str:
+        """Return ``NAME``, or ``NAME:PATH`` for a source that needs a path."""
+        return f"{cls.name}:PATH" if cls.needs_path else cls.name
 
     @abstractmethod
     def check(self) -> None:
-        """Refuse what can be refused without decoding an image.
+        """Check all that can be checked without decoding an image.
 
         Raises:
-            UserError: something is missing or contradictory; names the path, what is wrong and what is
+            UserError: files are missing or contradict each other; the message names the path, the problem and what is
                 expected.
         """
 
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
-        """Return the names of the classes, in the order of the labels that ``read`` gives, decoding no image.
+        """Return the names of the classes in the order of the labels, without decoding an image.
 
         Raises:
             UserError: as for :meth:`check`.
@@ -93,10 +112,9 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self, split: Split) -> str:
-        """Return a text that differs whenever ``read(split, ...)`` would give other data.
+        """Return a text that changes whenever ``read(split, ...)`` would return other data.
 
-        Images of the test split may further depend on the training split (classes, size): its fingerprint has
-        to be looked at, too.
+        The test split may also depend on the training split (classes, size): compare that fingerprint as well.
 
         Raises:
             UserError: the split's folder is missing.
@@ -104,7 +122,7 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self, image_size_px: int | None = None) -> Description:
-        """Return the number of images and classes and the size that ``read`` would give.
+        """Return the numbers of images and classes, and the size that ``read`` would return.
 
         Raises:
             UserError: as for :meth:`check`.
@@ -112,21 +130,20 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Decode a split; the same data at every call.
+        """Decode a split; each call returns the same data.
 
         Args:
-            split: ``train`` or ``test``; the other one's images are not decoded.
-            image_size_px: side to which images are resized (short side, then centre crop); None keeps their
-                size.
+            split: ``train`` or ``test``; images of the other split are not decoded.
+            image_size_px: side to which images are resized (short side, then centre crop); None keeps their size.
             allocate: makes the array that is filled and returned as ``images``.
 
         Raises:
             UserError: as for :meth:`check`, or an image cannot be read.
         """
 
-    def download(self) -> None:  # noqa: B027 (a source that is always at hand has nothing to fetch)
-        """Fetch what :meth:`check` would miss, where the source can be fetched.
+    def download(self) -> None:  # noqa: B027 (most sources have nothing to download)
+        """Download the missing files, if the source supports this.
 
         Raises:
-            UserError: it cannot be fetched.
+            UserError: the files cannot be downloaded.
         """

@@ -23,11 +23,13 @@ N_TRAIN = 50_000
 
 
 class _Cifar(Source):
-    """A CIFAR through torchvision, which checks the MD5 sum of every file.
+    """CIFAR read by torchvision, which checks the MD5 sum of each file.
 
-    The path is the folder that holds ``folder``; by default ``downloads`` in the cache folder.
+    The path is the parent folder of ``folder``; the default is ``downloads`` in the cache folder.
     """
 
+    needs_path = False
+    has_boxes = False
     flips = True
     folder: ClassVar[str]
     files: ClassVar[dict[Split, tuple[str, ...]]]
@@ -39,20 +41,20 @@ class _Cifar(Source):
         self._root = path if path is not None else default_cache_dir() / "downloads"
 
     def check(self) -> None:
-        """Look for the files, without reading them.
+        """Check that the files exist, without reading them.
 
         Raises:
-            UserError: one is missing: it is not downloaded yet, or the path is wrong.
+            UserError: a file is missing: the set is not downloaded yet, or the path is wrong.
         """
         for name in (*self.files["train"], *self.files["test"]):
             if not (self._root / self.folder / name).is_file():
                 raise UserError(
                     f"{self.name}: {self._root / self.folder / name} does not exist; "
-                    f"add --download to fetch it, or name its parent folder: '{self.name}:PATH'"
+                    f"add --download to download it, or pass its parent folder: '{self.name}:PATH'"
                 )
 
     def classes(self) -> tuple[str, ...]:
-        """Return the published names.
+        """Return the published names of the classes.
 
         Raises:
             UserError: as for :meth:`read`.
@@ -71,10 +73,10 @@ class _Cifar(Source):
         return Description(N_TRAIN, self.n_classes, side_px, side_px)
 
     def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Unpickle a split, in its published order.
+        """Unpickle a split in its published order.
 
         Raises:
-            UserError: as for :meth:`check`, or a file is not the published one.
+            UserError: as for :meth:`check`, or a file differs from the published file.
         """
         data = self._opened(split)
         side_px = image_size_px or SIDE_PX
@@ -83,10 +85,10 @@ class _Cifar(Source):
         return Decoded(images, np.array(data.targets, dtype=np.int64), tuple(data.classes), None)
 
     def download(self) -> None:
-        """Fetch and unpack the archive unless it is there.
+        """Download and unpack the archive if it is missing.
 
         Raises:
-            UserError: the archive cannot be fetched or stored.
+            UserError: the archive cannot be downloaded or stored.
         """
         try:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -99,10 +101,10 @@ class _Cifar(Source):
         self.check()
         try:
             return self._torchvision(train=split == "train", download=False)
-        except RuntimeError as error:  # an MD5 sum does not fit
+        except RuntimeError as error:  # an MD5 sum differs
             raise UserError(
                 f"{self.name}: the files in {self._root / self.folder} are damaged; "
-                "remove the folder and fetch it again with --download"
+                "remove the folder and download it again with --download"
             ) from error
 
     def _torchvision(self, *, train: bool, download: bool) -> TorchvisionCifar:
@@ -110,7 +112,7 @@ class _Cifar(Source):
 
         reader: Any = getattr(datasets, self.torchvision_name)
         with warnings.catch_warnings():
-            # the published files come from Python 2, whose spelling of a dtype NumPy 2.4.0 warns about
+            # the published files were pickled by Python 2; NumPy 2.4.0 warns about the form of their dtypes
             warnings.filterwarnings(
                 "ignore", message=r"dtype\(\): align", category=np.exceptions.VisibleDeprecationWarning
             )
@@ -119,9 +121,15 @@ class _Cifar(Source):
 
 
 class Cifar10(_Cifar):
-    """Ten classes, 5,000 training images each."""
+    """CIFAR-10: ten classes with 5,000 training images each.
+
+    Examples:
+        >>> Cifar10.spelling(), Cifar10.has_boxes
+        ('cifar10', False)
+    """
 
     name = "cifar10"
+    reads = "CIFAR-10 in torchvision's layout; `--download` fetches it, `cifar10:PATH` reads an existing copy"
     folder = "cifar-10-batches-py"
     files: ClassVar[dict[Split, tuple[str, ...]]] = {
         "train": (*(f"data_batch_{number}" for number in range(1, 6)), "batches.meta"),
@@ -132,9 +140,15 @@ class Cifar10(_Cifar):
 
 
 class Cifar100(_Cifar):
-    """A hundred classes, 500 training images each; the fine labels."""
+    """CIFAR-100: a hundred classes (fine labels) with 500 training images each.
+
+    Examples:
+        >>> Cifar100.spelling(), Cifar100.n_classes
+        ('cifar100', 100)
+    """
 
     name = "cifar100"
+    reads = "CIFAR-100 in torchvision's layout; `--download` fetches it, `cifar100:PATH` reads an existing copy"
     folder = "cifar-100-python"
     files: ClassVar[dict[Split, tuple[str, ...]]] = {"train": ("train", "meta"), "test": ("test", "meta")}
     n_classes = 100

@@ -26,7 +26,7 @@ LAYOUT = f"expected the official layout (the folder CUB_200_2011 of the archive)
 
 @dataclass(frozen=True)
 class _Annotated:
-    """An image as the tables give it: ``box`` is (y0, x0, y1, x1) in half-open pixels."""
+    """One image of the tables; ``box`` is (y0, x0, y1, x1) in half-open pixels."""
 
     file: str
     label: int
@@ -34,30 +34,37 @@ class _Annotated:
 
 
 class Cub(Source):
-    """The official layout, with its split into 5,994 training and 5,794 test images.
+    """CUB-200-2011 in its official layout and split: 5,994 training and 5,794 test images.
 
-    Classes are those of ``classes.txt`` in the order of their numbers, as ``Black footed Albatross``. Images are of
-    many sizes: without a given one they are fitted to 224 px. A box is the smallest whole pixels around the
-    published one, whose corner and size are given in pixels.
+    Classes are the species of ``classes.txt`` in the order of their numbers, for example ``Black footed Albatross``.
+    Images have many sizes; by default they are fitted to 224 px. A box is the smallest whole pixels around the
+    published box.
+
+    Examples:
+        >>> Cub.spelling(), Cub.has_boxes
+        ('cub:PATH', True)
     """
 
     name = "cub"
+    reads = "CUB-200-2011 as published; PATH is its folder `CUB_200_2011`"
+    needs_path = True
+    has_boxes = True
     flips = True
 
     def check(self) -> None:
-        """Read the tables, and look for the images that they name.
+        """Read the tables, and check that the images that they name exist.
 
         Raises:
-            UserError: a file or folder is missing, or a line makes no sense; names it and what is expected.
+            UserError: a file or folder is missing, or a line is invalid; the message names it and what is expected.
         """
-        there = set(image_files(self._existing("images")))
+        files = set(image_files(self._existing("images")))
         for split in ("train", "test"):
             for image in self._annotated(split):
-                if image.file not in there:
+                if image.file not in files:
                     raise UserError(f"cub: {self._root / 'images' / image.file} does not exist, but {IMAGES} names it")
 
     def classes(self) -> tuple[str, ...]:
-        """Return the species, in the order of ``classes.txt``."""
+        """Return the species in the order of ``classes.txt``."""
         return tuple(self._species().values())
 
     def fingerprint(self, split: Split) -> str:
@@ -66,13 +73,13 @@ class Cub(Source):
         return fingerprint(self._root, [*TABLES, *(f"images/{image.file}" for image in self._annotated(split))])
 
     def describe(self, image_size_px: int | None = None) -> Description:
-        """Count the training images and look at the headers of some."""
+        """Count the training images and read the headers of some."""
         self.check()
         files = self._files("train")
         return Description(len(files), len(self._species()), *common_size(files, image_size_px))
 
     def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Decode a split, in the order of ``images.txt``; without a given size both take the training set's.
+        """Decode a split in the order of ``images.txt``; the default size is that of the training images.
 
         Raises:
             UserError: as for :meth:`check`, or an image cannot be read.
@@ -88,7 +95,7 @@ class Cub(Source):
 
     @property
     def _root(self) -> Path:
-        assert self._path is not None  # held by the registry
+        assert self._path is not None  # checked by the registry
         return self._path
 
     def _existing(self, name: str) -> Path:
@@ -101,7 +108,7 @@ class Cub(Source):
         return [f"{self._root}/images/{image.file}" for image in self._annotated(split)]
 
     def _species(self) -> dict[str, str]:
-        """Return the classes' names by their numbers, in the order of these."""
+        """Return the names of the classes by number, in the order of the numbers."""
         named = {number: name for number, (name,) in self._table(CLASSES, "class").items()}
         plain = {number: re.sub(r"^\d+\.", "", name).replace("_", " ") for number, name in named.items()}
         names = plain if len(set(plain.values())) == len(plain) else named
@@ -117,24 +124,24 @@ class Cub(Source):
             if trained_on[image][0] == wanted
         ]
         if not chosen:
-            raise UserError(f"cub: {self._root / SPLITS} leaves no {split} image; {LAYOUT}")
+            raise UserError(f"cub: {self._root / SPLITS} marks no image as a {split} image; {LAYOUT}")
         return chosen
 
     def _joined(self) -> tuple[dict[str, list[str]], ...]:
-        """Return file, class, split and box of each image by its number, in the order of the files."""
+        """Return file, class, split and box of each image by number, in the order of the files."""
         files, classes = self._table(IMAGES, "file"), self._table(LABELS, "class")
         trained_on, boxes = self._table(SPLITS, "is_training_image"), self._table(BOXES, "x y width height")
         for name, table in ((LABELS, classes), (SPLITS, trained_on), (BOXES, boxes)):
             if missing := sorted(files.keys() - table.keys()):
                 raise UserError(f"cub: {self._root / name} has no line for image {missing[0]} of {IMAGES}")
-        known = self._species()
+        species = self._species()
         for image, (number,) in classes.items():
-            if number not in known:
+            if number not in species:
                 raise UserError(f"cub: {self._root / LABELS} gives image {image} the class {number}, not in {CLASSES}")
         return files, classes, trained_on, boxes
 
     def _table(self, name: str, columns: str) -> dict[str, list[str]]:
-        """Return the lines of a table, by the number that each begins with."""
+        """Return the lines of a table by the number at their start."""
         path, rows = self._existing(name), {}
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             key, *row = line.split() or [""]

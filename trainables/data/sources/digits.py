@@ -1,4 +1,4 @@
-"""Digits in clutter: real scans on busy coloured canvases, with the exact box of each."""
+"""Digits in clutter: real scans on cluttered coloured canvases, with the exact box of each digit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.seeds import generator
 Floats = npt.NDArray[np.float32]
 
 RECIPE = 1
-"""To be raised with every change of the canvases, so that no cache gives the old ones."""
+"""Version of the canvases. Raise it with each change, so that caches of older canvases are ignored."""
 
 SIDE_PX = 32
 SCAN_PX = 8
@@ -28,11 +28,11 @@ FRAGMENTS = (1, 3)
 FRAGMENT_SCAN_PX = (3, 5)
 FRAGMENT_PX = (6, 10)
 MIN_CONTRAST = 0.35
-"""By how much luminance whatever is painted stands out from the canvas under it, in [0, 1] units."""
+"""Least difference in luminance between painted ink and the canvas under it, in [0, 1] units."""
 
 BRIGHTEST_BACKGROUND = 0.5
 BACKGROUND_CONTRAST = 0.5
-"""Range of a canvas's background around its own colour, as a share of all there is."""
+"""Range of the background of a canvas around its own colour, as a fraction of the full range."""
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue (ITU-R BT.601)."""
@@ -41,29 +41,38 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 class Digits(Source):
     """scikit-learn's ``load_digits`` on 32 x 32 colour canvases: 5,752 for training, 1,436 for testing.
 
-    The 1,797 greyscale scans of 8 x 8 px (Alpaydin and Kaynak, UCI, 1998) are parted by class into training
-    and test scans, so that no test scan was ever trained on. Each appears on four canvases, at random places,
-    scales and colours, over smooth coloured noise and pieces of training scans. Made in seconds, the same
-    every time, with no download.
+    The 1,797 greyscale scans of 8 x 8 px (Alpaydin and Kaynak, UCI, 1998) are split by class into training and test
+    scans, so that no test scan is trained on. Each scan appears on four canvases, at random places, scales and colours,
+    over smooth coloured noise and fragments of training scans. The canvases are generated in seconds, always the same,
+    without a download.
+
+    Examples:
+        >>> test = Digits().read("test")
+        >>> test.images.shape, test.classes[test.labels[0]], test.boxes[0].tolist()
+        ((1436, 32, 32, 3), '5', [9, 4, 29, 22])
     """
 
     name = "digits"
+    reads = "scikit-learn's digit scans on cluttered canvases of 32x32 px; generated, no files"
+    takes_path = False
+    needs_path = False
+    has_boxes = True
     flips = False
     images_per_original = CANVASES_PER_SCAN
 
     def __init__(self, path: Path | None = None) -> None:
-        """Take no path: the scans come with scikit-learn."""
+        """Ignore the path: the scans are part of scikit-learn."""
         super().__init__(None)
 
     def check(self) -> None:
-        """Refuse nothing: the scans come with scikit-learn."""
+        """Check nothing: the scans are part of scikit-learn."""
 
     def classes(self) -> tuple[str, ...]:
-        """Return the ten digits."""
+        """Return the names of the ten digits."""
         return tuple("0123456789")
 
     def fingerprint(self, split: Split) -> str:
-        """Return the version of the recipe and of NumPy, whose generators may change between versions."""
+        """Return the versions of the recipe and of NumPy, because NumPy's generators may change between versions."""
         return f"recipe {RECIPE}, numpy {np.__version__}, {split}"
 
     def describe(self, image_size_px: int | None = None) -> Description:
@@ -72,7 +81,7 @@ class Digits(Source):
         return Description(N_TRAIN, 10, side_px, side_px)
 
     def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Draw the canvases of a split."""
+        """Generate the canvases of a split."""
         scans, scan_labels = _scans()
         train, test = split_indices(scan_labels, train_frac=1.0, val_frac=TEST_FRAC, seed=0)
         shown = np.repeat(train if split == "train" else test, CANVASES_PER_SCAN)
@@ -95,7 +104,7 @@ def _scans() -> tuple[Floats, npt.NDArray[np.int64]]:
 def _draw(
     shown: Floats, distractors: Floats, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """Draw one canvas for each of ``shown``, with pieces of ``distractors`` around it."""
+    """Generate one canvas per scan in ``shown``, with fragments of ``distractors`` around the digit."""
     canvases = _backgrounds(len(shown), rng)
     boxes = np.empty((len(shown), 4), dtype=np.int32)
     for canvas, scan, box in zip(canvases, shown, boxes, strict=True):
@@ -117,7 +126,7 @@ def _backgrounds(count: int, rng: np.random.Generator) -> Floats:
 
 
 def _fragment(scans: Floats, rng: np.random.Generator) -> Floats:
-    """Return the ink of an enlarged square piece of one of ``scans``: strokes, too small to be a digit."""
+    """Return the ink of an enlarged square piece of one scan: strokes that are too small for a digit."""
     side = int(rng.integers(FRAGMENT_SCAN_PX[0], FRAGMENT_SCAN_PX[1] + 1))
     top, left = rng.integers(0, SCAN_PX - side + 1, size=2)
     piece = scans[rng.integers(len(scans)), top : top + side, left : left + side]
@@ -126,20 +135,20 @@ def _fragment(scans: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _paste(canvas: Floats, ink: Floats, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Paint ``ink`` at a random place in a colour that stands out; return the box of the painted pixels."""
+    """Paint ``ink`` at a random place in a contrasting colour; return the box of the painted pixels."""
     height_px, width_px = ink.shape
     top = int(rng.integers(0, SIDE_PX - height_px + 1))
     left = int(rng.integers(0, SIDE_PX - width_px + 1))
     under = canvas[top : top + height_px, left : left + width_px]
     under += ink[..., None] * (_standing_out(under, rng) - under)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    if not len(rows):  # a piece of bare paper
+    if not len(rows):  # a piece without ink
         return top, left, top, left
     return top + int(rows[0]), left + int(columns[0]), top + int(rows[-1]) + 1, left + int(columns[-1]) + 1
 
 
 def _standing_out(under: Floats, rng: np.random.Generator) -> Floats:
-    """Return a colour, float32 [3], that is brighter by enough than the pixels ``under`` it."""
+    """Return a colour, float32 [3], that is brighter than the pixels ``under`` it by ``MIN_CONTRAST`` if possible."""
     colours = rng.random((8, 3), dtype=np.float32)
     contrast = (colours - under.mean(axis=(0, 1))) @ LUMINANCE
     enough = np.flatnonzero(contrast >= MIN_CONTRAST)
@@ -148,7 +157,7 @@ def _standing_out(under: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _enlarged(scan: Floats, height_px: int, width_px: int) -> Floats:
-    """Enlarge ink and sharpen its edges; faint ink becomes none, so that the box holds what is visible."""
+    """Enlarge ink and sharpen its edges; faint ink is removed, so that the box contains the visible ink only."""
     smooth = _enlarging(scan.shape[0], height_px) @ scan @ _enlarging(scan.shape[1], width_px).T
     return ((smooth - 0.25) / 0.4).clip(0, 1).astype(np.float32, copy=False)
 

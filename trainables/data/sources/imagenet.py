@@ -27,58 +27,66 @@ NO_BOX = (0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class _Annotation:
-    """What an XML file says: the class, and the largest object's (y0, x0, y1, x1) in half-open pixels."""
+    """Class and box of one image: the largest object's (y0, x0, y1, x1) in half-open pixels."""
 
     wnid: str
     box: tuple[int, int, int, int]
 
 
 class ImageNet(Source):
-    """``train`` to train on; ``val`` is the test split, since the published ``test`` has no labels.
+    """ImageNet; ``val`` is the test split, because the published ``test`` has no labels.
 
-    ``PATH/train/<wnid>/*.JPEG`` and ``PATH/val``, either flat as published, the annotation saying the class, or in
-    class folders as torchvision's reader wants it; or both in ``PATH/Data/CLS-LOC``, as Kaggle unpacks them. Boxes are
-    in ``PATH/Annotations/CLS-LOC/train/<wnid>/<image>.xml`` and ``.../val/<image>.xml``. About 0.54 million training
-    images have one; an image without, or with none that makes sense, gets an empty box. Where several objects are
-    annotated the box is that of the largest: the challenge takes any of them for right, so that an error of
-    localization measured here is a little higher.
+    Images are in ``PATH/train/<wnid>/*.JPEG`` and ``PATH/val``, or both in ``PATH/Data/CLS-LOC`` as Kaggle unpacks
+    them. ``val`` is flat as published, with the class in the annotation, or has class folders as torchvision's reader
+    expects. Boxes are in ``PATH/Annotations/CLS-LOC/train/<wnid>/<image>.xml`` and ``.../val/<image>.xml``. About 0.54
+    million training images have a box. An image without a valid box gets an empty box. If several objects are
+    annotated, the largest one is the box. The challenge accepts any of them, so localization errors are slightly higher
+    here.
 
-    Classes are the folders of ``train``, sorted, under the first name of each in ``LOC_synset_mapping.txt`` where
-    there is this file, else under their WordNet ids.
+    Classes are the folders of ``train``, sorted. Their names are the first names in ``LOC_synset_mapping.txt`` if this
+    file exists, otherwise the WordNet ids.
+
+    Examples:
+        >>> ImageNet.spelling(), ImageNet.has_boxes
+        ('imagenet:PATH', True)
     """
 
     name = "imagenet"
+    reads = "ILSVRC 2012: `train/WNID/*`, `val/*` (flat or by class), boxes in `Annotations/CLS-LOC`"
+    needs_path = True
+    has_boxes = True
     flips = True
 
     def check(self) -> None:
         """List images and annotations, without reading them.
 
         Raises:
-            UserError: a folder is missing or empty, or a test image has no class; names it and what is expected.
+            UserError: a folder is missing or empty, or a test image has no class; the message names it and what is
+                expected.
         """
         wnids, train, test = self._wnids(), self._folder("train"), self._folder("test")
         filled = {image.split("/")[0] for image in self._images("train")}
         for wnid in wnids:
             if wnid not in filled:
-                raise UserError(f"imagenet: the class folder {train / wnid} holds no image; {LAYOUT}")
+                raise UserError(f"imagenet: the class folder {train / wnid} contains no image; {LAYOUT}")
         self._boxes("train")
         annotated = set(self._annotations("test"))
         for image in self._images("test"):
             wnid, annotation = image.split("/")[0], _annotation_of(image, "test")
             if "/" in image and wnid not in filled:
-                raise UserError(f"imagenet: {test / wnid} holds a class that {train} does not have")
+                raise UserError(f"imagenet: {test / wnid} is a class that {train} does not have")
             if "/" not in image and annotation not in annotated:
                 raise UserError(
-                    f"imagenet: {self._boxes('test') / annotation} does not exist, which would say the class of "
-                    f"{test / image}"
+                    f"imagenet: {self._boxes('test') / annotation} does not exist, but the class of {test / image} is "
+                    "read from it"
                 )
 
     def classes(self) -> tuple[str, ...]:
-        """Return the names of the classes as the class says."""
+        """Return the names of the classes, see :class:`ImageNet`."""
         path = self._root / NAMES
         lines = path.read_text().splitlines() if path.is_file() else []
-        words = {wnid: names for wnid, _, names in (line.partition(" ") for line in lines)}
-        return class_names(self._wnids(), words)
+        names_by_wnid = {wnid: names for wnid, _, names in (line.partition(" ") for line in lines)}
+        return class_names(self._wnids(), names_by_wnid)
 
     def fingerprint(self, split: Split) -> str:
         """Return a hash of names, sizes and modification times of the split's images and annotations."""
@@ -94,30 +102,30 @@ class ImageNet(Source):
         )
 
     def describe(self, image_size_px: int | None = None) -> Description:
-        """Count the training images and look at the headers of some."""
+        """Count the training images and read the headers of some."""
         self.check()
         files = self._files("train")
         return Description(len(files), len(self._wnids()), *common_size(files, image_size_px))
 
     def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Decode a split, sorted by name within its folders; without a given size both take the training set's.
+        """Decode a split, sorted by name within its folders; the default size is that of the training images.
 
         Raises:
             UserError: as for :meth:`check`, or an image or an annotation cannot be read.
         """
         self.check()
-        wnids, said = self._wnids(), self._said(split)
+        wnids, annotations = self._wnids(), self._class_and_box(split)
         height_px, width_px = common_size(self._files("train"), image_size_px)
-        images = allocate((len(said), height_px, width_px, 3))
+        images = allocate((len(annotations), height_px, width_px, 3))
         sizes = decode(self._files(split), images)
         label_of = {wnid: label for label, wnid in enumerate(wnids)}
-        labels = np.array([label_of[annotation.wnid] for annotation in said], dtype=np.int64)
-        boxes = np.array([annotation.box for annotation in said], dtype=np.int32)
+        labels = np.array([label_of[annotation.wnid] for annotation in annotations], dtype=np.int64)
+        boxes = np.array([annotation.box for annotation in annotations], dtype=np.int32)
         return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px))
 
     @property
     def _root(self) -> Path:
-        assert self._path is not None  # held by the registry
+        assert self._path is not None  # checked by the registry
         return self._path
 
     def _folder(self, split: Split) -> Path:
@@ -130,7 +138,7 @@ class ImageNet(Source):
     def _existing(self, folder: Path) -> Path:
         if not folder.is_dir():
             missing = folder if self._root.is_dir() else self._root
-            raise UserError(f"imagenet: there is no folder {missing}; {LAYOUT}")
+            raise UserError(f"imagenet: the folder {missing} does not exist; {LAYOUT}")
         return folder
 
     def _wnids(self) -> list[str]:
@@ -138,15 +146,15 @@ class ImageNet(Source):
         with os.scandir(folder) as entries:
             wnids = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
         if not wnids:
-            raise UserError(f"imagenet: {folder} holds no class folder; {LAYOUT}")
+            raise UserError(f"imagenet: {folder} contains no class folder; {LAYOUT}")
         return wnids
 
     def _images(self, split: Split) -> list[str]:
-        """Return the images of a split relative to its folder; those of ``train`` outside of it are none."""
+        """Return the images of a split relative to its folder; ``train`` ignores images outside class folders."""
         folder = self._folder(split)
         images = [name for name in image_files(folder) if split == "test" or "/" in name]
         if not images:
-            raise UserError(f"imagenet: {folder} holds no image; {LAYOUT}")
+            raise UserError(f"imagenet: {folder} contains no image; {LAYOUT}")
         return images
 
     def _annotations(self, split: Split) -> list[str]:
@@ -156,10 +164,10 @@ class ImageNet(Source):
         folder = self._folder(split)
         return [f"{folder}/{image}" for image in self._images(split)]
 
-    def _said(self, split: Split) -> list[_Annotation]:
-        """Return class and box of each image; the class by the folder that it is in, where it is in one."""
+    def _class_and_box(self, split: Split) -> list[_Annotation]:
+        """Return class and box of each image; a class folder decides the class, otherwise the annotation does."""
         folder, annotated, wnids = self._boxes(split), set(self._annotations(split)), set(self._wnids())
-        said = []
+        annotations = []
         for image in self._images(split):
             name = _annotation_of(image, split)
             annotation = _read(folder / name) if name in annotated else _Annotation("", NO_BOX)
@@ -167,14 +175,14 @@ class ImageNet(Source):
             if wnid not in wnids:
                 raise UserError(
                     f"imagenet: {folder / name} names the class {wnid!r}, which {self._folder('train')} does not have; "
-                    "test images in class folders need no class there"
+                    "correct the annotation or move the image into a class folder"
                 )
-            said.append(_Annotation(wnid, annotation.box))
-        return said
+            annotations.append(_Annotation(wnid, annotation.box))
+        return annotations
 
 
 def _annotation_of(image: str, split: Split) -> str:
-    """Return the name of an image's annotation: those of training images are in class folders, of others never."""
+    """Return the name of an image's annotation; only annotations of training images are in class folders."""
     name = PurePath(image).with_suffix(".xml")
     return f"{name.parts[0]}/{name.name}" if split == "train" else name.name
 
@@ -182,20 +190,20 @@ def _annotation_of(image: str, split: Split) -> str:
 def _read(path: Path) -> _Annotation:
     try:
         objects = ElementTree.parse(path).getroot().findall("object")
-        boxes = [_half_open(found) for found in objects]
+        boxes = [_half_open(element) for element in objects]
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise UserError(f"imagenet: cannot read the annotation {path}: {error}") from error
     wnid = objects[0].findtext("name", default="").strip() if objects else ""
     return _Annotation(wnid, max((box for box in boxes if _area(box)), key=_area, default=NO_BOX))
 
 
-def _half_open(found: ElementTree.Element) -> tuple[int, int, int, int]:
+def _half_open(element: ElementTree.Element) -> tuple[int, int, int, int]:
     """Turn inclusive xmin, ymin, xmax, ymax into half-open y0, x0, y1, x1.
 
     Raises:
-        ValueError: one of them is missing or no number.
+        ValueError: a corner is missing or not a number.
     """
-    corners = [found.findtext(f"bndbox/{corner}", default="") for corner in ("ymin", "xmin", "ymax", "xmax")]
+    corners = [element.findtext(f"bndbox/{corner}", default="") for corner in ("ymin", "xmin", "ymax", "xmax")]
     y0, x0, y1, x1 = (int(float(corner)) for corner in corners)
     return y0, x0, y1 + 1, x1 + 1
 

@@ -1,55 +1,88 @@
-"""Data sources by their short names, known without importing their readers."""
+"""Data sources by name: every class in this folder that names a source is found without a list."""
 
 from __future__ import annotations
 
-from importlib import import_module
+import importlib
+import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from trainables.data.sources.base import Source
 from trainables.errors import UserError, did_you_mean
 
-if TYPE_CHECKING:
-    from trainables.data.sources.base import Source
 
-SOURCES = {
-    "digits": False,
-    "cifar10": False,
-    "cifar100": False,
-    "imagefolder": True,
-    "tiny-imagenet": True,
-    "cub": True,
-    "imagenet": True,
-}
-"""Whether a source needs a path, by its name."""
+def _discover() -> dict[str, type[Source]]:
+    """Import the modules of this folder and return their sources: no path first, then optional, then needed."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if module.name != Path(__file__).stem:
+            importlib.import_module(f"{__package__}.{module.name}")
+    sources = [source for source in _subclasses(Source) if hasattr(source, "name")]
+    sources.sort(key=lambda source: (source.needs_path, source.takes_path, source.name))
+    return {source.name: source for source in sources}
 
-WITH_BOXES = ("digits", "tiny-imagenet", "cub", "imagenet")
-"""Sources that say where in the image the object is."""
 
-_READERS = {
-    "digits": "digits.Digits",
-    "cifar10": "cifar.Cifar10",
-    "cifar100": "cifar.Cifar100",
-    "imagefolder": "imagefolder.ImageFolder",
-    "tiny-imagenet": "tiny_imagenet.TinyImageNet",
-    "cub": "cub.Cub",
-    "imagenet": "imagenet.ImageNet",
-}
-"""Module and class of a source, imported only when the source is opened."""
+def _subclasses(parent: type[Source]) -> Iterator[type[Source]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+SOURCES: dict[str, type[Source]] = _discover()
+"""Class of each source, by its name."""
+
+WITH_BOXES = tuple(name for name, source in SOURCES.items() if source.has_boxes)
+"""Names of the sources that know the box of the object in each image."""
+
+
+def source_help() -> str:
+    """Return the valid values of ``--data``, separated by commas.
+
+    Examples:
+        >>> source_help()
+        'digits, cifar10, cifar100, cub:PATH, imagefolder:PATH, imagenet:PATH, tiny-imagenet:PATH'
+    """
+    return ", ".join(source.spelling() for source in SOURCES.values())
+
+
+def source_table() -> str:
+    """Return a Markdown table with one row per source.
+
+    Examples:
+        >>> print(source_table())
+        | source | what it reads | boxes | flips by default |
+        | --- | --- | --- | --- |
+        | `digits` | scikit-learn's digit scans ... | yes | no |
+        ...
+    """
+    rows = ["| source | what it reads | boxes | flips by default |", "| --- | --- | --- | --- |"]
+    for source in SOURCES.values():
+        boxes, flips = ("yes" if value else "no" for value in (source.has_boxes, source.flips))
+        rows.append(f"| `{source.spelling()}` | {source.reads} | {boxes} | {flips} |")
+    return "\n".join(rows)
 
 
 def split_source(source: str) -> tuple[str, Path | None]:
-    """Split ``"imagefolder:PATH"`` into its name and path (None where there is none).
+    """Split ``"NAME:PATH"`` into its name and path.
+
+    Returns:
+        The name of the source, and the path or None.
 
     Raises:
-        ValueError: the name is unknown, or its path is missing or empty.
+        ValueError: the name is unknown, the path is missing or empty, or the source takes no path.
+
+    Examples:
+        >>> split_source("digits")
+        ('digits', None)
+        >>> split_source("imagefolder:photos")
+        ('imagefolder', PosixPath('photos'))
     """
     name, colon, path = source.partition(":")
     if name not in SOURCES:
         raise ValueError(f"unknown data source {name!r}{did_you_mean(name, SOURCES)}")
-    if (SOURCES[name] or colon) and not path:
+    if (SOURCES[name].needs_path or colon) and not path:
         raise ValueError(f"data source {name!r} needs a path: '{name}:PATH'")
-    if path and name == "digits":
-        raise ValueError(f"data source 'digits' takes no path, got {path!r}")
+    if path and not SOURCES[name].takes_path:
+        raise ValueError(f"data source {name!r} takes no path, got {path!r}")
     return name, Path(path).expanduser() if path else None
 
 
@@ -59,12 +92,33 @@ def open_source(source: str) -> Source:
     Nothing is read yet: see :meth:`~trainables.data.sources.base.Source.check`.
 
     Raises:
-        UserError: the name is unknown (the message says which one is near), or its path is missing or empty.
+        UserError: the name is unknown (the message says which name is near), the path is missing or empty, or the
+            source takes no path.
+
+    Examples:
+        >>> open_source("digits").describe()
+        Description(n_train=5752, n_classes=10, height_px=32, width_px=32)
     """
     try:
         name, path = split_source(source)
     except ValueError as error:
         raise UserError(str(error)) from None
-    module, reader = _READERS[name].split(".")
-    opened: Source = getattr(import_module(f"trainables.data.sources.{module}"), reader)(path)
-    return opened
+    return SOURCES[name](path)
+
+
+def is_same_source(source: str, other: str) -> bool:
+    """Return whether two spelled sources hold the same data.
+
+    A source that does not need a path is one published data set, wherever its files are. For the others the path
+    decides; without a path, the name does.
+
+    Examples:
+        >>> is_same_source("cifar10", "cifar10:/data")
+        True
+        >>> is_same_source("imagefolder:photos", "imagefolder:paintings")
+        False
+    """
+    (name, path), (other_name, other_path) = split_source(source), split_source(other)
+    if name != other_name or path is None or other_path is None:
+        return name == other_name
+    return not SOURCES[name].needs_path or path.resolve() == other_path.resolve()

@@ -1,4 +1,4 @@
-"""Tiny ImageNet (Stanford CS231n): 64 x 64 photographs with the object's box; or a subset of its classes."""
+"""Tiny ImageNet (Stanford CS231n) or a subset of its classes: photographs of 64 x 64 px with the object's box."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAYOUT = (
 
 @dataclass(frozen=True)
 class _Annotated:
-    """An image as the annotation files give it: ``box`` is (y0, x0, y1, x1) in half-open pixels."""
+    """One image of the annotation files; ``box`` is (y0, x0, y1, x1) in half-open pixels."""
 
     file: str
     label: int
@@ -30,33 +30,40 @@ class _Annotated:
 
 
 class TinyImageNet(Source):
-    """The official layout; its ``val`` is the test split, since its ``test`` has no labels.
+    """Tiny ImageNet in its official layout; its ``val`` is the test split, because its ``test`` has no labels.
 
-    Classes are the WordNet ids of ``wnids.txt``, sorted, under the first name of each in ``words.txt``.
+    Classes are the WordNet ids of ``wnids.txt``, sorted; their names are the first names in ``words.txt``.
+
+    Examples:
+        >>> TinyImageNet.spelling(), TinyImageNet.has_boxes
+        ('tiny-imagenet:PATH', True)
     """
 
     name = "tiny-imagenet"
+    reads = "Tiny ImageNet in its official layout"
+    needs_path = True
+    has_boxes = True
     flips = True
 
     def check(self) -> None:
-        """Read the annotation files, and look for the folders of images.
+        """Read the annotation files, and check that the folders of images exist.
 
         Raises:
-            UserError: a file or folder is missing, or a line makes no sense; names it and what is expected.
+            UserError: a file or folder is missing, or a line is invalid; the message names it and what is expected.
         """
         folders = [self._root / "train" / wnid / "images" for wnid in self._wnids()]
         for folder in (*folders, self._root / "val" / "images"):
             if not folder.is_dir():
-                raise UserError(f"tiny-imagenet: there is no folder {folder}; {LAYOUT}")
+                raise UserError(f"tiny-imagenet: the folder {folder} does not exist; {LAYOUT}")
         self.classes()
         self._annotated("train")
         self._annotated("test")
 
     def classes(self) -> tuple[str, ...]:
-        """Return the first name of each class, or its WordNet id where two classes share that name."""
+        """Return the first name of each class, or its WordNet id if two classes share the name."""
         lines = self._existing("words.txt").read_text().splitlines()
-        words = {wnid: names for wnid, _, names in (line.partition("\t") for line in lines)}
-        return class_names(self._wnids(), words)
+        names_by_wnid = {wnid: names for wnid, _, names in (line.partition("\t") for line in lines)}
+        return class_names(self._wnids(), names_by_wnid)
 
     def fingerprint(self, split: Split) -> str:
         """Return a hash of names, sizes and modification times of the split's images and annotations."""
@@ -69,14 +76,14 @@ class TinyImageNet(Source):
         return fingerprint(self._root, texts + images)
 
     def describe(self, image_size_px: int | None = None) -> Description:
-        """Count the annotated training images and look at the headers of some."""
+        """Count the annotated training images and read the headers of some."""
         self.check()
         annotated = self._annotated("train")
         size = common_size([image.file for image in annotated], image_size_px)
         return Description(len(annotated), len(self._wnids()), *size)
 
     def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Decode the annotated images of a split, in the order of the annotation files.
+        """Decode the annotated images of a split in the order of the annotation files.
 
         Raises:
             UserError: as for :meth:`check`, or an image cannot be read.
@@ -93,7 +100,7 @@ class TinyImageNet(Source):
 
     @property
     def _root(self) -> Path:
-        assert self._path is not None  # held by the registry
+        assert self._path is not None  # checked by the registry
         return self._path
 
     def _existing(self, name: str) -> Path:
@@ -106,13 +113,13 @@ class TinyImageNet(Source):
         path = self._existing("wnids.txt")
         wnids = sorted(path.read_text().split())
         if not wnids:
-            raise UserError(f"tiny-imagenet: {path} is empty; expected one WordNet id a line")
+            raise UserError(f"tiny-imagenet: {path} is empty; expected one WordNet id per line")
         return wnids
 
     def _annotated(self, split: Split) -> list[_Annotated]:
         images = list(self._train_images() if split == "train" else self._val_images())
         if not images:
-            raise UserError(f"tiny-imagenet: the annotations of {self._root} name no {split} image; {LAYOUT}")
+            raise UserError(f"tiny-imagenet: the annotations in {self._root} name no {split} image; {LAYOUT}")
         return images
 
     def _train_images(self) -> Iterator[_Annotated]:
@@ -126,7 +133,7 @@ class TinyImageNet(Source):
         labels = {wnid: label for label, wnid in enumerate(self._wnids())}
         for name, wnid, *corners in _rows(path, n_names=2):
             if wnid not in labels:
-                raise UserError(f"tiny-imagenet: {path} names the class {wnid}, which wnids.txt does not have")
+                raise UserError(f"tiny-imagenet: {path} names the class {wnid}, which is not in wnids.txt")
             yield _Annotated(f"{self._root}/val/images/{name}", labels[wnid], _half_open(corners))
 
 

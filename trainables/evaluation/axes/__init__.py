@@ -1,4 +1,4 @@
-"""What a trained model is worth, one file an axis: a file here with an :class:`Axis` is found by itself."""
+"""Evaluation axes, one file per axis: the :class:`Axis` of each file in this folder is found without a list."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 AXES: dict[str, type[Axis]] = {axis.name: axis for axis in sorted(Axis.__subclasses__(), key=lambda axis: axis.name)}
-"""Axes by name, as the command line and the records have them; their settings are the fields of each."""
+"""Class of each axis by its name in the command line and the records; its fields are its settings."""

@@ -1,4 +1,4 @@
-"""Whether probabilities can be believed, as they come and with a temperature fitted on validation images."""
+"""Calibration of probabilities, without and with a temperature that is fitted on validation images."""
 
 from __future__ import annotations
 
@@ -18,33 +18,37 @@ if TYPE_CHECKING:
     from trainables.evaluation.subject import Subject
 
 TEMPERATURES = (0.01, 100.0)
-"""Within which a temperature is sought: a network that is always right has none, it should be ever surer."""
+"""Range of the fitted temperature; a network that is always right has no optimum: lower is always better."""
 
 
 class Calibration(Axis):
-    """How far confidence, the probability of the predicted class, is from being right, over bins of confidence.
+    """Difference between confidence (the probability of the predicted class) and accuracy, over bins of confidence.
 
-    With b_m the share of images in bin m of ``bins`` of equal width, and gap_m the mean confidence in it minus its
-    accuracy:
+    With b_m the fraction of images in bin m of ``bins`` of equal width, and gap_m the mean confidence in this bin minus
+    its accuracy:
 
     - ``ece``: the sum of b_m * |gap_m| (Guo et al., ICML 2017, equation 3).
-    - ``over_confidence``, ``under_confidence``: the parts of that sum with gap_m > 0 and with gap_m < 0, both counted
-      positive: ``ece`` is their sum, so that neither hides the other.
-    - ``signed_ece``: the sum of b_m * gap_m, that is the first part minus the second: positive where confidence is
-      too high on the whole. It is the mean confidence minus the accuracy, whatever the bins, and may be 0 where
-      ``ece`` is not.
-    - ``adaptive_ece``: as ``ece``, over bins that hold equally many images (Mukhoti et al., NeurIPS 2020).
-      Images of equal confidence count as their mean, whichever bin they fall into.
+    - ``over_confidence``, ``under_confidence``: the parts of this sum with gap_m > 0 and with gap_m < 0, both as
+      positive numbers. Their sum is ``ece``.
+    - ``signed_ece``: the sum of b_m * gap_m, the first part minus the second; positive if confidence is too high on
+      average. It equals the mean confidence minus the accuracy for any bins, and may be 0 although ``ece`` is not.
+    - ``adaptive_ece``: like ``ece``, over bins with equal numbers of images (Mukhoti et al., NeurIPS 2020). Images of
+      equal confidence count with their mean accuracy, in any bin.
     - ``nll``: mean negative log likelihood in nats.
-    - ``brier``: mean over images of the squared distance of probabilities from the label, summed over classes: from
-      0 to 2.
+    - ``brier``: squared distance of the probabilities from the label, summed over classes, mean over images: from 0 to
+      2.
 
-    Each of them in the setting ``raw``, and ``temperature scaled``: logits divided by the temperature of least
-    negative log likelihood on validation images (Guo et al., section 4.2), which is the value ``temperature``, split
-    ``val``. Above 1: the network was too sure. The predicted class is the same in both.
+    Each metric has the conditions ``raw`` and ``temperature scaled``. The second divides the logits by the temperature
+    with the least negative log likelihood on validation images (Guo et al., section 4.2). This temperature is the value
+    ``temperature``, split ``val``. A temperature above 1 means that the network was over-confident. The predicted class
+    is the same in both conditions.
 
     Attributes:
-        bins: of confidence, for all of them.
+        bins: number of bins of confidence, for all metrics.
+
+    Examples:
+        >>> Calibration(bins=10).name
+        'calibration'
     """
 
     name: ClassVar[str] = "calibration"
@@ -59,15 +63,15 @@ class Calibration(Axis):
     bins: int = Field(default=15, ge=1)
 
     def measure(self, subject: Subject) -> Measured:
-        """Fit the temperature on all validation images, and measure test images with it and without."""
+        """Fit the temperature on all validation images, then measure test images with and without it."""
         rows, val_rows = subject.sample(self.n_images, seed=self.seed), subject.data.val_rows
         logits, labels = subject.logits(subject.test, rows), torch.from_numpy(subject.test.labels[rows])
         val = subject.data.images
         temperature = fitted_temperature(subject.logits(val, val_rows), torch.from_numpy(val.labels[val_rows]))
-        settings = {"raw": logits, "temperature scaled": logits.double() / temperature}
+        conditions = {"raw": logits, "temperature scaled": logits.double() / temperature}
         values = [
-            Value(metric, value, len(rows), setting, library=library("torch"))
-            for setting, scaled in settings.items()
+            Value(metric, value, len(rows), condition, library=library("torch"))
+            for condition, scaled in conditions.items()
             for metric, value in calibration_metrics(scaled, labels, self.bins).items()
         ]
         fitted = Value(
@@ -77,12 +81,18 @@ class Calibration(Axis):
 
 
 def calibration_metrics(logits: Tensor, labels: Tensor, bins: int) -> dict[str, float]:
-    """Return what :class:`Calibration` describes; nan where a logit is.
+    """Return the metrics of :class:`Calibration`; NaN if a logit is NaN.
 
     Args:
         logits: float [N, C] on the CPU.
         labels: int64 [N].
-        bins: of confidence, at least 1.
+        bins: number of bins of confidence, at least 1.
+
+    Examples:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> metrics = calibration_metrics(logits, torch.tensor([0, 0]), bins=10)
+        >>> round(metrics["signed_ece"], 3), round(metrics["nll"], 3)
+        (0.381, 1.127)
     """
     probs = logits.double().softmax(dim=1)
     confidence, predicted = probs.max(dim=1)
@@ -101,25 +111,25 @@ def calibration_metrics(logits: Tensor, labels: Tensor, bins: int) -> dict[str, 
 
 
 def adaptive_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
-    """Return the mean distance between accuracy and confidence over bins that hold equally many samples.
+    """Return the mean distance between accuracy and confidence over bins with equal numbers of samples.
 
     Args:
         confidence: float64 [N].
         correct: bool [N].
-        bins: at least 1; with fewer samples every one has its own.
+        bins: number of bins, at least 1; with fewer samples each sample has its own bin.
     """
     values, which, counts = np.unique(confidence, return_inverse=True, return_counts=True)
-    # the order of equal confidences is an accident: each takes the accuracy that they have together
+    # the order of equal confidences is arbitrary: each gets their mean accuracy
     accuracy = np.bincount(which, weights=correct) / counts
     gaps = np.repeat(values - accuracy, counts)
     return float(sum(abs(part.sum()) for part in np.array_split(gaps, bins)) / len(confidence))
 
 
 def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Return the temperature of least negative log likelihood, within ``TEMPERATURES``; nan if a logit is not finite.
+    """Return the temperature with the least negative log likelihood, in ``TEMPERATURES``; NaN if a logit is not finite.
 
-    That likelihood is convex in 1 / T: its slope, the mean over samples of the expected logit minus the label's one,
-    only falls as T grows, and the zero is sought. Where T makes no difference it is 1.
+    This likelihood is convex in 1 / T. Its slope, the mean over samples of the expected logit minus the label's logit,
+    falls as T grows; the result is the root of the slope. If the temperature has no effect, the result is 1.
 
     Args:
         logits: float [N, C] on the CPU.
@@ -130,11 +140,11 @@ def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
     if not logits.isfinite().all():
         return math.nan
     below_largest = logits.double() - logits.double().amax(dim=1, keepdim=True)
-    own = below_largest.gather(1, labels[:, None]).mean()
+    label_mean = below_largest.gather(1, labels[:, None]).mean()
 
     def slope(log_temperature: float) -> float:
         probs = (below_largest / math.exp(log_temperature)).softmax(dim=1)
-        return float((probs * below_largest).sum(dim=1).mean() - own)
+        return float((probs * below_largest).sum(dim=1).mean() - label_mean)
 
     if slope(0.0) == 0:
         return 1.0

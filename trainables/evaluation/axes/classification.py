@@ -1,4 +1,4 @@
-"""How often the network is wrong: overall, class by class, and at the epoch one would like best."""
+"""Classification error: overall, per class, and at the epoch with the lowest validation error."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ LIBRARY = library("torch")
 
 
 class Classification(Axis):
-    """Share of images whose label is not among the classes of largest logit.
+    """Fraction of images whose label is not among the classes with the largest logits.
 
-    Values, all fractions but the epochs:
+    Values, all fractions except the epochs:
 
-    - ``top1_error``, ``top5_error``; setting ``last, float32`` (weights of the last step) and, where there is one,
-      ``ema, float32`` (their moving average). What was measured in training's own precision is recorded as ``last``
-      and ``ema``.
-    - ``class_top1_error``; setting: name of the class. Error among its images, with the weights that the network is
-      judged by: the moving average where there is one. ``n``: its images; absent for a class without any.
-    - ``worst_class_top1_error``; setting as of ``top1_error``: the largest of them.
+    - ``top1_error``, ``top5_error``; condition ``last, float32`` (weights of the last step) and, with a moving average,
+      ``ema, float32``. Values that were measured in the precision of training are recorded as ``last`` and ``ema``.
+    - ``class_top1_error``; condition: name of the class. Error on the images of the class, with the moving average if
+      there is one. ``n``: number of images of the class. Absent for a class without images.
+    - ``worst_class_top1_error``; conditions as for ``top1_error``: the largest class error.
     - ``optimistic_best_epoch_val_top1_error``, ``optimistic_best_epoch`` (the first such epoch, from 1) and
-      ``optimistic_best_epoch_gap`` (error of the last epoch minus that of the best), on validation images; setting
-      ``curve``. The least of many noisy numbers is below what the network is worth, and the more so the more the
-      curve jumps: it is here to say how much an arm would gain by such a choice, not to be reported. Absent where
-      the curve is not known.
+      ``optimistic_best_epoch_gap`` (error of the last epoch minus error of the best epoch), on validation images;
+      condition ``curve``. The minimum of many noisy numbers is too optimistic, and more so for noisier curves. It shows
+      how much an arm would gain by choosing the best epoch; do not report it. Absent if the curve is unknown.
+
+    Examples:
+        >>> Classification(n_images=1000).headline[0]
+        ('last, float32', 'top1_error')
     """
 
     name: ClassVar[str] = "classification"
@@ -48,41 +50,41 @@ class Classification(Axis):
     )
 
     def measure(self, subject: Subject) -> Measured:
-        """Measure both sets of weights on test images, and look at the validation curve."""
+        """Measure both sets of weights on test images, and find the best epoch of the validation curve."""
         rows = subject.sample(self.n_images, seed=self.seed)
         labels = torch.from_numpy(subject.test.labels[rows])
-        judged = subject.logits(subject.test, rows)
-        setting = _setting(subject.saved.weights_name)
-        values = [*_overall(judged, labels, setting), *_by_class(judged, labels, subject.test.classes, setting)]
+        logits = subject.logits(subject.test, rows)
+        condition = _condition(subject.saved.weights_name)
+        values = [*_overall(logits, labels, condition), *_by_class(logits, labels, subject.test.classes, condition)]
         if subject.saved.last is not subject.saved.model:
             last = subject.over_batches(lambda pixels, _: subject.saved.last(pixels), subject.test, rows)
-            values += _overall(last, labels, _setting("last"))
+            values += _overall(last, labels, _condition("last"))
         if subject.curve.get("val_top1_error"):
             values += _best_epoch(subject.curve, n=subject.about.n_val)
         return Measured(tuple(values))
 
 
-def _setting(weights: str) -> str:
+def _condition(weights: str) -> str:
     return f"{weights}, float32"
 
 
-def _overall(logits: Tensor, labels: Tensor, setting: str) -> list[Value]:
+def _overall(logits: Tensor, labels: Tensor, condition: str) -> list[Value]:
     return [
-        Value(metric, _error(logits, labels, metric), len(labels), setting, library=LIBRARY)
+        Value(metric, _error(logits, labels, metric), len(labels), condition, library=LIBRARY)
         for metric in ("top1_error", "top5_error")
     ]
 
 
-def _by_class(logits: Tensor, labels: Tensor, classes: tuple[str, ...], setting: str) -> list[Value]:
-    """Return the error of each class, and of the worst one."""
+def _by_class(logits: Tensor, labels: Tensor, classes: tuple[str, ...], condition: str) -> list[Value]:
+    """Return the error of each class, and the largest of them."""
     values = []
     for label, name in enumerate(classes):
-        mine = labels == label
-        if mine.any():
-            error = _error(logits[mine], labels[mine], "top1_error")
-            values.append(Value("class_top1_error", error, int(mine.sum()), name, library=LIBRARY))
+        in_class = labels == label
+        if in_class.any():
+            error = _error(logits[in_class], labels[in_class], "top1_error")
+            values.append(Value("class_top1_error", error, int(in_class.sum()), name, library=LIBRARY))
     worst = max(values, key=lambda value: value.value)
-    return [*values, Value("worst_class_top1_error", worst.value, worst.n, setting, library=LIBRARY)]
+    return [*values, Value("worst_class_top1_error", worst.value, worst.n, condition, library=LIBRARY)]
 
 
 def _error(logits: Tensor, labels: Tensor, metric: str) -> float:
@@ -90,13 +92,13 @@ def _error(logits: Tensor, labels: Tensor, metric: str) -> float:
 
 
 def _best_epoch(curve: Mapping[str, list[float]], *, n: int) -> list[Value]:
-    """Return the least error of a curve, where it is, and how far the end is from it."""
+    """Return the lowest error of a curve, its epoch, and the error of the last epoch minus the lowest error."""
     errors = np.array(curve["val_top1_error"])
     epochs = np.array(curve.get("epoch", range(1, len(errors) + 1)))
     best = np.lexsort((epochs, errors))[0]
-    found = {
+    results = {
         "optimistic_best_epoch_val_top1_error": errors[best],
         "optimistic_best_epoch": epochs[best],
         "optimistic_best_epoch_gap": errors[epochs.argmax()] - errors[best],
     }
-    return [Value(metric, float(value), n, "curve", split="val", library=LIBRARY) for metric, value in found.items()]
+    return [Value(metric, float(value), n, "curve", split="val", library=LIBRARY) for metric, value in results.items()]

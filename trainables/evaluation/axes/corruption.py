@@ -1,4 +1,4 @@
-"""Images as bad cameras, weather and compression leave them."""
+"""Robustness to common corruptions: noise, blur, weather, compression."""
 
 from __future__ import annotations
 
@@ -13,39 +13,44 @@ from trainables.data.image_set import ImageSet
 from trainables.errors import did_you_mean
 from trainables.evaluation.base import Axis, Measured, Value, library
 from trainables.evaluation.corrupted_images import EXTRA, STANDARD, CorruptedImages
-from trainables.evaluation.predictions import share, wrong
+from trainables.evaluation.predictions import fraction, wrong
 
 if TYPE_CHECKING:
     from trainables.evaluation.subject import Subject
 
 LARGEST_CACHE_BYTES = 1 << 30
-"""Corrupted images that would take more are made anew for every model: 500 of 32 px at 45 settings take 70 MB."""
+"""Larger sets are not cached but made again for each model; 500 images of 32 px in 45 conditions need 70 MB."""
 
 
 class Corruption(Axis):
-    """How well a network does on images that are noisy, blurred, snowed on or compressed.
+    """Error on images with noise, blur, weather effects or compression.
 
-    The kinds of ImageNet-C (Hendrycks and Dietterich, ICLR 2019) as ``corrupt-tta`` has them: rewritten, so that
-    figures are not those of the published ImageNet-C or CIFAR-10-C, and with the severities of ImageNet at every size.
-    On images much smaller than 224 px those that reach over a number of pixels hide more than was meant: blurs, and
-    ``elastic_transform``, which moves by more at severities 1 and 2 than at 3 to 5. Compare models, not kinds. All
-    models see the same pixels.
+    The kinds are those of ImageNet-C (Hendrycks and Dietterich, ICLR 2019) as rewritten in the package ``corrupt-tta``,
+    so that errors are not comparable with the published ImageNet-C or CIFAR-10-C. Severities are those for ImageNet at
+    each image size. On images much smaller than 224 px, kinds that span a number of pixels are stronger than intended:
+    blurs, and ``elastic_transform``, which moves pixels further at severities 1 and 2 than at 3 to 5. Compare models,
+    not kinds. All models see the same pixels.
 
     Values, with n images:
 
-    - ``clean_error``: top-1 error on the images as they are.
-    - ``error``, setting ``gaussian_noise 3``: at one severity of one kind.
-    - ``mean_error``, setting ``gaussian_noise``: mean over the severities; without a setting: mean of that over the
-      kinds. It is the mCE of the paper without its division by the errors of AlexNet.
-    - ``relative_error``, with the same settings: ``mean_error`` minus ``clean_error``.
+    - ``clean_error``: top-1 error on the original images.
+    - ``error``, condition ``gaussian_noise 3``: error at one severity of one kind.
+    - ``mean_error``, condition ``gaussian_noise``: mean over the severities. Without a condition: its mean over the
+      kinds, which is the mCE of the paper without the division by the errors of AlexNet.
+    - ``relative_error``, with the same conditions: ``mean_error`` minus ``clean_error``.
 
     Attributes:
-        kinds: what is done to the images; by default the fifteen of the benchmark. There are ``speckle_noise``,
-            ``gaussian_blur``, ``spatter`` and ``saturate`` besides, which the authors keep for choosing settings by.
-        severities: how badly, 1 to 5.
+        kinds: kinds of corruption; by default the fifteen of the benchmark. ``speckle_noise``, ``gaussian_blur``,
+            ``spatter`` and ``saturate`` are also valid; the authors reserve them for tuning.
+        severities: strengths, 1 to 5.
+
+    Examples:
+        >>> Corruption(kinds=("fog", "snow"), severities=(3,)).kinds
+        ('fog', 'snow')
     """
 
     name: ClassVar[str] = "corruption"
+    packages: ClassVar[tuple[str, ...]] = ("corrupt_tta",)
     headline: ClassVar[tuple[tuple[str, str], ...]] = (
         ("", "clean_error"),
         ("", "mean_error"),
@@ -68,11 +73,11 @@ class Corruption(Axis):
     @classmethod
     def _each_once(cls, items: tuple[int | str, ...]) -> tuple[int | str, ...]:
         if len(set(items)) < len(items):
-            raise ValueError(f"must hold each once, got {list(items)}")
+            raise ValueError(f"must contain each value once, got {list(items)}")
         return items
 
     def measure(self, subject: Subject) -> Measured:
-        """Measure the error on clean images and at each severity of each kind."""
+        """Measure the error on the original images and at each severity of each kind."""
         rows = subject.sample(self.n_images, seed=self.seed)
         n, clean = len(rows), _error(subject, subject.test, rows)
         images = CorruptedImages(subject.test.images, rows, seed=self.seed, keep=self._fits(subject.test, n))
@@ -98,7 +103,7 @@ class Corruption(Axis):
 
 
 def _error(subject: Subject, images: ImageSet, rows: np.ndarray) -> float:
-    return share(wrong(subject.logits(images, rows), torch.from_numpy(images.labels[rows])))
+    return fraction(wrong(subject.logits(images, rows), torch.from_numpy(images.labels[rows])))
 
 
 def _with(images: ImageSet, rows: np.ndarray, pixels: np.ndarray) -> ImageSet:

@@ -1,4 +1,4 @@
-"""What a model costs: arithmetic, memory and time."""
+"""Cost of a model: arithmetic, memory and time."""
 
 from __future__ import annotations
 
@@ -23,38 +23,43 @@ from trainables.models.staged import StagedNet
 from trainables.seeds import generator
 
 META = torch.device("meta")
-"""Tensors of shapes without values: operations on them are counted in no time, and as on any other device."""
+"""Device of tensors without values: operations are counted without being computed."""
 
 
 class Cost(Axis):
     """Arithmetic, memory and time of a model and of its training.
 
-    Exact, the same on every machine; n is 1 unless it says otherwise:
+    Exact values, equal on all machines; n is 1 unless stated otherwise:
 
-    - ``forward_flops``: floating-point operations that classify one image, a multiplication and its addition counted
-      as two, as ``torch.utils.flop_counter`` does: convolutions and the classifier; norms and activations are not
-      counted. Papers that count multiply-adds give half of it.
-    - ``train_flops_per_image``: of one image of a training step: forward, backward, and the passes that adversarial
-      training adds. Mixing takes no pass of the network.
-    - ``train_flops``: of the whole training: that times the images trained on (n). Validation is not counted.
-    - ``parameters``: numbers that are trained.
-    - ``state_bytes``: weights and batch statistics on the disk; a file adds some kilobytes to them.
-    - ``peak_activation_bytes``: what a training step keeps for its backward pass, in float32, weights apart, with
-      ``data.batch_size`` images (n). bf16 takes about half.
+    - ``forward_flops``: floating-point operations to classify one image, counted by ``torch.utils.flop_counter``. A
+      multiply-add counts as two. Convolutions and the classifier are counted, norms and activations are not. Papers
+      that count multiply-adds report half of this number.
+    - ``train_flops_per_image``: operations per image of a training step: forward, backward, and the passes of
+      adversarial training. Mixing needs no pass of the network.
+    - ``train_flops``: operations of the whole training: ``train_flops_per_image`` times the images seen in training
+      (n). Validation is not counted.
+    - ``parameters``: number of trained parameters.
+    - ``state_bytes``: size of weights and batch statistics; a file is some kilobytes larger.
+    - ``peak_activation_bytes``: memory that a training step keeps for its backward pass, in float32, without weights,
+      with ``data.batch_size`` images (n). bf16 needs about half.
 
-    Times, which depend on the machine and on what else runs there (``noisy``):
+    Times, which depend on the machine and its load (``noisy``):
 
-    - ``train_seconds`` and ``train_images_per_s``: as recorded in the sweep: training and validation in one, training
-      alone in the other; nan where nothing is recorded. n: images trained on.
-    - ``inference_images_per_s``: median over ``repeats`` of one batch, n images, after a first one that does not
-      count; the device and its threads stand beside the library.
+    - ``train_seconds`` and ``train_images_per_s``: recorded in the sweep; the first includes validation, the second
+      does not. NaN if nothing is recorded. n: images seen in training.
+    - ``inference_images_per_s``: median speed over ``repeats`` passes of one batch of n images, after a warm-up pass.
+      The column of the library also names the device and its number of threads.
 
-    On a GPU also ``peak_memory_bytes``: most memory allocated by a forward and a backward pass in float32 with
-    ``data.batch_size`` images (n), weights and gradients included, momentum not.
+    On a GPU also ``peak_memory_bytes``: largest memory allocated by a forward and a backward pass in float32 with
+    ``data.batch_size`` images (n), including weights and gradients, without momentum.
 
     Attributes:
-        n_images: test images in the batch that is timed; fewer where they do not fit into memory.
-        repeats: how often it is timed.
+        n_images: test images in the batch that is timed; fewer if they do not fit into memory.
+        repeats: number of timed passes.
+
+    Examples:
+        >>> Cost(repeats=3).noisy == {"train_seconds", "train_images_per_s", "inference_images_per_s"}
+        True
     """
 
     name = "cost"
@@ -71,7 +76,7 @@ class Cost(Axis):
     repeats: int = Field(default=5, ge=1)
 
     def measure(self, subject: Subject) -> Measured:
-        """Count on shapes alone, look up what was recorded, and time one batch."""
+        """Count operations on shapes, read the recorded times, and time one batch."""
         return Measured((*_counted(subject), *_recorded(subject), *self._timed(subject), *_allocated(subject)))
 
     def _timed(self, subject: Subject) -> Iterator[Value]:
@@ -91,7 +96,15 @@ class Cost(Axis):
 
 
 def forward_flops(net: StagedNet, *, height_px: int, width_px: int) -> int:
-    """Return the floating-point operations of one image's logits; see :class:`Cost`."""
+    """Return the number of floating-point operations to classify one image; see :class:`Cost`.
+
+    Examples:
+        >>> from trainables.config import Model
+        >>> from trainables.models.build import build_model
+        >>> net = build_model(Model(name="tiny"), n_classes=10, height_px=32, width_px=32, seed=0)
+        >>> forward_flops(net, height_px=32, width_px=32)
+        6489344
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -100,7 +113,7 @@ def forward_flops(net: StagedNet, *, height_px: int, width_px: int) -> int:
 
 
 def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width_px: int) -> int:
-    """Return the floating-point operations of one image in a training step, those of an attack included."""
+    """Return the number of floating-point operations per image of a training step, including those of an attack."""
     from torch.utils.flop_counter import FlopCounterMode
 
     trained = _on_meta(net).train().requires_grad_(True)
@@ -112,7 +125,7 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
                 images,
                 targets,
                 config.adversarial,
-                logits_of=lambda examples: trained(examples.clone()),  # the counter fails on gradients of a leaf
+                logits_of=lambda examples: trained(examples.clone()),  # the counter fails on the gradient of a leaf
                 normalize=Normalizer(*torch.empty(2, 3 * width_px, device=META)),
                 rng=generator(0, "cost"),
             )
@@ -121,13 +134,13 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
 
 
 def activation_bytes(net: StagedNet, *, batch_size: int, height_px: int, width_px: int) -> int:
-    """Return the bytes that a training step holds for its backward pass when the loss is reached, weights apart."""
+    """Return the bytes that a training step keeps for its backward pass, without weights."""
     trained = _on_meta(net).train().requires_grad_(True)
     images = torch.empty(batch_size, 3, height_px, width_px, device=META).to(memory_format=torch.channels_last)
     targets = torch.empty(batch_size, net.classifier.out_features, device=META)
     weights = {_memory(parameter)._cdata for parameter in trained.parameters()}
     kept: dict[int, int] = {}
-    alive = []  # memory that is given back could be counted again under the same name
+    alive = []  # keeps storages alive: a new storage could get the identity of a freed one
 
     def keep(tensor: Tensor) -> Tensor:
         memory = _memory(tensor)
@@ -145,11 +158,11 @@ def _counted(subject: Subject) -> Iterator[Value]:
     saved, torch_version = subject.saved, library("torch")
     config, net = saved.config, saved.net
     size = {"height_px": saved.height_px, "width_px": saved.width_px}
-    a_step, seen, batch_size = training_flops(net, config, **size), _images_seen(subject), config.data.batch_size
+    per_image, seen, batch_size = training_flops(net, config, **size), _images_seen(subject), config.data.batch_size
     state = net.state_dict().values()
     yield Value("forward_flops", forward_flops(net, **size), n=1, library=torch_version)
-    yield Value("train_flops_per_image", a_step, n=1, library=torch_version)
-    yield Value("train_flops", a_step * seen, n=seen, library=torch_version)
+    yield Value("train_flops_per_image", per_image, n=1, library=torch_version)
+    yield Value("train_flops", per_image * seen, n=seen, library=torch_version)
     yield Value("parameters", sum(parameter.numel() for parameter in net.parameters()), n=1)
     yield Value("state_bytes", sum(tensor.nbytes for tensor in state), n=1)
     activations = activation_bytes(net, batch_size=batch_size, **size)
@@ -158,7 +171,7 @@ def _counted(subject: Subject) -> Iterator[Value]:
 
 def _recorded(subject: Subject) -> Iterator[Value]:
     for metric, column in (("train_seconds", "seconds"), ("train_images_per_s", "images_per_s")):
-        value = _of_record(subject, column)
+        value = _recorded_number(subject, column)
         yield Value(metric, math.nan if value is None else value, n=0 if value is None else _images_seen(subject))
 
 
@@ -178,13 +191,13 @@ def _allocated(subject: Subject) -> Iterator[Value]:
 
 
 def _images_seen(subject: Subject) -> int:
-    """Return how many images were trained on, each as often as it was seen."""
-    epochs, n_train = (_of_record(subject, column) for column in ("epochs", "n_train"))
+    """Return the number of images seen in training: images per epoch times epochs."""
+    epochs, n_train = (_recorded_number(subject, column) for column in ("epochs", "n_train"))
     epochs = subject.saved.config.optimizer.max_epochs if epochs is None else epochs
     return int(epochs) * int(len(subject.data.train_rows) if n_train is None else n_train)
 
 
-def _of_record(subject: Subject, column: str) -> float | None:
+def _recorded_number(subject: Subject, column: str) -> float | None:
     value: Any = subject.record.get(column)
     return None if value is None or math.isnan(value) else float(value)
 

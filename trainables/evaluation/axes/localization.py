@@ -1,4 +1,4 @@
-"""Where a model looks: does the class activation map show where the object is?"""
+"""Weakly supervised localization: does the class activation map show the object?"""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from trainables.evaluation.subject import ModelInfo, Subject
 from trainables.seeds import generator
 
 MIN_IOU = 0.5
-"""From here on a box is right: the localization challenge of ImageNet and Yun et al. (ICCV 2019)."""
+"""Smallest IoU of a correct box: the ImageNet localization challenge and Yun et al. (ICCV 2019)."""
 
 MIN_IOUS = (0.3, 0.5, 0.7)
-"""What MaxBoxAccV2 takes the mean over (Choe et al., CVPR 2020, and their code)."""
+"""IoU thresholds of MaxBoxAccV2 (Choe et al., CVPR 2020, and their code)."""
 
 PIXELS_AT_ONCE = 1 << 21
-"""Pixels of score maps in memory: regions are numbered in int32."""
+"""Largest number of pixels of score maps in memory; regions are numbered in int32."""
 
 N_PICTURED = 8
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """What is found in the maps of n images.
+class _Detections:
+    """Boxes in the maps of n images.
 
     Attributes:
-        boxes: the largest region's at the set threshold, int64 [n, 4].
-        ious: how well these fit, float64 [n].
-        best: how well the best region fits at each threshold, float64 [n, n_thresholds].
+        boxes: box of the largest region above the threshold of the setting, int64 [n, 4].
+        ious: IoU of these boxes with the objects, float64 [n].
+        best: largest IoU of any region at each threshold, float64 [n, n_thresholds].
     """
 
     boxes: Boxes
@@ -47,45 +47,51 @@ class _Found:
 
 
 class Localization(Axis):
-    """Weakly supervised localization: boxes from the map of the true class, against the object's box.
+    """Weakly supervised localization: boxes from the activation map of the true class, compared with the object's box.
 
-    A map is enlarged bilinearly to the image and stretched to the range 0 to 1; regions are connected pixels above a
-    threshold. Two protocols, both of which take a box for right from an IoU on:
+    A map is enlarged bilinearly to the image and scaled to the range 0 to 1. Regions are connected pixels above a
+    threshold. A box is correct if its IoU with the object's box is large enough. There are two protocols:
 
     - Yun et al. (ICCV 2019, section 4.1): the box around the largest region above ``threshold``, IoU 0.5.
     - MaxBoxAccV2 (Choe et al., CVPR 2020, and their code): the best box of all regions, at the best threshold for
-      each of the IoUs 0.3, 0.5 and 0.7; the mean of the three. Its threshold is chosen on the images that are then
-      reported. Here it is chosen on half of them, by class, and reported on the other half; the published way is
-      given beside it. Region by region instead of contour by contour: holes are no boxes of their own.
+      each of the IoUs 0.3, 0.5 and 0.7; the mean of the three. The published method chooses the threshold on the images
+      that it reports. Here the threshold is chosen on half of the images, split by class, and the result is reported on
+      the other half; the published value is also recorded. Boxes come from regions, not from contours: a hole in a
+      region has no box.
 
     ==================  =====================  ==================================================================
-    metric              setting                meaning
+    metric              condition              meaning
     ==================  =====================  ==================================================================
-    top1_loc_error      cam threshold=0.15     share of images with a wrong class or a wrong box
-    gt_known_loc        cam threshold=0.15     share with a right box, whatever the class
-    mean_iou            cam threshold=0.15     of the box
-    gt_known_loc        whole image            the same of a box around the whole image, which needs no map
-    top1_error                                 share with a wrong class, of the same images
-    box_acc             cam iou=0.3 (.5, .7)   share with a right box, on the half that chose no threshold
-    box_acc_v2          cam                    mean of the three
-    box_acc_v2          whole image            the same of a box around the whole image, on all images
-    best_threshold      cam iou=0.3 (.5, .7)   the threshold chosen on the other half, the lowest of equals
-    max_box_acc_v2      cam                    as published: best thresholds of all images
-    left_out                                   number of drawn images without a box: cropped off, not annotated
+    top1_loc_error      cam threshold=0.15     fraction of images with a wrong class or a wrong box
+    gt_known_loc        cam threshold=0.15     fraction with a correct box, for any predicted class
+    mean_iou            cam threshold=0.15     mean IoU of the box
+    gt_known_loc        whole image            the same for a box around the whole image, which needs no map
+    top1_error                                 fraction with a wrong class, on the same images
+    box_acc             cam iou=0.3 (.5, .7)   fraction with a correct box, on the half that chose no threshold
+    box_acc_v2          cam                    mean of these three
+    box_acc_v2          whole image            the same for a box around the whole image, on all images
+    best_threshold      cam iou=0.3 (.5, .7)   threshold chosen on the other half; of equal ones the lowest
+    max_box_acc_v2      cam                    published method: best thresholds on all images
+    left_out                                   number of drawn images without a box: cropped off or not annotated
     ==================  =====================  ==================================================================
 
-    The strip ``cam`` shows a few of the images, the same ones for every model.
+    The picture ``cam`` shows a few of the images, the same images for each model.
 
     Attributes:
-        n_images: test images at most, drawn by class; those whose box is empty are left out afterwards.
-        seed: of the draws of images, halves and pictures.
-        method: ``cam``, or ``gradcam``, which for networks that pool before one linear layer, as all here do, is the
-            same without its negative part. Settings begin with it.
-        threshold: of the paper's protocol, a share of the map's maximum.
-        n_thresholds: thresholds tried for MaxBoxAccV2: 0, 1/n, 2/n, ... (the authors' code: 1,000).
+        n_images: largest number of test images, drawn by class; images with an empty box are left out afterwards.
+        seed: seed of the draws of images, halves and pictures.
+        method: ``cam`` or ``gradcam``. All networks here pool before one linear layer; for them ``gradcam`` is ``cam``
+            without its negative part. Conditions begin with the method.
+        threshold: threshold of the first protocol, a fraction of the map's maximum.
+        n_thresholds: number of thresholds for MaxBoxAccV2: 0, 1/n, 2/n, ... (1,000 in the authors' code).
+
+    Examples:
+        >>> Localization(method="gradcam", threshold=0.2).n_images
+        1000
     """
 
     name: ClassVar[str] = "localization"
+    packages: ClassVar[tuple[str, ...]] = ("torchcam",)
     headline: ClassVar[tuple[tuple[str, str], ...]] = (
         ("cam threshold=0.15", "top1_loc_error"),
         ("cam threshold=0.15", "gt_known_loc"),
@@ -105,12 +111,12 @@ class Localization(Axis):
         if not about.has_boxes:
             name, _ = split_source(about.config.data.source)
             raise UserError(
-                f"axis '{self.name}' needs images with boxes, but data.source '{name}' has none: "
-                f"{', '.join(WITH_BOXES)} have"
+                f"axis '{self.name}' needs images with boxes, but data.source '{name}' has none; sources with boxes: "
+                f"{', '.join(WITH_BOXES)}"
             )
 
     def measure(self, subject: Subject) -> Measured:
-        """Measure both protocols, and draw the strip.
+        """Measure both protocols, and plot the picture.
 
         Raises:
             ValueError: fewer than two of the drawn images have a box.
@@ -120,30 +126,30 @@ class Localization(Axis):
         rows, boxes = _with_boxes(images, drawn)
         maps = class_maps(subject, images, rows, method=self.method)
         predicted = subject.logits(images, rows).argmax(dim=1).numpy()
-        found = self._found(maps, boxes, images)
+        detections = self._detections(maps, boxes, images)
         values = (
-            *self._paper_values(found, predicted == images.labels[rows]),
+            *self._paper_values(detections, predicted == images.labels[rows]),
             *_whole_image_values(boxes, images),
-            *self._box_acc_values(found, images.labels[rows]),
+            *self._box_acc_values(detections, images.labels[rows]),
             Value("left_out", len(drawn) - len(rows), len(drawn)),
         )
-        shown = generator(self.seed, "pictured").permutation(len(rows))[:N_PICTURED]
+        pictured = generator(self.seed, "pictured").permutation(len(rows))[:N_PICTURED]
         tiles = [
             Tile(
                 image=images.images[rows[index]],
                 scores=_scores(maps[index : index + 1], images)[0],
                 box=boxes[index],
-                found=found.boxes[index],
+                detected=detections.boxes[index],
                 true_class=images.classes[images.labels[rows[index]]],
                 predicted_class=images.classes[predicted[index]],
-                iou=float(found.ious[index]),
+                iou=float(detections.ious[index]),
             )
-            for index in shown.tolist()
+            for index in pictured.tolist()
         ]
         return Measured(values, {"cam": strip_png(tiles, threshold=self.threshold)})
 
-    def _found(self, maps: Tensor, boxes: Boxes, images: ImageSet) -> _Found:
-        """Look for boxes in maps, float32 [n, h, w], a few images at a time: the enlarged maps take memory."""
+    def _detections(self, maps: Tensor, boxes: Boxes, images: ImageSet) -> _Detections:
+        """Find boxes in maps, float32 [n, h, w], some images at a time, because enlarged maps need much memory."""
         thresholds = np.arange(self.n_thresholds) / self.n_thresholds
         size = max(1, PIXELS_AT_ONCE // int(np.prod(images.images.shape[1:3])))
         largest, best = [], []
@@ -151,54 +157,54 @@ class Localization(Axis):
             scores = _scores(maps[start : start + size], images)
             largest.append(largest_boxes(scores, threshold=self.threshold))
             best.append(best_ious(scores, boxes[start : start + size], thresholds=thresholds))
-        found = np.concatenate(largest)
-        return _Found(found, ious(found, boxes), np.concatenate(best))
+        detected = np.concatenate(largest)
+        return _Detections(detected, ious(detected, boxes), np.concatenate(best))
 
-    def _paper_values(self, found: _Found, right: npt.NDArray[np.bool_]) -> tuple[Value, ...]:
-        setting, hit = f"{self.method} threshold={self.threshold:g}", found.ious >= MIN_IOU
+    def _paper_values(self, detections: _Detections, right: npt.NDArray[np.bool_]) -> tuple[Value, ...]:
+        condition, hit = f"{self.method} threshold={self.threshold:g}", detections.ious >= MIN_IOU
         return (
-            _mean("top1_loc_error", ~(right & hit), setting=setting),
-            _mean("gt_known_loc", hit, setting=setting),
-            _mean("mean_iou", found.ious, setting=setting),
+            _mean("top1_loc_error", ~(right & hit), condition=condition),
+            _mean("gt_known_loc", hit, condition=condition),
+            _mean("mean_iou", detections.ious, condition=condition),
             _mean("top1_error", ~right),
         )
 
-    def _box_acc_values(self, found: _Found, labels: npt.NDArray[np.int64]) -> tuple[Value, ...]:
+    def _box_acc_values(self, detections: _Detections, labels: npt.NDArray[np.int64]) -> tuple[Value, ...]:
         chosen, reported = _halves(labels, seed=self.seed)
-        hits = found.best[:, :, None] >= np.array(MIN_IOUS)  # [n, n_thresholds, 3]
+        hits = detections.best[:, :, None] >= np.array(MIN_IOUS)  # [n, n_thresholds, 3]
         columns = hits[chosen].mean(axis=0).argmax(axis=0)
-        settings = [f"{self.method} iou={min_iou:g}" for min_iou in MIN_IOUS]
+        conditions = [f"{self.method} iou={min_iou:g}" for min_iou in MIN_IOUS]
         accuracies = [
-            _mean("box_acc", hits[reported, column, index], setting=setting)
-            for index, (column, setting) in enumerate(zip(columns, settings, strict=True))
+            _mean("box_acc", hits[reported, column, index], condition=condition)
+            for index, (column, condition) in enumerate(zip(columns, conditions, strict=True))
         ]
         mean = float(np.mean([accuracy.value for accuracy in accuracies]))
         published = float(hits.mean(axis=0).max(axis=0).mean())
         return (
             *accuracies,
-            _value("box_acc_v2", mean, len(reported), setting=self.method),
+            _value("box_acc_v2", mean, len(reported), condition=self.method),
             *(
-                _value("best_threshold", column / self.n_thresholds, len(chosen), setting=setting)
-                for column, setting in zip(columns.tolist(), settings, strict=True)
+                _value("best_threshold", column / self.n_thresholds, len(chosen), condition=condition)
+                for column, condition in zip(columns.tolist(), conditions, strict=True)
             ),
-            _value("max_box_acc_v2", published, len(labels), setting=self.method),
+            _value("max_box_acc_v2", published, len(labels), condition=self.method),
         )
 
 
 def _with_boxes(images: ImageSet, drawn: np.ndarray) -> tuple[np.ndarray, Boxes]:
-    """Return those of the drawn images, int64 [n], that have a box, and the boxes.
+    """Return the drawn images that have a box, int64 [n], and the boxes.
 
     Raises:
-        ValueError: they are fewer than two: one half has to choose a threshold for the other.
+        ValueError: fewer than two have one, but one half chooses the threshold for the other.
     """
-    assert images.boxes is not None  # held by refuse
+    assert images.boxes is not None  # see check
     boxes = images.boxes[drawn].astype(np.int64)
-    is_there = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
-    if is_there.sum() < 2:
+    has_box = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
+    if has_box.sum() < 2:
         raise ValueError(
-            f"localization needs two images with a box, but {is_there.sum()} of {len(drawn)} drawn have one"
+            f"localization needs two images with a box, but {has_box.sum()} of {len(drawn)} drawn images have one"
         )
-    return drawn[is_there], boxes[is_there]
+    return drawn[has_box], boxes[has_box]
 
 
 def _scores(maps: Tensor, images: ImageSet) -> npt.NDArray[np.float32]:
@@ -207,25 +213,25 @@ def _scores(maps: Tensor, images: ImageSet) -> npt.NDArray[np.float32]:
 
 
 def _whole_image_values(boxes: Boxes, images: ImageSet) -> tuple[Value, Value]:
-    """Return what a box around the whole image would earn: large objects make any map look good."""
+    """Return the values for a box around the whole image: for large objects any map gives good values."""
     whole = np.broadcast_to(np.array([0, 0, *images.images.shape[1:3]]), boxes.shape)
-    fits = ious(whole, boxes)
+    whole_ious = ious(whole, boxes)
     return (
-        _mean("gt_known_loc", fits >= MIN_IOU, setting="whole image"),
-        _mean("box_acc_v2", (fits[:, None] >= np.array(MIN_IOUS)).mean(axis=1), setting="whole image"),
+        _mean("gt_known_loc", whole_ious >= MIN_IOU, condition="whole image"),
+        _mean("box_acc_v2", (whole_ious[:, None] >= np.array(MIN_IOUS)).mean(axis=1), condition="whole image"),
     )
 
 
 def _halves(labels: npt.NDArray[np.int64], *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Part samples at random into two halves, int64, sorted, that hold as many of each class, give or take one."""
+    """Split samples at random into two halves, int64, sorted, with equal numbers per class up to one."""
     order = generator(seed, "halves").permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
     return np.sort(by_class[1::2]), np.sort(by_class[::2])
 
 
-def _mean(metric: str, of: npt.NDArray[np.bool_] | npt.NDArray[np.float64], *, setting: str = "") -> Value:
-    return _value(metric, float(of.mean()), len(of), setting=setting)
+def _mean(metric: str, values: npt.NDArray[np.bool_] | npt.NDArray[np.float64], *, condition: str = "") -> Value:
+    return _value(metric, float(values.mean()), len(values), condition=condition)
 
 
-def _value(metric: str, value: float, n: int, *, setting: str) -> Value:
-    return Value(metric, value, n, setting=setting, library=library("torchcam", "scipy"))
+def _value(metric: str, value: float, n: int, *, condition: str) -> Value:
+    return Value(metric, value, n, setting=condition, library=library("torchcam", "scipy"))

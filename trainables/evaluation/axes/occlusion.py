@@ -1,4 +1,4 @@
-"""Images of which a part is hidden, and images between two classes."""
+"""Robustness to hidden parts of images, and to images between two classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.errors import UserError
 from trainables.evaluation.base import Axis, Measured, Value
-from trainables.evaluation.predictions import predicted, share
+from trainables.evaluation.predictions import fraction, predicted
 from trainables.evaluation.subject import ModelInfo
 from trainables.seeds import generator
 
@@ -22,27 +22,33 @@ Frac = Annotated[float, Field(ge=0, le=1)]
 
 
 class Occlusion(Axis):
-    """What is left when a part of the image is hidden, or when it lies between two classes.
+    """Error on images with a hidden part, and on mixtures of two images of different classes.
 
-    After Yun et al. (ICCV 2019), section 4.4 and figure 4. A square hole in the middle is filled (``center``), or all
-    that is outside of it (``boundary``). A pair of test images of two classes is mixed at a share ``lam`` of the first,
-    blended (``mixup``) or with a box of the second in the first (``cutmix``): the error is to name neither class. Their
-    text does not say where that box is; here it lies inside, uniformly, at the same place for all shares.
+    After Yun et al. (ICCV 2019), section 4.4 and figure 4. A square hole in the middle is filled (``center``), or the
+    area outside it (``boundary``). A pair of test images of two classes is mixed with the fraction ``lam`` of the first
+    image: blended (``mixup``), or with a box of the second image in the first (``cutmix``). The error is to predict
+    neither class. The paper does not say where the box is. Here it lies fully inside the image, at a uniformly drawn
+    place that is the same for each ``lam``.
 
     Values, with n images or pairs:
 
-    - ``error``, setting ``center 0.5`` or ``boundary 0.5``: top-1 error where the hole has that share of the sides.
-    - ``area``, setting ``center`` or ``boundary``: area under this curve by trapezoids, over the range of the holes;
-      smaller is better.
-    - ``in_between_error``, setting ``mixup 0.3`` or ``cutmix 0.3``: share of the pairs at that ``lam`` of which neither
-      class is named.
-    - ``in_between_mean``, setting ``mixup`` or ``cutmix``: its mean over the ``lam``.
+    - ``error``, condition ``center 0.5`` or ``boundary 0.5``: top-1 error if the hole's sides are this fraction of the
+      image's sides.
+    - ``area``, condition ``center`` or ``boundary``: area under this curve by the trapezoidal rule, divided by the
+      range of the holes; smaller is better.
+    - ``in_between_error``, condition ``mixup 0.3`` or ``cutmix 0.3``: fraction of the pairs at this ``lam`` for which
+      neither class is predicted.
+    - ``in_between_mean``, condition ``mixup`` or ``cutmix``: mean of this error over ``lam``.
 
     Attributes:
-        holes_frac: sides of the hole as shares of the sides of the image, rising; rounded to whole pixels.
-        fill: ``mean`` is zero after normalisation, each channel's mean over the training images, as the paper's zeros
-            and those of Cutout here are; ``black`` is zero before.
-        lams: shares of the first image, rising.
+        holes_frac: sides of the hole as fractions of the sides of the image, rising; rounded to whole pixels.
+        fill: ``mean`` fills with zero after normalisation, the mean of each channel over the training images, like the
+            paper and like Cutout here; ``black`` fills with zero before normalisation.
+        lams: fractions of the first image, rising.
+
+    Examples:
+        >>> Occlusion(holes_frac=(0.0, 0.5, 1.0), fill="black").lams[:3]
+        (0.0, 0.1, 0.2)
     """
 
     name: ClassVar[str] = "occlusion"
@@ -66,12 +72,12 @@ class Occlusion(Axis):
         return fracs
 
     def check(self, about: ModelInfo) -> None:
-        """Refuse images of a single class: there is nothing between them."""
+        """Refuse images of a single class: pairs of two classes are needed."""
         if len(about.classes) < 2:
-            raise UserError(f"occlusion mixes images of two classes, but the images have only '{about.classes[0]}'")
+            raise UserError(f"occlusion mixes images of two classes, but the only class is '{about.classes[0]}'")
 
     def measure(self, subject: Subject) -> Measured:
-        """Measure both curves of occlusion and both of samples between classes."""
+        """Measure both curves of hidden parts and both curves of mixed pairs."""
         rows = subject.sample(self.n_images, seed=self.seed)
         return Measured((*self._occluded(subject, rows), *self._in_between(subject, rows)))
 
@@ -81,15 +87,15 @@ class Occlusion(Axis):
         fill = mean if self.fill == "mean" else torch.zeros_like(mean)
 
         def wrongs(pixels: Tensor, labels: Tensor) -> Tensor:
-            answers = [
+            predictions = [
                 predicted(subject.saved.model(occluded(pixels, fill, hole_frac=hole_frac, outside=outside)))
                 for outside in (False, True)
                 for hole_frac in self.holes_frac
             ]
-            return torch.stack(answers, dim=1) != labels[:, None]
+            return torch.stack(predictions, dim=1) != labels[:, None]
 
         flags = subject.over_batches(wrongs, subject.test, rows)
-        errors = [share(column) for column in flags.T]
+        errors = [fraction(column) for column in flags.T]
         values: list[Value] = []
         for kind, curve in zip(("center", "boundary"), np.split(np.array(errors), 2), strict=True):
             values += [
@@ -108,11 +114,11 @@ class Occlusion(Axis):
             second, other_labels = subject.shown(images, partners[chunk])
             mixes = [blended(first, second, lam=lam) for lam in self.lams]
             mixes += [pasted(first, second, lam=lam, corners_frac=corners[chunk]) for lam in self.lams]
-            answers = torch.stack([predicted(subject.saved.model(mix)) for mix in mixes], dim=1)
-            return (answers != labels[:, None]) & (answers != other_labels[:, None])
+            predictions = torch.stack([predicted(subject.saved.model(mix)) for mix in mixes], dim=1)
+            return (predictions != labels[:, None]) & (predictions != other_labels[:, None])
 
         flags = subject.over_rows(neithers, images, rows)
-        errors = [share(column) for column in flags.T]
+        errors = [fraction(column) for column in flags.T]
         values: list[Value] = []
         for kind, curve in zip(("mixup", "cutmix"), np.split(np.array(errors), 2), strict=True):
             values += [
@@ -123,15 +129,15 @@ class Occlusion(Axis):
         return values
 
     def _pairs(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Draw, for every test image, another of another class, int64 [N], and where its box is, float64 [N, 2].
+        """Draw a partner of another class for each test image, int64 [N], and the place of its box, float64 [N, 2].
 
-        For all, so that a pair does not depend on ``n_images``.
+        Pairs are drawn for all test images, so that a pair does not depend on ``n_images``.
 
         Raises:
-            UserError: all are of one class.
+            UserError: all test images are of one class.
         """
         if len(np.unique(labels)) < 2:
-            raise UserError("occlusion mixes images of two classes, but all test images have the same")
+            raise UserError("occlusion mixes images of two classes, but all test images have the same class")
         rng = generator(self.seed, "pairs in between classes")
         corners = rng.random((len(labels), 2))
         partners = np.arange(len(labels))
@@ -141,13 +147,21 @@ class Occlusion(Axis):
 
 
 def occluded(pixels: Tensor, fill: Tensor, *, hole_frac: float, outside: bool) -> Tensor:
-    """Fill a hole in the middle, or all outside of it.
+    """Return images with a filled hole in the middle, or with all outside the hole filled.
 
     Args:
-        pixels: float32 [B, 3, H, W]; they stay as they were.
+        pixels: float32 [B, 3, H, W]; left unchanged.
         fill: float32 [1, 3, 1, 1].
-        hole_frac: side of the hole as a share of the sides.
-        outside: keep what is in the hole instead.
+        hole_frac: side of the hole as a fraction of the sides of the image.
+        outside: fill the area outside the hole, not the hole.
+
+    Examples:
+        >>> black = torch.zeros(1, 3, 1, 1)
+        >>> occluded(torch.ones(1, 3, 4, 4), black, hole_frac=0.5, outside=True)[0, 0]
+        tensor([[0., 0., 0., 0.],
+                [0., 1., 1., 0.],
+                [0., 1., 1., 0.],
+                [0., 0., 0., 0.]])
     """
     height_px, width_px = pixels.shape[-2:]
     hole_h_px, hole_w_px = _box_px(height_px, width_px, hole_frac)
@@ -165,13 +179,13 @@ def blended(first: Tensor, second: Tensor, *, lam: float) -> Tensor:
 
 
 def pasted(first: Tensor, second: Tensor, *, lam: float, corners_frac: np.ndarray) -> Tensor:
-    """Return the first images, each with a box of the second whose sides are sqrt(1 - lam) of the image's.
+    """Return the first images, each with a box of the second; the box has sqrt(1 - lam) of the image's sides.
 
     Args:
         first: float32 [B, 3, H, W].
         second: float32 [B, 3, H, W].
-        lam: share of the first; the box is rounded to whole pixels.
-        corners_frac: float64 [B, 2] in [0, 1), where the box is between the first and the last place that it fits in.
+        lam: fraction of the first image; the box is rounded to whole pixels.
+        corners_frac: float64 [B, 2] in [0, 1), place of the box between its first and its last possible place.
     """
     height_px, width_px = first.shape[-2:]
     box_px = np.array(_box_px(height_px, width_px, float(np.sqrt(1 - lam))))

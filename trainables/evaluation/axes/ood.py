@@ -1,4 +1,4 @@
-"""Whether the network is less sure of images of no class that it knows."""
+"""Detection of out-of-distribution (OOD) images: is the network less confident on unknown classes?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.data.image_set import ImageSet
 from trainables.evaluation.base import Axis, Measured, Value, library
-from trainables.evaluation.ood_sets import OutSet, check_names, check_not_own, default_sets, out_sets
+from trainables.evaluation.ood_sets import OutSet, check_names, check_not_trained_on, default_sets, out_sets
 from trainables.evaluation.subject import ModelInfo
 
 if TYPE_CHECKING:
@@ -19,49 +19,52 @@ if TYPE_CHECKING:
 
 Score = Literal["msp", "energy", "odin"]
 Scores = dict[str, np.ndarray]
-"""By the name of the score: float64 [N], larger for images that look foreign."""
+"""Float64 [N] by the name of the score; larger for images that look out of distribution."""
 
 LEAST_TPR = 0.95
 
-LIBRARY = library("pytorch-ood", "scikit-learn")
-
 
 class OutOfDistribution(Axis):
-    """How well a score of the network's answer parts test images from those of other sets.
+    """How well a confidence score separates test images from images of other sets.
 
-    The images known, the test images, are the positive ones, as in Liang et al. (ICLR 2018) and in section 4.4 of Yun
-    et al. (ICCV 2019). A threshold calls an image known from a score on; images of equal score are on one side.
+    Test images are in distribution and count as positive, as in Liang et al. (ICLR 2018) and in section 4.4 of Yun et
+    al. (ICCV 2019). A detector accepts images whose score reaches a threshold; images of equal score are treated alike.
 
-    - ``auroc``: chance that a known image scores higher than a foreign one, a tie counting half.
-    - ``fpr_at_tpr95``: share of foreign images called known at the strictest threshold that calls at least 95 % of
-      the known ones so; ``tnr_at_tpr95`` is 1 minus that.
-    - ``detection_accuracy``: mean of the shares of known and of foreign images that are called right, at the best
-      threshold: 0.5 at least.
+    - ``auroc``: probability that a test image scores higher than an OOD image; ties count half.
+    - ``fpr_at_tpr95``: fraction of OOD images that are accepted at the strictest threshold that accepts at least
+      95 % of the test images; ``tnr_at_tpr95`` is 1 minus this.
+    - ``detection_accuracy``: mean of the fractions of test images and OOD images that are classified correctly, at the
+      best threshold; at least 0.5.
 
-    Setting: the set and the score, as ``natural tiny-imagenet crop / msp`` or ``noise uniform / energy``. Natural
-    images that are larger than the network's are both cropped and scaled down: see
+    The condition is the set and the score, for example ``natural tiny-imagenet crop / msp`` or ``noise uniform /
+    energy``. Natural images that are larger than the network's images are both cropped and scaled down, see
     :func:`trainables.evaluation.ood_sets.out_sets`. ``natural mean / msp`` and ``noise mean / msp`` are plain means
-    over the sets of a kind, a crop and a resize counting as two. There is no mean over both kinds: noise is so easy for
-    some networks that it would make most of the number.
+    over the sets of a kind; a crop and a resize count as two sets. There is no mean over both kinds, because noise is
+    very easy for some networks and would dominate it.
 
-    Scores: ``msp``, the largest probability (Hendrycks and Gimpel, ICLR 2017; the one of section 4.4); ``energy``, T *
-    logsumexp(logits / T) (Liu et al., NeurIPS 2020); ``odin``, the largest probability at a temperature after a step
-    of ``odin_eps`` against the sign of the loss's gradient (Liang et al.). The step is in pixels in [0, 1], without
-    clipping, as in the authors' code, which divides it by the deviation that it normalises by. Nothing is tuned on
-    foreign images.
+    Scores: ``msp``, the largest probability (Hendrycks and Gimpel, ICLR 2017; used in section 4.4); ``energy``, T *
+    logsumexp(logits / T) (Liu et al., NeurIPS 2020); ``odin``, the largest probability at a temperature after a step of
+    ``odin_eps`` against the sign of the loss's gradient (Liang et al.). The step applies to pixels in [0, 1], without
+    clipping. The authors' code does the same: it divides the step by the standard deviation of its normalisation.
+    Nothing is tuned on OOD images.
 
     Attributes:
-        sets: kinds of noise (``uniform``, ``gaussian``) and data sources (``digits``, ``cifar100``,
-            ``tiny-imagenet:PATH``, ``imagefolder:PATH``), whose test images are taken; None: noise of both kinds and
-            ``digits``, unless that is what the network was trained on.
-        scores: which scores.
+        sets: kinds of noise (``uniform``, ``gaussian``) and data sources (for example ``cifar100`` or
+            ``imagefolder:PATH``), of which the test images are used; None: both kinds of noise and ``digits``, unless
+            the network was trained on digits.
+        scores: names of the scores.
         energy_temperature: T of ``energy``.
         odin_temperature: temperature of ``odin``.
         odin_eps: step of ``odin``.
-        n_images: test images, and as many of each set.
+        n_images: largest number of test images and of images per set.
+
+    Examples:
+        >>> OutOfDistribution(sets=("uniform", "cifar100"), scores=("msp",)).n_images
+        2000
     """
 
     name: ClassVar[str] = "ood"
+    packages: ClassVar[tuple[str, ...]] = ("pytorch_ood",)
     headline: ClassVar[tuple[tuple[str, str], ...]] = (
         ("natural mean / msp", "auroc"),
         ("natural mean / energy", "auroc"),
@@ -86,28 +89,28 @@ class OutOfDistribution(Axis):
         return sets
 
     def check(self, about: ModelInfo) -> None:
-        """Refuse sets that are not there, or that the network was trained on, by their source or by their classes."""
-        for given in self.sets or ():
-            check_not_own(given, about)
+        """Refuse sets that do not exist, and sets with the source or with classes that the network was trained on."""
+        for ood_set in self.sets or ():
+            check_not_trained_on(ood_set, about)
 
     def measure(self, subject: Subject) -> Measured:
-        """Score test images once, and every set after another."""
+        """Score the test images once, then the images of each set."""
         rows = subject.sample(self.n_images, seed=self.seed)
-        known = self._scored(subject, subject.test, rows)
+        test_scores = self._scored(subject, subject.test, rows)
         height_px, width_px = subject.test.images.shape[1:3]
         values: list[Value] = []
-        for given in default_sets(subject.about) if self.sets is None else self.sets:
-            for out in out_sets(given, height_px=height_px, width_px=width_px, count=len(rows), seed=self.seed):
-                foreign = self._scored(subject, _as_image_set(out), np.arange(len(out.images)))
-                values += _separations(known, foreign, f"{out.kind} {out.name}")
+        for ood_set in default_sets(subject.about) if self.sets is None else self.sets:
+            for out in out_sets(ood_set, height_px=height_px, width_px=width_px, count=len(rows), seed=self.seed):
+                ood_scores = self._scored(subject, _as_image_set(out), np.arange(len(out.images)))
+                values += _separations(test_scores, ood_scores, f"{out.kind} {out.name}")
         return Measured(
-            (*values, *(mean for kind in ("natural", "noise") for mean in _means(values, kind, n_known=len(rows))))
+            (*values, *(mean for kind in ("natural", "noise") for mean in _means(values, kind, n_test=len(rows))))
         )
 
     def _scored(self, subject: Subject, images: ImageSet, rows: np.ndarray) -> Scores:
         from pytorch_ood.detector import EnergyBased, MaxSoftmax
 
-        logits = subject.logits(images, rows).double()  # in float32 answers that are very sure would all be equal
+        logits = subject.logits(images, rows).double()  # in float32, very confident predictions have equal scores
         scores: Scores = {}
         for name in self.scores:
             match name:
@@ -121,7 +124,7 @@ class OutOfDistribution(Axis):
         return scores
 
     def _after_a_step(self, subject: Subject, images: ImageSet, rows: np.ndarray) -> Tensor:
-        """Return the logits, float64 [n, C], of images that were moved towards the class predicted for them."""
+        """Return the logits, float64 [n, C], of images after a step towards their predicted class."""
         from pytorch_ood.detector import odin_preprocessing
 
         model = subject.saved.model
@@ -135,20 +138,26 @@ class OutOfDistribution(Axis):
         return subject.over_batches(moved, images, rows, grad=True).double()
 
 
-def separation(known: np.ndarray, foreign: np.ndarray) -> dict[str, float]:
-    """Return what :class:`OutOfDistribution` describes; nan where a score is not finite.
+def separation(test_scores: np.ndarray, ood_scores: np.ndarray) -> dict[str, float]:
+    """Return the metrics of :class:`OutOfDistribution`; NaN if a score is not finite.
 
     Args:
-        known: scores of images in distribution, float64 [N]: larger ones look more foreign, as pytorch-ood has it.
-        foreign: scores of images out of distribution, float64 [M].
+        test_scores: scores of images in distribution, float64 [N]; larger means less in distribution, as in
+            pytorch-ood.
+        ood_scores: scores of OOD images, float64 [M].
+
+    Examples:
+        >>> metrics = separation(np.array([0.1, 0.2, 0.6]), np.array([0.5, 0.9]))
+        >>> round(metrics["auroc"], 3), metrics["fpr_at_tpr95"]
+        (0.833, 0.5)
     """
     from sklearn.metrics import auc, roc_curve
 
-    scores = np.concatenate([known, foreign])
+    scores = np.concatenate([test_scores, ood_scores])
     if not np.isfinite(scores).all():
         return dict.fromkeys(("auroc", "fpr_at_tpr95", "tnr_at_tpr95", "detection_accuracy"), math.nan)
-    is_known = np.arange(len(scores)) < len(known)
-    fpr, tpr, _ = roc_curve(is_known, -scores, drop_intermediate=False)
+    in_distribution = np.arange(len(scores)) < len(test_scores)
+    fpr, tpr, _ = roc_curve(in_distribution, -scores, drop_intermediate=False)
     at_tpr95 = fpr[np.argmax(tpr >= LEAST_TPR)]
     return {
         "auroc": float(auc(fpr, tpr)),
@@ -158,16 +167,22 @@ def separation(known: np.ndarray, foreign: np.ndarray) -> dict[str, float]:
     }
 
 
-def _separations(known: Scores, foreign: Scores, where: str) -> list[Value]:
+def _separations(test_scores: Scores, ood_scores: Scores, where: str) -> list[Value]:
     return [
-        Value(metric, value, len(known[score]) + len(foreign[score]), f"{where} / {score}", library=LIBRARY)
-        for score in known
-        for metric, value in separation(known[score], foreign[score]).items()
+        Value(
+            metric,
+            value,
+            len(test_scores[score]) + len(ood_scores[score]),
+            f"{where} / {score}",
+            library=library("pytorch-ood", "scikit-learn"),
+        )
+        for score in test_scores
+        for metric, value in separation(test_scores[score], ood_scores[score]).items()
     ]
 
 
-def _means(values: list[Value], kind: str, *, n_known: int) -> list[Value]:
-    """Return the mean over the sets of a kind of every metric by every score."""
+def _means(values: list[Value], kind: str, *, n_test: int) -> list[Value]:
+    """Return the mean over the sets of a kind for each metric and score."""
     groups: dict[tuple[str, str], list[Value]] = {}
     for value in values:
         if value.setting.startswith(kind):
@@ -177,15 +192,15 @@ def _means(values: list[Value], kind: str, *, n_known: int) -> list[Value]:
         Value(
             metric,
             float(np.mean([value.value for value in group])),
-            n_known + sum(value.n - n_known for value in group),
+            n_test + sum(value.n - n_test for value in group),
             f"{kind} mean / {score}",
-            library=LIBRARY,
+            library=library("pytorch-ood", "scikit-learn"),
         )
         for (score, metric), group in groups.items()
     ]
 
 
 def _as_image_set(out: OutSet) -> ImageSet:
-    """Wrap images that have no label: the first class is none of theirs."""
+    """Wrap images without labels; their label, the class ``none``, is not used."""
     count, blank = len(out.images), np.zeros(3, dtype=np.float32)
     return ImageSet(out.images, np.zeros(count, dtype=np.int64), ("none",), None, blank, blank)

@@ -1,4 +1,4 @@
-"""What a backbone is worth for other images: a linear probe, and fine-tuning next to training from scratch."""
+"""Transfer of the backbone to other images: a linear probe, and fine-tuning compared with training from scratch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import Field
 from trainables.config import Model, Optimizer, TrialConfig
 from trainables.data.config import Data
 from trainables.data.prepared import TrialData, prepare_data, prepare_test
-from trainables.data.sources.registry import SOURCES, open_source, split_source
+from trainables.data.sources.registry import SOURCES, is_same_source, open_source, source_help, split_source
 from trainables.errors import UserError
 from trainables.evaluation.base import Axis, Measured, Value, library
 from trainables.evaluation.subject import ModelInfo, drawn_by_class
@@ -25,37 +25,41 @@ if TYPE_CHECKING:
     from trainables.evaluation.subject import Subject
 
 PENALTIES = tuple(10.0**power for power in range(-4, 3))
-"""Inverse strengths of the probe's L2 penalty (scikit-learn's C) to choose from."""
+"""Candidate inverse strengths of the probe's L2 penalty (scikit-learn's C)."""
 
 MAX_ITERATIONS = 300
 
 
 class Transfer(Axis):
-    """How well another set of images is told apart by means of what the model has learnt on its own.
+    """Error on another set of images with features that the model has learnt on its own set.
 
-    ``top1_error`` on test images of the other set, by setting, each with the other set's name in the place of SET:
+    ``top1_error`` on test images of the other set, in three conditions; SET stands for its name:
 
-    - ``linear probe, SET``: a logistic regression on the frozen network's pooled features, standardised by the training
-      images; its penalty is the one of ``PENALTIES`` that is best on the validation images (of equals the strongest).
-    - ``fine-tuned, SET``: all weights trained on, from the model's, with a new classifier.
-    - ``from scratch, SET``: the same network, images, epochs and order of the data from random weights.
+    - ``linear probe, SET``: a logistic regression on the pooled features of the frozen network, standardised by the
+      training images. Its penalty is the best of ``PENALTIES`` on the validation images; of equal ones the strongest.
+    - ``fine-tuned, SET``: all weights are trained, starting from the model, with a new classifier.
+    - ``from scratch, SET``: the same network, images, epochs and order of data, starting from random weights.
 
-    Further ``gain`` of ``fine-tuned, SET``: error from scratch less error fine-tuned, at this budget: it shrinks as
-    both are trained for longer. n: test images. Training is stochastic gradient descent with a cosine schedule, in
-    float32, without mixing, attacks or blocks dropped, the same for every model, so that only the backbone differs.
-    Images are normalised as for the model, from scratch by their own statistics.
+    ``gain`` of ``fine-tuned, SET`` is the error from scratch minus the fine-tuned error at this budget; it shrinks with
+    longer training. n: test images. Training is stochastic gradient descent with a cosine schedule, in float32, without
+    mixing, attacks or dropped blocks, and the same for each model: only the backbone differs. Images are normalised as
+    for the model; from scratch, by their own statistics.
 
     Attributes:
-        data: the other set: any source that a trial can be trained on, as ``cifar100`` or ``imagefolder:PATH``.
-        image_size_px: side of its images; None: as the model's (the shorter one).
-        n_train: its training images at most, drawn by class; a fifth of them validates; None: all.
-        n_images: its test images at most.
+        data: the other set: any data source, for example ``cifar100`` or ``imagefolder:PATH``.
+        image_size_px: side of its images; None: the shorter side of the model's images.
+        n_train: largest number of its training images, drawn by class; a fifth of them validates; None: all.
+        n_images: largest number of its test images.
         probe: whether to fit the probe.
-        epochs: of fine-tuning and of training from scratch; 0: neither.
+        epochs: epochs of fine-tuning and of training from scratch; 0: neither.
         lr: peak learning rate of fine-tuning.
-        scratch_lr: peak learning rate from scratch: what suits trained weights is too low for random ones.
-        batch_size: images a training step.
-        seed: of the images drawn, of initial weights and order.
+        scratch_lr: peak learning rate from scratch, which must be higher than for trained weights.
+        batch_size: images per training step.
+        seed: seed of the drawn images, of initial weights and of the order of data.
+
+    Examples:
+        >>> Transfer(data="cifar100", epochs=0).probe
+        True
     """
 
     name = "transfer"
@@ -71,23 +75,22 @@ class Transfer(Axis):
     batch_size: int = Field(default=64, ge=1)
 
     def check(self, about: ModelInfo) -> None:
-        """Refuse a set that is missing or the model's own, and sizes that need another network."""
+        """Refuse a set that is missing or that the model was trained on, and sizes that need another network."""
         if self.data is None:
-            names = ", ".join(f"{name}:PATH" if needs_path else name for name, needs_path in SOURCES.items())
-            raise UserError(f"transfer needs another set of images: give transfer.data; valid: {names}")
+            raise UserError(f"transfer needs another set of images: give transfer.data; valid: {source_help()}")
         if not self.probe and not self.epochs:
             raise UserError("transfer.probe is false and transfer.epochs is 0: nothing is left to measure")
         source = open_source(self.data)
-        if _same_images(self.data, about.config.data.source):
-            raise UserError(f"transfer.data '{self.data}' is what the model was trained on; give another set of images")
+        if is_same_source(self.data, about.config.data.source):
+            raise UserError(f"the model was trained on transfer.data '{self.data}'; give another set of images")
         source.check()
         n_classes = source.describe(self._side_px(about.height_px, about.width_px)).n_classes
         if n_classes < 2:
-            raise UserError(f"transfer.data '{self.data}' has {n_classes} class: there is nothing to tell apart")
+            raise UserError(f"transfer.data '{self.data}' has {n_classes} class, but at least 2 are needed")
         self._check_same_network(about)
 
     def measure(self, subject: Subject) -> Measured:
-        """Fit the probe, fine-tune and train from scratch; see the class."""
+        """Fit the probe, fine-tune and train from scratch."""
         config = self._config(subject, lr=self.lr)
         data, test = prepare_data(config.data), prepare_test(config.data)
         rows = drawn_by_class(test.labels, self.n_images, seed=self.seed)
@@ -119,16 +122,16 @@ class Transfer(Axis):
         return trial.measure(test, rows)["top1_error"]
 
     def _config(self, subject: Subject, *, lr: float) -> TrialConfig:
-        """Say how the network is trained on the other set."""
-        assert self.data is not None  # held by refuse
+        """Return the configuration of training on the other set."""
+        assert self.data is not None  # see check
         trained, saved = subject.saved.config, subject.saved
         side_px = self._side_px(saved.height_px, saved.width_px)
-        there = open_source(self.data).describe(side_px).n_train
+        n_available = open_source(self.data).describe(side_px).n_train
         return TrialConfig(
             data=Data(
                 source=self.data,
                 image_size_px=side_px,
-                train_frac=1.0 if self.n_train is None else min(1.0, self.n_train / there),
+                train_frac=1.0 if self.n_train is None else min(1.0, self.n_train / n_available),
                 split_seed=self.seed,
                 batch_size=self.batch_size,
                 pad_px=trained.data.pad_px,
@@ -143,8 +146,8 @@ class Transfer(Axis):
         return self.image_size_px or min(height_px, width_px)
 
     def _check_same_network(self, about: ModelInfo) -> None:
-        """Refuse a size for which a network of that name has other strides or another stem: it is built for a size."""
-        if self.image_size_px is None:  # the shorter side decides, and it is the model's
+        """Refuse a size for which a network of this name has other strides or another stem."""
+        if self.image_size_px is None:  # the size is the model's shorter side, which decides on strides and stem
             return
         side_px = self.image_size_px
         sizes = ((about.height_px, about.width_px), (side_px, side_px))
@@ -155,21 +158,26 @@ class Transfer(Axis):
         }
         if len(layers) > 1:
             raise UserError(
-                f"transfer.image_size_px is {side_px}, but '{model.name}' for {about.height_px}x{about.width_px} px,"
-                " which the model was trained on, has other strides than for that size; leave it out to have the images"
-                " resized"
+                f"transfer.image_size_px is {side_px}, but '{model.name}' has other strides at this size than at"
+                f" {about.height_px}x{about.width_px} px, on which the model was trained; leave it out to resize the"
+                " images"
             )
 
 
 def probe_error(
     train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
 ) -> float:
-    """Return the share of test samples that a logistic regression on features gets wrong.
+    """Return the top-1 error of a logistic regression on features.
 
     Args:
-        train: features, float [n, D], and classes, int [n], to fit on; features are standardised by theirs.
-        val: the same of samples that choose the penalty among ``PENALTIES``.
-        test: the same of those that are counted.
+        train: features, float [n, D], and classes, int [n], of the samples to fit on and to standardise by.
+        val: features and classes of the samples that choose the penalty from ``PENALTIES``.
+        test: features and classes of the samples that the error is computed on.
+
+    Examples:
+        >>> features, classes = np.array([[0.0], [0.1], [0.9], [1.0]]), np.array([0, 0, 1, 1])
+        >>> probe_error((features, classes), (features, classes), (features, 1 - classes))
+        1.0
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -180,7 +188,7 @@ def probe_error(
     for penalty in PENALTIES:
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=MAX_ITERATIONS))
         with warnings.catch_warnings():
-            # of separable classes weak penalties have their optimum far away; stopped short of it they are probes too
+            # for separable classes the optimum of a weak penalty is far away; a probe that stopped earlier is valid
             warnings.simplefilter("ignore", ConvergenceWarning)
             probe.fit(*train)
         error = 1 - probe.score(*val)
@@ -205,16 +213,7 @@ def _normalized_as(subject: Subject, data: TrialData) -> TrialData:
     return replace(data, images=replace(data.images, mean=mean, std=std))
 
 
-def _same_images(source: str, other: str) -> bool:
-    (name, path), (other_name, other_path) = split_source(source), split_source(other)
-    if name != other_name:
-        return False
-    if not SOURCES[name] or path is None or other_path is None:  # a published set, wherever its files are
-        return True
-    return path.resolve() == other_path.resolve()
-
-
 def _short(source: str) -> str:
-    """Return a source's name, with the last folder of its path where it is that that tells it apart."""
+    """Return the name of a source, with the last folder of its path if it needs one."""
     name, path = split_source(source)
-    return f"{name}:{path.resolve().name}" if path is not None and SOURCES[name] else name
+    return f"{name}:{path.resolve().name}" if path is not None and SOURCES[name].needs_path else name
