@@ -64,6 +64,9 @@ class Axis(Frozen, ABC):
     on_request: ClassVar[bool] = False
     """Whether it is left out unless it is asked for by name: it takes hours, or needs a setting."""
 
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Modules of the extra ``eval`` that the axis imports, see :data:`trainables.extras.EXTRAS`."""
+
     noisy: ClassVar[frozenset[str]] = frozenset()
     """Metrics that are times of a machine: these alone differ from one call to the next."""
 

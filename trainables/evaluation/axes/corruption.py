@@ -46,6 +46,7 @@ class Corruption(Axis):
     """
 
     name: ClassVar[str] = "corruption"
+    packages: ClassVar[tuple[str, ...]] = ("corrupt_tta",)
     headline: ClassVar[tuple[tuple[str, str], ...]] = (
         ("", "clean_error"),
         ("", "mean_error"),

@@ -86,6 +86,7 @@ class Localization(Axis):
     """
 
     name: ClassVar[str] = "localization"
+    packages: ClassVar[tuple[str, ...]] = ("torchcam",)
     headline: ClassVar[tuple[tuple[str, str], ...]] = (
         ("cam threshold=0.15", "top1_loc_error"),
         ("cam threshold=0.15", "gt_known_loc"),

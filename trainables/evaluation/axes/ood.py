@@ -23,8 +23,6 @@ Scores = dict[str, np.ndarray]
 
 LEAST_TPR = 0.95
 
-LIBRARY = library("pytorch-ood", "scikit-learn")
-
 
 class OutOfDistribution(Axis):
     """How well a score of the network's answer parts test images from those of other sets.
@@ -62,6 +60,7 @@ class OutOfDistribution(Axis):
     """
 
     name: ClassVar[str] = "ood"
+    packages: ClassVar[tuple[str, ...]] = ("pytorch_ood",)
     headline: ClassVar[tuple[tuple[str, str], ...]] = (
         ("natural mean / msp", "auroc"),
         ("natural mean / energy", "auroc"),
@@ -160,7 +159,13 @@ def separation(known: np.ndarray, foreign: np.ndarray) -> dict[str, float]:
 
 def _separations(known: Scores, foreign: Scores, where: str) -> list[Value]:
     return [
-        Value(metric, value, len(known[score]) + len(foreign[score]), f"{where} / {score}", library=LIBRARY)
+        Value(
+            metric,
+            value,
+            len(known[score]) + len(foreign[score]),
+            f"{where} / {score}",
+            library=library("pytorch-ood", "scikit-learn"),
+        )
         for score in known
         for metric, value in separation(known[score], foreign[score]).items()
     ]
@@ -179,7 +184,7 @@ def _means(values: list[Value], kind: str, *, n_known: int) -> list[Value]:
             float(np.mean([value.value for value in group])),
             n_known + sum(value.n - n_known for value in group),
             f"{kind} mean / {score}",
-            library=LIBRARY,
+            library=library("pytorch-ood", "scikit-learn"),
         )
         for (score, metric), group in groups.items()
     ]
