@@ -123,3 +123,18 @@ def test_tables_name_only_what_there_is(file: str, heading: str, known: dict[str
     ]
     assert names
     assert not set(names) - set(known)
+
+
+def _walks() -> list[tuple[str, str]]:
+    return re.findall(r"^\| `([a-z_/]+\.py)` \| `([A-Za-z_.]+)` \|", TEXTS["CONTRIBUTING.md"], flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(("path", "name"), _walks(), ids=lambda value: str(value))
+def test_the_way_of_a_parameter_and_of_a_record_names_what_there_is(path: str, name: str) -> None:
+    found = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    for attribute in name.split("."):
+        found = getattr(found, attribute)
+
+
+def test_there_are_ways_to_check() -> None:
+    assert len(_walks()) >= 20
