@@ -129,7 +129,7 @@ def _walks() -> list[tuple[str, str]]:
     return re.findall(r"^\| `([a-z_/]+\.py)` \| `([A-Za-z_.]+)` \|", TEXTS["CONTRIBUTING.md"], flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize(("path", "name"), _walks(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("path", "name"), _walks(), ids=str)
 def test_the_way_of_a_parameter_and_of_a_record_names_what_there_is(path: str, name: str) -> None:
     found = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     for attribute in name.split("."):
