@@ -131,9 +131,9 @@ def _walks() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("path", "name"), _walks(), ids=str)
 def test_the_way_of_a_parameter_and_of_a_record_names_what_there_is(path: str, name: str) -> None:
-    found = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    target = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     for attribute in name.split("."):
-        found = getattr(found, attribute)
+        target = getattr(target, attribute)
 
 
 def test_there_are_ways_to_check() -> None:

@@ -15,9 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("trainables", "search_spaces", "sweep", "analysis")
 
-PLURALS = (
-    "CPUs?|GPUs?|cores|threads|seeds|trials|images|rows?|files?|columns?|panels?|epochs|draws|boxes|values|studies|runs"
-)
+PLURALS = "CPUs?|GPUs?|cores|threads|seeds|trials|images|rows?|files?|columns?|panels?|epochs|draws|boxes|values"
 UNITS = "trial|arm|node|second|minute|epoch|batch|study|sample|seed|axis|row|column|setting"
 
 PHRASES = {

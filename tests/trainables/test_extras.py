@@ -184,8 +184,8 @@ def _imported_extras(module: str, *, seen: set[str]) -> set[str]:
             else []
         )
     }
-    found = {name.partition(".")[0] for name in names} & set(EXTRAS["eval"])
+    extras = {name.partition(".")[0] for name in names} & set(EXTRAS["eval"])
     for name in names - seen:
         if name.startswith("trainables.evaluation.") and (ROOT / name.replace(".", "/")).with_suffix(".py").exists():
-            found |= _imported_extras(name, seen=seen)
-    return found
+            extras |= _imported_extras(name, seen=seen)
+    return extras
