@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainables.errors import UserError
+from trainables.extras import check_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -359,6 +360,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="show it in the browser")] = False,
 ) -> None:
     """Write what a sweep says as one HTML page, verdict first, with every figure and table as files beside it."""
+    check_extra("report", needed_by="the command report")
     from analysis.report.write import NotebookFailedError, write_report
 
     try:

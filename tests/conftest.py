@@ -1,4 +1,4 @@
-"""What holds for every test: a cache of its own and one thread."""
+"""Settings of all tests: one cache folder per session, and one thread."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep decoded images of all tests, and of processes they start, in a folder of this session."""
+def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep decoded images of all tests, and of the processes that they start, in a folder of this session."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

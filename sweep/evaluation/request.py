@@ -22,6 +22,7 @@ from trainables.errors import UserError, did_you_mean
 from trainables.evaluation.axes import AXES
 from trainables.evaluation.base import Axis
 from trainables.evaluation.subject import ModelInfo
+from trainables.extras import check_extra
 from trainables.merging import merged
 from trainables.strict import parse
 
@@ -84,7 +85,7 @@ def chosen_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[st
     """Build the axes that are asked for with their settings; without names all but those on request.
 
     Raises:
-        UserError: an axis or a setting is unknown, or a value does not do.
+        UserError: an axis or a setting is unknown, a value does not do, or an axis needs the extra ``eval``.
     """
     values: dict[str, Any] = {}
     for setting in settings:
@@ -98,6 +99,8 @@ def chosen_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[st
         if not isinstance(given, Mapping):
             raise UserError(f"--set {name}: takes one setting at a time, as in {name}.n_images=500, got {given!r}")
     chosen = names or [name for name, axis in AXES.items() if not axis.on_request or name in values]
+    for name in chosen:
+        check_extra("eval", AXES[name].packages, needed_by=f"the axis {name}")
     return {
         name: parse(AXES[name], _with_absolute_paths(values.get(name, {})), where=f"--set {name}") for name in chosen
     }
