@@ -1,7 +1,8 @@
-"""How far early looks can be trusted: rungs against final values, what stopping costs, and how best epochs flatter.
+"""How well early values predict final ones, what stopping costs, and how optimistic the best epoch is.
 
-What rungs and rules are judged by are trials that early stopping had no say in: the control cohort, or all trials of a
-study without it. Other survivors were chosen by their early values, which hides what is asked. Lower is better.
+Rungs and rules are judged by trials that no rule could stop: the control cohort, or all trials of a study without
+early stopping. Other completed trials were selected by their early values, and would make a rule look better than it
+is. Lower values are better throughout.
 """
 
 from __future__ import annotations
@@ -16,11 +17,9 @@ from scipy import stats
 
 from analysis.data.frames import Sweep
 from analysis.statistics import means, rank_correlation
+from sweep.findings.replay import asha, kept_at_first_rung, rungs_of
 from sweep.findings.summary import PLANNED_EPOCHS, metric_label, uncensored_trials
 from sweep.records.schema import COMPLETED, SPARED
-
-REDUCTION_FACTOR = 3
-"""ASHA's usual eta: rungs are its powers, and one trial in eta is kept at each."""
 
 
 def rung_fidelity(
@@ -29,43 +28,40 @@ def rung_fidelity(
     rng: np.random.Generator,
     metric: str = "val_top1_error",
     rungs: Sequence[int] | None = None,
-    keep_frac: float = 1 / REDUCTION_FACTOR,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Compare what trials showed at rungs with what they came to, arm by arm.
+    """Compare the values of trials at rungs with their final values, per arm.
 
     Args:
         sweep: from :func:`analysis.data.frames.load`.
         rng: source of the bootstrap resamples.
-        metric: by which trials are ranked, lower is better.
-        rungs: epochs; None takes those where the sweep judged, or, where it did not, powers of ``REDUCTION_FACTOR``.
-        keep_frac: share of the trials that a rule keeps at a rung, in (0, 1].
+        metric: metric that ranks the trials, lower is better.
+        rungs: epochs. None takes the rungs at which the sweep judged trials. If it judged none, it takes the rungs
+            of ASHA from epoch 1.
         confidence: level of each interval alone.
 
     Returns:
-        One row an arm and rung: ``arm``, ``rung_epochs``, ``n`` (completed trials that no rule could stop and that
-        planned more epochs),
-        ``correlation`` (Spearman's, of the value at the rung with the final one), ``low`` and ``high`` (nan for a small
-        n), ``regret`` (final value of the best among the ``keep_frac`` that were ahead at the rung, minus that of the
-        best of all; at least 0) and ``metric``.
+        One row per arm and rung: ``arm``, ``rung_epochs``, ``n`` (completed trials that no rule could stop and that
+        planned more epochs), ``correlation`` (Spearman's, between the value at the rung and the final value), ``low``
+        and ``high`` (NaN for a small n), ``regret`` and ``metric``. ``regret`` is the final value of the best trial
+        that ASHA would keep at this rung, after all n trials have reached it, minus that of the best trial. It is at
+        least 0, and NaN without a trial.
 
     Raises:
-        ValueError: an unknown metric, or a share out of range.
+        ValueError: an unknown metric.
     """
     metric_label(metric)
-    if not 0 < keep_frac <= 1:
-        raise ValueError(f"keep_frac must be a share above 0 and at most 1, got {keep_frac}")
     trials = _full(sweep, metric)
     values = sweep.epochs.set_index(["trial", "epoch"])[metric]
     rows = []
-    for arm, own in trials.groupby("arm", observed=True):
-        for rung in _rungs(sweep, own) if rungs is None else rungs:
-            later = own[own[PLANNED_EPOCHS] > rung]
+    for arm, arm_trials in trials.groupby("arm", observed=True):
+        for rung in _rungs(sweep, arm_trials) if rungs is None else rungs:
+            later = arm_trials[arm_trials[PLANNED_EPOCHS] > rung]
             at_rung = values.reindex([(trial, rung) for trial in later["trial"]]).to_numpy()
             final = later[f"final_{metric}"].to_numpy()
-            found = rank_correlation(at_rung, final, rng=rng, confidence=confidence)
-            regret = _regret_of_keeping(at_rung, final, keep_frac)
-            rows.append((str(arm), int(rung), found.n[0], found.value, found.low, found.high, regret))
+            estimate = rank_correlation(at_rung, final, rng=rng, confidence=confidence)
+            regret = _regret_of_keeping(at_rung, final)
+            rows.append((str(arm), int(rung), estimate.n[0], estimate.value, estimate.low, estimate.high, regret))
     columns = ["arm", "rung_epochs", "n", "correlation", "low", "high", "regret"]
     return pd.DataFrame(rows, columns=columns).assign(metric=metric)
 
@@ -148,20 +144,20 @@ def _full(sweep: Sweep, metric: str) -> pd.DataFrame:
     return trials[(trials["status"] == COMPLETED) & trials[f"final_{metric}"].notna()]
 
 
-def _rungs(sweep: Sweep, own: pd.DataFrame) -> list[int]:
-    judged = sweep.decisions[sweep.decisions["arm"].isin(own["arm"])]
+def _rungs(sweep: Sweep, arm_trials: pd.DataFrame) -> list[int]:
+    judged = sweep.decisions[sweep.decisions["arm"].isin(arm_trials["arm"])]
     if len(judged):
         return sorted(judged["rung_epochs"].unique())
-    n_rungs = math.ceil(math.log(own[PLANNED_EPOCHS].max(), REDUCTION_FACTOR) - 1e-9)  # the last one below the end
-    return [REDUCTION_FACTOR**power for power in range(n_rungs)]
+    return rungs_of(asha(grace_period_epochs=1), int(arm_trials[PLANNED_EPOCHS].max()))
 
 
-def _regret_of_keeping(at_rung: np.ndarray, final: np.ndarray, keep_frac: float) -> float:
+def _regret_of_keeping(at_rung: np.ndarray, final: np.ndarray) -> float:
     known = np.isfinite(at_rung)
     at_rung, final = at_rung[known], final[known]
     if not len(final):
         return math.nan
-    kept = np.argsort(at_rung, kind="stable")[: math.ceil(keep_frac * len(final))]
+    # all rungs of ASHA keep by the same rule, so the first one stands for any
+    kept = kept_at_first_rung(asha(grace_period_epochs=1), at_rung.tolist())
     return float(final[kept].min() - final.min())
 
 
