@@ -155,9 +155,7 @@ class TestPairedDifferences:
             compared(studies(1, 3), baseline="of")
 
     def test_several_values_in_a_pair_are_refused(self) -> None:
-        with pytest.raises(
-            ValueError, match="arm 'off' has several values at replicate 0: add the column"
-        ):
+        with pytest.raises(ValueError, match="arm 'off' has several values at replicate 0: add the column"):
             compared(studies(2, 3))
 
     @pytest.mark.parametrize(("name", "value"), [("margin", 0.0), ("margin", math.nan), ("confidence", 95.0)])
