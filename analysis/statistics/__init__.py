@@ -5,7 +5,6 @@ from analysis.statistics.comparisons import (
     paired_differences,
     pairs,
 )
-from analysis.statistics.effects import effect_sizes, power_of
 from analysis.statistics.estimates import (
     HIGHER,
     LOWER,
@@ -39,13 +38,11 @@ __all__ = [
     "bootstrap",
     "critical_differences",
     "difference",
-    "effect_sizes",
     "mean",
     "means",
     "paired_differences",
     "pairs",
     "partial_rank_correlation",
-    "power_of",
     "rank_correlation",
     "summary_line",
     "verdict",
