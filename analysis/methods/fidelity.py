@@ -112,8 +112,8 @@ def _rungs(sweep: Sweep, arm_trials: pd.DataFrame) -> list[int]:
 
 
 def _regret_of_keeping(at_rung: np.ndarray, final: np.ndarray) -> float:
-    known = np.isfinite(at_rung)
-    at_rung, final = at_rung[known], final[known]
+    finite = np.isfinite(at_rung)
+    at_rung, final = at_rung[finite], final[finite]
     if not len(final):
         return math.nan
     # all rungs of ASHA keep by the same rule, so the first one stands for any

@@ -4,6 +4,7 @@ from analysis.statistics.comparisons import (
     WITHIN,
     paired_differences,
     pairs,
+    probability_of_improvement,
 )
 from analysis.statistics.estimates import (
     HIGHER,
@@ -43,6 +44,7 @@ __all__ = [
     "paired_differences",
     "pairs",
     "partial_rank_correlation",
+    "probability_of_improvement",
     "rank_correlation",
     "summary_line",
     "verdict",

@@ -17,6 +17,7 @@ from analysis.statistics import (
     bootstrap,
     means,
     paired_differences,
+    probability_of_improvement,
     rank_correlation,
 )
 from sweep.findings.student_t import power
@@ -136,15 +137,18 @@ def test_null_studies(benchmark, capsys: pytest.CaptureFixture[str]) -> None:  #
 @pytest.mark.parametrize("n_arms", [2, 6])
 def test_planted_effects(n_arms: int, benchmark, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     """Found as often as power says; Holm finds a little more than Bonferroni's level promises, never less."""
-    rows = [f"| {n_arms} arms: effect, points | seeds | found | power |", "| --- " * 4 + "|"]
+    rows = [f"| {n_arms} arms: effect, points | seeds | found | power | improved pairs |", "| --- " * 5 + "|"]
     shares = {}
     for effect, n in ((-0.5, 5), (-0.5, 10), (-0.25, 10), (-0.25, 30)):
         table = studies(N_NULL, n, effect=effect, arms=(*ARMS[: n_arms - 1], "best"))
         best = compared(table).query("arm == 'best'")
         promised = power(effect, n_seeds=n, sd=OWN_SD * math.sqrt(2), paired=True, alpha=0.05 / (n_arms - 1))
         found = (best["verdict"] == LOWER).mean()
+        improved = probability_of_improvement(table, value="error", baseline="off", by=["study"]).query("arm == 'best'")
         shares[effect, n] = found, promised
-        rows.append(f"| {effect} | {n} | {100 * found:.1f} % | {100 * promised:.1f} % |")
+        rows.append(
+            f"| {effect} | {n} | {100 * found:.1f} % | {100 * promised:.1f} % | {improved['estimate'].mean():.3f} |"
+        )
     benchmark.pedantic(lambda: None, rounds=1)
     say(capsys, rows)
     for found, promised in shares.values():

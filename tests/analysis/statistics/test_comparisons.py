@@ -23,6 +23,7 @@ from analysis.statistics import (
     means,
     paired_differences,
     pairs,
+    probability_of_improvement,
 )
 from sweep.findings.student_t import power
 
@@ -172,6 +173,20 @@ class TestPairedDifferences:
         assert (found["p_holm"].dropna() >= found["p"].dropna()).all()
         moved = compared(table_of(values + shift * np.arange(values.shape[2]), ARMS[:3]))
         assert moved["estimate"].tolist() == pytest.approx(found["estimate"].tolist(), abs=1e-9)
+
+
+class TestProbabilityOfImprovement:
+    def test_is_the_share_of_pairs_with_wilsons_interval(self) -> None:
+        table = table_of(np.array([[[0.5] * 6, [0.4, 0.3, 0.2, 0.1, 0.6, 0.7], [0.4] * 6]]), ARMS[:3])
+        found = probability_of_improvement(table, value="error", baseline="off").set_index("arm")
+        interval = stats.binomtest(4, 6).proportion_ci(method="wilson")
+        assert found.loc["cutout", ["estimate", "low", "high"]].tolist() == pytest.approx([4 / 6, *interval])
+        assert found.loc["mixup", "estimate"] == 1
+        assert found.loc["mixup", "low"] == pytest.approx(6 / (6 + stats.norm.ppf(0.975) ** 2))
+
+    def test_ties_count_half(self) -> None:
+        table = table_of(np.array([[[0.5] * 4, [0.5, 0.5, 0.4, 0.6]]]), ARMS[:2])
+        assert probability_of_improvement(table, value="error", baseline="off")["estimate"].tolist() == [0.5]
 
 
 class TestPairs:
