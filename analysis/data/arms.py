@@ -1,8 +1,8 @@
 """Errors by which the arms of a sweep are compared: on test images once confirmed, otherwise on validation images.
 
-The tables have one row per trial: ``arm``, ``replicate`` (equal replicates share their seed), ``error`` (top-1, a
-fraction), ``images`` (on which it was measured), ``baseline`` (the arm that the others are compared with), and
-``sweep`` where there are several sweeps.
+The tables have one row per trial: ``arm``, ``replicate`` (trials of equal replicate share their seed), ``error``
+(top-1, a fraction), ``images`` (on which the error was measured), ``baseline`` (the arm that the others are compared
+with), and ``sweep`` if the table covers several sweeps.
 """
 
 from __future__ import annotations
@@ -21,52 +21,59 @@ from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
 
 SWEEP_DIRS = "CUTMIX_SWEEP_DIRS"
-"""Environment variable that names the folders of several sweeps, separated as in ``PATH``."""
-
+"""Environment variable with the folders of several sweeps, separated as the folders in ``PATH`` are."""
 
 TEST, VALIDATION = "test", "validation"
 """Images on which arms are compared."""
 
 
 def labels(sweep_dirs: Sequence[Path | str] | None = None) -> dict[str, Path]:
-    """Name sweeps by their folders, those of equal name by their parents' as well.
+    """Return a unique name for each sweep: the name of its folder, or its whole path if two folders share a name.
 
     Args:
-        sweep_dirs: the folders; None takes those of the environment variable ``CUTMIX_SWEEP_DIRS``.
+        sweep_dirs: folders of the sweeps; None uses the environment variable ``CUTMIX_SWEEP_DIRS``.
+
+    Returns:
+        The folder of each sweep by name, in the given order.
 
     Raises:
-        RecordsError: no folder, or one twice.
+        RecordsError: no folder, or a folder that is listed twice.
+
+    Examples:
+        >>> list(labels(["sweeps/digits", "sweeps/cifar10"]))
+        ['digits', 'cifar10']
     """
-    given = [part for part in os.environ.get(SWEEP_DIRS, "").split(os.pathsep) if part]
-    folders = [Path(folder) for folder in (given if sweep_dirs is None else sweep_dirs)]
+    listed = [part for part in os.environ.get(SWEEP_DIRS, "").split(os.pathsep) if part]
+    folders = [Path(folder) for folder in (listed if sweep_dirs is None else sweep_dirs)]
     if not folders:
         raise RecordsError(f"no sweeps to compare: pass their folders or set the environment variable {SWEEP_DIRS}")
     resolved = [folder.resolve() for folder in folders]
-    if twice := [str(folder) for place, folder in enumerate(folders) if resolved[place] in resolved[:place]]:
-        raise RecordsError(f"sweep '{twice[0]}' is given twice")
+    if repeated := [str(folder) for place, folder in enumerate(folders) if resolved[place] in resolved[:place]]:
+        raise RecordsError(f"sweep '{repeated[0]}' is given twice")
     names = [folder.name for folder in resolved]
     unique = [
         folder.name if names.count(folder.name) == 1 else "-".join(folder.parts[1:])
-        for folder in resolved  # a whole path is never another one
+        for folder in resolved  # no two folders have the same whole path
     ]
     return dict(zip(unique, folders, strict=True))
 
 
 def arm_values(sweep_dir: Path | str | None = None) -> pd.DataFrame:
-    """Gather the errors by which the arms of a sweep are compared.
+    """Return the errors by which the arms of a sweep are compared.
 
-    On test images, once an arm has been confirmed: those of each arm's best configuration, over fresh seeds. Else on
-    validation images: of all trials of the search after their last epoch, whatever they drew, nan where not completed;
-    of a grid, means over its settings, a row a seed.
+    Once an arm has been confirmed, these are errors on test images, of each arm's best configuration over fresh seeds.
+    Before that, they are errors on validation images, after the last epoch of all search trials, with any sampled
+    parameters. On a grid, each row is the mean over the grid points of one seed.
 
     Args:
-        sweep_dir: its folder; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
+        sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
 
     Returns:
-        One row a trial, in the order of the study's arms: ``arm``, ``replicate``, ``error``, ``images``, ``baseline``.
+        One row per trial (on a grid: per seed), in the order of the study's arms: ``arm``, ``replicate``, ``error``,
+        ``images`` and ``baseline``. ``error`` is NaN for a trial that has not completed.
 
     Raises:
-        ValueError: no readable sweep.
+        ValueError: there is no readable sweep.
     """
     folder = frames.folder_of(sweep_dir)
     search = frames.load(folder)
@@ -81,7 +88,10 @@ def arm_values(sweep_dir: Path | str | None = None) -> pd.DataFrame:
 
 
 def best_confirmed(sweep_dir: Path | str | None = None) -> pd.DataFrame:
-    """Return the confirming trials of each arm's best configuration, as the search ranks them now; none at first."""
+    """Return the confirmation trials of each arm's best configuration by the present ranking of the search.
+
+    Empty before the first confirmation.
+    """
     folder = frames.folder_of(sweep_dir)
     confirmed = summarise_confirmed(read_sweep(folder), read_sweep(folder, CONFIRM))
     trials = frames.load(folder, phase="confirm").trials
@@ -94,7 +104,7 @@ def _ordered(values: pd.DataFrame, images: str, baseline: str) -> pd.DataFrame:
 
 
 def values_of(sweeps: Mapping[str, Path]) -> pd.DataFrame:
-    """Gather the values of several sweeps, by name: those of :func:`arm_values`, led by ``sweep``."""
+    """Return the errors of several sweeps: the columns of :func:`arm_values` after the column ``sweep``."""
     values = [arm_values(folder).assign(sweep=name) for name, folder in sweeps.items()]
     joined = pd.concat(values, ignore_index=True)
     return joined[["sweep", *joined.columns.drop("sweep")]]

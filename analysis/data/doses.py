@@ -1,4 +1,4 @@
-"""How much arms mix: what was estimated of their policies before launch, and is recorded with each trial."""
+"""How much each arm mixes: the doses estimated before launch and recorded with each trial."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ DOSES = {
     "dose_exposure": "exposure",
     "dose_pasted_frac": "pasted area",
     "dose_label_entropy": "label entropy",
-    "dose_boundary_px": "border, px",
+    "dose_boundary_px": "boundary, px",
 }
-"""Columns of the records that say how much an arm mixes, and their words."""
-
+"""Columns of the records that measure how much an arm mixes, and their labels."""
 
 COVERAGE = {
     "dose_exposure": "exposure",
     "dose_pasted_frac": "pasted area",
-    "dose_coverage_centre": "foreign at the centre",
+    "dose_coverage_centre": "partner's pixel at the centre",
     "dose_coverage_edge": "at the edge",
     "dose_coverage_corner": "in the corner",
 }
-"""Those that say where an arm pastes."""
+"""Columns that measure where an arm pastes, and their labels."""
 
 TIMING = {
     "dose_mean_prob": "mean probability",
@@ -30,15 +29,26 @@ TIMING = {
     "dose_pasted_frac": "pasted area",
     "dose_label_entropy": "label entropy",
 }
-"""Those that a schedule might change."""
+"""Columns that a schedule might change, and their labels."""
 
 
 def doses(trials: pd.DataFrame, columns: Mapping[str, str] = DOSES) -> pd.DataFrame:
-    """Return each arm's mean dose over its trials: one row an arm, one column a dose.
+    """Compute the mean dose of each arm over its trials.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
-        columns: of the records, and their words.
+        trials: one row per trial, as from ``analysis.data.frames.load``.
+        columns: label of each column of the records that is averaged; a column that ``trials`` lacks is left out.
+
+    Returns:
+        One row per arm (index), one column per dose; NaN for an arm without that dose.
+
+    Examples:
+        >>> trials = pd.DataFrame({"arm": ["off", "cutmix", "cutmix"], "dose_exposure": [None, 0.125, 0.25]})
+        >>> doses(trials)
+                exposure
+        arm
+        cutmix    0.1875
+        off          NaN
     """
-    known = [name for name in columns if name in trials]
-    return trials.groupby("arm", observed=True)[known].mean().astype(float).rename(columns=dict(columns))
+    recorded = [name for name in columns if name in trials]
+    return trials.groupby("arm", observed=True)[recorded].mean().astype(float).rename(columns=dict(columns))

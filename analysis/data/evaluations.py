@@ -1,6 +1,6 @@
-"""Quantities that evaluation adds to the trials of a search, and what of them is still to be measured.
+"""Quantities that ``cutmix-sweep evaluate`` measured on the trials of a search, and those that it has not measured yet.
 
-They are called as :func:`by_axis` calls them: ``adversarial robust_error (pgd20 eps=2/255)``.
+A quantity has the name that :func:`by_axis` gives it: ``adversarial robust_error (pgd20 eps=2/255)``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,32 @@ from sweep.records.schema import COMPLETED
 
 
 def by_axis(evaluations: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
-    """Spread the evaluations over columns, one a measured quantity.
+    """Return the evaluations with one column per measured quantity.
 
     Args:
-        evaluations: one row a trial, axis, split, setting and metric, with ``arm``, from ``frames.load``.
-        split: images that were measured on.
+        evaluations: one row per trial, axis, split, setting and metric, with ``arm``, as from ``frames.load``.
+        split: images that the quantities were measured on.
 
     Returns:
-        One row a trial: ``trial``, ``arm`` and a column a quantity, called ``axis metric``, with the setting in
-        parentheses where the axis has several: ``adversarial robust_error (fgsm eps=8/255)``. Of one that was
-        measured again under other settings of its axis the latest counts.
+        One row per trial: ``trial``, ``arm`` and one column per quantity, NaN where it was not measured. A column is
+        named ``axis metric``, followed by the condition in parentheses if the axis has several conditions:
+        ``adversarial robust_error (fgsm eps=8/255)``. If a quantity was measured under several settings of its axis,
+        the latest value counts.
+
+    Examples:
+        >>> columns = ["trial", "arm", "axis", "split", "setting", "metric", "value", "time_s"]
+        >>> rows = [
+        ...     ("off-0000", "off", "calibration", "test", "raw", "ece", 0.0625, 1.0),
+        ...     ("off-0000", "off", "calibration", "test", "temperature scaled", "ece", 0.03125, 1.0),
+        ...     ("off-0000", "off", "classification", "test", "last", "top1_error", 0.25, 1.0),
+        ... ]
+        >>> by_axis(pd.DataFrame(rows, columns=columns)).T
+                                                     0
+        trial                                 off-0000
+        arm                                        off
+        calibration ece (raw)                   0.0625
+        calibration ece (temperature scaled)   0.03125
+        classification top1_error                 0.25
     """
     rows = evaluations[evaluations["split"] == split].sort_values("time_s", kind="stable")
     rows = rows.drop_duplicates(["trial", "axis", "setting", "metric"], keep="last")
@@ -39,15 +55,15 @@ def by_axis(evaluations: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
 
 
 def values_of(sweep: Sweep, names: Sequence[str]) -> pd.DataFrame:
-    """Gather what was measured on the test images of completed trials.
+    """Return measured quantities of completed trials on test images.
 
     Args:
         sweep: from :func:`analysis.data.frames.load`.
-        names: of the quantities.
+        names: names of quantities.
 
     Returns:
-        One row a completed trial: ``trial``, ``arm``, ``replicate`` and a column a name, nan where it has not been
-        measured.
+        One row per completed trial: ``trial``, ``arm``, ``replicate`` and one column per name, NaN where the quantity
+        has not been measured.
     """
     done = sweep.trials[sweep.trials["status"] == COMPLETED].reset_index(drop=True)
     measured = by_axis(sweep.evaluations).set_index("trial").reindex(index=done["trial"], columns=list(names))
@@ -57,18 +73,19 @@ def values_of(sweep: Sweep, names: Sequence[str]) -> pd.DataFrame:
 
 
 def measured(values: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """List those of the names that any trial of :func:`values_of` has."""
+    """List the names of quantities that at least one trial of :func:`values_of` has."""
     return [name for name in names if values[name].notna().any()]
 
 
 def to_measure(values: pd.DataFrame, names: Sequence[str]) -> str:
-    """Say in Markdown how many trials have been measured, and by which command the others are.
+    """Return a Markdown text: how many trials have been measured, and the command that measures the others.
 
-    An axis that no trial has is asked for only where none has any: it may not suit the images.
+    The command leaves out an axis that was measured on no trial, unless this is true of all axes: an axis may not be
+    applicable to the images.
 
     Args:
         values: from :func:`values_of`.
-        names: of the quantities that are wanted.
+        names: names of the quantities that the notebook shows.
     """
     if values.empty:
         return "No trial has completed yet, so there is nothing to measure."
@@ -80,7 +97,7 @@ def to_measure(values: pd.DataFrame, names: Sequence[str]) -> str:
         return f"All {len(values)} completed trials have been measured.{note}"
     command = f"cutmix-sweep evaluate DIR --axes {','.join(_axes(wanted))} --trials search"
     left = f"{lacks.sum()} of {len(values)} completed trials have not been measured yet"
-    return f"{left}; this measures them, DIR being the sweep's folder:{note}\n\n```\n{command}\n```"
+    return f"{left}. To measure them, run (DIR is the folder of the sweep):{note}\n\n```\n{command}\n```"
 
 
 def _axes(names: Collection[str]) -> list[str]:
@@ -88,33 +105,36 @@ def _axes(names: Collection[str]) -> list[str]:
 
 
 def means(values: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Average quantities arm by arm.
+    """Estimate the mean of each quantity and arm with its t interval.
 
     Args:
         values: from :func:`values_of`.
-        names: of the quantities.
+        names: names of quantities.
 
     Returns:
-        One row a quantity and arm, as from :func:`analysis.statistics.means`: ``quantity``, ``arm``, ``n`` (trials),
+        One row per quantity and arm, as from :func:`analysis.statistics.means`: ``quantity``, ``arm``, ``n`` (trials),
         ``estimate``, ``low``, ``high`` and ``confidence``.
     """
     return statistics.means(long(values, names), value="value", by=("quantity", "arm"))
 
 
 def long(values: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return a row a trial and quantity: ``trial``, ``arm``, ``replicate``, ``quantity`` and ``value``."""
+    """Return one row per trial and quantity: ``trial``, ``arm``, ``replicate``, ``quantity`` and ``value``."""
     return values.melt(["trial", "arm", "replicate"], list(names), var_name="quantity", value_name="value")
 
 
-def side_by_side(found: pd.DataFrame) -> pd.DataFrame:
-    """Return a table to read: a row an arm, a column a quantity, each cell a mean with its interval and n.
+def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table to read: one row per arm, one column per quantity, each cell a mean with its interval and n.
 
     Args:
-        found: from :func:`means`.
+        table: from :func:`means`.
+
+    Returns:
+        Text; "" where a quantity was not measured.
     """
-    cells = found.assign(cell=[_cell(row) for _, row in found.iterrows()])
+    cells = table.assign(cell=[_cell(row) for _, row in table.iterrows()])
     wide = cells.pivot(index="arm", columns="quantity", values="cell")
-    return wide.reindex(index=found["arm"].unique(), columns=found["quantity"].unique()).rename_axis(columns="quantity")
+    return wide.reindex(index=table["arm"].unique(), columns=table["quantity"].unique()).rename_axis(columns="quantity")
 
 
 def _cell(row: pd.Series[Any]) -> str:

@@ -1,4 +1,4 @@
-"""A recorded sweep as tidy frames, with the columns that every question needs already joined."""
+"""A recorded sweep as tidy frames, with the columns that most questions need already joined."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _PARAMS = "params."
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep to analyse; ``arm`` is everywhere an ordered category, in the order of the study.
+    """A sweep to analyse. In all frames, ``arm`` is an ordered category in the order of the study.
 
     Attributes:
         manifest: study, versions, hardware, seed, command and runs.
-        trials: one row a trial, by arm and number, with ``params.*``, ``config.*`` and ``final_<metric>`` columns, the
-            last its metrics at the last planned epoch, nan where it is not completed.
-        epochs: one row a trial and epoch, with the trial's ``params.*`` and ``status``.
-        decisions: one row a trial and rung.
-        evaluations: one row a trial, axis, split, setting and metric, with the trial's ``arm``.
+        trials: one row per trial, by arm and number, with columns ``params.*``, ``config.*`` and ``final_<metric>``.
+            A final metric is the value at the last planned epoch, NaN for a trial that has not completed.
+        epochs: one row per trial and epoch, with ``params.*`` and ``status`` of the trial.
+        decisions: one row per trial and rung.
+        evaluations: one row per trial, axis, split, setting and metric, with ``arm`` of the trial.
     """
 
     manifest: dict[str, Any]
@@ -43,15 +43,15 @@ class Sweep:
 
 
 def load(sweep_dir: Path | str | None = None, *, phase: Literal["search", "confirm"] = "search") -> Sweep:
-    """Load what is recorded of a phase of a sweep, at any instant of it.
+    """Load the records of one phase of a sweep. The sweep may still be running.
 
     Args:
-        sweep_dir: its folder; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
-        phase: the search, whose trials were chosen and stopped by what they showed, or the confirmation of its
-            winners on fresh seeds, which alone has test values.
+        sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
+        phase: ``search``, with trials that were selected and stopped by their validation values; or ``confirm``, with
+            the winners trained again on fresh seeds. Only a confirmation records test values.
 
     Raises:
-        ValueError: neither is given, or the folder holds no readable sweep.
+        ValueError: no folder is given, or the folder contains no readable sweep.
     """
     records = read_sweep(folder_of(sweep_dir), phase)
     arms = _arms(records.manifest, records.trials)
@@ -69,10 +69,14 @@ def load(sweep_dir: Path | str | None = None, *, phase: Literal["search", "confi
 
 
 def folder_of(sweep_dir: Path | str | None) -> Path:
-    """Return the folder itself, or that of the environment variable where it is None.
+    """Return the folder of the sweep; None returns the folder in the environment variable ``CUTMIX_SWEEP_DIR``.
 
     Raises:
-        ValueError: neither is given.
+        ValueError: no folder is given in either way.
+
+    Examples:
+        >>> folder_of("sweeps/digits").name
+        'digits'
     """
     folder = os.environ.get(SWEEP_DIR, "") if sweep_dir is None else sweep_dir
     if not folder:
@@ -86,27 +90,33 @@ def _arms(manifest: Mapping[str, Any], trials: pd.DataFrame) -> pd.CategoricalDt
 
 
 def _join(rows: pd.DataFrame, of_trial: pd.DataFrame) -> pd.DataFrame:
-    """Join on the trial, one look-up a trial; a column that both have is the trial's, where the rows have it."""
-    numbers, names = pd.factorize(rows["trial"])
+    """Join columns of trials to rows by trial. A column of both frames keeps its place and gets the trial's values."""
+    numbers, names = pd.factorize(rows["trial"])  # one look-up per trial: a sweep has many rows per trial
     joined = of_trial.reindex(names).take(numbers).set_axis(rows.index)
     return rows.assign(**joined)
 
 
 def varied(trials: pd.DataFrame, arm: str) -> list[str]:
-    """List the dotted paths that ``arm`` draws, in the order of recording; empty where it draws nothing."""
-    own = trials[trials["arm"] == arm].filter(regex=f"^{re.escape(_PARAMS)}")
-    return [str(column).removeprefix(_PARAMS) for column in own.dropna(axis="columns", how="all")]
+    """List the dotted paths of the parameters that an arm samples, in the order of recording.
+
+    Examples:
+        >>> trials = pd.DataFrame({"arm": ["off", "cutmix"], "params.mix.size.alpha": [None, 1.0]})
+        >>> varied(trials, "cutmix"), varied(trials, "off")
+        (['mix.size.alpha'], [])
+    """
+    params = trials[trials["arm"] == arm].filter(regex=f"^{re.escape(_PARAMS)}")
+    return [str(column).removeprefix(_PARAMS) for column in params.dropna(axis="columns", how="all")]
 
 
 def drawn_in_logs(manifest: Mapping[str, Any], arm: str) -> list[str]:
-    """List the dotted paths that ``arm`` draws evenly in logarithms, as the study declares them."""
+    """List the dotted paths of the parameters that an arm samples log-uniformly, as the study declares them."""
     study = manifest.get("study", {})
     space = {**study.get("space", {}), **study.get("arms", {}).get(arm, {}).get("space", {})}
     return [path for path, domain in space.items() if domain.get("kind") == "loguniform"]
 
 
 def facts(manifest: Mapping[str, Any]) -> pd.Series[Any]:
-    """Return what was run and where, one line a fact: study, command, seed, budget, versions, hardware."""
+    """Return the facts of a run, one per row: study, command, seed, budget, versions, hardware. None: not recorded."""
     study = manifest.get("study", {})
     chosen = {
         **{key: manifest.get(key) for key in ("sweep", "command", "seed")},
@@ -119,7 +129,11 @@ def facts(manifest: Mapping[str, Any]) -> pd.Series[Any]:
 
 
 def statuses(trials: pd.DataFrame) -> pd.DataFrame:
-    """Count trials: one row an arm, one column a status, and the range of seeds."""
+    """Count the trials of each arm by status, and its seeds.
+
+    Returns:
+        One row per arm (index): one column per status, ``seeds`` (distinct), ``seed_min`` and ``seed_max``.
+    """
     counts = pd.crosstab(trials["arm"], trials["status"]).reindex(columns=list(STATUSES), fill_value=0)
     seeds = trials.groupby("arm", observed=True)["seed"].agg(["nunique", "min", "max"])
     return counts.join(seeds.rename(columns={"nunique": "seeds", "min": "seed_min", "max": "seed_max"}))

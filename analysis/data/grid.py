@@ -1,7 +1,7 @@
-"""Studies that lay their parameters out as a grid: means over settings seed by seed, settings compared as arms are.
+"""Studies whose parameters form a grid: means over grid points per seed, and values of a parameter compared like arms.
 
-A setting is all that a trial drew; trials of equal ``replicate`` share their seed, whatever their setting. A seed is
-what repeats: of a grid of six settings and three seeds n is three.
+A grid point is the set of all parameters that a trial sampled. Trials of equal ``replicate`` share their seed at all
+grid points. The seed is the unit of repetition: a grid of six points and three seeds has n = 3.
 """
 
 from __future__ import annotations
@@ -18,62 +18,87 @@ ERROR = "final_val_top1_error"
 """Column of trials with the error after the last planned epoch, on validation images."""
 
 MARGIN = 0.005
-"""Half a point: a smaller difference in error is said to be none. Seeds alone are about as far apart."""
+"""Largest difference in error that does not matter: half a point, about the difference between two seeds."""
 
 POLICY = "policy"
-"""Column with a trial's arm, where the values of a parameter take the place of arms."""
+"""Column with the arm of a trial in tables where ``arm`` is the value of a parameter."""
 
 
 def column_of(factor: str) -> str:
-    """Return the column of a factor: ``arm``, or that of a dotted path."""
+    """Return the column of a factor: ``arm``, ``policy``, or the column of a dotted path."""
     return factor if factor in ("arm", POLICY) else f"params.{factor}"
 
 
 def word_of(path: str) -> str:
-    """Return how a parameter is called in tables and sentences: ``mix.size.alpha`` is ``alpha``."""
+    """Return the name of a parameter in tables and sentences.
+
+    Examples:
+        >>> word_of("mix.size.alpha"), word_of("optimizer.max_epochs")
+        ('alpha', 'planned epochs')
+    """
     return _WORDS.get(path, path.rpartition(".")[2].replace("_", " "))
 
 
-_WORDS = {"optimizer.max_epochs": "planned epochs", "data.train_frac": "share of the images"}
+_WORDS = {"optimizer.max_epochs": "planned epochs", "data.train_frac": "fraction of the images"}
 
 
 def text_of(value: Any) -> str:
-    """Return a value of a parameter as it is read: 0.5, inf, batch."""
+    """Format a value of a parameter.
+
+    Examples:
+        >>> text_of(0.50), text_of(float("inf")), text_of("batch")
+        ('0.5', 'inf', 'batch')
+    """
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def drawn(trials: pd.DataFrame, factor: str) -> pd.Series[Any]:
-    """Return what each trial has of a factor; nan where it draws none, as in a sweep of which no trial has."""
+    """Return each trial's value of a factor; NaN for trials without that factor."""
     column = column_of(factor)
     return trials[column] if column in trials else pd.Series(np.nan, index=trials.index, dtype=object)
 
 
 def in_order(values: Iterable[Any]) -> list[Any]:
-    """Return distinct values, numbers by size, also those that are written as text (``inf``), choices as they come."""
-    seen = list(dict.fromkeys(values))
+    """Return the distinct values: numbers by size, also numbers written as text, and choices in the given order.
+
+    Examples:
+        >>> in_order([4.0, "inf", 0.5, 4.0]), in_order(["torus", "clip"])
+        ([0.5, 4.0, 'inf'], ['torus', 'clip'])
+    """
+    distinct = list(dict.fromkeys(values))
     try:
-        return sorted(seen, key=float)
+        return sorted(distinct, key=float)
     except ValueError:
-        return seen
+        return distinct
 
 
 def by_seed(trials: pd.DataFrame, *, value: str = ERROR, by: Sequence[str] = ("arm",)) -> pd.DataFrame:
-    """Average each group over its settings, seed by seed.
+    """Compute the mean of each group over its grid points, per seed.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
+        trials: one row per trial, as from ``analysis.data.frames.load``.
         value: column that is averaged.
         by: columns that name a group.
 
     Returns:
-        One row a group and replicate: the columns of ``by``, ``replicate``, ``value`` and ``n_settings``, the most that
-        a replicate of the group has. The value is nan unless that many have one: a mean over some is one of others.
+        One row per group and replicate: the columns of ``by``, ``replicate``, ``value`` and ``n_settings`` (largest
+        number of grid points per replicate in the group). ``value`` is NaN unless all these grid points have one: means
+        over different grid points are not comparable.
+
+    Examples:
+        >>> trials = pd.DataFrame(
+        ...     {"arm": "cutmix", "replicate": [0, 0, 1], "params.alpha": [0.5, 1.0, 0.5], "error": [0.25, 0.5, 0.25]}
+        ... )
+        >>> by_seed(trials, value="error")
+              arm  replicate  error  n_settings
+        0  cutmix          0  0.375           2
+        1  cutmix          1    NaN           2
     """
     rows = trials[[*by, "replicate"]].assign(value=trials[value].astype(float), setting=_settings(trials))
     recorded = rows.groupby([*by, "replicate"], observed=True)["setting"].nunique()
     n_settings = recorded.groupby(level=list(by), observed=True).max().rename("n_settings")
-    known = rows[np.isfinite(rows["value"])].groupby([*by, "replicate"], observed=True, sort=False)
-    means = known.agg(value=("value", "mean"), known=("setting", "nunique")).reset_index()
+    measured = rows[np.isfinite(rows["value"])].groupby([*by, "replicate"], observed=True, sort=False)
+    means = measured.agg(value=("value", "mean"), known=("setting", "nunique")).reset_index()
     every = rows.drop_duplicates([*by, "replicate"])[[*by, "replicate"]].reset_index(drop=True)
     joined = every.merge(means, how="left", on=[*by, "replicate"]).join(n_settings, on=list(by))
     joined = joined.assign(value=joined["value"].where(joined["known"] == joined["n_settings"]))
@@ -81,15 +106,15 @@ def by_seed(trials: pd.DataFrame, *, value: str = ERROR, by: Sequence[str] = ("a
 
 
 def _settings(trials: pd.DataFrame) -> pd.Series[Any]:
-    """Return what each trial drew, equal for equal settings."""
+    """Return the grid point of each trial as a tuple of text."""
     params = trials.filter(regex=r"^params\.").astype(str)
     return pd.Series(list(map(tuple, params.to_numpy())), index=trials.index, dtype=object)
 
 
 def at(trials: pd.DataFrame, path: str, value: Any) -> pd.DataFrame:
-    """Return the trials that drew a value of a parameter, and those of arms that do not draw it."""
-    own = drawn(trials, path)
-    is_at: pd.Series[bool] = own.isna() | (own == value)
+    """Return the trials with a value of a parameter, and all trials of arms that do not sample this parameter."""
+    values = drawn(trials, path)
+    is_at: pd.Series[bool] = values.isna() | (values == value)
     return trials.loc[is_at]
 
 
@@ -99,37 +124,44 @@ def of_arms(trials: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
 
 
 def levels(trials: pd.DataFrame, path: str) -> pd.DataFrame:
-    """Put the values of a parameter in the place of arms, to be compared within each arm that draws it.
+    """Replace the arm of each trial by its value of a parameter, so that values are compared within each arm.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
+        trials: one row per trial, as from ``analysis.data.frames.load``.
         path: dotted path of the parameter.
 
     Returns:
-        The trials that draw it, none where no trial has yet: ``policy`` is their arm, and ``arm``, an ordered category,
-        the parameter with its value, as in ``alpha 0.3``.
+        The trials that sample the parameter: ``policy`` is the arm, and ``arm``, an ordered category, is the parameter
+        with its value, for example ``alpha 0.3``.
+
+    Examples:
+        >>> trials = pd.DataFrame({"arm": ["off", "cutmix", "cutmix"], "params.mix.size.alpha": [None, 1.0, 0.3]})
+        >>> levels(trials, "mix.size.alpha")[["policy", "arm"]]
+           policy        arm
+        1  cutmix    alpha 1
+        2  cutmix  alpha 0.3
     """
-    every = drawn(trials, path)
-    own, values = trials[every.notna()], every[every.notna()]
-    named = values.map(lambda value: level(path, value))
+    values = drawn(trials, path)
+    sampled, values = trials[values.notna()], values.dropna()
+    names = values.map(lambda value: level(path, value))
     order = pd.CategoricalDtype([level(path, value) for value in in_order(values)], ordered=True)
-    return own.assign(policy=own["arm"].astype(str), arm=named.astype(object).astype(order))
+    return sampled.assign(policy=sampled["arm"].astype(str), arm=names.astype(object).astype(order))
 
 
 def level(path: str, value: Any) -> str:
-    """Return the name of a value that stands in the place of an arm: ``alpha 0.3``."""
+    """Return the name of a value that replaces the arm: ``alpha 0.3``."""
     return f"{word_of(path)} {text_of(value)}"
 
 
 def split(trials: pd.DataFrame, paths: Sequence[str]) -> pd.DataFrame:
-    """Make an arm of its own of each value of some parameters, as ``feature, layer 2`` of ``feature``.
+    """Split each arm by its values of some parameters: ``feature`` becomes ``feature, layer 2`` and others.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
-        paths: dotted paths; an arm that draws none of them stays as it is.
+        trials: one row per trial, as from ``analysis.data.frames.load``.
+        paths: dotted paths; an arm that samples none of them is not split.
 
     Returns:
-        The trials with another ``arm``, an ordered category: the study's arms, each in order of its values.
+        The trials with a new ``arm``, an ordered category: the arms of the study, each in the order of its values.
     """
     for path in paths:
         trials = _split(trials, path)
@@ -138,24 +170,27 @@ def split(trials: pd.DataFrame, paths: Sequence[str]) -> pd.DataFrame:
 
 def _split(trials: pd.DataFrame, path: str) -> pd.DataFrame:
     values, names = drawn(trials, path), trials["arm"].astype(str)
-    named = names.where(values.isna(), names + ", " + values.map(lambda value: level(path, value)).astype(str))
+    arms = names.where(values.isna(), names + ", " + values.map(lambda value: level(path, value)).astype(str))
     order: list[str] = []
     for arm in trials["arm"].cat.categories:
-        own = in_order(values[names == arm].dropna())
-        order += [f"{arm}, {level(path, value)}" for value in own] or [str(arm)]
-    return trials.assign(arm=named.astype(object).astype(pd.CategoricalDtype(order, ordered=True)))
+        arm_values = in_order(values[names == arm].dropna())
+        order += [f"{arm}, {level(path, value)}" for value in arm_values] or [str(arm)]
+    return trials.assign(arm=arms.astype(object).astype(pd.CategoricalDtype(order, ordered=True)))
 
 
 def arm_differences(
     trials: pd.DataFrame, *, baseline: str, value: str = ERROR, margin: float | None = None
 ) -> pd.DataFrame:
-    """Compare arms with one of them by their means over settings, seed by seed.
+    """Compare arms with the baseline by their means over grid points, paired by seed.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``, of the arms that are compared.
+        trials: one row per trial, as from ``analysis.data.frames.load``, of the arms that are compared.
         baseline: the arm that the others are compared with; it may have no trial yet.
-        value: column that is compared.
+        value: column that is compared, lower is better.
         margin: largest difference that does not matter; see :func:`analysis.statistics.paired_differences`.
+
+    Returns:
+        As from :func:`analysis.statistics.paired_differences`.
     """
     return statistics.paired_differences(
         _with(by_seed(trials, value=value), baseline), value=value, baseline=baseline, margin=margin
@@ -171,25 +206,28 @@ def level_differences(
     by: Sequence[str] = (POLICY,),
     margin: float | None = None,
 ) -> pd.DataFrame:
-    """Compare the values of a parameter with one of them, by their means over all else that is drawn, seed by seed.
+    """Compare the values of a parameter with one of them, by means over all other parameters, paired by seed.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
+        trials: one row per trial, as from ``analysis.data.frames.load``.
         path: dotted path of the parameter.
-        baseline: value that the others are compared with; no trial may have it yet.
-        value: column that is compared.
-        by: ``("policy",)`` compares within each arm that draws the parameter; ``()`` means over these arms.
+        baseline: value that the others are compared with; a trial with it need not exist yet.
+        value: column that is compared, lower is better.
+        by: ``("policy",)`` compares within each arm that samples the parameter; ``()`` averages over these arms.
         margin: largest difference that does not matter.
+
+    Returns:
+        As from :func:`analysis.statistics.paired_differences`; ``arm`` and ``baseline`` are values of the parameter.
     """
-    reference = level(path, baseline)
+    baseline_level = level(path, baseline)
     of_levels = levels(trials, path)
-    if not by:  # then arms are among what a mean is taken over
+    if not by:  # the arm then counts as a parameter, so that means are taken over it too
         of_levels = of_levels.assign(**{"params.arm": of_levels[POLICY]})
-    table = _with(by_seed(of_levels, value=value, by=(*by, "arm")), reference)
-    return statistics.paired_differences(table, value=value, baseline=reference, by=by, margin=margin)
+    table = _with(by_seed(of_levels, value=value, by=(*by, "arm")), baseline_level)
+    return statistics.paired_differences(table, value=value, baseline=baseline_level, by=by, margin=margin)
 
 
 def _with(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Make an arm known that has no trial."""
-    seen = table["arm"].cat.categories if isinstance(table["arm"].dtype, pd.CategoricalDtype) else table["arm"].unique()
-    return table.astype({"arm": pd.CategoricalDtype(list(dict.fromkeys([*seen, baseline])), ordered=True)})
+    """Add the baseline to the categories of ``arm``, also if no trial has it."""
+    arms = table["arm"].cat.categories if isinstance(table["arm"].dtype, pd.CategoricalDtype) else table["arm"].unique()
+    return table.astype({"arm": pd.CategoricalDtype(list(dict.fromkeys([*arms, baseline])), ordered=True)})

@@ -1,4 +1,4 @@
-"""Results that others made with plain Ray Tune, in the frames of a recorded sweep; read without Ray."""
+"""Results of plain Ray Tune, without this program, as the frames of a recorded sweep; read without Ray."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sweep.records.schema import (
 )
 
 MAPPABLE = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "epoch", "attempt")]
-"""Columns of the epochs that a column of the results can stand for."""
+"""Columns of the epochs that a reported column can be mapped to."""
 
 _STATUS = {"PENDING": RUNNING, "RUNNING": RUNNING, "PAUSED": PAUSED, "ERROR": FAILED}
 _OWN_TIMES = {"seconds": "time_this_iter_s"}
@@ -44,28 +44,30 @@ def load_tune(
     seed: str | None = None,
     max_epochs: int | None = None,
 ) -> Sweep:
-    """Load a folder of Tune's results: ``experiment_state-*.json`` and a folder a trial with its results.
+    """Load a folder of Tune's results: ``experiment_state-*.json`` and one folder per trial with its results.
 
-    Every parameter is a ``config.*`` column, and one that differs between trials a ``params.*`` column as well. What
-    Tune does not know is nan or None: dose, rungs, test values, and every metric that is not mapped. The values are
-    taken as they are: errors are fractions here.
+    Each parameter becomes a ``config.*`` column. A parameter that differs between trials also becomes a ``params.*``
+    column. Columns that Tune does not record are NaN or None: dose, rungs, test values, and each metric that is not
+    mapped. Values are not converted: this program expects errors as fractions.
 
     Args:
-        folder: what ``tune.run`` or ``Tuner`` wrote for one experiment (``storage_path / name``).
-        metrics: reported column by column of the epochs, as in ``{"val_top1_error": "error"}``; trials that lack it
-            have nan there.
-        epoch: reported column that counts epochs from 1; of one that comes twice, after a restart, the later counts.
-        arm: dotted path of the parameter that tells the arms apart; None: all trials are one arm.
+        folder: folder that ``tune.run`` or ``Tuner`` wrote for one experiment (``storage_path / name``).
+        metrics: reported column per column of the epochs, for example ``{"val_top1_error": "error"}``. A trial that
+            did not report the column has NaN.
+        epoch: reported column that counts epochs from 1. If an epoch was reported twice, after a restart, the later
+            report counts.
+        arm: dotted path of the parameter that is the arm; None: all trials are one arm.
         seed: dotted path of the parameter that is the seed.
-        max_epochs: planned epochs; None: as many as the longest trial has. Tune does not record whether a trial was
-            stopped early: one that ended well with fewer counts as stopped, else as completed.
+        max_epochs: planned epochs; None: the epochs of the longest trial. Tune does not record whether a trial was
+            stopped early. A trial that ended without an error after fewer epochs counts as stopped, any other as
+            completed.
 
     Raises:
-        ValueError: no results there, an unknown column, or a parameter that a trial lacks.
+        ValueError: the folder contains no results, a column is unknown, or a trial lacks a parameter.
     """
     folder = Path(folder).expanduser()
     if unknown := sorted(set(metrics) - set(MAPPABLE)):
-        raise ValueError(f"metrics: unknown column '{unknown[0]}', choose of {', '.join(MAPPABLE)}")
+        raise ValueError(f"metrics: unknown column '{unknown[0]}', choose one of {', '.join(MAPPABLE)}")
     runs = _runs(folder)
     _check_columns(runs, [*metrics.values(), epoch])
     arms = {run.name: str(_at(run, arm, "arm")) if arm else folder.name for run in runs}
@@ -92,9 +94,9 @@ class _Run:
 
     Attributes:
         name: Tune's id of the trial.
-        params: leaves of its parameters by dotted path.
-        results: everything that it reported, one row a report.
-        status: Tune's word for how it stands.
+        params: values of its parameters by dotted path.
+        results: all reported values, one row per report.
+        status: status of the trial in Tune.
         why: last line of its error.
     """
 
@@ -106,7 +108,7 @@ class _Run:
 
 
 def _runs(folder: Path) -> list[_Run]:
-    """Read all trials that reported or began, in the order of Tune's ids."""
+    """Read all trials that have begun, in the order of Tune's ids."""
     statuses = _statuses(folder)
     folders = sorted({path.parent for path in folder.glob("*/params.json")}, key=lambda path: path.name)
     if not folders:
@@ -129,23 +131,23 @@ def _run(folder: Path, status: str) -> _Run:
 
 
 def _statuses(folder: Path) -> dict[str, str]:
-    """Read how trials stand, by the name of their folder, from the newest snapshot of the experiment."""
+    """Read the status of each trial, by the name of its folder, from the newest snapshot of the experiment."""
     snapshots = sorted(folder.glob("experiment_state-*.json"))
     if not snapshots:
         return {}
     rows = json.loads(snapshots[-1].read_text()).get("trial_data", [])
-    states = [json.loads(row[0]) for row in rows]  # each row is the trial and what it last reported, both JSON texts
+    states = [json.loads(row[0]) for row in rows]  # a row has the trial and its last report, both as JSON text
     return {state["relative_logdir"]: state["status"] for state in states}
 
 
 def _results(folder: Path) -> pd.DataFrame:
-    """Read ``result.json``, a report a line, or ``progress.csv``, which has the same without the parameters."""
+    """Read ``result.json``, one report per line, or ``progress.csv``, the same reports without the parameters."""
     lines, table = folder / "result.json", folder / "progress.csv"
     if lines.exists():
         return pd.DataFrame(list(_reports(lines.read_text().splitlines())))
     try:
         return pd.read_csv(table)
-    except (FileNotFoundError, pd.errors.EmptyDataError):  # it has begun and not reported
+    except (FileNotFoundError, pd.errors.EmptyDataError):  # the trial has begun but not reported
         return pd.DataFrame()
 
 
@@ -153,7 +155,7 @@ def _reports(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             report = json.loads(line)
-        except ValueError:  # a kill cut the last line short
+        except ValueError:  # the process was killed while it wrote the last line
             return
         report.pop("config", None)
         yield flattened(report)
@@ -176,13 +178,13 @@ def _epochs(runs: Sequence[_Run], arms: Mapping[str, str], columns: Mapping[str,
     for run in runs:
         if epoch not in run.results:
             continue
-        found = run.results.dropna(subset=epoch).drop_duplicates(epoch, keep="last").sort_values(epoch)
-        # a nan in JSON is a text in some versions of Tune
+        reports = run.results.dropna(subset=epoch).drop_duplicates(epoch, keep="last").sort_values(epoch)
+        # some versions of Tune write NaN to JSON as text
         mapped = {
-            ours: pd.to_numeric(found.get(theirs, pd.Series(np.nan, index=found.index)), errors="coerce").to_numpy()
+            ours: pd.to_numeric(reports.get(theirs, pd.Series(np.nan, index=reports.index)), errors="coerce").to_numpy()
             for ours, theirs in columns.items()
         }
-        rows.append(pd.DataFrame({"trial": run.name, "arm": arms[run.name], "epoch": found[epoch], **mapped}))
+        rows.append(pd.DataFrame({"trial": run.name, "arm": arms[run.name], "epoch": reports[epoch], **mapped}))
     return pd.concat(rows, ignore_index=True).reindex(columns=EPOCHS.columns.names).astype({"epoch": int})
 
 
@@ -197,7 +199,7 @@ def _trials(
 ) -> pd.DataFrame:
     done = epochs.groupby("trial")["epoch"].max()
     seconds = epochs.groupby("trial")["seconds"].sum()
-    drawn = _differing(runs)
+    varied = _differing(runs)
     rows = [
         {
             **{"sweep": sweep, "study": sweep, "phase": SEARCH, "arm": arms[run.name], "trial": run.name},
@@ -205,24 +207,24 @@ def _trials(
             **{"status": _status(run, done.get(run.name, 0), planned), "why": run.why},
             **{"epochs": done.get(run.name, 0), "seconds": seconds.get(run.name, 0.0)},
             **{name: _last(run, theirs) for name, theirs in (("node", "hostname"), ("time_s", "timestamp"))},
-            **{f"params.{path}": run.params.get(path) for path in drawn},
+            **{f"params.{path}": run.params.get(path) for path in varied},
             **{f"config.{path}": value for path, value in run.params.items()},
             PLANNED_EPOCHS: planned,
         }
         for number, run in enumerate(runs)
     ]
     frame = pd.DataFrame(rows)
-    held = [name for name in TRIALS.columns.names if name not in ("params", "config")]
-    return frame.reindex(columns=[*held, *(name for name in frame if name not in held)])
+    columns = [name for name in TRIALS.columns.names if name not in ("params", "config")]
+    return frame.reindex(columns=[*columns, *(name for name in frame if name not in columns)])
 
 
 def _differing(runs: Sequence[_Run]) -> list[str]:
-    """List the parameters that are not the same in all trials."""
+    """List the parameters that differ between trials."""
     values: dict[str, set[str]] = {}
     for run in runs:
         for path, value in run.params.items():
             values.setdefault(path, set()).add(repr(value))
-    return [path for path, found in values.items() if len(found) > 1 or any(path not in run.params for run in runs)]
+    return [path for path, texts in values.items() if len(texts) > 1 or any(path not in run.params for run in runs)]
 
 
 def _status(run: _Run, n_epochs: int, planned: int) -> str:

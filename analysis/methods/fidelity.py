@@ -1,7 +1,8 @@
-"""How far early looks can be trusted: rungs against final values, what stopping costs, and how best epochs flatter.
+"""How well early values predict final values, and what stopping costs.
 
-What rungs and rules are judged by are trials that early stopping had no say in: the control cohort, or all trials of a
-study without it. Other survivors were chosen by their early values, which hides what is asked. Lower is better.
+Rungs and rules are judged by trials that no rule could stop: the control cohort, or all trials of a study without
+early stopping. Other completed trials were selected by their early values, and would make a rule look better than it
+is. Lower values are better throughout.
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ import pandas as pd
 from scipy import stats
 
 from analysis.data.frames import Sweep
-from analysis.statistics import means, rank_correlation
+from analysis.statistics import rank_correlation
+from sweep.findings.replay import asha, kept_at_first_rung, rungs_of
 from sweep.findings.summary import PLANNED_EPOCHS, metric_label, uncensored_trials
 from sweep.records.schema import COMPLETED, SPARED
-
-REDUCTION_FACTOR = 3
-"""ASHA's usual eta: rungs are its powers, and one trial in eta is kept at each."""
 
 
 def rung_fidelity(
@@ -29,62 +28,60 @@ def rung_fidelity(
     rng: np.random.Generator,
     metric: str = "val_top1_error",
     rungs: Sequence[int] | None = None,
-    keep_frac: float = 1 / REDUCTION_FACTOR,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Compare what trials showed at rungs with what they came to, arm by arm.
+    """Compare the values of trials at rungs with their final values, per arm.
 
     Args:
         sweep: from :func:`analysis.data.frames.load`.
         rng: source of the bootstrap resamples.
-        metric: by which trials are ranked, lower is better.
-        rungs: epochs; None takes those where the sweep judged, or, where it did not, powers of ``REDUCTION_FACTOR``.
-        keep_frac: share of the trials that a rule keeps at a rung, in (0, 1].
+        metric: metric that ranks the trials, lower is better.
+        rungs: epochs. None takes the rungs at which the sweep judged trials. If it judged none, it takes the rungs
+            of ASHA from epoch 1.
         confidence: level of each interval alone.
 
     Returns:
-        One row an arm and rung: ``arm``, ``rung_epochs``, ``n`` (completed trials that no rule could stop and that
-        planned more epochs),
-        ``correlation`` (Spearman's, of the value at the rung with the final one), ``low`` and ``high`` (nan for a small
-        n), ``regret`` (final value of the best among the ``keep_frac`` that were ahead at the rung, minus that of the
-        best of all; at least 0) and ``metric``.
+        One row per arm and rung: ``arm``, ``rung_epochs``, ``n`` (completed trials that no rule could stop and that
+        planned more epochs), ``correlation`` (Spearman's, between the value at the rung and the final value), ``low``
+        and ``high`` (NaN for a small n), ``regret`` and ``metric``. ``regret`` is the final value of the best trial
+        that ASHA would keep at this rung, after all n trials have reached it, minus that of the best trial. It is at
+        least 0, and NaN without a trial.
 
     Raises:
-        ValueError: an unknown metric, or a share out of range.
+        ValueError: an unknown metric.
     """
     metric_label(metric)
-    if not 0 < keep_frac <= 1:
-        raise ValueError(f"keep_frac must be a share above 0 and at most 1, got {keep_frac}")
     trials = _full(sweep, metric)
     values = sweep.epochs.set_index(["trial", "epoch"])[metric]
     rows = []
-    for arm, own in trials.groupby("arm", observed=True):
-        for rung in _rungs(sweep, own) if rungs is None else rungs:
-            later = own[own[PLANNED_EPOCHS] > rung]
+    for arm, arm_trials in trials.groupby("arm", observed=True):
+        for rung in _rungs(sweep, arm_trials) if rungs is None else rungs:
+            later = arm_trials[arm_trials[PLANNED_EPOCHS] > rung]
             at_rung = values.reindex([(trial, rung) for trial in later["trial"]]).to_numpy()
             final = later[f"final_{metric}"].to_numpy()
-            found = rank_correlation(at_rung, final, rng=rng, confidence=confidence)
-            regret = _regret_of_keeping(at_rung, final, keep_frac)
-            rows.append((str(arm), int(rung), found.n[0], found.value, found.low, found.high, regret))
+            estimate = rank_correlation(at_rung, final, rng=rng, confidence=confidence)
+            regret = _regret_of_keeping(at_rung, final)
+            rows.append((str(arm), int(rung), estimate.n[0], estimate.value, estimate.low, estimate.high, regret))
     columns = ["arm", "rung_epochs", "n", "correlation", "low", "high", "regret"]
     return pd.DataFrame(rows, columns=columns).assign(metric=metric)
 
 
 def stopping_regret(sweep: Sweep, *, metric: str = "val_top1_error", confidence: float = 0.95) -> pd.DataFrame:
-    """Say what the rule would have cost the control trials, by the verdicts recorded on them.
+    """Compute what the rule would have cost the control trials, from the verdicts recorded on them.
 
     Args:
         sweep: from :func:`analysis.data.frames.load`, of a study with early stopping and a control cohort.
-        metric: of the final values, lower is better.
+        metric: metric of the final values, lower is better.
         confidence: level of each interval alone.
 
     Returns:
-        One row an arm with a completed control trial: ``arm``, ``n``, ``n_spared`` (that the rule would have stopped),
-        ``best``, ``best_kept`` (final values, of all and of the others), ``regret`` (``best_kept`` - ``best``, at least
-        0; nan where the rule would have kept none), ``winner_stopped`` (whether the best would have been stopped),
-        ``gap``, ``low`` and ``high`` (mean final value of the spared minus that of the kept, with Welch's interval; a
-        rule that stops the right ones has it above 0) and ``metric``. The lowest of a sample has no honest interval;
-        over orders of arrival ``cutmix-sweep replay`` gives one. Empty without early stopping.
+        One row per arm with a completed control trial: ``arm``, ``n``, ``n_spared`` (trials that the rule would have
+        stopped), ``best`` and ``best_kept`` (lowest final value of all trials, and of the trials not spared),
+        ``regret`` (``best_kept`` - ``best``, at least 0; NaN if the rule would have kept no trial), ``winner_stopped``
+        (whether the best trial would have been stopped), ``gap`` with ``low`` and ``high`` (mean final value of spared
+        minus kept trials, with Welch's interval; above 0 if the rule stops the right trials) and ``metric``. The lowest
+        value of a sample has no valid interval; ``cutmix-sweep replay`` gives one over orders of arrival. Empty without
+        early stopping.
 
     Raises:
         ValueError: an unknown metric.
@@ -102,66 +99,25 @@ def stopping_regret(sweep: Sweep, *, metric: str = "val_top1_error", confidence:
     return pd.DataFrame(rows, columns=columns).assign(metric=metric)
 
 
-def best_epoch_gaps(sweep: Sweep, *, metric: str = "val_top1_error") -> pd.DataFrame:
-    """Return how much better each trial looks at its best epoch than at its last.
-
-    An epoch that is chosen by the value it is judged by flatters, and flatters most where curves are noisy or turn up.
-    To compare arms pass the table to :func:`analysis.statistics.paired_differences` with ``value="gap"``.
-
-    Args:
-        sweep: from :func:`analysis.data.frames.load`.
-        metric: of the curves, lower is better.
-
-    Returns:
-        One row a completed trial: ``arm``, ``trial``, ``replicate``, ``last``, ``best``, ``best_epoch`` and ``gap``
-        (``last`` - ``best``, at least 0).
-
-    Raises:
-        ValueError: an unknown metric.
-    """
-    metric_label(metric)
-    done = sweep.trials[sweep.trials[f"final_{metric}"].notna()]
-    curves = sweep.epochs[sweep.epochs["trial"].isin(done["trial"])].dropna(subset=[metric])
-    best = curves.loc[curves.groupby("trial")[metric].idxmin()].set_index("trial").reindex(done["trial"])
-    last = done[f"final_{metric}"]
-    return done[["arm", "trial", "replicate"]].assign(
-        last=last,
-        best=best[metric].to_numpy(),
-        best_epoch=best["epoch"].to_numpy(),
-        gap=last - best[metric].to_numpy(),
-    )
-
-
-def best_epoch_optimism(sweep: Sweep, *, metric: str = "val_top1_error", confidence: float = 0.95) -> pd.DataFrame:
-    """Average :func:`best_epoch_gaps` over the completed trials of each arm.
-
-    Returns:
-        One row an arm: ``arm``, ``n``, ``estimate`` (mean gap), ``low``, ``high`` (t interval, each alone),
-        ``confidence`` and ``metric``.
-    """
-    gaps = best_epoch_gaps(sweep, metric=metric)
-    return means(gaps, value="gap", confidence=confidence).assign(metric=metric)
-
-
 def _full(sweep: Sweep, metric: str) -> pd.DataFrame:
     trials = uncensored_trials(sweep.manifest, sweep.trials)
     return trials[(trials["status"] == COMPLETED) & trials[f"final_{metric}"].notna()]
 
 
-def _rungs(sweep: Sweep, own: pd.DataFrame) -> list[int]:
-    judged = sweep.decisions[sweep.decisions["arm"].isin(own["arm"])]
+def _rungs(sweep: Sweep, arm_trials: pd.DataFrame) -> list[int]:
+    judged = sweep.decisions[sweep.decisions["arm"].isin(arm_trials["arm"])]
     if len(judged):
         return sorted(judged["rung_epochs"].unique())
-    n_rungs = math.ceil(math.log(own[PLANNED_EPOCHS].max(), REDUCTION_FACTOR) - 1e-9)  # the last one below the end
-    return [REDUCTION_FACTOR**power for power in range(n_rungs)]
+    return rungs_of(asha(grace_period_epochs=1), int(arm_trials[PLANNED_EPOCHS].max()))
 
 
-def _regret_of_keeping(at_rung: np.ndarray, final: np.ndarray, keep_frac: float) -> float:
-    known = np.isfinite(at_rung)
-    at_rung, final = at_rung[known], final[known]
+def _regret_of_keeping(at_rung: np.ndarray, final: np.ndarray) -> float:
+    finite = np.isfinite(at_rung)
+    at_rung, final = at_rung[finite], final[finite]
     if not len(final):
         return math.nan
-    kept = np.argsort(at_rung, kind="stable")[: math.ceil(keep_frac * len(final))]
+    # all rungs of ASHA keep by the same rule, so the first one stands for any
+    kept = kept_at_first_rung(asha(grace_period_epochs=1), at_rung.tolist())
     return float(final[kept].min() - final.min())
 
 

@@ -1,6 +1,6 @@
-"""What is known of confirmed networks on test images: their error, and what evaluations add to it.
+"""Quantities of confirmed networks on test images: the error, and the measurements of ``cutmix-sweep evaluate``.
 
-Each arm is its best configuration of the search, trained again on seeds that chose nothing.
+Each arm is represented by its best configuration of the search, trained again on fresh seeds.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ class Quantity(NamedTuple):
     """A measured number of a trained network.
 
     Attributes:
-        words: how it is called and printed.
-        axis: of the evaluations, which ``cutmix-sweep evaluate`` is told.
-        metric: of the axis.
-        setting: of the axis; None where a trial has the metric in one setting alone.
+        label: how it is named and printed.
+        axis: evaluation axis, as passed to ``cutmix-sweep evaluate --axes``.
+        metric: metric of the axis.
+        setting: condition of the axis; None if the metric has only one condition per trial.
     """
 
-    words: Metric
+    label: Metric
     axis: str
     metric: str
     setting: str | None = None
 
 
 TEST_ERROR = "test_error"
-"""The quantity that a confirmation itself records."""
+"""The quantity that the confirmation records."""
 
 QUANTITIES = {
     TEST_ERROR: Quantity(Metric("test top-1 error", 100.0, "%"), "classification", "top1_error"),
@@ -48,7 +48,7 @@ QUANTITIES = {
     "ece": Quantity(Metric("test ECE", 100.0, "%"), "calibration", "ece", "raw"),
     "signed_ece": Quantity(Metric("signed test ECE", 100.0, "%"), "calibration", "signed_ece", "raw"),
     "temperature": Quantity(Metric("temperature", 1.0, ""), "calibration", "temperature", "temperature scaled"),
-    "ood": Quantity(Metric("AUROC on natural foreign images", 100.0, "%"), "ood", "auroc", "natural mean / msp"),
+    "ood": Quantity(Metric("AUROC on natural OOD images", 100.0, "%"), "ood", "auroc", "natural mean / msp"),
     "ood_noise": Quantity(Metric("AUROC on noise", 100.0, "%"), "ood", "auroc", "noise mean / msp"),
     "localization": Quantity(
         Metric("top-1 localization error", 100.0, "%"), "localization", "top1_loc_error", "cam threshold=0.15"
@@ -59,32 +59,32 @@ QUANTITIES = {
 
 
 def trials_with(names: Sequence[str], sweep_dir: Path | str | None = None) -> pd.DataFrame:
-    """Join measured quantities to the trials of a confirmation.
+    """Return the trials of a confirmation with their measured quantities.
 
     Args:
-        names: of ``QUANTITIES``.
-        sweep_dir: folder of the sweep; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
+        names: names in ``QUANTITIES``.
+        sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
 
     Returns:
-        One row a trial, as from ``frames.load``, with one column per name, nan where it has not been measured. Of
-        one that was measured again the latest counts.
+        One row per trial, as from ``frames.load``, with one column per name, NaN where the quantity has not been
+        measured. If a quantity was measured twice, the latest value counts.
     """
     confirm = frames.load(sweep_dir, phase="confirm")
-    known = confirm.evaluations.sort_values("time_s", kind="stable")
-    values = {name: confirm.trials["trial"].map(_values(known, name)).astype(float) for name in names}
+    evaluations = confirm.evaluations.sort_values("time_s", kind="stable")
+    values = {name: confirm.trials["trial"].map(_values(evaluations, name)).astype(float) for name in names}
     return confirm.trials.assign(**values)
 
 
 def values_of(names: Sequence[str], sweep_dir: Path | str | None = None) -> pd.DataFrame:
-    """Gather measured quantities of each arm's best configuration.
+    """Return measured quantities of each arm's best configuration.
 
     Args:
-        names: of ``QUANTITIES``.
-        sweep_dir: folder of the sweep; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
+        names: names in ``QUANTITIES``.
+        sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
 
     Returns:
-        One row a quantity and trial that has it: ``quantity``, ``arm`` (an ordered category of all arms of the study),
-        ``replicate`` and ``value``.
+        One row per quantity and trial for which it was measured: ``quantity``, ``arm`` (an ordered category of all
+        arms of the study), ``replicate`` and ``value``.
     """
     rows = trials_with(names, sweep_dir)
     best = rows[rows["trial"].isin(best_confirmed(sweep_dir)["trial"])]
@@ -96,22 +96,23 @@ def _values(evaluations: pd.DataFrame, name: str) -> pd.Series[Any]:
     quantity = QUANTITIES[name]
     if name == TEST_ERROR:
         evaluations = test_values(evaluations)
-    own = evaluations[(evaluations["axis"] == quantity.axis) & (evaluations["metric"] == quantity.metric)]
+    rows = evaluations[(evaluations["axis"] == quantity.axis) & (evaluations["metric"] == quantity.metric)]
     if quantity.setting is not None:
-        own = own[own["setting"] == quantity.setting]
-    return own.drop_duplicates("trial", keep="last").set_index("trial")["value"]
+        rows = rows[rows["setting"] == quantity.setting]
+    return rows.drop_duplicates("trial", keep="last").set_index("trial")["value"]
 
 
 def differences(values: pd.DataFrame, *, baseline: str, margin: float | None = None) -> pd.DataFrame:
-    """Compare each arm with one of them over the seeds of the confirmation, quantity by quantity.
+    """Compare each arm with the baseline over the seeds of the confirmation, per quantity.
 
     Args:
         values: from :func:`values_of`.
         baseline: the arm that the others are compared with.
-        margin: largest difference in the test error that does not matter; other quantities have none.
+        margin: largest difference in the test error that does not matter; other quantities have no margin.
 
     Returns:
-        As from :func:`analysis.statistics.paired_differences`, led by ``quantity``; levels are joint in each.
+        As from :func:`analysis.statistics.paired_differences` with one family per quantity: the column ``quantity``
+        comes first.
     """
     is_error = values["quantity"] == TEST_ERROR
     parts = [
@@ -122,24 +123,29 @@ def differences(values: pd.DataFrame, *, baseline: str, margin: float | None = N
 
 
 def means(values: pd.DataFrame) -> pd.DataFrame:
-    """Return a table to read: a row an arm, a column a quantity, each cell a mean with its 95 % interval and n.
+    """Return a table to read: one row per arm, one column per quantity, each cell a mean with its 95 % interval and n.
 
     Args:
         values: from :func:`values_of`.
+
+    Examples:
+        >>> values = pd.DataFrame({"quantity": "test_error", "arm": ["off", "off"], "value": [0.25, 0.26]})
+        >>> means(values).loc["off"].item()
+        '25.50 (19.15 to 31.85), n = 2'
     """
-    found = statistics.means(values, value="value", by=("quantity", "arm"))
-    cells = found.assign(
-        cell=[_cell(*row) for row in found[["quantity", "estimate", "low", "high", "n"]].itertuples(index=False)],
-        quantity=found["quantity"].map(lambda name: QUANTITIES[name].words.label()),
+    table = statistics.means(values, value="value", by=("quantity", "arm"))
+    cells = table.assign(
+        cell=[_cell(*row) for row in table[["quantity", "estimate", "low", "high", "n"]].itertuples(index=False)],
+        quantity=table["quantity"].map(lambda name: QUANTITIES[name].label.label()),
     )
     wide = cells.pivot(index="arm", columns="quantity", values="cell")
-    order = [QUANTITIES[name].words.label() for name in dict.fromkeys(values["quantity"])]
+    order = [QUANTITIES[name].label.label() for name in dict.fromkeys(values["quantity"])]
     return wide.reindex(columns=order).rename_axis(columns="quantity")
 
 
 def _cell(name: str, mean: float, low: float, high: float, n: int) -> str:
-    factor = QUANTITIES[name].words.factor
-    ends = f" ({factor * low:.2f} to {factor * high:.2f})" if low == low else ""  # nan of one seed
+    factor = QUANTITIES[name].label.factor
+    ends = f" ({factor * low:.2f} to {factor * high:.2f})" if low == low else ""  # NaN: one seed has no interval
     return f"{factor * mean:.2f}{ends}, n = {n}"
 
 
@@ -149,78 +155,83 @@ def readable(differences: pd.DataFrame) -> pd.DataFrame:
     Args:
         differences: from :func:`differences`.
     """
-    words = [QUANTITIES[name].words for name in differences["quantity"]]
-    factors = np.array([word.factor for word in words])
-    units = [f"{word.name} ({word.difference_unit})" if word.difference_unit else word.name for word in words]
+    labels = [QUANTITIES[name].label for name in differences["quantity"]]
+    factors = np.array([label.factor for label in labels])
+    units = [f"{label.name} ({label.difference_unit})" if label.difference_unit else label.name for label in labels]
     scaled = {end: differences[end].to_numpy(float) * factors for end in ("estimate", "low", "high")}
     columns = ["quantity", "arm", "n_pairs", "estimate", "low", "high", "p_holm", "verdict"]
     return differences.assign(quantity=pd.Series(units, index=differences.index, dtype=object), **scaled)[columns]
 
 
 def verdict(differences: pd.DataFrame, names: Sequence[str], *, sweep_dir: Path | str | None = None) -> list[str]:
-    """Say which arms differ in each quantity, and of what is not known which command adds it.
+    """Return sentences: the arms that differ in each quantity, and the command that adds a missing quantity.
 
-    What is decided has a sentence an arm; what is not is named in one, its intervals left to the table.
+    A decided comparison has its own sentence. Undecided comparisons share one sentence per quantity, without intervals,
+    which the table shows.
 
     Args:
         differences: from :func:`differences`.
-        names: of ``QUANTITIES``, in the order in which they are said.
-        sweep_dir: folder of the sweep; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
+        names: names in ``QUANTITIES``, in the order of the sentences.
+        sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
     """
-    known = {name: differences[differences["quantity"] == name] for name in names}
-    said = [line for name, rows in known.items() for line in _sentences(rows.drop(columns="quantity"), name)]
-    return [*said, *missing(differences, names, sweep_dir=sweep_dir)]
+    by_name = {name: differences[differences["quantity"] == name] for name in names}
+    sentences = [line for name, rows in by_name.items() for line in _sentences(rows.drop(columns="quantity"), name)]
+    return [*sentences, *missing(differences, names, sweep_dir=sweep_dir)]
 
 
 def missing(differences: pd.DataFrame, names: Sequence[str], *, sweep_dir: Path | str | None = None) -> list[str]:
-    """Say which command confirms arms, or measures the quantities that are not known yet; nothing if all are."""
+    """Return the command that confirms arms, or that measures the missing quantities; empty if none is missing."""
     folder = frames.folder_of(sweep_dir)
     if best_confirmed(folder).empty:
         command = f"cutmix-sweep confirm {folder} --seeds 10"
-        return [f"Nothing is confirmed yet: `{command}` trains each arm's best setting again on fresh seeds."]
+        return [f"No arm is confirmed yet: `{command}` trains each arm's best configuration again on fresh seeds."]
     return _unmeasured([name for name in names if not (differences["quantity"] == name).any()], folder)
 
 
 def level_verdict(
     tested: pd.DataFrame, names: Sequence[str], *, path: str, baseline: Any, sweep_dir: Path | str | None = None
 ) -> list[str]:
-    """Say how the values of a parameter differ in each quantity, as far as a confirmation has several of them.
+    """Return sentences that compare the values of a parameter in each quantity, over confirmed configurations.
 
     Args:
         tested: from :func:`trials_with`.
-        names: of ``QUANTITIES``, in the order in which they are said.
+        names: names in ``QUANTITIES``, in the order of the sentences.
         path: dotted path of the parameter.
         baseline: value that the others are compared with.
-        sweep_dir: folder of the sweep; None takes the environment variable ``CUTMIX_SWEEP_DIR``.
+        sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
     """
-    folder, said = frames.folder_of(sweep_dir), []
+    folder, sentences = frames.folder_of(sweep_dir), []
     for name in names:
-        found = level_differences(tested, path=path, baseline=baseline, value=name)
-        said += _sentences(found[found["n_pairs"] > 0], name)
-    if not said:
+        compared = level_differences(tested, path=path, baseline=baseline, value=name)
+        sentences += _sentences(compared[compared["n_pairs"] > 0], name)
+    if not sentences:
         command = f"cutmix-sweep confirm {folder} --seeds 5 --configs 10"
-        said = [f"By {word_of(path)} nothing is confirmed: `{command}` confirms ten settings of each arm, not one."]
-    unknown = [name for name in names if tested[name].isna().all()] if len(tested) else []
-    return [*said, *_unmeasured(unknown, folder)]
+        sentences = [
+            f"No two values of {word_of(path)} are confirmed: `{command}` confirms ten configurations per arm "
+            "instead of one."
+        ]
+    unmeasured = [name for name in names if tested[name].isna().all()] if len(tested) else []
+    return [*sentences, *_unmeasured(unmeasured, folder)]
 
 
 def _sentences(differences: pd.DataFrame, name: str) -> list[str]:
-    words = QUANTITIES[name].words
+    label = QUANTITIES[name].label
     is_open = differences["verdict"].isin([statistics.UNDECIDED, statistics.TOO_FEW])
     decided, rest = differences[~is_open], differences[is_open]
-    said = statistics.verdict(decided, metric=words)[:-1] if len(decided) else []
+    sentences = statistics.verdict(decided, metric=label)[:-1] if len(decided) else []
     if len(rest):
         n = sorted(rest["n_pairs"].unique())
         pairs = f"n = {n[0]}" if len(n) == 1 else f"n = {n[0]} to {n[-1]}"
         families = rest[POLICY].astype(str) + ", " if POLICY in rest else ""
         arms = ", ".join(families + rest["arm"].astype(str))
-        said.append(f"Undecided in {words.name}, against {rest['baseline'].iloc[0]}: {arms} ({pairs} pairs).")
-    return said
+        sentences.append(f"Undecided in {label.name}, against {rest['baseline'].iloc[0]}: {arms} ({pairs} pairs).")
+    return sentences
 
 
 def _unmeasured(names: Sequence[str], folder: Path) -> list[str]:
     if not names:
         return []
     axes = ",".join(dict.fromkeys(QUANTITIES[name].axis for name in names))
-    called = ", ".join(QUANTITIES[name].words.name for name in names)
-    return [f"Not measured yet: {called}. `cutmix-sweep evaluate {folder} --axes {axes}` adds what suits the data."]
+    labels = ", ".join(QUANTITIES[name].label.name for name in names)
+    command = f"cutmix-sweep evaluate {folder} --axes {axes}"
+    return [f"Not measured yet: {labels}. `{command}` measures the axes that are applicable to the data."]

@@ -1,13 +1,13 @@
-"""Figures of a sweep: each is a function that computes a frame (``*_info``) and a thin one that draws it.
+"""Figures of a sweep: for each one a function that computes a frame (``*_info``) and a thin function that plots it.
 
-Frames hold raw fractions; axes show percent. A figure without data says so in words instead of being empty.
+Frames contain fractions; figures show percent. A figure without data shows a message.
 """
 
 from analysis.plots.arms import draw_errors, final_error, final_error_info, forest, forest_info
 from analysis.plots.cost import error_over_cost
 from analysis.plots.curves import learning_curves, learning_curves_info
 from analysis.plots.dose import dose_gain, dose_gain_info
-from analysis.plots.evaluations import correlations, correlations_info, pareto, pareto_info
+from analysis.plots.evaluations import correlations, pareto, pareto_info
 from analysis.plots.halving import stopped_winners
 from analysis.plots.lengths import crossing
 from analysis.plots.parallel import parallel, parallel_info
@@ -20,7 +20,6 @@ from analysis.plots.surface import response, response_info, surface
 
 __all__ = [
     "correlations",
-    "correlations_info",
     "critical_difference",
     "crossing",
     "dose_gain",

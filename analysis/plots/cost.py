@@ -1,4 +1,4 @@
-"""Errors against what they cost."""
+"""Errors of networks against their cost."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from analysis.plots.style import SMALL_PT, annotate_empty, by_arm, legend_entry,
 
 
 def error_over_cost(info: pd.DataFrame, into: Figure | None = None, *, costs: Mapping[str, str]) -> Figure:
-    """Draw the mean error of each arm's networks over each cost, a panel a cost that is known, in logarithms.
+    """Plot the mean error of each arm's networks over the cost (log scale), one panel per recorded cost.
 
     Args:
-        info: one row an arm and network: ``arm``, ``network``, ``n``, ``error``, ``low``, ``high`` (fractions) and
+        info: one row per arm and network: ``arm``, ``network``, ``n``, ``error``, ``low``, ``high`` (fractions) and
             columns with costs, as from ``analysis.questions.compute.cells``.
-        into: figure to draw into; None makes one.
-        costs: columns with costs, and what they are called.
+        into: figure to plot into; None makes one.
+        costs: label of each column with a cost.
     """
-    known = [cost for cost in costs if info[cost].notna().any()]
-    drawn, panels = panelled(into, len(known))
-    if not known:
-        annotate_empty("no completed trial whose cost is known", panels[0])
-        return drawn
-    for ax, cost in zip(panels, known, strict=True):
+    recorded = [cost for cost in costs if info[cost].notna().any()]
+    whole, panels = panelled(into, len(recorded))
+    if not recorded:
+        annotate_empty("no completed trial has a recorded cost", panels[0])
+        return whole
+    for ax, cost in zip(panels, recorded, strict=True):
         for _, style, rows in by_arm(info):
             line = rows.sort_values(cost)
             x, y = line[cost], 100 * line["error"]
@@ -36,12 +36,12 @@ def error_over_cost(info: pd.DataFrame, into: Figure | None = None, *, costs: Ma
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlabel(f"{costs[cost]} (log scale)", fontsize=SMALL_PT + 1)
-        y_label(ax, "validation top-1 error (%), last epoch; mean, 95 % interval")
+        y_label(ax, "validation top-1 error (%), last epoch: mean, 95 % interval")
     keys = [
         legend_entry(
             f"{arm} ({len(rows)} networks, n = {rows['n'].sum()})", style.colour, style.marker, line=style.line
         )
         for arm, style, rows in by_arm(info)
     ]
-    legend_outside(drawn, keys)
-    return drawn
+    legend_outside(whole, keys)
+    return whole

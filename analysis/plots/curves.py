@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from scipy import stats
 
 from analysis.plots.style import annotate_empty, axes, by_arm, column_label, legend_below, legend_entry, title
+from sweep.findings.student_t import ci_half_width
 
 Centre = Literal["median", "mean"]
 Grouped = Any  # a column grouped by arm and epoch; pandas has no public name for it
 
-_MIN_N = 3  # of values whose mean has an interval: that of two is 13 times as wide as their spread
+_MIN_N = 3  # smallest number of values with an interval: for two values it is 13 times as wide as their range
 
 
 def learning_curves_info(
@@ -29,21 +28,30 @@ def learning_curves_info(
     """Summarise the trials of each arm at each epoch.
 
     Args:
-        epochs: one row a trial and epoch.
+        epochs: one row per trial and epoch.
         metric: column of ``epochs`` that is summarised.
-        centre: ``median`` with the quartiles, which show the spread of trials, or ``mean`` with its t interval,
-            which shows how well it is known.
-        trials: given, trials of equal ``replicate``, which share their seed, are averaged first: then seeds are
-            what is summarised and counted.
-        confidence: level of the mean's interval.
+        centre: ``median`` with the quartiles, which show the spread of trials; or ``mean`` with its t interval, which
+            shows the uncertainty of the mean.
+        trials: None summarises and counts trials. One row per trial, with ``replicate``, summarises and counts seeds:
+            trials of equal replicate are averaged first.
+        confidence: level of the interval of the mean.
 
     Returns:
-        One row an arm and epoch: ``arm``, ``epoch``, ``centre``, ``low`` and ``high`` (nan for the mean of fewer
-        than three), ``n`` (trials, or seeds, still alive there, which early stopping has selected), ``unit``
-        (trials or seeds), ``band`` (what ``low`` and ``high`` are) and ``metric``.
+        One row per arm and epoch: ``arm``, ``epoch``, ``centre``, ``low`` and ``high`` (NaN for the mean of fewer than
+        three values), ``n`` (trials or seeds that reached the epoch; early stopping has selected them), ``unit``
+        (trials or seeds), ``band`` (description of ``centre``, ``low`` and ``high``) and ``metric``.
 
     Raises:
-        ValueError: unknown centre.
+        ValueError: an unknown centre.
+
+    Examples:
+        >>> epochs = pd.DataFrame(
+        ...     {"arm": "off", "trial": ["a", "b", "c", "a"], "epoch": [1, 1, 1, 2], "val_nll": [1.0, 2.0, 3.0, 0.5]}
+        ... )
+        >>> learning_curves_info(epochs, metric="val_nll")[["arm", "epoch", "centre", "low", "high", "n"]]
+           arm  epoch  centre  low  high  n
+        0  off      1     2.0  1.5   2.5  3
+        1  off      2     0.5  0.5   0.5  1
     """
     if centre not in ("median", "mean"):
         raise ValueError(f"unknown centre {centre!r}, choose one of median, mean")
@@ -66,44 +74,48 @@ def _quartiles(groups: Grouped, _: float) -> pd.DataFrame:
 
 def _mean(groups: Grouped, confidence: float) -> pd.DataFrame:
     n, mean = groups.size(), groups.mean()
-    half = stats.t.ppf(0.5 + confidence / 2, np.maximum(n - 1, 1)) * groups.std() / np.sqrt(n)
-    half = half.where(n >= _MIN_N)
+    half = pd.Series(ci_half_width(groups.std(), n, level=confidence), index=n.index).where(n >= _MIN_N)
     return pd.DataFrame({"centre": mean, "low": mean - half, "high": mean + half, "n": n})
 
 
 def learning_curves(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the centre and the band of each arm, and below them the trials or seeds still alive."""
+    """Plot the centre and the band of each arm, and in a strip below the number of trials or seeds.
+
+    Args:
+        info: from :func:`learning_curves_info`.
+        ax: axes to plot into, from ``subplots()``; None makes a figure.
+    """
     ax = axes(ax, height_in=4.6)
     if info.empty:
         return annotate_empty("no epochs recorded", ax)
     first = info.iloc[0]
-    words = column_label(first["metric"])
-    alive = _strip_below(ax)
+    label = column_label(first["metric"])
+    strip = _strip_below(ax)
     keys, apart = [], max(1, info["epoch"].nunique() // 8)
     for place, (arm, style, rows) in enumerate(by_arm(info)):
-        low, centre, high = (rows[column] * words.factor for column in ("low", "centre", "high"))
-        look = {"color": style.colour, "linestyle": style.line}
-        # markers of arms stand beside, not upon one another
-        ax.plot(rows["epoch"], centre, marker=style.marker, ms=5, markevery=(place % apart, apart), **look)
+        low, centre, high = (rows[column] * label.factor for column in ("low", "centre", "high"))
+        line = {"color": style.colour, "linestyle": style.line}
+        # each arm starts its markers at another epoch, so that they do not overlap
+        ax.plot(rows["epoch"], centre, marker=style.marker, ms=5, markevery=(place % apart, apart), **line)
         ax.fill_between(rows["epoch"], low, high, color=style.colour, alpha=0.15, linewidth=0)
-        alive.step(rows["epoch"], rows["n"], where="mid", **look)
-        label = f"{arm} (n = {rows['n'].iloc[0]} → {rows['n'].iloc[-1]})"
-        keys.append(legend_entry(label, style.colour, style.marker, line=style.line))
+        strip.step(rows["epoch"], rows["n"], where="mid", **line)
+        name = f"{arm} (n = {rows['n'].iloc[0]} → {rows['n'].iloc[-1]})"
+        keys.append(legend_entry(name, style.colour, style.marker, line=style.line))
     ax.tick_params(labelbottom=False)
-    ax.set_ylabel(words.label())
-    title(ax, f"{first['band'].capitalize()} of the {first['unit']} still alive")
-    alive.set(xlabel="epoch", ylabel=f"{first['unit']} alive", ylim=(0, info["n"].max() * 1.15))
-    for axis in (alive.xaxis, alive.yaxis):
+    ax.set_ylabel(label.label())
+    title(ax, f"{first['band'].capitalize()} of the {first['unit']} at each epoch")
+    strip.set(xlabel="epoch", ylabel=f"n {first['unit']}", ylim=(0, info["n"].max() * 1.15))
+    for axis in (strip.xaxis, strip.yaxis):
         axis.set_major_locator(MaxNLocator(4, integer=True))
-    legend_below(alive, keys)
+    legend_below(strip, keys)
     return ax
 
 
 def _strip_below(ax: Axes) -> Axes:
-    """Cede the lower quarter of the axes' place to further ones with the same x axis."""
-    spec, drawn = ax.get_subplotspec(), ax.figure
+    """Return new axes with the same x axis, in the lower quarter of the place of ``ax``."""
+    spec = ax.get_subplotspec()
     if spec is None:
-        raise ValueError("learning curves need axes on a grid, as subplots() makes them: they put a strip below")
+        raise ValueError("learning curves need axes from subplots(): they add a strip below the axes")
     halves = spec.subgridspec(2, 1, height_ratios=(3, 1))
     ax.set_subplotspec(halves[0])
-    return drawn.add_subplot(halves[1], sharex=ax)
+    return ax.figure.add_subplot(halves[1], sharex=ax)

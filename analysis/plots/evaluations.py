@@ -1,9 +1,8 @@
-"""What was measured beside the error: one thing against another, and how they go together."""
+"""Measured quantities: one against another, and their rank correlations."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from itertools import combinations
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -21,21 +20,30 @@ from analysis.plots.style import (
     title,
     wrapped,
 )
-from analysis.statistics import rank_correlation
 
 
 def pareto_info(values: pd.DataFrame, *, x: str, y: str, higher: Collection[str] = ()) -> pd.DataFrame:
-    """Find the trials that no other trial beats in both of two quantities.
+    """Find the Pareto front of two quantities: the trials that no other trial beats in both.
 
     Args:
-        values: one row a trial, as from ``by_axis``.
-        x: column of the first quantity; one that is not there has not been measured yet.
-        y: column of the second one.
-        higher: which of them are better when higher.
+        values: one row per trial, as from ``by_axis``.
+        x: column of the first quantity; a missing column has not been measured yet.
+        y: column of the second quantity.
+        higher: quantities that are better when higher.
 
     Returns:
-        One row a trial that has both: ``arm``, ``trial``, ``x``, ``y``, ``is_front`` (no trial is better in one and
-        at least as good in the other), ``x_name``, ``y_name``, ``x_higher`` and ``y_higher``.
+        One row per trial with both quantities: ``arm``, ``trial``, ``x``, ``y``, ``is_front`` (no trial is better in
+        one quantity and at least as good in the other), ``x_name``, ``y_name``, ``x_higher`` and ``y_higher``.
+
+    Examples:
+        >>> values = pd.DataFrame(
+        ...     {"arm": "off", "trial": ["a", "b", "c"], "error": [0.25, 0.5, 0.5], "nll": [2.0, 1.0, 1.5]}
+        ... )
+        >>> pareto_info(values, x="error", y="nll")[["trial", "is_front"]]
+          trial  is_front
+        0     a      True
+        1     b      True
+        2     c     False
     """
     info = pd.DataFrame({"arm": values["arm"], "trial": values["trial"]}).assign(
         **{axis: values[name].astype(float) if name in values else np.nan for axis, name in (("x", x), ("y", y))}
@@ -49,10 +57,15 @@ def pareto_info(values: pd.DataFrame, *, x: str, y: str, higher: Collection[str]
 
 
 def pareto(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw two quantities of each trial against one another, and join those that no other trial beats in both."""
+    """Plot two quantities of each trial against each other, with a line through the Pareto front.
+
+    Args:
+        info: from :func:`pareto_info`.
+        ax: axes to plot into; None makes a figure.
+    """
     ax = axes(ax)
     if info.empty:
-        return annotate_empty("no trial has both quantities: measure them by evaluate", ax)
+        return annotate_empty("no trial has both quantities: measure them with cutmix-sweep evaluate", ax)
     first = info.iloc[0]
     x, y = (column_label(first[f"{axis}_name"]) for axis in "xy")
     keys = []
@@ -66,7 +79,7 @@ def pareto(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     keys.append(legend_entry(f"not beaten in both (n = {len(front)})", GREY, line="dashed"))
     ax.set_xlabel(f"{wrapped(x.label(), 60)}\n({_better(first['x_higher'])})")
     ax.set_ylabel(f"{wrapped(y.label(), 40)}\n({_better(first['y_higher'])})")
-    title(ax, f"{len(info)} trials of {info['arm'].nunique()} arms")
+    title(ax, f"Measured trials, n = {len(info)} of {info['arm'].nunique()} arms")
     legend_below(ax, keys, offset_pt=50)
     return ax
 
@@ -75,75 +88,44 @@ def _better(higher: bool) -> str:
     return "higher is better" if higher else "lower is better"
 
 
-def correlations_info(
-    values: pd.DataFrame,
-    *,
-    rng: np.random.Generator,
-    quantities: Sequence[str] | None = None,
-    within_arms: bool = False,
-    confidence: float = 0.95,
-) -> pd.DataFrame:
-    """Correlate every pair of measured quantities over trials.
-
-    Args:
-        values: one row a trial, as from ``by_axis``.
-        rng: source of the resamples.
-        quantities: columns of it, of which those that are not there have an ``n`` of 0; None takes all.
-        within_arms: correlate what differs from the arm's median: whether two quantities move together among
-            trials alike, and not only because arms differ in both.
-        confidence: level of each interval.
-
-    Returns:
-        One row a pair: ``first``, ``second``, ``correlation`` (Spearman's; nan where one does not vary), ``low``
-        and ``high`` (nan for few trials), ``n`` (trials that have both), ``within_arms`` and ``confidence``.
-    """
-    names = [str(name) for name in values if name not in ("arm", "trial")] if quantities is None else list(quantities)
-    chosen = values.reindex(columns=names).astype(float)
-    if within_arms:
-        chosen = chosen - chosen.groupby(values["arm"], observed=True).transform("median")
-    rows = []
-    for first, second in combinations(names, 2):
-        estimate = rank_correlation(chosen[first], chosen[second], rng=rng, confidence=confidence)
-        rows.append((first, second, estimate.value, estimate.low, estimate.high, estimate.n[0]))
-    info = pd.DataFrame(rows, columns=["first", "second", "correlation", "low", "high", "n"])
-    return info.assign(within_arms=within_arms, confidence=confidence)
-
-
 def correlations(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the correlations as a triangle of coloured cells, each with its value, interval and n.
+    """Plot rank correlations as a triangle of coloured cells, each with its value, interval and n.
 
     Args:
-        info: from ``correlations_info``, or of the same columns and ``given``, what is held fixed in words.
-        ax: where to.
+        info: one row per pair of quantities, as from ``analysis.questions.co_movement.relations``: ``first``,
+            ``second``, ``correlation`` (NaN if one is constant), ``low``, ``high`` (NaN without an interval), ``n``
+            (trials with both), ``within_arms`` (whether medians of arms were subtracted), ``confidence``, and
+            optionally ``given``, the name of the quantity that was controlled for.
+        ax: axes to plot into; None makes a figure.
     """
     names = list(dict.fromkeys([*info["first"], *info["second"]]))
     ax = axes(ax, height_in=max(3.0, 2.4 + 0.62 * len(names)))
     if info.empty:
-        return annotate_empty("fewer than two quantities were measured, so nothing can be correlated", ax)
+        return annotate_empty("no correlations: fewer than two quantities were measured", ax)
     places, matrix = {name: place for place, name in enumerate(names)}, np.full((len(names), len(names)), np.nan)
     columns = info[["first", "second", "correlation", "low", "high", "n"]]
     for first, second, correlation, low, high, n in columns.itertuples(index=False, name=None):
         matrix[places[second], places[first]] = correlation
         colour = "white" if abs(correlation) > 0.7 else "black"
-        words = _cell(correlation, low, high, n, is_narrow=len(names) > _WIDE)
-        ax.text(places[first], places[second], words, ha="center", va="center", fontsize=SMALL_PT, color=colour)
+        text = _cell(correlation, low, high, n, is_narrow=len(names) > _WIDE)
+        ax.text(places[first], places[second], text, ha="center", va="center", fontsize=SMALL_PT, color=colour)
     extent = (-0.5, len(names) - 1.5, len(names) - 0.5, 0.5)
     ax.imshow(matrix[1:, :-1], cmap="PuOr", vmin=-1, vmax=1, aspect="auto", extent=extent)
     ax.set_xticks(range(len(names) - 1), [wrapped(name, 24) for name in names[:-1]], fontsize=SMALL_PT, rotation=90)
     ax.set_yticks(range(1, len(names)), [wrapped(name, 24) for name in names[1:]], fontsize=SMALL_PT)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    over = "what differs from each arm's median" if info["within_arms"].iloc[0] else "all trials"
-    over += f", given {info['given'].iloc[0]}" if "given" in info and info["given"].iloc[0] else ""
-    title(ax, f"Rank correlations over {over}, {info['confidence'].iloc[0]:.0%} intervals, n", width=52)
+    over = "trials, within arms" if info["within_arms"].iloc[0] else "all trials"
+    over += f", controlling for {info['given'].iloc[0]}" if "given" in info and info["given"].iloc[0] else ""
+    title(ax, f"Rank correlations over {over}: value, {info['confidence'].iloc[0]:.0%} interval, n", width=52)
     return ax
 
 
-_WIDE = 7  # quantities whose cells hold an interval in one line
+_WIDE = 7  # with more quantities, the interval of a cell has two lines
 
 
 def _cell(correlation: float, low: float, high: float, n: int, *, is_narrow: bool) -> str:
     if np.isnan(correlation):
-        return f"all alike\nn = {n}" if n else "n = 0"
+        return f"constant\nn = {n}" if n else "n = 0"
     ends = "" if np.isnan(low) else f"{low:.2f}{chr(10) if is_narrow else ' '}to {high:.2f}\n"
     return f"{correlation:.2f}\n{ends}n = {n}".replace("-", "−")

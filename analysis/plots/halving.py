@@ -1,4 +1,4 @@
-"""How often a rule stops the winner, by where it looks first."""
+"""How often a rule stops the eventual winner, by the first rung."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from sweep.findings.summary import metric_label
 
 
 def stopped_winners(info: pd.DataFrame, into: Figure | None = None) -> Figure:
-    """Draw the share of orders in which the winner of each arm is stopped, over the first rung; a panel a metric.
+    """Plot the fraction of orders in which the eventual winner of each arm is stopped, one panel per metric.
 
     Args:
         info: from ``analysis.questions.early_stopping.stopped_winners``, of one kind of rungs.
-        into: figure to draw into; None makes one.
+        into: figure to plot into; None makes one.
     """
     metrics = list(info["metric"].unique())
-    drawn, panels = panelled(into, len(metrics))
+    whole, panels = panelled(into, len(metrics))
     if info.empty:
-        annotate_empty("no completed trial that early stopping had no say in", panels[0])
-        return drawn
+        annotate_empty("no completed trial that early stopping could not stop", panels[0])
+        return whole
     arms = list(info["arm"].unique())
     for ax, metric in zip(panels, metrics, strict=True):
-        own = info[info["metric"] == metric]
-        rungs = sorted(own["first_rung_epochs"].unique())
+        metric_rows = info[info["metric"] == metric]
+        rungs = sorted(metric_rows["first_rung_epochs"].unique())
         for place, arm in enumerate(arms):
-            rows = own[own["arm"] == arm]
+            rows = metric_rows[metric_rows["arm"] == arm]
             x = rows["first_rung_epochs"].map(rungs.index) + (place - (len(arms) - 1) / 2) * 0.7 / len(arms)
             ax.vlines(x, 100 * rows["low"], 100 * rows["high"], color=arm_style(place).colour, linewidth=1.2)
             ax.plot(x, 100 * rows["stopped_frac"], arm_style(place).marker, color=arm_style(place).colour, markersize=5)
@@ -44,11 +44,11 @@ def stopped_winners(info: pd.DataFrame, into: Figure | None = None) -> Figure:
         ax.set_ylim(-4, 104)
         ax.set_title(f"ranked by {metric_label(metric).name}", fontsize=SMALL_PT + 1)
         ax.set_xlabel("first rung (epochs)", fontsize=SMALL_PT + 1)
-        y_label(ax, "orders in which the winner is stopped (%)")
+        y_label(ax, "orders in which the eventual winner is stopped (%)")
     counts = info.groupby("arm", sort=False)["n"].first()
     keys = [
         legend_entry(f"winner of {arm} (n = {counts[arm]})", arm_style(place).colour, arm_style(place).marker)
         for place, arm in enumerate(arms)
     ]
-    legend_outside(drawn, [*keys, legend_entry("a blind rule that keeps as many", GREY, "_")])
-    return drawn
+    legend_outside(whole, [*keys, legend_entry("a random choice of as many trials", GREY, "_")])
+    return whole

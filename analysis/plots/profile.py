@@ -1,4 +1,4 @@
-"""Means over seeds along a factor of a grid, with a line a series and a panel a group."""
+"""Means over seeds along a factor of a grid, with one line per series and one panel per group."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis import statistics
 from analysis.data.grid import by_seed, drawn, in_order, text_of, word_of
@@ -15,6 +16,7 @@ from analysis.plots.arms import final_values
 from analysis.plots.style import (
     SMALL_PT,
     TITLE_PT,
+    ArmStyle,
     annotate_empty,
     arm_style,
     column_label,
@@ -35,21 +37,31 @@ def profile_info(
     metric: str = "val_top1_error",
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Average the final values of a grid over all that is not named, seed by seed, and then over seeds.
+    """Average the final values of a grid over all other factors per seed, and then over seeds.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
-        x: factor along the axis: ``arm`` or a dotted path.
-        series: factor of which each value has a line.
-        panel: factor of which each value has a panel; None draws one.
-        metric: which final value, or a column of ``trials``.
+        trials: one row per trial, as from ``analysis.data.frames.load``.
+        x: factor along the x axis: ``arm`` or a dotted path.
+        series: factor with one line per value.
+        panel: factor with one panel per value; None makes one panel.
+        metric: metric of the final values, or a column of ``trials``.
         confidence: level of each interval alone.
 
     Returns:
-        One row a panel, series and place on the axis, in the order of their values: ``panel``, ``series`` and ``x``,
-        ordered categories of what was drawn as text (a trial that does not draw a factor is left out), ``estimate``
-        with its t interval ``low`` and ``high``, ``n`` (seeds), ``x_name``, ``series_name``, ``panel_name``,
-        ``metric`` and ``confidence``.
+        One row per panel, series and x, in the order of their values: ``panel``, ``series`` and ``x`` (ordered
+        categories of text; a trial without one of the factors is left out), ``estimate`` with its t interval ``low``
+        and ``high``, ``n`` (seeds), ``x_name``, ``series_name``, ``panel_name``, ``metric`` and ``confidence``.
+        ``estimate`` is NaN if no seed has completed all grid points.
+
+    Examples:
+        >>> trials = pd.DataFrame(
+        ...     {"arm": "cutmix", "replicate": [0, 1, 0, 1], "params.mix.size.alpha": [0.5, 0.5, 1.0, 1.0]}
+        ... )
+        >>> trials = trials.assign(arm=trials["arm"].astype("category"), final_val_nll=[1.0, 2.0, 2.0, 4.0])
+        >>> profile_info(trials, x="mix.size.alpha", metric="val_nll")[["series", "x", "estimate", "n"]]
+           series    x  estimate  n
+        0  cutmix  0.5       1.5  2
+        1  cutmix    1       3.0  2
     """
     factors = {"panel": panel, "series": series, "x": x}
     columns = {name: _texts(trials, factor) for name, factor in factors.items()}
@@ -61,7 +73,7 @@ def profile_info(
 
 
 def _texts(trials: pd.DataFrame, factor: str | None) -> pd.Series[Any]:
-    """Return a factor's values as text, in their order; the one panel where there is no factor."""
+    """Return the values of a factor as text, an ordered category; "" everywhere if the factor is None."""
     if factor is None:
         return pd.Series("", index=trials.index, dtype=pd.CategoricalDtype([""], ordered=True))
     values = drawn(trials, factor)
@@ -73,29 +85,29 @@ def _texts(trials: pd.DataFrame, factor: str | None) -> pd.Series[Any]:
 
 
 def profile(info: pd.DataFrame, into: Figure | None = None) -> Figure:
-    """Draw means with their intervals along a factor; values that were planned stand at equal distances.
+    """Plot means with their intervals along a factor, with equal distances between its values.
 
     Args:
         info: from ``profile_info``.
-        into: figure to draw into; None makes one.
+        into: figure to plot into; None makes one.
     """
-    known = info.dropna(subset=["estimate"])
-    panels = [name for name in info["panel"].cat.categories if (known["panel"] == name).any()]
-    made, axes = panelled(into, len(panels))
-    if known.empty:
-        annotate_empty("no seed has completed all settings of any group", axes[0])
-        return made
-    first, names = known.iloc[0], _present(known["series"])
-    for ax in axes[1:]:
-        ax.sharey(axes[0])
-    for ax, name in zip(axes, panels, strict=True):
-        _panel(ax, known[known["panel"] == name], names)
+    info = info.dropna(subset=["estimate"])
+    groups = _present(info["panel"])
+    whole, panels = panelled(into, len(groups))
+    if info.empty:
+        annotate_empty("no seed has completed all grid points of any group", panels[0])
+        return whole
+    first, series = info.iloc[0], _present(info["series"])
+    for ax in panels[1:]:
+        ax.sharey(panels[0])
+    for ax, name in zip(panels, groups, strict=True):
+        _plot_panel(ax, info[info["panel"] == name], series)
         ax.set_title(_title(first["panel_name"], name), fontsize=TITLE_PT - 1)
         ax.set_xlabel(first["x_name"], fontsize=SMALL_PT + 1)
         y_label(ax, column_label(first["metric"]).label())
-    made.suptitle(f"Means over seeds, intervals of {first['confidence']:.0%} each", fontsize=TITLE_PT)
-    legend_outside(made, [_key(first["series_name"], name, known) for name in names])
-    return made
+    whole.suptitle(f"Means over seeds, {first['confidence']:.0%} intervals each", fontsize=TITLE_PT)
+    legend_outside(whole, [_legend_entry(first["series_name"], name, info) for name in series])
+    return whole
 
 
 def _present(column: pd.Series[Any]) -> list[str]:
@@ -106,28 +118,28 @@ def _title(factor: str, value: str) -> str:
     return wrapped(value if factor in ("arm", "policy", "") else f"{factor} {value}", 24)
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
-    places = _present(rows["x"])
-    words = column_label(rows["metric"].iloc[0])
-    for number, name in enumerate(names):
-        own = rows[rows["series"] == name]
-        shift = 0.12 * (number - (len(names) - 1) / 2) / max(1.0, len(names) / 4)
-        x = np.array([places.index(str(value)) for value in own["x"]]) + shift
-        low, mean, high = (own[end].to_numpy(float) * words.factor for end in ("low", "estimate", "high"))
-        seen = _look(own["series"], name)
-        ax.plot(x, mean, color=seen.colour, linestyle=seen.line, marker=seen.marker, ms=5, linewidth=1.2)
-        ax.vlines(x, low, high, color=seen.colour, linewidth=1.2)
+def _plot_panel(ax: Axes, info: pd.DataFrame, series: list[str]) -> None:
+    places = _present(info["x"])
+    factor = column_label(info["metric"].iloc[0]).factor
+    for number, name in enumerate(series):
+        rows = info[info["series"] == name]
+        shift = 0.12 * (number - (len(series) - 1) / 2) / max(1.0, len(series) / 4)
+        x = np.array([places.index(str(value)) for value in rows["x"]]) + shift
+        low, mean, high = (rows[end].to_numpy(float) * factor for end in ("low", "estimate", "high"))
+        style = _style(rows["series"], name)
+        ax.plot(x, mean, color=style.colour, linestyle=style.line, marker=style.marker, ms=5, linewidth=1.2)
+        ax.vlines(x, low, high, color=style.colour, linewidth=1.2)
     ax.set_xticks(range(len(places)), [wrapped(place, 12) for place in places], fontsize=SMALL_PT)
     ax.set_xlim(-0.5, len(places) - 0.5)
 
 
-def _look(series: pd.Series[Any], name: str) -> Any:
+def _style(series: pd.Series[Any], name: str) -> ArmStyle:
     return arm_style(list(series.cat.categories).index(name))
 
 
-def _key(factor: str, name: str, known: pd.DataFrame) -> Any:
-    own = known[known["series"] == name]
-    seen, n = _look(known["series"], name), sorted(own["n"].unique())
+def _legend_entry(factor: str, name: str, info: pd.DataFrame) -> Line2D:
+    style = _style(info["series"], name)
+    n = sorted(info["n"][info["series"] == name].unique())
     label = name if factor in ("arm", "policy") else f"{factor} {name}"
     seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
-    return legend_entry(f"{label} (n = {seeds} seeds)", seen.colour, seen.marker, line=seen.line)
+    return legend_entry(f"{label} (n = {seeds} seeds)", style.colour, style.marker, line=style.line)

@@ -1,4 +1,4 @@
-"""Critical-difference diagrams: mean ranks of arms over data sets, joined where they do not differ."""
+"""Critical-difference diagrams: mean ranks of arms over data sets, with bars that join arms without a difference."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from analysis.statistics import Ranks
 
 
 def critical_difference(ranks: Ranks | None, ax: Axes | None = None) -> Axes:
-    """Draw mean ranks on a line, the best on the left; bars join arms that cannot be told apart.
+    """Plot mean ranks on a line, the best on the left. Bars join arms that do not differ significantly.
 
     Args:
         ranks: as from ``analysis.statistics.critical_differences``; None: there are too few data sets.
-        ax: where to.
+        ax: axes to plot into; None makes a figure.
     """
     if ranks is None:
         return annotate_empty("no ranks to compare: too few arms or data sets in common", axes(ax, height_in=0.8))
     if ranks.n_blocks < 2 or len(ranks.mean_rank) < 2:
-        few = f"{len(ranks.mean_rank)} arms, {ranks.n_blocks} data sets with all of them"
-        return annotate_empty(f"no ranks to compare: {few}, two of each are needed", axes(ax))
+        counts = f"{len(ranks.mean_rank)} arms, {ranks.n_blocks} data sets with all arms"
+        return annotate_empty(f"no ranks to compare: {counts}, at least two of each are needed", axes(ax))
     import scikit_posthocs as posthocs
 
     labels = {arm: wrapped(str(arm), 30) for arm in ranks.mean_rank.index}
@@ -39,8 +39,8 @@ def critical_difference(ranks: Ranks | None, ax: Axes | None = None) -> Axes:
     )
     title(
         ax,
-        f"Mean ranks over n = {ranks.n_blocks} data sets, joined where they differ by no more than the critical "
-        f"difference {ranks.critical_difference:.2f} ({ranks.confidence:.0%} together; Friedman p = "
+        f"Mean ranks over n = {ranks.n_blocks} data sets. Bars join arms that differ by at most the critical "
+        f"difference {ranks.critical_difference:.2f} (joint level {ranks.confidence:.0%}; Friedman p = "
         f"{ranks.friedman_p:.2g})",
     )
     return ax

@@ -1,4 +1,4 @@
-"""A final value over one drawn parameter, for all arms at once."""
+"""Final values over one sampled parameter, for all arms."""
 
 from __future__ import annotations
 
@@ -10,39 +10,48 @@ from analysis.plots.style import annotate_empty, axes, by_arm, column_label, leg
 
 
 def slice_info(trials: pd.DataFrame, *, path: str, metric: str = "val_top1_error", log: bool = False) -> pd.DataFrame:
-    """Gather the final value of every trial and what it drew.
+    """Return the final value of each trial and its value of a parameter.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
-        path: dotted path of a number.
-        metric: which final value.
-        log: whether it was drawn evenly in logarithms.
+        trials: one row per trial, as from ``analysis.data.frames.load``.
+        path: dotted path of a numeric parameter.
+        metric: metric of the final values.
+        log: whether the parameter was sampled log-uniformly; it then has a logarithmic axis.
 
     Returns:
-        One row a trial that drew it: ``arm``, ``trial``, ``x``, ``value`` (nan where not completed), ``path``,
-        ``metric`` and ``log``.
+        One row per trial that sampled the parameter: ``arm``, ``trial``, ``x``, ``value`` (NaN if the trial has not
+        completed), ``path``, ``metric`` and ``log``.
+
+    Examples:
+        >>> trials = pd.DataFrame(
+        ...     {"arm": "off", "trial": ["a", "b"], "params.optimizer.lr": [0.1, 0.4], "final_val_nll": [1.5, None]}
+        ... )
+        >>> slice_info(trials, path="optimizer.lr", metric="val_nll", log=True)[["trial", "x", "value"]]
+          trial    x  value
+        0     a  0.1    1.5
+        1     b  0.4    NaN
     """
-    column_label(metric)
-    own = trials.assign(x=trials[f"params.{path}"].astype(float) if f"params.{path}" in trials else float("nan"))
-    info = own[["arm", "trial", "x"]].assign(value=own[f"final_{metric}"].astype(float))
+    column = f"params.{path}"
+    x = trials[column].astype(float) if column in trials else float("nan")
+    info = trials[["arm", "trial"]].assign(x=x, value=trials[f"final_{metric}"].astype(float))
     return info.dropna(subset=["x"]).reset_index(drop=True).assign(path=path, metric=metric, log=log)
 
 
 def slice_plot(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the final value of each arm's completed trials over the parameter; trials that did not complete are ticks.
+    """Plot the final values of completed trials over the parameter; ticks mark trials that have not completed.
 
     Args:
         info: from ``slice_info``.
-        ax: where to.
+        ax: axes to plot into; None makes a figure.
     """
     ax = axes(ax)
     if info["value"].isna().all():
         return annotate_empty("no completed trials with this parameter", ax)
     first = info.iloc[0]
-    words, keys = column_label(first["metric"]), []
+    label, keys = column_label(first["metric"]), []
     for arm, style, rows in by_arm(info):
         line = rows.dropna(subset=["value"]).sort_values("x")
-        ax.plot(line["x"], line["value"] * words.factor, style.marker, color=style.colour, linestyle=style.line, lw=0.9)
+        ax.plot(line["x"], line["value"] * label.factor, style.marker, color=style.colour, linestyle=style.line, lw=0.9)
         rest = rows[rows["value"].isna()]
         ax.plot(rest["x"], [0.02] * len(rest), "|", color=style.colour, transform=ax.get_xaxis_transform(), ms=9)
         keys.append(
@@ -54,7 +63,7 @@ def slice_plot(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(f"{first['path']}{' (log scale)' if first['log'] else ''}")
-    ax.set_ylabel(f"{words.label()}, last epoch")
-    title(ax, f"Completed trials over {first['path']}; ticks: not completed")
+    ax.set_ylabel(f"{label.label()}, last epoch")
+    title(ax, f"Completed trials over {first['path']}; ticks: trials not completed")
     legend_below(ax, keys)
     return ax

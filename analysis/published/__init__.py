@@ -1,7 +1,7 @@
-"""Published numbers, and one's own beside them with what differs said in words.
+"""Published numbers, and a comparison of the test errors of a sweep with them.
 
-A published number is one of another network, budget, number of seeds and choice of epoch until shown otherwise: see
-the column ``differs`` of :func:`compare_to_published`.
+A published number may come from another network, budget, number of seeds or selection of the epoch. The column
+``differs`` of :func:`compare_to_published` lists these differences.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sweep.findings.summary import PLANNED_EPOCHS
 from sweep.records.schema import COMPLETED
 
 BASELINE = "off"
-"""Arm that changes are measured from."""
+"""Arm that changes of the error are measured from."""
 
 PRESETS = {
     "scheduled": "cutmix_scheduled",
@@ -29,7 +29,7 @@ PRESETS = {
     "center_gaussian": "cutmix_center_gaussian",
     "feature": "feature_cutmix",
 }
-"""Preset by the name that an arm has in the built-in study of the paper's ablation; others are called alike."""
+"""Preset of each arm of the built-in study ``paper_ablation``. Other arms have the name of their preset."""
 
 _COMPARED = ["arm", "own", "low", "high", "seeds", "published", "published_model", "own_change", "published_change"]
 
@@ -38,9 +38,14 @@ def load_published() -> pd.DataFrame:
     """Load the published numbers.
 
     Returns:
-        One row a number, as it stands in its source: ``dataset``, ``model`` and ``arm`` in the names of this program
-        where it has them, ``metric``, ``unit``, ``value``, ``n_seeds`` (nan: not said), planned ``epochs``,
-        ``selection`` (which epoch was reported), ``source`` and ``note``.
+        One row per number, unchanged from its source: ``dataset``, ``model`` and ``arm`` (in the names of this program
+        if it has one), ``metric``, ``unit``, ``value``, ``n_seeds`` (NaN: not reported), planned ``epochs``,
+        ``selection`` (the reported epoch), ``source`` and ``note``.
+
+    Examples:
+        >>> published = load_published()
+        >>> published.columns.tolist()[:6]
+        ['dataset', 'model', 'arm', 'metric', 'unit', 'value']
     """
     with files(__name__).joinpath("results.csv").open() as file:
         return pd.read_csv(file, keep_default_na=False, na_values={"n_seeds": [""], "epochs": [""]})
@@ -49,49 +54,50 @@ def load_published() -> pd.DataFrame:
 def compare_to_published(
     sweep: Sweep, *, dataset: str | None = None, published: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Set test errors of a confirmation beside published ones of the same data set and arm.
+    """Compare the test errors of a confirmation with published errors of the same data set and arm.
 
-    Absolute errors are seldom comparable; ``own_change`` and ``published_change``, each from the arm ``off`` trained
-    alike, are more so.
+    Absolute errors are rarely comparable. The changes ``own_change`` and ``published_change``, each from the arm
+    ``off`` that was trained in the same way, are more comparable.
 
     Args:
         sweep: a sweep, loaded with ``phase="confirm"``.
-        dataset: its name in the published table; None takes that of the sweep's data source.
-        published: from :func:`load_published`, or of the same columns; None loads it.
+        dataset: name of the data set in the published table; None uses the data source of the sweep.
+        published: published numbers with the columns of :func:`load_published`; None loads them.
 
     Returns:
-        One row a confirmed configuration and published network that has its arm, in the study's order: ``arm``,
-        ``own`` (mean test top-1 error, %), ``low`` and ``high`` of its 95 % t interval, ``seeds``, ``published`` (%),
-        ``published_model``, ``own_change`` and ``published_change`` (points, from ``off``; nan without it, and of an
-        arm of which several configurations were confirmed the mean of ``off`` over its own), ``differs`` (what was
-        done otherwise), ``source``. Only the sweep's own network, where it was published; empty if nothing is.
+        One row per confirmed configuration and published network with its arm, in the study's order: ``arm``, ``own``
+        (mean test top-1 error, %), ``low`` and ``high`` (its 95 % t interval), ``seeds``, ``published`` (%),
+        ``published_model``, ``own_change`` and ``published_change`` (points, from ``off``; NaN without that arm),
+        ``differs`` (differences in training), ``source``. If several configurations of ``off`` were confirmed,
+        ``own_change`` is from their mean. If the network of the sweep was published, only its rows are returned. Empty
+        if no number was published.
 
     Raises:
-        ValueError: no test values, or trials of more than one data set.
+        ValueError: no test values, or trials of several data sets.
     """
-    own = _own(sweep)
-    known = load_published() if published is None else published
-    name = _dataset(own) if dataset is None else dataset
-    known = known[(known["metric"] == "top1_error") & (known["dataset"] == name)]
-    if (same := known["model"].isin(own["model"])).any():
-        known = known[same]
-    baseline = own.loc[own["arm"] == BASELINE, "own"].mean()
+    confirmed = _confirmed(sweep)
+    published = load_published() if published is None else published
+    name = _dataset(confirmed) if dataset is None else dataset
+    published = published[(published["metric"] == "top1_error") & (published["dataset"] == name)]
+    if (same := published["model"].isin(confirmed["model"])).any():
+        published = published[same]
+    baseline = confirmed.loc[confirmed["arm"] == BASELINE, "own"].mean()
     rows = [
         {
             **configuration,
             **{"published": row["value"], "published_model": row["model"], "source": row["source"]},
             "own_change": configuration["own"] - baseline,
-            "published_change": row["value"] - _published_baseline(known, row["model"]),
+            "published_change": row["value"] - _published_baseline(published, row["model"]),
             "differs": "; ".join(_differences(configuration, row)),
         }
-        for configuration in own.to_dict("records")
-        for row in known[known["arm"] == preset_of(configuration["arm"])].to_dict("records")
+        for configuration in confirmed.to_dict("records")
+        for row in published[published["arm"] == preset_of(configuration["arm"])].to_dict("records")
     ]
     return pd.DataFrame(rows, columns=[*_COMPARED, "differs", "source"])
 
 
-def _own(sweep: Sweep) -> pd.DataFrame:
-    """Return one row a confirmed configuration: its arm, error, seeds and what it was trained with."""
+def _confirmed(sweep: Sweep) -> pd.DataFrame:
+    """Return one row per confirmed configuration: its arm, error, seeds and training."""
     tests = test_values(sweep.evaluations)
     errors = tests[tests["metric"] == "top1_error"].set_index("trial")[["value", "setting"]]
     trials = sweep.trials[sweep.trials["status"] == COMPLETED].join(errors, on="trial", how="inner")
@@ -106,47 +112,53 @@ def _own(sweep: Sweep) -> pd.DataFrame:
                 **{"arm": arm, "own": mean, "low": low, "high": high, "seeds": len(group)},
                 **{"dataset": first["config.data.source"], "model": first["config.model.name"]},
                 **{"width": first.get("config.model.width", 1.0), "epochs": int(first[PLANNED_EPOCHS])},
-                **{"share": _share(first), "weights": first["setting"]},
+                **{"train_frac": _train_frac(first), "weights": first["setting"]},
             }
         )
     frame = pd.DataFrame(rows)
     return frame.assign(arm=frame["arm"].astype(sweep.trials["arm"].dtype)).sort_values("arm", kind="stable")
 
 
-def _share(trial: pd.Series[Any]) -> float:
-    """Return the share of the training images that a trial learned from: some are for validation."""
+def _train_frac(trial: pd.Series[Any]) -> float:
+    """Return the fraction of the training images that a trial was trained on, without its validation images."""
     return float(trial["config.data.train_frac"] * (1 - trial["config.data.val_frac"]))
 
 
-def _dataset(own: pd.DataFrame) -> str:
-    names = list(own["dataset"].unique())
+def _dataset(confirmed: pd.DataFrame) -> str:
+    names = list(confirmed["dataset"].unique())
     if len(names) > 1:
-        raise ValueError(f"trials of several data sets, {', '.join(names)}: give dataset")
+        raise ValueError(f"the trials have several data sets ({', '.join(names)}): pass dataset")
     return str(names[0])
 
 
 def preset_of(arm: str) -> str:
-    """Return the preset that an arm of the built-in ablation has, or the name itself."""
+    """Return the preset of an arm of the built-in study ``paper_ablation``; the name itself for other arms.
+
+    Examples:
+        >>> preset_of("scheduled"), preset_of("cutmix")
+        ('cutmix_scheduled', 'cutmix')
+    """
     return PRESETS.get(arm, arm)
 
 
-def _published_baseline(known: pd.DataFrame, model: str) -> float:
-    return float(known.loc[(known["arm"] == BASELINE) & (known["model"] == model), "value"].mean())
+def _published_baseline(published: pd.DataFrame, model: str) -> float:
+    return float(published.loc[(published["arm"] == BASELINE) & (published["model"] == model), "value"].mean())
 
 
-def _differences(own: Mapping[Any, Any], published: Mapping[Any, Any]) -> Iterator[str]:
-    """Say what was done otherwise, ours first."""
-    if own["model"] != published["model"]:
-        yield f"network {own['model']}, not {published['model']}"
-    if own["width"] != 1.0:
-        yield f"width times {own['width']:g}"
-    yield f"{100 * own['share']:.3g} % of the training images, not all"
-    if own["epochs"] != published["epochs"]:
-        yield f"{own['epochs']} epochs, not {published['epochs']:g}"
-    weights = "averaged weights" if own["weights"] == "ema" else "weights"
+def _differences(confirmed: Mapping[Any, Any], published: Mapping[Any, Any]) -> Iterator[str]:
+    """Describe the differences in training, that of the sweep first."""
+    if confirmed["model"] != published["model"]:
+        yield f"network {confirmed['model']}, not {published['model']}"
+    if confirmed["width"] != 1.0:
+        yield f"width times {confirmed['width']:g}"
+    yield f"{100 * confirmed['train_frac']:.3g} % of the training images, not all"
+    if confirmed["epochs"] != published["epochs"]:
+        yield f"{confirmed['epochs']} epochs, not {published['epochs']:g}"
+    weights = "averaged weights" if confirmed["weights"] == "ema" else "weights"
     yield f"{weights} of the last epoch, not {published['selection']}"
-    if own["seeds"] != published["n_seeds"]:
-        known = published["n_seeds"] == published["n_seeds"]  # not nan
-        yield f"{own['seeds']} seeds, " + (f"not {published['n_seeds']:g}" if known else "theirs not said")
+    if confirmed["seeds"] != published["n_seeds"]:
+        is_reported = published["n_seeds"] == published["n_seeds"]  # not NaN
+        published_seeds = f"not {published['n_seeds']:g}" if is_reported else "published number unknown"
+        yield f"{confirmed['seeds']} seeds, {published_seeds}"
     if published["note"]:
-        yield f"theirs: {published['note']}"
+        yield f"published: {published['note']}"

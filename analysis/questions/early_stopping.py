@@ -7,7 +7,6 @@ directly: which arms a rung takes for worse than they end.
 from __future__ import annotations
 
 import math
-from bisect import insort
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,8 +16,8 @@ from scipy import stats
 
 from analysis import statistics
 from analysis.data.frames import Sweep
-from analysis.methods.fidelity import REDUCTION_FACTOR
 from analysis.statistics import HIGHER, LOWER, TOO_FEW
+from sweep.findings.replay import ALL_ARMS, Curves, asha, replay_order
 from sweep.findings.summary import PLANNED_EPOCHS, metric_label, uncensored_trials
 from sweep.records.schema import COMPLETED
 
@@ -31,10 +30,6 @@ FIRST_RUNGS = (1, 3, 9)
 USUAL_FIRST_RUNG = 3
 """First rung of a study that names none: what is said in sentences."""
 
-MIN_RECORDED = 3
-"""Trials that must be at a rung before ASHA stops any, as studies have it by default."""
-
-ALL_ARMS = "all arms"
 OWN, SHARED = "own", "shared"
 """Rungs: of each arm, as sweeps have them, or one set for the trials of all arms."""
 
@@ -103,8 +98,8 @@ def stopped_winners(
 ) -> pd.DataFrame:
     """Replay ASHA in many orders of arrival, and count how often it stops the trial of lowest final value.
 
-    The rule stops at each rung (``REDUCTION_FACTOR`` times the one before) all but the best 1 in ``REDUCTION_FACTOR``
-    of those that have come there, once they are ``MIN_RECORDED``; trials run one after the other, arms in turn.
+    The rule is the one that sweeps use, with the default parameters of a study. One worker runs one trial after
+    another, and the arms take turns.
 
     Args:
         sweep: from :func:`analysis.data.frames.load`.
@@ -120,26 +115,34 @@ def stopped_winners(
         would stop it) and ``n_orders``. Empty before any trial has completed.
     """
     trials = full_trials(sweep)
-    orders = [_order(trials["arm"], rng) for _ in range(n_orders)]
+    orders = [_order(trials["arm"], rng).tolist() for _ in range(n_orders)]
     rows: list[dict[str, Any]] = []
     for metric in metrics:
         curves = _curves(sweep, trials, metric)
         for first in _within(first_rungs, trials):
             kinds = (OWN, SHARED) if trials["arm"].nunique() > 1 else (OWN,)
             for rungs in kinds:
-                groups = trials["arm"].astype(str) if rungs == OWN else pd.Series(ALL_ARMS, index=trials.index)
-                kept = np.array([_kept(curves, order, groups.to_numpy(), first) for order in orders], dtype=bool)
+                rule, shared = asha(first), rungs == SHARED
+                epochs = [replay_order(curves, order, rule, n_workers=1, shared=shared) for order in orders]
+                kept = np.array(epochs) == curves.max_epochs
                 key = {"metric": metric, "first_rung_epochs": first, "rungs": rungs}
-                rows += [key | row for row in _counted(trials, curves, kept, rungs)]
+                rows += [key | row for row in _counted(trials, curves.values, kept, rungs)]
     columns = ["metric", "first_rung_epochs", "rungs", "arm", "n", "stopped_frac", "low", "high", "blind_frac"]
     return pd.DataFrame(rows, columns=columns).assign(n_orders=n_orders)
 
 
-def _curves(sweep: Sweep, trials: pd.DataFrame, metric: str) -> np.ndarray:
-    """Return the metric after each epoch, [N, planned epochs]; what is no number is the worst."""
+def _curves(sweep: Sweep, trials: pd.DataFrame, metric: str) -> Curves:
+    """Return the curves of ``trials``; a value that is not a number becomes infinite."""
+    arms, names = pd.factorize(trials["arm"].astype(str))
+    values, errors = (_after_each_epoch(sweep, trials, name) for name in (metric, "val_top1_error"))
+    return Curves(arms=tuple(names), arm=arms, values=values, top1_error=errors)
+
+
+def _after_each_epoch(sweep: Sweep, trials: pd.DataFrame, metric: str) -> np.ndarray:
+    """Return the metric after each epoch, [N, planned epochs]."""
     metric_label(metric)
-    own = sweep.epochs[sweep.epochs["trial"].isin(trials["trial"])]
-    wide = own.pivot(index="trial", columns="epoch", values=metric).reindex(trials["trial"])
+    recorded = sweep.epochs[sweep.epochs["trial"].isin(trials["trial"])]
+    wide = recorded.pivot(index="trial", columns="epoch", values=metric).reindex(trials["trial"])
     values = wide.to_numpy(float)
     return np.where(np.isnan(values), math.inf, values)
 
@@ -150,22 +153,6 @@ def _order(arms: pd.Series[Any], rng: np.random.Generator) -> np.ndarray:
     for places in arms.groupby(arms, observed=True).indices.values():
         turn[places], sequence[places] = rng.permutation(len(places)), rng.random()
     return np.lexsort((sequence, turn))
-
-
-def _kept(curves: np.ndarray, order: np.ndarray, groups: np.ndarray, first: int) -> np.ndarray:
-    """Play the rule over the trials in one order and return which of them ran to the end, bool [N]."""
-    recorded: dict[tuple[str, int], list[float]] = {}
-    kept = np.ones(len(curves), dtype=bool)
-    for trial in order:
-        rung = first
-        while rung < curves.shape[1] and kept[trial]:
-            values = recorded.setdefault((groups[trial], rung), [])
-            value = float(curves[trial, rung - 1])
-            insort(values, value)
-            cutoff = values[max(1, len(values) // REDUCTION_FACTOR) - 1]
-            kept[trial] = math.isfinite(value) and (len(values) < MIN_RECORDED or value <= cutoff)
-            rung *= REDUCTION_FACTOR
-    return kept
 
 
 def _counted(trials: pd.DataFrame, curves: np.ndarray, kept: np.ndarray, rungs: str) -> list[dict[str, Any]]:

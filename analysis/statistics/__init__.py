@@ -1,13 +1,11 @@
-"""Statistics of a sweep: estimates with intervals, arms compared over the seeds that they share, and verdicts."""
+"""Statistics of a sweep: estimates with intervals, comparisons of arms over shared seeds, and verdicts."""
 
-from analysis.statistics.aggregates import aggregates, means
 from analysis.statistics.comparisons import (
     WITHIN,
     paired_differences,
     pairs,
     probability_of_improvement,
 )
-from analysis.statistics.effects import effect_sizes, power_of
 from analysis.statistics.estimates import (
     HIGHER,
     LOWER,
@@ -19,10 +17,9 @@ from analysis.statistics.estimates import (
     Statistic,
     bootstrap,
     difference,
-    iqm,
     mean,
+    means,
     rank_correlation,
-    stratified,
 )
 from analysis.statistics.partial import partial_rank_correlation
 from analysis.statistics.ranks import Ranks, critical_differences
@@ -39,21 +36,16 @@ __all__ = [
     "Estimate",
     "Ranks",
     "Statistic",
-    "aggregates",
     "bootstrap",
     "critical_differences",
     "difference",
-    "effect_sizes",
-    "iqm",
     "mean",
     "means",
     "paired_differences",
     "pairs",
     "partial_rank_correlation",
-    "power_of",
     "probability_of_improvement",
     "rank_correlation",
-    "stratified",
     "summary_line",
     "verdict",
 ]

@@ -1,7 +1,7 @@
-"""Estimates of samples with their intervals.
+"""Estimates with intervals, from samples and from tables.
 
-What is resampled draws from the generator it is given and from nothing else. Nothing warns; an interval is nan where
-the samples are too small to carry one.
+Resamples are drawn from the generator of the caller only. No function warns. An interval is NaN if the samples are too
+small for one.
 """
 
 from __future__ import annotations
@@ -12,49 +12,47 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from sweep.findings.student_t import MIN_SEEDS, ci_half_width
 
-Statistic = Literal["mean", "median", "iqm"]
+Statistic = Literal["mean", "median"]
 Array = NDArray[np.float64]
 
 MIN_N = 5
-"""Smallest sample that is resampled for an interval: fewer values have too few distinct resamples for its tails."""
+"""Smallest sample with a bootstrap interval: fewer values have too few distinct resamples for its tails."""
 
 MIN_PAIRS = 8
-"""Smallest number of pairs whose rank correlation gets an interval: by chance alone, five pairs are in
-perfect order, where every resample agrees, once in 60 times."""
+"""Smallest number of pairs whose rank correlation has an interval. Five pairs are in perfect order once in 60 times by
+chance, and all resamples then agree."""
 
 
-def iqm(values: ArrayLike, axis: int = -1) -> Any:
-    """Return the interquartile mean: what is left without the lowest and the highest quarter (rounded down).
-
-    As steady as a mean and as deaf to outliers as a median (Agarwal et al., NeurIPS 2021, arXiv 2108.13264).
-    """
-    return stats.trim_mean(values, 0.25, axis=axis)
-
-
-_STATISTICS: dict[Statistic, Callable[..., Any]] = {"mean": np.mean, "median": np.median, "iqm": iqm}
+_STATISTICS: dict[Statistic, Callable[..., Any]] = {"mean": np.mean, "median": np.median}
 
 _ALMOST_SURE = 1 - 1e-12
-"""The highest level asked of percentiles: they are the outermost resamples long before."""
+"""Highest level of percentiles. The outermost resamples are reached long before."""
 
 LOWER, HIGHER, UNDECIDED, TOO_FEW = "lower", "higher", "undecided", "too few"
-"""How a comparison ends: the interval is below zero, above zero, holds zero, or there is none."""
+"""Results of a comparison: the interval is below zero, above zero, contains zero, or there is no interval."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number computed from samples, and how far it may be off.
+    """A number computed from samples, with its interval.
 
     Attributes:
-        value: the estimate; nan without data.
-        low: lower end of the interval; nan where a sample is too small or has no spread to resample.
-        high: its upper end.
-        confidence: share of repetitions whose interval is meant to hold the true value.
-        n: size of each sample that went in.
+        value: the estimate; NaN without data.
+        low: lower end of the interval; NaN if a sample is too small or has no spread.
+        high: upper end of the interval, NaN like the lower end.
+        confidence: nominal fraction of repetitions whose interval covers the true value.
+        n: size of each sample, without NaN.
+
+    Examples:
+        >>> estimate = Estimate(value=-0.5, low=-0.75, high=-0.25, confidence=0.95, n=(5,))
+        >>> estimate.excludes_zero, estimate.verdict
+        (True, 'lower')
     """
 
     value: float
@@ -65,17 +63,17 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Whether the samples were large enough for an interval."""
+        """True if the samples were large enough for an interval."""
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether there is an interval and zero lies outside it."""
+        """True if there is an interval and it excludes zero."""
         return self.has_interval and not self.low <= 0.0 <= self.high
 
     @property
     def verdict(self) -> str:
-        """What a difference, or a correlation, says: ``lower``, ``higher``, ``undecided`` or ``too few``."""
+        """Result of a difference or correlation: ``lower``, ``higher``, ``undecided`` or ``too few``."""
         if not self.has_interval:
             return TOO_FEW
         if not self.excludes_zero:
@@ -84,19 +82,52 @@ class Estimate:
 
 
 def mean(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
-    """Estimate the mean of one sample with its t interval: the interval of a mean that is reported.
+    """Estimate the mean of one sample with its t interval.
 
-    Of few seeds no bootstrap covers as often as it says (see :func:`sweep.findings.student_t.ci_half_width`).
+    Report means with this interval: with few seeds, a bootstrap interval covers less often than its level (see
+    :func:`sweep.findings.student_t.ci_half_width`).
 
     Args:
-        values: float [n]; nan are left out. Fewer than two, or all alike, have no interval.
+        values: float [n]; NaN are left out. Fewer than two values, or equal values, have no interval.
         confidence: level of the interval, in (0, 1).
+
+    Examples:
+        >>> estimate = mean([1.0, 2.0, 3.0])
+        >>> f"{estimate.value} ({estimate.low:.3f} to {estimate.high:.3f})"
+        '2.0 (-0.484 to 4.484)'
     """
     sample = _finite(values)
     enough = len(sample) >= MIN_SEEDS and np.ptp(sample) > 0
     half = float(ci_half_width(sample.std(ddof=1) if enough else math.nan, len(sample), level=confidence))
     value = float(sample.mean()) if len(sample) else math.nan
     return Estimate(value, value - half, value + half, confidence, (len(sample),))
+
+
+def means(table: pd.DataFrame, *, value: str, by: Sequence[str] = ("arm",), confidence: float = 0.95) -> pd.DataFrame:
+    """Estimate the mean of each group of a table with its t interval.
+
+    Args:
+        table: one row per trial; NaN values are left out.
+        value: column that is averaged.
+        by: columns that name a group.
+        confidence: level of each interval alone.
+
+    Returns:
+        One row per group: the columns of ``by``, ``n``, ``estimate``, ``low``, ``high`` and ``confidence``; NaN as
+        from :func:`mean`.
+
+    Examples:
+        >>> table = pd.DataFrame({"arm": ["off", "off", "cutmix"], "error": [0.25, 0.75, 0.5]})
+        >>> means(table, value="error")[["arm", "n", "estimate"]]
+              arm  n  estimate
+        0     off  2       0.5
+        1  cutmix  1       0.5
+    """
+    rows = []
+    for group, values in table.groupby(list(by), observed=True, sort=False)[value]:
+        estimate = mean(values, confidence=confidence)
+        rows.append((*group, estimate.n[0], estimate.value, estimate.low, estimate.high))
+    return pd.DataFrame(rows, columns=[*by, "n", "estimate", "low", "high"]).assign(confidence=confidence)
 
 
 def bootstrap(
@@ -107,51 +138,26 @@ def bootstrap(
     confidence: float = 0.95,
     resamples: int = 4000,
 ) -> Estimate:
-    """Estimate the mean, median or interquartile mean of one sample by resampling it.
+    """Estimate the mean or median of one sample with its bootstrap interval.
 
-    The interval is the expanded percentile one (Hesterberg, The American Statistician 2015): its tails are those of
-    Student's t and make up for resamples that spread by sqrt((n - 1) / n) too little. Of five values it is close to
-    their range, which holds a median or interquartile mean 94 times in 100; a mean is better served by :func:`mean`.
+    The interval is the expanded percentile interval (Hesterberg, The American Statistician 2015). Its tails are those
+    of Student's t and correct for resamples whose spread is too small by the factor sqrt((n - 1) / n). For five values
+    it is close to their range, which covers the median 94 times in 100. Prefer :func:`mean` for a mean.
 
     Args:
-        values: float [n]; nan are left out.
+        values: float [n]; NaN are left out. Fewer than ``MIN_N`` values, or equal values, have no interval.
         rng: source of the resamples.
-        statistic: what is estimated.
+        statistic: the quantity that is estimated.
         confidence: level of the interval, in (0, 1).
         resamples: number of bootstrap samples.
+
+    Examples:
+        >>> estimate = bootstrap([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], rng=np.random.default_rng(0))
+        >>> estimate.value, estimate.low <= estimate.value <= estimate.high
+        (3.5, True)
     """
     sample = (_finite(values),)
     return _resampled(sample, _STATISTICS[statistic], rng=rng, confidence=confidence, resamples=resamples)
-
-
-def stratified(
-    samples: Sequence[ArrayLike],
-    *,
-    rng: np.random.Generator,
-    statistic: Statistic = "iqm",
-    confidence: float = 0.95,
-    resamples: int = 4000,
-) -> Estimate:
-    """Estimate the mean, median or interquartile mean of all strata taken together, each resampled on its own.
-
-    Args:
-        samples: float [n] of each stratum, as the values over seeds on one data set; nan are left out. Values of unlike
-            data sets are best differences to a baseline, for levels as unlike as theirs cannot be averaged.
-        rng: source of the resamples.
-        statistic: what is estimated.
-        confidence: level of the interval, in (0, 1), expanded as in :func:`bootstrap`. It holds for these strata, not
-            for others that might have been taken.
-        resamples: number of bootstrap samples.
-    """
-    centre, strata = _STATISTICS[statistic], tuple(_finite(sample) for sample in samples)
-
-    def of_all(*parts: Array, axis: int = -1) -> Any:
-        return centre(np.concatenate(parts, axis=axis), axis=axis)
-
-    # seeds of several strata together carry an interval that one of them could not
-    enough = sum(map(len, strata)) - len(strata) >= MIN_N - 1
-    min_n = MIN_SEEDS if enough else MIN_N
-    return _resampled(strata, of_all, rng=rng, confidence=confidence, resamples=resamples, min_n=min_n)
 
 
 def difference(
@@ -166,12 +172,17 @@ def difference(
     """Estimate statistic(first) - statistic(second) of two independent samples.
 
     Args:
-        first: float [n]; nan are left out.
-        second: float [m]; nan are left out.
-        rng: source of the resamples; each sample is resampled on its own.
-        statistic: what is compared.
+        first: float [n]; NaN are left out.
+        second: float [m]; NaN are left out.
+        rng: source of the resamples; the samples are resampled independently.
+        statistic: the quantity that is compared.
         confidence: level of the interval, in (0, 1), expanded as in :func:`bootstrap`.
         resamples: number of bootstrap samples.
+
+    Examples:
+        >>> estimate = difference([1.0, 2.0, 3.0], [0.5], rng=np.random.default_rng(0))
+        >>> estimate.value, estimate.verdict
+        (1.5, 'too few')
     """
     centre = _STATISTICS[statistic]
 
@@ -190,14 +201,22 @@ def rank_correlation(
     confidence: float = 0.95,
     resamples: int = 4000,
 ) -> Estimate:
-    """Estimate Spearman's rank correlation of pairs, with a percentile interval.
+    """Estimate Spearman's rank correlation of pairs with its percentile interval.
 
     Args:
         x: float [n].
-        y: float [n]; a pair with a nan is left out.
-        rng: source of the resamples; pairs stay together.
+        y: float [n]; a pair with a NaN is left out.
+        rng: source of the resamples; pairs are resampled together.
         confidence: level of the interval, in (0, 1).
-        resamples: number of bootstrap samples; one that has no spread counts as 0, as it orders nothing.
+        resamples: number of bootstrap samples; a resample without spread counts as a correlation of 0.
+
+    Returns:
+        The correlation; NaN if one side is constant. No interval for fewer than ``MIN_PAIRS`` pairs.
+
+    Examples:
+        >>> estimate = rank_correlation([1.0, 2.0, 3.0], [1.0, 4.0, 9.0], rng=np.random.default_rng(0))
+        >>> round(estimate.value, 3), estimate.verdict
+        (1.0, 'too few')
     """
     pairs = np.asarray(np.broadcast_arrays(x, y), dtype=np.float64)
     first, second = pairs[:, np.isfinite(pairs).all(axis=0)]
@@ -214,7 +233,10 @@ def _finite(values: ArrayLike) -> Array:
 
 
 def _spearman(x: Array, y: Array, axis: int = -1) -> Any:
-    """Pearson correlation of average ranks; 0 where a side is constant."""
+    """Compute the Pearson correlation of average ranks; 0 if one side is constant.
+
+    scipy.stats.spearmanr does not vectorise over resamples and returns NaN for a constant side.
+    """
     ranks = [stats.rankdata(side, axis=axis) for side in (x, y)]
     a, b = (side - side.mean(axis=axis, keepdims=True) for side in ranks)
     scale = np.sqrt((a**2).sum(axis=axis) * (b**2).sum(axis=axis))
@@ -244,7 +266,7 @@ def _resampled(
         n_resamples=resamples,
         vectorized=True,
         paired=paired,
-        # the range of a correlation is bounded: its percentiles are wide enough as they are
+        # the range of a correlation is bounded: its percentiles are wide enough without expansion
         confidence_level=confidence if paired else _expanded(confidence, n),
         method="percentile",
         rng=rng,
@@ -253,7 +275,7 @@ def _resampled(
 
 
 def _expanded(confidence: float, n: tuple[int, ...]) -> float:
-    """Level whose percentiles of resamples are as far out as Student's t has them."""
+    """Return the level at which percentiles of resamples have the tails of Student's t."""
     total, df = sum(n), sum(n) - len(n)
     quantile = math.sqrt(total / df) * stats.t.ppf((1 + confidence) / 2, df)
     return min(float(1 - 2 * stats.norm.sf(quantile)), _ALMOST_SURE)

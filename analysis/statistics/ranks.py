@@ -1,4 +1,4 @@
-"""Arms ranked over several data sets: Friedman's test, and Nemenyi's of every pair."""
+"""Ranks of arms over several data sets: Friedman's test, and Nemenyi's test of each pair."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import pandas as pd
 from scipy import stats
 
 MIN_ARMS = 3
-"""Fewer are compared pair by pair, without ranks."""
+"""Fewest arms that are ranked; compare fewer arms by paired differences."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """How arms rank over blocks, as a critical-difference diagram shows it (Demšar, JMLR 2006).
+    """Ranks of arms over blocks, the content of a critical-difference diagram (Demšar, JMLR 2006).
 
     Attributes:
-        mean_rank: by arm, 1 is best, best first; ties share their mean rank.
-        friedman_p: of all arms being alike; what follows counts only where it is small. nan below two blocks.
-        critical_difference: mean ranks further apart than this differ, all pairs at once; nan below two blocks.
+        mean_rank: mean rank by arm, 1 is best, best first; ties share their mean rank.
+        friedman_p: p-value of the hypothesis that all arms are equal. Interpret the pairs only if it is small. NaN for
+            fewer than two blocks.
+        critical_difference: smallest significant difference of two mean ranks, joint over all pairs; NaN for fewer than
+            two blocks.
         p: Nemenyi's p-value of each pair of arms, [arms, arms], 1 on the diagonal.
-        n_blocks: data sets that have every arm.
+        n_blocks: number of data sets with all arms.
         confidence: joint level of all pairs.
     """
 
@@ -35,23 +37,34 @@ class Ranks:
 
 
 def critical_differences(table: pd.DataFrame, *, value: str, block: Sequence[str], confidence: float = 0.95) -> Ranks:
-    """Rank the arms in each block by their mean value, lowest first, and compare mean ranks.
+    """Rank the arms in each block by their mean value, lowest first, and compare the mean ranks.
 
     Args:
-        table: one row a trial: ``arm``, ``value`` and the columns of ``block``; values of nan are left out.
+        table: one row per trial: ``arm``, ``value`` and the columns of ``block``; NaN values are left out.
         value: column that is ranked, lower is better.
-        block: columns that name a block: the data set, and what else makes values unlike. Seeds are no blocks: they
-            are averaged, for what they repeat is one data set.
+        block: columns that name a block: the data set, and anything else that makes values incomparable. A seed is not
+            a block: seeds repeat the same data set, so they are averaged.
         confidence: joint level of all pairs.
 
     Raises:
         ValueError: fewer than ``MIN_ARMS`` arms.
+
+    Examples:
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "arm": ["off", "mixup", "cutmix"] * 2,
+        ...         "sweep": ["digits"] * 3 + ["cifar10"] * 3,
+        ...         "error": [0.4, 0.3, 0.2, 0.6, 0.4, 0.5],
+        ...     }
+        ... )
+        >>> critical_differences(table, value="error", block=["sweep"]).mean_rank.to_dict()
+        {'cutmix': 1.5, 'mixup': 1.5, 'off': 3.0}
     """
-    known = table[table[value].notna()].assign(arm=table["arm"].astype(str))
-    blocks = known.pivot_table(index=list(block), columns="arm", values=value, observed=True).dropna()
+    measured = table[table[value].notna()].assign(arm=table["arm"].astype(str))
+    blocks = measured.pivot_table(index=list(block), columns="arm", values=value, observed=True).dropna()
     n_blocks, n_arms = blocks.shape
     if n_arms < MIN_ARMS:
-        raise ValueError(f"ranks need {MIN_ARMS} arms, got {n_arms}: compare two by paired differences")
+        raise ValueError(f"ranks need at least {MIN_ARMS} arms, got {n_arms}: compare two arms by paired differences")
     mean_rank = blocks.rank(axis=1).mean().sort_values(kind="stable")
     friedman_p, critical, p = np.nan, np.nan, pd.DataFrame(np.nan, index=mean_rank.index, columns=mean_rank.index)
     if n_blocks > 1:

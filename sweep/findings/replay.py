@@ -7,6 +7,7 @@ order matters, not how much another sweep would differ.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from search_spaces.budget import Budget
+from search_spaces.early_stopping.asha import AshaStopping
 from search_spaces.early_stopping.base import CONTINUE, PAUSE, Stopping
 from search_spaces.early_stopping.parse import format_rule, parse_rule
 from sweep.findings.student_t import LEVEL, ci_half_width
@@ -93,6 +95,32 @@ def full_curves(records: SweepRecords, *, metric: str) -> Curves:
         values=table[metric][epochs].to_numpy(float),
         top1_error=table["val_top1_error"][epochs].to_numpy(float),
     )
+
+
+def asha(grace_period_epochs: int) -> AshaStopping:
+    """Return ASHA with this first rung (epochs) and its default values otherwise."""
+    return AshaStopping(grace_period_epochs=grace_period_epochs)
+
+
+def rungs_of(stopping: Stopping, max_epochs: int) -> list[int]:
+    """Return the epochs at which the first trial of a rule is judged; empty if the rule stops no trial."""
+    rule = stopping.build(max_epochs)
+    return rule.rungs(0) if rule else []
+
+
+def kept_at_first_rung(stopping: AshaStopping, values: Sequence[float]) -> np.ndarray:
+    """Return the trials that ASHA would keep if all of them had reached its first rung, bool [N].
+
+    Args:
+        stopping: ASHA.
+        values: metric of each trial at that rung, lower is better, finite [N].
+    """
+    rung = stopping.grace_period_epochs
+    rule = stopping.build(rung + 1)
+    assert rule is not None
+    judged = [rule.observe(number, rung, value) for number, value in enumerate(values)]
+    cutoff = judged[-1].cutoff if judged and judged[-1] else None
+    return np.asarray(values) <= (math.inf if cutoff is None else cutoff)
 
 
 def random_order(curves: Curves, *, rng: np.random.Generator) -> np.ndarray:

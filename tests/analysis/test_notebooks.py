@@ -205,8 +205,8 @@ SAID = {
         (
             "policy cutmix: exponent inf has a higher validation top-1 error than exponent 1",
             "policy mixup: Whether exponent inf and exponent 1 differ in validation top-1 error is undecided",
-            "How exponent x smoothing work together matters",
-            "By exponent nothing is confirmed",
+            "The interaction exponent x smoothing matters",
+            "No two values of exponent are confirmed",
         ),
         ("policy cutmix: Whether exponent inf and exponent 1 differ in validation ECE is undecided", "Decided: 0 of 8"),
     ),

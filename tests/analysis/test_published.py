@@ -115,7 +115,7 @@ class TestBeside:
         differs = compare_to_published(confirmed())["differs"].iloc[0]
         assert differs == (
             "40 % of the training images, not all; 60 epochs, not 300; weights of the last epoch, not best epoch on "
-            "test; theirs: rate 0.1, mixed with probability 1"
+            "test; published: rate 0.1, mixed with probability 1"
         )
 
     def test_of_another_network_every_one_is_shown(self, confirmed: MakeSweep) -> None:
@@ -131,7 +131,7 @@ class TestBeside:
 
     def test_seeds_differ(self, confirmed: MakeSweep) -> None:
         found = compare_to_published(confirmed({"off": [0.2, 0.3]}, model="resnet50"), dataset="imagenet")
-        assert "2 seeds, theirs not said" in found["differs"].iloc[0]
+        assert "2 seeds, published number unknown" in found["differs"].iloc[0]
         found = compare_to_published(confirmed({"off": [0.2, 0.3]}))
         assert "2 seeds, not 3" in found["differs"].iloc[0]
 

@@ -14,7 +14,6 @@ from analysis.statistics import (
     HIGHER,
     LOWER,
     Statistic,
-    aggregates,
     bootstrap,
     means,
     paired_differences,
@@ -81,17 +80,8 @@ def test_coverage_of_resampled_intervals(benchmark, capsys: pytest.CaptureFixtur
     covered: dict[tuple[str, int], float] = {}
     for n in SIZES:
         samples = rng.normal(size=(N_RESAMPLED, n))
-        for statistic in ("mean", "median", "iqm"):
+        for statistic in ("mean", "median"):
             covered[statistic, n] = _covered(samples, statistic, rng)
-        strata = pd.DataFrame(
-            {
-                "study": np.repeat(np.arange(N_RESAMPLED // 4), 3 * n),
-                "data": np.tile(np.repeat(np.arange(3), n), N_RESAMPLED // 4),
-                "value": rng.normal(size=N_RESAMPLED // 4 * 3 * n),
-            }
-        )
-        found = aggregates(strata, value="value", by=["study"], strata=["data"], rng=rng, resamples=1000)
-        covered["iqm of 3 strata", n] = found.eval("low <= 0 and high >= 0").mean()
         pairs = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], (N_RESAMPLED // 4, n))
         true = 6 / np.pi * np.arcsin(0.8 / 2)  # Spearman's of normal values
         ranks = [rank_correlation(*pair.T, rng=rng, resamples=1000) for pair in pairs]

@@ -108,9 +108,9 @@ def test_statuses_count_every_trial(planted: Sweep) -> None:
 def test_the_analysis_loads_no_engine() -> None:
     program = (
         "import sys, analysis.data.frames, analysis.plots, analysis.statistics\n"
-        "import analysis.questions.alpha_prob, analysis.methods.fidelity\n"
+        "import analysis.questions.alpha_prob, analysis.questions.early_stopping, analysis.methods.fidelity\n"
         "import analysis.methods.importance, analysis.methods.surface, analysis.methods.variance\n"
-        "engines = ('torch', 'torchvision', 'ray', 'optuna', 'trainables', 'search_spaces')\n"
+        "engines = ('torch', 'torchvision', 'ray', 'optuna')\n"
         "print([name for name in engines if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

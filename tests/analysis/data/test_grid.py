@@ -125,5 +125,5 @@ def test_values_stand_in_their_order(values: list[Any], ordered: list[Any]) -> N
 def test_parameters_and_values_have_words() -> None:
     assert grid.level("mix.label.exponent", float("inf")) == "exponent inf"
     assert grid.level("mix.position.sigma_frac", 0.25) == "sigma frac 0.25"
-    assert grid.word_of("data.train_frac") == "share of the images"
+    assert grid.word_of("data.train_frac") == "fraction of the images"
     assert grid.text_of(True) == "True"

@@ -133,7 +133,7 @@ def test_without_a_snapshot_of_the_experiment(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"metrics": {"error": "error"}}, "unknown column 'error', choose of train_loss, val_top1_error"),
+        ({"metrics": {"error": "error"}}, "unknown column 'error', choose one of train_loss, val_top1_error"),
         ({"metrics": {"val_nll": "loss"}}, "no trial reported 'loss'; reported: error, nll, epoch"),
         ({"metrics": ERROR, "epoch": "step"}, "no trial reported 'step'"),
         ({"metrics": ERROR, "arm": "mix"}, "has no parameter 'mix'; it has: lr, net.depth, policy"),

@@ -110,7 +110,7 @@ def test_sentences_decide_by_holm_over_all_terms(rng: Generator) -> None:
         seen = table.assign(p=np.where(table["term"] == "arm", p, 0.9))
         said = verdict(seen)
         assert said[0].startswith(word)
-        assert said[2].startswith("Whether how arm x epochs work together matters for")
+        assert said[2].startswith("Whether the interaction arm x epochs matters for")
         assert said[-1].startswith(f"Decided: {int(p < 0.01)} of 3 terms")
     assert "too few" in verdict(variance_explained(crossed(rng, n_replicates=0), factors=["arm"]))[0]
 
@@ -141,8 +141,8 @@ def test_a_factor_of_one_level_is_not_judged(rng: Generator) -> None:
 
 def test_mistakes_are_refused(rng: Generator) -> None:
     trials = crossed(rng)
-    with pytest.raises(ValueError, match="no arm draws 'epoch', choose among arm, epochs"):
+    with pytest.raises(ValueError, match="no arm samples 'epoch', choose one of arm, epochs"):
         variance_explained(trials, factors=["arm", "epoch"])
     for factors in ([], ["arm", "arm"]):
-        with pytest.raises(ValueError, match="one or several different"):
+        with pytest.raises(ValueError, match="factors must be different names"):
             variance_explained(trials, factors=factors)

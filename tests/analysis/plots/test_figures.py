@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,23 @@ def _cells(made: Any) -> pd.DataFrame:
     return rows[["arm"]].assign(n=3, error=error, low=error - 0.01, high=error + 0.01, seconds=seconds)
 
 
+def _correlations(made: Any) -> pd.DataFrame:
+    """Return a correlation of each pair of quantities."""
+    names = evaluations.by_axis(made.evaluations).columns.drop(["trial", "arm"])
+    rows = [(*pair, 0.9 - 0.1 * place, -0.25, 0.95, 12) for place, pair in enumerate(combinations(names, 2))]
+    columns = ["first", "second", "correlation", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns).assign(within_arms=True, confidence=0.95)
+
+
+def _errors(made: Any) -> pd.DataFrame:
+    """Return the errors of each arm in two sweeps."""
+    trials = made.trials.dropna(subset=["final_val_top1_error"])
+    rows = trials.groupby("arm", observed=True)["final_val_top1_error"].agg(error="mean", n="size").reset_index()
+    rows = rows.assign(error_low=rows["error"] - 0.01, error_high=rows["error"] + 0.01, images="validation")
+    names = ["digits at a tenth of the images", "cifar10"]
+    return pd.concat([rows.assign(sweep=name) for name in names], ignore_index=True)
+
+
 def _winners(made: Any) -> pd.DataFrame:
     """Return the winner of each arm with a trial, by two metrics and from two first rungs."""
     columns = ["metric", "first_rung_epochs", "arm", "n", "stopped_frac", "low", "high", "blind_frac"]
@@ -82,6 +99,7 @@ def _estimates(made: Any) -> pd.DataFrame:
 FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
     "learning_curves": lambda made, rng: plots.learning_curves(plots.learning_curves_info(made.epochs)),
     "final_error": lambda made, rng: plots.final_error(plots.final_error_info(made.trials, rng=rng)),
+    "errors": lambda made, rng: plots.draw_errors(_errors(made)),
     "forest": lambda made, rng: plots.forest(_forest(made)),
     "profile": lambda made, rng: plots.profile(_profile(made)),
     "crossing": lambda made, rng: _crossing(made),
@@ -93,11 +111,9 @@ FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
     "pareto": lambda made, rng: plots.pareto(
         plots.pareto_info(evaluations.by_axis(made.evaluations), x="classification top1_error", y=PGD)
     ),
-    "correlations": lambda made, rng: plots.correlations(
-        plots.correlations_info(evaluations.by_axis(made.evaluations).iloc[::2], rng=rng)
-    ),
+    "correlations": lambda made, rng: plots.correlations(_correlations(made)),
     "dose_gain": lambda made, rng: plots.dose_gain(plots.dose_gain_info(made.trials, _forest(made))),
-    "drawn": lambda made, rng: plots.slice_plot(plots.slice_info(made.trials, path=LOG[0], log=True)),
+    "slice": lambda made, rng: plots.slice_plot(plots.slice_info(made.trials, path=LOG[0], log=True)),
     "error_over_cost": lambda made, rng: plots.error_over_cost(_cells(made), costs={"seconds": "training seconds"}),
     "stopped_winners": lambda made, rng: plots.stopped_winners(_winners(made)),
     "parallel": lambda made, rng: plots.parallel(plots.parallel_info(made.trials, arm=made.arms[0], log=LOG)),
@@ -157,24 +173,24 @@ def empty(tmp_path: Path) -> Sweep:
     return load(tmp_path)
 
 
-def column_label(ax: plt.Axes) -> str:
+def text_of(ax: plt.Axes) -> str:
     return " ".join(text.get_text() for text in ax.texts).replace("\n", " ")
 
 
 def test_figures_of_a_sweep_not_begun_say_so_in_words(empty: Sweep, rng: np.random.Generator) -> None:
     curves = plots.learning_curves(plots.learning_curves_info(empty.epochs))
-    assert column_label(curves) == "no epochs recorded"
+    assert text_of(curves) == "no epochs recorded"
     assert not curves.axison
-    assert column_label(plots.final_error(plots.final_error_info(empty.trials, rng=rng))) == "no completed trials"
-    assert "no pairs" in column_label(plots.forest(plots.forest_info(empty.trials, baseline="off")))
-    assert "no completed trials" in column_label(plots.response(plots.response_info(empty.trials)))
+    assert text_of(plots.final_error(plots.final_error_info(empty.trials, rng=rng))) == "no completed trials"
+    assert "no pairs" in text_of(plots.forest(plots.forest_info(empty.trials, baseline="off")))
+    assert "no completed trials" in text_of(plots.response(plots.response_info(empty.trials)))
     decisions = plots.stopping_info(empty.decisions)
-    assert "no decisions" in column_label(plots.stopping(decisions))
-    assert "on trials of off" in column_label(plots.timeline(decisions, arm="off"))
+    assert "no decisions" in text_of(plots.stopping(decisions))
+    assert "on trials of off" in text_of(plots.timeline(decisions, arm="off"))
     values = evaluations.by_axis(empty.evaluations)
-    assert "no trial has both" in column_label(plots.pareto(plots.pareto_info(values, x="a", y="b")))
-    assert "fewer than two" in column_label(plots.correlations(plots.correlations_info(values, rng=rng)))
-    assert "draws nothing" in column_label(plots.parallel(plots.parallel_info(empty.trials, arm="off")))
+    assert "no trial has both" in text_of(plots.pareto(plots.pareto_info(values, x="a", y="b")))
+    assert "fewer than two" in text_of(plots.correlations(_correlations(empty)))
+    assert "draws nothing" in text_of(plots.parallel(plots.parallel_info(empty.trials, arm="off")))
 
 
 def test_an_arm_keeps_its_look_when_another_is_missing(planted: Sweep) -> None:
@@ -196,6 +212,7 @@ def test_a_figure_is_drawn_into_the_axes_it_is_given(name: str, planted: Sweep, 
     info = {
         "learning_curves": lambda: plots.learning_curves_info(planted.epochs),
         "final_error": lambda: plots.final_error_info(planted.trials, rng=rng),
+        "errors": lambda made, rng: plots.draw_errors(_errors(made)),
         "forest": lambda: plots.forest_info(planted.trials, baseline="off"),
         "response": lambda: plots.response_info(planted.trials),
         "stopping": lambda: plots.stopping_info(planted.decisions),

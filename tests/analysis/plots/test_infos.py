@@ -71,7 +71,7 @@ def test_learning_curves_are_labelled(planted: Sweep) -> None:
     assert ax.get_ylabel() == "validation top-1 error (%)"
     assert ax.lines[0].get_ydata()[0] > 1  # percent, where the frame holds fractions
     strip = ax.figure.axes[1]
-    assert (strip.get_xlabel(), strip.get_ylabel()) == ("epoch", "trials alive")
+    assert (strip.get_xlabel(), strip.get_ylabel()) == ("epoch", "n trials")
     legend = strip.get_legend()
     assert legend is not None
     assert legend.get_texts()[0].get_text().startswith("off (n = 24 → ")
@@ -205,24 +205,13 @@ def test_the_front_holds_what_no_trial_beats_in_both(higher: tuple[str, ...], fr
     assert found == (front | {"f"} if "e" in front else front)  # equal trials do not beat one another
 
 
-def test_correlations_leave_out_what_one_side_lacks_and_arms_on_request(rng: np.random.Generator) -> None:
-    x = np.array([1.0, 2, 3, 4, 11, 12, 13, 14])
-    y = np.array([4.0, 3, 2, 1, 14, 13, 12, 11])
-    values = pd.DataFrame({"trial": list("abcdefgh"), "arm": list("ppppqqqq"), "x": x, "y": y, "z": [np.nan, *x[1:]]})
-    plain = plots.correlations_info(values, rng=rng).set_index(["first", "second"])
-    assert plain.loc[("x", "y"), "correlation"] == pytest.approx(stats.spearmanr(x, y).statistic)
-    assert plain["n"].tolist() == [8, 7, 7]
-    within = plots.correlations_info(values, rng=rng, within_arms=True, quantities=["x", "y"])
-    assert within["correlation"].item() == pytest.approx(-1)
-
-
 def test_doses_stand_beside_gains() -> None:
     trials = pd.DataFrame({"arm": ["a", "a", "b", "c"], "dose_exposure": [0.1, 0.3, 0.4, np.nan]})
     gains = pd.DataFrame({"arm": ["a", "b", "c"], "estimate": [-0.01, np.nan, 0.02]})
     gains = gains.assign(low=-0.02, high=0.0, n_pairs=5, baseline="off", confidence=0.95, metric="val_top1_error")
     info = plots.dose_gain_info(trials, gains, doses=["dose_exposure"])
     assert info[["arm", "amount", "n_trials", "estimate"]].values.tolist() == [["a", 0.2, 2, -0.01]]
-    with pytest.raises(ValueError, match="choose among dose_exposure"):
+    with pytest.raises(ValueError, match="choose one of dose_exposure"):
         plots.dose_gain_info(trials, gains, doses=["dose_area"])
 
 

@@ -159,7 +159,9 @@ class TestSeveralSweeps:
         values = arms.values_of({str(number): make() for number in range(n_sweeps)})
         figure = plots.draw_errors(any_study.arm_errors(values))
         assert [ax.get_title() for ax in figure.axes] == [str(number) for number in range(n_sweeps)]
-        assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["off", "cutmix", "fmix"]
+        assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+            f"{arm} (n = 6)" for arm in ("off", "cutmix", "fmix")
+        ]
 
 
 class TestLabels:

@@ -127,6 +127,6 @@ def test_a_sweep_without_a_trial_or_with_one(simulate: Callable[..., Path]) -> N
     assert compute.verdict(compute.costs(load(simulate(n_trials=0)))) == ["Undecided: no trial has completed yet."]
     one = compute.costs(load(simulate(n_trials=1, stop=False, arms=CLASSIC)))
     said = compute.verdict(one)
-    assert said[0].endswith("of cutout, mixup, cutmix too few pairs.")
-    assert said[1] == "At equal depth, over 1 network: of cutout, mixup, cutmix too few pairs."
+    assert said[0].endswith("too few pairs for cutout, mixup, cutmix.")
+    assert said[1] == "At equal depth, over 1 network: too few pairs for cutout, mixup, cutmix."
     assert compute.against_deeper(one).empty

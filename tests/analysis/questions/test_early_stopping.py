@@ -1,4 +1,4 @@
-"""Replays of successive halving, against the rule that sweeps use, and ranks against the end, by hand."""
+"""Replays of ASHA, and ranks at rungs against final ranks, both by hand."""
 
 from __future__ import annotations
 
@@ -11,25 +11,7 @@ import pytest
 
 from analysis.data.frames import load
 from analysis.questions import early_stopping
-from search_spaces.early_stopping.asha import AshaStopping
-from sweep.findings.replay import Curves, replay_order
 from tests.analysis.simulated_studies import SimulatedTrial, record
-
-
-def test_the_rule_is_the_one_that_sweeps_use() -> None:
-    rng = np.random.default_rng(1)
-    for shared in (False, True):
-        values, arms = rng.normal(size=(24, 12)).cumsum(axis=1), np.repeat([0, 1], 12)
-        values[:, 1] = np.round(values[:, 1])  # ties at a rung
-        curves, order = Curves(("a", "b"), arms, values, values), rng.permutation(24)
-        for first in (1, 2, 5):
-            ran = replay_order(
-                curves, order.tolist(), AshaStopping(grace_period_epochs=first), n_workers=1, shared=shared
-            )
-            groups = np.full(24, "all") if shared else arms.astype(str)
-            kept = early_stopping._kept(values, order, groups, first)
-            assert (kept == (ran == 12)).all()
-            assert 0 < kept.sum() < 24
 
 
 def test_an_order_takes_the_arms_in_turn() -> None:

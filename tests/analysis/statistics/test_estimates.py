@@ -15,10 +15,8 @@ from analysis.statistics import (
     Estimate,
     bootstrap,
     difference,
-    iqm,
     mean,
     rank_correlation,
-    stratified,
 )
 
 
@@ -53,11 +51,10 @@ ERROR = 2 * np.sqrt(0.05 * 0.95 / 2000)
 
 
 @pytest.mark.parametrize("n", [5, 10, 30])
-@pytest.mark.parametrize("statistic", ["median", "iqm"])
-def test_resampled_intervals_cover_nearly_so(n: int, statistic: Any) -> None:
-    """Not below 90 in 100; the percentiles of resamples themselves hold the interquartile mean of five 88 times."""
+def test_resampled_intervals_cover_nearly_so(n: int) -> None:
+    """At least 90 times in 100, at a nominal level of 95 %."""
     rng = np.random.default_rng(n)
-    found = [bootstrap(rng.normal(size=n), statistic=statistic, rng=rng, resamples=300) for _ in range(150)]
+    found = [bootstrap(rng.normal(size=n), rng=rng, resamples=300) for _ in range(150)]
     covered = np.mean([estimate.low <= 0 <= estimate.high for estimate in found])
     assert covered >= 0.9 - 2 * np.sqrt(0.9 * 0.1 / 150)
 
@@ -74,37 +71,6 @@ def test_the_interval_of_a_mean_is_students() -> None:
 @pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0, 2.0]])
 def test_a_mean_of_too_few_or_equal_values_has_no_interval(values: list[float]) -> None:
     assert not mean(values).has_interval
-
-
-@pytest.mark.parametrize(("values", "expected"), [([9, 1, 2, 3, -50], 2.0), ([1, 2, 3, 100], 2.5), ([4, 8], 6)])
-def test_the_interquartile_mean_leaves_a_quarter_out_at_each_end(values: list[float], expected: float) -> None:
-    assert iqm(values) == pytest.approx(expected)
-
-
-class TestStratified:
-    def test_of_one_stratum_is_the_bootstrap(self) -> None:
-        values = np.random.default_rng(10).normal(size=12)
-        alone = bootstrap(values, statistic="iqm", rng=np.random.default_rng(0))
-        assert stratified([values], rng=np.random.default_rng(0)) == alone
-
-    def test_does_not_count_what_strata_differ_by(self, rng: np.random.Generator) -> None:
-        """Seeds are resampled within a data set: the spread between data sets, 10 and more, is not theirs."""
-        strata = [level + rng.normal(0, 0.1, 6) for level in (0, 10, 30)]
-        found = stratified(strata, statistic="mean", rng=rng)
-        assert found.value == pytest.approx(np.mean(strata))
-        assert found.high - found.low < 0.3
-        assert bootstrap(np.ravel(strata), statistic="mean", rng=rng).high > found.high + 3
-
-    def test_covers_about_as_often_as_it_says(self) -> None:
-        rng = np.random.default_rng(11)
-        draws = rng.normal(size=(150, 4, 3)) + np.array([0.0, 1.0, 2.0, 3.0])[:, None]
-        found = [stratified(draw, statistic="mean", rng=rng, resamples=300) for draw in draws]
-        assert np.mean([each.low <= 1.5 <= each.high for each in found]) >= 0.9
-
-    def test_of_few_has_no_interval(self, rng: np.random.Generator) -> None:
-        assert not stratified([[1.0, 2.0], [3.0, 4.0]], rng=rng).has_interval
-        assert stratified([[1.0, 2.0], [3.0, 4.0], [4.0, 5.0], [1.0, 1.1]], rng=rng).has_interval
-        assert np.isnan(stratified([], rng=rng).value)
 
 
 def test_a_difference_is_found_where_there_is_one(rng: np.random.Generator) -> None:

@@ -41,7 +41,7 @@ def test_the_sentence_follows_the_data(differences: pd.DataFrame, claim: str) ->
     assert "n = 5 pairs, p " in sentence
     decided = 0 if "undecided" in sentence else 1
     assert summary.startswith(f"Decided: {decided} of 1 comparisons")
-    assert ("of each data" in summary) == ("data digits" in sentence)
+    assert ("per data" in summary) == ("data digits" in sentence)
 
 
 def test_figures_are_those_of_the_table() -> None:
@@ -81,7 +81,7 @@ def test_a_clause_groups_arms_by_how_they_ended() -> None:
     rows = [(arm, seed, value) for arm, values in arms.items() for seed, value in enumerate(values)]
     table = pd.DataFrame([*rows, ("d", 0, 0.1)], columns=["arm", "replicate", "error"])
     found = paired_differences(table, value="error", baseline="off")
-    assert summary_line(found) == "a lower than off; b higher than off; c undecided; of d too few pairs"
+    assert summary_line(found) == "a lower than off; b higher than off; c undecided; too few pairs for d"
     within = paired_differences(table, value="error", baseline="off", margin=0.5)
     assert "c within the margin of off" in summary_line(within)
     assert summary_line(found.iloc[:0]) == "nothing to compare"

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from search_spaces.early_stopping.asha import AshaStopping
+from search_spaces.early_stopping.none import NoStopping
 from search_spaces.early_stopping.parse import format_rule, parse_rule
 from search_spaces.study import Study
 from sweep import cli
@@ -21,11 +22,14 @@ from sweep.findings.replay import (
     ALL_ARMS,
     MEASURES,
     Curves,
+    asha,
     full_curves,
+    kept_at_first_rung,
     measure_replay,
     random_order,
     replay,
     replay_order,
+    rungs_of,
 )
 from sweep.records.reader import read_sweep
 from sweep.terminal.early_stopping import print_replay
@@ -54,6 +58,25 @@ def noisy(rng: np.random.Generator, *, offset: np.ndarray, n_epochs: int = 9, no
 def replayed(curves: Curves, rule: str, n_orders: int = 20, n_workers: int = 3) -> pd.DataFrame:
     frame = replay(curves, STOPPING[rule], n_orders=n_orders, n_workers=n_workers, seed=0)
     return frame.set_index(["rungs", "arm"])
+
+
+@pytest.mark.parametrize(("max_epochs", "rungs"), [(2, []), (3, [2]), (7, [2, 4])])
+def test_rungs_lie_before_the_planned_epochs(max_epochs: int, rungs: list[int]) -> None:
+    assert rungs_of(STOPPING["asha"].model_copy(update={"grace_period_epochs": 2}), max_epochs) == rungs
+    assert rungs_of(NoStopping(), max_epochs) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([], []),
+        ([0.2, 0.1], [True, True]),  # fewer than three: the rule stops none
+        ([0.3, 0.1, 0.2, 0.4, 0.1], [False, True, False, False, True]),  # one in three, and its tie
+        ([0.5, 0.1, 0.2, 0.4, 0.3, 0.6], [False, True, True, False, False, False]),
+    ],
+)
+def test_asha_keeps_the_best_third_of_a_rung(values: list[float], kept: list[bool]) -> None:
+    assert kept_at_first_rung(asha(grace_period_epochs=3), values).tolist() == kept
 
 
 class TestPlay:
