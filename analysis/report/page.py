@@ -20,7 +20,9 @@ VERDICT, ASIDE = "verdict", "notebook-only"
 
 _HEADING = re.compile(r"<h([1-6])[^>]*>(.*?)</h\1>", re.DOTALL)
 _TITLE = re.compile(r"\A\s*# (.+)\n?")
-_FILES = {"figure": (FIGURES, ("png", "svg")), "table": (TABLES, ("csv", "tex"))}
+_FILES = {"figure": (FIGURES, ("png", "svg")), "table": (TABLES, ("csv", "tex")), "picture": (FIGURES, ())}
+"""Folder and suffixes of the files that a page offers; a picture is embedded once, to keep the page small."""
+
 _MIME = {".tex": "application/x-tex", ".csv": "text/csv", ".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -101,9 +103,9 @@ def section(
         if ASIDE in tags:
             continue
         if cell.cell_type == "markdown":
-            made.blocks.append(Block(_text(cell.source, made)))
+            made.blocks.append(Block(_text(_without_title(cell.source, made), made)))
         elif cell.cell_type == "code" and cell.source.strip():
-            outputs = (_output(output, anchor, folder) for output in cell.outputs)
+            outputs = (_output(output, made, folder) for output in cell.outputs)
             shown = tuple(output for output in outputs if output.html)
             silent.append(cell.source)
             if shown:
@@ -123,11 +125,17 @@ def page(sections: list[Section], *, footer: str) -> str:
     return environment.get_template("page.html.j2").render(sections=sections, footer=footer)
 
 
+def _without_title(source: str, made: Section) -> str:
+    """Return a Markdown cell without its title, which becomes that of the section."""
+    title = _TITLE.match(source)
+    if title is None:
+        return source
+    made.title = title[1].strip()
+    return source[title.end() :]
+
+
 def _text(source: str, made: Section) -> Markup:
-    """Render Markdown; a title becomes the section's, other headings get anchors and enter its contents."""
-    if title := _TITLE.match(source):
-        made.title = title[1].strip()
-        source = source[title.end() :]
+    """Render Markdown; headings get anchors, and those of level 2 enter the contents of the section."""
 
     def heading(found: re.Match[str]) -> str:
         level, words = found[1], re.sub(r'<a class="anchor-link".*?</a>', "", found[2])
@@ -147,15 +155,15 @@ def _anchor(made: Section, words: str) -> str:
     return f"{made.anchor}-{re.sub(r'[^a-z0-9]+', '-', words.lower()).strip('-')}"
 
 
-def _output(output: nbformat.NotebookNode, anchor: str, folder: Path) -> Output:
+def _output(output: nbformat.NotebookNode, made: Section, folder: Path) -> Output:
     if output.output_type == "stream":
         return Output(_preformatted(output.text))
     data, shown = output.get("data", {}), output.get("metadata", {}).get(SHOWN)
     if shown:
-        html = _own_ids(_inline(data), f"{anchor}-{shown['name']}")
+        html = _own_ids(_inline(data), f"{made.anchor}-{shown['name']}")
         return Output(html, shown["kind"], shown["name"], _downloads(shown["kind"], shown["name"], folder))
     if "text/markdown" in data:
-        return Output(Markup(markdown2html(data["text/markdown"])), "text")
+        return Output(_text(data["text/markdown"], made), "text")
     return Output(_inline(data), "table" if "text/html" in data else "figure" if "image/png" in data else "other")
 
 
@@ -166,8 +174,9 @@ def _inline(data: dict[str, Any]) -> Markup:
         return Markup(re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg") :]))
     if "text/html" in data:
         return Markup(data["text/html"])
-    if "image/png" in data:
-        return Markup('<img alt="" src="data:image/png;base64,{}">').format(data["image/png"].replace("\n", ""))
+    for mime in ("image/png", "image/jpeg"):
+        if mime in data:
+            return Markup('<img alt="" src="data:{};base64,{}">').format(mime, data[mime].replace("\n", ""))
     return _preformatted(data.get("text/plain", ""))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -26,6 +28,9 @@ SHOWN = "cutmix_sweep"
 FIGURES, TABLES = "figures", "tables"
 """Folders of a report's files."""
 
+PICTURE_PX = 1000
+"""Greatest width of a picture on a page; the file beside the page keeps the width that it has."""
+
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _PNG_DPI = 200
 
@@ -37,6 +42,7 @@ def show(
     percent: Collection[str] = (),
     points: Collection[str] = (),
     intervals: Intervals | None = None,
+    data: pd.DataFrame | None = None,
 ) -> None:
     """Show a table or a figure; while a report is being written, save it under its name as well.
 
@@ -48,17 +54,17 @@ def show(
         percent: columns of a frame with shares, shown in percent.
         points: columns of a frame with differences of shares, shown in percentage points.
         intervals: columns of a frame with estimates, and those with the ends of their intervals, shown behind them.
+        data: frame that is saved as CSV in place of the one that is shown.
 
     Raises:
         ValueError: a name that is no name or is taken, or columns that the frame lacks.
         TypeError: neither a table nor a figure.
     """
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        raise ValueError(f"show: a name has lower-case letters, digits and underscores, got {name!r}")
+    _check_name(name)
     folder = os.environ.get(REPORT_DIR)
     if isinstance(thing, pd.DataFrame):
         text = as_text(thing, percent=percent, points=points, intervals=intervals)
-        _show_table(thing, text.styled(name), text.latex(), name, folder)
+        _show_table(thing if data is None else data, text.styled(name), text.latex(), name, folder)
     elif isinstance(thing, Styler):
         latex = thing.to_latex(hrules=True, convert_css=True)
         _show_table(thing.data, thing, latex, name, folder)  # type: ignore[attr-defined]
@@ -66,6 +72,40 @@ def show(
         _show_figure(figure, name, folder)
     else:
         raise TypeError(f"show takes frames, Stylers, figures and axes, got {type(thing).__name__} as {name!r}")
+
+
+def show_picture(paths: Sequence[Path], name: str) -> None:
+    """Show picture files one below another; while a report is being written, save them as one PNG file as well.
+
+    A page embeds the picture as JPEG, at most ``PICTURE_PX`` wide, to keep the page small.
+
+    Args:
+        paths: files, one at least.
+        name: name of the picture: lower-case letters, digits and underscores, unique in a notebook.
+
+    Raises:
+        ValueError: the name is invalid or already used.
+    """
+    from PIL import Image
+
+    _check_name(name)
+    strips = [Image.open(path).convert("RGB") for path in paths]
+    whole = Image.new("RGB", (max(strip.width for strip in strips), sum(strip.height for strip in strips)), "white")
+    top = 0
+    for strip in strips:
+        whole.paste(strip, (0, top))
+        top += strip.height
+    if folder := os.environ.get(REPORT_DIR):
+        whole.save(_new_file(Path(folder) / FIGURES / f"{name}.png"))
+    whole.thumbnail((PICTURE_PX, whole.height))
+    jpeg = io.BytesIO()
+    whole.save(jpeg, "JPEG", quality=85)
+    _display({"image/jpeg": base64.b64encode(jpeg.getvalue()).decode()}, "picture", name)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ValueError(f"show: a name has lower-case letters, digits and underscores, got {name!r}")
 
 
 def bullet_list(groups: Mapping[str, Sequence[str]]) -> str:

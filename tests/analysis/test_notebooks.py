@@ -213,7 +213,7 @@ SAID = {
     "pairing": (
         (
             "same_class has a higher validation top-1 error than cutmix",
-            "share batch has a higher validation top-1 error than share sample",
+            "granularity batch has a higher validation top-1 error than granularity sample",
             "Whether gate batch and gate sample differ in validation top-1 error is undecided",
             "off has a higher test error of the worst class than cutmix",
         ),
