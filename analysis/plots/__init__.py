@@ -11,7 +11,6 @@ from analysis.plots.evaluations import correlations, correlations_info, pareto, 
 from analysis.plots.halving import stopped_winners
 from analysis.plots.lengths import crossing
 from analysis.plots.measurements import first_quantities, measured
-from analysis.plots.parallel import parallel, parallel_info
 from analysis.plots.profile import profile, profile_info
 from analysis.plots.ranks import critical_difference
 from analysis.plots.series import estimates
@@ -37,8 +36,6 @@ __all__ = [
     "learning_curves",
     "learning_curves_info",
     "measured",
-    "parallel",
-    "parallel_info",
     "pareto",
     "pareto_info",
     "profile",

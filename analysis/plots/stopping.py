@@ -103,12 +103,12 @@ def _verdict_keys(info: pd.DataFrame) -> list[Line2D]:
 
 
 def timeline(info: pd.DataFrame, ax: Axes | None = None, *, arm: str | None = None) -> Axes:
-    """Draw the decisions as they came in: value over minutes, colour for the rung, marker for the verdict.
+    """Plot the value of each decision over time: colour shows the rung, the marker the verdict.
 
     Args:
         info: from ``stopping_info``.
-        ax: where to.
-        arm: whose decisions; None takes those of all arms.
+        ax: where to plot; None makes a figure.
+        arm: arm of the decisions; None takes all arms.
     """
     ax = axes(ax)
     info = info if arm is None else info[info["arm"] == arm]
@@ -121,8 +121,8 @@ def timeline(info: pd.DataFrame, ax: Axes | None = None, *, arm: str | None = No
         colour = colours[rungs.index(rung)]
         ax.scatter(rows["minutes"], rows["value"] * words.factor, color=colour, marker=_marker(verdict), s=26)
     ax.set(xlabel="minutes since the first decision", ylabel=f"{words.label()} at the rung")
-    whose = arm or f"all {info['arm'].nunique()} arms"
-    title(ax, f"Decisions of early stopping over time, {whose}, n = {len(info)}")
+    arms = arm or f"all {info['arm'].nunique()} arms"
+    title(ax, f"Decisions of early stopping over time, {arms}, n = {len(info)}")
     counts = info["rung_epochs"].value_counts()
     keys = [legend_entry(f"epoch {rung} (n = {counts[rung]})", colours[place], "s") for place, rung in enumerate(rungs)]
     legend_below(ax, [*keys, *_verdict_keys(info)])

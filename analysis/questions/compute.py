@@ -17,7 +17,7 @@ from analysis import statistics
 from analysis.data.evaluations import values_of
 from analysis.data.frames import Sweep
 from analysis.statistics import paired_differences
-from sweep.findings.summary import Metric
+from sweep.findings.summary import Metric, baseline_arm
 
 FLOPS = "cost train_flops"
 """The quantity that evaluation measures."""
@@ -28,7 +28,7 @@ MARGIN = 0.005
 """Difference in error that is called none: half a point."""
 
 BEYOND = 1.25
-"""How many times dearer than its dearest network, or cheaper than its cheapest, the first arm is still read."""
+"""How many times dearer than its dearest network, or cheaper than its cheapest, the baseline is still read."""
 
 EQUAL_ERROR = Metric("validation top-1 error at equal training time", 100.0, "%")
 
@@ -45,7 +45,7 @@ def costs(sweep: Sweep) -> pd.DataFrame:
     Returns:
         One row an arm, network and replicate with a completed trial (means where it has several): ``arm``,
         ``network`` (ordered from cheap to dear), ``replicate``, ``error`` (validation top-1, last epoch, a fraction),
-        ``train_s``, ``images_per_s`` and ``train_flops`` (nan where not measured).
+        ``train_s``, ``images_per_s``, ``train_flops`` (NaN if not measured) and ``baseline``, the study's baseline arm.
     """
     flops = values_of(sweep, [FLOPS]).set_index("trial")[FLOPS]
     done = sweep.trials[sweep.trials["final_val_top1_error"].notna()]
@@ -61,7 +61,8 @@ def costs(sweep: Sweep) -> pd.DataFrame:
     )
     networks = rows.groupby("network")["train_s"].median().sort_values().index
     ordered = rows.assign(network=rows["network"].astype(pd.CategoricalDtype(list(networks), ordered=True)))
-    return ordered.groupby(["arm", *UNIT], observed=True).mean().reset_index()
+    means = ordered.groupby(["arm", *UNIT], observed=True).mean().reset_index()
+    return means.assign(baseline=baseline_arm(sweep.manifest["study"]))
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -79,21 +80,21 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     return found.drop(columns="confidence").join(medians, on=["arm", "network"])
 
 
-def first_arm(table: pd.DataFrame) -> str:
-    """Return the arm that the others are compared with: the study's first."""
-    return str(table["arm"].cat.categories[0])
+def baseline_of(table: pd.DataFrame) -> str:
+    """Return the arm that the others are compared with; "" before any trial has completed."""
+    return str(table["baseline"].iloc[0]) if len(table) else ""
 
 
 def slow_downs(table: pd.DataFrame) -> pd.DataFrame:
-    """Compare the training time of each arm with that of the first one on the same network and seed.
+    """Compare the training time of each arm with that of the baseline on the same network and seed.
 
     Args:
         table: from :func:`costs`.
 
     Returns:
-        Paired differences of times relative to the first arm's: an ``estimate`` of 0.03 is 3 % more time.
+        Paired differences of times relative to the baseline's: an ``estimate`` of 0.03 is 3 % more time.
     """
-    baseline = first_arm(table)
+    baseline = baseline_of(table)
     own = table[table["arm"] == baseline].set_index(list(UNIT))["train_s"]
     of_baseline = own.reindex(pd.MultiIndex.from_frame(table[list(UNIT)])).to_numpy()
     relative = table.assign(relative=table["train_s"] / of_baseline)
@@ -101,16 +102,16 @@ def slow_downs(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_equal_depth(table: pd.DataFrame) -> pd.DataFrame:
-    """Compare the error of each arm with the first one's on the same network and seed: paired differences."""
-    return paired_differences(table, value="error", baseline=first_arm(table), unit=UNIT, margin=MARGIN)
+    """Compare the error of each arm with the baseline's on the same network and seed: paired differences."""
+    return paired_differences(table, value="error", baseline=baseline_of(table), unit=UNIT, margin=MARGIN)
 
 
 def at_equal_cost(table: pd.DataFrame, *, cost: str = "train_s") -> pd.DataFrame:
-    """Compare the error of each arm with what the first one has for the same cost.
+    """Compare the error of each arm with what the baseline has for the same cost.
 
-    The first arm's error at a cost is read between its networks, along a straight line over the logarithm of the cost,
+    The baseline's error at a cost is read between its networks, along a straight line over the logarithm of the cost,
     on the same seed; an arm's cost with a network is its median over seeds. The line goes on to ``BEYOND`` times the
-    cost of the first arm's dearest network, and as far below its cheapest: further out nothing is said.
+    cost of the baseline's dearest network, and as far below its cheapest: further out nothing is said.
 
     Args:
         table: from :func:`costs`.
@@ -119,7 +120,7 @@ def at_equal_cost(table: pd.DataFrame, *, cost: str = "train_s") -> pd.DataFrame
     Returns:
         Paired differences, over networks and seeds.
     """
-    baseline = first_arm(table)
+    baseline = baseline_of(table)
     log_cost = np.log(table.groupby(["arm", "network"], observed=True)[cost].transform("median"))
     parts = [
         rows.assign(excess=rows["error"] - _read(rows["log_cost"], rows[rows["arm"] == baseline]))
@@ -130,7 +131,7 @@ def at_equal_cost(table: pd.DataFrame, *, cost: str = "train_s") -> pd.DataFrame
 
 
 def _read(log_cost: pd.Series[float], baseline: pd.DataFrame) -> np.ndarray:
-    """Return the error of the first arm on one seed at these costs; nan far outside of its own."""
+    """Return the error of the baseline on one seed at these costs; nan far outside of its own."""
     known = baseline.dropna(subset=["log_cost", "error"]).sort_values("log_cost").drop_duplicates("log_cost")
     if len(known) < 2:
         return np.full(len(log_cost), np.nan)
@@ -147,16 +148,16 @@ def by_measure(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def against_deeper(table: pd.DataFrame) -> pd.DataFrame:
-    """Compare each arm on a network with the first arm on the next dearer network, seed by seed.
+    """Compare each arm on a network with the baseline on the next dearer network, seed by seed.
 
     Args:
         table: from :func:`costs`.
 
     Returns:
         Paired differences, a family a step: ``network``, ``deeper``, then as usual, and ``times_cheaper``: median
-        training seconds of the first arm on the deeper network over those of the arm.
+        training seconds of the baseline on the deeper network over those of the arm.
     """
-    baseline, networks = first_arm(table), list(table["network"].cat.categories)
+    baseline, networks = baseline_of(table), list(table["network"].cat.categories)
     median_s = table.groupby(["arm", "network"], observed=True)["train_s"].median()
     parts = [_step(table, network, deeper) for network, deeper in pairwise(networks)]
     steps = pd.concat(parts) if parts else table.assign(network="", deeper="").iloc[:0]
@@ -169,7 +170,7 @@ def against_deeper(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _step(table: pd.DataFrame, network: str, deeper: str) -> pd.DataFrame:
-    is_baseline = table["arm"] == first_arm(table)
+    is_baseline = table["arm"] == baseline_of(table)
     chosen = np.where(is_baseline, table["network"] == deeper, table["network"] == network)
     return table[chosen].assign(network=network, deeper=deeper)
 
@@ -182,7 +183,7 @@ def verdict(table: pd.DataFrame) -> list[str]:
     """
     if table.empty:
         return ["Undecided: no trial has completed yet."]
-    baseline, deeper, timed = first_arm(table), against_deeper(table), COSTS["train_s"]
+    baseline, deeper, timed = baseline_of(table), against_deeper(table), COSTS["train_s"]
     n_networks = table["network"].nunique()
     over = f"over {n_networks} network{'s' * (n_networks > 1)}"
     equal = {"depth": at_equal_depth(table)}
