@@ -124,13 +124,18 @@ def measured_differences(values: pd.DataFrame, *, baseline: str) -> pd.DataFrame
     """Compare each arm with the baseline over seeds, quantity by quantity.
 
     Args:
-        values: from :func:`measured_values`.
+        values: from :func:`measured_values`, of one quantity at least.
         baseline: arm that the others are compared with.
 
     Returns:
         As from :func:`analysis.statistics.paired_differences`, one family per quantity.
     """
-    return statistics.paired_differences(values, value="value", baseline=baseline, by=QUANTITY)
+    # one call per quantity: the smallest spread that counts is relative to the values of a call
+    parts = [
+        statistics.paired_differences(rows, value="value", baseline=baseline, by=QUANTITY)
+        for _, rows in values.groupby(QUANTITY, sort=False)
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 class Sheet(NamedTuple):

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.data.frames import Sweep
-from analysis.statistics import rank_correlation
+from analysis.statistics import means, rank_correlation
 from sweep.findings.summary import PLANNED_EPOCHS, metric_label, uncensored_trials
 from sweep.records.schema import COMPLETED, SPARED
 
@@ -71,21 +71,20 @@ def rung_fidelity(
 
 
 def stopping_regret(sweep: Sweep, *, metric: str = "val_top1_error", confidence: float = 0.95) -> pd.DataFrame:
-    """Compute what the rule would have cost the control trials, from the verdicts recorded on them.
+    """Say what the rule would have cost the control trials, by the verdicts recorded on them.
 
     Args:
         sweep: from :func:`analysis.data.frames.load`, of a study with early stopping and a control cohort.
-        metric: metric of the final values, lower is better.
+        metric: of the final values, lower is better.
         confidence: level of each interval alone.
 
     Returns:
-        One row per arm with a completed control trial: ``arm``, ``n``, ``n_spared`` (trials that the rule would have
-        stopped), ``best`` and ``best_kept`` (lowest final value of all trials, and of the trials not spared),
-        ``regret`` (``best_kept`` - ``best``, at least 0; NaN if the rule would have kept no trial), ``winner_stopped``
-        (whether the best trial would have been stopped), ``gap`` with ``low`` and ``high`` (mean final value of spared
-        minus kept trials, with Welch's interval; above 0 if the rule stops the right trials) and ``metric``. The lowest
-        value of a sample has no valid interval; ``cutmix-sweep replay`` gives one over orders of arrival. Empty without
-        early stopping.
+        One row an arm with a completed control trial: ``arm``, ``n``, ``n_spared`` (that the rule would have stopped),
+        ``best``, ``best_kept`` (final values, of all and of the others), ``regret`` (``best_kept`` - ``best``, at least
+        0; nan where the rule would have kept none), ``winner_stopped`` (whether the best would have been stopped),
+        ``gap``, ``low`` and ``high`` (mean final value of the spared minus that of the kept, with Welch's interval; a
+        rule that stops the right ones has it above 0) and ``metric``. The lowest of a sample has no honest interval;
+        over orders of arrival ``cutmix-sweep replay`` gives one. Empty without early stopping.
 
     Raises:
         ValueError: an unknown metric.
@@ -101,6 +100,47 @@ def stopping_regret(sweep: Sweep, *, metric: str = "val_top1_error", confidence:
     ]
     columns = ["arm", "n", "n_spared", "best", "best_kept", "regret", "winner_stopped", "gap", "low", "high"]
     return pd.DataFrame(rows, columns=columns).assign(metric=metric)
+
+
+def best_epoch_gaps(sweep: Sweep, *, metric: str = "val_top1_error") -> pd.DataFrame:
+    """Return how much better each trial looks at its best epoch than at its last.
+
+    An epoch that is chosen by the value it is judged by flatters, and flatters most where curves are noisy or turn up.
+    To compare arms pass the table to :func:`analysis.statistics.paired_differences` with ``value="gap"``.
+
+    Args:
+        sweep: from :func:`analysis.data.frames.load`.
+        metric: of the curves, lower is better.
+
+    Returns:
+        One row a completed trial: ``arm``, ``trial``, ``replicate``, ``last``, ``best``, ``best_epoch`` and ``gap``
+        (``last`` - ``best``, at least 0).
+
+    Raises:
+        ValueError: an unknown metric.
+    """
+    metric_label(metric)
+    done = sweep.trials[sweep.trials[f"final_{metric}"].notna()]
+    curves = sweep.epochs[sweep.epochs["trial"].isin(done["trial"])].dropna(subset=[metric])
+    best = curves.loc[curves.groupby("trial")[metric].idxmin()].set_index("trial").reindex(done["trial"])
+    last = done[f"final_{metric}"]
+    return done[["arm", "trial", "replicate"]].assign(
+        last=last,
+        best=best[metric].to_numpy(),
+        best_epoch=best["epoch"].to_numpy(),
+        gap=last - best[metric].to_numpy(),
+    )
+
+
+def best_epoch_optimism(sweep: Sweep, *, metric: str = "val_top1_error", confidence: float = 0.95) -> pd.DataFrame:
+    """Average :func:`best_epoch_gaps` over the completed trials of each arm.
+
+    Returns:
+        One row an arm: ``arm``, ``n``, ``estimate`` (mean gap), ``low``, ``high`` (t interval, each alone),
+        ``confidence`` and ``metric``.
+    """
+    gaps = best_epoch_gaps(sweep, metric=metric)
+    return means(gaps, value="gap", confidence=confidence).assign(metric=metric)
 
 
 def _full(sweep: Sweep, metric: str) -> pd.DataFrame:

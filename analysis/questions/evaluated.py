@@ -48,7 +48,7 @@ def difference_table(differences: pd.DataFrame, means: pd.DataFrame) -> pd.DataF
 
     Args:
         differences: from :func:`analysis.data.measurements.measured_differences`.
-        means: of the quantities that are shown, in their order.
+        means: from :func:`analysis.data.measurements.measured_means`; its quantities are shown, in its order.
     """
     shown = means[QUANTITY].drop_duplicates().merge(differences, on=QUANTITY)
     return _table(shown[shown["n_pairs"] > 1], _difference_cell, n="n_pairs", is_difference=True)

@@ -7,6 +7,7 @@ from analysis.statistics.comparisons import (
     pairs,
     probability_of_improvement,
 )
+from analysis.statistics.effects import effect_sizes, power_of
 from analysis.statistics.estimates import (
     HIGHER,
     LOWER,
@@ -42,12 +43,14 @@ __all__ = [
     "bootstrap",
     "critical_differences",
     "difference",
+    "effect_sizes",
     "iqm",
     "mean",
     "means",
     "paired_differences",
     "pairs",
     "partial_rank_correlation",
+    "power_of",
     "probability_of_improvement",
     "rank_correlation",
     "stratified",

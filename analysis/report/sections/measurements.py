@@ -55,7 +55,7 @@ def show_measurements(sweep_dir: Path | str | None = None, *, baseline: str | No
 
 
 def _show_differences(values: pd.DataFrame, headline: pd.DataFrame, baseline: str) -> None:
-    differences = measured_differences(values, baseline=baseline)
+    differences = measured_differences(values[values["is_headline"]], baseline=baseline)
     table = evaluated.difference_table(differences, headline)
     if table.empty:
         return

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from analysis.data.frames import Sweep, load
-from analysis.methods.fidelity import rung_fidelity, stopping_regret
+from analysis.methods.fidelity import best_epoch_gaps, best_epoch_optimism, rung_fidelity, stopping_regret
+from analysis.statistics import paired_differences
 from sweep.findings.summary import PLANNED_EPOCHS
 from sweep.records.schema import SPARED
 
@@ -135,21 +136,47 @@ class TestStoppingRegret:
         assert stopping_regret(sweep_of(self.CURVES, rule="asha", control=[False] * 4)).empty
 
 
+class TestBestEpoch:
+    def test_gap_is_what_the_best_epoch_hides(self) -> None:
+        gaps = best_epoch_gaps(sweep_of([[0.5, 0.2, 0.3], [0.5, 0.4, 0.3]]))
+        assert gaps["gap"].tolist() == pytest.approx([0.1, 0.0])
+        assert gaps[["best_epoch", "best"]].to_numpy().tolist() == [[2, 0.2], [3, 0.3]]
+
+    def test_arms_have_their_mean_gap(self) -> None:
+        curves = [[0.5 - gap, 0.5] for gap in (0.1, 0.2, 0.3, 0.0, 0.0)]
+        found = best_epoch_optimism(sweep_of(curves, arms=[*"aaabb"])).set_index("arm")
+        assert found["estimate"].tolist() == pytest.approx([0.2, 0.0])
+        low, high = stats.t.interval(0.95, 2, loc=0.2, scale=0.1 / np.sqrt(3))
+        assert found.loc["a", ["low", "high"]].tolist() == pytest.approx([low, high])
+        assert found["n"].tolist() == [3, 2]
+
+    def test_gaps_are_compared_like_errors(self) -> None:
+        sweep = sweep_of([[0.3, 0.5], [0.29, 0.5], [0.5, 0.5], [0.5, 0.5]], arms=[*"aabb"])
+        gaps = best_epoch_gaps(sweep).assign(replicate=[0, 1, 0, 1])
+        assert paired_differences(gaps, value="gap", baseline="b")["estimate"].item() == pytest.approx(0.205)
+
+
 def test_recorded_sweeps(simulate: Callable[..., Path], rng: np.random.Generator) -> None:
-    """Ranks at the last rung are nearly final."""
+    """By noise alone the best of twelve epochs looks better than the last; ranks at the last rung are nearly final."""
     sweep = load(simulate(study="mask_shape", arms=("box", "grid"), stop=False))
     sweep.manifest["study"]["budget"]["early_stopping"]["rule"] = "none"
     found = rung_fidelity(sweep, rungs=[3, 11], rng=rng)
     assert found["arm"].tolist() == ["box", "box", "grid", "grid"]
     assert (found["low"] > 0.3).all()
+    optimism = best_epoch_optimism(sweep)
+    assert (optimism["low"] > 0).all()
+    assert (optimism["n"] == 24).all()
 
 
 def test_a_sweep_without_a_trial(simulate: Callable[..., Path], rng: np.random.Generator) -> None:
     sweep = load(simulate(n_trials=2, n_running=2))
     assert rung_fidelity(sweep, rng=rng).empty
     assert stopping_regret(sweep).empty
+    assert best_epoch_gaps(sweep).empty
+    assert best_epoch_optimism(sweep).empty
 
 
-def test_an_unknown_metric_is_refused() -> None:
+@pytest.mark.parametrize("function", [stopping_regret, best_epoch_gaps, best_epoch_optimism])
+def test_an_unknown_metric_is_refused(function: Callable[..., pd.DataFrame]) -> None:
     with pytest.raises(ValueError, match="unknown metric 'val_top1_eror'"):
-        stopping_regret(sweep_of([[0.5]]), metric="val_top1_eror")
+        function(sweep_of([[0.5]]), metric="val_top1_eror")

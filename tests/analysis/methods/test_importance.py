@@ -34,7 +34,7 @@ def test_what_matters_comes_first_and_stands_out(trials: pd.DataFrame, rng: Gene
 
 
 def test_importances_are_those_of_optuna(trials: pd.DataFrame, rng: Generator) -> None:
-    found = importances(trials, arm="cutmix", rng=rng, method="ped_anova", shuffles=1).set_index("param")
+    found = importances(trials, arm="cutmix", rng=rng, shuffles=1).set_index("param")
     study, known = optuna.create_study(), trials.dropna(subset=["final_val_top1_error"])
     span = optuna.distributions.FloatDistribution(known["params.p"].min(), known["params.p"].max())
     for _, row in known.iterrows():

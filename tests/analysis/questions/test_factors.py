@@ -57,7 +57,7 @@ class TestSearch:
     def sweep(self, tmp_path: Path) -> Sweep:
         rng = np.random.default_rng(0)
         trials = []
-        for number in range(16):
+        for number in range(40):
             prob, alpha = rng.uniform(size=2)
             params = {PROB: float(prob), ALPHA: float(alpha), KIND: str(rng.choice(["clip", "torus"]))}
             trials.append(SimulatedTrial("cutmix", number, [0.5 - 0.3 * prob], params=params))
@@ -70,7 +70,7 @@ class TestSearch:
         assert found.importance["param"].iloc[0] == PROB
         [sentence] = factors.verdict(found)
         assert sentence.startswith("cutmix: for the final error of completed trials, prob (p = ")
-        assert "undecided (n = 16 trials)" in sentence
+        assert "undecided (n = 40 trials)" in sentence
 
     def test_has_the_two_leading_numbers_for_a_figure(self, sweep: Sweep, rng: np.random.Generator) -> None:
         found = factors.factors_of(sweep, rng=rng)

@@ -132,7 +132,7 @@ class TestReport:
 
     def test_says_what_was_run(self, path: Path, sweep_dir: Path) -> None:
         text = Page(path).text
-        assert f"Sweep\n{sweep_dir.name}\nStudy\nmy_own\nBudget\n8 trials an arm, 12 epochs at most" in text
+        assert f"Sweep\n{sweep_dir.name}\nStudy\nmy_own\nBudget\n8 trials per arm, 12 epochs at most" in text
         assert "Search\n24 trials in 3 arms, 24 completed; 8 seeds" in text
 
     def test_leaves_out_what_speaks_to_those_who_run_the_notebook(self, path: Path) -> None:

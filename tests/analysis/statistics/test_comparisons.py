@@ -22,9 +22,11 @@ from analysis.statistics import (
     WITHIN,
     aggregates,
     bootstrap,
+    effect_sizes,
     means,
     paired_differences,
     pairs,
+    power_of,
     probability_of_improvement,
 )
 from sweep.findings.student_t import power
@@ -175,6 +177,45 @@ class TestPairedDifferences:
         assert (found["p_holm"].dropna() >= found["p"].dropna()).all()
         moved = compared(table_of(values + shift * np.arange(values.shape[2]), ARMS[:3]))
         assert moved["estimate"].tolist() == pytest.approx(found["estimate"].tolist(), abs=1e-9)
+
+
+class TestEffectSizes:
+    def test_are_in_units_of_the_sd(self) -> None:
+        differences = np.array([0.1, 0.3, 0.2, 0.5, 0.4])
+        found = effect_sizes(compared(table_of(np.array([[np.zeros(5), differences]]), ARMS[:2]))).iloc[0]
+        assert found["d_z"] == pytest.approx(0.3 / differences.std(ddof=1))
+        assert found["hedges_g"] == pytest.approx(found["d_z"] * 0.7979, abs=1e-4)  # Hedges' J of 4 degrees of freedom
+        ends, unbiased = np.array([found["g_low"], found["g_high"]]), found["hedges_g"] / found["d_z"]
+        tails = stats.nct.cdf(found["d_z"] * math.sqrt(5), 4, ends / unbiased * math.sqrt(5))
+        assert tails == pytest.approx([0.975, 0.025], abs=1e-5)
+
+    def test_cover_as_often_as_they_say(self) -> None:
+        found = effect_sizes(compared(studies(N_STUDIES, 6, effect=0.4, arms=("off", "cutmix")), by=["study"]))
+        true = 0.4 / (0.3 * math.sqrt(2)) * found["hedges_g"] / found["d_z"]
+        assert ((found["g_low"] <= true) & (true <= found["g_high"])).mean() == pytest.approx(0.95, abs=0.02)
+
+    def test_of_two_pairs_are_unknown(self) -> None:
+        assert effect_sizes(compared(studies(1, 2)))[["hedges_g", "g_low", "g_high"]].isna().all(axis=None)
+
+
+class TestPowerOf:
+    def test_uses_the_sd_found_and_bonferronis_level(self) -> None:
+        found = power_of(compared(studies(1, 8)), effect=0.5)
+        assert (found["power"] == [power(0.5, n_seeds=8, sd=sd, paired=True, alpha=0.01) for sd in found["sd"]]).all()
+        for _, row in found.iterrows():
+            needed = int(row["seeds_needed"])
+            assert power(0.5, n_seeds=needed, sd=row["sd"], paired=True, alpha=0.01) >= 0.8
+            assert power(0.5, n_seeds=needed - 1, sd=row["sd"], paired=True, alpha=0.01) < 0.8
+            reached = power(row["detectable"], n_seeds=8, sd=row["sd"], paired=True, alpha=0.01)
+            assert reached == pytest.approx(0.8)
+
+    def test_is_unknown_without_an_sd(self) -> None:
+        found = power_of(compared(studies(1, 1)), effect=0.5)
+        assert found[["power", "seeds_needed", "detectable"]].isna().all(axis=None)
+
+    def test_an_effect_of_none_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="effect must be a difference above 0, got 0"):
+            power_of(compared(studies(1, 3)), effect=0)
 
 
 class TestProbabilityOfImprovement:
