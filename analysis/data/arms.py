@@ -16,6 +16,7 @@ import pandas as pd
 from analysis.data import frames
 from analysis.data.grid import ERROR, by_seed
 from sweep.findings.confirmed import summarise_confirmed, test_values
+from sweep.findings.summary import baseline_arm
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
@@ -77,7 +78,7 @@ def arm_values(sweep_dir: Path | str | None = None) -> pd.DataFrame:
     """
     folder = frames.folder_of(sweep_dir)
     search = frames.load(folder)
-    baseline = next(iter(search.manifest["study"]["arms"]))
+    baseline = baseline_arm(search.manifest["study"])
     best = best_confirmed(folder)
     if best.empty:
         values = by_seed(search.trials, value=ERROR)

@@ -1,4 +1,4 @@
-"""A final value as a smooth surface over two drawn numbers, with how far the surface itself may be off."""
+"""The final value as a smooth surface over two parameters, with the standard deviation of the surface."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from sweep.findings.summary import metric_label
 Array = NDArray[np.float64]
 
 MIN_TRIALS = 10
-"""Smallest number of trials that gets a surface: its kernel alone has four numbers to find."""
+"""Smallest number of trials that get a surface: the kernel alone has four parameters."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """What is known of one arm's final value over two of its parameters.
+    """A surface fitted to one arm's final value over two of its parameters.
 
     Attributes:
-        grid: one row a grid point: ``x``, ``y``, ``mean`` and ``sd`` (of the mean, without the noise between
-            trials alike); empty with too few trials.
-        trials: one row a trial with a value: ``trial``, ``x``, ``y``, ``value``, ``predicted`` (by the others).
-        error: root mean square of ``value`` - ``predicted``; nan without a surface.
-        error_of_mean: the same where the mean of the other trials predicts; a surface not below it says nothing.
-        noise_sd: standard deviation of trials alike, as the surface sees it.
-        n_left_out: trials of the arm without a value: stopped, diverged, failed or under way.
-        arm: whose trials.
-        metric: which final value.
+        grid: one row per grid point: ``x``, ``y``, ``mean`` and ``sd`` (of the mean, without the noise between
+            trials with equal parameters); empty with too few trials.
+        trials: one row per trial with a value: ``trial``, ``x``, ``y``, ``value``, ``predicted`` (from the other
+            trials).
+        error: root mean square of ``value`` - ``predicted``; NaN without a surface.
+        error_of_mean: the same if the mean of the other trials predicts; a surface that is not below it is of no use.
+        noise_sd: standard deviation between trials with equal parameters, as fitted.
+        n_left_out: trials of the arm without a value: stopped, diverged, failed or running.
+        arm: arm of the trials.
+        metric: metric of the final values.
         x_path: dotted path of ``x``.
         y_path: dotted path of ``y``.
-        log: the paths that are read in logarithms.
+        log: paths that are read in logarithms.
     """
 
     grid: pd.DataFrame
@@ -52,12 +53,12 @@ class Surface:
 
     @property
     def n(self) -> int:
-        """Number of trials that the surface is fitted to."""
+        """Return the number of trials that the surface is fitted to."""
         return len(self.trials)
 
     @property
     def predicts(self) -> bool:
-        """Whether trials are predicted better by the surface than by the mean of the others."""
+        """Return whether the surface predicts a trial better than the mean of the other trials does."""
         return bool(self.error < self.error_of_mean)
 
 
@@ -72,65 +73,66 @@ def response_surface(
     log: Collection[str] = (),
     size: int = 25,
 ) -> Surface:
-    """Fit a Gaussian process to the final values of one arm over two of the numbers it draws.
+    """Fit a Gaussian process to the final values of one arm over two of its numeric parameters.
 
-    A squared-exponential kernel with a length a parameter, plus noise; all of them maximise the likelihood. The
-    other parameters of the arm are part of the noise. Leaving a trial out is exact for the fitted kernel
-    (Rasmussen and Williams 2006, equation 5.12), which has seen it.
+    The kernel is squared-exponential with one length per parameter, plus noise; all of them maximise the likelihood.
+    The other parameters of the arm are part of the noise. Leaving a trial out is exact for the fitted kernel (Rasmussen
+    and Williams 2006, equation 5.12), but the kernel was fitted with that trial.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
-        arm: whose trials.
+        trials: one row per trial, from ``analysis.data.frames.load``.
+        arm: arm of the trials.
         rng: source of the starting points of the fit.
-        x: dotted path of a drawn number.
-        y: dotted path of another one.
-        metric: which final value.
-        log: dotted paths drawn evenly in logarithms, as ``analysis.data.frames.drawn_in_logs`` lists them.
-        size: grid points a side, over the range of the trials.
+        x: dotted path of a number.
+        y: dotted path of another number.
+        metric: metric of the final values.
+        log: dotted paths that are sampled evenly in logarithms, from ``analysis.data.frames.drawn_in_logs``.
+        size: grid points per side, over the range of the trials.
 
     Returns:
-        The surface; its grid is empty with fewer than ``MIN_TRIALS`` trials, or where a parameter or the value
-        does not vary.
+        The surface; its grid is empty with fewer than ``MIN_TRIALS`` trials, or if a parameter or the value does not
+        vary.
 
     Raises:
-        ValueError: no arm draws ``x`` or ``y``, one is no number, or one in ``log`` is 0 or below.
+        ValueError: no arm varies ``x`` or ``y``, one is not a number, or one in ``log`` is 0 or below.
     """
     metric_label(metric)
-    own = trials[trials["arm"] == arm]
-    rows = own[["trial"]].assign(
-        **{name: _numbers(trials, path).loc[own.index] for name, path in (("x", x), ("y", y))},
-        value=own[f"final_{metric}"],
+    arm_trials = trials[trials["arm"] == arm]
+    rows = arm_trials[["trial"]].assign(
+        **{name: _numbers(trials, path).loc[arm_trials.index] for name, path in (("x", x), ("y", y))},
+        value=arm_trials[f"final_{metric}"],
     )
     rows = rows.dropna().reset_index(drop=True)
     in_logs = tuple(path for path in (x, y) if path in log)
-    about: dict[str, Any] = {"n_left_out": len(own) - len(rows), "arm": arm, "metric": metric, "x_path": x, "y_path": y}
+    labels: dict[str, Any] = {"arm": arm, "metric": metric, "x_path": x, "y_path": y}
+    labels["n_left_out"] = len(arm_trials) - len(rows)
     for path, name in ((x, "x"), (y, "y")):
         if path in in_logs and (rows[name] <= 0).any():
-            raise ValueError(f"'{path}' cannot be read in logarithms: its least value is {rows[name].min():g}")
+            raise ValueError(f"'{path}' has no logarithm: its smallest value is {rows[name].min():g}")
     if len(rows) < MIN_TRIALS or (rows[["x", "y", "value"]].nunique() < 2).any():
         nothing = pd.DataFrame(columns=["x", "y", "mean", "sd"], dtype=float)
-        return Surface(nothing, rows.assign(predicted=np.nan), np.nan, np.nan, np.nan, log=in_logs, **about)
+        return Surface(nothing, rows.assign(predicted=np.nan), np.nan, np.nan, np.nan, log=in_logs, **labels)
     grid, predicted, noise_sd = _fitted(rows, (x in in_logs, y in in_logs), size, rng)
     value = rows["value"].to_numpy()
     error, of_mean = _rms(value - predicted), _rms((value - value.mean()) * len(value) / (len(value) - 1))
-    return Surface(grid, rows.assign(predicted=predicted), error, of_mean, noise_sd, log=in_logs, **about)
+    return Surface(grid, rows.assign(predicted=predicted), error, of_mean, noise_sd, log=in_logs, **labels)
 
 
 def _numbers(trials: pd.DataFrame, path: str) -> pd.Series[Any]:
     column = f"params.{path}"
-    drawn = sorted(str(name).removeprefix("params.") for name in trials.filter(regex=r"^params\."))
     if column not in trials:
-        raise ValueError(f"no arm draws '{path}', choose two of {', '.join(drawn) or 'none: nothing is drawn'}")
+        paths = sorted(str(name).removeprefix("params.") for name in trials.filter(regex=r"^params\."))
+        raise ValueError(f"no arm varies '{path}', choose two of {', '.join(paths) or 'none: nothing varies'}")
     try:
         return trials[column].astype(float)
     except ValueError:
-        raise ValueError(f"'{path}' holds choices, not numbers, so it has no surface") from None
+        raise ValueError(f"'{path}' has choices, not numbers, so it has no surface") from None
 
 
 def _fitted(
     rows: pd.DataFrame, log: tuple[bool, bool], size: int, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, Array, float]:
-    """Return the grid with mean and SD, each trial's value as predicted by the others, and the noise's SD."""
+    """Return the grid with mean and SD, the value of each trial predicted from the others, and the SD of the noise."""
     axes = [np.log(rows[name]) if in_logs else rows[name] for name, in_logs in zip("xy", log, strict=True)]
     points = np.column_stack(axes).astype(float)
     low, width = points.min(axis=0), np.ptp(points, axis=0)
@@ -153,17 +155,17 @@ def _process(points: Array, values: Array, rng: np.random.Generator) -> Any:
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-    # lengths in widths of the trials' range: some tens of trials show nothing finer than a fifth, above ten it is flat
+    # lengths in units of the range: a few tens of trials cannot resolve less than a fifth, and above ten it is flat
     kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF([0.5, 0.5], (0.2, 10.0)) + WhiteKernel(0.1, (1e-4, 2.0))
     process = GaussianProcessRegressor(kernel, n_restarts_optimizer=3, random_state=int(rng.integers(2**31)))
     with warnings.catch_warnings():
-        # a length at its bound is an answer: the parameter does not matter
+        # a length at its upper bound is a result: the parameter does not matter
         warnings.simplefilter("ignore", ConvergenceWarning)
         return process.fit(points, values)
 
 
 def _left_out(process: Any) -> Array:
-    """Return what each value exceeds its prediction by the others by (Rasmussen and Williams, equation 5.12)."""
+    """Return each value minus its prediction from the others (Rasmussen and Williams, equation 5.12)."""
     root = np.linalg.inv(process.L_)
     return np.asarray(process.alpha_ / (root**2).sum(axis=0), dtype=np.float64)
 

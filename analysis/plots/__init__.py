@@ -10,7 +10,7 @@ from analysis.plots.dose import dose_gain, dose_gain_info
 from analysis.plots.evaluations import correlations, pareto, pareto_info
 from analysis.plots.halving import stopped_winners
 from analysis.plots.lengths import crossing
-from analysis.plots.parallel import parallel, parallel_info
+from analysis.plots.measurements import first_quantities, measured
 from analysis.plots.profile import profile, profile_info
 from analysis.plots.ranks import critical_difference
 from analysis.plots.series import estimates
@@ -29,12 +29,12 @@ __all__ = [
     "estimates",
     "final_error",
     "final_error_info",
+    "first_quantities",
     "forest",
     "forest_info",
     "learning_curves",
     "learning_curves_info",
-    "parallel",
-    "parallel_info",
+    "measured",
     "pareto",
     "pareto_info",
     "profile",

@@ -1,7 +1,8 @@
-"""A final value over two drawn parameters: the trials, and the surface through them."""
+"""The final value over two parameters: the trials, and the surface fitted to them."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import cycle
 
 import pandas as pd
@@ -35,39 +36,41 @@ def response_info(
     x: str = "mix.size.alpha",
     y: str = "mix.apply.prob",
     marker: str = "mix.position.kind",
+    log: Collection[str] = ("mix.size.alpha",),
 ) -> pd.DataFrame:
-    """Gather where the trials of one arm lie in its space, and their final values.
+    """Gather the two parameters and the final value of each trial of one arm.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
-        arm: whose trials.
-        metric: which final value.
-        x: dotted path of a drawn number above 0.
-        y: dotted path of another drawn number.
-        marker: dotted path of a drawn choice; "" where the arm does not draw it.
+        trials: one row per trial, from ``analysis.data.frames.load``.
+        arm: arm of the trials.
+        metric: metric of the final values.
+        x: dotted path of a number.
+        y: dotted path of another number.
+        marker: dotted path of a choice; a path that the arm does not vary gives one marker.
+        log: dotted paths with a logarithmic scale.
 
     Returns:
-        One row a trial: ``trial``, ``status``, ``x``, ``y``, ``marker``, ``value`` (nan where not completed),
-        and ``arm``, ``metric``, ``x_path`` and ``y_path``.
+        One row per trial: ``trial``, ``status``, ``x``, ``y``, ``marker``, ``value`` (NaN unless completed),
+        ``arm``, ``metric``, ``x_path``, ``y_path``, ``x_log`` and ``y_log``.
     """
-    own = trials[trials["arm"] == arm].reset_index(drop=True)
-    drawn = own.reindex(columns=[f"params.{path}" for path in (x, y, marker)])
-    drawn.columns = pd.Index(["x", "y", "marker"])
-    return own[["trial", "status"]].assign(
-        x=drawn["x"].astype(float),
-        y=drawn["y"].astype(float),
-        marker=drawn["marker"].astype(object).fillna("").astype(str),
-        value=own[f"final_{metric}"],
-        **{"arm": arm, "metric": metric, "x_path": x, "y_path": y},
+    arm_trials = trials[trials["arm"] == arm].reset_index(drop=True)
+    params = arm_trials.reindex(columns=[f"params.{path}" for path in (x, y, marker)])
+    params.columns = pd.Index(["x", "y", "marker"])
+    return arm_trials[["trial", "status"]].assign(
+        x=params["x"].astype(float),
+        y=params["y"].astype(float),
+        marker=params["marker"].astype(object).fillna("").astype(str),
+        value=arm_trials[f"final_{metric}"],
+        **{"arm": arm, "metric": metric, "x_path": x, "y_path": y, "x_log": x in log, "y_log": y in log},
     )
 
 
 def response(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw the final value as colour over two drawn parameters; grey crosses are trials not completed."""
+    """Plot the final value as colour over two parameters; grey crosses are trials that did not complete."""
     ax = axes(ax)
     completed = info.dropna(subset=["x", "y", "value"])
     if completed.empty:
-        return annotate_empty("no completed trials with drawn parameters", ax)
+        return annotate_empty("no completed trials with both parameters", ax)
     first = info.iloc[0]
     words = column_label(first["metric"])
     values = completed["value"] * words.factor
@@ -80,8 +83,9 @@ def response(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     rest = info[info["value"].isna()]
     ax.scatter(rest["x"], rest["y"], marker="x", s=22, color=GREY)
     ax.figure.colorbar(colours, ax=ax, label=f"{words.label()}, last epoch")
-    _scale(ax, first["x_path"], first["y_path"], (first["x_path"],))
-    title(ax, f"{first['arm']}: final value over its space")
+    log = tuple(first[f"{side}_path"] for side in "xy" if first[f"{side}_log"])
+    _scale(ax, first["x_path"], first["y_path"], log)
+    title(ax, f"{first['arm']}: final value over two parameters")
     legend_below(ax, [*keys, legend_entry(f"not completed (n = {len(rest)})", GREY, "x")])
     return ax
 
@@ -97,37 +101,37 @@ def _scale(ax: Axes, x_path: str, y_path: str, log: tuple[str, ...]) -> None:
 
 
 def surface(info: Surface, into: Figure | None = None) -> Figure:
-    """Draw the mean of a response surface and its standard deviation, side by side, with the trials as dots.
+    """Plot the mean of a response surface and its standard deviation, side by side, with the trials as dots.
 
     Args:
         info: from ``analysis.methods.surface.response_surface``.
-        into: figure to draw into; None makes one.
+        into: figure to plot into; None makes one.
     """
-    drawn = figure(height_in=4.2) if into is None else into
+    page = figure(height_in=4.2) if into is None else into
     if info.grid.empty:
         missing = f"{info.arm}: no surface over {info.x_path} and {info.y_path}: {info.n} trials with a value"
-        annotate_empty(f"{missing}, {MIN_TRIALS} are needed, and both must vary", drawn.add_subplot())
-        return drawn
+        annotate_empty(f"{missing}; {MIN_TRIALS} are needed, and both parameters must vary", page.add_subplot())
+        return page
     words = column_label(info.metric)
-    for ax, column, name in zip(drawn.subplots(1, 2), ("mean", "sd"), ("mean", "SD of the mean"), strict=True):
+    for ax, column, name in zip(page.subplots(1, 2), ("mean", "sd"), ("mean", "SD of the mean"), strict=True):
         grid = info.grid.pivot_table(index="y", columns="x", values=column) * words.factor
         mesh = ax.contourf(grid.columns, grid.index, grid.to_numpy(), levels=12, cmap=MAP)
         ax.scatter(info.trials["x"], info.trials["y"], s=14, color="white", edgecolors="black", linewidths=0.8)
         unit = words.unit if column == "mean" else words.difference_unit
-        bar = drawn.colorbar(mesh, ax=ax, location="bottom", label=f"{name} ({unit})" if unit else name)
+        bar = page.colorbar(mesh, ax=ax, location="bottom", label=f"{name} ({unit})" if unit else name)
         bar.set_ticks(MaxNLocator(4))
         _scale(ax, info.x_path, info.y_path, info.log)
         ax.label_outer()
-    drawn.suptitle(_worth(info), fontsize=10)
-    return drawn
+    page.suptitle(_worth(info), fontsize=10)
+    return page
 
 
 def _worth(info: Surface) -> str:
     words = column_label(info.metric)
     error, of_mean = (f"{value * words.factor:.2g}" for value in (info.error, info.error_of_mean))
     unit = f" {words.difference_unit}".rstrip()
-    claim = "" if info.predicts else ": the surface says nothing"
+    claim = "" if info.predicts else ": no better than the mean"
     return (
         f"{info.arm}: {words.name}, last epoch, n = {info.n} (dots)\n"
-        f"a trial left out is missed by {error}{unit}, by the mean of the others by {of_mean}{unit}{claim}"
+        f"leave-one-out error {error}{unit}; by the mean of the other trials {of_mean}{unit}{claim}"
     )

@@ -1,4 +1,4 @@
-"""What the study ``alpha_prob`` says: how error depends on alpha, on prob and on the rule at the border."""
+"""Answers of the study ``alpha_prob``: how the error depends on alpha, on prob and on the rule at the border."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POSITION = "mix.position.kind"
 LAST = "the last planned epoch"
 
 ARMS, POSITIONS, RESPONSE = "arms", "positions", "response"
-"""What is compared: the arm cutmix with another arm, two of its rules at the border, or it over a number."""
+"""Kinds of comparison: cutmix with another arm, two of its rules at the border, or its error over a number."""
 
 
 class _Comparison(NamedTuple):
@@ -40,21 +40,21 @@ def effects(
     metric: str = "val_top1_error",
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Compare what the study varies.
+    """Compare the arms, and the values of each parameter that the study varies.
 
-    Arms are compared over completed trials at their last planned epoch. Positions, alpha and prob of the
-    cutmix arm are compared there and at the last epoch that all its trials reached, where none has been
-    selected away yet. All intervals together have the level ``confidence`` (Bonferroni).
+    Arms are compared over completed trials at their last planned epoch. Positions, alpha and prob of the cutmix arm are
+    compared twice: there, and at the last epoch that all its trials reached, where none had been stopped. All intervals
+    have the joint level ``confidence`` (Bonferroni).
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
-        epochs: one row a trial and epoch, likewise.
+        trials: one row per trial, from ``analysis.data.frames.load``.
+        epochs: one row per trial and epoch, from the same function.
         rng: source of the bootstrap resamples.
-        metric: what is compared, lower is better.
+        metric: metric that is compared, lower is better.
         confidence: joint level of all intervals.
 
     Returns:
-        One row a comparison: ``kind`` (``arms`` and ``positions``: ``estimate`` is the difference of medians
+        One row per comparison: ``kind`` (``arms`` and ``positions``: ``estimate`` is the difference of medians
         ``first`` - ``second``; ``response``: the rank correlation of ``first`` with ``second``), ``when``,
         ``first``, ``second``, ``estimate``, ``low``, ``high``, ``n_first``, ``n_second``, ``verdict``,
         ``confidence`` (joint) and ``metric``.
@@ -71,40 +71,40 @@ _COLUMNS = ["kind", "when", "first", "second", "estimate", "low", "high", "n_fir
 
 def _arms(trials: pd.DataFrame, metric: str) -> Iterator[_Comparison]:
     final = {str(arm): rows[f"final_{metric}"] for arm, rows in trials.groupby("arm", observed=True)}
-    own = final.pop(ARM, None)
-    if own is not None:
+    cutmix = final.pop(ARM, None)
+    if cutmix is not None:
         for other, values in final.items():
-            yield _Comparison(ARMS, LAST, ARM, other, own, values)
+            yield _Comparison(ARMS, LAST, ARM, other, cutmix, values)
 
 
 def _within(trials: pd.DataFrame, epochs: pd.DataFrame, metric: str) -> Iterator[_Comparison]:
-    own = trials[trials["arm"] == ARM]
-    if own.empty:
+    cutmix = trials[trials["arm"] == ARM]
+    if cutmix.empty:
         return
-    yield from _drawn(own, own[f"final_{metric}"], LAST)
-    reached = epochs.groupby("trial")["epoch"].max().reindex(own["trial"]).to_numpy()
-    stopped = (own["status"] == STOPPED).to_numpy()
+    yield from _over_parameters(cutmix, cutmix[f"final_{metric}"], LAST)
+    reached = epochs.groupby("trial")["epoch"].max().reindex(cutmix["trial"]).to_numpy()
+    stopped = (cutmix["status"] == STOPPED).to_numpy()
     # without a stopped trial the last common epoch is the last planned one
     if stopped.any():
-        common = int(reached[(own["status"].isin([COMPLETED, STOPPED])).to_numpy()].min())
-        there = epochs[epochs["epoch"] == common].set_index("trial")[metric]
-        yield from _drawn(own, own["trial"].map(there), f"epoch {common}")
+        common = int(reached[(cutmix["status"].isin([COMPLETED, STOPPED])).to_numpy()].min())
+        at_common = epochs[epochs["epoch"] == common].set_index("trial")[metric]
+        yield from _over_parameters(cutmix, cutmix["trial"].map(at_common), f"epoch {common}")
 
 
-def _drawn(own: pd.DataFrame, values: pd.Series[Any], when: str) -> Iterator[_Comparison]:
-    if f"params.{POSITION}" in own:
-        choices = own[f"params.{POSITION}"]
+def _over_parameters(cutmix: pd.DataFrame, values: pd.Series[Any], when: str) -> Iterator[_Comparison]:
+    if f"params.{POSITION}" in cutmix:
+        choices = cutmix[f"params.{POSITION}"]
         for first, second in combinations(sorted(choices.dropna().unique()), 2):
             pair = (values[choices == first], values[choices == second])
             yield _Comparison(POSITIONS, when, first, second, *pair)
     for name, path in NUMBERS.items():
-        if f"params.{path}" in own:
-            yield _Comparison(RESPONSE, when, name, "value", own[f"params.{path}"], values)
+        if f"params.{path}" in cutmix:
+            yield _Comparison(RESPONSE, when, name, "value", cutmix[f"params.{path}"], values)
 
 
 def _row(comparison: _Comparison, rng: np.random.Generator, level: float) -> dict[str, Any]:
     compare = rank_correlation if comparison.kind == RESPONSE else difference
-    # a joint level has thin tails: enough resamples that some tens of them lie in each
+    # a joint level has thin tails: with so many resamples, a few tens of them lie in each
     estimate = compare(comparison.x, comparison.y, rng=rng, confidence=level, resamples=10_000)
     return {
         **{name: getattr(comparison, name) for name in ("kind", "when", "first", "second")},
@@ -114,27 +114,27 @@ def _row(comparison: _Comparison, rng: np.random.Generator, level: float) -> dic
 
 
 def verdict(effects: pd.DataFrame) -> list[str]:
-    """Answer the study's question: a sentence a comparison, then one that says what they are worth.
+    """Return the sentences that answer the study's question: one per comparison, then one of caution.
 
     Args:
-        effects: as from the function ``effects``.
+        effects: from the function ``effects``.
     """
     if effects["verdict"].isin([TOO_FEW]).all():
         return ["Undecided: too few trials have completed for any interval."]
-    words = metric_label(effects["metric"].iloc[0])
-    known = effects[effects["verdict"] != TOO_FEW]
-    decided = int(known["verdict"].isin([LOWER, HIGHER]).sum())
+    label = metric_label(effects["metric"].iloc[0])
+    tested = effects[effects["verdict"] != TOO_FEW]
+    decided = int(tested["verdict"].isin([LOWER, HIGHER]).sum())
     return [
-        *(_sentence(row, words) for _, row in known.iterrows()),
+        *(_sentence(row, label) for _, row in tested.iterrows()),
         *_too_few(effects[effects["verdict"] == TOO_FEW]),
         f"Decided: {decided} of {len(effects)} comparisons, at a joint level of "
-        f"{effects['confidence'].iloc[0]:.0%}; all compare validation values, and those at the last planned "
-        "epoch only the trials that early stopping let finish.",
+        f"{effects['confidence'].iloc[0]:.0%}. All compare validation values. The comparisons at the last planned "
+        "epoch contain only the trials that early stopping let finish.",
     ]
 
 
 def _too_few(effects: pd.DataFrame) -> Iterator[str]:
-    """Say in one sentence an epoch what has too few trials for an interval, or trials that are all alike."""
+    """Yield one sentence per epoch on the comparisons with too few trials for an interval, or with equal values."""
     for when, rows in effects.groupby("when", sort=False):
         named = [
             f"{row['first']} (n = {row['n_first']})"
@@ -142,30 +142,30 @@ def _too_few(effects: pd.DataFrame) -> Iterator[str]:
             else f"{row['first']} against {row['second']} (n = {row['n_first']} and {row['n_second']})"
             for _, row in rows.iterrows()
         ]
-        yield f"Undecided at {when}, for want of trials or because they are all alike: {', '.join(named)}."
+        yield f"Undecided at {when}, because of too few trials or equal values: {', '.join(named)}."
 
 
-def _sentence(row: pd.Series[Any], words: Metric) -> str:
-    claim = _response_claim(row, words) if row["kind"] == RESPONSE else _difference_claim(row, words)
-    return f"At {row['when']}, {claim} ({_evidence(row, words)})."
+def _sentence(row: pd.Series[Any], label: Metric) -> str:
+    claim = _response_claim(row, label) if row["kind"] == RESPONSE else _difference_claim(row, label)
+    return f"At {row['when']}, {claim} ({_evidence(row, label)})."
 
 
-def _response_claim(row: pd.Series[Any], words: Metric) -> str:
+def _response_claim(row: pd.Series[Any], label: Metric) -> str:
     if row["verdict"] in (LOWER, HIGHER):
-        return f"{words.name} {'falls' if row['verdict'] == LOWER else 'rises'} with {row['first']}"
-    return f"whether {words.name} depends on {row['first']} is undecided"
+        return f"{label.name} {'falls' if row['verdict'] == LOWER else 'rises'} with {row['first']}"
+    return f"whether {label.name} depends on {row['first']} is undecided"
 
 
-def _difference_claim(row: pd.Series[Any], words: Metric) -> str:
+def _difference_claim(row: pd.Series[Any], label: Metric) -> str:
     if row["verdict"] in (LOWER, HIGHER):
-        return f"{row['first']} has a {row['verdict']} median {words.name} than {row['second']}"
-    return f"whether {row['first']} and {row['second']} differ in median {words.name} is undecided"
+        return f"{row['first']} has a {row['verdict']} median {label.name} than {row['second']}"
+    return f"whether {row['first']} and {row['second']} differ in median {label.name} is undecided"
 
 
-def _evidence(row: pd.Series[Any], words: Metric) -> str:
+def _evidence(row: pd.Series[Any], label: Metric) -> str:
     is_response = row["kind"] == RESPONSE
     n = f"n = {row['n_first']}" if is_response else f"n = {row['n_first']} and {row['n_second']}"
-    what = "rank correlation" if is_response else f"difference in {words.difference_unit}"
-    factor = 1.0 if is_response else words.factor
+    name = "rank correlation" if is_response else f"difference in {label.difference_unit}"
+    factor = 1.0 if is_response else label.factor
     estimate, low, high = (f"{row[end] * factor:+.2f}" for end in ("estimate", "low", "high"))
-    return f"{what} {estimate}, interval {low} to {high}, {n}"
+    return f"{name} {estimate}, interval {low} to {high}, {n}"

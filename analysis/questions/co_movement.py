@@ -1,6 +1,6 @@
-"""What the study ``co_movement`` says: whether gains over networks come and go together.
+"""Answers of the study ``co_movement``: whether gains over networks are correlated.
 
-All quantities are turned so that lower is better: two gains that come together are correlated positively.
+All quantities are transformed so that lower is better, so two gains that occur together are positively correlated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MEASURED = (
     "occlusion area (center)",
     "corruption mean_error",
 )
-"""Quantities of the evaluation; signed ECE is shown beside the others, but neither of its ends is a gain."""
+"""Quantities of the evaluation; signed ECE is shown as well, but has no direction that is a gain."""
 
 GAINS = {
     "error": ERROR,
@@ -40,34 +40,34 @@ GAINS = {
     "error under occlusion": "occlusion area (center)",
     "error under corruption": "corruption mean_error",
 }
-"""Quantities by the names under which they are compared; "missed" is 1 - AUROC."""
+"""Quantities by their short names; "missed" is 1 - AUROC."""
 
 STRENGTHS = ("mix.apply.prob", "mix.size.alpha", "mix.size.frac")
-"""Dotted paths that say how strongly an arm mixes."""
+"""Dotted paths of the strength of mixing."""
 
 Kind = Literal["pooled", "within arms", "given the error"]
 
 POOLED: Kind = "pooled"
 WITHIN: Kind = "within arms"
 GIVEN: Kind = "given the error"
-"""What is correlated: all trials; what differs from each arm's median; of that, what the error does not explain."""
+"""Correlations: over all trials; of deviations from the arm's median; of these, controlling for the error."""
 
 
 def gains(values: pd.DataFrame) -> pd.DataFrame:
-    """Turn what was measured into quantities that are better when lower.
+    """Transform the measured quantities so that lower is better.
 
     Args:
-        values: one row a trial, with columns ``MEASURED``, as from :func:`analysis.data.evaluations.values_of`.
+        values: one row per trial, with columns ``MEASURED``, from :func:`analysis.data.evaluations.values_of`.
 
     Returns:
-        One row a trial: ``trial``, ``arm``, and a column for each name of ``GAINS`` that was measured on any trial.
+        One row per trial: ``trial``, ``arm``, and one column for each name of ``GAINS`` that any trial has.
     """
-    turned = {
+    columns = {
         name: 1 - values[column] if "auroc" in column else values[column]
         for name, column in GAINS.items()
         if values[column].notna().any()
     }
-    return values[["trial", "arm"]].join(pd.DataFrame(turned, index=values.index))
+    return values[["trial", "arm"]].join(pd.DataFrame(columns, index=values.index))
 
 
 def relations(table: pd.DataFrame, *, kind: Kind, confidence: float = 0.95) -> pd.DataFrame:
@@ -75,37 +75,37 @@ def relations(table: pd.DataFrame, *, kind: Kind, confidence: float = 0.95) -> p
 
     Args:
         table: from :func:`gains`.
-        kind: what is correlated.
+        kind: kind of correlation.
         confidence: level of each interval.
 
     Returns:
-        One row a pair, as :func:`analysis.plots.correlations` draws them: ``first``, ``second``, ``correlation`` (of
-        ranks), ``low``, ``high``, ``n`` (trials that have both), ``verdict``, ``within_arms``, ``given``
-        (what is held fixed), ``kind`` and ``confidence``. Given the error, pairs with the error itself are left out.
+        One row per pair, as :func:`analysis.plots.correlations` plots them: ``first``, ``second``, ``correlation`` (of
+        ranks), ``low``, ``high``, ``n`` (trials that have both), ``verdict``, ``within_arms``, ``given`` (controlled
+        quantity), ``kind`` and ``confidence``. Controlling for the error, pairs with the error itself are left out.
     """
     names = [str(name) for name in table.columns.drop(["trial", "arm"])]
     others = [name for name in names if name != "error"] if kind == GIVEN else names
     pairs = list(combinations(others, 2)) if kind != GIVEN or "error" in names else []
     rows = [_related(table, first, second, kind=kind, confidence=confidence) for first, second in pairs]
     columns = ["first", "second", "correlation", "low", "high", "n", "verdict"]
-    found = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
     given = "the error" if kind == GIVEN else ""
-    return found.assign(within_arms=kind != POOLED, given=given, kind=kind, confidence=confidence)
+    return table.assign(within_arms=kind != POOLED, given=given, kind=kind, confidence=confidence)
 
 
 def _related(table: pd.DataFrame, first: str, second: str, *, kind: Kind, confidence: float) -> tuple[Any, ...]:
-    found = partial_rank_correlation(
+    estimate = partial_rank_correlation(
         table[first],
         table[second],
         groups=None if kind == POOLED else table["arm"],
         given=table["error"] if kind == GIVEN else None,
         confidence=confidence,
     )
-    return first, second, found.value, found.low, found.high, found.n[0], found.verdict
+    return first, second, estimate.value, estimate.low, estimate.high, estimate.n[0], estimate.verdict
 
 
 def decided(table: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
-    """Compare what the study asks: each gain with the error within arms, and the others' pairs given the error.
+    """Estimate the relations of the study's question: gains with the error, other pairs controlling for the error.
 
     Args:
         table: from :func:`gains`.
@@ -124,7 +124,7 @@ def _asked(table: pd.DataFrame, level: float) -> pd.DataFrame:
 
 
 def verdict(found: pd.DataFrame) -> list[str]:
-    """Answer the study's question in sentences.
+    """Return the sentences that answer the study's question.
 
     Args:
         found: from :func:`decided`.
@@ -135,24 +135,24 @@ def verdict(found: pd.DataFrame) -> list[str]:
     together, n_decided = with_error["verdict"] == HIGHER, found["verdict"].isin([LOWER, HIGHER]).sum()
     return [
         *_sentences(with_error, "Within arms"),
-        *_sentences(given, "Given the error, within arms"),
-        f"{together.sum()} of {len(with_error)} gains come together with a lower error; of the {len(given)} pairs of "
-        f"the others, {(given['verdict'] == HIGHER).sum()} come together beyond what the error explains.",
+        *_sentences(given, "Within arms, controlling for the error"),
+        f"{together.sum()} of {len(with_error)} gains are correlated with a lower error. Among the other gains, "
+        f"{(given['verdict'] == HIGHER).sum()} of {len(given)} pairs are correlated beyond what the error explains.",
         f"Decided: {n_decided} of {len(found)} relations, by rank correlations whose intervals have a joint level of "
         f"{found['confidence'].iloc[0]:.0%} (Bonferroni).",
     ]
 
 
 def _sentences(rows: pd.DataFrame, where: str) -> list[str]:
-    words = {HIGHER: "come and go together", LOWER: "are traded for one another"}
-    said = [
-        f"{where}, {row['first']} and {row['second']} {words[row['verdict']]} (rank correlation "
+    relations = {HIGHER: "are positively correlated", LOWER: "are negatively correlated: one gain costs the other"}
+    sentences = [
+        f"{where}, {row['first']} and {row['second']} {relations[row['verdict']]} (rank correlation "
         f"{row['correlation']:+.2f}, interval {row['low']:+.2f} to {row['high']:+.2f}, n = {row['n']})."
         for _, row in rows.iterrows()
-        if row["verdict"] in words
+        if row["verdict"] in relations
     ]
-    rest = {word: _pairs(rows[rows["verdict"] == word]) for word in (UNDECIDED, TOO_FEW)}
-    return said + [f"{where}, {word}: {pairs}." for word, pairs in rest.items() if pairs]
+    rest = {verdict: _pairs(rows[rows["verdict"] == verdict]) for verdict in (UNDECIDED, TOO_FEW)}
+    return sentences + [f"{where}, {verdict}: {pairs}." for verdict, pairs in rest.items() if pairs]
 
 
 def _pairs(rows: pd.DataFrame) -> str:
@@ -160,11 +160,11 @@ def _pairs(rows: pd.DataFrame) -> str:
 
 
 def strengths(trials: pd.DataFrame, paths: Sequence[str] = STRENGTHS) -> pd.DataFrame:
-    """Return how widely each arm's strength was drawn: a row an arm, and the least and greatest value of each path.
+    """Return the smallest and the largest value of each path, one row per arm.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
-        paths: dotted paths; one that no arm draws is left out.
+        trials: one row per trial, from ``analysis.data.frames.load``.
+        paths: dotted paths; a path that no arm varies is left out.
     """
     known = {f"params.{path}": path for path in paths if f"params.{path}" in trials}
     of_arm = trials.groupby("arm", observed=True)

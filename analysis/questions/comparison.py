@@ -1,4 +1,4 @@
-"""Several sweeps side by side: what each ran, the errors of their arms, and how the arms rank over all sweeps."""
+"""Several sweeps compared: what each ran, the errors of their arms, and how often and where arms differ."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ import pandas as pd
 from analysis import statistics
 from analysis.data import frames
 from analysis.data.arms import TEST
-from analysis.questions.any_study import arm_errors, differences, images_of
+from analysis.questions.any_study import arm_errors, baseline_differences, images_of
 from analysis.statistics.ranks import MIN_ARMS
 
 MIN_SWEEPS = 3
 """Sweeps that ranks over sweeps need."""
 
+_IMPROVEMENT = ["arm", "baseline", "n_sweeps", "n_pairs", "estimate", "low", "high"]
+
 
 def overview(sweeps: Mapping[str, Path]) -> pd.DataFrame:
-    """Say what each of several sweeps ran: a row a sweep, so that what differs between them is seen."""
+    """Summarise what each sweep ran, one row per sweep, so that their differences can be seen.
+
+    Args:
+        sweeps: folders by name, from :func:`analysis.data.arms.labels`.
+    """
     rows = []
     for name, folder in sweeps.items():
         search, confirm = frames.load(folder), frames.load(folder, phase="confirm")
@@ -28,7 +34,7 @@ def overview(sweeps: Mapping[str, Path]) -> pd.DataFrame:
         rows.append(
             {
                 **{"sweep": name, "study": study["name"], "data": ", ".join(search.manifest.get("data", {}))},
-                **{word: _values(search.trials, path) for word, path in _VARIED.items()},
+                **{label: _values(search.trials, path) for label, path in _VARIED.items()},
                 **{"arms": len(study["arms"]), "trials": len(search.trials), "confirmed": len(confirm.trials)},
             }
         )
@@ -48,10 +54,10 @@ def _values(trials: pd.DataFrame, column: str) -> str:
 
 
 def side_by_side(values: pd.DataFrame) -> pd.DataFrame:
-    """Return a table to read: a row an arm, a column a sweep, each cell an error in percent with its interval.
+    """Return a table to read: one row per arm, one column per sweep, each cell an error in percent with its interval.
 
     Args:
-        values: from :func:`values_of`.
+        values: from :func:`analysis.data.arms.values_of`.
     """
     errors = arm_errors(values)
     cells = errors.assign(cell=[_cell(row) for _, row in errors.iterrows()])
@@ -66,52 +72,90 @@ def _cell(row: pd.Series[Any]) -> str:
     return f"{error} ({low} to {high})" if pd.notna(row["error_low"]) else error
 
 
-def verdict_of_sweeps(values: pd.DataFrame) -> list[str]:
-    """Say of each sweep which arms differ from its first one, and then how arms rank over all.
+def improvement(values: pd.DataFrame) -> pd.DataFrame:
+    """Estimate the probability that an arm has a lower error than the baseline on the same sweep and seed.
 
     Args:
-        values: from :func:`values_of`.
+        values: from :func:`analysis.data.arms.values_of`.
+
+    Returns:
+        One row per arm that all sweeps have: ``arm``, ``baseline``, ``n_sweeps``, ``n_pairs`` (over all sweeps),
+        ``estimate`` (fraction of pairs) with Wilson's 95 % interval ``low`` and ``high``. Empty for one sweep, or if
+        the sweeps have different baselines.
     """
-    return [*(_of_sweep(name, own) for name, own in values.groupby("sweep", sort=False)), _of_ranks(ranks(values))]
+    known = values[values["error"].notna()]
+    common = _common_arms(known, values["sweep"].nunique())
+    baselines = values["baseline"].unique()
+    if values["sweep"].nunique() < 2 or len(baselines) > 1 or baselines[0] not in common:
+        return pd.DataFrame(columns=_IMPROVEMENT)
+    rows = statistics.probability_of_improvement(
+        known[known["arm"].isin(common)], value="error", baseline=str(baselines[0]), unit=("sweep", "replicate")
+    )
+    return rows.assign(n_sweeps=values["sweep"].nunique())[_IMPROVEMENT]
 
 
-def _of_sweep(name: Any, values: pd.DataFrame) -> str:
-    images = images_of(values)
-    note = "" if images == TEST else ", not confirmed"
-    return f"{name} ({images} top-1 error{note}): {statistics.summary_line(differences(values))}."
+def _common_arms(known: pd.DataFrame, n_sweeps: int) -> list[str]:
+    """Return the arms that have a value in each sweep."""
+    return [str(arm) for arm, n in known.groupby("arm", sort=False)["sweep"].nunique().items() if n == n_sweeps]
 
 
 def ranks(values: pd.DataFrame) -> statistics.Ranks | None:
-    """Rank the arms that all sweeps have over the sweeps; None for fewer than three arms or sweeps.
+    """Rank the arms that all sweeps have, one rank per sweep; None for fewer than three arms or sweeps.
 
     Args:
-        values: from :func:`values_of`.
+        values: from :func:`analysis.data.arms.values_of`.
     """
-    known = values[values["error"].notna()]
-    n_sweeps = values["sweep"].nunique()
-    common = known.groupby("arm")["sweep"].nunique() == n_sweeps
-    if common.sum() < MIN_ARMS or n_sweeps < MIN_SWEEPS:
+    known, n_sweeps = values[values["error"].notna()], values["sweep"].nunique()
+    common = _common_arms(known, n_sweeps)
+    if len(common) < MIN_ARMS or n_sweeps < MIN_SWEEPS:
         return None
-    shared = known[known["arm"].map(common)]
-    return statistics.critical_differences(shared, value="error", block=("sweep",))
+    return statistics.critical_differences(known[known["arm"].isin(common)], value="error", block=("sweep",))
 
 
 def rank_table(ranks: statistics.Ranks | None) -> pd.DataFrame:
-    """Return mean ranks, best first: ``arm``, ``mean_rank``, ``n_sweeps`` and ``critical_difference``; none of None."""
+    """Return mean ranks, the lowest first: ``arm``, ``mean_rank``, ``n_sweeps``, ``critical_difference``.
+
+    Args:
+        ranks: from :func:`ranks`; None gives an empty table.
+    """
     if ranks is None:
         return pd.DataFrame(columns=["arm", "mean_rank", "n_sweeps", "critical_difference"])
     rows = ranks.mean_rank.rename_axis("arm").rename("mean_rank").reset_index()
     return rows.assign(n_sweeps=ranks.n_blocks, critical_difference=ranks.critical_difference)
 
 
-def _of_ranks(ranks: statistics.Ranks | None) -> str:
+def verdict(values: pd.DataFrame) -> list[str]:
+    """Return one sentence per sweep on the arms that differ from its baseline, then sentences over all sweeps.
+
+    Args:
+        values: from :func:`analysis.data.arms.values_of`.
+    """
+    sweeps = [_sweep_sentence(name, sweep) for name, sweep in values.groupby("sweep", sort=False)]
+    return [*sweeps, *_improvement_sentences(improvement(values)), _rank_sentence(ranks(values))]
+
+
+def _sweep_sentence(name: Any, values: pd.DataFrame) -> str:
+    images = images_of(values)
+    note = "" if images == TEST else ", not confirmed"
+    return f"{name} ({images} top-1 error{note}): {statistics.summary_line(baseline_differences(values))}."
+
+
+def _improvement_sentences(rows: pd.DataFrame) -> list[str]:
+    return [
+        f"{row['arm']} has a lower error than {row['baseline']} in {100 * row['estimate']:.0f} % of pairs "
+        f"({100 * row['low']:.0f} to {100 * row['high']:.0f} %, n = {row['n_pairs']} pairs of "
+        f"{row['n_sweeps']} sweeps)."
+        for row in rows.to_dict("records")
+    ]
+
+
+def _rank_sentence(ranks: statistics.Ranks | None) -> str:
     if ranks is None:
-        few = f"ranks over sweeps need {MIN_SWEEPS} sweeps that have {MIN_ARMS} arms in common"
-        return f"Over all sweeps: {few}."
+        return f"Over all sweeps: ranks over sweeps need {MIN_SWEEPS} sweeps that have {MIN_ARMS} arms in common."
     alpha, mean = 1 - ranks.confidence, ranks.mean_rank
     head = f"Over n = {ranks.n_blocks} sweeps (Friedman p = {ranks.friedman_p:.2g})"
     pairs = [(a, b) for a, b in combinations(mean.index, 2) if ranks.p.loc[a, b] <= alpha]
     if not ranks.friedman_p <= alpha or not pairs:
         return f"{head}: undecided, no arm ranks before another."
-    said = [f"{a} ranks before {b} ({mean[a]:.2f} against {mean[b]:.2f})" for a, b in pairs]
-    return f"{head}: {'; '.join(said)}."
+    sentences = [f"{a} ranks before {b} ({mean[a]:.2f} against {mean[b]:.2f})" for a, b in pairs]
+    return f"{head}: {'; '.join(sentences)}."

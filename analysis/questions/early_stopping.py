@@ -18,7 +18,7 @@ from analysis import statistics
 from analysis.data.frames import Sweep
 from analysis.statistics import HIGHER, LOWER, TOO_FEW
 from sweep.findings.replay import ALL_ARMS, Curves, asha, replay_order
-from sweep.findings.summary import PLANNED_EPOCHS, metric_label, uncensored_trials
+from sweep.findings.summary import PLANNED_EPOCHS, baseline_arm, metric_label, uncensored_trials
 from sweep.records.schema import COMPLETED
 
 MEASURES = ("val_nll", "val_top1_error")
@@ -70,7 +70,8 @@ def rank_shifts(sweep: Sweep, *, metrics: Sequence[str] = MEASURES, rungs: Seque
             early = pd.Series(values.reindex([(trial, rung) for trial in trials["trial"]]).to_numpy()).rank()
             shift = (early - final) / max(len(trials) - 1, 1)
             parts.append(trials[["arm", "replicate", "trial"]].assign(metric=metric, rung_epochs=rung, shift=shift))
-    return pd.concat(parts[1:] or parts, ignore_index=True)[columns]
+    joined = pd.concat(parts[1:] or parts, ignore_index=True)[columns]
+    return joined.assign(baseline=baseline_arm(sweep.manifest["study"]))
 
 
 def _within(rungs: Sequence[int], trials: pd.DataFrame) -> list[int]:
@@ -79,12 +80,12 @@ def _within(rungs: Sequence[int], trials: pd.DataFrame) -> list[int]:
 
 
 def misjudged(shifts: pd.DataFrame) -> pd.DataFrame:
-    """Compare the mean shift of each arm with that of the study's first: paired differences by metric and rung.
+    """Compare the mean shift of each arm with that of the baseline: paired differences by metric and rung.
 
     Args:
         shifts: from :func:`rank_shifts`.
     """
-    baseline = str(shifts["arm"].cat.categories[0])
+    baseline = str(shifts["baseline"].iloc[0]) if len(shifts) else ""
     return statistics.paired_differences(shifts, value="shift", baseline=baseline, by=("metric", "rung_epochs"))
 
 

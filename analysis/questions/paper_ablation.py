@@ -1,4 +1,4 @@
-"""What the study ``paper_ablation`` says of the paper's ablation table: which of its claims survive."""
+"""Answers of the study ``paper_ablation``: which claims of the paper's ablation table survive."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from sweep.findings.confirmed import test_values
 from sweep.findings.student_t import detectable_points
 
 REFERENCE = "cutmix"
-"""The arm that the paper's variants are worse than."""
+"""Arm that the paper's variants are compared with."""
 
 VARIED = ("mix.position.sigma_frac", "mix.layer")
-"""What the paper leaves open of a variant: each value is compared on its own."""
+"""Parameters of a variant that the paper does not state: each value is compared separately."""
 
 BEST = "best_val_top1_error"
-"""Column with the lowest error of all epochs, which the paper reports, though of test images."""
+"""Column with the lowest error of all epochs; the paper reports it on test images."""
 
 PUBLISHED_SEEDS = 3
 
 SOURCES = (("cifar100", "pyramidnet200_a240"), ("imagenet", "resnet50"))
-"""Data set and network of the claims; the second where the first has none."""
+"""Data set and network of the claims; the second is used if the first has no number."""
 
 SURVIVES, REVERSED, NONE, UNDECIDED = "survives", "is reversed", "does not survive", "is undecided"
 
@@ -36,14 +36,14 @@ SERIES = ("own, last epoch", "own, best epoch", "published, best epoch on test")
 
 
 def with_best_epoch(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Join to each completed trial the lowest validation error of its epochs and how far the last is above it.
+    """Join to each completed trial the lowest validation error of its epochs, and the gap to the last epoch.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``.
-        epochs: one row a trial and epoch, likewise.
+        trials: one row per trial, from ``analysis.data.frames.load``.
+        epochs: one row per trial and epoch, from the same function.
 
     Returns:
-        The trials with ``best_val_top1_error`` and ``best_epoch_gap``; nan where not completed.
+        The trials with ``best_val_top1_error`` and ``best_epoch_gap`` (last - best); NaN unless completed.
     """
     lowest = trials["trial"].map(epochs.groupby("trial")["val_top1_error"].min()).astype(float)
     best = lowest.where(trials[ERROR].notna())
@@ -51,50 +51,50 @@ def with_best_epoch(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_epoch_gaps(trials: pd.DataFrame) -> pd.DataFrame:
-    """Estimate how much choosing the best epoch lowers each arm's error.
+    """Estimate by how much the choice of the best epoch lowers the error of each arm.
 
     Args:
         trials: from :func:`with_best_epoch`.
 
     Returns:
-        One row an arm: ``arm``, ``n`` (seeds), ``estimate`` with its 95 % t interval ``low`` and ``high``.
+        One row per arm: ``arm``, ``n`` (seeds), ``estimate`` with its 95 % t interval ``low`` and ``high``.
     """
     means = statistics.means(by_seed(trials, value="best_epoch_gap"), value="best_epoch_gap")
     return means.sort_values("arm").reset_index(drop=True)[["arm", "n", "estimate", "low", "high"]]
 
 
 def claims(differences: pd.DataFrame, *, published: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Put the published difference of each arm to CutMix beside the own one, and judge the claim.
+    """Compare the difference of each arm to CutMix with the published one, and judge the claim.
 
     Args:
-        differences: to ``cutmix``, from ``grid.arm_differences``; arms may be split by what the paper leaves
-            open.
+        differences: to ``cutmix``, from ``grid.arm_differences``; arms may be split by the parameters ``VARIED``.
         published: from :func:`analysis.published.load_published`; None loads it.
 
     Returns:
-        One row an arm with a published number: ``arm``, ``published_change`` (fraction; above 0: worse than CutMix),
-        ``dataset`` and ``model`` (of it), ``estimate``, ``low``, ``high``, ``n_pairs``, ``p_holm``, ``margin``,
-        ``holds_published`` (whether the own interval holds the published difference) and ``claim``: ``survives``
+        One row per arm with a published number: ``arm``, ``published_change`` (fraction; above 0: worse than CutMix),
+        its ``dataset`` and ``model``, ``estimate``, ``low``, ``high``, ``n_pairs``, ``p_holm``, ``margin``,
+        ``holds_published`` (whether the interval contains the published difference) and ``claim``: ``survives``
         (decided, with the same sign), ``is reversed``, ``does not survive`` (no difference larger than the margin),
         ``is undecided``, or ``too few``.
     """
-    known = load_published() if published is None else published
-    found = [{**row, **change} for row in differences.to_dict("records") if (change := _published(row["arm"], known))]
-    rows = pd.DataFrame(found, columns=[*differences, "published_change", "dataset", "model"])
+    table = load_published() if published is None else published
+    changes = [(row, _published(row["arm"], table)) for row in differences.to_dict("records")]
+    matched = [{**row, **change} for row, change in changes if change]
+    rows = pd.DataFrame(matched, columns=[*differences, "published_change", "dataset", "model"])
     inside = (rows["low"] <= rows["published_change"]) & (rows["published_change"] <= rows["high"])
     claim = [_claim(*row) for row in rows[["verdict", "published_change"]].itertuples(index=False)]
     columns = ["arm", "published_change", "dataset", "model", "estimate", "low", "high", "n_pairs", "p_holm", "margin"]
     return rows[columns].assign(holds_published=inside, claim=pd.Series(claim, index=rows.index, dtype=object))
 
 
-def _published(arm: str, known: pd.DataFrame) -> dict[str, Any] | None:
-    """Return the published difference to CutMix of the arm, split or not, with what it was measured on."""
+def _published(arm: str, published: pd.DataFrame) -> dict[str, Any] | None:
+    """Return the published difference of the arm, split or not, to CutMix, with its data set and network."""
     preset = preset_of(str(arm).partition(",")[0])
-    errors = known[known["metric"] == "top1_error"]
+    errors = published[published["metric"] == "top1_error"]
     for dataset, model in SOURCES:
-        own = errors[(errors["dataset"] == dataset) & (errors["model"] == model)].set_index("arm")["value"]
-        if preset in own and REFERENCE in own:
-            change = (own[preset] - own[REFERENCE]) / 100
+        values = errors[(errors["dataset"] == dataset) & (errors["model"] == model)].set_index("arm")["value"]
+        if preset in values and REFERENCE in values:
+            change = (values[preset] - values[REFERENCE]) / 100
             return {"published_change": float(change), "dataset": dataset, "model": model}
     return None
 
@@ -106,7 +106,7 @@ def _claim(verdict: str, published_change: float) -> str:
 
 
 def beside_published(confirm: Sweep) -> pd.DataFrame:
-    """Set the test errors of a confirmation beside the published ones on CIFAR-100; no rows before one is confirmed.
+    """Compare the test errors of a confirmation with those published on CIFAR-100; no rows without a confirmation.
 
     Args:
         confirm: the sweep, loaded with ``phase="confirm"``.
@@ -118,29 +118,29 @@ def beside_published(confirm: Sweep) -> pd.DataFrame:
 
 
 def series(last: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
-    """Stack differences to CutMix for a figure: by the last epoch, by the best, and as published.
+    """Join differences to CutMix for a figure: by the last epoch, by the best epoch, and as published.
 
     Args:
-        last: from :func:`claims`, of the last epoch.
-        best: from :func:`claims`, of the best one.
+        last: from :func:`claims`, by the last epoch.
+        best: from :func:`claims`, by the best epoch.
 
     Returns:
-        One row an arm and series: ``arm``, ``series``, ``estimate``, ``low``, ``high`` (nan: as published) and ``n``.
+        One row per arm and series: ``arm``, ``series``, ``estimate``, ``low``, ``high`` (NaN if published) and ``n``.
     """
-    own = [rows.rename(columns={"n_pairs": "n"}) for rows in (last, best)]
-    theirs = last[["arm"]].assign(estimate=last["published_change"], low=np.nan, high=np.nan, n=PUBLISHED_SEEDS)
-    parts = [rows.assign(series=name) for name, rows in zip(SERIES, [*own, theirs], strict=True)]
+    measured = [rows.rename(columns={"n_pairs": "n"}) for rows in (last, best)]
+    published = last[["arm"]].assign(estimate=last["published_change"], low=np.nan, high=np.nan, n=PUBLISHED_SEEDS)
+    parts = [rows.assign(series=name) for name, rows in zip(SERIES, [*measured, published], strict=True)]
     return pd.concat([part[["arm", "series", "estimate", "low", "high", "n"]] for part in parts], ignore_index=True)
 
 
 def three_seeds(trials: pd.DataFrame) -> float:
-    """Return the least difference that three seeds an arm would show, as many as the paper has.
+    """Return the smallest difference that three seeds per arm, the paper's number, would detect.
 
     Args:
-        trials: one row a trial, as from ``analysis.data.frames.load``, arms split by what they draw.
+        trials: one row per trial, from ``analysis.data.frames.load``, arms split by their parameters.
 
     Returns:
-        Fraction: of a two-sided t-test at 5 % with a power of 80 %, by the SD between seeds within arms; nan where no
+        A fraction, for a two-sided t-test at 5 % with a power of 80 % and the SD between seeds within arms; NaN if no
         arm has two seeds.
     """
     seeds = by_seed(trials).dropna(subset=[ERROR]).groupby("arm", observed=True)[ERROR]
@@ -152,11 +152,11 @@ def three_seeds(trials: pd.DataFrame) -> float:
 
 
 def verdict(last: pd.DataFrame, best: pd.DataFrame, *, least: float = float("nan")) -> list[str]:
-    """Say of each published claim whether it survives, and what the choice of the epoch and three seeds do to it.
+    """Return the sentences on each published claim, and on the effect of the best epoch and of three seeds.
 
     Args:
-        last: from :func:`claims`, of the last epoch.
-        best: from :func:`claims`, of the best one.
+        last: from :func:`claims`, by the last epoch.
+        best: from :func:`claims`, by the best epoch.
         least: from :func:`three_seeds`.
     """
     if last["claim"].isin([TOO_FEW]).all():
@@ -171,7 +171,7 @@ def verdict(last: pd.DataFrame, best: pd.DataFrame, *, least: float = float("nan
 
 
 def sentences(claims: pd.DataFrame) -> list[str]:
-    """Say of each claim how it ends, with the evidence; none where there is none.
+    """Return one sentence per claim: whether it survives, with the evidence.
 
     Args:
         claims: from :func:`claims`.
@@ -180,14 +180,14 @@ def sentences(claims: pd.DataFrame) -> list[str]:
 
 
 def _sentence(row: pd.Series[Any]) -> str:
-    word = "worse" if row["published_change"] > 0 else "better"
+    relation = "worse" if row["published_change"] > 0 else "better"
     published = f"{100 * row['published_change']:+.2f} points on {row['dataset']}, {row['model']}"
-    claim = f"That {row['arm']} is {word} than {REFERENCE} ({published})"
+    claim = f"That {row['arm']} is {relation} than {REFERENCE} ({published})"
     if row["claim"] == TOO_FEW:
         return f"{claim} is undecided (n = {row['n_pairs']} pairs: too few)."
     why = f": no difference larger than {100 * row['margin']:.3g} points" if row["claim"] == NONE else ""
     estimate, low, high = (f"{100 * row[end]:+.2f}" for end in ("estimate", "low", "high"))
-    size = "" if row["holds_published"] else "; the published size lies outside"
+    size = "" if row["holds_published"] else "; the published difference lies outside"
     return (
         f"{claim} {row['claim']}{why} (difference in points {estimate}, interval {low} to {high}{size}, "
         f"n = {row['n_pairs']} pairs)."
@@ -199,8 +199,9 @@ def _choice(last: pd.DataFrame, best: pd.DataFrame) -> str:
     moved = both[both["claim_last"] != both["claim_best"]]
     named = [f"{row.arm} ({row.claim_best} instead of {row.claim_last})" for row in moved.itertuples()]
     if not named:
-        return "By the best epoch on validation images in place of the last one no claim would end otherwise."
-    return f"By the best epoch on validation images in place of the last one would end otherwise: {', '.join(named)}."
+        return "With the best epoch on validation images instead of the last one, no claim would end differently."
+    head = "With the best epoch on validation images instead of the last one, these claims end differently"
+    return f"{head}: {', '.join(named)}."
 
 
 def _least(last: pd.DataFrame, least: float) -> Sequence[str]:
@@ -210,6 +211,6 @@ def _least(last: pd.DataFrame, least: float) -> Sequence[str]:
     small = list(alike["published"][alike["published_change"].abs() < least])
     named = f"; published differences smaller than that: {', '.join(small)}" if small else ""
     return [
-        f"By the spread between seeds found here, {PUBLISHED_SEEDS} seeds an arm show a difference of "
+        f"With the SD between seeds found here, {PUBLISHED_SEEDS} seeds per arm detect a difference of "
         f"{100 * least:.2f} points or more (power 80 %){named}."
     ]

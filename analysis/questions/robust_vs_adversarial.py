@@ -1,4 +1,4 @@
-"""What the study ``robust_vs_adversarial`` says: clean and attacked errors of mixing and of adversarial training."""
+"""Answers of the study ``robust_vs_adversarial``: clean and attacked errors of mixing and adversarial training."""
 
 from __future__ import annotations
 
@@ -20,53 +20,53 @@ ERRORS = {
     "adversarial robust_error (pgd20 eps=2/255)": "error (PGD 2/255)",
     "adversarial robust_error (pgd20 eps=8/255)": "error (PGD 8/255)",
 }
-"""Quantities of the evaluation, all on the same test images, and what they are called."""
+"""Quantities of the evaluation, all on the same test images, and their labels."""
 
 MASKS = {
     "adversarial masked_one_step (eps=8/255)": "robust to one step alone",
     "adversarial masked_gradients (eps=8/255)": "gradients masked",
 }
-"""Signs of 0 or 1 that robustness is less than it seems."""
+"""Indicators, 0 or 1, that the true robustness is lower than the measured one."""
 
 BASELINES = ("off", "pgd")
-"""Arms that the others are compared with: neither mixing nor attack, and training against several steps."""
+"""Baselines: training without mixing and attacks, and training against attacks of several steps."""
 
 MARGIN = 0.005
-"""Difference in error that is called none: half a point."""
+"""Largest difference in error that counts as none: half a point."""
 
 
 def errors(sweep: Sweep) -> pd.DataFrame:
-    """Gather the errors and signs of masking of completed trials.
+    """Gather the errors of completed trials, and their indicators of masked gradients.
 
     Args:
         sweep: from :func:`analysis.data.frames.load`.
 
     Returns:
-        One row a completed trial: ``trial``, ``arm``, ``replicate``, ``validation error`` (last epoch), and a column
-        for each quantity of the evaluation in words, nan where not measured. All are fractions.
+        One row per completed trial: ``trial``, ``arm``, ``replicate``, ``validation error`` (last epoch), and one
+        column for the label of each quantity of the evaluation, NaN if not measured. All are fractions.
     """
-    words = ERRORS | MASKS
+    labels = ERRORS | MASKS
     final = sweep.trials.set_index("trial")["final_val_top1_error"]
-    values = values_of(sweep, list(words)).rename(columns=words)
+    values = values_of(sweep, list(labels)).rename(columns=labels)
     values.insert(3, VALIDATION, values["trial"].map(final).astype(float))
     return values
 
 
 def known(values: pd.DataFrame) -> list[str]:
-    """List the errors that any trial of :func:`errors` has: on validation images always first."""
+    """List the errors that any trial of :func:`errors` has, the validation error first."""
     return measured(values, [VALIDATION, *ERRORS.values()])
 
 
 def compared(values: pd.DataFrame, *, baselines: Sequence[str] = BASELINES) -> pd.DataFrame:
-    """Compare every arm with each baseline, by error, over trials of the same seed.
+    """Compare each arm with each baseline over trials of the same seed, error by error.
 
     Args:
         values: from :func:`errors`.
-        baselines: arms; one that the study does not have is left out.
+        baselines: arms; an arm that the study lacks is left out.
 
     Returns:
-        Paired differences, a family a baseline and error: ``quantity``, then as from
-        :func:`analysis.statistics.paired_differences`, arms tested for equivalence within ``MARGIN`` as well.
+        Paired differences, one family per baseline and error: ``quantity``, then as from
+        :func:`analysis.statistics.paired_differences`, with a test of equivalence within ``MARGIN``.
     """
     arms = [arm for arm in baselines if arm in values["arm"].cat.categories]
     table = long(values, known(values))
@@ -78,14 +78,14 @@ def compared(values: pd.DataFrame, *, baselines: Sequence[str] = BASELINES) -> p
 
 
 def masked(values: pd.DataFrame) -> pd.DataFrame:
-    """Count the trials that show a sign of masking: one row an arm, ``n`` (measured), then a column a sign."""
+    """Count the trials with indicators of masked gradients: one row per arm, ``n`` (measured), one column each."""
     signs = list(MASKS.values())
     of_arm = values.dropna(subset=signs, how="all").groupby("arm", observed=True)[signs]
     return of_arm.sum().astype(int).assign(n=of_arm.size())[["n", *signs]]
 
 
 def verdict(differences: pd.DataFrame, signs: pd.DataFrame) -> list[str]:
-    """Answer the study's question in sentences.
+    """Return the sentences that answer the study's question.
 
     Args:
         differences: from :func:`compared`.
@@ -94,14 +94,14 @@ def verdict(differences: pd.DataFrame, signs: pd.DataFrame) -> list[str]:
     pairs = differences[differences["n_pairs"] > 1]
     if pairs.empty:
         return ["Undecided: too few trials have completed for any interval."]
-    said = [
+    sentences = [
         f"{_capital(quantity)}, against {baseline}: {statistics.summary_line(rows)} "
         f"(n = {_range(rows['n_pairs'])} pairs)."
         for (baseline, quantity), rows in differences.groupby(["baseline", "quantity"], sort=False)
     ]
     decided = int(differences["verdict"].isin([LOWER, HIGHER, WITHIN]).sum())
     return [
-        *said,
+        *sentences,
         *_of_masks(signs),
         f"Decided: {decided} of {len(differences)} comparisons, by t-tests of pairs with Holm's correction at a joint "
         f"level of {differences['confidence'].iloc[0]:.0%} of each error and baseline; the margin is "
@@ -112,15 +112,15 @@ def verdict(differences: pd.DataFrame, signs: pd.DataFrame) -> list[str]:
 def _of_masks(signs: pd.DataFrame) -> list[str]:
     if signs.empty:
         return ["Undecided under attack: no trial has been measured on the axis adversarial."]
-    said = []
+    sentences = []
     for sign in MASKS.values():
         counts = [f"{arm} in {row[sign]} of {row['n']}" for arm, row in signs[signs[sign] > 0].iterrows()]
-        said += [f"{_capital(sign)}: {', '.join(counts)}."] if counts else []
-    return said or [f"No sign of masked gradients in n = {signs['n'].sum()} trials."]
+        sentences += [f"{_capital(sign)}: {', '.join(counts)}."] if counts else []
+    return sentences or [f"No sign of masked gradients in n = {signs['n'].sum()} trials."]
 
 
-def _capital(words: object) -> str:
-    return f"{str(words)[:1].upper()}{str(words)[1:]}"
+def _capital(text: object) -> str:
+    return f"{str(text)[:1].upper()}{str(text)[1:]}"
 
 
 def _range(counts: pd.Series[int]) -> str:

@@ -1,4 +1,4 @@
-"""Notebooks run from the start in a kernel of this very interpreter."""
+"""Execution of notebooks, in a kernel of the running interpreter."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _ROOT = Path(__file__).parents[2]
 
 
 class NotebookFailedError(Exception):
-    """A cell of a notebook raised; the message names the cell and says what was raised."""
+    """Raised when a cell of a notebook fails; the message names the cell and the error."""
 
 
 class _SameInterpreter(AsyncKernelManager):  # type: ignore[misc]
-    """A kernel of the running Python: one that a user has installed as ``python3`` may be another."""
+    """A kernel of the running Python; the kernel that a user has installed as ``python3`` may be another Python."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -30,15 +30,15 @@ class _SameInterpreter(AsyncKernelManager):  # type: ignore[misc]
 
 
 def execute(path: Path, *, folder: Path, environment: Mapping[str, str]) -> nbformat.NotebookNode:
-    """Run a notebook and return it with its outputs; the file is left as it is.
+    """Run a notebook and return it with its outputs; the file is not changed.
 
     Args:
         path: the notebook.
         folder: working directory of its cells.
-        environment: variables that its kernel has besides those of this process.
+        environment: variables of its kernel, in addition to those of this process.
 
     Raises:
-        NotebookFailedError: a cell raised, or the kernel died.
+        NotebookFailedError: a cell raised an error, or the kernel died.
     """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
@@ -50,20 +50,20 @@ def execute(path: Path, *, folder: Path, environment: Mapping[str, str]) -> nbfo
     try:
         client.execute(env={**os.environ, "PYTHONPATH": _import_path(), **environment})
     except CellExecutionError as error:
-        said = (error.evalue.strip().splitlines() or ["no message"])[-1]
-        raise NotebookFailedError(f"{_where(path, notebook)}: {error.ename}: {said}") from None
+        message = (error.evalue.strip().splitlines() or ["no message"])[-1]
+        raise NotebookFailedError(f"{_where(path, notebook)}: {error.ename}: {message}") from None
     except DeadKernelError:
-        raise NotebookFailedError(f"notebook '{path.name}': its kernel died, as it does when memory is short") from None
+        raise NotebookFailedError(f"notebook '{path.name}': its kernel died, possibly out of memory") from None
     return notebook
 
 
 def _import_path() -> str:
-    """Let the kernel import the packages that this process has imported."""
+    """Return the import path of a kernel that imports the same packages as this process."""
     return os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
 
 
 def _where(path: Path, notebook: nbformat.NotebookNode) -> str:
-    """Name the cell that failed, by its place among all cells and its first line."""
+    """Return the name of the notebook with the number and the first line of the cell that failed."""
     for number, cell in enumerate(notebook.cells, start=1):
         if any(output.output_type == "error" for output in cell.get("outputs", [])):
             return f"notebook '{path.name}', cell {number} ({cell.source.strip().splitlines()[0]})"

@@ -1,4 +1,4 @@
-"""An executed notebook as a part of a page: its verdict first, its code folded away, all that it shows within it."""
+"""HTML of executed notebooks: the verdict first, code folded, all figures and tables embedded."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from nbconvert.filters import markdown2html, strip_ansi
 from analysis.report.show import FIGURES, SHOWN, TABLES
 
 VERDICT, ASIDE = "verdict", "notebook-only"
-"""Tags of cells: one whose output answers the question, and one that speaks to a reader of the notebook alone."""
+"""Tags of cells: the output answers the question; the cell is for readers of the notebook, not of the page."""
 
 _HEADING = re.compile(r"<h([1-6])[^>]*>(.*?)</h\1>", re.DOTALL)
 _TITLE = re.compile(r"\A\s*# (.+)\n?")
-_FILES = {"figure": (FIGURES, ("png", "svg")), "table": (TABLES, ("csv", "tex"))}
+_FILES = {"figure": (FIGURES, ("png", "svg")), "table": (TABLES, ("csv", "tex")), "picture": (FIGURES, ())}
+"""Folder and suffixes of the files that a page offers; a picture is embedded once, to keep the page small."""
+
 _MIME = {".tex": "application/x-tex", ".csv": "text/csv", ".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -28,13 +30,13 @@ _MIME = {".tex": "application/x-tex", ".csv": "text/csv", ".svg": "image/svg+xml
 class Heading:
     """An entry of the table of contents."""
 
-    words: str
+    text: str
     anchor: str
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a cell shows: HTML, the files of it that can be taken from the page, and its name, if it has one."""
+    """An output of a cell: its HTML, its kind and name, and the files that the page offers."""
 
     html: Markup
     kind: str = "other"
@@ -44,7 +46,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Block:
-    """A cell: text, or what code shows with the code itself."""
+    """A cell: its text, or its outputs with its code."""
 
     html: Markup | str = ""
     outputs: tuple[Output, ...] = ()
@@ -57,14 +59,14 @@ class Section:
     """A notebook on the page.
 
     Attributes:
-        anchor: where links lead; what else is linked in the section begins with it.
+        anchor: target of links to the section; all other anchors in the section begin with it.
         title: first heading of the notebook.
-        label: name of the sweep, where a page has several.
-        question: what the study asks; "" where the title says it.
-        facts: what was run, as name and value.
+        label: name of the sweep; "" on a page of one sweep.
+        question: question of the study; "" if the notebook asks another.
+        facts: facts about the run, as name and value.
         blocks: cells in their order.
-        headings: of the table of contents.
-        n_alike: headings so far by the anchor that their words give.
+        headings: entries of the table of contents.
+        n_alike: number of headings so far by the anchor that their text gives.
     """
 
     anchor: str
@@ -78,7 +80,7 @@ class Section:
 
     @property
     def verdict(self) -> list[Output]:
-        """Outputs of the cells that answer the question."""
+        """Return the outputs of the cells that answer the question."""
         return [output for block in self.blocks if block.is_verdict for output in block.outputs]
 
 
@@ -88,34 +90,34 @@ def section(
     """Turn an executed notebook into a section.
 
     Args:
-        notebook: with outputs.
-        anchor: unique on the page.
-        folder: where its figures and tables were saved.
-        question: shown below the title.
-        facts: what was run, as name and value.
+        notebook: executed notebook.
+        anchor: anchor of the section, unique on the page.
+        folder: folder of its saved figures and tables.
+        question: text below the title.
+        facts: facts about the run, as name and value.
     """
-    made = Section(anchor, title=anchor, question=question, facts=facts)
-    silent: list[str] = []  # code that shows nothing is folded away with the next that does
+    result = Section(anchor, title=anchor, question=question, facts=facts)
+    silent: list[str] = []  # code without an output is folded together with the next code that has one
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         if ASIDE in tags:
             continue
         if cell.cell_type == "markdown":
-            made.blocks.append(Block(_text(cell.source, made)))
+            result.blocks.append(Block(_text(_without_title(cell.source, result), result)))
         elif cell.cell_type == "code" and cell.source.strip():
-            outputs = (_output(output, anchor, folder) for output in cell.outputs)
+            outputs = (_output(output, result, folder) for output in cell.outputs)
             shown = tuple(output for output in outputs if output.html)
             silent.append(cell.source)
             if shown:
-                made.blocks.append(Block(outputs=shown, code="\n\n".join(silent), is_verdict=VERDICT in tags))
+                result.blocks.append(Block(outputs=shown, code="\n\n".join(silent), is_verdict=VERDICT in tags))
                 silent = []
     if silent:
-        made.blocks.append(Block(code="\n\n".join(silent)))
-    return made
+        result.blocks.append(Block(code="\n\n".join(silent)))
+    return result
 
 
 def page(sections: list[Section], *, footer: str) -> str:
-    """Return a whole HTML page, the first section leading; it refers to nothing outside itself."""
+    """Return a complete HTML page that refers to nothing outside itself; the first section gives the title."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -123,51 +125,58 @@ def page(sections: list[Section], *, footer: str) -> str:
     return environment.get_template("page.html.j2").render(sections=sections, footer=footer)
 
 
-def _text(source: str, made: Section) -> Markup:
-    """Render Markdown; a title becomes the section's, other headings get anchors and enter its contents."""
-    if title := _TITLE.match(source):
-        made.title = title[1].strip()
-        source = source[title.end() :]
+def _without_title(source: str, section: Section) -> str:
+    """Return a Markdown cell without its title, which becomes that of the section."""
+    title = _TITLE.match(source)
+    if title is None:
+        return source
+    section.title = title[1].strip()
+    return source[title.end() :]
 
-    def heading(found: re.Match[str]) -> str:
-        level, words = found[1], re.sub(r'<a class="anchor-link".*?</a>', "", found[2])
-        plain = Markup(words).striptags()
-        anchor = _anchor(made, plain)
-        made.n_alike[anchor] = n = made.n_alike.get(anchor, 0) + 1
+
+def _text(source: str, section: Section) -> Markup:
+    """Render Markdown; headings get anchors, and those of level 2 enter the contents of the section."""
+
+    def heading(match: re.Match[str]) -> str:
+        level, text = match[1], re.sub(r'<a class="anchor-link".*?</a>', "", match[2])
+        plain = Markup(text).striptags()
+        anchor = _anchor(section, plain)
+        section.n_alike[anchor] = n = section.n_alike.get(anchor, 0) + 1
         anchor += f"-{n}" if n > 1 else ""
         if level == "2":
-            made.headings.append(Heading(plain, anchor))
-        return f'<h{level} id="{escape(anchor)}">{words}</h{level}>'
+            section.headings.append(Heading(plain, anchor))
+        return f'<h{level} id="{escape(anchor)}">{text}</h{level}>'
 
-    html = re.sub(r'href="#([^"]*)"', lambda link: f'href="#{_anchor(made, link[1])}"', markdown2html(source))
+    html = re.sub(r'href="#([^"]*)"', lambda link: f'href="#{_anchor(section, link[1])}"', markdown2html(source))
     return Markup(_HEADING.sub(heading, html))
 
 
-def _anchor(made: Section, words: str) -> str:
-    return f"{made.anchor}-{re.sub(r'[^a-z0-9]+', '-', words.lower()).strip('-')}"
+def _anchor(section: Section, text: str) -> str:
+    return f"{section.anchor}-{re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')}"
 
 
-def _output(output: nbformat.NotebookNode, anchor: str, folder: Path) -> Output:
+def _output(output: nbformat.NotebookNode, section: Section, folder: Path) -> Output:
     if output.output_type == "stream":
         return Output(_preformatted(output.text))
     data, shown = output.get("data", {}), output.get("metadata", {}).get(SHOWN)
     if shown:
-        html = _own_ids(_inline(data), f"{anchor}-{shown['name']}")
+        html = _own_ids(_inline(data), f"{section.anchor}-{shown['name']}")
         return Output(html, shown["kind"], shown["name"], _downloads(shown["kind"], shown["name"], folder))
     if "text/markdown" in data:
-        return Output(Markup(markdown2html(data["text/markdown"])), "text")
+        return Output(_text(data["text/markdown"], section), "text")
     return Output(_inline(data), "table" if "text/html" in data else "figure" if "image/png" in data else "other")
 
 
 def _inline(data: dict[str, Any]) -> Markup:
     if "image/svg+xml" in data:
-        # the declarations before it belong to files, and name addresses that nothing needs
+        # an SVG inside HTML needs no XML declaration and no namespaces
         svg = data["image/svg+xml"]
         return Markup(re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg") :]))
     if "text/html" in data:
         return Markup(data["text/html"])
-    if "image/png" in data:
-        return Markup('<img alt="" src="data:image/png;base64,{}">').format(data["image/png"].replace("\n", ""))
+    for mime in ("image/png", "image/jpeg"):
+        if mime in data:
+            return Markup('<img alt="" src="data:{};base64,{}">').format(mime, data[mime].replace("\n", ""))
     return _preformatted(data.get("text/plain", ""))
 
 
@@ -176,13 +185,13 @@ def _preformatted(text: str) -> Markup:
 
 
 def _own_ids(html: Markup, prefix: str) -> Markup:
-    """Make the ids of a figure or table unique on the page, and what refers to them."""
+    """Make the ids of a figure or table, and the references to them, unique on the page."""
     html_ = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{prefix}-", str(html))
     return Markup(re.sub(r"^(\s*)#T_", rf"\g<1>#{prefix}-T_", html_, flags=re.MULTILINE))
 
 
 def _downloads(kind: str, name: str, folder: Path) -> tuple[tuple[str, str, Markup], ...]:
-    """Return label, file name and data address of each file; they lie within the page, which may be sent alone."""
+    """Return label, file name and data address of each file: the page contains its files and may be sent alone."""
     below, suffixes = _FILES[kind]
     paths = [folder / below / f"{name}.{suffix}" for suffix in suffixes]
     return tuple((path.suffix[1:].upper(), path.name, _data_address(path)) for path in paths)

@@ -1,7 +1,9 @@
-"""Figures and tables of a notebook: shown, and kept as files while a report is being written."""
+"""Figures, tables and pictures of a notebook: shown, and saved as files while a report is being written."""
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -18,13 +20,16 @@ from pandas.io.formats.style import Styler
 from analysis.report.tables import Intervals, as_text, has_index
 
 REPORT_DIR = "CUTMIX_SWEEP_REPORT"
-"""Environment variable that names the folder of the report being written; unset in a notebook that one works in."""
+"""Environment variable with the folder of the report that is being written; unset if a user runs the notebook."""
 
 SHOWN = "cutmix_sweep"
-"""Key of an output's metadata that says what was shown: ``kind`` (``figure`` or ``table``) and ``name``."""
+"""Key of the metadata of an output: its ``kind`` (``figure``, ``table`` or ``picture``) and ``name``."""
 
 FIGURES, TABLES = "figures", "tables"
-"""Folders of a report's files."""
+"""Folders of a report, for its files."""
+
+PICTURE_PX = 1000
+"""Greatest width of a picture on a page; its file keeps the full width."""
 
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _PNG_DPI = 200
@@ -37,39 +42,74 @@ def show(
     percent: Collection[str] = (),
     points: Collection[str] = (),
     intervals: Intervals | None = None,
+    data: pd.DataFrame | None = None,
 ) -> None:
-    """Show a table or a figure; while a report is being written, save it under its name as well.
+    """Show a table or a figure; while a report is being written, also save it under its name.
 
-    A table is saved as CSV, with the raw values, and as LaTeX (booktabs), as it is read; a figure as PNG and SVG.
+    A table is saved as CSV with the raw values, and as LaTeX (booktabs) with the shown ones; a figure as PNG and SVG.
 
     Args:
-        thing: a frame, a Styler, or a figure or axes of matplotlib, which is closed after it.
-        name: of its files: lower-case letters, digits and underscores, one for each thing in a notebook.
-        percent: columns of a frame with shares, shown in percent.
-        points: columns of a frame with differences of shares, shown in percentage points.
-        intervals: columns of a frame with estimates, and those with the ends of their intervals, shown behind them.
+        thing: a frame, a Styler, or a figure or axes of matplotlib, which is closed afterwards.
+        name: name of its files: lower-case letters, digits and underscores, unique in a notebook.
+        percent: columns of a frame with fractions, shown in percent.
+        points: columns of a frame with differences of fractions, shown in percentage points.
+        intervals: columns of a frame with estimates, and the columns with the ends of their intervals.
+        data: frame that is saved as CSV instead of the frame that is shown.
 
     Raises:
-        ValueError: a name that is no name or is taken, or columns that the frame lacks.
-        TypeError: neither a table nor a figure.
+        ValueError: the name is invalid or already used, or the frame lacks a named column.
+        TypeError: ``thing`` is neither a table nor a figure.
     """
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        raise ValueError(f"show: a name has lower-case letters, digits and underscores, got {name!r}")
+    _check_name(name)
     folder = os.environ.get(REPORT_DIR)
     if isinstance(thing, pd.DataFrame):
         text = as_text(thing, percent=percent, points=points, intervals=intervals)
-        _show_table(thing, text.styled(name), text.latex(), name, folder)
+        _show_table(thing if data is None else data, text.styled(name), text.latex(), name, folder)
     elif isinstance(thing, Styler):
         latex = thing.to_latex(hrules=True, convert_css=True)
         _show_table(thing.data, thing, latex, name, folder)  # type: ignore[attr-defined]
     elif (figure := getattr(thing, "figure", None)) is not None:
         _show_figure(figure, name, folder)
     else:
-        raise TypeError(f"show takes frames, Stylers, figures and axes, got {type(thing).__name__} as {name!r}")
+        raise TypeError(f"show: expected a frame, Styler, figure or axes, got {type(thing).__name__} as {name!r}")
+
+
+def show_picture(paths: Sequence[Path], name: str) -> None:
+    """Show picture files one below another; while a report is being written, save them as one PNG file as well.
+
+    A page embeds the picture as JPEG, at most ``PICTURE_PX`` wide, to keep the page small.
+
+    Args:
+        paths: files, one at least.
+        name: name of the picture: lower-case letters, digits and underscores, unique in a notebook.
+
+    Raises:
+        ValueError: the name is invalid or already used.
+    """
+    from PIL import Image
+
+    _check_name(name)
+    strips = [Image.open(path).convert("RGB") for path in paths]
+    whole = Image.new("RGB", (max(strip.width for strip in strips), sum(strip.height for strip in strips)), "white")
+    top = 0
+    for strip in strips:
+        whole.paste(strip, (0, top))
+        top += strip.height
+    if folder := os.environ.get(REPORT_DIR):
+        whole.save(_new_file(Path(folder) / FIGURES / f"{name}.png"))
+    whole.thumbnail((PICTURE_PX, whole.height))
+    jpeg = io.BytesIO()
+    whole.save(jpeg, "JPEG", quality=85)
+    _display({"image/jpeg": base64.b64encode(jpeg.getvalue()).decode()}, "picture", name)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ValueError(f"show: a name has only lower-case letters, digits and underscores, got {name!r}")
 
 
 def bullet_list(groups: Mapping[str, Sequence[str]]) -> str:
-    """Return sentences as Markdown: a list below the name of each group."""
+    """Return sentences as Markdown: the name of each group, and its sentences as a list."""
     parts = [f"**{name}**\n\n" + "\n".join(f"- {line}" for line in lines) for name, lines in groups.items() if lines]
     return "\n\n".join(parts)
 
@@ -86,7 +126,7 @@ def _show_figure(figure: Figure, name: str, folder: str | None) -> None:
     if folder:
         png = _new_file(Path(folder) / FIGURES / f"{name}.png")
         figure.savefig(png, dpi=_PNG_DPI, bbox_inches="tight")
-        # text stays text, to be read aloud and searched; the salt makes the same figure the same file
+        # text stays text, for screen readers and search; the salt makes equal figures equal files
         with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
             figure.savefig(png.with_suffix(".svg"), bbox_inches="tight", metadata=_NO_METADATA)
         _display({"image/svg+xml": png.with_suffix(".svg").read_text()}, "figure", name)
@@ -98,7 +138,7 @@ def _show_figure(figure: Figure, name: str, folder: str | None) -> None:
 def _new_file(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        raise ValueError(f"show: the name {path.stem!r} is taken; each table and each figure needs its own")
+        raise ValueError(f"show: the name {path.stem!r} is already used; each table and each figure needs its own")
     return path
 
 

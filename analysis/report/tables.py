@@ -1,6 +1,6 @@
-"""Frames as tables for readers: numbers with sensible digits and their unit in the header, in HTML and LaTeX.
+"""Tables for readers, in HTML and LaTeX: rounded numbers, with the unit in the header.
 
-A frame holds raw values, its table rounded ones: shares become percent, their differences points.
+A frame contains raw values and its table rounded ones: fractions become percent, their differences points.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from pandas.io.formats.style import Styler
 
 MISSING = "–"
 _SHORT, _LONG = 24, 60
-"""Letters up to which a text is never folded on a page, and from which on it is folded in LaTeX."""
+"""Characters: a shorter text is never wrapped on a page, and a longer one is wrapped in LaTeX."""
 
 Intervals = Mapping[str, tuple[str, str]]
-"""Columns of estimates, and those with the lower and the upper ends of their intervals."""
+"""Columns of estimates, each with the columns of the lower and the upper end of its interval."""
 
 
 @dataclass(frozen=True)
 class FormattedTable:
-    """A table as it is read.
+    """A table of text.
 
     Attributes:
-        cells: all text, with the headers as they are shown and no index.
-        numeric: columns, by position, that are aligned to the right.
+        cells: text of all cells, with the headers of the table and no index.
+        numeric: positions of the columns that are aligned to the right.
     """
 
     cells: pd.DataFrame
     numeric: tuple[int, ...]
 
     def styled(self, name: str) -> Styler:
-        """Return the table for a notebook; ``name`` makes its HTML the same each time."""
+        """Return the table for a notebook; equal names give equal HTML."""
         places = range(len(self.cells.columns))
         rules: Any = [
             *(_rule(place, "text-align", "right") for place in places if place in self.numeric),
@@ -72,24 +72,24 @@ def as_text(
     points: Collection[str] = (),
     intervals: Intervals | None = None,
 ) -> FormattedTable:
-    """Write every value of a frame as text.
+    """Format all values of a frame as text.
 
     Args:
-        frame: any frame; its index is a column of the table unless it only counts the rows.
-        percent: columns of shares, shown in percent.
-        points: columns of differences of shares, shown in percentage points with their sign.
-        intervals: columns of estimates whose intervals stand behind them, as in ``30.66 (29.43 to 31.88)``, in their
-            unit, in place of columns of their own.
+        frame: any frame; its index becomes a column of the table unless it only counts the rows.
+        percent: columns of fractions, shown in percent.
+        points: columns of differences of fractions, shown in percentage points with their sign.
+        intervals: columns of estimates with the ends of their intervals. The interval follows the estimate in its unit,
+            for example ``30.66 (29.43 to 31.88)``, and has no column of its own.
 
     Raises:
-        ValueError: a column that is named is not there.
+        ValueError: the frame lacks a named column.
     """
     intervals = intervals or {}
     ends = [end for pair in intervals.values() for end in pair]
     if missing := [name for name in (*percent, *points, *intervals, *ends) if name not in frame]:
         raise ValueError(f"no columns {', '.join(missing)} in a table of {', '.join(map(str, frame))}")
     table = frame.reset_index(names=_index_names(frame)) if has_index(frame) else frame
-    is_pivoted = frame.columns.name is not None  # then headers are values, as names of arms, and stay as they are
+    is_pivoted = frame.columns.name is not None  # then headers are values, for example arms, and stay unchanged
     headers: list[str] = []
     columns: list[list[str]] = []
     numeric: list[int] = []
@@ -119,7 +119,7 @@ def _with_interval(cell: str, low: float, high: float, write: Callable[[Any], st
 
 
 def has_index(frame: pd.DataFrame) -> bool:
-    """Return whether the index says more than the number of a row."""
+    """Return whether the index contains more than row numbers."""
     return frame.index.nlevels > 1 or frame.index.name is not None or not pd.api.types.is_integer_dtype(frame.index)
 
 
@@ -132,7 +132,7 @@ def _is_number(values: pd.Series[Any]) -> bool:
 
 
 def _writer(values: pd.Series[Any], *, is_percent: bool, is_points: bool) -> tuple[str, Callable[[Any], str]]:
-    """Return the unit that the header names, and what writes a value."""
+    """Return the unit for the header, and the function that formats a value."""
     if is_percent:
         return " (%)", lambda value: f"{100 * value:.2f}"
     if is_points:
@@ -149,7 +149,7 @@ def _plain(value: Any) -> str:
 
 
 def _float_format(values: np.ndarray) -> str:
-    """Return digits that suit a whole column: three of its largest value, unless they lose its smallest."""
+    """Return the number format of a column: three digits of its largest value, unless its smallest would be lost."""
     sizes = np.abs(values[np.isfinite(values) & (values != 0)])
     if not len(sizes) or np.all(sizes == np.round(sizes)):
         return ".0f"

@@ -1,6 +1,7 @@
-"""Reports: the notebook of a sweep's study, run on the sweep and written as one HTML page, figures and tables beside.
+"""Reports: the notebook of the study, executed on a sweep and written as one HTML page with its figures and tables.
 
-The page holds all that it shows and opens without a network. Several sweeps are one page, led by their comparison.
+The page embeds all figures and tables and opens without a network. Several sweeps give one page that begins with their
+comparison.
 """
 
 from __future__ import annotations
@@ -29,25 +30,26 @@ __all__ = ["NotebookFailedError", "notebooks", "write_report"]
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 ANY_STUDY, COMPARISON = "any_study", "comparison"
-"""Notebooks that belong to no study: of one that has none of its own, and of several sweeps."""
+"""Notebooks that belong to no study: for a study without its own notebook, and for several sweeps."""
 
 PAGE = "report.html"
 
 
 def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: str | None = None) -> Path:
-    """Write a report of one sweep, or of several and their comparison; return its page.
+    """Write a report of one sweep, or of several sweeps and their comparison; return the path of its page.
 
-    Nothing is written before all notebooks have come to their end; files of an earlier report are replaced.
+    Nothing is written until all notebooks have finished; files of an earlier report are replaced.
 
     Args:
-        sweep_dirs: folders of sweeps, one at least.
-        to: folder of the report; None is ``report`` in the sweep's folder, of several sweeps in the current one.
-        study: notebook that is run in place of that of each sweep's study: a built-in name, or the path of an
+        sweep_dirs: folders of sweeps, at least one.
+        to: folder of the report; None uses ``report`` in the folder of the sweep, or in the current folder for several
+            sweeps.
+        study: notebook to execute instead of the notebook of each sweep's study: a built-in name, or the path of an
             ``.ipynb`` file.
 
     Raises:
-        RecordsError: a folder without a readable sweep, a notebook that is not there, or no folder to write to.
-        NotebookFailedError: a cell of a notebook raised.
+        RecordsError: a folder without a readable sweep, a missing notebook, or a target that is not a folder.
+        NotebookFailedError: a cell of a notebook raised an error.
     """
     folders = labels(sweep_dirs)
     manifests = {label: read_manifest(folder) for label, folder in folders.items()}
@@ -71,14 +73,14 @@ def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: s
 
 
 def notebooks() -> list[str]:
-    """List the notebooks by name that a report of a sweep can be made with."""
+    """List the names of the notebooks that can report on a sweep."""
     return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb") if path.stem != COMPARISON)
 
 
 def _notebook(manifest: Mapping[str, Any], study: str | None) -> Path:
     if study is None:
-        own = NOTEBOOKS / f"{manifest.get('study', {}).get('name')}.ipynb"
-        return own if own.exists() else NOTEBOOKS / f"{ANY_STUDY}.ipynb"
+        of_study = NOTEBOOKS / f"{manifest.get('study', {}).get('name')}.ipynb"
+        return of_study if of_study.exists() else NOTEBOOKS / f"{ANY_STUDY}.ipynb"
     if study in notebooks():
         return NOTEBOOKS / f"{study}.ipynb"
     path = Path(study)
@@ -93,9 +95,9 @@ def _sweep(folder: Path, manifest: Mapping[str, Any], path: Path, *, anchor: str
     environment = {SWEEP_DIR: str(folder.absolute()), REPORT_DIR: str(files)}
     executed = execute(path, folder=folder, environment=environment)
     study = manifest.get("study", {})
-    # the notebook of another study asks a question of its own
-    own = path.parent != NOTEBOOKS or path.stem in (study.get("name"), ANY_STUDY)
-    question = str(study.get("question", "")) if own else ""
+    # the notebook of another study asks its own question
+    asks_this = path.parent != NOTEBOOKS or path.stem in (study.get("name"), ANY_STUDY)
+    question = str(study.get("question", "")) if asks_this else ""
     made = section(executed, anchor=anchor, folder=files, question=question, facts=_facts(folder, manifest))
     if path.stem == ANY_STUDY:
         made.title = str(study.get("name", made.title))
@@ -112,7 +114,7 @@ def _comparison(folders: Mapping[str, Path], files: Path) -> Section:
 
 
 def _facts(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Say what was run, when and on what, for the head of a report."""
+    """Return the facts for the head of a report: the study, its trials, the hardware and the command."""
     study, runs = manifest.get("study", {}), manifest.get("runs") or []
     commands = list(dict.fromkeys(run["command"] for run in runs)) or [str(manifest.get("command", ""))]
     dates = list(dict.fromkeys(run["started_at"][:10] for run in runs))
@@ -133,21 +135,20 @@ def _facts(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
 def _budget(budget: Mapping[str, Any]) -> str:
     rule = (budget.get("early_stopping") or {}).get("rule", "none")
     stopping = "no early stopping" if rule == "none" else f"early stopping by {rule}"
-    amounts = [f"{budget[name]} {words}" for name, words in _BUDGET.items() if budget.get(name)]
+    amounts = [f"{budget[name]} {unit}" for name, unit in _BUDGET.items() if budget.get(name)]
     return ", ".join([*amounts, stopping]) if budget else ""
 
 
-_BUDGET = {"trials": "trials an arm", "max_epochs": "epochs at most"}
+_BUDGET = {"trials": "trials per arm", "max_epochs": "epochs at most"}
 
 
 def _counts(trials: pd.DataFrame) -> dict[str, str]:
     counts = {}
-    for phase, words in ((SEARCH, "Search"), (CONFIRM, "Confirmation")):
-        own = trials[trials["phase"] == phase]
-        if len(own):
-            done, seeds = int((own["status"] == COMPLETED).sum()), own["seed"].nunique()
-            arms = own["arm"].nunique()
-            counts[words] = f"{len(own)} trials in {arms} arms, {done} completed; {seeds} seeds"
+    for phase, label in ((SEARCH, "Search"), (CONFIRM, "Confirmation")):
+        rows = trials[trials["phase"] == phase]
+        if len(rows):
+            done, seeds = int((rows["status"] == COMPLETED).sum()), rows["seed"].nunique()
+            counts[label] = f"{len(rows)} trials in {rows['arm'].nunique()} arms, {done} completed; {seeds} seeds"
     return counts
 
 
@@ -165,7 +166,7 @@ def _footer() -> str:
 
 
 def _deliver(html: str, scratch: Path, target: Path) -> None:
-    """Put the files of a report in place, the page last."""
+    """Move the files of a report to their folder, the page last."""
     shutil.copytree(scratch, target, dirs_exist_ok=True)
     unfinished = target / f".{PAGE}"
     unfinished.write_text(html, encoding="utf-8")

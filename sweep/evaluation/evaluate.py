@@ -79,12 +79,25 @@ def evaluate_sweep(
     resources = _resources(study.resources, cpus, gpus)
     with locked(sweep_dir):
         tasks = tasks_left(sweep_dir, chosen, suits)
+        _write_headlines(sweep_dir, suits)
         if tasks:
             with cluster(resources, address=address, console=console) as slots:
                 write_manifest(sweep_dir, with_run(read_manifest(sweep_dir), command))
                 run_tasks(tasks, sweep_dir, resources, slots=slots, console=console)
         pictures = [path for name in suits for path in write_sheets(sweep_dir, name, chosen)]
     return _found(sweep_dir, chosen, suits, pictures)
+
+
+def _write_headlines(sweep_dir: Path, axes: Mapping[str, Axis]) -> None:
+    """Record which quantities of each axis come first: reports show these, and cannot import the axes."""
+    from sweep.records.writer import write_manifest
+
+    manifest = read_manifest(sweep_dir)
+    headlines = manifest.get("headlines", {}) | {
+        name: [list(quantity) for quantity in axis.headline] for name, axis in axes.items()
+    }
+    if headlines != manifest.get("headlines"):
+        write_manifest(sweep_dir, {**manifest, "headlines": headlines})
 
 
 def _resources(resources: Resources, cpus: int | None, gpus: float | None) -> Resources:

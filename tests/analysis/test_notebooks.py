@@ -145,10 +145,10 @@ SAID = {
     ),
     "co_movement": (
         (
-            "Within arms, error and error under PGD 2/255 come and go together (rank correlation +0.56",
+            "Within arms, error and error under PGD 2/255 are positively correlated (rank correlation +0.56",
             "Within arms, undecided: error and noise missed.",
-            "Given the error, within arms, error under FGSM 8/255 and error under PGD 2/255 come and go together",
-            "5 of 6 gains come together with a lower error",
+            "Within arms, controlling for the error, error under FGSM 8/255 and error under PGD 2/255 are positively",
+            "5 of 6 gains are correlated with a lower error",
             "Not measured on any trial: corruption, localization.",
         ),
         (
@@ -213,7 +213,7 @@ SAID = {
     "pairing": (
         (
             "same_class has a higher validation top-1 error than cutmix",
-            "share batch has a higher validation top-1 error than share sample",
+            "granularity batch has a higher validation top-1 error than granularity sample",
             "Whether gate batch and gate sample differ in validation top-1 error is undecided",
             "off has a higher test error of the worst class than cutmix",
         ),
@@ -232,7 +232,7 @@ SAID = {
         (
             "With 50 % of the images, cutmix starts to help at 12",
             "whether mixup crosses off from 4 to 32 epochs is undecided",
-            "When cutmix starts to help, images shown decide it, not passes over them",
+            "at which cutmix starts to help is determined by images shown, not by passes over them",
         ),
         ("whether cutmix crosses off from 4 to 32 epochs is undecided", "Decided: 0 of 9"),
     ),

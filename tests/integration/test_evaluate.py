@@ -89,6 +89,9 @@ def test_a_model_that_cannot_be_read_costs_no_other_its_values(
         == before[["metric", "value", "time_s"]].to_numpy().tolist()
     )
     assert read_manifest(sweep_dir)["runs"][-1]["command"] == "evaluate"
+    headlines = read_manifest(sweep_dir)["headlines"]
+    assert headlines.keys() == set(AXES)
+    assert headlines["calibration"][0] == ["raw", "ece"]
 
     failed, text = table(again)
     assert failed == 0

@@ -7,11 +7,8 @@ import pandas as pd
 import pytest
 from numpy.random import Generator, default_rng
 
-from analysis.methods import importance
 from analysis.methods.importance import MATTERS, importances
 from analysis.statistics import TOO_FEW, UNDECIDED
-
-METHODS = ["fanova", "ped_anova"]
 
 
 @pytest.fixture
@@ -25,13 +22,9 @@ def trials(rng: Generator) -> pd.DataFrame:
     return drawn.assign(arm="cutmix", final_val_top1_error=values.where(values.index >= 2))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_what_matters_comes_first_and_stands_out(
-    method: str, trials: pd.DataFrame, rng: Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importance, "_N_TREES", 6)  # for speed; so are fewer parameters, which take fewer shuffles
-    trials = trials.drop(columns=["params.k", "params.rare"])
-    found = importances(trials, arm="cutmix", rng=rng, method=method, log=["a"], shuffles=39)
+def test_what_matters_comes_first_and_stands_out(trials: pd.DataFrame, rng: Generator) -> None:
+    trials = trials.drop(columns=["params.k", "params.rare"])  # fewer parameters take fewer shuffles
+    found = importances(trials, arm="cutmix", rng=rng, log=["a"], shuffles=39)
     first, rest = found.iloc[0], found.iloc[1:]
     assert (first["param"], first["verdict"], first["n"], first["n_left_out"]) == ("p", MATTERS, 14, 2)
     assert first["share"] > 0.7
@@ -41,7 +34,7 @@ def test_what_matters_comes_first_and_stands_out(
 
 
 def test_importances_are_those_of_optuna(trials: pd.DataFrame, rng: Generator) -> None:
-    found = importances(trials, arm="cutmix", rng=rng, method="ped_anova", shuffles=1).set_index("param")
+    found = importances(trials, arm="cutmix", rng=rng, shuffles=1).set_index("param")
     study, known = optuna.create_study(), trials.dropna(subset=["final_val_top1_error"])
     span = optuna.distributions.FloatDistribution(known["params.p"].min(), known["params.p"].max())
     for _, row in known.iterrows():
@@ -54,22 +47,19 @@ def test_importances_are_those_of_optuna(trials: pd.DataFrame, rng: Generator) -
 
 
 def test_the_same_generator_gives_the_same_importances(trials: pd.DataFrame) -> None:
-    first, again = (importances(trials, arm="cutmix", rng=default_rng(3), method="fanova", shuffles=2) for _ in "ab")
+    first, again = (importances(trials, arm="cutmix", rng=default_rng(3), shuffles=2) for _ in "ab")
     pd.testing.assert_frame_equal(first, again)
 
 
-def test_conditional_parameters_are_undecidable_for_fanova_and_counted(trials: pd.DataFrame, rng: Generator) -> None:
+def test_trials_with_a_conditional_parameter_are_counted(trials: pd.DataFrame, rng: Generator) -> None:
     drew = int(trials["params.rare"][2:].notna().sum())
-    fanova = importances(trials, arm="cutmix", rng=rng, method="fanova", shuffles=1).set_index("param").loc["rare"]
-    assert (fanova["verdict"], fanova["n"]) == (TOO_FEW, drew)
     ped = importances(trials, arm="cutmix", rng=rng, shuffles=1).set_index("param").loc["rare"]
     assert (ped["verdict"], ped["n"]) == (UNDECIDED, drew)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_few_trials_or_equal_values_decide_nothing(method: str, trials: pd.DataFrame, rng: Generator) -> None:
+def test_few_trials_or_equal_values_decide_nothing(trials: pd.DataFrame, rng: Generator) -> None:
     for poor in (trials.head(9), trials.assign(final_val_top1_error=0.3)):  # seven with a value
-        found = importances(poor, arm="cutmix", rng=rng, method=method)
+        found = importances(poor, arm="cutmix", rng=rng)
         assert set(found["verdict"]) == {TOO_FEW}
         assert found[["importance", "share", "p"]].isna().all(axis=None)
 
@@ -79,9 +69,7 @@ def test_an_arm_that_draws_nothing_has_no_rows(trials: pd.DataFrame, rng: Genera
 
 
 def test_mistakes_are_refused(trials: pd.DataFrame, rng: Generator) -> None:
-    with pytest.raises(ValueError, match="choose one of fanova, ped_anova"):
-        importances(trials, arm="cutmix", rng=rng, method="shap")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="'p' cannot be read in logarithms: its least value is -1"):
+    with pytest.raises(ValueError, match="'p' has no logarithm: its smallest value is -1"):
         importances(trials.assign(**{"params.p": -1.0}), arm="cutmix", rng=rng, log=["p"])
 
 

@@ -83,11 +83,11 @@ def test_too_little_has_no_surface(poor: str, rng: Generator) -> None:
 
 def test_mistakes_are_refused(rng: Generator) -> None:
     trials = planted(rng).assign(**{"params.k": "clip"})
-    with pytest.raises(ValueError, match="no arm draws 'z', choose two of k, x, y"):
+    with pytest.raises(ValueError, match="no arm varies 'z', choose two of k, x, y"):
         response_surface(trials, arm="a", rng=rng, x="z", y="y")
-    with pytest.raises(ValueError, match="'k' holds choices"):
+    with pytest.raises(ValueError, match="'k' has choices"):
         response_surface(trials, arm="a", rng=rng, x="x", y="k")
-    with pytest.raises(ValueError, match="'x' cannot be read in logarithms: its least value is 0"):
+    with pytest.raises(ValueError, match="'x' has no logarithm: its smallest value is 0"):
         response_surface(trials.assign(**{"params.x": 0.0}), arm="a", rng=rng, x="x", y="y", log=["x"])
     assert response_surface(trials, arm="off", rng=rng, x="x", y="y").n == 0
 

@@ -116,7 +116,6 @@ FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
     "slice": lambda made, rng: plots.slice_plot(plots.slice_info(made.trials, path=LOG[0], log=True)),
     "error_over_cost": lambda made, rng: plots.error_over_cost(_cells(made), costs={"seconds": "training seconds"}),
     "stopped_winners": lambda made, rng: plots.stopped_winners(_winners(made)),
-    "parallel": lambda made, rng: plots.parallel(plots.parallel_info(made.trials, arm=made.arms[0], log=LOG)),
     "stopping": lambda made, rng: plots.stopping(plots.stopping_info(made.decisions)),
     "timeline": lambda made, rng: plots.timeline(plots.stopping_info(made.decisions)),
     "rung_to_final": lambda made, rng: plots.rung_to_final(plots.rung_to_final_info(made, rungs=(2, 4), rng=rng)),
@@ -190,7 +189,6 @@ def test_figures_of_a_sweep_not_begun_say_so_in_words(empty: Sweep, rng: np.rand
     values = evaluations.by_axis(empty.evaluations)
     assert "no trial has both" in text_of(plots.pareto(plots.pareto_info(values, x="a", y="b")))
     assert "fewer than two" in text_of(plots.correlations(_correlations(empty)))
-    assert "draws nothing" in text_of(plots.parallel(plots.parallel_info(empty.trials, arm="off")))
 
 
 def test_an_arm_keeps_its_look_when_another_is_missing(planted: Sweep) -> None:

@@ -215,20 +215,6 @@ def test_doses_stand_beside_gains() -> None:
         plots.dose_gain_info(trials, gains, doses=["dose_area"])
 
 
-def test_parallel_places_numbers_logarithms_and_choices() -> None:
-    drawn = {"n": [1.0, 2.0, 5.0], "log": [1.0, 10.0, 100.0], "choice": ["b", "a", None], "same": [7.0] * 3}
-    trials = trials_of({"a": [0.1, np.nan, 0.3]}, **{f"params.{path}": values for path, values in drawn.items()})
-    info = plots.parallel_info(trials, arm="a", log=["log"])
-    places = {param: rows["place"].tolist() for param, rows in info.groupby("param")}
-    assert places["n"] == pytest.approx([0, 0.25, 1])
-    assert places["log"] == pytest.approx([0, 0.5, 1])
-    assert places["choice"] == [1, 0]
-    assert places["same"] == [0.5] * 3
-    ax = plots.parallel(info)
-    assert "n = 2, 1 not completed" in ax.get_title()
-    assert [text.get_text() for text in ax.texts] == ["1", "5", "1", "100", "a", "b", "7"]
-
-
 def test_stopping_orders_the_decisions_of_a_rung(planted: Sweep) -> None:
     info = plots.stopping_info(planted.decisions)
     assert len(info) == len(planted.decisions)

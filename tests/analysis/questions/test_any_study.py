@@ -1,9 +1,9 @@
-"""Arms compared by test errors where they were confirmed, else by validation errors; sweeps beside each other."""
+"""Arms of one sweep compared: with the baseline, and pair by pair."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ import pytest
 from scipy import stats
 
 from analysis import plots
-from analysis.data import arms, frames
-from analysis.questions import any_study, comparison
-from sweep.records.errors import RecordsError
+from analysis.data import arms
+from analysis.questions import any_study
 from sweep.records.schema import EVALUATIONS, MANIFEST, TRIALS
 from sweep.records.writer import RecordsWriter
 
@@ -52,17 +51,7 @@ def confirm(sweep_dir: Path, errors: dict[str, list[float]]) -> None:
     writer.flush(force=True)
 
 
-def _none(arm: str, params: Mapping[str, Any]) -> float:
-    return 0.0
-
-
-@pytest.fixture
-def make(simulate: Callable[..., Path]) -> Callable[..., Path]:
-    given = {"study": "my_own", "arms": ("off", "cutmix", "fmix"), "n_trials": 6, "n_epochs": 4, "stop": False}
-    return lambda **more: simulate(**{**given, **more})
-
-
-class TestOneSweep:
+class TestArms:
     def test_without_confirmation_is_compared_on_validation_images(self, make: Callable[..., Path]) -> None:
         values = arms.arm_values(make(gains={"fmix": 0.1}))
         table = any_study.arm_errors(values)
@@ -74,15 +63,6 @@ class TestOneSweep:
         expected = stats.ttest_rel(by_arm["fmix"], by_arm["off"]).confidence_interval(0.975)  # Bonferroni of two
         assert table.loc[2, ["low", "high"]].to_numpy(float) == pytest.approx([expected.low, expected.high])
         assert "not a confirmed result" in any_study.verdict(values)[-1].lower()
-
-    def test_a_grid_is_compared_by_means_of_seeds(self, simulate: Callable[..., Path]) -> None:
-        space = {"cutmix": {"mix.size.alpha": [0.3, 1.0]}}
-        folder = simulate(study="my_own", arms=("off", "cutmix"), replicates=4, spaces=space, stop=False, gain=_none)
-        values = arms.arm_values(folder).set_index(["arm", "replicate"])["error"]
-        trials = frames.load(folder).trials.query("arm == 'cutmix' and seed == 2")
-        assert len(trials) == 2
-        assert values["cutmix", 2] == pytest.approx(trials["final_val_top1_error"].mean())
-        assert values.groupby("arm").size().to_dict() == {"cutmix": 4, "off": 8}
 
     def test_confirmed_is_compared_on_test_images(self, make: Callable[..., Path]) -> None:
         folder = make()
@@ -113,71 +93,55 @@ class TestOneSweep:
         assert any_study.verdict(values)[0].startswith("Undecided")
 
 
-class TestSeveralSweeps:
-    def test_rank_their_common_arms(self, make: Callable[..., Path]) -> None:
-        sweeps = {name: make(gains={"fmix": 0.1, "cutmix": 0.05}, seed=seed) for seed, name in enumerate("abcdef")}
-        values = arms.values_of(sweeps)
-        ranks = comparison.rank_table(comparison.ranks(values))
-        assert list(ranks["arm"]) == ["fmix", "cutmix", "off"]
-        assert list(ranks["mean_rank"]) == [1.0, 2.0, 3.0]
-        assert set(ranks["n_sweeps"]) == {6}
-        *each, over_all = comparison.verdict_of_sweeps(values)
-        assert each[0] == "a (validation top-1 error, not confirmed): cutmix, fmix lower than off."
-        assert over_all.startswith("Over n = 6 sweeps")
-        assert "fmix ranks before off (1.00 against 3.00)" in over_all
-        assert "cutmix ranks before off" not in over_all  # one rank apart in six sweeps is too little
+class TestPairs:
+    VALUES = pd.DataFrame(
+        {
+            "arm": ["off"] * 5 + ["cutmix"] * 5 + ["fmix"] * 5,
+            "replicate": [*range(5)] * 3,
+            "error": [0.30, 0.31, 0.29, 0.32, 0.30, 0.20, 0.22, 0.19, 0.21, 0.21, 0.295, 0.31, 0.30, 0.31, 0.305],
+            "images": "test",
+            "baseline": "off",
+        }
+    )
 
-    def test_that_are_alike_rank_none_before_another(self, make: Callable[..., Path]) -> None:
-        values = arms.values_of({name: make(seed=seed) for seed, name in enumerate("abc")})
-        assert "undecided, no arm ranks before another" in comparison.verdict_of_sweeps(values)[-1]
+    def test_each_is_a_paired_test_with_one_correction_over_all(self) -> None:
+        found = any_study.pair_differences(self.VALUES).set_index(["first", "second"])
+        assert list(found.index) == [("cutmix", "off"), ("fmix", "off"), ("fmix", "cutmix")]
+        errors = {arm: rows["error"].to_numpy() for arm, rows in self.VALUES.groupby("arm")}
+        tests = {pair: stats.ttest_rel(errors[pair[0]], errors[pair[1]]) for pair in found.index}
+        assert found["p"].to_dict() == pytest.approx({pair: test.pvalue for pair, test in tests.items()})
+        interval = tests["fmix", "off"].confidence_interval(1 - 0.05 / 3)
+        assert found.loc[("fmix", "off"), ["low", "high"]].to_list() == pytest.approx([interval.low, interval.high])
+        smallest = found["p"].min()
+        assert found["p_holm"].min() == pytest.approx(3 * smallest)
+        assert found["verdict"].to_list() == ["lower", "undecided", "higher"]
 
-    def test_without_arms_in_common_are_not_ranked(self, make: Callable[..., Path]) -> None:
-        sweeps = {"a": make(), "b": make(), "c": make(arms=("off", "mixup"))}
-        values = arms.values_of(sweeps)
-        assert comparison.ranks(values) is None
-        assert comparison.rank_table(None).empty
-        wide = comparison.side_by_side(values)
-        assert list(wide.columns) == ["a", "b", "c"]
-        assert list(wide.index) == ["off", "cutmix", "fmix", "mixup"]
-        assert pd.isna(wide.loc["mixup", "a"])
+    def test_of_interest_are_corrected_for_alone(self) -> None:
+        [row] = any_study.pair_differences(self.VALUES, [("fmix", "cutmix")]).to_dict("records")
+        assert row["p_holm"] == row["p"]
+        assert row["estimate"] == pytest.approx(0.098)
 
-    def test_keep_first_arms_of_their_own(self, make: Callable[..., Path]) -> None:
-        sweeps = {"a": make(arms=("off", "cutmix")), "b": make(arms=("cutmix", "off"))}
-        table = any_study.arm_errors(arms.values_of(sweeps))
-        assert list(zip(table["sweep"], table["arm"], table["n_pairs"], strict=True)) == [
-            *(("a", "off", 0), ("a", "cutmix", 6)),
-            *(("b", "cutmix", 0), ("b", "off", 6)),
-        ]
+    def test_stand_in_a_matrix_in_both_directions(self) -> None:
+        matrix = any_study.pair_matrix(any_study.pair_differences(self.VALUES))
+        assert matrix.loc["cutmix", "off"].startswith("-9.80 (")
+        assert matrix.loc["off", "cutmix"].startswith("+9.80 (")
+        assert matrix.loc["off", "cutmix"].endswith(" *")
+        assert matrix.loc["off", "off"] == ""
 
-    def test_are_seen_with_what_they_ran(self, make: Callable[..., Path]) -> None:
-        table = comparison.overview({"a": make(), "b": make(n_epochs=5)})
-        assert list(table["epochs"]) == ["4", "5"]
-        assert list(table["trials"]) == [18, 18]
+    def test_without_the_baseline_have_a_sentence(self) -> None:
+        differences = any_study.pair_differences(self.VALUES)
+        [sentence] = any_study.pair_verdict(differences, baseline="off")
+        assert sentence.endswith("over all 3 pairs): fmix higher than cutmix.")
+        [sentence] = any_study.pair_verdict(differences, baseline="cutmix")
+        assert sentence.endswith("undecided, none of 1 differs.")
+        alone = any_study.pair_differences(self.VALUES[self.VALUES["arm"] != "fmix"])
+        assert any_study.pair_verdict(alone, baseline="off") == []
 
-    @pytest.mark.parametrize("n_sweeps", [1, 3])
-    def test_are_drawn_a_panel_each(self, make: Callable[..., Path], n_sweeps: int) -> None:
-        values = arms.values_of({str(number): make() for number in range(n_sweeps)})
-        figure = plots.draw_errors(any_study.arm_errors(values))
-        assert [ax.get_title() for ax in figure.axes] == [str(number) for number in range(n_sweeps)]
-        assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
-            f"{arm} (n = 6)" for arm in ("off", "cutmix", "fmix")
-        ]
+    def test_of_one_arm_or_none_are_none(self) -> None:
+        assert any_study.pair_differences(self.VALUES.head(5)).empty
+        assert any_study.pair_differences(self.VALUES.iloc[:0]).empty
 
-
-class TestLabels:
-    def test_are_names_of_folders(self, tmp_path: Path) -> None:
-        assert arms.labels([tmp_path / "a", tmp_path / "b"]) == {"a": tmp_path / "a", "b": tmp_path / "b"}
-
-    def test_tell_folders_of_equal_name_apart(self, tmp_path: Path) -> None:
-        labels = arms.labels([tmp_path / "x" / "s", tmp_path / "y" / "s"])
-        assert len(labels) == 2
-        assert not any("/" in label for label in labels)
-
-    def test_come_from_the_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv(arms.SWEEP_DIRS, f"{tmp_path / 'a'}:{tmp_path / 'b'}")
-        assert list(arms.labels()) == ["a", "b"]
-
-    def test_need_a_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv(arms.SWEEP_DIRS, raising=False)
-        with pytest.raises(RecordsError, match="no sweeps to compare"):
-            arms.labels()
+    @pytest.mark.parametrize("pair", [("fmix", "box"), ("fmix", "fmix")])
+    def test_of_unknown_or_equal_arms_are_refused(self, pair: tuple[str, str]) -> None:
+        with pytest.raises(ValueError, match=r"no arm 'box' .* off, cutmix, fmix|'fmix' is paired with itself"):
+            any_study.pair_differences(self.VALUES, [pair])

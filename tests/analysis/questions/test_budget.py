@@ -116,7 +116,7 @@ def test_sentences_follow_the_data() -> None:
         found_in(sweep(lambda epochs, share: 0.15 * math.log2(6 / share / epochs), shares=(0.5, 1.0)))
     )
     assert falls[0].startswith("With 50 % of the images, cutmix starts to help at 1")
-    assert "When cutmix starts to help, images shown decide it" in falls[2]
+    assert "The number of epochs at which cutmix starts to help is determined by images shown" in falls[2]
     assert falls[-1].startswith("Decided: 2 of 2")
     flat = crossing.verdict(found_in(sweep(lambda *_: 0.0)))
     assert "whether cutmix crosses off from 4 to 32 epochs is undecided (n = 6 seeds)" in flat[0]

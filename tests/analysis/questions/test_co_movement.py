@@ -61,16 +61,18 @@ def test_what_the_error_explains_is_taken_out(rng: np.random.Generator) -> None:
 
 def test_the_verdict_follows_the_data(gains: dict[bool, pd.DataFrame]) -> None:
     planted, null = (" ".join(co_movement.verdict(co_movement.decided(gains[is_]))) for is_ in (True, False))
-    assert "Within arms, error and natural images missed come and go together (rank correlation +0.8" in planted
-    assert "5 of 6 gains come together with a lower error" in planted
+    assert "Within arms, error and natural images missed are positively correlated (rank correlation +0.8" in planted
+    assert "5 of 6 gains are correlated with a lower error" in planted
     assert "Decided: 0 of 21 relations" in null
 
 
 def test_gains_that_are_traded_are_said_so(rng: np.random.Generator) -> None:
     error, noise = rng.normal(size=(2, 80))
     said = co_movement.verdict(co_movement.decided(gains_of({"error": error, "ECE": noise - 2 * error})))
-    assert said[0].startswith("Within arms, error and ECE are traded for one another (rank correlation -0.")
-    assert "0 of 1 gains come together with a lower error; of the 0 pairs" in said[-2]
+    assert said[0].startswith(
+        "Within arms, error and ECE are negatively correlated: one gain costs the other (rank correlation -0."
+    )
+    assert "0 of 1 gains are correlated with a lower error. Among the other gains, 0 of 0 pairs" in said[-2]
 
 
 def test_wrong_decisions_are_as_rare_as_promised() -> None:

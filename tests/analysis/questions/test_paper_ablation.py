@@ -84,14 +84,14 @@ def test_the_verdict_follows_the_data(ablation: Sweep) -> None:
     assert last["arm"].tolist()[-3:] == ["feature, layer 1", "feature, layer 2", "feature, layer 3"]
     said = paper_ablation.verdict(last, last.assign(claim="is undecided"), least=0.01)
     assert said[0].startswith("That off is worse than cutmix (+1.98 points on cifar100, pyramidnet200_a240) survives")
-    choice = next(line for line in said if line.startswith("By the best epoch"))
+    choice = next(line for line in said if line.startswith("With the best epoch"))
     assert "off (is undecided instead of survives)" in choice
     assert "scheduled" not in choice
-    few = next(line for line in said if line.startswith("By the spread"))
+    few = next(line for line in said if line.startswith("With the SD between seeds"))
     assert few.endswith("smaller than that: scheduled, fixed_size, complete_label, feature.")
     same = paper_ablation.verdict(last, last)
-    assert "no claim would end otherwise" in same[-2]
-    assert not any("spread between seeds" in line for line in same)
+    assert "no claim would end differently" in same[-2]
+    assert not any("SD between seeds" in line for line in same)
     none = paper_ablation.claims(differences(scheduled=(0.0, "within margin")))
     assert "does not survive: no difference larger than 0.5 points" in paper_ablation.verdict(none, none)[0]
 

@@ -35,7 +35,7 @@ def test_without_drawn_rates_or_trials_nothing_is_best(simulate: Callable[..., P
     for given in ({"n_trials": 0}, {"n_trials": 3}):
         best = quickstart.best_values(load(simulate(**given)))
         assert best.empty
-        assert quickstart.verdict(best).startswith("No completed trial has drawn a learning rate")
+        assert quickstart.verdict(best).startswith("No completed trial has varied the learning rate")
 
 
 def test_the_figure_has_a_point_a_completed_trial(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class TestShow:
 
     def test_a_name_is_used_once(self, folder: Path) -> None:
         show(FRAME, "arms")
-        with pytest.raises(ValueError, match="the name 'arms' is taken"):
+        with pytest.raises(ValueError, match="the name 'arms' is already used"):
             show(FRAME, "arms")
         assert len(list((folder / "tables").iterdir())) == 2
 

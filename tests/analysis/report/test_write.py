@@ -132,7 +132,7 @@ class TestReport:
 
     def test_says_what_was_run(self, path: Path, sweep_dir: Path) -> None:
         text = Page(path).text
-        assert f"Sweep\n{sweep_dir.name}\nStudy\nmy_own\nBudget\n8 trials an arm, 12 epochs at most" in text
+        assert f"Sweep\n{sweep_dir.name}\nStudy\nmy_own\nBudget\n8 trials per arm, 12 epochs at most" in text
         assert "Search\n24 trials in 3 arms, 24 completed; 8 seeds" in text
 
     def test_leaves_out_what_speaks_to_those_who_run_the_notebook(self, path: Path) -> None:
@@ -178,12 +178,31 @@ class TestStudyWithoutANotebook:
         page.assert_stands_alone()
         text = page.text
         assert text.startswith("my_own\n")
+        assert "What was evaluated" not in text
         assert "fmix has a lower validation top-1 error than off" in text
         assert "Not a confirmed result" in text
         assert text.index("fmix has a lower") < text.index("What was run", text.index("fmix has a lower"))
         arms = pd.read_csv(tmp_path / "tables" / "arms.csv")
         assert list(arms["arm"]) == ["off", "cutmix", "fmix"]
         assert set(arms["images"]) == {"validation"}
+
+
+def test_a_heading_that_a_cell_shows_enters_the_contents(sweep_dir: Path, tmp_path: Path) -> None:
+    notebook = notebook_of(
+        tmp_path / "own.ipynb",
+        ("# Title", []),
+        ("from PIL import Image\nImage.new('RGB', (1200, 50)).save('strip.png')", []),
+        ("from pathlib import Path\nfrom analysis.report.show import show_picture", []),
+        ("from IPython.display import Markdown, display\ndisplay(Markdown('## Seen'))", []),
+        ("show_picture([Path('strip.png')] * 2, 'strips')", []),
+    )
+    path = write_report([sweep_dir], to=tmp_path, study=str(notebook))
+    page = Page(path)
+    page.assert_stands_alone()
+    assert "#sweep-seen" in page.references
+    assert [address[:22] for address in page.references if "image/jpeg" in address] == ["data:image/jpeg;base64"]
+    with Image.open(tmp_path / "figures" / "strips.png") as picture:
+        assert picture.size == (1200, 100)
 
 
 @pytest.fixture(scope="module")
