@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -268,7 +269,7 @@ def test_a_merge_cut_short_counts_no_row_twice(tmp_path: Path, monkeypatch: pyte
     shutil.copytree(folder, before)
     write_epochs(tmp_path, range(4, 5))
     shutil.copytree(before, folder, dirs_exist_ok=True)
-    (folder / "part-000000000004-000000000004.unfinished").write_bytes(b"half")
+    (folder / "part-000000000004-000000000004.parquet.0123.unfinished").write_bytes(b"half")
     assert read_table(tmp_path, EPOCHS)["epoch"].tolist() == [1, 2, 3, 4]
     write_epochs(tmp_path, range(5, 6))
     assert read_table(tmp_path, EPOCHS)["epoch"].tolist() == [1, 2, 3, 4, 5]
@@ -290,16 +291,18 @@ def test_a_part_that_is_no_parquet_is_named(tmp_path: Path) -> None:
         read_table(tmp_path, EPOCHS)
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("use", [read_sweep, RecordsWriter])
+def test_a_newer_schema_is_refused(tmp_path: Path, use: Callable[[Path], Any]) -> None:
     write_manifest(tmp_path, manifest(SCHEMA_VERSION + 1))
-    with pytest.raises(RecordsError, match=rf"schema version {SCHEMA_VERSION + 1}.*update"):
-        read_sweep(tmp_path)
+    with pytest.raises(RecordsError, match=rf"newer cutmix-sweep.*version is {SCHEMA_VERSION + 1}.*update"):
+        use(tmp_path)
+    assert not (tmp_path / RECORDS).exists()
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"schema_version": "1"}'])
 def test_a_manifest_without_a_version_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.json").write_text(text)
-    with pytest.raises(RecordsError, match="names no schema version"):
+    with pytest.raises(RecordsError, match="has no schema_version"):
         read_sweep(tmp_path)
 
 
