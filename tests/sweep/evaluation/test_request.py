@@ -95,7 +95,7 @@ def test_unknown_trials_and_those_without_a_model_are_refused(sweep_dir: Path) -
     with pytest.raises(UserError, match="no trial 'off-0009'; did you mean 'off-000"):
         chosen_trials(sweep_dir, ["off-0009"])
     weights_path(sweep_dir, "off-0001").unlink()
-    with pytest.raises(UserError, match="'off-0001' left no model: its status is 'completed'"):
+    with pytest.raises(UserError, match="'off-0001' has no model file: its status is 'completed'"):
         load_trial(sweep_dir, "off-0001")
     with pytest.raises(RecordsError, match="no sweep in"):
         load_trial(sweep_dir / "elsewhere", "off-0001")
