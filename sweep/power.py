@@ -109,7 +109,7 @@ def _alone_and_paired(spread: SeedSpread, figure: Callable[[float, bool], str]) 
 
 
 def seeds_of(study: Study) -> int:
-    """Return the number of seeds per configuration: of the confirmation if there is one, otherwise of the search.
+    """Return the number of seeds per configuration in the confirmation or, without one, in the search.
 
     In a search, configurations may have different numbers of seeds: the smallest is returned.
 
