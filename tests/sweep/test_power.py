@@ -54,7 +54,7 @@ def number_of(job: Any) -> int:
 
 
 def noisy(job: Any) -> float:
-    """Errors that differ by arm and configuration, by 0.3 points over seeds and by 0.2 points more over trials."""
+    """Return an error that varies by arm and configuration, by 0.3 points over seeds and 0.2 points over trials."""
     configuration = job.config.model_copy(update={"seed": 0}).model_dump_json()
     level = 10 + 5 * random.Random(configuration).random()
     return level + random.Random(job.config.seed).gauss(0, 0.3) + random.Random(job.trial).gauss(0, 0.2)
@@ -77,7 +77,7 @@ class TestSeedSpread:
         assert spread.paired_sd_points == pytest.approx(math.sqrt((differences**2).mean() / 2))
 
     def test_finds_what_was_planted(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        """What arms share with a seed drops out of their differences."""
+        """The part of an error that depends on the seed only drops out of the differences of arms."""
         study = study_of(replicates=20, budget=BUDGET | {"trials": 40})
         simulate(study, tmp_path / "sweep", curve=planted(noisy)).run()
         spread = seed_spread(tmp_path / "sweep")

@@ -1,4 +1,4 @@
-"""The records hold what was written, at any instant and after any kill."""
+"""The records contain the written rows, at any instant and after any kill."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from sweep.records.writer import RecordsWriter, write_manifest
 ROOT = Path(__file__).parents[3]
 BATCH = 3
 
-# Writes batches of epochs of one trial, three a part, forever or for as many as it is told; goes on where the
-# records end. Merging after a handful of parts makes merges as frequent as they can be.
+# Writes n_batches batches of epochs of one trial, three per part (without end if n_batches is -1), and continues
+# recorded epochs. Merging after 5 parts makes merges frequent.
 WRITING = """
 import sys
 from pathlib import Path
@@ -81,7 +81,7 @@ def write_epochs(sweep_dir: Path, epochs: range, table: Table = EPOCHS) -> None:
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as they were written: a frame has nan for None."""
+    """Return the rows as they were written: a frame has NaN for None."""
     return [
         {key: None if pd.isna(value) else value for key, value in row.items()}
         for row in frame.to_dict(orient="records")
@@ -89,7 +89,7 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-# a column of whole numbers with a gap is read as float64, which holds whole numbers up to 2^53
+# a column of integers with a gap is read as float64, which represents integers up to 2^53
 _VALUES = {
     pa.string(): _TEXT,
     pa.int64(): st.integers(-(2**53), 2**53),
@@ -123,7 +123,7 @@ def test_what_is_read_is_what_was_written(table: Table, data: st.DataObject) -> 
 
 
 class TestOlderRecords:
-    """Columns have been added since: what an older program wrote is read, gone on with and merged."""
+    """Records without newer columns are read, continued and merged."""
 
     OLD = replace(TRIALS, columns=pa.schema([field for field in TRIALS.columns if not field.name.startswith("dose_")]))
 
@@ -243,7 +243,7 @@ def test_a_reader_beside_a_writer_sees_whole_batches_that_only_grow(tmp_path: Pa
             seen.append(len(epochs))
     assert process.returncode == 0
     assert seen == sorted(seen)
-    assert len(set(seen)) > 3  # it did read while rows were written
+    assert len(set(seen)) > 3  # rows were read while others were written
     assert len(read_table(tmp_path, EPOCHS)) == 250 * BATCH
 
 
