@@ -37,7 +37,7 @@ def budget(rule: str, **changes: Any) -> dict[str, Any]:
 
 
 def decisions_by_the_rule(sweep_dir: Path, study: Study) -> list[dict[str, Any]]:
-    """Return the decisions that follow from the recorded epochs in the order of writing."""
+    """Decisions that follow from the recorded epochs in the order in which they were written."""
     rules = {arm: new_rule(study.budget.early_stopping, study.budget.max_epochs) for arm in study.arms}
     decisions = []
     for row in read_sweep(sweep_dir).epochs.to_dict("records"):
