@@ -95,7 +95,7 @@ def test_is_exported(sweep_dir: Path, simulate: Any, tmp_path: Path, format_: st
         trials = pd.read_csv(tmp_path / "out" / "trials.csv").set_index("trial")
         assert trials.loc["shared-0000", "params.mix.granularity"] == "batch"
     if format_ == "optuna":
-        study = optuna.load_study(study_name="old/either", storage=f"sqlite:///{paths[0]}")
+        study = optuna.load_study(study_name="part/either", storage=f"sqlite:///{paths[0]}")
         assert study.trials[0].params["mix.alternate.prob"] == 0.6535952904454748
 
 
