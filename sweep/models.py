@@ -22,10 +22,10 @@ def load_trial(sweep_dir: Path | str, trial: str) -> SavedModel:
         UserError: the sweep has no such trial, or the trial has no model.
 
     Example:
-        >>> load_trial("sweeps/quickstart", "cutmix-0004")
+        >>> load_trial("no-such-sweep", "cutmix-0004")
         Traceback (most recent call last):
         ...
-        sweep.records.errors.RecordsError: no sweep in 'sweeps/quickstart': the folder has no sweep.json
+        sweep.records.errors.RecordsError: no sweep in 'no-such-sweep': the folder has no sweep.json
     """
     return read_model(model_path(Path(sweep_dir), trial))
 

@@ -76,7 +76,7 @@ def make_plan(study: Study) -> Plan:
         >>> from search_spaces.discover import load_study
         >>> plan = make_plan(load_study("quickstart", scale="smoke"))
         >>> plan.n_trials, plan.height_px
-        (6, 32)
+        (8, 32)
     """
     configs = [
         study.declared_config(arm, study.draw(arm, number), replicate=0)
