@@ -1,6 +1,6 @@
-"""The course of a sweep without an engine: which trial is next, what a report means, what is recorded.
+"""The course of a sweep without Ray: which trial is next, what a report means, what is recorded.
 
-The records are the only state: a conductor built on the records of an interrupted sweep goes on where it was.
+The records are the only state: a conductor that is built on the records of an interrupted sweep continues it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from search_spaces.early_stopping.base import CONTINUE, PAUSE, STOP
 from search_spaces.study import Study
 from sweep.confirm import confirming, winners
 from sweep.entry import Entry
-from sweep.ledger import ABOUT_COLUMNS, EPOCH_COLUMNS, Ledger
+from sweep.ledger import EPOCH_COLUMNS, Ledger
 from sweep.records.errors import RecordsError
 from sweep.records.schema import (
+    ABOUT_COLUMNS,
     COMPLETED,
     DIVERGED,
     FAILED,
@@ -32,18 +33,18 @@ from sweep.search import PastTrial, propose
 from trainables.config import TrialConfig
 
 MAX_LOST_WORKERS = 3
-"""How often a trial may lose its worker (a dead node, memory run out) before it counts as failed."""
+"""Number of times that a trial may lose its worker (a dead node, memory exhausted) before its status is failed."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to be run, or to be taken up again.
+    """One trial to start or resume.
 
     Attributes:
         trial: name of the trial: arm and number.
-        config: its whole configuration.
-        recorded_epochs: epochs that the records hold already; the trial reports from the next one on.
-        test: whether it is measured on the test images after its last epoch.
+        config: whole configuration of the trial.
+        recorded_epochs: number of epochs that are already recorded; the trial reports from the next epoch on.
+        test: whether the trial is measured on the test images after its last epoch.
     """
 
     trial: str
@@ -53,19 +54,22 @@ class Job:
 
 
 class Conductor:
-    """Hands out trials arm by arm in turn, judges their reports, keeps the records.
+    """Source of the trials of a sweep: it chooses the next one, judges the reports and writes the records.
 
-    Once an arm's search is over, its winners are trained again on fresh seeds, if the study confirms.
+    The arms take turns. After an arm's search, its winners are confirmed on fresh seeds if the study says so.
 
     Attributes:
-        study: what is run.
-        entries: trials by name, about in the order in which they were begun.
+        study: the study that is run.
+        entries: trials by name, approximately in the order of their start.
     """
 
     def __init__(self, study: Study, sweep_dir: Path, *, retry_failed: bool = False) -> None:
-        """Begin a sweep in ``sweep_dir``, or go on with what its records hold.
+        """Begin a sweep in ``sweep_dir``, or continue the sweep whose records are there.
 
-        With ``retry_failed``, failed trials are taken up again as well.
+        With ``retry_failed``, failed trials are restarted too.
+
+        Raises:
+            RecordsError: a newer program wrote the records, or they have trials that the study does not have.
         """
         self.study = study
         self.entries: dict[str, Entry] = {}
@@ -78,26 +82,26 @@ class Conductor:
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
         self._running: set[str] = set()
         for entry in self._waiting.copy():
-            if entry.verdict != PAUSE or entry.resumed_at_epoch != entry.epochs:  # else it was promoted already
+            if entry.verdict != PAUSE or entry.resumed_at_epoch != entry.epochs:  # otherwise it is already promoted
                 self._finish_if_over(entry)
         self.flush(force=True)
         for entry in self.entries.values():
-            self._ledger.drop_checkpoint(entry)  # a kill may have come between record and removal
+            self._ledger.drop_checkpoint(entry)  # a kill may have come between the row and the removal
 
     @property
     def n_trials(self) -> int:
-        """Trials of the whole sweep: those that have ended, under whatever winners, and those that are left."""
+        """Number of trials of the sweep: the ended ones, including confirmations of former winners, and the rest."""
         return sum(entry.status not in LIVING for entry in self.entries.values()) + self.n_left
 
     @property
     def n_left(self) -> int:
-        """Trials that have not ended, those that will confirm winners among them."""
+        """Number of trials that have not ended, including the confirmations that will follow."""
         living = sum(entry.status in LIVING for entry in self.entries.values())
         return living + self._n_unbegun() + sum(map(self._n_unconfirmed, self.study.arms))
 
     @property
     def epochs_left(self) -> int:
-        """Epochs that are left if no further trial stops early."""
+        """Number of epochs that are left if no further trial stops early."""
         planned = self.study.max_epochs_of
         living = sum(planned(row.params) - row.epochs for row in self.entries.values() if row.status in LIVING)
         begun = sum(planned(row.params) for row in self.entries.values() if row.phase == SEARCH)
@@ -106,14 +110,14 @@ class Conductor:
 
     @property
     def may_go_on(self) -> bool:
-        """Whether another job may follow, now or when running trials have reported."""
+        """Whether another job may follow, now or after further reports of running trials."""
         return bool(self._waiting or self._running or self._n_unbegun() or self._next_confirming())
 
     def next_job(self) -> Job | None:
-        """Hand out a trial; None: nothing now.
+        """Return the next trial to run; None if there is none now.
 
-        First those that were cut short, then paused ones that are promoted, then the next of the arm that has begun
-        fewest, then confirmations of arms whose search is over.
+        Interrupted trials come first, then paused trials that are promoted. Next come new trials, from the arm with
+        the fewest begun trials, then confirmations of arms that have finished their search.
         """
         if entry := self._cut_short() or self._promoted():
             entry.resumed_at_epoch = entry.epochs
@@ -127,13 +131,13 @@ class Conductor:
         self._ledger.add_trial(entry)
         self.flush(force=not self._follows_from_its_number(entry))
         planned, confirms = self.study.max_epochs_of(entry.params), entry.confirms is not None
-        # one whose test values a kill has kept from the records reports its last epoch again
+        # if a kill lost the test values of a trial, the trial reports its last epoch again
         return Job(entry.trial, self._ledger.config(entry), min(entry.epochs, planned - 1), test=confirms)
 
     def _follows_from_its_number(self, entry: Entry) -> bool:
-        """Whether a trial can be handed out again as it was if a kill keeps it from the records.
+        """Return whether a trial that a kill loses from the records can be proposed again unchanged.
 
-        All others are on disk, with what they depend on, before they run.
+        All other trials, and the rows that they depend on, are on disk before they run.
         """
         return entry.phase == SEARCH and entry.attempts == 1 and self.study.search != "tpe"
 
@@ -143,10 +147,10 @@ class Conductor:
     def _promoted(self) -> Entry | None:
         paused = [entry for entry in self.entries.values() if entry.status == PAUSED]
         for arm, rule in self._rule.items():
-            own = {entry.number: entry for entry in paused if entry.arm == arm}
-            number = rule.promotable(own) if rule and own else None
+            arm_paused = {entry.number: entry for entry in paused if entry.arm == arm}
+            number = rule.promotable(arm_paused) if rule and arm_paused else None
             if number is not None:
-                return own[number]
+                return arm_paused[number]
         return None
 
     def _next_new(self) -> Entry | None:
@@ -155,18 +159,18 @@ class Conductor:
         return self._new_entry(arm, begun[arm]) if begun[arm] < self.study.trials_per_arm else None
 
     def _n_unbegun(self) -> int:
-        """Trials of all arms' searches that were not handed out yet."""
+        """Return the number of search trials, in all arms, that have not begun."""
         return len(self.study.arms) * self.study.trials_per_arm - sum(self._n_begun().values())
 
     def _n_begun(self) -> dict[str, int]:
-        """Trials of each arm's search that were handed out."""
+        """Return the number of search trials that have begun, by arm."""
         begun = dict.fromkeys(self.study.arms, 0)
         for entry in self.entries.values():
             begun[entry.arm] += entry.phase == SEARCH
         return begun
 
     def _next_confirming(self) -> Entry | None:
-        """Return the next trial that confirms a winner, of the arm that has begun fewest of them."""
+        """Return the next confirmation trial, from the arm with the fewest begun ones."""
         self._end_paused()
         left = {}
         for arm in self.study.arms:
@@ -176,29 +180,32 @@ class Conductor:
         return left[min(left, key=lambda key: key[0])] if left else None
 
     def _n_unconfirmed(self, arm: str) -> int:
-        """Trials that will confirm an arm's winners and were not handed out; who wins may not be known yet."""
+        """Return the number of an arm's confirmation trials that have not begun; the winners may not be known yet."""
         planned = self._confirming(arm)
         if planned is None:
             return self.study.confirming_per_arm
         return sum(entry.trial not in self.entries for entry in planned)
 
     def _confirming(self, arm: str) -> list[Entry] | None:
-        """Return the trials that confirm an arm's winners; None while its search is not over."""
+        """Return the confirmation trials of an arm; None before the end of its search."""
         if self.study.confirm is None:
             return []
         if arm not in self._to_confirm:
             search = self._search_of(arm)
             if len(search) < self.study.trials_per_arm or any(entry.status in LIVING for entry in search):
                 return None
-            won = winners(search, metric=self.study.metric, count=self.study.confirm.configs)
-            self._to_confirm[arm] = list(confirming(won, self.study.confirm))
+            best = winners(search, metric=self.study.metric, count=self.study.confirm.configs)
+            self._to_confirm[arm] = list(confirming(best, self.study.confirm))
         return self._to_confirm[arm]
 
     def _search_of(self, arm: str) -> list[Entry]:
         return [entry for entry in self.entries.values() if (entry.arm, entry.phase) == (arm, SEARCH)]
 
     def _end_paused(self) -> None:
-        """End an arm's paused trials once nothing can promote them; a trial left without a worker still might."""
+        """End the paused trials of each arm in which no trial is left that could still promote them.
+
+        A running trial could, even if it has lost its worker.
+        """
         paused = {entry.arm for entry in self.entries.values() if entry.status == PAUSED}
         for arm in paused:
             search = self._search_of(arm)
@@ -208,12 +215,19 @@ class Conductor:
                         self._end(entry, STOPPED, f"{entry.why}, never promoted")
 
     def on_report(self, trial: str, report: Mapping[str, Any]) -> bool:
-        """Take in what a trial reports; return whether it ends here.
+        """Record the report of a trial; return whether the trial ends here.
 
-        A report holds either the columns of an epoch and what the trial says of itself, after the last epoch of a
-        confirmation also ``test``: JSON of its test values; or ``failed``: the reason; or ``disk_fault``: number, words
-        and file of an error that would meet every other trial as well.
-        A trial that was restarted repeats epochs; what is recorded already is not recorded again.
+        A report has one of three forms:
+
+        - ``EPOCH_COLUMNS`` and ``ABOUT_COLUMNS``; after the last epoch of a confirmation also ``test``, the test values
+          as JSON;
+        - ``failed``: the reason;
+        - ``disk_fault``: number, message and file of an error that would stop every other trial too.
+
+        A restarted trial repeats epochs; recorded epochs are not recorded again.
+
+        Raises:
+            OSError: the report has a disk fault.
         """
         entry = self.entries[trial]
         if "disk_fault" in report:
@@ -237,27 +251,27 @@ class Conductor:
         return entry.status != RUNNING
 
     def on_restart(self, trial: str) -> None:
-        """Note that a trial lost its worker and starts again from its last checkpoint."""
+        """Record that a trial has lost its worker and restarts from its last checkpoint."""
         entry = self.entries[trial]
         entry.attempts += 1
         entry.resumed_at_epoch = entry.epochs
         self._ledger.add_trial(entry)
 
     def on_lost(self, trial: str, why: str) -> None:
-        """Note that a trial lost its worker too often."""
+        """Record that a trial has failed, because it lost its worker too often."""
         if self.entries[trial].status == RUNNING:
             self._end(self.entries[trial], FAILED, why)
 
     def on_left(self, trial: str) -> None:
-        """Note that nothing runs a trial any more although it has not ended: the next session takes it up."""
+        """Forget a trial that no worker runs and that has not ended; ``resume`` continues it later."""
         self._running.discard(trial)
 
     def flush(self, *, force: bool = False) -> None:
-        """Write what waits to be written, if it waited long enough or ``force`` is set."""
+        """Write the buffered rows if they have waited long enough or ``force`` is set."""
         self._ledger.flush(force=force)
 
     def _judge(self, entry: Entry, epoch: int) -> None:
-        """Show an epoch to the rule; what was decided of it before stands."""
+        """Apply the rule to an epoch; a recorded decision on this epoch stays valid."""
         entry.verdict = CONTINUE
         if entry.phase != SEARCH:
             return
@@ -273,7 +287,7 @@ class Conductor:
             entry.why = _why(metric, epoch, decision["value"], decision["cutoff"])
 
     def _finish_if_over(self, entry: Entry) -> None:
-        """End a trial whose last recorded epoch or decision says so."""
+        """End the trial if its last epoch is not finite, is the last planned one, or has the verdict stop or pause."""
         if not entry.curve:
             return
         last = entry.curve[entry.epochs]
@@ -294,7 +308,7 @@ class Conductor:
 
     def _new_entry(self, arm: str, number: int) -> Entry:
         past = []
-        if self.study.search == "tpe":  # the other searches do not look back
+        if self.study.search == "tpe":  # the other searches do not use past trials
             past = [self._past(entry) for entry in sorted(self._search_of(arm), key=lambda entry: entry.number)]
         return Entry(
             trial=f"{arm}-{number:04d}",
@@ -316,20 +330,24 @@ class Conductor:
     def _restore(self, *, retry_failed: bool) -> None:
         self.entries.update((entry.trial, entry) for entry in self._ledger.entries(retry_failed=retry_failed))
         for row in self._ledger.epochs():
-            entry = self._known(row["trial"], row["arm"])
+            entry = self._entry_of(row["trial"], row["arm"])
             if row["epoch"] == entry.epochs + 1:
                 entry.curve[row["epoch"]] = {name: row[name] for name in EPOCH_COLUMNS}
                 self._judge(entry, row["epoch"])
 
-    def _known(self, trial: str, arm: str) -> Entry:
-        """Return a recorded trial, or one with epochs that a kill kept from the records, with all before it.
+    def _entry_of(self, trial: str, arm: str) -> Entry:
+        """Return the entry of a trial that has recorded epochs.
+
+        If a kill lost the trial's own row, the trial and the arm's trials before it are proposed again.
 
         Raises:
-            RecordsError: no trial of the study is called so.
+            RecordsError: the study has no trial of this name.
         """
         while trial not in self.entries:
             if self._n_begun()[arm] >= self.study.trials_per_arm:
-                raise RecordsError(f"the records in '{self._dir}' have epochs of '{trial}', but no such trial")
+                raise RecordsError(
+                    f"the records in '{self._dir}' have epochs of '{trial}', but the study has no such trial"
+                )
             entry = self._new_entry(arm, self._n_begun()[arm])
             entry.attempts = 1
             self.entries[entry.trial] = entry

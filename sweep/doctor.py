@@ -1,4 +1,4 @@
-"""Is this machine fit for a sweep? Each check says what it found and how to mend what is wrong."""
+"""Checks of this machine before a sweep: each returns its result and how to fix a problem."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
+"""States of a check: no problem; a sweep runs, but with a disadvantage; a sweep would fail."""
 
 _FREE_GIB = 5
+"""Free disk space below which a check warns."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of one check.
+    """Result of one check.
 
     Attributes:
-        name: what was looked at.
-        state: ``ok``, ``warning`` (works, but not well) or ``wrong`` (a sweep will fail).
-        found: what was found.
-        fix: what to do; empty when all is well.
+        name: object of the check.
+        state: ``ok``, ``warning`` or ``wrong``.
+        found: the result.
+        fix: how to fix the problem; "" if there is none.
     """
 
     name: str
@@ -33,7 +35,12 @@ class Check:
 
 
 def diagnose(data: str, out: Path) -> list[Check]:
-    """Run all checks, for a sweep on ``data`` that is written below ``out``."""
+    """Run all checks for a sweep on ``data`` that is written below ``out``; return their results.
+
+    Example:
+        >>> [check.name for check in diagnose("digits", Path("sweeps"))][:3]
+        ['Python and packages', 'torch', 'GPU']
+    """
     checks: list[Callable[[], Check]] = [
         _packages,
         _torch,
@@ -50,25 +57,25 @@ def diagnose(data: str, out: Path) -> list[Check]:
 
 def _packages() -> Check:
     names = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "pydantic")
-    found, missing = [f"Python {platform.python_version()}"], []
+    present, missing = [f"Python {platform.python_version()}"], []
     for name in names:
         try:
-            found.append(f"{name} {version(name)}")
+            present.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
     if missing:
         return Check("Python and packages", WRONG, f"missing: {', '.join(missing)}", "pip install cutmix-sweep")
-    return Check("Python and packages", OK, ", ".join(found))
+    return Check("Python and packages", OK, ", ".join(present))
 
 
 def _torch() -> Check:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return Check("torch", WRONG, str(error), "reinstall torch and torchvision, versions that belong together")
+        return Check("torch", WRONG, str(error), "reinstall torch and torchvision in matching versions")
     native = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-    found = f"{torch.__version__}, CPU multiplies bf16 natively: {'yes' if native else 'no (fp32 is used)'}"
-    return Check("torch", OK, found)
+    result = f"{torch.__version__}, native bf16 multiplication on the CPU: {'yes' if native else 'no (fp32 is used)'}"
+    return Check("torch", OK, result)
 
 
 def _gpu() -> Check:
@@ -79,8 +86,8 @@ def _gpu() -> Check:
         return Check("GPU", OK, ", ".join(names))
     built_for = torch.version.cuda
     if built_for and Path("/dev/nvidiactl").exists():
-        mend = f"torch is built for CUDA {built_for}: update the driver, or install a torch for the driver's CUDA"
-        return Check("GPU", WARNING, "a GPU driver, but torch cannot use it", mend)
+        fix = f"torch is built for CUDA {built_for}: update the driver, or install a torch for the CUDA of the driver"
+        return Check("GPU", WARNING, "there is a GPU driver, but torch cannot use it", fix)
     return Check("GPU", OK, "none: trials run on the CPU")
 
 
@@ -102,8 +109,8 @@ def _ray_auth() -> Check:
         return Check(
             "Ray authentication",
             WARNING,
-            f"RAY_AUTH_MODE={mode}: whoever reaches the cluster's ports can run code there",
-            "unset RAY_AUTH_MODE, or keep the ports closed to others",
+            f"RAY_AUTH_MODE={mode}: anyone who reaches the ports of the cluster can run code on it",
+            "unset RAY_AUTH_MODE, or close the ports to others",
         )
     return Check("Ray authentication", OK, f"RAY_AUTH_MODE={mode}" if mode else "Ray's default")
 
@@ -118,7 +125,7 @@ def _memory() -> Check:
             "shared memory",
             WARNING,
             f"{free_gib:.1f} GiB free in /dev/shm",
-            "give a container --shm-size=2g or more",
+            "in a container: start it with --shm-size=2g or more",
         )
     return Check("shared memory", OK, f"{free_gib:.1f} GiB free in /dev/shm")
 
@@ -132,12 +139,12 @@ def _data(source: str) -> Check:
         opened.check()
         described = opened.describe(None)
     except (UserError, ValueError) as error:
-        return Check("data", WRONG, str(error), "see the message, or name another source with --data")
-    found = (
+        return Check("data", WRONG, str(error), "follow the message, or choose another source with --data")
+    result = (
         f"{source}: {described.n_train} training images, {described.n_classes} classes, "
         f"{described.height_px}x{described.width_px} px"
     )
-    return Check("data", OK, found)
+    return Check("data", OK, result)
 
 
 def _cache() -> Check:
@@ -152,7 +159,7 @@ def _disk(name: str, folder: Path) -> Check:
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         return Check(name, WRONG, f"cannot write to '{nearest}'", "choose another folder")
     free_gib = shutil.disk_usage(nearest).free / 2**30
-    found = f"{free_gib:.0f} GiB free in '{nearest}'"
+    result = f"{free_gib:.0f} GiB free in '{nearest}'"
     if free_gib < _FREE_GIB:
-        return Check(name, WARNING, found, f"free some: {_FREE_GIB} GiB are comfortable")
-    return Check(name, OK, found)
+        return Check(name, WARNING, result, f"free disk space: {_FREE_GIB} GiB are recommended")
+    return Check(name, OK, result)

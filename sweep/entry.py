@@ -1,4 +1,4 @@
-"""What is known of one trial of a sweep."""
+"""State of one trial of a sweep."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from trainables.config import TrialConfig
 
 @dataclass
 class Entry:
-    """What is known of one trial.
+    """State of one trial.
 
     Attributes:
-        trial: its name.
-        arm: condition that it belongs to.
-        number: its number within the arm's search, or of its seed in a confirmation.
-        replicate: decides on its seed, together with the phase.
-        control: whether early stopping may not touch it.
-        params: what was drawn, by dotted path.
+        trial: name of the trial.
+        arm: name of its arm.
+        number: index of the trial within the arm's search; in a confirmation, index of the seed.
+        replicate: number from which, together with the phase, the seed is derived.
+        control: whether no rule may stop the trial.
+        params: sampled values by dotted path.
         phase: ``search`` or ``confirm``.
-        confirms: trial of the search whose configuration it has.
-        status: as in the records.
-        why: why it ended or waits.
-        attempts: how often it was begun.
-        resumed_at_epoch: epoch after which it was last taken up again.
-        curve: what it reported, by epoch.
-        about: what it reported of itself.
-        verdict: of early stopping on its last epoch.
-        tested: whether its test values are recorded.
-        config: its whole configuration, once that was needed.
+        confirms: search trial with the same configuration; None in the search.
+        status: status as in the records.
+        why: reason of the end or of the pause; "" if there is none.
+        attempts: number of starts: 1, plus 1 per resumption or restart.
+        resumed_at_epoch: epoch after which the trial was last resumed; None if never.
+        curve: reported values by epoch, from 1.
+        about: facts that the trial reported about itself: dose, images, device.
+        verdict: verdict of early stopping after the last epoch.
+        tested: whether the test values are recorded.
+        config: whole configuration; None until it is needed.
     """
 
     trial: str
@@ -55,5 +55,5 @@ class Entry:
 
     @property
     def epochs(self) -> int:
-        """Epochs recorded."""
+        """Number of recorded epochs."""
         return len(self.curve)

@@ -1,4 +1,4 @@
-"""Writing a sweep's records, row by row, and reading trials back from them."""
+"""The records of one sweep: written row by row, and read back when the sweep is resumed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sweep.entry import Entry
 from sweep.findings.confirmed import test_values
 from sweep.records.reader import read_table
 from sweep.records.schema import (
+    ABOUT_COLUMNS,
     CONFIRM,
     DECISIONS,
     EPOCHS,
@@ -30,29 +31,30 @@ from sweep.records.writer import RecordsWriter
 from trainables.config import TrialConfig
 
 EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
-"""What a trial reports of an epoch."""
+"""Columns of the epochs table that a trial reports: the fields of ``EpochResult``, which a test compares."""
 
-DOSE_COLUMNS = [name for name in TRIALS.columns.names if name.startswith("dose_")]
-"""How strongly a trial mixes, as it measured before its first epoch."""
-
-ABOUT_COLUMNS = ("n_train", "n_val", "device", "precision", "threads", "node", *DOSE_COLUMNS)
-"""What a trial reports of itself."""
+DOSE_COLUMNS = [name for name in ABOUT_COLUMNS if name.startswith("dose_")]
+"""Columns of the dose, which a trial measures before its first epoch."""
 
 _ENTRY_COLUMNS = ("trial", "arm", "number", "replicate", "attempts", "status", "phase")
 
 
 class Ledger:
-    """The records of one sweep, as its conductor writes them."""
+    """Records of one sweep, which its conductor writes."""
 
     def __init__(self, study: Study, sweep_dir: Path) -> None:
-        """Open the records of ``sweep_dir`` to append."""
+        """Open the records of ``sweep_dir`` to append.
+
+        Raises:
+            RecordsError: a newer program wrote the records.
+        """
         self._study = study
         self._dir = sweep_dir
         self._writer = RecordsWriter(sweep_dir)
         self._ended: list[Entry] = []
 
     def config(self, entry: Entry) -> TrialConfig:
-        """Return a trial's whole configuration."""
+        """Return the whole configuration of a trial."""
         if entry.config is None:
             entry.config = self._study.trial_config(
                 entry.arm, entry.params, replicate=entry.replicate, phase=entry.phase
@@ -60,12 +62,12 @@ class Ledger:
         return entry.config
 
     def add_epoch(self, entry: Entry, epoch: int) -> None:
-        """Record an epoch of a trial's curve."""
+        """Write one epoch of a trial's curve."""
         row = {"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempts}
         self._writer.add(EPOCHS, {**row, **entry.curve[epoch]})
 
     def add_decision(self, entry: Entry, judgement: Judgement) -> Mapping[str, Any]:
-        """Record what a rule says of a trial; it may not touch one of the control cohort. Return the row."""
+        """Write the judgement of a rule on a trial and return the row; for a control trial the verdict is spared."""
         spared = entry.control and judgement.verdict != CONTINUE
         row = {
             "trial": entry.trial,
@@ -80,7 +82,7 @@ class Ledger:
         return row
 
     def add_test(self, entry: Entry, test: Mapping[str, Any]) -> None:
-        """Record what a confirming trial measured on the test images."""
+        """Write the test values of a confirmation trial."""
         entry.tested = True
         for metric, value in test["metrics"].items():
             self._writer.add(
@@ -100,7 +102,7 @@ class Ledger:
             )
 
     def add_trial(self, entry: Entry) -> None:
-        """Record how a trial stands."""
+        """Write the present state of a trial."""
         rows = list(entry.curve.values())
         training_s = sum(1 / row["images_per_s"] for row in rows)
         config = self.config(entry)
@@ -132,27 +134,25 @@ class Ledger:
         )
 
     def end(self, entry: Entry) -> None:
-        """Record a trial that has ended; its state goes once that is on disk."""
+        """Write a trial that has ended; its checkpoint is removed when the row is on disk."""
         self.add_trial(entry)
         self._ended.append(entry)
 
     def flush(self, *, force: bool = False) -> None:
-        """Write what waits to be written, if it waited long enough or ``force`` is set.
-
-        Only then may the states of ended trials go: a kill before would have to train them again.
-        """
+        """Write the buffered rows if they have waited long enough or ``force`` is set."""
         if self._writer.flush(force=force):
+            # not earlier: if a kill lost the row, the trial would be trained again from the start
             for entry in self._ended:
                 self.drop_checkpoint(entry)
             self._ended.clear()
 
     def drop_checkpoint(self, entry: Entry) -> None:
-        """Remove the state of a trial that will not go on; a failed one may be taken up again."""
+        """Remove the checkpoint of a trial that will not continue; a failed trial keeps it for ``--retry-failed``."""
         if entry.status not in (*LIVING, FAILED):
             checkpoint_path(self._dir, entry.trial).unlink(missing_ok=True)
 
     def entries(self, *, retry_failed: bool) -> Iterator[Entry]:
-        """Read the recorded trials, without their epochs; with ``retry_failed`` failed ones go on."""
+        """Read the recorded trials without their epochs; with ``retry_failed``, failed trials continue."""
         tested = set(test_values(read_table(self._dir, EVALUATIONS))["trial"])
         for row in read_table(self._dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
             entry = Entry(
@@ -171,19 +171,19 @@ class Ledger:
             yield entry
 
     def decisions(self) -> dict[tuple[str, int], Mapping[Any, Any]]:
-        """Read the recorded decisions, by trial and rung."""
+        """Read the recorded decisions by trial and rung."""
         return {(row["trial"], row["rung_epochs"]): row for row in read_table(self._dir, DECISIONS).to_dict("records")}
 
     def epochs(self) -> Iterator[Mapping[Any, Any]]:
-        """Read the recorded epochs, in the order in which they came."""
+        """Read the recorded epochs in the order of writing."""
         yield from read_table(self._dir, EPOCHS).to_dict("records")
 
 
 def checkpoint_path(sweep_dir: Path, trial: str) -> Path:
-    """Where a living trial keeps its last state."""
+    """Return the file in which a trial that has not ended keeps its last state."""
     return sweep_dir / "checkpoints" / f"{trial}.pt"
 
 
 def weights_path(sweep_dir: Path, trial: str) -> Path:
-    """Where a completed trial leaves its final weights."""
+    """Return the file of a completed trial's final weights."""
     return sweep_dir / "models" / f"{trial}.pt"

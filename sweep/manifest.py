@@ -1,4 +1,4 @@
-"""``sweep.json``: what was asked for, with which versions, on which hardware, and every time it was taken up."""
+"""Content of ``sweep.json``: study, command, versions, hardware, and every start and resumption of the sweep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("cutmix-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "p
 
 
 def new_manifest(study: Study, sweep_dir: Path, command: str, data: dict[str, str]) -> dict[str, Any]:
-    """Describe a sweep that is about to begin; ``data`` has the fingerprint of each source's training images."""
+    """Return the manifest of a new sweep; ``data`` maps each data source to the fingerprint of its training images."""
     return {
         "schema_version": SCHEMA_VERSION,
         "sweep": sweep_dir.name,
@@ -32,23 +32,23 @@ def new_manifest(study: Study, sweep_dir: Path, command: str, data: dict[str, st
 
 
 def with_run(manifest: dict[str, Any], command: str) -> dict[str, Any]:
-    """Add one time that the sweep was started or taken up again."""
+    """Return a manifest with one more run of this program on the sweep, which writes the present schema."""
     run = {
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command,
         "host": socket.gethostname(),
         "versions": {name: version(name) for name in PACKAGES},
     }
-    return {**manifest, "runs": [*manifest["runs"], run]}
+    return {**manifest, "schema_version": SCHEMA_VERSION, "runs": [*manifest["runs"], run]}
 
 
 def with_study(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
-    """Put a study in place of the one that was run so far, of which its trials are trials as well."""
+    """Return a manifest with another study, which must contain every trial that is already recorded."""
     return {**manifest, "study": study.model_dump(mode="json")}
 
 
 def hardware() -> dict[str, Any]:
-    """Describe this machine: processor, cores, memory."""
+    """Return a description of this machine: system, processor, cores, GPUs, memory in GiB."""
     return {
         "host": socket.gethostname(),
         "system": platform.platform(),

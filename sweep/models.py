@@ -1,4 +1,4 @@
-"""The trained models of a sweep."""
+"""Trained models of a sweep: load or export one."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from trainables.models.saved import SavedModel, read_model
 
 
 def load_trial(sweep_dir: Path | str, trial: str) -> SavedModel:
-    """Load the model that a completed trial left, onto the host.
+    """Load the model of a completed trial into host memory.
 
-    ``load_trial(DIR, TRIAL).model`` takes images in [0, 1], float32 [B, 3, H, W], and returns logits.
+    ``load_trial(sweep_dir, trial).model`` maps images in [0, 1], float32 [B, 3, H, W], to logits, float32 [B, C].
 
     Raises:
         RecordsError: there is no sweep.
-        UserError: it has no such trial, or that left no model.
+        UserError: the sweep has no such trial, or the trial has no model.
+
+    Example:
+        >>> load_trial("no-such-sweep", "cutmix-0004")
+        Traceback (most recent call last):
+        ...
+        sweep.records.errors.RecordsError: no sweep in 'no-such-sweep': the folder has no sweep.json
     """
     return read_model(model_path(Path(sweep_dir), trial))
 
 
 def export_trial(sweep_dir: Path, trial: str, *, form: str, out: Path | None) -> Path:
-    """Write a trial's model to a file, ``TRIAL.pt`` or ``TRIAL.pt2`` where none is named; return the file.
+    """Write the model of a trial to ``out``, by default ``TRIAL.pt`` or ``TRIAL.pt2``; return the file.
 
     Raises:
         RecordsError: there is no sweep.
-        UserError: it has no such model, there is no such form, or the file cannot be written.
+        UserError: there is no such model or form, or the file cannot be written.
     """
     saved = load_trial(sweep_dir, trial)
     if form not in SUFFIXES:
@@ -44,7 +50,7 @@ def model_path(sweep_dir: Path, trial: str) -> Path:
 
     Raises:
         RecordsError: there is no sweep.
-        UserError: it has no such trial, or that left no model.
+        UserError: the sweep has no such trial, or the trial has no model.
     """
     read_manifest(sweep_dir)
     path = weights_path(sweep_dir, trial)
@@ -53,7 +59,7 @@ def model_path(sweep_dir: Path, trial: str) -> Path:
         if trial not in trials.index:
             raise UserError(f"'{sweep_dir}' has no trial '{trial}'{did_you_mean(trial, _with_model(sweep_dir))}")
         status = str(trials["status"].astype(str)[trial])
-        raise UserError(f"trial '{trial}' left no model: its status is '{status}'; completed trials leave theirs")
+        raise UserError(f"trial '{trial}' has no model file: its status is '{status}'; completed trials have one")
     return path
 
 

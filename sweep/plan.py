@@ -1,4 +1,4 @@
-"""What a study would run, and about how long it would take: nothing is started or written."""
+"""Size of a study's sweep and an estimate of its duration; nothing is started or written."""
 
 from __future__ import annotations
 
@@ -23,35 +23,34 @@ if TYPE_CHECKING:
     from trainables.mixing.dose import Dose
 
 _PROBE_IMAGES = 32
-"""Images of the probe's batch at most: enough to fill one core, little enough for a large net."""
+"""Largest batch of the speed measurement: it keeps one core busy and is small enough for a large network."""
 
 DOSE_DRAWS = 16
-"""Draws from an arm's space that its dose is averaged over."""
-
+"""Largest number of configurations over which an arm's dose is averaged, if the arm's space varies its mixing."""
 
 PROBED_NETS = 8
-"""Networks whose speed is measured at most; further ones are taken to be as fast as these on average."""
+"""Largest number of networks that are measured; all others get the harmonic mean of the measured speeds."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """Size of a sweep.
 
-    Where trials differ in images or speed, both extremes are given, the smaller one first.
+    A pair is the smallest and the largest value over the trials.
 
     Attributes:
-        n_trials: trials of all arms' searches.
-        n_confirming: trials that confirm winners after them.
-        max_epochs: epochs of all trials together if none stops early.
-        n_train: images trained on in an epoch.
-        n_val: images validated on after it.
+        n_trials: number of search trials of all arms.
+        n_confirming: number of confirmation trials.
+        max_epochs: total number of epochs if no trial stops early.
+        n_train: training images per epoch, a pair.
+        n_val: validation images per epoch, a pair.
         height_px: height of the images.
         width_px: width of the images.
-        images_per_s: training speed of one trial, measured on this machine.
-        slots: trials at a time on this machine.
+        images_per_s: training speed of one trial, measured on this machine, a pair.
+        slots: number of trials that run at the same time on this machine.
         seconds: estimated duration of the sweep on this machine if no trial stops early.
-        doses: how strongly each arm mixes, of an arm whose space varies its mixing the mean over its first draws.
-        matched: arms whose dose is made equal.
+        doses: dose by arm; if the arm's space varies its mixing, the mean over its first configurations.
+        matched: arms with a matched dose.
     """
 
     n_trials: int
@@ -69,10 +68,16 @@ class Plan:
 
 
 def make_plan(study: Study) -> Plan:
-    """Measure the trials' speed for a moment and add up.
+    """Return the size of a study's sweep, after a short measurement of the training speed.
 
     Raises:
-        UserError: the data source cannot be used.
+        UserError: the data source cannot be used, or no image is left for training.
+
+    Example:
+        >>> from search_spaces.discover import load_study
+        >>> plan = make_plan(load_study("quickstart", scale="smoke"))
+        >>> plan.n_trials, plan.height_px
+        (8, 32)
     """
     configs = [
         study.declared_config(arm, study.draw(arm, number), replicate=0)
@@ -80,7 +85,7 @@ def make_plan(study: Study) -> Plan:
         for number in range(study.trials_per_arm)
     ]
     n_trials = len(configs)
-    # who will win is not known: the arm's first configurations stand for them
+    # the winners are not known yet: the first configurations of each arm stand for them
     configs += [
         study.declared_config(arm, study.draw(arm, number % study.trials_per_arm), replicate=0)
         for arm in study.arms
@@ -92,9 +97,9 @@ def make_plan(study: Study) -> Plan:
     described = source.describe(configs[0].data.image_size_px)
     sizes = [_sizes(config.data, described.n_train) for config in configs]
     if min(sizes)[0] < 1:
-        raise UserError(f"study '{study.name}': data.train_frac leaves no image to train on")
+        raise UserError(f"study '{study.name}': data.train_frac is so small that no image is left for training")
     speeds = _speeds(configs, described, study.resources)
-    # a forward pass is about a third of a training step
+    # n_val / 3: a forward pass takes about a third of a training step
     seconds = sum(
         config.optimizer.max_epochs * (n_train + n_val / 3) / speed
         for config, (n_train, n_val), speed in zip(configs, sizes, speeds, strict=True)
@@ -118,14 +123,17 @@ def make_plan(study: Study) -> Plan:
 
 
 def _sizes(data: Data, n_images: int) -> tuple[int, int]:
-    """Return how many of the source's images are trained on and how many are validated on."""
+    """Return the number of training images and the number of validation images."""
     used = n_images * data.train_frac
     n_val = round(used * data.val_frac)
     return round(used) - n_val, n_val
 
 
 def _speeds(configs: Sequence[TrialConfig], described: Description, resources: Resources) -> list[float]:
-    """Return the images a second of every trial; each network and attack is measured once, and mixing held for free."""
+    """Return the training images per second of every trial.
+
+    Each network with its attack is measured once. The cost of mixing is neglected.
+    """
     nets = [(config.model, config.adversarial) for config in configs]
     example = dict(zip(nets, configs, strict=True))
     measured = {
@@ -152,7 +160,7 @@ def _dose(study: Study, arm: str) -> Dose:
 
 
 def probe(config: TrialConfig, *, n_classes: int, height_px: int, width_px: int, resources: Resources) -> float:
-    """Train on a few random images and return the images a second of one trial."""
+    """Train on a few random images; return the training images per second of one trial."""
     import torch
 
     from trainables.data.image_set import ImageSet
@@ -181,7 +189,7 @@ def probe(config: TrialConfig, *, n_classes: int, height_px: int, width_px: int,
     try:
         device = "cuda" if resources.gpus else "cpu"
         trial = Trial(small, TrialData(images, padded, rows, rows[:batch], flip=True), device=device)
-        trial.run_epoch()  # warms up: kernels are chosen at the first step
+        trial.run_epoch()  # not measured: kernels are chosen at the first step
         return trial.run_epoch().images_per_s
     finally:
         torch.set_num_threads(before)

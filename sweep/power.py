@@ -1,7 +1,7 @@
-"""How many seeds a difference needs, and what a study's own can see: told before anything runs.
+"""Seeds that a difference needs, and the difference that a study's seeds detect: computed before anything runs.
 
-Two arms are compared by Student's t-test on their top-1 errors, in percentage points; arms whose trials share seeds by
-the paired one.
+Two arms are compared by Student's t-test on their top-1 errors, in percentage points. Arms with the same seeds are
+compared by the paired t-test.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ if TYPE_CHECKING:
     from search_spaces.study import Study
 
 TYPICAL_SD_POINTS = 0.4
-"""SD over seeds of networks on CIFAR-100, for want of a measured one."""
+"""Usual SD over seeds of networks on CIFAR-100, for studies without a measured SD."""
 
 MIN_POINTS, MAX_POINTS = 0.001, 100.0
+"""Smallest and largest effect and SD, in percentage points."""
 
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """How far seeds alone spread top-1 errors.
+    """Spread of top-1 errors over seeds.
 
     Attributes:
         sd_points: SD of one configuration over seeds, percentage points.
-        paired_sd_points: SD of the difference of two arms over the seeds that they share; None if none is known.
-        source: the figures and where they are from, in words.
+        paired_sd_points: SD over seeds of the difference of two arms with the same seeds; None if it is not known.
+        source: text with the values and their origin.
     """
 
     sd_points: float
@@ -50,36 +51,53 @@ class SeedSpread:
 
 
 def describe_power(study: Study, *, effect_points: float | None, sd_points: float | None, sd_from: Path | None) -> str:
-    """Say how many seeds a difference of ``effect_points`` needs and what the study's own can see; "" if none is asked.
+    """Return how many seeds a difference needs, and which difference the study's seeds detect, as text.
+
+    Args:
+        study: the study.
+        effect_points: the difference in top-1 error, percentage points; None: the result is "".
+        sd_points: SD over seeds, percentage points; None: estimated from ``sd_from``, otherwise ``TYPICAL_SD_POINTS``.
+        sd_from: sweep from which the SD is estimated.
 
     Raises:
-        RecordsError: ``sd_from`` is no sweep.
-        UserError: a value out of range, both sources of an SD, one without an effect, or a sweep that shows none.
+        RecordsError: ``sd_from`` is not a sweep.
+        UserError: a value is out of range, there are two sources of an SD or one without an effect, or the sweep has
+            no SD over seeds.
+
+    Example:
+        >>> from search_spaces.discover import load_study
+        >>> text = describe_power(load_study("position"), effect_points=0.5, sd_points=0.4, sd_from=None)
+        >>> print(text.splitlines()[1])
+        Detecting a difference of 0.5 points needs 12 seeds per arm.
+        This study has 3 seeds per configuration: they detect 1.23 points.
     """
     if effect_points is None:
         if sd_points is not None or sd_from is not None:
-            raise UserError("--sd and --sd-from serve --effect, the difference to be seen in points: give it as well")
+            raise UserError("--sd and --sd-from need --effect")
         return ""
     if sd_points is not None and sd_from is not None:
         raise UserError(f"--sd {sd_points:g} and --sd-from '{sd_from}' both give an SD: drop one of them")
     _check_in_range("--effect", effect_points)
     spread, n_seeds = _spread(sd_points, sd_from), seeds_of(study)
-    # a confirmation compares all arms with the first at once
+    # a confirmation compares every other arm with the baseline, so that the level is divided among the comparisons
     comparisons = len(study.arms) - 1 if study.confirm is not None and len(study.arms) > 1 else 1
     alpha = ALPHA / comparisons
     needed = _alone_and_paired(
         spread, lambda sd, paired: f"{seeds_needed(effect_points, sd_points=sd, paired=paired, alpha=alpha):,}"
     )
-    seen = _alone_and_paired(
+    detectable = _alone_and_paired(
         spread, lambda sd, paired: f"{detectable_points(n_seeds, sd_points=sd, paired=paired, alpha=alpha):.3g}"
     )
-    level = f"two-sided {100 * ALPHA:g} %" + (f" for {comparisons} comparisons at once" if comparisons > 1 else "")
-    own = (
-        f"{n_seeds} seeds, which show {seen} points" if n_seeds > 1 else "one seed, which shows none: raise replicates"
+    level = f"two-sided {100 * ALPHA:g} %" + (f" for {comparisons} comparisons together" if comparisons > 1 else "")
+    study_seeds = (
+        f"{n_seeds} seeds per configuration: they detect {detectable} points"
+        if n_seeds > 1
+        else "1 seed per configuration, which detects no difference: raise replicates"
     )
     return (
-        f"Power (two arms, top-1 error, {level}, power {100 * POWER:g} %; {spread.source}):\n"
-        f"a difference of {effect_points:g} points needs {needed} seeds an arm; here a configuration has {own}."
+        f"Power (t-test of two arms, top-1 error, {level}, power {100 * POWER:g} %; {spread.source}):\n"
+        f"Detecting a difference of {effect_points:g} points needs {needed} seeds per arm. "
+        f"This study has {study_seeds}."
     )
 
 
@@ -87,11 +105,19 @@ def _alone_and_paired(spread: SeedSpread, figure: Callable[[float, bool], str]) 
     alone = figure(spread.sd_points, False)
     if spread.paired_sd_points is None:
         return alone
-    return f"{alone} (if arms share them {figure(spread.paired_sd_points, True)})"
+    return f"{alone} (with the same seeds in both arms: {figure(spread.paired_sd_points, True)})"
 
 
 def seeds_of(study: Study) -> int:
-    """Return on how many seeds the study confirms a configuration; without that, trains those that it trains least."""
+    """Return the number of seeds per configuration in the confirmation or, without one, in the search.
+
+    In a search, configurations may have different numbers of seeds: the smallest is returned.
+
+    Example:
+        >>> from search_spaces.discover import load_study
+        >>> seeds_of(load_study("position"))
+        3
+    """
     if study.confirm is not None:
         return study.confirm.seeds
     numbers = range(study.trials_per_arm)
@@ -106,24 +132,26 @@ def _spread(sd_points: float | None, sd_from: Path | None) -> SeedSpread:
     if sd_from is not None:
         return seed_spread(sd_from)
     if sd_points is None:
-        sd, why = TYPICAL_SD_POINTS, "as is usual on CIFAR-100; give your own by --sd or --sd-from"
+        sd, origin = TYPICAL_SD_POINTS, "the usual value on CIFAR-100; set another with --sd or --sd-from"
     else:
         _check_in_range("--sd", sd_points)
-        sd, why = sd_points, "as given"
-    return SeedSpread(sd, None, f"SD over seeds {sd:g} points, {why}")
+        sd, origin = sd_points, "given by --sd"
+    return SeedSpread(sd, None, f"SD over seeds {sd:g} points, {origin}")
 
 
 def _check_in_range(name: str, points: float) -> None:
-    if not MIN_POINTS <= points <= MAX_POINTS:  # nan neither
+    if not MIN_POINTS <= points <= MAX_POINTS:  # written so that nan is refused too
         raise UserError(f"{name} must be percentage points from {MIN_POINTS:g} to {MAX_POINTS:g}, got {points:g}")
 
 
 def seed_spread(sweep_dir: Path) -> SeedSpread:
-    """Pool how far completed trials of a sweep spread that differ in their seed only.
+    """Return the pooled spread of a sweep's completed trials that differ in their seed only.
+
+    The values are the test errors of a confirmation; without one, the validation errors of the search.
 
     Raises:
         RecordsError: there is no sweep.
-        UserError: no two such trials, or they do not spread.
+        UserError: there are no two such trials, or their errors are equal.
     """
     from scipy import stats
 
@@ -134,29 +162,30 @@ def seed_spread(sweep_dir: Path) -> SeedSpread:
     if df == 0:
         raise UserError(
             f"--sd-from '{sweep_dir}': no two completed trials that no rule could stop differ in their seed only: "
-            "take a sweep with replicates, or give --sd"
+            "name a sweep with replicates, or give --sd"
         )
     sd = math.sqrt(squares / df)
     _check_in_range(f"--sd-from '{sweep_dir}': the SD over seeds", sd)
     lo, hi = (math.sqrt(squares / quantile) for quantile in stats.chi2.ppf((0.975, 0.025), df))
     paired_sd = _paired_sd(errors)
-    words = f"SD over seeds {sd:.2g} points, 95 % interval {lo:.2g} to {hi:.2g}"
+    source = f"SD over seeds {sd:.2g} points (95 % interval {lo:.2g} to {hi:.2g})"
     if paired_sd is not None:
-        words += f", of differences between arms that share them {paired_sd:.2g}"
-    return SeedSpread(sd, paired_sd, f"{words}, measured in '{sweep_dir}'")
+        source += f", SD of differences between arms with the same seeds {paired_sd:.2g} points"
+    return SeedSpread(sd, paired_sd, f"{source}, measured in '{sweep_dir}'")
 
 
 def _test_errors(trials: pd.DataFrame, tests: pd.DataFrame) -> pd.DataFrame:
-    """Test top-1 errors in points of a confirmation: a row a seed, a column ``(arm, configuration)``."""
+    """Return the test top-1 errors of a confirmation, in points: one row per seed, columns ``(arm, configuration)``."""
     errors = tests[tests["metric"] == "top1_error"].set_index("trial")["value"]
     trials = trials.assign(configuration=trials["confirms"], points=100 * trials["trial"].map(errors))
     return trials.pivot_table(index="seed", columns=["arm", "configuration"], values="points")
 
 
 def _final_errors(records: SweepRecords) -> pd.DataFrame:
-    """Validation top-1 errors in points after a search's last planned epoch: rows and columns as of tests.
+    """Return validation top-1 errors after the last planned epoch of a search, in points, shaped as the test errors.
 
-    Of trials that early stopping had no say in: other survivors were chosen by their errors, and spread less.
+    Only trials that no rule could stop count: the other completed trials were selected by their errors, and their
+    spread is too small.
     """
     trials = uncensored_trials(records.manifest, records.trials)
     final = final_epochs(trials, records.epochs)["val_top1_error"]
@@ -167,17 +196,17 @@ def _final_errors(records: SweepRecords) -> pd.DataFrame:
 
 
 def _paired_sd(errors: pd.DataFrame) -> float | None:
-    """SD of the differences of two arms over the seeds that they share, pooled over all pairs of configurations."""
+    """Return the SD over seeds of the difference of two arms, pooled over all pairs of configurations."""
     values, arms = errors.to_numpy(), errors.columns.get_level_values("arm").to_numpy()
     differences = (
-        values[:, [place]] - values[:, place + 1 :][:, arms[place + 1 :] != arm] for place, arm in enumerate(arms)
+        values[:, [index]] - values[:, index + 1 :][:, arms[index + 1 :] != arm] for index, arm in enumerate(arms)
     )
     squares, df = np.sum([_within(difference) for difference in differences], axis=0)
     return math.sqrt(squares / df) if squares > 0 else None
 
 
 def _within(values: np.ndarray) -> tuple[float, int]:
-    """Sum of squares about each column's mean of float [rows, columns], nan left out, and its degrees of freedom."""
+    """Return the sum of squares about the mean of each column and its degrees of freedom; NaN values are left out."""
     counts = np.isfinite(values).sum(axis=0)
     values, counts = values[:, counts > 1], counts[counts > 1]
     return float(np.nansum((values - np.nanmean(values, axis=0)) ** 2)), int((counts - 1).sum())

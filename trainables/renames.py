@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,8 +19,8 @@ RENAMED = {
 
 _ORIGINAL = {new: old for old, new in RENAMED.items()}
 
-_ENDINGS = tuple(f'{old.rpartition(".")[2]}"' for old in RENAMED)
-"""Text that every JSON value with an old key contains."""
+_OLD_KEY = re.compile(rf'\b({"|".join(old.rpartition(".")[2] for old in RENAMED)})[".]')
+"""Old key at the end or within a dotted path: every JSON value with an old key has a match."""
 
 
 def present_path(path: str) -> str:
@@ -81,8 +82,12 @@ def json_with_present_keys(text: str) -> str:
     """Return JSON text of recorded values with every old key under its present name.
 
     Text without old keys is returned as it is, and not parsed: a sweep has many rows.
+
+    Example:
+        >>> json_with_present_keys('{"mix.other.prob": 0.5}')
+        '{"mix.alternate.prob": 0.5}'
     """
-    if not any(ending in text for ending in _ENDINGS):
+    if not _OLD_KEY.search(text):
         return text
     return json.dumps(with_present_keys(json.loads(text)))
 

@@ -1,23 +1,73 @@
-"""Writing a file whole or not at all."""
+"""Files that a reader sees complete or not at all."""
 
 from __future__ import annotations
 
+import glob
 import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+UNFINISHED = ".unfinished"
+"""Ending of the temporary name."""
+
+_ABANDONED_AFTER_S = 3600.0
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file under another name and rename it, so that a reader sees the old content or the new content.
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file under a temporary name; rename it to ``path`` when the block ends without an error.
 
-    Missing folders are made.
+    A reader of ``path`` sees the old content or the new content. Two processes, also on two machines, may write the
+    same file at once: the last rename is valid. Missing folders are made. After an error the temporary file is removed
+    and the old content stays. A kill leaves the temporary file; a later write of the same file removes it.
 
     Raises:
-        OSError: the file cannot be written, for example because the disk is full; the old content stays as it was.
+        OSError: the file cannot be written, for example because the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "results" / "errors.csv"
+        >>> with whole_file(path) as file:
+        ...     _ = file.write(b"arm,top1_error")
+        ...     path.exists()
+        False
+        >>> path.read_text()
+        'arm,top1_error'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    _remove_abandoned(path)
+    # not the process id: two nodes of a cluster may write the same file with equal ids
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{UNFINISHED}")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # otherwise a crash of the machine may keep the new name and lose the content
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, content: bytes | memoryview | str) -> None:
+    """Write a file with this content, as :func:`whole_file` does; text is encoded as UTF-8.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full.
+    """
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary files of killed writers, but not those of a writer that may still run."""
+    for unfinished in path.parent.glob(f"{glob.escape(path.name)}.*{UNFINISHED}"):
+        try:
+            if time.time() - unfinished.stat().st_mtime > _ABANDONED_AFTER_S:
+                unfinished.unlink()
+        except FileNotFoundError:  # its writer has just renamed it
+            continue

@@ -14,7 +14,7 @@ from search_spaces.study import Resources, Study
 from sweep.evaluation.pictures import write_sheets
 from sweep.evaluation.request import applicable_axes, chosen_axes, chosen_trials, tasks_left
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import AXES, EVALUATIONS, FAILED, MANIFEST
+from sweep.records.schema import EVALUATIONS, FAILED, MANIFEST, MEASUREMENTS
 from trainables.evaluation.base import Axis
 from trainables.strict import parse
 
@@ -113,6 +113,6 @@ def _found(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis], pict
         keys = np.array([key in wanted for key in zip(rows["axis"], rows["settings"], strict=True)], dtype=bool)
         return rows[keys & rows["trial"].isin(trials["trial"])].reset_index(drop=True)
 
-    measured = asked_for(read_table(sweep_dir, AXES))
+    measured = asked_for(read_table(sweep_dir, MEASUREMENTS))
     evaluations = asked_for(read_table(sweep_dir, EVALUATIONS))
     return Evaluated(trials, axes, evaluations, measured[measured["status"] == FAILED], pictures)

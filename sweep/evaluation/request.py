@@ -14,8 +14,7 @@ from search_spaces.discover import parse_setting
 from sweep.ledger import weights_path
 from sweep.models import model_path
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import AXES as AXES_TABLE
-from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, SEARCH, TRIALS
+from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, MEASUREMENTS, SEARCH, TRIALS
 from trainables.config import TrialConfig
 from trainables.data.sources.registry import SOURCES
 from trainables.errors import UserError, did_you_mean
@@ -134,7 +133,7 @@ def tasks_left(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis]) 
 
     One process may then keep what an axis makes for all models.
     """
-    epochs, measured = read_table(sweep_dir, EPOCHS), read_table(sweep_dir, AXES_TABLE)
+    epochs, measured = read_table(sweep_dir, EPOCHS), read_table(sweep_dir, MEASUREMENTS)
     done = measured[measured["status"] == COMPLETED]
     keys = set(zip(done["trial"], done["axis"], done["settings"], strict=True))
     curves = {

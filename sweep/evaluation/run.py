@@ -18,8 +18,7 @@ from search_spaces.study import Resources
 from sweep.endings import EvaluationInterrupted
 from sweep.evaluation.pictures import save_pictures
 from sweep.evaluation.request import Task
-from sweep.records.schema import AXES as AXES_TABLE
-from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED
+from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED, MEASUREMENTS
 from sweep.records.writer import RecordsWriter
 from trainables.errors import UserError
 from trainables.evaluation.axes import AXES
@@ -128,4 +127,4 @@ def _record(writer: RecordsWriter, task: Task, outcome: Mapping[str, Any]) -> No
         own = {"library": value.library or library("torch"), "seed": task.axis.seed}
         writer.add(EVALUATIONS, {**common, **row, **own})
     facts = {name: outcome.get(name) for name in ("why", "seconds", "device", "node")}
-    writer.add(AXES_TABLE, {**common, **facts, "status": COMPLETED if measured else FAILED})
+    writer.add(MEASUREMENTS, {**common, **facts, "status": COMPLETED if measured else FAILED})

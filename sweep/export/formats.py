@@ -1,4 +1,4 @@
-"""Formats that a sweep is exported to."""
+"""Export of a sweep in one of several formats."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from pathlib import Path
 
 
 def export_sweep(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
-    """Write a sweep into ``folder`` as ``csv``, ``parquet``, ``optuna`` or ``tensorboard``; return what was written.
+    """Write a sweep into ``folder`` as ``csv``, ``parquet``, ``optuna`` or ``tensorboard``; return the paths.
 
     Raises:
-        RecordsError: ``sweep_dir`` holds no readable records.
+        RecordsError: ``sweep_dir`` has no readable records.
         UserError: ``folder`` cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> from sweep.records.schema import SCHEMA_VERSION
+        >>> from sweep.records.writer import write_manifest
+        >>> sweep_dir = Path(tempfile.mkdtemp())
+        >>> write_manifest(sweep_dir, {"schema_version": SCHEMA_VERSION})
+        >>> [path.name for path in export_sweep(sweep_dir, sweep_dir / "export", "csv")]
+        ['trials.csv', 'epochs.csv', 'decisions.csv']
     """
     if format_ == "optuna":
         from sweep.export.optuna_storage import export_optuna

@@ -1,4 +1,4 @@
-"""The trials of a sweep one by one, for tools that know trials and steps rather than tables."""
+"""The trials of a sweep one by one, for tools that have trials and steps instead of tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,15 @@ _WHOLE = {field.name for field in TRIALS.columns if field.type == pa.int64()}
 
 @dataclass(frozen=True)
 class RecordedTrial:
-    """What is recorded of one trial.
+    """Records of one trial.
 
     Attributes:
-        about: columns of the trials table that hold something, in plain Python values.
-        params: drawn values by dotted path.
-        config: its whole configuration, nested.
-        epochs: rows of the epochs table by epoch, from 1 on.
-        tests: test values by metric; none but in a confirmation.
-        started_s: when it was first handed out, since the Unix epoch.
+        about: the trial's row of the trials table as plain Python values, without null and empty values.
+        params: sampled values by dotted path.
+        config: whole configuration, nested.
+        epochs: rows of the epochs table by epoch, from 1.
+        tests: test values by metric; empty in the search.
+        started_s: time of the first start, since the Unix epoch.
     """
 
     about: Mapping[str, Any]
@@ -43,18 +44,19 @@ class RecordedTrial:
 
     @property
     def confirms(self) -> bool:
-        """Whether it belongs to the confirmation."""
+        """Whether the trial belongs to the confirmation."""
         return bool(self.about["phase"] == CONFIRM)
 
     @property
     def written_s(self) -> float:
-        """When it was last written of: of one that has ended, its end."""
+        """Time of the last row in the trials table, since the Unix epoch: for an ended trial, its end."""
         return float(self.about["time_s"])
 
     def reported_s(self) -> dict[int, float]:
-        """About when each epoch was reported: the start and the seconds of all epochs so far, at most the end.
+        """Return the approximate time of each epoch's report, since the Unix epoch.
 
-        The records have no clock of epochs; of a trial that was interrupted these come too early.
+        The records have no times of epochs. The result is the start plus the seconds of all epochs so far, and at most
+        the end. For an interrupted trial it is too early.
         """
         times, now_s = {}, self.started_s
         for epoch, row in self.epochs.items():
@@ -64,10 +66,10 @@ class RecordedTrial:
 
 
 def recorded_trials(sweep_dir: Path) -> list[RecordedTrial]:
-    """Read all trials of a sweep: arms in the study's order, the search before the confirmation, by number.
+    """Read all trials of a sweep, in the study's order of arms; within an arm the search first, then by number.
 
     Raises:
-        RecordsError: ``sweep_dir`` holds no readable records.
+        RecordsError: ``sweep_dir`` has no readable records.
     """
     arms = list(read_manifest(sweep_dir)["study"]["arms"])
     rows = read_table(sweep_dir, TRIALS)
@@ -78,38 +80,37 @@ def recorded_trials(sweep_dir: Path) -> list[RecordedTrial]:
         RecordedTrial(
             about=_plain(row),
             **{name: json.loads(row[name]) for name in _JSON},
-            epochs={epoch["epoch"]: epoch for epoch in sorted(epochs.get(row["trial"], []), key=_epoch)},
+            epochs={epoch["epoch"]: epoch for epoch in sorted(epochs.get(row["trial"], []), key=itemgetter("epoch"))},
             tests={test["metric"]: test["value"] for test in tests.get(row["trial"], [])},
             started_s=first[row["trial"]],
         )
         for row in rows.to_dict("records")
     ]
-    order = {arm: place for place, arm in enumerate(arms)}
+    order = {arm: index for index, arm in enumerate(arms)}
     return sorted(trials, key=lambda trial: (order[trial.about["arm"]], trial.confirms, trial.about["number"]))
 
 
 def _plain(row: Mapping[Hashable, Any]) -> dict[str, Any]:
-    """Return what a row of the trials holds; whole numbers as such, which nulls in a column make floats of."""
-    held = {str(name): value for name, value in row.items() if name not in _JSON and value == value and value != ""}
-    return {name: int(value) if name in _WHOLE else value for name, value in held.items()}
+    """Return a row of the trials table without null and empty values; integers are int again.
 
-
-def _epoch(row: Mapping[str, Any]) -> int:
-    return int(row["epoch"])
+    Nulls in a column of integers turn them into floats.
+    """
+    values = {str(name): value for name, value in row.items() if name not in _JSON and value == value and value != ""}
+    return {name: int(value) if name in _WHOLE else value for name, value in values.items()}
 
 
 def _by_trial(rows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_trial: dict[str, list[dict[str, Any]]] = {}
     for row in rows.to_dict("records"):
-        found.setdefault(row.pop("trial"), []).append({str(name): value for name, value in row.items()})
-    return found
+        by_trial.setdefault(row.pop("trial"), []).append({str(name): value for name, value in row.items()})
+    return by_trial
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder that an export goes to.
+    """Make the folder of an export.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Records as plain files for other tools."""
+"""Tables of the records as CSV or Parquet files, for other tools."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pandas as pd
 from sweep.export.recorded import make_folder
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
+from trainables.whole_file import whole_file
 
 
 def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
     """Write a sweep's tables into ``folder`` as ``csv`` or ``parquet``; return the files.
 
-    Trials and epochs of a confirmation are files of their own, and there are no such files without one.
+    Trials and epochs of a confirmation are separate files. Without a confirmation these files do not exist.
 
     Raises:
-        RecordsError: ``sweep_dir`` holds no readable records.
+        RecordsError: ``sweep_dir`` has no readable records.
         UserError: ``folder`` cannot be made.
     """
     search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
@@ -29,16 +30,17 @@ def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
     written = []
     for name, frame in tables.items():
         path = folder / f"{name}.{format_}"
-        if format_ == "csv":
-            frame.to_csv(path, index=False)
-        else:
-            _one_type_a_column(frame).to_parquet(path, index=False)
+        with whole_file(path) as file:
+            if format_ == "csv":
+                frame.to_csv(file, index=False)
+            else:
+                _with_uniform_types(frame).to_parquet(file, index=False)
         written.append(path)
     return written
 
 
-def _one_type_a_column(frame: pd.DataFrame) -> pd.DataFrame:
-    """Write columns of mixed types, such as a choice between a number and a name, as text."""
+def _with_uniform_types(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame in which columns of mixed types, such as a choice between a number and a name, are text."""
     frame = frame.copy()
     for name in frame:
         if frame[name].dropna().map(type).nunique() > 1:

@@ -1,4 +1,4 @@
-"""A sweep as TensorBoard's event files: one run a trial, with its curves and, for the HParams tab, its parameters."""
+"""A sweep as event files of TensorBoard: one run per trial, with its curves and its parameters for the HParams tab."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ TAGS = {
     "effective_prob": "mixing/effective_prob",
     "pasted_frac": "mixing/pasted_frac",
 }
-"""Tag by column of the epochs; ``val_nll`` is ``val/nll`` and so on, everything else ``run/...``."""
+"""Tag by column of the epochs table; ``val_nll`` becomes ``val/nll``, and so on; all other columns ``run/...``."""
 
 _HPARAMS = ("arm", "phase", "replicate", "seed", "status")
-"""What else of a trial stands beside its drawn parameters."""
+"""Columns of the trials table that the HParams tab shows beside the sampled parameters."""
 
 _LARGEST = 2**53
+"""Largest absolute value up to which float64 represents every integer."""
 
 Params = Mapping[str, str | float | bool]
 
@@ -36,26 +37,23 @@ Params = Mapping[str, str | float | bool]
 def export_tensorboard(sweep_dir: Path, folder: Path) -> Path:
     """Write a sweep into ``folder / "tensorboard"`` as event files, ``<arm>/<trial>/``; return that folder.
 
-    Every column of an epoch is a scalar at step = epoch, at about the time it was reported; test values of a
-    confirmation stand as ``test/...`` at its last epoch. Arm, phase, seed, status and drawn parameters of all trials
-    are announced once, in the folder itself: TensorBoard takes the columns of its HParams tab from the first
-    announcement that it finds, and arms draw different parameters. An older export is replaced when the new one is
-    whole.
+    Every column of an epoch is a scalar at step = epoch, at the approximate time of its report. Test values of a
+    confirmation are ``test/...`` at its last epoch. An older export is replaced when the new one is complete.
 
     Raises:
-        RecordsError: ``sweep_dir`` holds no readable records.
+        RecordsError: ``sweep_dir`` has no readable records.
         UserError: ``folder`` cannot be made.
     """
     trials = recorded_trials(sweep_dir)
     make_folder(folder)
     path, unfinished, old = folder / FOLDER, folder / f"{FOLDER}.unfinished", folder / f"{FOLDER}.old"
-    for leftover in (unfinished, old):  # of an export that was killed
+    for leftover in (unfinished, old):  # from an export that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     unfinished.mkdir()
     params = _params(trials)
     _write(unfinished, [_announcement(trials, params)])
-    for trial, own in zip(trials, params, strict=True):
-        _write(unfinished / trial.about["arm"] / trial.about["trial"], _run(trial, own))
+    for trial, trial_params in zip(trials, params, strict=True):
+        _write(unfinished / trial.about["arm"] / trial.about["trial"], _run(trial, trial_params))
     if path.exists():
         path.rename(old)
     unfinished.rename(path)
@@ -64,7 +62,8 @@ def export_tensorboard(sweep_dir: Path, folder: Path) -> Path:
 
 
 def _write(folder: Path, events: Iterable[Event]) -> None:
-    """Write one event file; without SummaryWriter, whose thread and queue for each file take most of the time."""
+    """Write one event file."""
+    # not a SummaryWriter: its thread and queue per file would take most of the time
     folder.mkdir(parents=True, exist_ok=True)
     writer = EventsWriter(str(folder / "events"))
     for event in events:
@@ -73,8 +72,12 @@ def _write(folder: Path, events: Iterable[Event]) -> None:
 
 
 def _announcement(trials: Sequence[RecordedTrial], params: Sequence[Params]) -> Event:
-    """Announce the parameters of all trials and the metrics by whose last values the HParams tab compares them."""
-    columns = {name: value for own in params for name, value in own.items()}
+    """Return the event that lists the parameters and metrics of the HParams tab.
+
+    It lists the parameters of all trials once: TensorBoard takes the columns of the tab from the first list that it
+    finds, and arms have different parameters.
+    """
+    columns = {name: value for trial_params in params for name, value in trial_params.items()}
     tags = {tag: 0.0 for trial in trials for row in trial.epochs.values() for tag in _tagged(row) if tag[:4] == "val/"}
     tests = {f"test/{metric}": 0.0 for trial in trials for metric in trial.tests}
     began_s = min((trial.started_s for trial in trials), default=0.0)
@@ -89,7 +92,7 @@ def _run(trial: RecordedTrial, params: Params) -> Iterator[Event]:
     if trial.tests:
         tests = {f"test/{metric}": value for metric, value in trial.tests.items()}
         yield Event(summary=_scalars(tests), step=max(trial.epochs), wall_time=trial.written_s)
-    if trial.about["status"] in (COMPLETED, STOPPED):  # what the library writes is the end of a success
+    if trial.about["status"] in (COMPLETED, STOPPED):  # the library's end event always means success
         yield Event(summary=end, wall_time=trial.written_s)
 
 
@@ -106,21 +109,21 @@ def _scalars(values: Mapping[str, float]) -> Summary:
 
 
 def _params(trials: Sequence[RecordedTrial]) -> list[Params]:
-    """Return what is shown of each trial; a parameter that is a number here and a name there is text everywhere."""
-    params = [{name: _plain(value) for name, value in (_about(trial) | dict(trial.params)).items()} for trial in trials]
+    """Return the columns of the HParams tab for each trial; a parameter with values of several types is text."""
+    columns = [{name: trial.about[name] for name in _HPARAMS} | dict(trial.params) for trial in trials]
+    params = [{name: _plain(value) for name, value in row.items()} for row in columns]
     kinds: dict[str, set[type]] = {}
-    for own in params:
-        for name, value in own.items():
+    for trial_params in params:
+        for name, value in trial_params.items():
             kinds.setdefault(name, set()).add(type(value))
-    return [{name: value if len(kinds[name]) == 1 else str(value) for name, value in own.items()} for own in params]
-
-
-def _about(trial: RecordedTrial) -> dict[str, Any]:
-    return {name: trial.about[name] for name in _HPARAMS}
+    return [
+        {name: value if len(kinds[name]) == 1 else str(value) for name, value in trial_params.items()}
+        for trial_params in params
+    ]
 
 
 def _plain(value: Any) -> str | float | bool:
-    """Return a value as HParams know it: truth values, text, and numbers that a float64 holds."""
+    """Return a value in a type of the HParams tab: bool, text, or a number that float64 represents."""
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int | float) and abs(value) <= _LARGEST:

@@ -1,5 +1,5 @@
-"""What a reader of records refuses."""
+"""Errors of the reader and the writer of records."""
 
 
 class RecordsError(ValueError):
-    """The folder holds no readable records; the message names it and says why."""
+    """The records cannot be read or continued; the message names the folder and the reason."""

@@ -1,4 +1,4 @@
-"""Names of a table's Parquet parts: each says which rows it holds, so that they can be merged while read."""
+"""Names of a table's Parquet parts. A name contains the row numbers, so that parts can be merged while others read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NAME = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 
 
 class Part(NamedTuple):
-    """One Parquet file that holds the rows ``first`` to ``last``, both included."""
+    """One Parquet file with the rows ``first`` to ``last``, both included."""
 
     first: int
     last: int
@@ -18,14 +18,19 @@ class Part(NamedTuple):
 
 
 def part_path(folder: Path, first: int, last: int) -> Path:
-    """Return where the rows ``first`` to ``last`` are stored."""
+    """Return the file of the rows ``first`` to ``last``, both included.
+
+    Example:
+        >>> part_path(Path("epochs"), 0, 9).name
+        'part-000000000000-000000000009.parquet'
+    """
     return folder / f"part-{first:012d}-{last:012d}.parquet"
 
 
 def live_parts(folder: Path) -> list[Part]:
-    """List the parts that count, in order: those whose rows no larger part holds as well.
+    """Return the valid parts in the order of their rows: the parts that no larger part contains.
 
-    A merge writes the larger part before it deletes the smaller ones; a kill in between leaves both.
+    A merge writes the larger part before it deletes the smaller ones. A kill in between leaves both.
     """
     matches = ((path, _NAME.fullmatch(path.name)) for path in folder.glob("part-*.parquet"))
     parts = [Part(int(match[1]), int(match[2]), path) for path, match in matches if match]
@@ -38,10 +43,9 @@ def live_parts(folder: Path) -> list[Part]:
 
 
 def is_gapless(parts: list[Part]) -> bool:
-    """Whether ``parts``, as from ``live_parts``, hold every row from the first on.
+    """Return whether ``parts``, the result of ``live_parts``, contain every row from row 0 to their last.
 
-    Listing a folder is not atomic: one listed in the middle of a merge may lack the larger part and some of
-    the smaller ones.
+    Listing a folder is not atomic: a list made during a merge may lack the larger part and some of the smaller ones.
     """
     expected = [0, *(part.last + 1 for part in parts[:-1])]
     return all(part.first == first for part, first in zip(parts, expected, strict=False))

@@ -18,11 +18,11 @@ from sweep.records.errors import RecordsError
 from sweep.records.nested import flattened
 from sweep.records.parts import Part, is_gapless, live_parts
 from sweep.records.schema import (
-    AXES,
     DECISIONS,
     EPOCHS,
     EVALUATIONS,
     MANIFEST,
+    MEASUREMENTS,
     RECORDS,
     SCHEMA_VERSION,
     SEARCH,
@@ -35,22 +35,22 @@ _ATTEMPTS, _PAUSE_S = 100, 0.02  # a merge takes milliseconds, seconds on a slow
 _MANY_ROWS = 100_000
 _READERS = 4
 
-_JSON_COLUMNS = {"params", "config"}
+_JSON_COLUMNS = ("params", "config")
 """Columns of the trials with keys of a configuration, as JSON."""
 
 
 @dataclass(frozen=True)
 class SweepRecords:
-    """All that is known of one phase of a sweep.
+    """Records of one phase of a sweep.
 
     Attributes:
         manifest: study, versions, hardware, seed, command and runs, from ``sweep.json``.
-        trials: one row a trial; its drawn parameters also as ``params.*``, its configuration as ``config.*``
-            columns.
-        epochs: one row a trial and epoch.
-        decisions: one row a trial and rung; none in a confirmation.
-        evaluations: one row a trial, axis, split, setting, metric and settings of the axis.
-        axes: one row a trial, axis and settings that it was measured under: whether that came to its end.
+        trials: one row per trial, with its sampled parameters in ``params.*`` columns and its configuration in
+            ``config.*`` columns.
+        epochs: one row per trial and epoch.
+        decisions: one row per trial and rung; empty for the confirmation.
+        evaluations: one row per trial, axis, split, condition (column ``setting``), metric and settings of the axis.
+        measurements: one row per trial, axis and settings of the axis: whether the measurement completed or failed.
     """
 
     manifest: dict[str, Any]
@@ -58,46 +58,67 @@ class SweepRecords:
     epochs: pd.DataFrame
     decisions: pd.DataFrame
     evaluations: pd.DataFrame
-    axes: pd.DataFrame
+    measurements: pd.DataFrame
 
 
 def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
-    """Read what is recorded so far below ``sweep_dir`` of a phase: ``search`` or ``confirm``.
+    """Read the records of one phase of a sweep, ``search`` or ``confirm``, as far as they are written.
 
-    They are kept apart, for trials of a search were chosen and stopped by what they showed.
+    The phases are read separately, because search trials are stopped and selected by their values.
 
     Raises:
-        RecordsError: no sweep there, or one of a newer schema.
+        RecordsError: ``sweep_dir`` has no sweep, or a newer program wrote it.
+
+    Example:
+        >>> import tempfile
+        >>> from sweep.records.schema import EPOCHS, SCHEMA_VERSION, TRIALS
+        >>> from sweep.records.writer import RecordsWriter, write_manifest
+        >>> sweep_dir = Path(tempfile.mkdtemp())
+        >>> write_manifest(sweep_dir, {"schema_version": SCHEMA_VERSION})
+        >>> records = RecordsWriter(sweep_dir)
+        >>> row = {"trial": "off-0000", "phase": "search", "params": '{"optimizer.lr": 0.1}', "config": "{}"}
+        >>> records.add(TRIALS, row)
+        >>> records.add(EPOCHS, {"trial": "off-0000", "epoch": 1, "val_nll": 2.5})
+        >>> records.flush(force=True)
+        True
+        >>> sweep = read_sweep(sweep_dir)
+        >>> sweep.trials[["trial", "params.optimizer.lr"]]
+              trial  params.optimizer.lr
+        0  off-0000                  0.1
+        >>> sweep.epochs["val_nll"].tolist()
+        [2.5]
     """
     sweep_dir = Path(sweep_dir)
     manifest = read_manifest(sweep_dir)
     trials = read_table(sweep_dir, TRIALS)
     trials = trials[trials["phase"] == phase].reset_index(drop=True)
-    epochs, decisions, evaluations, axes = (
-        _of_trials(read_table(sweep_dir, table), trials["trial"]) for table in (EPOCHS, DECISIONS, EVALUATIONS, AXES)
+    epochs, decisions, evaluations, measurements = (
+        _of_trials(read_table(sweep_dir, table), trials["trial"])
+        for table in (EPOCHS, DECISIONS, EVALUATIONS, MEASUREMENTS)
     )
-    return SweepRecords(manifest, _spread(trials), epochs, decisions, evaluations, axes)
+    return SweepRecords(manifest, _spread(trials), epochs, decisions, evaluations, measurements)
 
 
 def read_manifest(sweep_dir: Path) -> dict[str, Any]:
     """Read ``sweep.json``; its study has every renamed key under its present name.
 
     Raises:
-        RecordsError: it is missing, unreadable or of a newer schema.
+        RecordsError: the file is missing or unreadable, or a newer program wrote it.
     """
     path = sweep_dir / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
-        raise RecordsError(f"no sweep in '{sweep_dir}': it has no {MANIFEST}") from None
+        raise RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}") from None
     except (OSError, ValueError) as error:
         raise RecordsError(f"cannot read '{path}': {error}") from None
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if not isinstance(version, int):
-        raise RecordsError(f"'{path}' names no schema version: it is not the manifest of a sweep")
+        raise RecordsError(f"'{path}' has no schema_version: it is not the manifest of a sweep")
     if version > SCHEMA_VERSION:
         raise RecordsError(
-            f"'{path}' has schema version {version}; this program reads up to {SCHEMA_VERSION}: update cutmix-sweep"
+            f"'{path}' was written by a newer cutmix-sweep: its schema version is {version}, and this program reads "
+            f"versions up to {SCHEMA_VERSION}: update cutmix-sweep"
         )
     return {**manifest, "study": with_present_keys(manifest["study"])} if "study" in manifest else manifest
 
@@ -106,15 +127,17 @@ def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     """Read one table, one row per key, in the order of writing; renamed keys of a configuration have present names."""
     rows = _read_parts(sweep_dir / RECORDS / table.name, table)
     frame: pd.DataFrame = rows.drop_columns("seq").to_pandas()
-    keys = pd.DataFrame({name: _numbered(rows[name]) for name in table.key})  # numbers are compared faster than text
-    for column in _JSON_COLUMNS & set(frame.columns):
-        frame[column] = [json_with_present_keys(text) for text in frame[column]]
+    keys = pd.DataFrame({name: _numbered(rows[name]) for name in table.key})  # comparing numbers is faster than text
     repeated = keys.duplicated(keep=table.keep).to_numpy()
-    return frame[~repeated].reset_index(drop=True) if repeated.any() else frame
+    if repeated.any():
+        frame = frame[~repeated].reset_index(drop=True)
+    for column in set(_JSON_COLUMNS) & set(frame.columns):
+        frame[column] = frame[column].map(json_with_present_keys, na_action="ignore")
+    return frame
 
 
 def _numbered(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of numbers as it is, and one of text as a number for each distinct text, int [n]."""
+    """Return a numeric column unchanged, and a text column as one number per distinct text, int [n]."""
     numbers = column.combine_chunks()
     if pa.types.is_string(column.type):
         numbers = numbers.dictionary_encode().indices
@@ -122,21 +145,25 @@ def _numbered(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _of_trials(rows: pd.DataFrame, trials: pd.Series[str]) -> pd.DataFrame:
-    """Keep the rows of the named trials; one look a trial, not a row."""
-    numbers, names = pd.factorize(rows["trial"])
+    """Return the rows of the named trials."""
+    numbers, names = pd.factorize(rows["trial"])  # one look-up per trial, not per row
     wanted = pd.Index(trials).get_indexer(names) >= 0
     return rows if wanted.all() else rows[wanted[numbers]].reset_index(drop=True)
 
 
 def _read_parts(folder: Path, table: Table) -> pa.Table:
-    """Concatenate a table's parts; start again where the writer merged some of them meanwhile."""
+    """Return the rows of all parts of a table; read again if the writer merges parts at the same time.
+
+    The old folder is listed before the new one. So a writer that renames it in between hides no part.
+    """
     for _ in range(_ATTEMPTS):
         try:
-            parts = live_parts(folder)
+            old_parts = live_parts(folder.with_name(table.old_name)) if table.old_name else []
+            parts = live_parts(folder) or old_parts
             if is_gapless(parts):
-                with ThreadPoolExecutor(_READERS) as pool:  # many small parts: a file's latency is most of its time
+                with ThreadPoolExecutor(_READERS) as pool:  # with many small parts, most of the time is latency
                     rows = list(pool.map(_read, parts))
-                # parts of an older program lack columns that have been added since: null
+                # null in columns that the older program of a part did not have
                 return pa.concat_tables([table.schema.empty_table(), *rows], promote_options="default")
         except FileNotFoundError:
             pass
@@ -147,15 +174,16 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
 
 
 def _read(part: Part) -> pa.Table:
-    """Read one part; of a small one, threads would take longer to start than to read."""
+    """Return the rows of one part."""
     with pq.ParquetFile(part.path, pre_buffer=False) as file:
+        # for a small part, starting threads takes longer than reading
         return file.read(use_threads=part.last - part.first > _MANY_ROWS)
 
 
 def _spread(trials: pd.DataFrame) -> pd.DataFrame:
-    """Replace the JSON columns ``config`` and ``params`` by one column a dotted path."""
+    """Return trials with one column per dotted path instead of the JSON columns ``config`` and ``params``."""
     spread = [
         pd.DataFrame([flattened(json.loads(text), f"{column}.") for text in trials[column]], index=trials.index)
-        for column in ("params", "config")
+        for column in _JSON_COLUMNS
     ]
-    return pd.concat([trials.drop(columns=["params", "config"]), *spread], axis=1)
+    return pd.concat([trials.drop(columns=list(_JSON_COLUMNS)), *spread], axis=1)

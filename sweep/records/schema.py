@@ -1,7 +1,7 @@
-"""What a sweep leaves behind: five append-only tables and one manifest.
+"""The records of a sweep: five append-only tables and one manifest.
 
-The tables are folders of Parquet parts under ``records/``; ``sweep.json`` beside them says what was run, with
-which versions, on which hardware. Nothing else is read by the analysis.
+Each table is a folder of Parquet parts under ``records/``. The manifest ``sweep.json`` names the study, the versions
+and the hardware. The analysis reads nothing else.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
-"""Grows when a column changes its meaning; stored in every part and in the manifest."""
+SCHEMA_VERSION = 2
+"""Version that the writer stores in the manifest and in every part.
+
+It grows when an older program would misread the records. The reader accepts all earlier versions:
+
+- 2: table ``measurements`` was ``axes``; ``mix.granularity`` and ``mix.alternate`` were ``mix.share`` and
+  ``mix.other``; ``ramp_up_start`` to ``ramp_down_end`` of a schedule were ``on0`` to ``off1``.
+"""
 
 MANIFEST = "sweep.json"
 RECORDS = "records"
 
 SEARCH: Literal["search"] = "search"
 CONFIRM: Literal["confirm"] = "confirm"
-"""Phases: configurations are looked for, and the best of them are trained again on fresh seeds."""
+"""Phases: the search for configurations, and the confirmation of the best ones on fresh seeds."""
 
 RUNNING, PAUSED, COMPLETED, STOPPED, DIVERGED, FAILED = STATUSES = (
     "running",
@@ -29,13 +35,13 @@ RUNNING, PAUSED, COMPLETED, STOPPED, DIVERGED, FAILED = STATUSES = (
     "diverged",
     "failed",
 )
-"""Status of a trial: under way, waiting at a rung, ran all planned epochs, stopped early, loss not finite, error."""
+"""Status of a trial: training, waiting at a rung, ran all planned epochs, stopped early, loss not finite, error."""
 
 LIVING = (RUNNING, PAUSED)
-"""Statuses of a trial that has not ended."""
+"""Statuses of trials that have not ended."""
 
 SPARED = "spared"
-"""Verdict on a trial of the control cohort that the rule would have stopped or paused."""
+"""Verdict on a control trial that the rule would have stopped or paused."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +50,50 @@ class Table:
 
     Attributes:
         name: folder below ``records/``.
-        columns: Arrow schema of a row; every row also has ``seq``, its place in the order of writing.
-        key: columns that name a row.
-        keep: which of several rows with the same key counts, ``first`` or ``last``.
+        columns: Arrow schema of a row. Every row also has ``seq``, its index in the order of writing.
+        key: columns that identify a row.
+        keep: which of several rows with the same key is valid, ``first`` or ``last``.
+        old_name: folder in records of an older program.
     """
 
     name: str
     columns: pa.Schema
     key: tuple[str, ...]
     keep: Literal["first", "last"]
+    old_name: str | None = None
 
     @property
     def schema(self) -> pa.Schema:
-        """Arrow schema of a part, with ``seq`` first and the schema version in its metadata."""
+        """Arrow schema of a part: ``seq`` first, the schema version in the metadata."""
         fields = [pa.field("seq", pa.int64()), *self.columns]
         return pa.schema(fields, metadata={"cutmix_sweep_schema": str(SCHEMA_VERSION)})
 
 
 _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
+
+_ABOUT = [
+    ("dose_mean_prob", _REAL),  # probability of mixing, mean over the planned steps
+    ("dose_pasted_frac", _REAL),  # fraction of pasted pixels, mean over all samples of a run
+    ("dose_pasted_frac_se", _REAL),
+    ("dose_exposure", _REAL),  # smaller weight of the label, mean over all samples of a run
+    ("dose_exposure_se", _REAL),
+    ("dose_label_entropy", _REAL),  # nats, mean over all samples of a run
+    ("dose_nothing_pasted", _REAL),  # from here to the coverage: mixed samples only
+    ("dose_boundary_px", _REAL),
+    ("dose_coverage_centre", _REAL),
+    ("dose_coverage_edge", _REAL),
+    ("dose_coverage_corner", _REAL),
+    ("n_train", _WHOLE),
+    ("n_val", _WHOLE),
+    ("device", _TEXT),
+    ("precision", _TEXT),
+    ("threads", _WHOLE),
+    ("node", _TEXT),
+]
+"""Columns of the trials that a trial reports about itself."""
+
+ABOUT_COLUMNS = tuple(name for name, _ in _ABOUT)
+"""Names of the columns that a trial reports about itself: its dose, its images and its device."""
 
 TRIALS = Table(
     "trials",
@@ -72,38 +104,22 @@ TRIALS = Table(
             ("phase", _TEXT),  # search or confirm
             ("arm", _TEXT),
             ("trial", _TEXT),  # arm and number: cutmix-0003
-            ("number", _WHOLE),  # of the trial within its arm
-            ("confirms", _TEXT),  # trial of the search that has the same configuration; null in the search
-            ("replicate", _WHOLE),  # equal replicates of all arms share their seed
+            ("number", _WHOLE),  # index of the trial within its arm
+            ("confirms", _TEXT),  # search trial with the same configuration; null in the search
+            ("replicate", _WHOLE),  # trials of all arms with the same replicate have the same seed
             ("seed", _WHOLE),
-            ("control", pa.bool_()),  # whether early stopping may not touch it; null in records of older programs
-            ("params", _TEXT),  # JSON: what was drawn, by dotted path
-            ("config", _TEXT),  # JSON: the whole TrialConfig; the reader spreads it over config.* columns
+            ("control", pa.bool_()),  # no rule may stop it; null in records of older programs
+            ("params", _TEXT),  # JSON: sampled values by dotted path
+            ("config", _TEXT),  # JSON: the whole TrialConfig; the reader makes config.* columns of it
             ("status", _TEXT),
             ("why", _TEXT),
             ("epochs", _WHOLE),
-            ("attempts", _WHOLE),  # 1, plus one each time the trial was taken up again
-            ("resumed_at_epoch", _WHOLE),  # epoch after which it was last taken up again; null if never
-            ("seconds", _REAL),  # training and validation, all attempts that count
+            ("attempts", _WHOLE),  # 1, plus 1 per resumption or restart
+            ("resumed_at_epoch", _WHOLE),  # epoch after which it was last resumed; null if never
+            ("seconds", _REAL),  # training and validation, sum over the recorded epochs
             ("images_per_s", _REAL),
-            ("dose_mean_prob", _REAL),  # chance of being mixed, averaged over the planned steps
-            ("dose_pasted_frac", _REAL),  # share of foreign pixels over all samples of a run
-            ("dose_pasted_frac_se", _REAL),
-            ("dose_exposure", _REAL),  # smaller share of the label over all samples of a run
-            ("dose_exposure_se", _REAL),
-            ("dose_label_entropy", _REAL),  # nats, over all samples of a run
-            ("dose_nothing_pasted", _REAL),  # from here on: of a sample that is mixed
-            ("dose_boundary_px", _REAL),
-            ("dose_coverage_centre", _REAL),
-            ("dose_coverage_edge", _REAL),
-            ("dose_coverage_corner", _REAL),
-            ("n_train", _WHOLE),
-            ("n_val", _WHOLE),
-            ("device", _TEXT),
-            ("precision", _TEXT),
-            ("threads", _WHOLE),
-            ("node", _TEXT),
-            ("time_s", _REAL),  # since the Unix epoch, when the row was written
+            *_ABOUT,
+            ("time_s", _REAL),  # time of writing, since the Unix epoch
         ]
     ),
     key=("trial",),
@@ -123,11 +139,11 @@ EPOCHS = Table(
             ("val_top5_error", _REAL),
             ("val_nll", _REAL),  # nats
             ("val_ece", _REAL),
-            ("lr", _REAL),  # of the epoch's last step
-            ("effective_prob", _REAL),  # share of the epoch's samples that were mixed
-            ("pasted_frac", _REAL),  # mean share of foreign pixels, unmixed samples counted as 0
+            ("lr", _REAL),  # at the last step of the epoch
+            ("effective_prob", _REAL),  # fraction of the epoch's samples that were mixed
+            ("pasted_frac", _REAL),  # fraction of pasted pixels, mean over all samples; 0 in unmixed ones
             ("seconds", _REAL),
-            ("images_per_s", _REAL),  # training alone
+            ("images_per_s", _REAL),  # training only
         ]
     ),
     key=("trial", "epoch"),
@@ -143,10 +159,10 @@ DECISIONS = Table(
             ("rule", _TEXT),
             ("metric", _TEXT),
             ("rung_epochs", _WHOLE),
-            ("value", _REAL),  # the metric there; of the median rule the best so far
-            ("cutoff", _REAL),  # null while too few trials are recorded to judge
-            ("n_recorded", _WHOLE),  # at this rung in this arm (and bracket), this trial among them
-            ("verdict", _TEXT),  # continue, stop, spared (a control trial that would have ended) or pause
+            ("value", _REAL),  # the metric at the rung; for the median rule the best value so far
+            ("cutoff", _REAL),  # null if the rung has too few trials for a verdict
+            ("n_recorded", _WHOLE),  # trials at this rung of the arm (and bracket), including this one
+            ("verdict", _TEXT),  # continue, stop, pause, or spared: a control trial that the rule would have ended
             ("time_s", _REAL),
         ]
     ),
@@ -161,13 +177,13 @@ EVALUATIONS = Table(
             ("trial", _TEXT),
             ("axis", _TEXT),  # classification, calibration, ...
             ("split", _TEXT),  # test or val
-            ("setting", _TEXT),  # condition within the axis; of a confirmation's own values which weights: WEIGHTS
-            ("metric", _TEXT),  # top1_error, nll, ...; shares are fractions
+            ("setting", _TEXT),  # condition within the axis; in values of the confirmation itself: one of WEIGHTS
+            ("metric", _TEXT),  # top1_error, nll, ...; errors are fractions
             ("value", _REAL),
             ("n", _WHOLE),  # images
-            ("library", _TEXT),  # and its version
+            ("library", _TEXT),  # name and version
             ("seed", _WHOLE),
-            ("settings", _TEXT),  # JSON: all settings of the axis; null of a confirmation's own values
+            ("settings", _TEXT),  # JSON: all settings of the axis; null in values of the confirmation itself
             ("time_s", _REAL),
         ]
     ),
@@ -175,8 +191,8 @@ EVALUATIONS = Table(
     keep="last",
 )
 
-AXES = Table(
-    "axes",
+MEASUREMENTS = Table(
+    "measurements",
     pa.schema(
         [
             ("trial", _TEXT),
@@ -192,10 +208,11 @@ AXES = Table(
     ),
     key=("trial", "axis", "settings"),
     keep="last",
+    old_name="axes",
 )
 
 WEIGHTS = ("last", "ema")
-"""Settings under which a confirmation records its test values, on axis ``classification``, in training's precision."""
+"""Conditions of the test values that the confirmation itself records: the weights; axis ``classification``."""
 
-TABLES = {table.name: table for table in (EPOCHS, DECISIONS, EVALUATIONS, AXES, TRIALS)}
-"""Tables by name, in the order in which they are written."""
+TABLES = {table.name: table for table in (EPOCHS, DECISIONS, EVALUATIONS, MEASUREMENTS, TRIALS)}
+"""Tables by name, in the order of writing."""

@@ -1,9 +1,8 @@
-"""Append-only writer of a sweep's records: what is on disk is whole and readable at any instant."""
+"""Append-only writer of a sweep's records: the files on disk are complete and readable at any instant."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,29 +11,39 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweep.records.errors import RecordsError
 from sweep.records.parts import live_parts, part_path
-from sweep.records.schema import MANIFEST, RECORDS, TABLES, Table
+from sweep.records.reader import read_manifest
+from sweep.records.schema import MANIFEST, RECORDS, SCHEMA_VERSION, TABLES, Table
+from trainables.whole_file import whole_file, write_whole
 
 MERGE_PARTS = 64
-"""Number of parts of a table at which they are merged into one, so that reading stays fast."""
+"""Number of parts of a table that are merged into one: with many small parts, reading is slow."""
 
 
 class RecordsWriter:
-    """Collects rows and writes them as Parquet parts.
+    """Buffer of rows that are written as Parquet parts.
 
-    A part is written under another name and renamed when it is whole; a reader sees all of it or nothing.
-    Only one writer may be open on a sweep (the sweep's lock sees to it).
+    A part is written under a temporary name and renamed when it is complete: a reader sees all of it or nothing. Only
+    one writer may be open per sweep; the sweep's lock ensures this.
     """
 
     def __init__(self, sweep_dir: Path, *, flush_after_s: float = 1.0) -> None:
-        """Open the records of ``sweep_dir`` to append; rows wait at most ``flush_after_s`` for company."""
+        """Open the records of ``sweep_dir`` to append; rows are buffered for at most ``flush_after_s``.
+
+        Records of an older program are brought to the present schema first: an older program then refuses them.
+
+        Raises:
+            RecordsError: a newer program wrote the records.
+        """
+        _upgrade(sweep_dir)
         self._tables = [_TableWriter(table, sweep_dir / RECORDS / table.name) for table in TABLES.values()]
         self._by_name = {writer.table.name: writer for writer in self._tables}
         self._flush_after_s = flush_after_s
         self._flushed_at_s = time.monotonic()
 
     def add(self, table: Table, row: Mapping[str, Any]) -> None:
-        """Add one row; columns that it lacks are null.
+        """Add one row to the buffer; missing columns are null.
 
         Raises:
             KeyError: the row has a column that the table lacks.
@@ -42,10 +51,10 @@ class RecordsWriter:
         self._by_name[table.name].add(row)
 
     def flush(self, *, force: bool = False) -> bool:
-        """Write what waits, if it waited long enough or ``force`` is set; return whether nothing waits any more.
+        """Write the buffer if ``flush_after_s`` have passed or ``force`` is set; return whether it was written.
 
-        Epochs go before decisions and decisions before trials: a trial recorded as ended has all its epochs on
-        disk.
+        Epochs are written before decisions, and decisions before trials. So a trial that is recorded as ended has all
+        its epochs on disk.
         """
         now_s = time.monotonic()
         if not force and now_s - self._flushed_at_s < self._flush_after_s:
@@ -88,18 +97,14 @@ class _TableWriter:
         parts = live_parts(self._folder)
         tables = [self.table.schema.empty_table(), *(pq.ParquetFile(part.path).read() for part in parts)]
         rows = pa.concat_tables(tables, promote_options="default")  # parts of an older program lack newer columns
-        merged = self._write(rows, parts[0].first, parts[-1].last)
-        self._remove_all_but({merged})
+        # the smaller parts are deleted last: a kill in between leaves rows twice, never a gap
+        self._remove_all_but({self._write(rows, parts[0].first, parts[-1].last)})
         self._n_parts = 1
 
     def _write(self, rows: pa.Table, first: int, last: int) -> Path:
         path = part_path(self._folder, first, last)
-        unfinished = path.with_suffix(".unfinished")
-        with unfinished.open("wb") as file:
+        with whole_file(path) as file:
             pq.write_table(rows, file)
-            file.flush()
-            os.fsync(file.fileno())  # the name must not reach the disk before the rows
-        unfinished.replace(path)
         return path
 
     def _remove_all_but(self, kept: set[Path]) -> None:
@@ -109,10 +114,23 @@ class _TableWriter:
 
 
 def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
-    """Write ``sweep.json`` whole: a reader sees the old one or the new one."""
-    unfinished = sweep_dir / f"{MANIFEST}.{os.getpid()}.unfinished"
-    with unfinished.open("w") as file:
-        file.write(json.dumps(manifest, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(sweep_dir / MANIFEST)
+    """Write ``sweep.json``: a reader sees the old content or the new content."""
+    write_whole(sweep_dir / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+def _upgrade(sweep_dir: Path) -> None:
+    """Bring the records of an older program to the present schema.
+
+    The manifest goes first: after a kill in between, no older program appends to renamed tables.
+    """
+    if (sweep_dir / MANIFEST).exists():
+        manifest = read_manifest(sweep_dir)
+        if manifest["schema_version"] < SCHEMA_VERSION:
+            write_manifest(sweep_dir, {**manifest, "schema_version": SCHEMA_VERSION})
+    for table in TABLES.values():
+        if table.old_name is None or not (old := sweep_dir / RECORDS / table.old_name).is_dir():
+            continue
+        new = sweep_dir / RECORDS / table.name
+        if new.exists():
+            raise RecordsError(f"'{new.parent}' has '{old.name}' and '{new.name}', but an older program has only one")
+        old.rename(new)

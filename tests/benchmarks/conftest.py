@@ -1,4 +1,4 @@
-"""Benchmarks compare two ways of doing the same within one run: ratios hold where seconds do not."""
+"""Benchmarks compare two implementations within one run: ratios are comparable between machines, seconds are not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def compare(benchmark, capsys: pytest.CaptureFixture[str]) -> Compare:  # type: ignore[no-untyped-def]
-    """Time ours and theirs in turn and return how many times as long theirs takes, the median over rounds."""
+    """Time ours and theirs in turn; return the ratio theirs / ours, median over rounds."""
 
     def _compare(name: str, *, ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> float:
         ours(), theirs()  # warm up

@@ -1,4 +1,4 @@
-"""Images on their way into the network: crop, flip, CutMix, normalised batch."""
+"""From stored images to the input of the network: crop, flip, CutMix, normalised batch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ArrayImages(Dataset):  # type: ignore[type-arg]
 
 
 def test_data_path_against_a_dataloader(compare) -> None:  # type: ignore[no-untyped-def]
-    """Per-sample CutMix on resident images, against one box a batch behind a DataLoader; one core each."""
+    """Per-sample CutMix on images in memory, against one box per batch after a DataLoader; one core each."""
     rng = np.random.default_rng(0)
     images = rng.integers(256, size=(COUNT, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
     labels = rng.integers(CLASSES, size=COUNT)

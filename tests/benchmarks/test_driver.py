@@ -1,4 +1,4 @@
-"""What the driver adds: trials that do nothing through the whole stack, against the same trials on bare Ray Tune."""
+"""Overhead of the driver: trials that do nothing in a whole sweep, against the same trials on Ray Tune alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REPORT = {
     **{"device": "cpu", "precision": "fp32", "threads": 1, "node": "here"},
     **dict.fromkeys(DOSE_COLUMNS, 0.25),
 }
-"""What a trial reports besides its name and the epoch."""
+"""Report of a trial, without its name and the epoch."""
 
 
 def study(n_trials: int) -> Study:
@@ -84,7 +84,7 @@ def test_driver_against_bare_tune(benchmark, capsys: pytest.CaptureFixture[str],
     ratios, grown_gb = [], []
 
     def one_round() -> None:
-        """Ours first: what bare Tune leaves free would hide how much ours takes."""
+        """Ours first: memory that Tune alone has freed would hide the memory that ours takes."""
         before_gb = _memory_gb()
         ours_s = _timed(lambda: ours(TRIALS))
         grown_gb.append(_memory_gb() - before_gb)

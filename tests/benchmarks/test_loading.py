@@ -1,4 +1,4 @@
-"""How long the analysis waits for a sweep: these limits are seconds, for a person waits them."""
+"""Time to load a sweep: the limits are seconds, because a person waits."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def study(n_trials: int, n_epochs: int) -> Study:
 
 
 def trial_rows(study: Study) -> Iterator[dict[str, Any]]:
-    """Every trial as the conductor records it, with a whole configuration."""
+    """Return every trial as the conductor records it, with a whole configuration."""
     configs: dict[str, dict[str, Any]] = {}
     for number in range(study.trials_per_arm):
         for arm in study.arms:
             params = study.draw(arm, number)
-            if arm not in configs:  # building each one would take longer than all else here
+            if arm not in configs:  # building one per trial would take most of the time
                 configs[arm] = json.loads(study.trial_config(arm, params, replicate=number).model_dump_json())
             config = {**configs[arm], "seed": number}
             config["optimizer"] = {**config["optimizer"], "lr": params["optimizer.lr"]}
@@ -59,9 +59,9 @@ def trial_rows(study: Study) -> Iterator[dict[str, Any]]:
 
 
 def write(study: Study, sweep_dir: Path, *, n_parts: int) -> Path:
-    """Write a finished sweep in the layout of the writer, whose own way to it takes minutes: merged, or just before."""
+    """Write a finished sweep in the layout of the writer, which itself takes minutes: after a merge or before one."""
     sweep_dir.mkdir()
-    write_manifest(sweep_dir, new_manifest(study, sweep_dir, "made up", {}))
+    write_manifest(sweep_dir, new_manifest(study, sweep_dir, "simulated", {}))
     trials = list(trial_rows(study))
     begun = [{**row, "status": "running", "epochs": 0} for row in trials]
     ended = [{**row, "status": "completed", "epochs": study.budget.max_epochs} for row in trials]
@@ -72,7 +72,7 @@ def write(study: Study, sweep_dir: Path, *, n_parts: int) -> Path:
 
 
 def epoch_rows(trials: list[dict[str, Any]], n_epochs: int) -> pa.Table:
-    """Every epoch of trials of which one of each arm runs at a time."""
+    """Return every epoch of trials that run one per arm at a time."""
     n_rows, side_by_side = len(trials) * n_epochs, len(ARMS)
     place = np.arange(n_rows)
     trial = place // (side_by_side * n_epochs) * side_by_side + place % side_by_side
@@ -84,7 +84,7 @@ def epoch_rows(trials: list[dict[str, Any]], n_epochs: int) -> pa.Table:
 
 
 def write_parts(sweep_dir: Path, table: Table, rows: pa.Table, n_parts: int) -> None:
-    """One large part with nine tenths of the rows, as a merge leaves it, and small ones after it; or all in one."""
+    """Write one large part with 90 % of the rows, as after a merge, and small parts after it; or a single part."""
     folder = sweep_dir / RECORDS / table.name
     folder.mkdir(parents=True)
     first_small = len(rows) if n_parts == 1 else len(rows) * 9 // 10
@@ -93,7 +93,7 @@ def write_parts(sweep_dir: Path, table: Table, rows: pa.Table, n_parts: int) -> 
         pq.write_table(rows.slice(first, end - first), part_path(folder, first, end - 1))
 
 
-@pytest.mark.parametrize("n_parts", [1, MERGE_PARTS // 2])  # merged just now, and what a reader meets on average
+@pytest.mark.parametrize("n_parts", [1, MERGE_PARTS // 2])  # just after a merge, and the average case
 @pytest.mark.parametrize(("n_trials", "n_epochs", "limit_s"), [(500, 50, 0.1), (10_000, 200, 3.0)])
 def test_loading_a_sweep(  # type: ignore[no-untyped-def]
     benchmark,

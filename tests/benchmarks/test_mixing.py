@@ -23,7 +23,7 @@ from trainables.models.build import build_model
 
 CLASSES = 10
 EPOCH = 10**9
-"""Images that are to be mixed: as in a long epoch."""
+"""Number of images to mix, as in a long epoch."""
 
 CPU = torch.device("cpu")
 Work = Callable[[], object]
@@ -32,14 +32,14 @@ SIZES = {"32 px, B=128": (128, 32, 40), "32 px, B=1024": (1024, 32, 10), "224 px
 """Batch size, side in pixels and rounds."""
 
 NO_SLOWER = ("box", "ellipse", "grid", "strip_h", "strip_v", "fourier")
-"""Families that have to keep up with one box a batch."""
+"""Families that must be as fast as one box per batch."""
 
 FOLLOWS_CONTENT = ("superpixel", "object")
-"""Families that look at the partner: stated apart."""
+"""Families that depend on the partner image; reported separately."""
 
 
 def policies() -> dict[str, dict[str, Any]]:
-    """Every family where it covers the image evenly, and the other things a policy can spend time on."""
+    """Return a policy for every family, and policies with the other costly options."""
     always = {"preset": "cutmix", "apply": {"prob": 1.0}}
     plain = {
         name: {**always, "mask": {"family": name}, "position": {"kind": _even(family.positions)}}
@@ -123,7 +123,7 @@ def _ours(
 
 
 def _training_step(images: torch.Tensor, labels: torch.Tensor) -> Work:
-    """A step of the smallest net, as a trial runs it on this CPU."""
+    """Return a training step of the smallest network, as a trial runs it on this CPU."""
     net = build_model(Model(name="tiny"), n_classes=CLASSES, height_px=32, width_px=32, seed=0)
     net = net.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, nesterov=True)
@@ -151,7 +151,7 @@ def _in_turn(works: Mapping[str, Work], *, rounds: int, repeats: int = 8) -> dic
     for _ in range(rounds):
         for name in order.permutation(list(works)):
             work = works[name]
-            work()  # its data back into the cache
+            work()  # puts its data back into the cache
             started_s = time.perf_counter()
             for _ in range(repeats):
                 work()

@@ -1,4 +1,4 @@
-"""What the statistics promise, held on made-up studies by the thousand: coverage, false winners, power and time."""
+"""The statistics on thousands of simulated studies: coverage, false winners, power and time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from sweep.findings.student_t import power
 
 ARMS = ("off", "cutout", "mixup", "cutmix", "fmix", "grid")
 SHARED_SD, OWN_SD = 0.4, 0.3
-"""Of errors over seeds in points: what a seed does to all arms alike, and to each on its own."""
+"""SD of errors over seeds in points: the part that is common to all arms, and the part of each arm."""
 
 N_NULL, N_COVERAGE, N_RESAMPLED = 1_000, 10_000, 2_000
 SIZES = (5, 10, 30)
 
 
 def studies(n_studies: int, n_seeds: int, *, effect: float = 0.0, arms: tuple[str, ...] = ARMS) -> pd.DataFrame:
-    """One row a trial of studies whose last arm differs by ``effect``."""
+    """Return one row per trial of studies in which the last arm differs by ``effect``."""
     rng = np.random.default_rng([n_studies, n_seeds, len(arms)])
     values = rng.normal(0, SHARED_SD, (n_studies, 1, n_seeds)) + rng.normal(0, OWN_SD, (n_studies, len(arms), n_seeds))
     values[:, -1] += effect
@@ -50,7 +50,7 @@ def say(capsys: pytest.CaptureFixture[str], rows: list[str]) -> None:
 
 
 def error_of(share: float, n: int) -> float:
-    """Two standard errors of a share."""
+    """Return two standard errors of a fraction."""
     return 2 * math.sqrt(share * (1 - share) / n)
 
 
@@ -75,7 +75,7 @@ def test_coverage(benchmark, capsys: pytest.CaptureFixture[str]) -> None:  # typ
 
 
 def test_coverage_of_resampled_intervals(benchmark, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
-    """The bootstrap's, for figures that have no better; of five values none can exceed 93.75 % at their centre."""
+    """Bootstrap intervals, for statistics without a better one; with five values none can exceed 93.75 %."""
     rng = np.random.default_rng(1)
     covered: dict[tuple[str, int], float] = {}
     for n in SIZES:
@@ -103,8 +103,8 @@ def _percent(share: float) -> str:
 
 
 def _covered(samples: np.ndarray, statistic: Statistic, rng: np.random.Generator) -> float:
-    found = [bootstrap(sample, statistic=statistic, rng=rng, resamples=1000) for sample in samples]
-    return float(np.mean([each.low <= 0 <= each.high for each in found]))
+    intervals = [bootstrap(sample, statistic=statistic, rng=rng, resamples=1000) for sample in samples]
+    return float(np.mean([each.low <= 0 <= each.high for each in intervals]))
 
 
 def test_null_studies(benchmark, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
@@ -117,12 +117,12 @@ def test_null_studies(benchmark, capsys: pytest.CaptureFixture[str]) -> None:  #
     for n in SIZES:
         table = studies(N_NULL, n)
         started_s = time.perf_counter()
-        found = compared(table)
+        result = compared(table)
         taken_s = time.perf_counter() - started_s
-        of_study = found.assign(
-            declared=found["verdict"].isin([LOWER, HIGHER]),
-            missed=(found["low"] > 0) | (found["high"] < 0),
-            naive=found["p"] <= 0.05,
+        of_study = result.assign(
+            declared=result["verdict"].isin([LOWER, HIGHER]),
+            missed=(result["low"] > 0) | (result["high"] < 0),
+            naive=result["p"] <= 0.05,
         ).groupby("study")[["declared", "missed", "naive"]]
         declared[n], missed, naive = of_study.any().mean()
         rows.append(f"| {n} | {100 * declared[n]:.1f} % | {100 * missed:.1f} % | {100 * naive:.1f} % | {taken_s:.2f} |")
@@ -136,21 +136,21 @@ def test_null_studies(benchmark, capsys: pytest.CaptureFixture[str]) -> None:  #
 
 @pytest.mark.parametrize("n_arms", [2, 6])
 def test_planted_effects(n_arms: int, benchmark, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
-    """Found as often as power says; Holm finds a little more than Bonferroni's level promises, never less."""
+    """The detection rate equals the power; with Holm it is slightly higher than at Bonferroni's level, never lower."""
     rows = [f"| {n_arms} arms: effect, points | seeds | found | power | improved pairs |", "| --- " * 5 + "|"]
     shares = {}
     for effect, n in ((-0.5, 5), (-0.5, 10), (-0.25, 10), (-0.25, 30)):
         table = studies(N_NULL, n, effect=effect, arms=(*ARMS[: n_arms - 1], "best"))
         best = compared(table).query("arm == 'best'")
         promised = power(effect, n_seeds=n, sd=OWN_SD * math.sqrt(2), paired=True, alpha=0.05 / (n_arms - 1))
-        found = (best["verdict"] == LOWER).mean()
+        detected = (best["verdict"] == LOWER).mean()
         improved = probability_of_improvement(table, value="error", baseline="off", by=["study"]).query("arm == 'best'")
-        shares[effect, n] = found, promised
+        shares[effect, n] = detected, promised
         rows.append(
-            f"| {effect} | {n} | {100 * found:.1f} % | {100 * promised:.1f} % | {improved['estimate'].mean():.3f} |"
+            f"| {effect} | {n} | {100 * detected:.1f} % | {100 * promised:.1f} % | {improved['estimate'].mean():.3f} |"
         )
     benchmark.pedantic(lambda: None, rounds=1)
     say(capsys, rows)
-    for found, promised in shares.values():
-        assert found >= promised - error_of(promised, N_NULL) * 1.5
-        assert n_arms > 2 or found <= promised + error_of(promised, N_NULL) * 1.5
+    for detected, promised in shares.values():
+        assert detected >= promised - error_of(promised, N_NULL) * 1.5
+        assert n_arms > 2 or detected <= promised + error_of(promised, N_NULL) * 1.5

@@ -1,4 +1,4 @@
-"""The training loop of a trial against the loop that one would write first."""
+"""The training loop of a trial against a simple loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNT, BATCH = 1024, 128
     not torch.cpu.get_capabilities().get("avx512_bf16"), reason="this CPU does not multiply bf16 natively"
 )
 def test_training_loop_against_plain_fp32(compare) -> None:  # type: ignore[no-untyped-def]
-    """ResNet-20 with CutMix on one thread, against fp32 NCHW without any augmentation over the same net."""
+    """ResNet-20 with CutMix on one thread, against fp32 NCHW without augmentation on the same network."""
     rng = np.random.default_rng(0)
     padded = rng.integers(256, size=(COUNT, 40, 40, 3), dtype=np.uint8)
     images = ImageSet(

@@ -1,4 +1,4 @@
-"""What a trial costs beyond its training: the whole stack against Tune with a fresh actor for every trial."""
+"""Cost of a trial beyond its training: a whole sweep against Tune with a new actor per trial."""
 
 from __future__ import annotations
 

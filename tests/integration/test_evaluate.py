@@ -79,9 +79,9 @@ def test_a_model_that_cannot_be_read_costs_no_other_its_values(
     again = measure()
     assert again.failures.empty
     assert set(again.evaluations["trial"]) == set(trials)
-    axes = read_sweep(sweep_dir).axes
-    assert (axes["status"] == COMPLETED).all()
-    assert len(axes) == len(AXES) * 2
+    measurements = read_sweep(sweep_dir).measurements
+    assert (measurements["status"] == COMPLETED).all()
+    assert len(measurements) == len(AXES) * 2
     kept = again.evaluations[again.evaluations["trial"] == trials[1]]
     before = first.evaluations
     assert (
@@ -135,6 +135,6 @@ def test_what_is_cut_short_is_kept_and_gone_on_with(
     with pytest.raises(EvaluationInterrupted, match="interrupted after 0 of 6 measurements"):
         measure()
     monkeypatch.undo()
-    assert len(read_sweep(sweep_dir).axes) == 1
+    assert len(read_sweep(sweep_dir).measurements) == 1
     assert len(measure().evaluations["trial"].unique()) == 2
-    assert len(read_sweep(sweep_dir).axes) == 6
+    assert len(read_sweep(sweep_dir).measurements) == 6

@@ -21,18 +21,18 @@ from sweep.records.writer import write_manifest
 from trainables.strict import parse
 
 Curve = Callable[[Job, int], Mapping[str, Any]]
-"""What a job reports of an epoch: some columns of the epoch, or ``failed``."""
+"""Function from a job and an epoch to reported columns of the epoch, or to ``failed``."""
 
 
 def falling(job: Job, epoch: int) -> dict[str, Any]:
-    """Errors that fall to a floor; floor and noise depend on the trial's name alone."""
+    """Return errors that fall to a floor; floor and noise depend on the trial's name only."""
     floor = random.Random(job.trial).uniform(0.1, 0.4)
     error = floor + 0.5 * math.exp(-epoch / 3) + random.Random(f"{job.trial} {epoch}").gauss(0, 0.01)
     return {"val_top1_error": error, "val_nll": 3 * error}
 
 
 def report(job: Job, epoch: int, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that a trial reports after an epoch."""
+    """Return the whole report of a trial after an epoch."""
     whole = {"trial": job.trial, "epoch": epoch, "train_loss": 1 / epoch, "val_top1_error": 0.5, "val_nll": 1.5}
     whole |= {"val_top5_error": 0.1, "val_ece": 0.05, "lr": 0.1, "effective_prob": 0.5, "pasted_frac": 0.25}
     whole |= {"seconds": 2.0, "images_per_s": 1e3, "n_train": 80, "n_val": 20}
@@ -46,20 +46,20 @@ def report(job: Job, epoch: int, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Simulation:
-    """One session of a sweep: takes jobs from a conductor and lets each in turn report its next epoch.
+    """One session of a sweep: it takes jobs from a conductor, and each job in turn reports its next epoch.
 
-    A second passes with every third report: rows that waited are written. Abandoned, it is as good as killed: nothing
-    of it goes on, and what still waits is lost.
+    After every third report the buffered rows are written. An abandoned simulation behaves as a killed session:
+    nothing continues, and the rows in the buffer are lost.
     """
 
     def __init__(
-        self, study: Study, sweep_dir: Path, *, curve: Curve = falling, n_workers: int = 2, **given: Any
+        self, study: Study, sweep_dir: Path, *, curve: Curve = falling, n_workers: int = 2, **options: Any
     ) -> None:
         sweep_dir.mkdir(parents=True, exist_ok=True)
         if not (sweep_dir / "sweep.json").exists():
             write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, "simulated", {}), "simulated"))
         self.sweep_dir = sweep_dir
-        self.conductor = Conductor(study, sweep_dir, **given)
+        self.conductor = Conductor(study, sweep_dir, **options)
         self.jobs: list[Job] = []
         self._curve = curve
         self._n_workers = n_workers
@@ -67,7 +67,7 @@ class Simulation:
         self._n_reports = 0
 
     def run(self, n_reports: int | None = None) -> Simulation:
-        """Go on until all trials have ended, or for so many reports."""
+        """Continue until all trials have ended, or for ``n_reports`` reports."""
         while n_reports is None or n_reports > 0:
             self._fill()
             if not self._running:
@@ -78,8 +78,8 @@ class Simulation:
             checkpoint.parent.mkdir(exist_ok=True)
             checkpoint.write_text(str(epoch))
             values = self._curve(job, epoch)
-            given = {"trial": job.trial, **values} if "failed" in values else report(job, epoch, values)
-            if not self.conductor.on_report(job.trial, given):
+            row = {"trial": job.trial, **values} if "failed" in values else report(job, epoch, values)
+            if not self.conductor.on_report(job.trial, row):
                 self._running.append((job, epoch + 1))
             self._n_reports += 1
             self.conductor.flush(force=self._n_reports % 3 == 0)
@@ -97,19 +97,19 @@ class Simulation:
 
 @pytest.fixture
 def simulate() -> type[Simulation]:
-    """Begin a session of a sweep."""
+    """Return the class that begins a session of a sweep."""
     return Simulation
 
 
 @pytest.fixture
 def report_of() -> Callable[[Job, int, Mapping[str, Any]], dict[str, Any]]:
-    """Make a whole report of some of its columns."""
+    """Return the function that completes a report from some of its columns."""
     return report
 
 
 @pytest.fixture
 def study_of() -> Callable[..., Study]:
-    """Make a small study of three arms, with changes."""
+    """Return the function that makes a small study of three arms, with changes."""
 
     def make(**changes: Any) -> Study:
         stopping = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}

@@ -1,4 +1,4 @@
-"""Every built-in study at its smallest scale: planned, and run to its end by simulated trials."""
+"""Every built-in study at its smallest scale is planned, and run to its end by simulated trials."""
 
 from __future__ import annotations
 

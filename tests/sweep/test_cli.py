@@ -283,11 +283,9 @@ class TestPlan:
         status, out, err = run("plan", "mask_shape", "--effect", "0.5", "--sd", "0.4")
         assert (status, err) == (0, "")
         assert out.splitlines()[-2].startswith(
-            "Power (two arms, top-1 error, two-sided 5 %, power 80 %; SD over seeds 0.4"
+            "Power (t-test of two arms, top-1 error, two-sided 5 %, power 80 %; SD over seeds 0.4"
         )
-        assert out.splitlines()[-1].startswith(
-            "a difference of 0.5 points needs 12 seeds an arm; here a configuration has"
-        )
+        assert out.splitlines()[-1].startswith("Detecting a difference of 0.5 points needs 12 seeds per arm.")
 
     def test_takes_short_flags(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 1)

@@ -1,4 +1,4 @@
-"""The course of a sweep, simulated: fair shares, honest records, nothing lost or doubled by a kill."""
+"""Simulated sweeps: equal budgets per arm, correct records, and no trial lost or repeated by a kill."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENDED = {"completed", "stopped", "diverged", "failed"}
 
 
 class Killed(BaseException):
-    """What is raised where a kill is simulated: no handler of the product catches it."""
+    """Exception of a simulated kill: no handler of the product catches it."""
 
 
 def read(sweep_dir: Path) -> SweepRecords:
@@ -43,7 +43,7 @@ def no_stopping(max_epochs: int = 3, trials: int = 2) -> dict[str, Any]:
 
 
 def assert_whole(sweep_dir: Path, study: Study) -> None:
-    """Every trial is there once and has ended; its epochs and decisions are whole, none is written twice."""
+    """Check that every trial is recorded once and has ended, with all epochs and decisions, none of them twice."""
     records = read(sweep_dir)
     trials = records.trials
     expected = [(arm, number) for arm in study.arms for number in range(study.trials_per_arm)]
@@ -63,7 +63,7 @@ def assert_whole(sweep_dir: Path, study: Study) -> None:
 
 
 def assert_decided(row: Mapping[str, Any], decisions: pd.DataFrame, study: Study) -> None:
-    """A trial was judged at every rung it came to, and ended where it was told to."""
+    """Check that a trial was judged at every rung that it reached, and ended at the verdict."""
     rungs = [rung for rung in rule_of(study).rungs(row["number"]) if rung <= row["epochs"]]
     assert sorted(decisions["rung_epochs"]) == rungs
     stops = decisions.loc[decisions["verdict"] == "stop", "rung_epochs"].tolist()
@@ -82,10 +82,10 @@ def rule_of(study: Study) -> Rule:
 
 
 def assert_by_the_rule(decisions: pd.DataFrame, study: Study) -> None:
-    """Replayed in the order in which they were written, all decisions of an arm come out as recorded."""
-    for _, own in decisions.groupby("arm"):
+    """Check that replaying an arm's epochs in the order of writing gives the recorded decisions."""
+    for _, arm_decisions in decisions.groupby("arm"):
         rule = rule_of(study)
-        for row in own.to_dict("records"):
+        for row in arm_decisions.to_dict("records"):
             judged = rule.observe(int(row["trial"][-4:]), row["rung_epochs"], row["value"])
             assert judged is not None
             assert (judged.verdict, judged.n_recorded) == (row["verdict"], row["n_recorded"])
@@ -190,7 +190,7 @@ class TestCourse:
 
 
 def ends(how: str) -> Callable[[Job, int], dict[str, Any]]:
-    """A curve that ends as said in epoch 2 of the trials with number 0, and is ordinary for all others."""
+    """Return a curve with the given end in epoch 2 of the trials with number 0, and an ordinary one for all others."""
 
     def curve(job: Job, epoch: int) -> dict[str, Any]:
         if epoch == 2 and job.trial.endswith("-0000"):
@@ -297,7 +297,7 @@ class TestStatuses:
         conductor.flush(force=True)
         row = trials_of(tmp_path)[job.trial]
         assert (row["status"], row["attempts"], row["resumed_at_epoch"], row["epochs"]) == ("running", 2, 2, 2)
-        # from its checkpoint it repeats what is recorded
+        # after its checkpoint it repeats recorded epochs
         assert not conductor.on_report(job.trial, report_of(job, 1, {"val_nll": 9.0}))
         assert not conductor.on_report(job.trial, report_of(job, 2, {"val_nll": 9.0}))
         assert conductor.on_report(job.trial, report_of(job, 3, {}))
@@ -353,7 +353,7 @@ class TestRungs:
     def test_a_slow_starter_is_compared_with_its_own_kind(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
-        """An arm whose early values are all worse keeps as many trials as the others."""
+        """An arm with worse early values in all trials keeps as many trials as the others."""
         budget = {
             "trials": 30,
             "max_epochs": 9,
@@ -375,8 +375,8 @@ class TestRungs:
             judgement = shared.observe(int(row["trial"][-4:]), 1, row["value"])
             assert judgement is not None
             kept[row["arm"]] += judgement.verdict == "continue"
-        own = records.decisions.query("rung_epochs == 1 and verdict == 'continue'")["arm"].value_counts()
-        assert kept["slow"] < own["slow"] / 2, "what rungs shared by all arms would have done"
+        per_arm = records.decisions.query("rung_epochs == 1 and verdict == 'continue'")["arm"].value_counts()
+        assert kept["slow"] < per_arm["slow"] / 2, "rungs shared by all arms would stop more"
 
 
 class TestMatch:
@@ -387,7 +387,7 @@ class TestMatch:
     ) -> None:
         study = study_of(arms=self.ARMS, match="exposure", budget=no_stopping(trials=1))
         first = simulate(study, tmp_path).run(2)
-        _exposure.cache_clear()  # another process knows nothing of what this one measured
+        _exposure.cache_clear()  # another process has no measurements of this one
         again = simulate(Study.model_validate(study.model_dump()), tmp_path).run()
         jobs = {job.trial: job.config for job in first.jobs}
         common = jobs.keys() & {job.trial for job in again.jobs}
@@ -421,7 +421,7 @@ class TestResume:
         self.assert_taken_up(before, after, second.jobs)
 
     def assert_taken_up(self, before: SweepRecords, after: SweepRecords, jobs: list[Job]) -> None:
-        """Those that ran, and only those, have a second attempt, from the epoch they had come to."""
+        """Only the trials that were running have a second attempt, from their last epoch on."""
         running = before.trials.query("status == 'running'").set_index("trial")["epochs"]
         counted = before.epochs["trial"].value_counts()
         came_to = {trial: int(counted.get(trial, 0)) for trial in running.index}
@@ -445,7 +445,7 @@ class TestResume:
     def test_after_a_kill_at_any_write(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Killed after each single part that is written: between epochs, decisions and trials too."""
+        """Killed after each part that is written, also between epochs, decisions and trials."""
         stopping = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
         budget = {"trials": 3, "max_epochs": 3, "early_stopping": stopping}
         study = study_of(arms={"off": {}, "cutmix": {"mix": "cutmix"}}, budget=budget)
@@ -467,18 +467,18 @@ class TestResume:
             except Killed:
                 n_kills += 1
             monkeypatch.setattr(writer._TableWriter, "_write", write)
-            before = read_table(sweep_dir, DECISIONS)  # of trials not yet recorded as well
+            before = read_table(sweep_dir, DECISIONS)  # including trials that are not recorded yet
             simulate(study, sweep_dir).run()
             assert_whole(sweep_dir, study)
             after = read_table(sweep_dir, DECISIONS)
             pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
-            if n_kills < kill_at:  # it came to its end
+            if n_kills < kill_at:  # the sweep has ended
                 break
         assert n_kills > 12
 
     @pytest.mark.parametrize("seed", range(2))
     def test_after_many_kills_one_after_the_other(self, simulate: Any, study: Study, tmp_path: Path, seed: int) -> None:
-        """Sessions of random length; what waits to be written is now lost and now not."""
+        """Sessions of random length; the buffered rows are sometimes lost."""
         luck = random.Random(seed)
         for _ in range(200):
             session = simulate(study, tmp_path, n_workers=luck.choice([1, 2, 3]))
@@ -491,7 +491,7 @@ class TestResume:
         assert read(tmp_path).trials["attempts"].max() > 1
 
     def test_from_copies_made_while_it_ran(self, simulate: Any, study: Study, tmp_path: Path) -> None:
-        """A copy of the folder at any moment, as a backup makes it, can be gone on with."""
+        """A copy of the folder at any moment, as from a backup, can be resumed."""
         session, luck = simulate(study, tmp_path / "origin"), random.Random(0)
         copies = []
         while session.conductor.n_left:
@@ -515,14 +515,14 @@ class TestResume:
     def test_a_trial_that_depends_on_the_past_is_on_disk_before_it_runs(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
-        """Its number must not be given to other parameters: the state of the first ones would be found for it."""
+        """Its number must keep its parameters: a checkpoint of this number has the weights of the first ones."""
         job = simulate(study_of(search="tpe"), tmp_path).conductor.next_job()
         assert set(trials_of(tmp_path)) == {job.trial}
 
     def test_trials_that_a_kill_keeps_from_the_records_are_handed_out_again(
         self, simulate: Any, study: Study, tmp_path: Path, report_of: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Killed between epochs and trials: the fourth trial has an epoch on disk, the first three have nothing."""
+        """Killed between epochs and trials: the fourth trial has an epoch on disk, the first three have none."""
         conductor = simulate(study, tmp_path).conductor
         jobs = [conductor.next_job() for _ in range(4)]
         conductor.on_report(jobs[3].trial, report_of(jobs[3], 1, {}))
@@ -553,7 +553,7 @@ class TestResume:
         assert not list((tmp_path / "checkpoints").iterdir())
 
     def test_gives_the_same_jobs(self, simulate: Any, study: Study, tmp_path: Path) -> None:
-        """Seeds, parameters and the whole configuration of a trial survive."""
+        """Seeds, parameters and the whole configuration of a trial stay the same."""
         first = simulate(study, tmp_path, n_workers=3).run(2)
         second = simulate(study, tmp_path, n_workers=3).run(2)
         assert [(job.trial, job.config) for job in second.jobs] == [(job.trial, job.config) for job in first.jobs]
@@ -617,12 +617,12 @@ class TestRetryFailed:
         assert (row["status"], row["attempts"]) == ("failed", 2)
 
     def test_only_failed_ones(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        """Diverged is a result, not an accident."""
+        """Diverged is a result, not a failure."""
         study = study_of()
         simulate(study, tmp_path, curve=ends("val_nll")).run()
         assert simulate(study, tmp_path, retry_failed=True).run().jobs == []
 
 
 def test_keeps_its_checkpoint_path() -> None:
-    """Sweeps on disk rely on it."""
+    """Recorded sweeps depend on it."""
     assert checkpoint_path(Path("sweep"), "off-0001") == Path("sweep/checkpoints/off-0001.pt")

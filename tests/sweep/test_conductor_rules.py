@@ -1,4 +1,4 @@
-"""The course of a sweep under every rule: control cohorts, promotions, and decisions that a kill does not change."""
+"""Simulated sweeps under every rule: control cohorts, promotions, and decisions that a kill does not change."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def decisions_by_the_rule(sweep_dir: Path, study: Study) -> list[dict[str, Any]]
 
 
 def assert_whole(sweep_dir: Path, study: Study) -> None:
-    """All trials are there once and have ended where the rule said, and every decision is the rule's."""
+    """Check that every trial is recorded once and has ended at the rule's verdict, with the rule's decisions."""
     records = read_sweep(sweep_dir)
     trials = records.trials.set_index("trial")
     assert sorted(trials.index) == sorted(f"{arm}-{n:04d}" for arm in study.arms for n in range(study.trials_per_arm))
@@ -81,7 +81,7 @@ def test_comes_to_its_end(simulate: Any, study_of: MakeStudy, tmp_path: Path, ru
     assert_whole(tmp_path, study)
     records = read_sweep(tmp_path)
     paused = records.decisions.query("verdict == 'pause'").groupby("trial").size()
-    for row in records.trials.to_dict("records"):  # handed out once, and once again for each promotion
+    for row in records.trials.to_dict("records"):  # started once, and resumed once per promotion
         assert row["attempts"] == 1 + paused.get(row["trial"], 0) - (row["status"] == "stopped" and "promote" in rule)
     verdicts = set(records.decisions["verdict"])
     assert ("spared" in verdicts) <= (control_frac > 0)
@@ -94,7 +94,7 @@ def test_comes_to_its_end(simulate: Any, study_of: MakeStudy, tmp_path: Path, ru
 def test_decides_after_kills_as_if_there_had_been_none(
     simulate: Any, study_of: MakeStudy, tmp_path_factory: pytest.TempPathFactory, rule: str, seed: int
 ) -> None:
-    """One worker, so that reports come in the same order; what waits to be written is now lost and now not."""
+    """One worker, so that reports come in the same order; the buffered rows are sometimes lost."""
     luck, folder = random.Random(seed), tmp_path_factory.mktemp("kills")
     changes = {"trials": 4, "max_epochs": 5, "control_frac": luck.choice([0.0, 0.3])}
     study = study_of(arms={"off": {}, "cutmix": {"mix": "cutmix"}}, budget=budget(rule, **changes), seed=seed)
@@ -118,7 +118,7 @@ def test_decides_after_kills_as_if_there_had_been_none(
 def test_many_workers_and_ten_kills(
     simulate: Any, study_of: MakeStudy, tmp_path_factory: pytest.TempPathFactory, rule: str, search: str, seed: int
 ) -> None:
-    """What was decided stays decided, and a trial keeps what was drawn for it."""
+    """Decisions stay valid, and a trial keeps its sampled parameters."""
     luck, folder = random.Random(seed), tmp_path_factory.mktemp("kills")
     arms = {"off": {}, "cutmix": {"mix": "cutmix"}}
     study = study_of(arms=arms, search=search, seed=seed, budget=budget(rule, control_frac=0.2))
@@ -146,7 +146,7 @@ class TestControlCohort:
         assert control.groupby("arm").size().to_dict() == {"off": 3, "cutout": 3, "cutmix": 3}
 
     def test_counts_at_the_rungs(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        """All but one trial are worse than the only control trial: it is who stops them."""
+        """The control trial counts for the cutoff: all other trials but one are worse and stop."""
         study = study_of(arms={"off": {}}, budget=budget("asha", trials=4, control_frac=0.25))
         (control,) = (number for number in range(4) if study.is_control(number))
         level = {number: 1.0 if number == control else 2.0 + number for number in range(4)}
@@ -182,7 +182,7 @@ class TestPromotion:
         return {"val_nll": self.LEVELS[int(job.trial[-1])] + 1 / epoch}
 
     def test_goes_on_with_a_paused_trial_when_there_is_room(self, simulate: Any, study: Study, tmp_path: Path) -> None:
-        """Trial 2 is second of three when it comes, and among the best two when the fourth has come."""
+        """Trial 2 is second of three at its report, and among the best two after the fourth report."""
         session = simulate(study, tmp_path, curve=self.curve, n_workers=1).run()
         assert [(job.trial[-1], job.recorded_epochs) for job in session.jobs] == [
             *(("0", 0), ("1", 0), ("2", 0), ("3", 0), ("2", 1))
@@ -235,7 +235,7 @@ class TestPromotion:
     def test_a_promoted_trial_that_is_killed_before_it_reports_is_not_paused_again(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path, report_of: Any
     ) -> None:
-        """Its rung may have filled up with better ones meanwhile; what was handed out goes on."""
+        """Better trials may have reached its rung in the meantime; a promoted trial continues."""
         study = study_of(arms={"off": {}}, budget=budget("asha-promote", trials=5, max_epochs=3))
         conductor = simulate(study, tmp_path).conductor
         jobs = [job for _ in range(5) if (job := conductor.next_job())]

@@ -1,4 +1,4 @@
-"""Winners trained again on fresh seeds: which ones, when, and what is recorded of them."""
+"""Confirmation of winners on fresh seeds: which trials, when, and their records."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ class TestExtended:
     def test_new_winners_are_confirmed_whenever_it_is_cut_short(
         self, n_reports: int, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
-        """The search gets a better trial in every arm: former winners stay, and nothing counts them as work done."""
+        """The search gets a better trial in every arm: former winners stay recorded but do not count as done work."""
         budget = study_of().budget.model_dump() | {"early_stopping": {"rule": "none"}}
 
         def better_and_better(job: Any, _: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The spread over seeds is that of the records; the words say what a test on it needs and sees."""
+"""The spread over seeds is measured in the records; the text states the seeds and the difference for a test."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TestSeedsOf:
 
 
 def planted(points: Callable[[Any], float]) -> Callable[[Any, int], dict[str, Any]]:
-    """A curve whose last error, in points, is that of the job; the error before it says nothing."""
+    """Return a curve with the job's error, in points, after the last epoch; the error before it is the same for all."""
 
     def curve(job: Any, epoch: int) -> dict[str, Any]:
         return {"val_top1_error": (50.0 if epoch == 1 else points(job)) / 100, "val_nll": 1.0}
@@ -54,7 +54,7 @@ def number_of(job: Any) -> int:
 
 
 def noisy(job: Any) -> float:
-    """Errors that differ by arm and configuration, by 0.3 points over seeds and by 0.2 points more over trials."""
+    """Return an error that varies by arm and configuration, by 0.3 points over seeds and 0.2 points over trials."""
     configuration = job.config.model_copy(update={"seed": 0}).model_dump_json()
     level = 10 + 5 * random.Random(configuration).random()
     return level + random.Random(job.config.seed).gauss(0, 0.3) + random.Random(job.trial).gauss(0, 0.2)
@@ -77,7 +77,7 @@ class TestSeedSpread:
         assert spread.paired_sd_points == pytest.approx(math.sqrt((differences**2).mean() / 2))
 
     def test_finds_what_was_planted(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        """What arms share with a seed drops out of their differences."""
+        """The part of an error that depends on the seed only drops out of the differences of arms."""
         study = study_of(replicates=20, budget=BUDGET | {"trials": 40})
         simulate(study, tmp_path / "sweep", curve=planted(noisy)).run()
         spread = seed_spread(tmp_path / "sweep")
@@ -130,15 +130,15 @@ class TestWords:
     def test_of_a_given_sd(self, study_of: MakeStudy) -> None:
         study = study_of(replicates=3, budget=BUDGET)
         words = describe_power(study, effect_points=0.5, sd_points=0.4, sd_from=None)
-        assert "SD over seeds 0.4 points, as given" in words
-        assert "a difference of 0.5 points needs 12 seeds an arm" in words
-        assert "here a configuration has 3 seeds, which show 1.23 points" in words
-        assert "share" not in words
+        assert "SD over seeds 0.4 points, given by --sd" in words
+        assert "difference of 0.5 points needs 12 seeds per arm" in words
+        assert "This study has 3 seeds per configuration: they detect 1.23 points" in words
+        assert "same seeds" not in words
 
     def test_of_no_sd_say_that_it_is_assumed(self, study_of: MakeStudy) -> None:
         words = describe_power(study_of(), effect_points=1.0, sd_points=None, sd_from=None)
-        assert "SD over seeds 0.4 points, as is usual on CIFAR-100" in words
-        assert "one seed, which shows none" in words
+        assert "SD over seeds 0.4 points, the usual value on CIFAR-100" in words
+        assert "1 seed per configuration, which detects no difference" in words
 
     def test_of_a_sweep(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         study = study_of(replicates=4, budget=BUDGET)
@@ -149,8 +149,8 @@ class TestWords:
         assert spread.paired_sd_points is not None
         for figure in (
             seeds_needed(0.5, sd_points=spread.sd_points),
-            f"if arms share them {seeds_needed(0.5, sd_points=spread.paired_sd_points, paired=True)}",
-            f"4 seeds, which show {detectable_points(4, sd_points=spread.sd_points):.3g} ",
+            f"with the same seeds in both arms: {seeds_needed(0.5, sd_points=spread.paired_sd_points, paired=True)}",
+            f"4 seeds per configuration: they detect {detectable_points(4, sd_points=spread.sd_points):.3g} ",
         ):
             assert str(figure) in words
 

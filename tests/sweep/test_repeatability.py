@@ -1,4 +1,4 @@
-"""Two sweeps of one study with one worker are the same; what one arm alone varies is no other arm's."""
+"""Two sweeps of one study with one worker are equal; a parameter of one arm is in no other arm."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_parameter_of_one_arm_is_in_its_records_alone(
 ) -> None:
     simulate(study_of(search=search), tmp_path).run()
     for row in read_table(tmp_path, TRIALS).to_dict("records"):
-        own = {"mix.apply.prob"} if row["arm"] == "cutmix" else set()
-        assert json.loads(row["params"]).keys() == {"optimizer.lr"} | own
+        extra = {"mix.apply.prob"} if row["arm"] == "cutmix" else set()
+        assert json.loads(row["params"]).keys() == {"optimizer.lr"} | extra
     trials = read_sweep(tmp_path).trials
     assert trials["params.mix.apply.prob"].notna().equals(trials["arm"] == "cutmix")

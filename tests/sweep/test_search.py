@@ -1,4 +1,4 @@
-"""Searchers propose what the study says, and learn from their own arm alone."""
+"""Searchers propose values of the study's space, and use the trials of one arm only."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def run(study: Study, arm: str, count: int, value_of: Callable[[dict[str, Any]],
 
 
 def distance(params: dict[str, Any]) -> float:
-    """A bowl around a learning rate of 0.05, in powers of ten."""
+    """Return the squared distance, in powers of ten, from a learning rate of 0.05."""
     return abs(math.log10(params[LR] / 0.05))
 
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[optuna.trial.FrozenTrial]]:
-    """What Optuna is told of the past."""
+    """Return the past trials as Optuna gets them."""
     trials: list[optuna.trial.FrozenTrial] = []
     create = optuna.create_study
 
@@ -99,13 +99,13 @@ class TestTpe:
         assert propose(study_of(), "off", 14, past) == propose(study_of(), "off", 14, past)
 
     def test_learns_from_the_past(self) -> None:
-        """Past its first trials, another past leads to another proposal."""
+        """After the random first trials, other past trials lead to another proposal."""
         past = run(study_of(), "off", 14, distance)
         other = [finished(dict(trial.params), -distance(dict(trial.params))) for trial in past]
         assert propose(study_of(), "off", 14, past) != propose(study_of(), "off", 14, other)
 
     def test_arms_are_searched_apart(self) -> None:
-        """Same past, other arm: other draws; and the arms that are not asked do not matter."""
+        """Another arm with the same past trials gets other values; the other arms have no influence."""
         past = run(study_of(), "off", 3, distance)
         assert propose(study_of(), "cutmix", 3, past) != propose(study_of(), "off", 3, past)
         alone = study_of(arms={"off": {}})
@@ -115,7 +115,7 @@ class TestTpe:
         assert propose(study_of(seed=1), "off", 0, []) != propose(study_of(), "off", 0, [])
 
     def test_first_trials_differ(self) -> None:
-        """Proposed side by side, before any has shown anything."""
+        """Proposed in parallel, before any trial has reported."""
         past: list[PastTrial] = []
         for number in range(6):
             past.append(PastTrial(propose(study_of(), "off", number, past), {}, completed=False, ended=False))
@@ -169,7 +169,7 @@ class TestWhatOptunaIsTold:
         assert frozen.params == {LR: 0.1}
 
     def test_stopped_is_pruned_with_its_values_by_epoch(self, told: list[optuna.trial.FrozenTrial]) -> None:
-        """As complete, a value after few epochs would be taken for one after all of them."""
+        """If it were complete, its value after few epochs would count as a value after all epochs."""
         frozen = self.tell(told, PastTrial({LR: 0.1}, {1: 0.9, 2: 0.8}, completed=False, ended=True))
         assert frozen.state == optuna.trial.TrialState.PRUNED
         assert frozen.intermediate_values == {1: 0.9, 2: 0.8}
@@ -194,7 +194,7 @@ class TestWhatOptunaIsTold:
         assert frozen.state == optuna.trial.TrialState.RUNNING
 
     def test_a_region_that_diverges_is_left(self) -> None:
-        """Of two halves, equally good where trials end well, one diverges: over 5 sweeps it is proposed less."""
+        """Trials in one half of the space diverge: over 5 sweeps this half is proposed less often."""
         later = []
         for seed in range(5):
             study, past = study_of(seed=seed), list[PastTrial]()

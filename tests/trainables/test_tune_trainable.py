@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from sweep.records.schema import TRIALS
+from sweep.ledger import EPOCH_COLUMNS
+from sweep.records.schema import ABOUT_COLUMNS, TRIALS
 from trainables.config import TrialConfig
 from trainables.data.prepared import prepare_data, prepare_test
 from trainables.mixing.dose import measure_dose
@@ -100,6 +101,7 @@ def test_epochs_are_reported_in_order(build: Callable[..., CutMixTrainable], tmp
     trial = straight()
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for row, result in zip(rows, trial.history, strict=True):
+        assert set(row) == {"trial", *EPOCH_COLUMNS, *ABOUT_COLUMNS}  # nothing that the records would lose
         assert {"trial": "t0", "n_train": trial.n_train, "n_val": trial.n_val}.items() <= row.items()
         assert {"device": "cpu", "precision": "fp32", "threads": 1}.items() <= row.items()
         for name, value in vars(result).items():

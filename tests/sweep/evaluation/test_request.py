@@ -17,8 +17,7 @@ from sweep.evaluation.request import applicable_axes, chosen_axes, chosen_trials
 from sweep.ledger import weights_path
 from sweep.models import load_trial
 from sweep.records.errors import RecordsError
-from sweep.records.schema import AXES as AXES_TABLE
-from sweep.records.schema import COMPLETED, FAILED
+from sweep.records.schema import COMPLETED, FAILED, MEASUREMENTS
 from sweep.records.writer import RecordsWriter
 from trainables.errors import UserError
 from trainables.evaluation.base import Axis, Measured
@@ -96,7 +95,7 @@ def test_unknown_trials_and_those_without_a_model_are_refused(sweep_dir: Path) -
     with pytest.raises(UserError, match="no trial 'off-0009'; did you mean 'off-000"):
         chosen_trials(sweep_dir, ["off-0009"])
     weights_path(sweep_dir, "off-0001").unlink()
-    with pytest.raises(UserError, match="'off-0001' left no model: its status is 'completed'"):
+    with pytest.raises(UserError, match="'off-0001' has no model file: its status is 'completed'"):
         load_trial(sweep_dir, "off-0001")
     with pytest.raises(RecordsError, match="no sweep in"):
         load_trial(sweep_dir / "elsewhere", "off-0001")
@@ -154,7 +153,7 @@ def test_what_was_measured_is_not_measured_again(sweep_dir: Path) -> None:
     writer = RecordsWriter(sweep_dir)
     for task, status in ((tasks[0], COMPLETED), (tasks[1], FAILED)):
         row = {"trial": task.trial, "axis": task.axis.name, "settings": task.settings, "status": status}
-        writer.add(AXES_TABLE, row)
+        writer.add(MEASUREMENTS, row)
     writer.flush(force=True)
     left = tasks_left(sweep_dir, trials, axes)
     assert [(task.trial, task.axis.name) for task in left] == [(t.trial, t.axis.name) for t in tasks[1:]]

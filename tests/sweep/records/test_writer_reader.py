@@ -1,4 +1,4 @@
-"""The records hold what was written, at any instant and after any kill."""
+"""The records contain the written rows, at any instant and after any kill."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ from sweep.records.writer import RecordsWriter, write_manifest
 ROOT = Path(__file__).parents[3]
 BATCH = 3
 
-# Writes batches of epochs of one trial, three a part, forever or for as many as it is told; goes on where the
-# records end. Merging after a handful of parts makes merges as frequent as they can be.
+# Writes n_batches batches of epochs of one trial, three per part (without end if n_batches is -1), and continues
+# recorded epochs. Merging after 5 parts makes merges frequent.
 WRITING = """
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def write_epochs(sweep_dir: Path, epochs: range, table: Table = EPOCHS) -> None:
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as they were written: a frame has nan for None."""
+    """Return the rows as they were written: a frame has NaN for None."""
     return [
         {key: None if pd.isna(value) else value for key, value in row.items()}
         for row in frame.to_dict(orient="records")
@@ -88,7 +89,7 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-# a column of whole numbers with a gap is read as float64, which holds whole numbers up to 2^53
+# a column of integers with a gap is read as float64, which represents integers up to 2^53
 _VALUES = {
     pa.string(): _TEXT,
     pa.int64(): st.integers(-(2**53), 2**53),
@@ -122,7 +123,7 @@ def test_what_is_read_is_what_was_written(table: Table, data: st.DataObject) -> 
 
 
 class TestOlderRecords:
-    """Columns have been added since: what an older program wrote is read, gone on with and merged."""
+    """Records without newer columns are read, continued and merged."""
 
     OLD = replace(TRIALS, columns=pa.schema([field for field in TRIALS.columns if not field.name.startswith("dose_")]))
 
@@ -242,7 +243,7 @@ def test_a_reader_beside_a_writer_sees_whole_batches_that_only_grow(tmp_path: Pa
             seen.append(len(epochs))
     assert process.returncode == 0
     assert seen == sorted(seen)
-    assert len(set(seen)) > 3  # it did read while rows were written
+    assert len(set(seen)) > 3  # rows were read while others were written
     assert len(read_table(tmp_path, EPOCHS)) == 250 * BATCH
 
 
@@ -268,7 +269,7 @@ def test_a_merge_cut_short_counts_no_row_twice(tmp_path: Path, monkeypatch: pyte
     shutil.copytree(folder, before)
     write_epochs(tmp_path, range(4, 5))
     shutil.copytree(before, folder, dirs_exist_ok=True)
-    (folder / "part-000000000004-000000000004.unfinished").write_bytes(b"half")
+    (folder / "part-000000000004-000000000004.parquet.0123.unfinished").write_bytes(b"half")
     assert read_table(tmp_path, EPOCHS)["epoch"].tolist() == [1, 2, 3, 4]
     write_epochs(tmp_path, range(5, 6))
     assert read_table(tmp_path, EPOCHS)["epoch"].tolist() == [1, 2, 3, 4, 5]
@@ -290,16 +291,18 @@ def test_a_part_that_is_no_parquet_is_named(tmp_path: Path) -> None:
         read_table(tmp_path, EPOCHS)
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("use", [read_sweep, RecordsWriter])
+def test_a_newer_schema_is_refused(tmp_path: Path, use: Callable[[Path], Any]) -> None:
     write_manifest(tmp_path, manifest(SCHEMA_VERSION + 1))
-    with pytest.raises(RecordsError, match=rf"schema version {SCHEMA_VERSION + 1}.*update"):
-        read_sweep(tmp_path)
+    with pytest.raises(RecordsError, match=rf"newer cutmix-sweep.*version is {SCHEMA_VERSION + 1}.*update"):
+        use(tmp_path)
+    assert not (tmp_path / RECORDS).exists()
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"schema_version": "1"}'])
 def test_a_manifest_without_a_version_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.json").write_text(text)
-    with pytest.raises(RecordsError, match="names no schema version"):
+    with pytest.raises(RecordsError, match="has no schema_version"):
         read_sweep(tmp_path)
 
 
