@@ -28,14 +28,14 @@ def extended(study: Study, *, trials: int = 0, seeds: int = 0, arms: Mapping[str
     """
     where = f"study '{study.name}'"
     if not (trials or seeds or arms):
-        raise UserError("nothing to add: give --trials, --seeds or --arms")
+        raise UserError("nothing to add: give --add-trials, --add-seeds or --add-arms")
     values = study.model_dump(mode="json")
     if arms:
         values = merged(values, {"arms": _new_arms(study, arms), **_same_match(study)})
     if trials:
         if study.budget.trials is None:
             raise UserError(
-                f"{where}: its grid decides on the number of trials; --trials adds to a number: run the study again "
+                f"{where}: its grid sets the number of trials, so --add-trials cannot add any: run the study again "
                 "with more replicates"
             )
         values = merged(values, {"budget": {"trials": study.budget.trials + trials}})
@@ -68,16 +68,16 @@ def confirmed(study: Study, *, seeds: int, configs: int | None = None) -> Study:
 
 
 def parse_arms(text: str) -> dict[str, Any]:
-    """Read ``--arms``: presets by name, ``fmix,gridmix``, or arms as in a study file, ``{soft: {mix: {...}}}``.
+    """Read ``--add-arms``: presets by name, ``fmix,gridmix``, or arms as in a study file, ``{soft: {mix: {...}}}``.
 
     Raises:
         UserError: the text is neither.
     """
-    value = parse_value(text, where="--arms") if text.lstrip().startswith("{") else text
+    value = parse_value(text, where="--add-arms") if text.lstrip().startswith("{") else text
     if isinstance(value, str):
         return {name.strip(): {"mix": name.strip()} for name in value.split(",")}
     if not isinstance(value, dict):
-        raise UserError(f"--arms takes presets, as in fmix,gridmix, or {{name: {{mix: ...}}}}, got '{text}'")
+        raise UserError(f"--add-arms takes presets, for example fmix,gridmix, or {{name: {{mix: ...}}}}, got '{text}'")
     return value
 
 

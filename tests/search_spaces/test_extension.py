@@ -49,7 +49,7 @@ class TestExtended:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({}, "--trials, --seeds or --arms"),
+            ({}, "--add-trials, --add-seeds or --add-arms"),
             ({"arms": {"cutmix": {"mix": "cutmix"}}}, "has an arm 'cutmix' already"),
             ({"arms": {"mine": {"mix": "cutmx"}}}, "did you mean 'cutmix'"),
             ({"arms": {"Mine": {"mix": "cutmix"}}}, "small letters"),
@@ -90,7 +90,7 @@ class TestParseArms:
         assert parse_arms(text) == {"soft": {"mix": {"preset": "cutmix", "mask": {"edge_px": 4}}}}
 
     def test_refuses_what_is_no_yaml(self) -> None:
-        with pytest.raises(UserError, match="--arms: cannot read"):
+        with pytest.raises(UserError, match="--add-arms: cannot read"):
             parse_arms("{soft: {mix: ")
 
 
