@@ -76,7 +76,7 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class ConductorCallback(Callback):  # type: ignore[misc]
-    """Tell the conductor of lost workers, and update the display."""
+    """Report lost workers to the conductor, and update the display."""
 
     def __init__(self, conductor: Conductor, update: Callable[[], None]) -> None:
         """Report to ``conductor``; ``update`` is called after each event of Tune."""

@@ -15,7 +15,7 @@ from sweep.findings.replay import MEASURES
 from sweep.findings.summary import METRICS
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
-from sweep.terminal.tables import add_column, add_names, add_row, new_table, print_line, print_table
+from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 from trainables.errors import UserError, did_you_mean
 
 RUNGS = {"own": "Rungs: separate for each arm.", "shared": "Rungs: shared by all arms."}
@@ -70,7 +70,7 @@ def print_replay(frame: pd.DataFrame, console: Console, *, n_orders: int, n_work
 def _replay_table(rows: pd.DataFrame) -> Table:
     metric = METRICS[rows["metric"].iloc[0]]
     table = new_table()
-    add_names(table, "arm", rows["arm"])
+    add_column(table, "arm", justify="left")
     regrets = (f"regret\n{metric.difference_unit}", "regret\nerr pts")
     for heading in ("n", "kept\n%", "epochs\nsaved %", *regrets, "winner\nstopped %"):
         add_column(table, heading)

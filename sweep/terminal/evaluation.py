@@ -12,7 +12,7 @@ from rich.table import Table
 from sweep.evaluation.evaluate import Evaluated
 from sweep.findings.evaluated import summarise_evaluations
 from sweep.terminal.formats import format_decimal
-from sweep.terminal.tables import add_column, add_names, add_row, new_table, print_line, print_table
+from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 
 
 def print_evaluated(evaluated: Evaluated, console: Console) -> int:
@@ -39,16 +39,18 @@ def print_evaluated(evaluated: Evaluated, console: Console) -> int:
 
 def _table(axis: str, rows: pd.DataFrame) -> Table:
     table = new_table(title=axis)
-    add_names(table, "arm", rows["arm"])
+    add_column(table, "arm", justify="left")
     add_column(table, "seeds")
-    for (split, setting, metric), of_quantity in rows.groupby(["split", "setting", "metric"], sort=False):
+    quantities = list(rows.groupby(["split", "setting", "metric"], sort=False))
+    for (split, setting, metric), of_quantity in quantities:
         labels = [] if split == "test" else [str(split)]
         labels += [str(setting), str(metric).replace("_", " ")]
-        add_column(table, f"{' '.join(filter(None, labels))}\nn = {of_quantity['n'].min()}", wrap=True)
+        heading = f"{' '.join(filter(None, labels))}\nn = {of_quantity['n'].min()}"
+        lines = [line for row in of_quantity.to_dict("records") for line in _cell(row).splitlines()]
+        add_column(table, heading, wrap=True, min_width=max(map(len, lines)))
     for arm, of_arm in rows.groupby("arm", sort=False):
         cells = {(row["split"], row["setting"], row["metric"]): _cell(row) for row in of_arm.to_dict("records")}
-        quantities = rows[["split", "setting", "metric"]].drop_duplicates().itertuples(index=False, name=None)
-        add_row(table, [str(arm), str(of_arm["seeds"].max()), *(cells.get(key, "-") for key in quantities)])
+        add_row(table, [str(arm), str(of_arm["seeds"].max()), *(cells.get(key, "-") for key, _ in quantities)])
     return table
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from sweep.conductor import Conductor
 from sweep.records.schema import COMPLETED, SEARCH, STATUSES
 from sweep.terminal.formats import format_duration, format_percent
-from sweep.terminal.tables import add_column, add_names, add_row, new_table, print_line
+from sweep.terminal.tables import add_column, add_row, keep_whole, new_table, print_line
 
 SECONDS_PER_LINE = 10.0
 """Pause between two lines where there is no terminal."""
@@ -104,7 +104,7 @@ class Progress:
         arms, confirms = arms_progress(self._conductor), self._conductor.study.confirm is not None
         statuses = shown_statuses(arms)
         table = new_table(title=f"{self._conductor.study.name}: {self._rate()}")
-        add_names(table, "arm", self._conductor.study.arms)
+        add_column(table, "arm", justify="left")
         for status in statuses:
             add_column(table, LABELS[status])
         for heading in (*(["confirmed"] if confirms else []), "best\nerror", "median\nerror"):
@@ -112,7 +112,7 @@ class Progress:
         for arm in arms:
             counts = [*(arm.counts[status] for status in statuses), *([arm.confirmed] if confirms else [])]
             add_row(table, [arm.arm, *map(str, counts), format_percent(arm.best), format_percent(arm.median)])
-        return table
+        return keep_whole(table)
 
     def _line(self) -> str:
         arms = arms_progress(self._conductor)

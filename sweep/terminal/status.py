@@ -17,7 +17,7 @@ from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, STATUSES
 from sweep.terminal.formats import format_decimal, format_duration, format_percent, format_points
 from sweep.terminal.progress import LABELS
-from sweep.terminal.tables import add_column, add_names, add_row, new_table, print_heading, print_line, print_table
+from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
 
 
 def print_status(sweep_dir: Path, console: Console) -> int:
@@ -48,9 +48,9 @@ def print_status(sweep_dir: Path, console: Console) -> int:
 def _print_arms(summary: pd.DataFrame, console: Console) -> None:
     statuses = [status for status in STATUSES if status == COMPLETED or summary[f"n_{status}"].any()]
     table = new_table(gap=0)
-    add_names(table, "arm", summary["arm"])
+    add_column(table, "arm", justify="left")
     for heading in ("trials", *(LABELS[status] for status in statuses), "epochs"):
-        add_column(table, heading, wrap=True)  # a narrow terminal folds these headings, and never cuts a number
+        add_column(table, heading, wrap=True, min_width=4)  # 80 columns fold a heading, never a number
     for heading in ("best\nerror", "median", "NLL", "ECE"):
         add_column(table, heading)
     for row in summary.to_dict("records"):
@@ -96,7 +96,7 @@ def _describe_problems(
 def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -> None:
     """Print the test errors of the winners on fresh seeds."""
     table = new_table(gap=0)
-    add_names(table, "winner", confirmed["confirms"])
+    add_column(table, "winner", justify="left")
     for heading in ("n", "test\nerror", "95 %", "minus baseline\n(points)", "NLL", "ECE"):
         add_column(table, heading)
     for row in confirmed.to_dict("records"):

@@ -15,7 +15,7 @@ from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.plan import Plan
 from sweep.preview import describe_mix
 from sweep.terminal.formats import format_duration
-from sweep.terminal.tables import add_column, add_names, add_row, new_table, print_heading, print_line, print_table
+from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
 def print_studies(studies: Mapping[str, Study], console: Console) -> None:
     """Print one row per study: its number of arms and trials, and its question."""
     table = new_table()
-    add_names(table, "study", studies)
+    add_column(table, "study", justify="left")
     for heading in ("arms", "trials"):
         add_column(table, heading)
     add_column(table, "question", justify="left", wrap=True)
@@ -57,7 +57,7 @@ def print_study(study: Study, console: Console) -> None:
     if study.why_open:
         print_line(console, study.why_open.strip())
     table = new_table()
-    add_names(table, "arm", study.arms)
+    add_column(table, "arm", justify="left")
     for heading in ("mixing", "varies"):
         add_column(table, heading, justify="left", wrap=True)
     for arm in study.arms:
@@ -85,7 +85,7 @@ def print_scales(scales: Mapping[str, Study | UserError], console: Console) -> N
     """Print the cost of a study at each scale, or the reason why its file does not allow a scale."""
     table = new_table()
     for name, justify in SCALE_COLUMNS.items():
-        add_column(table, name, justify=justify, wrap=True)
+        add_column(table, name, justify=justify)
     for scale, study in scales.items():
         if isinstance(study, Study):
             add_row(table, [scale, *_cost(study)])
@@ -168,7 +168,7 @@ def _print_doses(study: Study, plan: Plan, console: Console) -> None:
     """Print how strongly each arm mixes, and which arms have a matched dose."""
     names = {arm: f"={arm}" if arm in plan.matched else arm for arm in plan.doses}
     table = new_table()
-    add_names(table, "arm", names.values())
+    add_column(table, "arm", justify="left")
     for heading in ("mean\nprob", "pasted\narea", "exposure", "label\nentropy", "pastes\nnothing", "border\npx"):
         add_column(table, heading)
     add_column(table, "centre, edge,\ncorner")
@@ -212,7 +212,7 @@ def _format_estimate(estimate: Estimate) -> str:
 def print_checks(checks: Sequence[Check], console: Console) -> None:
     """Print one row per check: its state, the facts, and how to fix a problem."""
     table = new_table()
-    add_names(table, "check", [check.name for check in checks])
+    add_column(table, "check", justify="left")
     add_column(table, "state", justify="left")
     fixes = any(check.fix for check in checks)
     for heading in ("result", *(["how to fix"] if fixes else [])):

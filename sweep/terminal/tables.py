@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
+
+MIN_WIDTH = 10
+"""Smallest number of characters per line of a column that may wrap."""
 
 
 def print_line(console: Console, text: str, *, style: str = "") -> None:
@@ -21,8 +25,26 @@ def print_heading(console: Console, name: str, text: str) -> None:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table; a row that is wider than the console is not cut."""
+    """Print a table. If it does not fit into the console, its lines are longer: names and numbers are not cut."""
+    keep_whole(table)
+    _, right, _, left = table.padding
+    dividers = len(table.columns) - 1
+    needed = sum((column.min_width or 0) + right + left for column in table.columns) + dividers
+    if needed > console.width:
+        table.width = needed
     console.print(table, crop=False)
+
+
+def keep_whole(table: Table) -> Table:
+    """Give each column that may not wrap the width of its longest line, and return the table.
+
+    Otherwise rich shortens names and numbers in a narrow terminal.
+    """
+    for column in table.columns:
+        if column.no_wrap:
+            texts = [str(text) for text in (column.header, *column.cells)]
+            column.min_width = max(cell_len(line) for text in texts for line in text.split("\n"))
+    return table
 
 
 def new_table(*, title: str | None = None, gap: int = 1) -> Table:
@@ -41,15 +63,19 @@ def new_table(*, title: str | None = None, gap: int = 1) -> Table:
     )
 
 
-def add_names(table: Table, heading: str, names: Iterable[str]) -> None:
-    """Add a column for names, which is as wide as the longest name: rich would shorten it in a narrow terminal."""
-    width = max((Text(name).cell_len for name in names), default=0)
-    table.add_column(Text(heading), no_wrap=True, min_width=width)
+def add_column(
+    table: Table, heading: str, *, justify: JustifyMethod = "right", wrap: bool = False, min_width: int = MIN_WIDTH
+) -> None:
+    """Add a column.
 
-
-def add_column(table: Table, heading: str, *, justify: JustifyMethod = "right", wrap: bool = False) -> None:
-    """Add a column; a column that may not wrap keeps each number in one line."""
-    table.add_column(Text(heading), justify=justify, no_wrap=not wrap, overflow="fold")
+    Args:
+        table: the table.
+        heading: text above the column.
+        justify: side that the cells are aligned with.
+        wrap: whether heading and cells may be broken into lines; a number should never be.
+        min_width: smallest number of characters per line, if the column may wrap.
+    """
+    table.add_column(Text(heading), justify=justify, no_wrap=not wrap, overflow="fold", min_width=min_width)
 
 
 def add_row(table: Table, cells: Sequence[str]) -> None:
