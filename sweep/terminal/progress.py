@@ -101,8 +101,8 @@ class Progress:
             print_line(self._console, self._line())
 
     def _table(self) -> Table:
-        arms, confirms = arms_progress(self._conductor), self._conductor.study.confirm is not None
-        statuses = shown_statuses(arms)
+        arms = arms_progress(self._conductor)
+        statuses, confirms = shown_statuses(arms), any(arm.confirmed for arm in arms)
         table = new_table(title=f"{self._conductor.study.name}: {self._rate()}")
         add_column(table, "arm", justify="left")
         for status in statuses:

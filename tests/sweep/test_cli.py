@@ -536,6 +536,34 @@ class TestExport:
         assert (tmp_path / "sweep/export/trials.csv").read_text().startswith("sweep,study,phase,arm,trial,number")
 
 
+class TestExtend:
+    @pytest.fixture
+    def resumed(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+        """What the verb asks of a sweep, in place of running it."""
+        resumed: dict[str, Any] = {}
+        monkeypatch.setattr("sweep.launch.resume_sweep", lambda folder, **options: resumed.update(options))
+        monkeypatch.setattr("sweep.terminal.status.print_status", lambda *_: 0)
+        return resumed
+
+    @pytest.mark.parametrize("prefix", ["--add-", "--"])
+    def test_by_new_and_old_names(self, run: Run, resumed: dict[str, Any], study_of: MakeStudy, prefix: str) -> None:
+        more = [f"{prefix}trials", 2, f"{prefix}seeds", 1, f"{prefix}arms", "fmix,gridmix"]
+        status, out, err = run("extend", "sweeps/mine", *more)
+        assert (status, out) == (0, "")
+        names = ("trials", "seeds", "arms")
+        notes = [f"note: --{name} was renamed to --add-{name}" for name in names if prefix == "--"]
+        assert err.splitlines() == notes
+        study = resumed["change"](study_of(confirm={"configs": 1, "seeds": 2}))
+        assert (study.budget.trials, study.confirm.seeds) == (6, 3)
+        assert {"fmix", "gridmix"} <= set(study.arms)
+
+    def test_by_both_names(self, run: Run, resumed: dict[str, Any]) -> None:
+        status, _, err = run("extend", "sweeps/mine", "--trials", 2, "--add-trials", 3)
+        assert status == 2
+        assert err == "error: --trials is the old name of --add-trials: give one of them\n"
+        assert not resumed
+
+
 class TestDoctor:
     def test_finds_this_machine_fit(self, run: Run, tmp_path: Path) -> None:
         status, out, err = run("doctor", "--out", tmp_path)
