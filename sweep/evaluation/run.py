@@ -56,7 +56,7 @@ def run_tasks(
 def _results(tasks: Sequence[Task], resources: Resources, slots: int) -> Generator[tuple[Task, dict[str, Any]]]:
     """Yield each task and its result as the tasks end.
 
-    Ray receives only as many tasks as can run at once, so that an interruption does not leave a queue behind.
+    Ray has at most as many tasks as can run at once.
     """
     import ray
 
