@@ -35,8 +35,8 @@ def extended(study: Study, *, trials: int = 0, seeds: int = 0, arms: Mapping[str
     if trials:
         if study.budget.trials is None:
             raise UserError(
-                f"{where}: its grid decides on the number of trials, so --add-trials does not apply: run the study "
-                "again with more replicates"
+                f"{where}: its grid sets the number of trials, so --add-trials cannot add any: run the study again "
+                "with more replicates"
             )
         values = merged(values, {"budget": {"trials": study.budget.trials + trials}})
     if seeds:
@@ -67,7 +67,7 @@ def confirmed(study: Study, *, seeds: int, configs: int | None = None) -> Study:
 
 
 def parse_arms(text: str) -> dict[str, Any]:
-    """Return the arms that ``--add-arms`` names: presets, or arms as in a study file (``{soft: {mix: {...}}}``).
+    """Read ``--add-arms``: presets by name, ``fmix,gridmix``, or arms as in a study file, ``{soft: {mix: {...}}}``.
 
     Raises:
         UserError: the text is neither.

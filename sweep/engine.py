@@ -1,4 +1,4 @@
-"""Running a sweep's trials on Ray Tune."""
+"""Run the trials of a sweep on Ray Tune: lock the folder, start Ray, count slots, call Tune."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import contextlib
 import logging
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from filelock import FileLock, Timeout
-from rich.console import Console
 
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
-from sweep.terminal.progress import Progress
+from sweep.display import SILENT, Display
+from sweep.endings import reason_of
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from ray.tune import Callback
 
 _TUNE_SETTINGS = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the records take the place of CSV, JSON and TensorBoard files
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # and of Tune's own snapshots
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the records replace Tune's CSV, JSON and TensorBoard files
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the records also replace Tune's snapshots
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints a banner even when told to be silent
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
@@ -31,16 +32,18 @@ _TUNE_SETTINGS = {
 
 @contextlib.contextmanager
 def locked(sweep_dir: Path) -> Iterator[None]:
-    """Hold a sweep's folder: only one driver may write its records.
+    """Lock the folder of a sweep: only one process may write its records.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process has locked it.
     """
     lock = FileLock(sweep_dir / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"'{sweep_dir}' is in use by another cutmix-sweep: wait for it or stop it") from None
+        raise UserError(
+            f"'{sweep_dir}' is in use by another cutmix-sweep: wait until it ends, or interrupt it with Ctrl-C"
+        ) from None
     try:
         yield
     finally:
@@ -48,22 +51,22 @@ def locked(sweep_dir: Path) -> Iterator[None]:
 
 
 def in_use(sweep_dir: Path) -> bool:
-    """Whether a driver is at work on a sweep's folder."""
+    """Return whether a process writes the records of a sweep."""
     try:
         with locked(sweep_dir):
             return False
-    except (UserError, OSError):  # held, or in a folder where no lock can be made
+    except (UserError, OSError):  # locked, or in a folder that cannot be written
         return True
 
 
 @contextlib.contextmanager
-def cluster(resources: Resources, *, address: str | None, console: Console) -> Iterator[int]:
+def cluster(resources: Resources, *, address: str | None, display: Display = SILENT) -> Iterator[int]:
     """Start Ray on this machine, or join the cluster at ``address``; yield the number of trials that fit at once.
 
-    A cluster that is running already in this process is used as it is, and left running.
+    If this process has started Ray already, that cluster is used and stays up.
 
     Raises:
-        UserError: the cluster cannot be reached, or no trial fits on it.
+        UserError: Ray does not start, the cluster cannot be reached, or no trial fits on it.
     """
     if address is None:
         check_local(resources)
@@ -72,57 +75,72 @@ def cluster(resources: Resources, *, address: str | None, console: Console) -> I
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    ours = not ray.is_initialized()
-    if ours:
-        try:
-            context = ray.init(
-                address=address or "local",  # None would join whatever cluster was started here before
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                include_dashboard=None if address else True,
-                runtime_env={"env_vars": _for_workers()},
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            if address is None:
-                raise UserError(f"Ray does not start on this machine: {error}") from None
-            raise UserError(
-                f"--address '{address}': cannot reach the cluster: {error}; a cluster that wants a token needs "
-                "RAY_AUTH_MODE=token and the token in ~/.ray/auth_token (ray get-auth-token prints it on the head)"
-            ) from None
-        if context.dashboard_url:
-            console.print(
-                f"Ray dashboard: http://{context.dashboard_url} (if it asks for a token: ray get-auth-token)",
-                highlight=False,
-                soft_wrap=True,
-            )
+    starts = not ray.is_initialized()
+    if starts:
+        with display.show_status("starting Ray" if address is None else f"joining the Ray cluster at {address}"):
+            dashboard_url = _start_ray(address)
+        if dashboard_url:
+            display.show_line(f"Ray dashboard: http://{dashboard_url} (if it asks for a token: ray get-auth-token)")
     try:
         yield _slots([node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
     finally:
-        if ours:
+        if starts:
             ray.shutdown()
 
 
+def _start_ray(address: str | None) -> str:
+    """Start or join Ray and return the address of its dashboard, "" without one."""
+    import ray
+
+    try:
+        context = ray.init(
+            address=address or "local",  # None would join any cluster that was started on this machine before
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            include_dashboard=None if address else True,
+            runtime_env={"env_vars": _worker_environment()},
+        )
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        if address is None:
+            raise UserError(
+                f"Ray does not start on this machine: {reason_of(error)}; check the machine with: cutmix-sweep doctor"
+            ) from None
+        raise UserError(
+            f"--address '{address}': cannot reach the cluster: {reason_of(error)}; if the cluster needs a token, set "
+            "RAY_AUTH_MODE=token and save the token in ~/.ray/auth_token (print it on the head node with: "
+            "ray get-auth-token)"
+        ) from None
+    return context.dashboard_url or ""
+
+
 def check_local(resources: Resources) -> None:
-    """Refuse, before Ray starts, trials that are larger than this machine.
+    """Refuse, before Ray starts, trials that need more than this machine has.
 
     Raises:
-        UserError: naming what is asked for and what there is.
+        UserError: with the requested and the existing number.
     """
-    cores = os.cpu_count() or 1
-    if resources.cpus > cores:
-        raise UserError(f"resources.cpus is {resources.cpus}, but this machine has {cores}")
+    n_cpus = os.cpu_count() or 1
+    if resources.cpus > n_cpus:
+        _refuse_resource("cpus", f"{resources.cpus}", f"{n_cpus} CPU cores")
     if resources.gpus:
         import torch
 
         if resources.gpus > torch.cuda.device_count():
-            raise UserError(f"resources.gpus is {resources.gpus}, but this machine has {torch.cuda.device_count()}")
+            _refuse_resource("gpus", f"{resources.gpus}", f"{torch.cuda.device_count()} GPUs")
+
+
+def _refuse_resource(name: str, wanted: str, available: str) -> NoReturn:
+    raise UserError(
+        f"resources.{name} is {wanted} per trial, but this machine has {available}: lower --{name}, or join a larger "
+        "cluster with --address"
+    )
 
 
 def local_slots(resources: Resources) -> int:
-    """Trials that fit on this machine at once.
+    """Return the number of trials that fit on this machine at once.
 
     Raises:
-        UserError: not even one.
+        UserError: none fits.
     """
     check_local(resources)
     gpus = 0
@@ -134,13 +152,16 @@ def local_slots(resources: Resources) -> int:
 
 
 def check_address(address: str | None) -> None:
-    """Refuse an address that a sweep cannot be driven through.
+    """Refuse an address of a Ray client: the sweep would be controlled on another machine, without its records.
 
     Raises:
-        UserError: a Ray client's address: the driver would run elsewhere, away from the records.
+        UserError: ``address`` starts with ``ray://``.
     """
     if address is not None and address.startswith("ray://"):
-        raise UserError(f"--address '{address}': run on a node of the cluster with --address auto, or give HOST:PORT")
+        raise UserError(
+            f"--address '{address}': addresses of a Ray client are not supported: give HOST:PORT, or run this command "
+            "on a node of the cluster with --address auto"
+        )
 
 
 def run_trials(
@@ -148,17 +169,22 @@ def run_trials(
     conductor: Conductor,
     *,
     slots: int,
-    console: Console,
+    display: Display = SILENT,
     trainable: type | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> None:
-    """Run all trials that ``conductor`` hands out; return when they have ended or on Ctrl-C.
+    """Run all trials of ``conductor``; return when they have ended, or after Ctrl-C.
 
-    Another ``trainable`` than CutMixTrainable must report the same columns. Further ``callbacks`` of Tune hear of
-    everything after the conductor.
+    Args:
+        sweep_dir: folder of the sweep.
+        conductor: next trial, verdicts and records.
+        slots: trials at a time.
+        display: shows the progress.
+        trainable: class that trains a trial; it reports the same columns as the default, ``CutMixTrainable``.
+        callbacks: more callbacks of Tune, which are called after the conductor.
 
     Raises:
-        OSError: the records can no longer be written, or a trial's state cannot.
+        OSError: the records or the state of a trial cannot be written.
     """
     for name, value in _TUNE_SETTINGS.items():
         os.environ[name] = value
@@ -169,16 +195,16 @@ def run_trials(
 
     resources = conductor.study.resources
     scheduler = ConductorScheduler(conductor)
-    with Progress(conductor, console) as progress, tempfile.TemporaryDirectory() as scratch:
+    with display.show_sweep(conductor) as update, tempfile.TemporaryDirectory() as scratch:
         try:
             tune.run(
                 trainable or CutMixTrainable,
                 name=sweep_dir.name,
-                storage_path=scratch,  # nothing that Tune writes is needed: the records are ours
+                storage_path=scratch,  # no file that Tune writes is needed: we write the records
                 search_alg=ConductorSearcher(conductor, sweep_dir, resources),
                 scheduler=scheduler,
-                callbacks=[ConductorCallback(conductor, progress), *callbacks],
-                num_samples=-1,  # the conductor says when no more follow: a paused trial comes again
+                callbacks=[ConductorCallback(conductor, update), *callbacks],
+                num_samples=-1,  # the conductor ends the search: their number is unknown, because paused trials return
                 max_concurrent_trials=slots,
                 resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
                 reuse_actors=True,
@@ -199,15 +225,15 @@ def _trial_name(trial: object) -> str:
     return str(trial.config["trial"])  # type: ignore[attr-defined]
 
 
-def _for_workers() -> dict[str, str]:
-    """Environment that trials need on every node."""
+def _worker_environment() -> dict[str, str]:
+    """Return the environment variables that trials need on every node."""
     from trainables.data.cache_dir import CACHE_VARIABLE
 
     return {name: os.environ[name] for name in (CACHE_VARIABLE,) if name in os.environ}
 
 
 def _slots(nodes: Sequence[dict[str, float]], resources: Resources) -> int:
-    """Trials that fit at once: a trial lies on one node, and a fraction of a GPU on one GPU."""
+    """Return the number of trials that fit at once: a trial uses one node, and a fraction of a GPU uses one GPU."""
     slots = 0
     for node in nodes:
         fitting = int(node.get("CPU", 0) // resources.cpus)
@@ -215,8 +241,10 @@ def _slots(nodes: Sequence[dict[str, float]], resources: Resources) -> int:
             fitting = min(fitting, int(node.get("GPU", 0)) * int(1 / resources.gpus))
         slots += fitting
     if not slots:
-        available = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        kinds = Counter(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        available = "; ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5))
         raise UserError(
-            f"no trial fits: each needs {resources.cpus} CPUs and {resources.gpus:g} GPUs, the nodes have {available}"
+            f"no trial fits on a node: each trial needs {resources.cpus} CPUs and {resources.gpus:g} GPUs, the nodes "
+            f"have: {available}"
         )
     return slots

@@ -1,19 +1,18 @@
-"""Starting a sweep and going on with one: all refusals first, then Ray."""
+"""Start and resume sweeps: check everything first, then start Ray."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-
 from search_spaces.match_checks import check_reachable
 from search_spaces.study import Study
+from sweep.display import SILENT, Display
 from sweep.endings import Interrupted
 from sweep.log_to import LogTo, parse_log_to
 from sweep.records.reader import read_manifest
@@ -32,18 +31,31 @@ if TYPE_CHECKING:
 def start_sweep(
     study: Study,
     *,
-    out: Path | None,
-    address: str | None,
-    download: bool,
-    command: str,
-    console: Console,
+    out: Path | None = None,
+    address: str | None = None,
+    download: bool = False,
+    command: str = "sweep.launch.start_sweep",
+    display: Display = SILENT,
     log_to: Sequence[str] = (),
 ) -> Path:
-    """Run a study in a new folder; return the folder. The folder is made once the cluster has been reached.
+    """Run a study in a new folder and return the folder, which is made once the cluster has been reached.
+
+    Args:
+        study: the study, for example from ``search_spaces.discover.load_study``.
+        out: folder of the sweep, new or empty; None: ``sweeps/STUDY-TIME``.
+        address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        download: whether missing public data are downloaded.
+        command: how the sweep was started, for the manifest.
+        display: shows the progress.
+        log_to: live loggers, for example ``wandb:cutmix``.
 
     Raises:
         UserError: the study, its data, the folder, a logger or the cluster cannot be used.
         Interrupted: by Ctrl-C.
+
+    Examples:
+        >>> from search_spaces.discover import load_study
+        >>> sweep_dir = start_sweep(load_study("quickstart", scale="smoke"), out=Path("demo"))  # doctest: +SKIP
     """
     from sweep.conductor import Conductor
     from sweep.engine import cluster, locked
@@ -52,30 +64,42 @@ def start_sweep(
 
     sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
-    fingerprints = prepare(study, address=address, download=download, console=console)
-    with cluster(study.resources, address=address, console=console) as slots:
+    fingerprints = prepare(study, address=address, download=download, display=display)
+    with cluster(study.resources, address=address, display=display) as slots:
         _make_folder(sweep_dir)
         with locked(sweep_dir):
             write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, command, fingerprints), command))
-            _run(Conductor(study, sweep_dir), sweep_dir, slots, address, console, loggers)
+            _run(Conductor(study, sweep_dir), sweep_dir, slots, address, display, loggers)
     return sweep_dir
 
 
 def resume_sweep(
     sweep_dir: Path,
     *,
-    address: str | None,
-    retry_failed: bool,
-    command: str,
-    console: Console,
+    address: str | None = None,
+    retry_failed: bool = False,
+    command: str = "sweep.launch.resume_sweep",
+    display: Display = SILENT,
     change: Callable[[Study], Study] | None = None,
     log_to: Sequence[str] = (),
 ) -> None:
-    """Go on with an interrupted sweep, or with one whose study is changed so that there is more to do.
+    """Resume an interrupted sweep, or continue a sweep whose study is changed so that there is more to do.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        retry_failed: whether failed trials are restarted.
+        command: how the sweep was resumed, for the manifest.
+        display: shows the progress.
+        change: returns the changed study; see ``search_spaces.extension``.
+        log_to: live loggers, for example ``wandb:cutmix``.
 
     Raises:
-        UserError: there is no sweep, it is in use, its data is gone or another, or it cannot be changed so.
+        UserError: there is no sweep, it is in use, its data are gone or different, or the change is not possible.
         Interrupted: by Ctrl-C.
+
+    Examples:
+        >>> resume_sweep(Path("demo"))  # doctest: +SKIP
     """
     from sweep.conductor import Conductor
     from sweep.engine import cluster, locked
@@ -90,29 +114,32 @@ def resume_sweep(
         if change is not None:
             study = change(study)
             manifest = with_study(manifest, study)
-        fingerprints = prepare(study, address=address, download=False, console=console)
+        fingerprints = prepare(study, address=address, download=False, display=display)
         for source, fingerprint in manifest["data"].items():
             if fingerprints.get(source) != fingerprint:
-                raise UserError(f"the images of '{source}' are no longer those that '{sweep_dir}' was begun with")
+                raise UserError(
+                    f"the images of '{source}' differ from the images that '{sweep_dir}' was started with: restore "
+                    "them, or start a new sweep with: cutmix-sweep run"
+                )
         conductor = Conductor(study, sweep_dir, retry_failed=retry_failed)
         if not conductor.n_left:
-            console.print(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended", soft_wrap=True, markup=False)
+            display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
             return
         loggers = _open_loggers(targets, sweep_dir, study)
-        with cluster(study.resources, address=address, console=console) as slots:
-            # only now: a cluster that cannot be reached must not leave a changed study behind
+        with cluster(study.resources, address=address, display=display) as slots:
+            # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, with_run({**manifest, "data": fingerprints}, command))
-            _run(conductor, sweep_dir, slots, address, console, loggers)
+            _run(conductor, sweep_dir, slots, address, display, loggers)
 
 
-def prepare(study: Study, *, address: str | None, download: bool, console: Console) -> dict[str, str]:
-    """Refuse what cannot run and decode what this node has not decoded yet.
+def prepare(study: Study, *, address: str | None, download: bool, display: Display = SILENT) -> dict[str, str]:
+    """Check that all trials of a study can run, and decode the images that this node has not decoded yet.
 
     Returns:
         Fingerprint of the training images by data source.
 
     Raises:
-        UserError: resources, data or image size do not do.
+        UserError: the resources, the data or the image size cannot be used.
     """
     from sweep.engine import check_address, check_local
     from trainables.data.sources.registry import open_source
@@ -130,14 +157,14 @@ def prepare(study: Study, *, address: str | None, download: bool, console: Conso
     from trainables.models.build import build_model
 
     for data, config in configs.items():
-        with console.status(f"opening {escape(data.source)} (decoded once, then shared by all trials)"):
+        with display.show_status(f"preparing the images of {data.source} (decoded once per node for all trials)"):
             images = prepare_data(data).images
             if study.confirm is not None:
                 prepare_test(data)
         height_px, width_px = images.images.shape[1:3]
         build_model(config.model, n_classes=len(images.classes), height_px=height_px, width_px=width_px, seed=0)
     if study.match is not None:
-        with console.status("matching the dose of the arms"):
+        with display.show_status("matching the dose of the arms"):
             check_reachable(study)
     return {data.source: open_source(data.source).fingerprint("train") for data in configs}
 
@@ -151,38 +178,36 @@ def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Lo
 
 
 def _run(
-    conductor: Conductor, sweep_dir: Path, slots: int, address: str | None, console: Console, loggers: Loggers
+    conductor: Conductor, sweep_dir: Path, slots: int, address: str | None, display: Display, loggers: Loggers
 ) -> None:
     from sweep.engine import run_trials
 
-    console.print(
-        f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {slots} at a time,"
-        f" records in {sweep_dir}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+    display.show_line(
+        f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {slots} at a time, "
+        f"records in {sweep_dir}"
     )
     callbacks = []
     if loggers:
-        from sweep.tune_loggers import ShowingCallback
+        from sweep.tune_loggers import LoggingCallback
 
-        callbacks = [ShowingCallback(logger, target, conductor, sweep_dir, console) for target, logger in loggers]
+        callbacks = [LoggingCallback(logger, target, conductor, sweep_dir, display) for target, logger in loggers]
     with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C while Tune ends
-        run_trials(sweep_dir, conductor, slots=slots, console=console, callbacks=callbacks)
+        run_trials(sweep_dir, conductor, slots=slots, display=display, callbacks=callbacks)
     if conductor.n_left:
         raise Interrupted(sweep_dir, address, conductor.n_trials - conductor.n_left, conductor.n_trials)
 
 
 def _new_folder(study: Study, out: Path | None) -> Path:
-    """Choose the folder of a new sweep, without making it."""
+    """Return the folder of a new sweep, which is checked but not made."""
     if out is not None and ":/" in str(out):  # a Path writes s3://bucket as s3:/bucket
-        raise UserError(f"--out '{out}': must be a folder that all nodes of the cluster see, not an address")
+        raise UserError(f"--out '{out}': must be a folder that all nodes of the cluster can use, not an address")
     stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     sweep_dir = (out or Path("sweeps") / f"{study.name}-{stamp}").absolute()
     if (sweep_dir / MANIFEST).exists():
-        raise UserError(f"--out '{sweep_dir}' holds a sweep already: go on with it by: cutmix-sweep resume {sweep_dir}")
+        resume = f"cutmix-sweep resume {shlex.quote(str(sweep_dir))}"
+        raise UserError(f"--out '{sweep_dir}' already contains a sweep: resume it with: {resume}")
     if sweep_dir.is_dir() and any(sweep_dir.iterdir()):
-        raise UserError(f"--out '{sweep_dir}' is not empty: name a new folder")
+        raise UserError(f"--out '{sweep_dir}' is not empty: choose a new folder")
     nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"--out '{sweep_dir}': cannot write to '{nearest}'")

@@ -1,4 +1,4 @@
-"""Live loggers that the command line names: what they are called, and what each needs."""
+"""Live loggers on the command line: their names, and what each of them needs."""
 
 from __future__ import annotations
 
@@ -11,39 +11,57 @@ from trainables.errors import UserError, did_you_mean
 
 WANDB, MLFLOW = "wandb", "mlflow"
 
-TARGETS = {WANDB: "a project, as in wandb:cutmix", MLFLOW: "a store or server, as in mlflow:http://localhost:5000"}
-"""What a trial is logged to, by the package that logs it. Neither package is installed with this program."""
+TARGETS = {
+    WANDB: "a project, for example wandb:cutmix",
+    MLFLOW: "a store or server, for example mlflow:http://localhost:5000",
+}
+"""Where a trial is logged to, by the package that logs it. Neither package is installed with this program."""
 
 
 @dataclass(frozen=True)
 class LogTo:
-    """One live logger: its package and where it logs to."""
+    """One live logger.
+
+    Attributes:
+        package: Python package that logs.
+        target: project, store or server that the package logs to.
+    """
 
     package: str
     target: str
 
     def __str__(self) -> str:
-        """Spell it as the option was given."""
+        """Return the option as it was given."""
         return f"--log-to {self.package}:{self.target}"
 
 
-def parse_log_to(given: Sequence[str]) -> list[LogTo]:
-    """Read options such as ``wandb:PROJECT`` and ``mlflow:URI``.
+def parse_log_to(options: Sequence[str]) -> list[LogTo]:
+    """Read the values of ``--log-to``; a value that is given twice counts once.
 
     Raises:
-        UserError: an unknown logger, no target, a password in it, or a package that is not installed.
+        UserError: the logger is unknown, it has no target, its target contains a password, or its package is not
+            installed.
+
+    Examples:
+        >>> parse_log_to(["wandbb:mine"])
+        Traceback (most recent call last):
+        ...
+        trainables.errors.UserError: --log-to 'wandbb:mine': unknown logger 'wandbb'; did you mean 'wandb'? valid: ...
     """
-    return [_parse(text) for text in dict.fromkeys(given)]
+    return [_parse(option) for option in dict.fromkeys(options)]
 
 
-def _parse(text: str) -> LogTo:
-    package, _, target = text.partition(":")
+def _parse(option: str) -> LogTo:
+    package, _, target = option.partition(":")
     if package not in TARGETS:
-        raise UserError(f"--log-to '{text}': unknown logger '{package}'{did_you_mean(package, TARGETS)}")
+        raise UserError(f"--log-to '{option}': unknown logger '{package}'{did_you_mean(package, TARGETS)}")
     if not target:
-        raise UserError(f"--log-to '{text}': name {TARGETS[package]}")
-    if urlsplit(target).password:  # the command line is kept in the sweep's manifest
-        raise UserError(f"--log-to '{package}:...': no password there, set MLFLOW_TRACKING_USERNAME and _PASSWORD")
+        raise UserError(f"--log-to '{option}': no target given: name {TARGETS[package]}")
+    if urlsplit(target).password:  # the command line is recorded in the manifest of the sweep
+        raise UserError(
+            f"--log-to '{package}:...': the target must not contain a password, because the command is recorded: set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+        )
     if find_spec(package) is None:
-        raise UserError(f"--log-to '{text}': the package {package} is not installed: pip install {package}")
+        raise UserError(f"--log-to '{option}': the package {package} is not installed: pip install {package}")
     return LogTo(package, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,24 @@ from ray.tune.search import Searcher
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.ledger import checkpoint_path, weights_path
-from sweep.terminal.progress import Progress
 
 
 class ConductorSearcher(Searcher):  # type: ignore[misc]
-    """Hands the conductor's next trial to Tune."""
+    """Pass the conductor's next trial to Tune."""
 
     def __init__(self, conductor: Conductor, sweep_dir: Path, resources: Resources) -> None:
-        """Serve trials of ``conductor`` that hold ``resources`` each."""
+        """Take trials from ``conductor``; each of them uses ``resources``."""
         super().__init__()
         self._conductor = conductor
         self._dir = sweep_dir
         self._resources = resources
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the configuration that the trainable reads, small and flat: Tune copies it often."""
+        """Return the configuration that the trainable reads; None if no trial is ready at present."""
         job = self._conductor.next_job()
         if job is None:
             return None if self._conductor.may_go_on else str(Searcher.FINISHED)
+        # small and flat, the trial's configuration as one JSON text: Tune copies it often
         return {
             "trial": job.trial,
             "config": job.config.model_dump_json(),
@@ -42,58 +43,63 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to do: the conductor learns of everything through the scheduler."""
+        """Do nothing: the conductor learns of results through the scheduler."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to do: the records are the only state."""
+        """Do nothing: the records are the only state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to do: the records are the only state."""
+        """Do nothing: the records are the only state."""
 
 
 class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Passes every report to the conductor, which also says when a trial ends: completed, stopped, diverged, failed."""
+    """Pass every report to the conductor, which decides when a trial ends: completed, stopped, diverged, failed.
+
+    Attributes:
+        disk_fault: error of a disk on which the records could not be written; None if there was none.
+    """
 
     def __init__(self, conductor: Conductor) -> None:
-        """Serve ``conductor``."""
+        """Report to ``conductor``."""
         super().__init__()
         self._conductor = conductor
         self.disk_fault: OSError | None = None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Return Tune's word for going on or stopping."""
+        """Return Tune's constant for continuing or for stopping the trial."""
         try:
             ended = self._conductor.on_report(result["trial"], result)
         except OSError as error:
-            self.disk_fault = error  # Tune wraps what is raised here into text
+            self.disk_fault = error  # Tune turns an error that is raised here into text
             raise
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
 
 
 class ConductorCallback(Callback):  # type: ignore[misc]
-    """Tells the conductor of lost workers, and draws the progress."""
+    """Report lost workers to the conductor, and update the display."""
 
-    def __init__(self, conductor: Conductor, progress: Progress) -> None:
-        """Serve ``conductor`` and ``progress``."""
+    def __init__(self, conductor: Conductor, update: Callable[[], None]) -> None:
+        """Report to ``conductor``; ``update`` is called after each event of Tune."""
         self._conductor = conductor
-        self._progress = progress
+        self._update = update
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Write and draw what is due."""
+        """Write the records that are due, and update the display."""
         self._conductor.flush()
-        self._progress.update()
+        self._update()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note a restart on another worker."""
+        """Report that a trial restarts on another worker."""
         self._conductor.on_restart(trial.config["trial"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note a trial whose workers were lost too often.
+        """Report a trial that lost its worker too often.
 
-        Tune also ends a trial whose worker dies while it is handed over; that one is left to be taken up again.
+        Tune also ends a trial whose worker dies during the hand-over. Such a trial stays unfinished, so that the next
+        session resumes it.
         """
         if trial.num_failures <= MAX_LOST_WORKERS:
             self._conductor.on_left(trial.config["trial"])
             return
-        why = str(trial.get_error() or "").strip().splitlines() or ["no reason given"]
-        self._conductor.on_lost(trial.config["trial"], f"its worker died {trial.num_failures} times: {why[-1]}")
+        reason = str(trial.get_error() or "").strip().splitlines() or ["no reason given"]
+        self._conductor.on_lost(trial.config["trial"], f"its worker died {trial.num_failures} times: {reason[-1]}")

@@ -1,4 +1,4 @@
-"""Tune's own callbacks for Weights & Biases and MLflow, shown trials as a person knows them."""
+"""Tune's own callbacks for Weights & Biases and MLflow, which see trials under the names of the sweep."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.logger import LoggerCallback
-from rich.console import Console
 
 from sweep.conductor import Conductor
+from sweep.display import Display
+from sweep.endings import reason_of
 from sweep.entry import Entry
 from sweep.ledger import EPOCH_COLUMNS
 from sweep.log_to import WANDB, LogTo
@@ -21,15 +22,15 @@ from sweep.records.schema import DIVERGED, FAILED
 from trainables.errors import UserError
 
 UPLOAD_TIMEOUT_S = 120
-"""How long Weights & Biases may go on uploading after the last trial."""
+"""Longest time that Weights & Biases may upload after the last trial."""
 
 
 def open_logger(log_to: LogTo, sweep_dir: Path, *, study: str) -> LoggerCallback:
     """Open one logger, before Ray starts.
 
-    Weights & Biases has the sweep's name as group and one run a trial; what it keeps on disk, such as offline runs
-    (``WANDB_MODE=offline``), lies in ``sweep_dir / "wandb"``. MLflow has the sweep's name as experiment. Tune's
-    callback calls MLflow's server from the driver, several times an epoch and trial: a slow server slows the sweep.
+    Weights & Biases: the group has the sweep's name, and each trial is one run. Its files, for example offline runs
+    (``WANDB_MODE=offline``), are in ``sweep_dir / "wandb"``. MLflow: the experiment has the sweep's name. Tune's
+    callback calls MLflow's server from the driver, several times per epoch and trial: a slow server slows the sweep.
 
     Raises:
         UserError: not logged in, or a store or server that cannot be used.
@@ -48,24 +49,24 @@ def open_logger(log_to: LogTo, sweep_dir: Path, *, study: str) -> LoggerCallback
             tags = {"sweep": sweep, "study": study}
             logger = MLflowLoggerCallback(tracking_uri=log_to.target, experiment_name=sweep, tags=tags)
         logger.setup()
-    except Exception as error:  # whatever the package raises: the user's to mend
-        raise UserError(f"{log_to}: {error}") from None
+    except Exception as error:  # the packages raise many types, and each has a cause that the user can fix
+        raise UserError(f"{log_to}: {reason_of(error)}") from None
     return logger
 
 
-class ShownTrial:
-    """What a logger sees in place of Tune's trial, whose parameters are one JSON text and paths of files.
+class LoggedTrial:
+    """A trial as a logger sees it: Tune's own trial has one JSON text and paths of files as parameters.
 
     Attributes:
-        trial_id: equal each time the trial is taken up again, in this session or another.
-        config: arm, seed, drawn parameters by dotted path, and so on.
-        experiment_dir_name: the sweep's name.
-        local_path: where the logger may put files.
-        epoch: the last one that was logged.
+        trial_id: the same each time that the trial is resumed, in this session or another.
+        config: arm, seed, sampled parameters by dotted path, and so on.
+        experiment_dir_name: name of the sweep.
+        local_path: folder for files of the logger.
+        epoch: last epoch that was logged.
     """
 
     def __init__(self, entry: Entry, *, trial_id: str, config: Mapping[str, Any], sweep_dir: Path) -> None:
-        """Show ``entry``."""
+        """Describe ``entry`` to a logger."""
         self.trial_id = trial_id
         self.config = dict(config)
         self.experiment_dir_name = sweep_dir.name
@@ -74,49 +75,49 @@ class ShownTrial:
         self._name = entry.trial
 
     def __str__(self) -> str:
-        """Name of the run."""
+        """Return the name of the run."""
         return self._name
 
 
-class ShowingCallback(Callback):  # type: ignore[misc]
-    """Passes what Tune tells on to a logger, in the words of the sweep.
+class LoggingCallback(Callback):  # type: ignore[misc]
+    """Pass Tune's events to a logger, with the names of the sweep.
 
-    Each time that a trial is taken up again, Weights & Biases goes on with its run; to MLflow it is one more run of
-    that name, which begins at the next epoch. A logger that raises is left out from then on: the records do not depend
-    on it.
+    When a trial is resumed, Weights & Biases continues its run. MLflow gets another run of that name, which begins at
+    the next epoch. A logger that raises is not called again: the records do not depend on it.
     """
 
     def __init__(
-        self, logger: LoggerCallback, log_to: LogTo, conductor: Conductor, sweep_dir: Path, console: Console
+        self, logger: LoggerCallback, log_to: LogTo, conductor: Conductor, sweep_dir: Path, display: Display
     ) -> None:
-        """Serve ``logger``, which is set up already."""
+        """Log to ``logger``, which is set up already."""
         self._logger: LoggerCallback | None = logger
         self._log_to = log_to
         self._conductor = conductor
         self._dir = sweep_dir
-        self._console = console
-        self._began_at = read_manifest(sweep_dir)["runs"][0]["started_at"]
-        self._shown: dict[str, ShownTrial] = {}
+        self._display = display
+        self._sweep_started_at = read_manifest(sweep_dir)["runs"][0]["started_at"]
+        self._trials: dict[str, LoggedTrial] = {}
 
     def on_trial_start(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
         """Begin a run, once for each of Tune's trials."""
-        if trial.trial_id not in self._shown:
-            self._shown[trial.trial_id] = self._show(trial.config)
-        shown = self._shown[trial.trial_id]
-        self._tell(lambda logger: logger.log_trial_start(shown))
+        if trial.trial_id not in self._trials:
+            self._trials[trial.trial_id] = self._new_trial(trial.config)
+        logged = self._trials[trial.trial_id]
+        self._call(lambda logger: logger.log_trial_start(logged))
 
     def on_trial_result(
         self, iteration: int, trials: Sequence[Any], trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
         """Log an epoch that was not logged yet."""
-        shown = self._shown.get(trial.trial_id)
-        if shown is None or result.get("epoch", 0) <= shown.epoch:  # it failed, or lost its worker and repeats
+        logged = self._trials.get(trial.trial_id)
+        # a failed trial reports no epoch, and a trial that lost its worker repeats some
+        if logged is None or result.get("epoch", 0) <= logged.epoch:
             return
-        shown.epoch = result["epoch"]
-        self._tell(lambda logger: logger.log_trial_result(iteration, shown, shown_result(result)))
+        logged.epoch = result["epoch"]
+        self._call(lambda logger: logger.log_trial_result(iteration, logged, logged_result(result)))
 
     def on_trial_complete(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        """End a run; to Tune every trial ends well."""
+        """End a run. Tune sees every trial as successful, so the status comes from the conductor."""
         self._end(trial.trial_id, failed=self._conductor.entries[trial.config["trial"]].status in (FAILED, DIVERGED))
 
     def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
@@ -124,52 +125,47 @@ class ShowingCallback(Callback):  # type: ignore[misc]
         self._end(trial.trial_id, failed=True)
 
     def on_experiment_end(self, trials: Sequence[Any], **info: Any) -> None:
-        """End the runs of trials that were interrupted, then wait for what is still on its way."""
-        for trial_id in list(self._shown):
+        """End the runs of interrupted trials, then wait until all results are sent."""
+        for trial_id in list(self._trials):
             self._end(trial_id, failed=True)
-        self._tell(lambda logger: logger.on_experiment_end(trials, **info))
+        self._call(lambda logger: logger.on_experiment_end(trials, **info))
 
     def _end(self, trial_id: str, *, failed: bool) -> None:
-        shown = self._shown.pop(trial_id, None)
-        if shown is not None:
-            self._tell(lambda logger: logger.log_trial_end(shown, failed=failed))
+        logged = self._trials.pop(trial_id, None)
+        if logged is not None:
+            self._call(lambda logger: logger.log_trial_end(logged, failed=failed))
 
-    def _show(self, config: Mapping[str, Any]) -> ShownTrial:
-        entry = self._conductor.entries[config["trial"]]
-        about = shown_config(entry, config, study=self._conductor.study.name, sweep=self._dir.name)
-        if self._log_to.package == WANDB:  # MLflow would take a request for each value
-            about["config"] = json.loads(config["config"])
-        key = f"{self._dir.name} {self._began_at} {entry.trial}"  # sweeps of equal name began at different times
+    def _new_trial(self, tune_config: Mapping[str, Any]) -> LoggedTrial:
+        entry = self._conductor.entries[tune_config["trial"]]
+        config = logged_config(entry, tune_config, study=self._conductor.study.name, sweep=self._dir.name)
+        if self._log_to.package == WANDB:  # MLflow would send one request per value
+            config["config"] = json.loads(tune_config["config"])
+        # two sweeps may have the same name, but they started at different times
+        key = f"{self._dir.name} {self._sweep_started_at} {entry.trial}"
         trial_id = hashlib.sha256(key.encode()).hexdigest()[:16]
-        return ShownTrial(entry, trial_id=trial_id, config=about, sweep_dir=self._dir)
+        return LoggedTrial(entry, trial_id=trial_id, config=config, sweep_dir=self._dir)
 
-    def _tell(self, call: Callable[[LoggerCallback], object]) -> None:
+    def _call(self, call: Callable[[LoggerCallback], object]) -> None:
         if self._logger is None:
             return
         try:
             call(self._logger)
-        except Exception as error:  # whatever the package raises must not end the sweep
+        except Exception as error:  # no error of a logging package may end the sweep
             self._logger = None
-            self._console.print(
-                f"{self._log_to}: nothing more is logged there, the sweep goes on: {error}",
-                style="yellow",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            self._display.show_warning(f"{self._log_to}: logging stopped, the sweep continues: {reason_of(error)}")
 
 
-def shown_config(entry: Entry, config: Mapping[str, Any], *, study: str, sweep: str) -> dict[str, Any]:
-    """Return what a trial is compared by: flat, drawn parameters by dotted path, without what is not known of it."""
-    about = {
+def logged_config(entry: Entry, tune_config: Mapping[str, Any], *, study: str, sweep: str) -> dict[str, Any]:
+    """Return the facts by which trials are compared: flat, sampled parameters by dotted path, without unknown ones."""
+    facts = {
         **{"sweep": sweep, "study": study, "phase": entry.phase, "arm": entry.arm, "trial": entry.trial},
-        **{"replicate": entry.replicate, "seed": json.loads(config["config"])["seed"], "control": entry.control},
-        **{"confirms": entry.confirms, "recorded_epochs": config["recorded_epochs"]},
+        **{"replicate": entry.replicate, "seed": json.loads(tune_config["config"])["seed"], "control": entry.control},
+        **{"confirms": entry.confirms, "recorded_epochs": tune_config["recorded_epochs"]},
     }
-    return {name: value for name, value in about.items() if value is not None} | entry.params
+    return {name: value for name, value in facts.items() if value is not None} | entry.params
 
 
-def shown_result(result: Mapping[str, Any]) -> dict[str, Any]:
+def logged_result(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers of an epoch's report, with test values as ``test_<metric>`` and the epoch as the step."""
     tests = json.loads(result["test"])["metrics"] if "test" in result else {}
     return {

@@ -1,4 +1,4 @@
-"""Evaluating a sweep's models: what is chosen, measured on Ray, and found again."""
+"""Evaluate the models of a sweep: select trials and axes, measure on Ray, read the results."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from search_spaces.study import Resources, Study
+from sweep.display import SILENT, Display
 from sweep.evaluation.pictures import write_sheets
-from sweep.evaluation.request import applicable_axes, chosen_axes, chosen_trials, tasks_left
+from sweep.evaluation.request import applicable_axes, list_tasks, select_axes, select_trials
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, FAILED, MANIFEST, MEASUREMENTS
 from trainables.evaluation.base import Axis
@@ -21,14 +21,14 @@ from trainables.strict import parse
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation left.
+    """Results of an evaluation.
 
     Attributes:
-        trials: rows of the records of the trials that were asked for.
-        axes: the axes that were asked for, by name.
+        trials: records of the requested trials, one row per trial.
+        axes: requested axes by name.
         evaluations: values of these trials and axes under these settings.
-        failures: rows of the axes' table: what could not be measured, and why.
-        pictures: files of pictures, a sheet an arm.
+        failures: records of the failed measurements, with the reasons.
+        pictures: files of pictures, one sheet per arm.
     """
 
     trials: pd.DataFrame
@@ -41,31 +41,34 @@ class Evaluated:
 def evaluate_sweep(
     sweep_dir: Path,
     *,
-    axes: Sequence[str] | None,
-    trials: Sequence[str] | None,
-    settings: Sequence[str],
-    address: str | None,
-    cpus: int | None,
-    gpus: float | None,
-    command: str,
-    console: Console,
+    axes: Sequence[str] | None = None,
+    trials: Sequence[str] | None = None,
+    settings: Sequence[str] = (),
+    address: str | None = None,
+    cpus: int | None = None,
+    gpus: float | None = None,
+    command: str = "sweep.evaluation.evaluate.evaluate_sweep",
+    display: Display = SILENT,
 ) -> Evaluated:
-    """Measure trials of a sweep; what was measured under the same settings before is not measured again.
+    """Measure trials of a sweep and return the results; a measurement that is recorded already is not repeated.
 
     Args:
-        sweep_dir: the sweep.
-        axes: names of axes; None: all that suit the data and need nothing to be set.
-        trials: names of trials; None: all that a confirmation has completed.
-        settings: values of the axes, as in ``ood.n_images=500``.
-        address: cluster to join.
-        cpus: cores of a task; None: as for a trial of the sweep.
-        gpus: GPUs of a task, likewise.
-        command: command line, for the manifest.
-        console: shows the progress.
+        sweep_dir: folder of the sweep.
+        axes: names of axes; None: all applicable axes except those on request.
+        trials: names of trials, or ``search``; None: all completed confirmation trials.
+        settings: settings of the axes, for example ``ood.n_images=500``.
+        address: Ray cluster to join; None: start Ray on this machine.
+        cpus: CPU cores per measurement; None: as many as a trial of the sweep.
+        gpus: GPUs per measurement; None: as many as a trial of the sweep.
+        command: how the evaluation was started, for the manifest.
+        display: shows the progress.
 
     Raises:
-        UserError: something asked for does not exist or does not suit; nothing has begun then.
-        EvaluationInterrupted: by Ctrl-C; what was measured is recorded.
+        UserError: a trial, an axis or a setting does not exist or is not applicable; nothing has been started then.
+        EvaluationInterrupted: by Ctrl-C; finished measurements are recorded.
+
+    Examples:
+        >>> evaluated = evaluate_sweep(Path("demo"), axes=["calibration"])  # doctest: +SKIP
     """
     from sweep.engine import cluster, locked
     from sweep.evaluation.run import run_tasks
@@ -74,18 +77,18 @@ def evaluate_sweep(
 
     sweep_dir = sweep_dir.resolve()
     study = parse(Study, read_manifest(sweep_dir)["study"], where=f"'{sweep_dir / MANIFEST}'")
-    chosen = chosen_trials(sweep_dir, trials)
-    suits = applicable_axes(chosen_axes(axes, settings), chosen, asked=axes is not None, console=console)
+    selected = select_trials(sweep_dir, trials)
+    applicable = applicable_axes(select_axes(axes, settings), selected, by_name=axes is not None, display=display)
     resources = _resources(study.resources, cpus, gpus)
     with locked(sweep_dir):
-        tasks = tasks_left(sweep_dir, chosen, suits)
-        _write_headlines(sweep_dir, suits)
+        tasks = list_tasks(sweep_dir, selected, applicable)
+        _write_headlines(sweep_dir, applicable)
         if tasks:
-            with cluster(resources, address=address, console=console) as slots:
+            with cluster(resources, address=address, display=display) as slots:
                 write_manifest(sweep_dir, with_run(read_manifest(sweep_dir), command))
-                run_tasks(tasks, sweep_dir, resources, slots=slots, console=console)
-        pictures = [path for name in suits for path in write_sheets(sweep_dir, name, chosen)]
-    return _found(sweep_dir, chosen, suits, pictures)
+                run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
+        pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]
+    return _read_results(sweep_dir, selected, applicable, pictures)
 
 
 def _write_headlines(sweep_dir: Path, axes: Mapping[str, Axis]) -> None:
@@ -101,18 +104,20 @@ def _write_headlines(sweep_dir: Path, axes: Mapping[str, Axis]) -> None:
 
 
 def _resources(resources: Resources, cpus: int | None, gpus: float | None) -> Resources:
-    given = {name: value for name, value in (("cpus", cpus), ("gpus", gpus)) if value is not None}
-    return parse(Resources, resources.model_dump() | given, where="resources")
+    changes = {name: value for name, value in (("cpus", cpus), ("gpus", gpus)) if value is not None}
+    return parse(Resources, resources.model_dump() | changes, where="resources")
 
 
-def _found(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis], pictures: Sequence[Path]) -> Evaluated:
-    """Read what is recorded of trials and axes under these settings."""
-    wanted = {(name, axis.model_dump_json()) for name, axis in axes.items()}
+def _read_results(
+    sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis], pictures: Sequence[Path]
+) -> Evaluated:
+    """Read the records of these trials and axes under these settings."""
+    requested = {(name, axis.model_dump_json()) for name, axis in axes.items()}
 
-    def asked_for(rows: pd.DataFrame) -> pd.DataFrame:
-        keys = np.array([key in wanted for key in zip(rows["axis"], rows["settings"], strict=True)], dtype=bool)
+    def select(rows: pd.DataFrame) -> pd.DataFrame:
+        keys = np.array([key in requested for key in zip(rows["axis"], rows["settings"], strict=True)], dtype=bool)
         return rows[keys & rows["trial"].isin(trials["trial"])].reset_index(drop=True)
 
-    measured = asked_for(read_table(sweep_dir, MEASUREMENTS))
-    evaluations = asked_for(read_table(sweep_dir, EVALUATIONS))
-    return Evaluated(trials, axes, evaluations, measured[measured["status"] == FAILED], pictures)
+    measurements = select(read_table(sweep_dir, MEASUREMENTS))
+    evaluations = select(read_table(sweep_dir, EVALUATIONS))
+    return Evaluated(trials, axes, evaluations, measurements[measurements["status"] == FAILED], pictures)

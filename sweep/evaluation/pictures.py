@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: one a trial, and one sheet an arm."""
+"""Pictures of an evaluation: one per trial, and one sheet per arm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.evaluation.base import Measured
 
 
 def pictures_dir(sweep_dir: Path, axis: str) -> Path:
-    """Where the pictures of an axis are."""
+    """Return the folder of an axis' pictures."""
     return sweep_dir / "pictures" / axis
 
 
@@ -26,13 +26,17 @@ def save_pictures(sweep_dir: Path, task: Task, measured: Measured | None) -> Non
 
 
 def write_sheets(sweep_dir: Path, axis: str, trials: pd.DataFrame) -> list[Path]:
-    """Put the pictures of an arm's trials under one another: ``arm-ARM-NAME.png``; return the files."""
+    """Write one sheet per arm, ``arm-ARM-NAME.png``, with the pictures of its trials below one another.
+
+    Returns:
+        The files.
+    """
     folder = pictures_dir(sweep_dir, axis)
     written = []
     for arm, names in trials.groupby("arm", sort=False)["trial"]:
         for kind, pages in _by_kind(folder, names).items():
             path = folder / f"arm-{arm}-{kind}.png"
-            path.write_bytes(_stacked(pages))
+            path.write_bytes(_stack(pages))
             written.append(path)
     return written
 
@@ -45,7 +49,7 @@ def _by_kind(folder: Path, trials: Iterable[str]) -> dict[str, list[Path]]:
     return kinds
 
 
-def _stacked(paths: Iterable[Path]) -> bytes:
+def _stack(paths: Iterable[Path]) -> bytes:
     from PIL import Image
 
     pages = [Image.open(path) for path in paths]

@@ -1,16 +1,17 @@
-"""What is to be measured: trials, axes, settings; all refusals before anything runs."""
+"""Select the trials, axes and settings of an evaluation; refuse mistakes before anything runs."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
 from search_spaces.discover import parse_setting
+from sweep.display import SILENT, Display
 from sweep.ledger import weights_path
 from sweep.models import model_path
 from sweep.records.reader import read_manifest, read_table
@@ -28,14 +29,14 @@ from trainables.strict import parse
 
 @dataclass(frozen=True)
 class Task:
-    """One axis to be measured on one trial.
+    """One measurement: one axis on one trial.
 
     Attributes:
-        trial: its name.
+        trial: name of the trial.
         axis: the axis with its settings.
         model_path: file of the trained model.
-        record: row of the trial's records.
-        curve: columns of its epochs.
+        record: the trial's row of the records.
+        curve: columns of the trial's epochs.
     """
 
     trial: str
@@ -46,45 +47,46 @@ class Task:
 
     @property
     def settings(self) -> str:
-        """JSON of the axis' settings, as recorded."""
+        """Return the axis' settings as JSON, as recorded."""
         return self.axis.model_dump_json()
 
 
-def chosen_trials(sweep_dir: Path, names: Sequence[str] | None) -> pd.DataFrame:
-    """Return rows of the trials to measure, arms in the study's order.
+def select_trials(sweep_dir: Path, names: Sequence[str] | None) -> pd.DataFrame:
+    """Return the records of the trials to measure, one row per trial, arms in the study's order.
 
     Args:
-        sweep_dir: the sweep.
-        names: trials, or ``search``: all that the search completed; None: all that a confirmation completed.
+        sweep_dir: folder of the sweep.
+        names: names of trials, or ``search`` for all completed search trials; None: all completed confirmation trials.
 
     Raises:
         RecordsError: there is no sweep.
-        UserError: nothing is confirmed, or a trial named does not exist or left no model.
+        UserError: no trial is confirmed, or a named trial does not exist or has no model.
     """
     arms = {arm: place for place, arm in enumerate(read_manifest(sweep_dir)["study"]["arms"])}
     trials = read_table(sweep_dir, TRIALS)
     completed = trials[trials["status"] == COMPLETED]
     if names is None:
-        chosen = completed[completed["phase"] == CONFIRM]
-        if chosen.empty:
+        selected = completed[completed["phase"] == CONFIRM]
+        if selected.empty:
+            confirm = f"cutmix-sweep confirm {shlex.quote(str(sweep_dir))} --seeds 5"
             raise UserError(
-                f"no trial of '{sweep_dir}' is confirmed: 'cutmix-sweep confirm {sweep_dir} --seeds 5' trains winners "
-                "on fresh seeds; or take those of the search, whose test values must choose nothing: --trials search"
+                f"no trial of '{sweep_dir}' is confirmed: train the winners on fresh seeds with: {confirm}; "
+                "or pass --trials search (do not select configurations by these test values)"
             )
     elif list(names) == [SEARCH]:
-        chosen = completed[completed["phase"] == SEARCH]
+        selected = completed[completed["phase"] == SEARCH]
     else:
         for name in names:
             model_path(sweep_dir, name)
-        chosen = trials[trials["trial"].isin(names)]
-    return chosen.sort_values("arm", key=lambda column: column.map(arms), kind="stable").reset_index(drop=True)
+        selected = trials[trials["trial"].isin(names)]
+    return selected.sort_values("arm", key=lambda column: column.map(arms), kind="stable").reset_index(drop=True)
 
 
-def chosen_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[str, Axis]:
-    """Build the axes that are asked for with their settings; without names all but those on request.
+def select_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[str, Axis]:
+    """Return the requested axes with their settings; without names, all axes except those on request.
 
     Raises:
-        UserError: an axis or a setting is unknown, a value does not do, or an axis needs the extra ``eval``.
+        UserError: an axis or a setting is unknown, a value is not valid, or an axis needs the extra ``eval``.
     """
     values: dict[str, Any] = {}
     for setting in settings:
@@ -92,49 +94,55 @@ def chosen_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[st
     for name in (*(names or ()), *values):
         if name not in AXES:
             raise UserError(f"axis '{name}' is unknown{did_you_mean(name, AXES)}")
-    for name, given in values.items():
+    for name, axis_values in values.items():
+        if not isinstance(axis_values, Mapping):
+            raise UserError(f"--set {name}: takes one setting, for example {name}.n_images=500, got {axis_values!r}")
         if names is not None and name not in names:
-            raise UserError(f"--set {name}.{next(iter(given), '')}: the axis '{name}' is not among --axes")
-        if not isinstance(given, Mapping):
-            raise UserError(f"--set {name}: takes one setting at a time, as in {name}.n_images=500, got {given!r}")
-    chosen = names or [name for name, axis in AXES.items() if not axis.on_request or name in values]
-    for name in chosen:
+            raise UserError(f"--set {name}.{next(iter(axis_values), '')}: the axis '{name}' is not in --axes")
+    selected = names or [name for name, axis in AXES.items() if not axis.on_request or name in values]
+    for name in selected:
         check_extra("eval", AXES[name].packages, needed_by=f"the axis {name}")
     return {
-        name: parse(AXES[name], _with_absolute_paths(values.get(name, {})), where=f"--set {name}") for name in chosen
+        name: parse(AXES[name], _with_absolute_paths(values.get(name, {})), where=f"--set {name}") for name in selected
     }
 
 
 def applicable_axes(
-    axes: Mapping[str, Axis], trials: pd.DataFrame, *, asked: bool, console: Console
+    axes: Mapping[str, Axis], trials: pd.DataFrame, *, by_name: bool, display: Display = SILENT
 ) -> dict[str, Axis]:
-    """Return the axes that suit models and images; of those that do not, say that they are left out.
+    """Return the axes that apply to the models and images of the trials; show which axes are left out.
+
+    Args:
+        axes: selected axes.
+        trials: selected trials.
+        by_name: whether the user named the axes: an axis that does not apply is then refused.
+        display: shows the axes that are left out.
 
     Raises:
-        UserError: one does not suit that was asked for by name.
+        UserError: an axis that the user named does not apply.
     """
-    abouts = _abouts(trials)
+    models = _model_infos(trials)
     kept = {}
     for name, axis in axes.items():
         try:
-            for about in abouts:
-                axis.check(about)
+            for model in models:
+                axis.check(model)
         except UserError as error:
-            if asked:
+            if by_name:
                 raise
-            console.print(f"without {name}: {error}", highlight=False, markup=False, soft_wrap=True)
+            display.show_line(f"{name} is not measured: {error}")
         else:
             kept[name] = axis
     return kept
 
 
-def tasks_left(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis]) -> list[Task]:
-    """List what was not measured under these settings before, axis by axis.
+def list_tasks(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis]) -> list[Task]:
+    """Return the measurements that are not recorded yet under these settings.
 
-    One process may then keep what an axis makes for all models.
+    They are sorted by axis: a process can then keep the images that an axis prepares for all models.
     """
-    epochs, measured = read_table(sweep_dir, EPOCHS), read_table(sweep_dir, MEASUREMENTS)
-    done = measured[measured["status"] == COMPLETED]
+    epochs, measurements = read_table(sweep_dir, EPOCHS), read_table(sweep_dir, MEASUREMENTS)
+    done = measurements[measurements["status"] == COMPLETED]
     keys = set(zip(done["trial"], done["axis"], done["settings"], strict=True))
     curves = {
         trial: {str(name): column.tolist() for name, column in rows.items()}
@@ -154,8 +162,8 @@ def tasks_left(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis]) 
     return [task for task in tasks if (task.trial, task.axis.name, task.settings) not in keys]
 
 
-def _abouts(trials: pd.DataFrame) -> list[ModelInfo]:
-    """Say what is known of each kind of model among the trials."""
+def _model_infos(trials: pd.DataFrame) -> list[ModelInfo]:
+    """Return the facts of each kind of model among the trials."""
     from trainables.data.prepared import prepare_data, prepare_test
     from trainables.evaluation.subject import about
 
@@ -164,7 +172,7 @@ def _abouts(trials: pd.DataFrame) -> list[ModelInfo]:
 
 
 def _with_absolute_paths(value: Any) -> Any:
-    """Let paths of data sources hold wherever a task runs."""
+    """Make paths of data sources absolute: a task may run in another folder."""
     if isinstance(value, Mapping):
         return {key: _with_absolute_paths(item) for key, item in value.items()}
     if isinstance(value, list):

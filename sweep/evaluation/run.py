@@ -1,4 +1,4 @@
-"""Measuring as tasks on Ray: each is recorded when it ends, and what goes wrong in one ends no other."""
+"""Run measurements as Ray tasks: each is recorded when it ends, and its failure does not affect the others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import Progress
-
 from search_spaces.study import Resources
+from sweep.display import SILENT, Display
 from sweep.endings import EvaluationInterrupted
 from sweep.evaluation.pictures import save_pictures
 from sweep.evaluation.request import Task
@@ -28,18 +26,18 @@ if TYPE_CHECKING:
     import ray
 
 
-def run_tasks(tasks: Sequence[Task], sweep_dir: Path, resources: Resources, *, slots: int, console: Console) -> None:
-    """Measure on the cluster that is up.
+def run_tasks(
+    tasks: Sequence[Task], sweep_dir: Path, resources: Resources, *, slots: int, display: Display = SILENT
+) -> None:
+    """Run the tasks on the cluster that is up, and record each result.
 
     Raises:
-        EvaluationInterrupted: by Ctrl-C; what was measured is recorded.
+        EvaluationInterrupted: by Ctrl-C; finished measurements are recorded.
     """
     writer = RecordsWriter(sweep_dir)
     n_done = 0
-    words = f"{len(tasks)} measurements, {slots} at a time, records in {sweep_dir}"
-    console.print(words, highlight=False, markup=False, soft_wrap=True)
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("measuring", total=len(tasks))
+    display.show_line(f"{len(tasks)} measurements, {slots} at a time, records in {sweep_dir}")
+    with display.show_measurements(len(tasks)) as update:
         try:
             with contextlib.closing(_results(tasks, resources, slots)) as results:
                 for task, outcome in results:
@@ -47,7 +45,7 @@ def run_tasks(tasks: Sequence[Task], sweep_dir: Path, resources: Resources, *, s
                     save_pictures(sweep_dir, task, outcome.get("measured"))
                     writer.flush()
                     n_done += 1
-                    progress.update(bar, advance=1, description=f"measured {task.axis.name} of {task.trial}")
+                    update(f"measured {task.axis.name} of {task.trial}")
         except KeyboardInterrupt:
             raise EvaluationInterrupted(n_done, len(tasks)) from None
         finally:
@@ -55,7 +53,10 @@ def run_tasks(tasks: Sequence[Task], sweep_dir: Path, resources: Resources, *, s
 
 
 def _results(tasks: Sequence[Task], resources: Resources, slots: int) -> Generator[tuple[Task, dict[str, Any]]]:
-    """Yield each task with what it returned, as they end; no more wait on Ray than can run at once."""
+    """Yield each task and its result as the tasks end.
+
+    Ray has at most as many tasks as can run at once.
+    """
     import ray
 
     device = "cuda" if resources.gpus else "cpu"
@@ -74,7 +75,7 @@ def _outcome(ready: ray.ObjectRef[dict[str, Any]]) -> dict[str, Any]:
 
     try:
         outcome: dict[str, Any] = ray.get(ready)
-    except ray.exceptions.RayError as error:  # the worker died, twice
+    except ray.exceptions.RayError as error:  # the worker died in both attempts
         return {"why": f"the worker was lost: {str(error).splitlines()[0]}"}
     return outcome
 
@@ -93,8 +94,7 @@ def measure_task(payload: Mapping[str, Any], threads: int, device: str) -> dict[
     """Measure one axis of one model in a worker.
 
     Returns:
-        ``values`` and ``pictures`` as in :class:`~trainables.evaluation.base.Measured`, or ``why`` if it failed; and
-        ``seconds``, ``device``, ``node``.
+        ``measured``, or ``why`` if the measurement failed; and ``seconds``, ``device``, ``node``.
     """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(threads)
@@ -124,7 +124,7 @@ def _record(writer: RecordsWriter, task: Task, outcome: Mapping[str, Any]) -> No
     measured: Measured | None = outcome.get("measured")
     for value in measured.values if measured else ():
         row = {name: getattr(value, name) for name in ("metric", "value", "n", "setting", "split")}
-        own = {"library": value.library or library("torch"), "seed": task.axis.seed}
-        writer.add(EVALUATIONS, {**common, **row, **own})
+        origin = {"library": value.library or library("torch"), "seed": task.axis.seed}
+        writer.add(EVALUATIONS, {**common, **row, **origin})
     facts = {name: outcome.get(name) for name in ("why", "seconds", "device", "node")}
     writer.add(MEASUREMENTS, {**common, **facts, "status": COMPLETED if measured else FAILED})

@@ -1,4 +1,4 @@
-"""What early stopping did, and what it would have done, for the terminal."""
+"""What early stopping did to a trial, and what other rules would have done, for the terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -16,11 +15,15 @@ from sweep.findings.replay import MEASURES
 from sweep.findings.summary import METRICS
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
+from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 from trainables.errors import UserError, did_you_mean
+
+RUNGS = {"own": "Rungs: separate for each arm.", "shared": "Rungs: shared by all arms."}
+"""Description of each value of the replay's column ``rungs``."""
 
 
 def print_why(sweep_dir: Path, trial: str, console: Console) -> None:
-    """Show each rung that a trial passed, and say why it ended.
+    """Print each rung that a trial passed, and one sentence on its end.
 
     Raises:
         UserError: the sweep has no such trial.
@@ -31,43 +34,50 @@ def print_why(sweep_dir: Path, trial: str, console: Console) -> None:
     if trial not in trials:
         raise UserError(f"--why '{trial}': '{sweep_dir}' has no such trial{did_you_mean(trial, trials)}")
     decisions: list[Any] = records.decisions[records.decisions["trial"] == trial].to_dict("records")
-    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
-    for name in ("epoch", decisions[0]["metric"] if decisions else "value", "cutoff", "trials", "verdict"):
-        table.add_column(name, justify="right")
-    for row in decisions:
-        values = [str(row["rung_epochs"]), f"{row['value']:.4g}", _cutoff(row["cutoff"]), str(row["n_recorded"])]
-        table.add_row(*values, row["verdict"])
     if decisions:
-        console.print(table)
-    console.print(explain(trials[trial], decisions), highlight=False, markup=False, soft_wrap=True)
+        table = new_table(gap=0)
+        for heading in ("epoch", decisions[0]["metric"], "cutoff", "trials", "verdict"):
+            add_column(table, heading)
+        for row in decisions:
+            cutoff = "-" if row["cutoff"] != row["cutoff"] else f"{row['cutoff']:.4g}"
+            cells = [str(row["rung_epochs"]), f"{row['value']:.4g}", cutoff, str(row["n_recorded"]), row["verdict"]]
+            add_row(table, cells)
+        print_table(console, table)
+    print_line(console, explain(trials[trial], decisions))
 
 
 def print_replay(frame: pd.DataFrame, console: Console, *, n_orders: int, n_workers: int) -> None:
-    """Show what rules would have saved and cost, from ``replay_sweep``: a table for each rule and its rungs."""
-    titles = {"own": "each arm with rungs of its own", "shared": "one set of rungs shared by all arms"}
+    """Print what each rule would have saved and cost: one table per rule and kind of rungs.
+
+    Args:
+        frame: from ``replay_sweep``.
+        console: where to print.
+        n_orders: random orders that each mean is computed from.
+        n_workers: trials that run at the same time in the simulation.
+    """
     for (rule, rungs), rows in frame.groupby(["rule", "rungs"], sort=False):
-        console.print(f"{rule}\n{titles[str(rungs)]}:", highlight=False, markup=False, soft_wrap=True)
-        console.print(_replay_table(rows))
-    console.print(
-        f"Means over {n_orders} random orders of arrival, {n_workers} trials at a time, with 95 % intervals: how far "
-        "the order matters, not how far another sweep would differ. Regret: final value of the best trial kept minus "
-        "that of the best of all (where none is kept: the value at which the best was left).",
-        highlight=False,
-        soft_wrap=True,
+        print_line(console, f"{rule}\n{RUNGS[str(rungs)]}")
+        print_table(console, _replay_table(rows))
+    print_line(
+        console,
+        f"Means over {n_orders} random orders of the trials, with {n_workers} trials at a time. "
+        "The 95 % intervals cover the choice of the order only, not the difference to another sweep.\n"
+        "Regret: final value of the best trial kept, minus the final value of the best trial. "
+        "If no trial is kept, the first of the two is the last value of the best among the trials that ran longest.",
     )
 
 
 def _replay_table(rows: pd.DataFrame) -> Table:
     metric = METRICS[rows["metric"].iloc[0]]
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("arm", overflow="fold")
+    table = new_table()
+    add_column(table, "arm", justify="left")
     regrets = (f"regret\n{metric.difference_unit}", "regret\nerr pts")
-    for name in ("n", "kept\n%", "epochs\nsaved %", *regrets, "winner\nstopped %"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for heading in ("n", "kept\n%", "epochs\nsaved %", *regrets, "winner\nstopped %"):
+        add_column(table, heading)
     factors = dict(zip(MEASURES, (100, 100, metric.factor, 100, 100), strict=True))
     for row in rows.to_dict("records"):
         cells = [_with_interval(row, name, factor) for name, factor in factors.items()]
-        table.add_row(row["arm"], str(row["n_curves"]), *cells)
+        add_row(table, [row["arm"], str(row["n_curves"]), *cells])
     return table
 
 
@@ -77,7 +87,3 @@ def _with_interval(row: Mapping[Any, Any], name: str, factor: float) -> str:
         return f"{mean:.1f} ({lo:.1f}-{hi:.1f})"
     digits = 1 if factor == 100 else 3
     return f"{mean:.{digits}f} ±{hi - mean:.{digits}f}"
-
-
-def _cutoff(value: float) -> str:
-    return "-" if value != value else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live table in a terminal, plain lines elsewhere."""
+"""The progress of a running sweep: a live table in a terminal, one line at a time elsewhere."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from sweep.conductor import Conductor
-from sweep.records.schema import COMPLETED, PAUSED, RUNNING, SEARCH, STATUSES, STOPPED
+from sweep.records.schema import COMPLETED, SEARCH, STATUSES
+from sweep.terminal.formats import format_duration, format_percent
+from sweep.terminal.tables import add_column, add_row, keep_whole, new_table, print_line
 
-LINES_EVERY_S = 10.0
-"""Pause between plain lines where there is no terminal."""
+SECONDS_PER_LINE = 10.0
+"""Pause between two lines where there is no terminal."""
+
+LABELS = {status: "done" if status == COMPLETED else status for status in STATUSES}
+"""Heading of each status: ``done`` is shorter than ``completed``, so that all columns fit into 80 characters."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,11 @@ class ArmProgress:
     """State of one arm.
 
     Attributes:
-        arm: its name.
-        counts: number of the search's trials by status.
-        confirmed: trials that have confirmed a winner.
-        best: lowest final validation top-1 error among completed trials of the search; None while there is none.
-        median: the median of them.
+        arm: name of the arm.
+        counts: number of search trials by status.
+        confirmed: number of completed confirmation trials.
+        best: lowest final validation top-1 error of the completed search trials; None without a completed trial.
+        median: median of the same errors.
     """
 
     arm: str
@@ -38,17 +42,17 @@ class ArmProgress:
 
 
 def arms_progress(conductor: Conductor) -> list[ArmProgress]:
-    """Summarise a sweep arm by arm, from the conductor's memory."""
+    """Return the state of each arm, from the conductor's memory."""
     rows = []
     for arm in conductor.study.arms:
-        own = [entry for entry in conductor.entries.values() if entry.arm == arm]
-        entries = [entry for entry in own if entry.phase == SEARCH]
-        errors = [entry.curve[entry.epochs]["val_top1_error"] for entry in entries if entry.status == COMPLETED]
+        arm_entries = [entry for entry in conductor.entries.values() if entry.arm == arm]
+        search = [entry for entry in arm_entries if entry.phase == SEARCH]
+        errors = [entry.curve[entry.epochs]["val_top1_error"] for entry in search if entry.status == COMPLETED]
         rows.append(
             ArmProgress(
                 arm=arm,
-                counts={status: sum(entry.status == status for entry in entries) for status in STATUSES},
-                confirmed=sum(entry.status == COMPLETED for entry in own) - len(errors),
+                counts={status: sum(entry.status == status for entry in search) for status in STATUSES},
+                confirmed=sum(entry.status == COMPLETED for entry in arm_entries) - len(errors),
                 best=min(errors, default=None),
                 median=statistics.median(errors) if errors else None,
             )
@@ -56,101 +60,90 @@ def arms_progress(conductor: Conductor) -> list[ArmProgress]:
     return rows
 
 
+def shown_statuses(arms: list[ArmProgress]) -> list[str]:
+    """Return the statuses that some trial has, and ``completed`` in any case."""
+    return [status for status in STATUSES if status == COMPLETED or any(arm.counts[status] for arm in arms)]
+
+
 class Progress:
-    """Draws the progress of a sweep; use it as a context."""
+    """Draw the progress of a sweep; use it as a context."""
 
     def __init__(self, conductor: Conductor, console: Console) -> None:
         """Draw ``conductor``'s state on ``console``."""
         self._conductor = conductor
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._drawn_at_s = 0.0
+        self._updated_at_s = 0.0
         self._started_at_s = time.monotonic()
-        self._ended_before = self._ended()
-        self._epochs_before = self._epochs()
+        self._n_ended_before = self._n_ended()
+        self._n_epochs_before = self._n_epochs()
 
     def __enter__(self) -> Progress:
-        """Begin to draw."""
+        """Start the live table."""
         if self._live:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
+        """Remove the live table and show the cursor again."""
         if self._live:
             self._live.stop()
 
     def update(self) -> None:
-        """Draw if it is time to: four times a second in a terminal, a line every ten seconds elsewhere."""
+        """Draw if it is time: four times per second in a terminal, one line per ten seconds elsewhere."""
         now_s = time.monotonic()
-        if now_s - self._drawn_at_s < (0.25 if self._live else LINES_EVERY_S):
+        if now_s - self._updated_at_s < (0.25 if self._live else SECONDS_PER_LINE):
             return
-        self._drawn_at_s = now_s
+        self._updated_at_s = now_s
         if self._live:
             self._live.update(self._table(), refresh=True)
         else:
-            self._console.print(self._line(), highlight=False, soft_wrap=True)
+            print_line(self._console, self._line())
 
     def _table(self) -> Table:
-        table = Table(box=SIMPLE_HEAD, title=f"{self._conductor.study.name}: {self._rate()}", title_justify="left")
-        table.add_column("arm")
-        confirms = self._conductor.study.confirm is not None
-        last = [*(["confirmed"] if confirms else []), "best error", "median error"]
-        for name in ("running", "paused", "done", "stopped", "diverged", "failed", *last):
-            table.add_column(name, justify="right")
-        for row in arms_progress(self._conductor):
-            table.add_row(
-                row.arm,
-                *(str(count) for count in row.counts.values()),
-                *([str(row.confirmed)] if confirms else []),
-                percent(row.best),
-                percent(row.median),
-            )
-        return table
+        arms = arms_progress(self._conductor)
+        statuses, confirms = shown_statuses(arms), any(arm.confirmed for arm in arms)
+        table = new_table(title=f"{self._conductor.study.name}: {self._rate()}")
+        add_column(table, "arm", justify="left")
+        for status in statuses:
+            add_column(table, LABELS[status])
+        for heading in (*(["confirmed"] if confirms else []), "best\nerror", "median\nerror"):
+            add_column(table, heading)
+        for arm in arms:
+            counts = [*(arm.counts[status] for status in statuses), *([arm.confirmed] if confirms else [])]
+            add_row(table, [arm.arm, *map(str, counts), format_percent(arm.best), format_percent(arm.median)])
+        return keep_whole(table)
 
     def _line(self) -> str:
-        arms = [
-            f"{row.arm} {row.counts[RUNNING]} running{f' {row.counts[PAUSED]} paused' if row.counts[PAUSED] else ''}"
-            f" {row.counts[COMPLETED]} done {row.counts[STOPPED]} stopped"
-            f"{f' {row.confirmed} confirmed' if row.confirmed else ''}"
-            f" best {percent(row.best)} median {percent(row.median)}"
-            for row in arms_progress(self._conductor)
+        arms = arms_progress(self._conductor)
+        statuses = shown_statuses(arms)
+        cells = [
+            f"{arm.arm}: {', '.join(f'{arm.counts[status]} {LABELS[status]}' for status in statuses)}"
+            f"{f', {arm.confirmed} confirmed' if arm.confirmed else ''}"
+            f", best error {format_percent(arm.best)}, median {format_percent(arm.median)}"
+            for arm in arms
         ]
-        return f"{self._rate()} | {' | '.join(arms)}"
+        return f"{self._rate()} | {' | '.join(cells)}"
 
     def _rate(self) -> str:
         elapsed_s = time.monotonic() - self._started_at_s
-        ended = self._ended()
-        per_minute = 60 * (ended - self._ended_before) / max(elapsed_s, 1e-9)
+        ended = self._n_ended()
+        per_minute = 60 * (ended - self._n_ended_before) / max(elapsed_s, 1e-9)
         return (
-            f"{ended}/{self._conductor.n_trials} trials ended, {per_minute:.1f} a minute, {self._time_left(elapsed_s)}"
+            f"{ended}/{self._conductor.n_trials} trials ended, {per_minute:.1f} per minute, "
+            f"{self._time_left(elapsed_s)}"
         )
 
     def _time_left(self, elapsed_s: float) -> str:
-        """An upper bound: as if no further trial were stopped early."""
-        epochs = self._epochs()
-        if epochs == self._epochs_before:
+        """Return an upper bound: no further trial is assumed to stop early."""
+        epochs = self._n_epochs()
+        if epochs == self._n_epochs_before:
             return "time left unknown"
         left = self._conductor.epochs_left
-        return f"at most {duration(left * elapsed_s / (epochs - self._epochs_before))} left"
+        return f"at most {format_duration(left * elapsed_s / (epochs - self._n_epochs_before))} left"
 
-    def _ended(self) -> int:
+    def _n_ended(self) -> int:
         return self._conductor.n_trials - self._conductor.n_left
 
-    def _epochs(self) -> int:
+    def _n_epochs(self) -> int:
         return sum(entry.epochs for entry in self._conductor.entries.values())
-
-
-def percent(fraction: float | None) -> str:
-    """Write a fraction as per cent: ``7.31 %``; a dash for None and NaN."""
-    return "-" if fraction is None or fraction != fraction else f"{100 * fraction:.2f} %"
-
-
-def duration(seconds: float) -> str:
-    """Write a time span for a reader: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

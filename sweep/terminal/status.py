@@ -1,117 +1,122 @@
-"""How a sweep stands, for the terminal."""
+"""Progress and results of a sweep, for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from sweep.engine import in_use
 from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
-from sweep.records.reader import read_sweep
+from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, STATUSES
-from sweep.terminal.progress import duration, percent
+from sweep.terminal.formats import format_decimal, format_duration, format_percent, format_points
+from sweep.terminal.progress import LABELS
+from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
 
 
 def print_status(sweep_dir: Path, console: Console) -> int:
-    """Show how a sweep stands: a row an arm, what was resumed or failed, and a sentence; return the failed trials."""
-    records = read_sweep(sweep_dir)
-    study, trials = records.manifest["study"], records.trials
+    """Print the progress and the results of a sweep.
+
+    Returns:
+        Number of failed trials.
+    """
+    search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
+    study = search.manifest["study"]
+    print_heading(console, study["name"], study["question"])
     order = {arm: place for place, arm in enumerate(study["arms"])}
-    summary = summarise_arms(trials, records.epochs).sort_values("arm", key=lambda arms: arms.map(order))
-    console.print(f"[bold]{study['name']}[/bold]: {escape(study['question'])}", highlight=False, soft_wrap=True)
-    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("arm", no_wrap=True)
-    shown = [status for status in STATUSES if status == COMPLETED or (trials["status"] == status).any()]
-    words = ["done" if status == COMPLETED else status for status in shown]
-    for name in ("trials", *words, "epochs"):  # a narrow terminal folds these words, and never cuts a number
-        table.add_column(name, justify="right", overflow="fold")
-    for name in ("best\nerror", "median", "NLL", "ECE"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in summary.to_dict("records"):
-        counts = [row["n_trials"], *(row[f"n_{status}"] for status in shown), row["epochs"]]
-        measures = [
-            percent(row["best"]),
-            percent(row["median"]),
-            _number(row["val_nll"]),
-            percent(row["val_ece"]),
-        ]
-        table.add_row(row["arm"], *(str(count) for count in counts), *measures)
-    console.print(table)
-    confirm = read_sweep(sweep_dir, CONFIRM)
-    all_trials = pd.concat([trials, confirm.trials]) if len(confirm.trials) else trials
-    console.print(_fine_print(records.manifest, all_trials), highlight=False, soft_wrap=True)
-    failures = all_trials[all_trials["status"] == FAILED]
-    for failed in failures.to_dict("records"):
-        why = escape(failed["why"].splitlines()[-1])
-        console.print(f"failed: {failed['trial']}: {why}", highlight=False, soft_wrap=True)
-    for lost in confirm.trials[confirm.trials["status"] == DIVERGED].to_dict("records"):
-        console.print(f"without a test value: {lost['trial']}: {lost['why']}", highlight=False, soft_wrap=True)
-    if len(failures):
-        console.print(f"once mended: cutmix-sweep resume {sweep_dir} --retry-failed", highlight=False, soft_wrap=True)
-    unfinished = all_trials["status"].isin(LIVING).any() or len(trials) < _n_planned(study)
-    if unfinished and not in_use(sweep_dir):
-        console.print(f"not running now; go on with: cutmix-sweep resume {sweep_dir}", highlight=False, soft_wrap=True)
-    confirmed = summarise_confirmed(records, confirm)
+    summary = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda arms: arms.map(order))
+    _print_arms(summary, console)
+    trials = pd.concat([search.trials, confirm.trials]) if len(confirm.trials) else search.trials
+    seconds = float(search.epochs["seconds"].sum() + confirm.epochs["seconds"].sum())
+    print_line(console, _describe_training(search.manifest, trials, seconds))
+    for line in _describe_problems(sweep_dir, search, confirm, trials):
+        print_line(console, line)
+    confirmed = summarise_confirmed(search, confirm)
     if confirmed.empty:
-        console.print(verdict(summary), highlight=False, soft_wrap=True)
+        print_line(console, verdict(summary))
     else:
         _print_confirmed(confirmed, baseline_arm(study), console)
-    return len(failures)
+    return int((trials["status"] == FAILED).sum())
 
 
-def _n_planned(study: Mapping[str, Any]) -> int:
-    """Trials of all arms' searches, of a grid without a number those that are there."""
-    return len(study["arms"]) * (study["budget"]["trials"] or 0)
+def _print_arms(summary: pd.DataFrame, console: Console) -> None:
+    statuses = [status for status in STATUSES if status == COMPLETED or summary[f"n_{status}"].any()]
+    table = new_table(gap=0)
+    add_column(table, "arm", justify="left")
+    for heading in ("trials", *(LABELS[status] for status in statuses), "epochs"):
+        add_column(table, heading, wrap=True, min_width=4)  # 80 columns fold a heading, never a number
+    for heading in ("best\nerror", "median", "NLL", "ECE"):
+        add_column(table, heading)
+    for row in summary.to_dict("records"):
+        counts = [row["n_trials"], *(row[f"n_{status}"] for status in statuses), row["epochs"]]
+        errors = [format_percent(row["best"]), format_percent(row["median"])]
+        others = [format_decimal(row["val_nll"]), format_percent(row["val_ece"])]
+        add_row(table, [row["arm"], *map(str, counts), *errors, *others])
+    print_table(console, table)
 
 
-def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -> None:
-    """Show the test errors of winners on fresh seeds."""
-    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("winner of", no_wrap=True)
-    for name in ("n", "test\nerror", "95 %", f"against {baseline}\n(points)", "NLL", "ECE"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in confirmed.to_dict("records"):
-        difference = _points(row["difference"])
-        if row["difference_low"] == row["difference_low"]:
-            difference += f" ({_points(row['difference_low'])}, {_points(row['difference_high'])})"
-        table.add_row(
-            row["confirms"],
-            str(row["n"]),
-            percent(row["top1_error"]),
-            f"{100 * row['low']:.2f} .. {100 * row['high']:.2f}" if row["n"] > 1 else "-",
-            difference,
-            _number(row["nll"]),
-            percent(row["ece"]),
-        )
-    console.print(table)
-    console.print(verdict_confirmed(confirmed, baseline=baseline), highlight=False, soft_wrap=True)
-
-
-def _points(value: float) -> str:
-    return "-" if value != value else f"{100 * value:+.2f}"
-
-
-def _fine_print(manifest: Mapping[str, Any], trials: Any) -> str:
+def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, seconds: float) -> str:
+    """Return what the errors are, how long training took so far, and on which hardware and versions."""
     versions, hardware = manifest["versions"], manifest["hardware"]
-    resumed = int((trials["attempts"] > 1).sum())
+    n_resumed = int((trials["attempts"] > 1).sum())
     gpus = sorted(set(trials["device"].dropna()) - {"cpu"})
     machine = ", ".join(gpus) or f"{hardware['processor']}, {hardware['cores']} cores"
     return (
-        "Validation top-1 errors of completed trials after their last epoch; NLL and ECE of the best one.\n"
-        "Training took "
-        f"{duration(float(trials['seconds'].sum()))} in all trials together, {resumed} of {len(trials)} were resumed. "
-        f"{machine}; torch {versions['torch']}, ray {versions['ray']}, "
-        f"cutmix-sweep {versions['cutmix-sweep']}."
+        "Validation top-1 error of completed trials after their last epoch; NLL and ECE of the best of these trials.\n"
+        f"Training time so far: {format_duration(seconds)} in {len(trials)} trials; {n_resumed} of them were resumed. "
+        f"{machine}; torch {versions['torch']}, ray {versions['ray']}, cutmix-sweep {versions['cutmix-sweep']}."
     )
 
 
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"
+def _describe_problems(
+    sweep_dir: Path, search: SweepRecords, confirm: SweepRecords, trials: pd.DataFrame
+) -> Iterator[str]:
+    """Yield one line for each failed or lost trial, and the command that continues the sweep."""
+    resume = f"cutmix-sweep resume {shlex.quote(str(sweep_dir))}"
+    failures = trials[trials["status"] == FAILED]
+    for failed in failures.to_dict("records"):
+        yield f"failed: {failed['trial']}: {failed['why'].splitlines()[-1]}"
+    for diverged in confirm.trials[confirm.trials["status"] == DIVERGED].to_dict("records"):
+        yield f"no test value: {diverged['trial']}: {diverged['why']}"
+    if len(failures):
+        yield f"after fixing the cause, run: {resume} --retry-failed"
+    study = search.manifest["study"]
+    n_planned = len(study["arms"]) * (study["budget"]["trials"] or 0)  # a grid without a number: unknown here
+    unfinished = trials["status"].isin(LIVING).any() or len(search.trials) < n_planned
+    if unfinished and not in_use(sweep_dir):
+        yield f"not running; resume with: {resume}"
+
+
+def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -> None:
+    """Print the test errors of the winners on fresh seeds."""
+    table = new_table(gap=0)
+    add_column(table, "winner", justify="left")
+    for heading in ("n", "test\nerror", "95 %", "minus baseline\n(points)", "NLL", "ECE"):
+        add_column(table, heading)
+    for row in confirmed.to_dict("records"):
+        difference = format_points(row["difference"])
+        if row["difference_low"] == row["difference_low"]:
+            difference += f" ({format_points(row['difference_low'])}, {format_points(row['difference_high'])})"
+        cells = [
+            row["confirms"],
+            str(row["n"]),
+            format_percent(row["top1_error"]),
+            f"{100 * row['low']:.2f} .. {100 * row['high']:.2f}" if row["n"] > 1 else "-",
+            difference,
+            format_decimal(row["nll"]),
+            format_percent(row["ece"]),
+        ]
+        add_row(table, cells)
+    print_table(console, table)
+    print_line(
+        console,
+        f"Baseline: {baseline}. Differences are paired by seed. "
+        "Their 95 % intervals hold for all comparisons together.",
+    )
+    print_line(console, verdict_confirmed(confirmed))

@@ -1,24 +1,25 @@
-"""Tables for the terminal."""
+"""Studies, plans and checks, for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from search_spaces.budget import MAX_EPOCHS
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.plan import Plan
-from sweep.terminal.progress import duration
+from sweep.preview import describe_mix
+from sweep.terminal.formats import format_duration
+from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
+    from trainables.mixing.config import Mix
     from trainables.mixing.dose import Estimate
 
 SCALE_COLUMNS: dict[str, JustifyMethod] = {
@@ -26,53 +27,74 @@ SCALE_COLUMNS: dict[str, JustifyMethod] = {
     "trials": "right",
     "epochs": "right",
     "data": "left",
-    "share": "right",
+    "fraction": "right",
     "network": "left",
     "CPU": "right",
     "GPU": "right",
 }
-"""What is shown of a study's scales, and how it is aligned."""
+"""Columns of the table of scales, with their alignment."""
+
+COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
+"""Colour of each state of a check."""
 
 
 def print_studies(studies: Mapping[str, Study], console: Console) -> None:
-    """List studies with their size and question."""
-    table = Table("study", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for name in ("arms", "trials"):
-        table.add_column(name, justify="right")
-    table.add_column("question")
+    """Print one row per study: its number of arms and trials, and its question."""
+    table = new_table()
+    add_column(table, "study", justify="left")
+    for heading in ("arms", "trials"):
+        add_column(table, heading)
+    add_column(table, "question", justify="left", wrap=True)
     for name, study in studies.items():
-        table.add_row(name, str(len(study.arms)), str(len(study.arms) * study.trials_per_arm), escape(study.question))
-    console.print(table)
+        n_arms = len(study.arms)
+        add_row(table, [name, str(n_arms), str(n_arms * study.trials_per_arm), study.question])
+    print_table(console, table)
 
 
 def print_study(study: Study, console: Console) -> None:
-    """Show one study: question, arms, what varies, budget."""
-    console.print(f"[bold]{study.name}[/bold]: {escape(study.question)}", soft_wrap=True, highlight=False)
+    """Print one study: its question, its arms, the parameters that vary, and its budget."""
+    print_heading(console, study.name, study.question)
     if study.why_open:
-        console.print(study.why_open.strip(), soft_wrap=True, highlight=False, markup=False)
-    table = Table("arm", "mixing", "varies", box=SIMPLE_HEAD)
-    for arm, parts in study.arms.items():
-        mix = parts.mix if parts.mix is not None else study.base.get("mix", "off")
+        print_line(console, study.why_open.strip())
+    table = new_table()
+    add_column(table, "arm", justify="left")
+    for heading in ("mixing", "varies"):
+        add_column(table, heading, justify="left", wrap=True)
+    for arm in study.arms:
         varies = [f"{path} {describe_domain(domain)}" for path, domain in study.space_of(arm).items()]
-        table.add_row(arm, escape(str(mix)), escape("\n".join(varies)) or "seeds only")
-    console.print(table)
-    console.print(describe_budget(study), highlight=False, soft_wrap=True)
+        add_row(table, [arm, _describe_mixing(study, arm), "\n".join(varies) or "seeds only"])
+    print_table(console, table)
+    print_line(console, describe_budget(study))
+
+
+def _describe_mixing(study: Study, arm: str) -> str:
+    """Return the name of the arm's preset, or its policy in words."""
+    declared = study.arms[arm].mix if study.arms[arm].mix is not None else study.base.get("mix", "off")
+    return declared if isinstance(declared, str) else ", ".join(describe_mix(_mix_of(study, arm)))
+
+
+def _mix_of(study: Study, arm: str) -> Mix:
+    """Return an arm's policy without the values that vary, or its first draw if the policy needs these values."""
+    try:
+        return study.declared_config(arm, {}, replicate=0).mix
+    except UserError:
+        return study.declared_config(arm, study.draw(arm, 0), replicate=0).mix
 
 
 def print_scales(scales: Mapping[str, Study | UserError], console: Console) -> None:
-    """Show what a study spends at each scale, or why its file does not go with one."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    """Print the cost of a study at each scale, or the reason why its file does not allow a scale."""
+    table = new_table()
     for name, justify in SCALE_COLUMNS.items():
-        table.add_column(name, justify=justify)
+        add_column(table, name, justify=justify)
     for scale, study in scales.items():
         if isinstance(study, Study):
-            table.add_row(scale, *_spent(study))
+            add_row(table, [scale, *_cost(study)])
         else:
-            console.print(f"--scale {scale}: {study}", highlight=False, markup=False, soft_wrap=True)
-    console.print(table)
+            print_line(console, f"--scale {scale}: {study}")
+    print_table(console, table)
 
 
-def _spent(study: Study) -> Iterator[str]:
+def _cost(study: Study) -> Iterator[str]:
     arm = next(iter(study.arms))
     config = study.declared_config(arm, study.draw(arm, 0), replicate=0)
     yield str(len(study.arms) * study.trials_per_arm)
@@ -85,24 +107,32 @@ def _spent(study: Study) -> Iterator[str]:
 
 
 def describe_budget(study: Study) -> str:
-    """Say what an arm may spend and when trials end early."""
-    stopping = study.budget.early_stopping
-    words = (
-        f"{study.search} search, {study.trials_per_arm} trials an arm, at most {study.budget.max_epochs} epochs each, "
-        f"{study.resources.cpus} CPU and {study.resources.gpus:g} GPU a trial; "
-    )
-    last = ""
-    if study.confirm is not None:
-        configs = "configuration" if study.confirm.configs == 1 else f"{study.confirm.configs} configurations"
-        last = f"; then each arm's best {configs} on {study.confirm.seeds} fresh seeds, by test images"
-    control = f"; control cohort {100 * study.budget.control_frac:g} %" if study.budget.control_frac else ""
-    if stopping.build(study.budget.max_epochs) is None:
-        return words + stopping.describe() + last
-    return words + f"early stopping within each arm by {study.metric}: {stopping.describe()}{control}{last}"
+    """Return what each arm may spend, when a trial may end early, and what is confirmed: one line each."""
+    resources, budget, confirm = study.resources, study.budget, study.confirm
+    control = f"; control cohort: {100 * budget.control_frac:g} % of the trials" if budget.control_frac else ""
+    lines = [
+        f"Budget: {study.search} search, {study.trials_per_arm} trials per arm, at most {budget.max_epochs} epochs per "
+        f"trial; {resources.cpus} CPU and {resources.gpus:g} GPU per trial.",
+        f"Stopping: {budget.early_stopping.describe()}{control}. "
+        f"Trials are compared within their arm, by {study.metric}.",
+    ]
+    if confirm is not None:
+        configs = "configuration" if confirm.configs == 1 else f"{confirm.configs} configurations"
+        lines.append(
+            f"Confirmation: best {configs} of each arm, on {confirm.seeds} fresh seeds, measured on test images."
+        )
+    return "\n".join(lines)
 
 
 def describe_domain(domain: Any) -> str:
-    """Describe a domain in a few characters: ``0.1 .. 4 (log)``."""
+    """Return the values of a domain in a few characters.
+
+    Examples:
+        >>> describe_domain(LogUniform(lo=0.1, hi=4.0))
+        '0.1 .. 4 (log)'
+        >>> describe_domain(Choice(values=("clip", "torus")))
+        'clip | torus'
+    """
     match domain:
         case LogUniform(lo=lo, hi=hi):
             return f"{lo:g} .. {hi:g} (log)"
@@ -116,71 +146,78 @@ def describe_domain(domain: Any) -> str:
 
 
 def print_plan(study: Study, plan: Plan, console: Console) -> None:
-    """Show what a study would run and how long it would take here."""
+    """Print what a study would run, and how long it would take on this machine."""
     print_study(study, console)
-    confirming = f" and {plan.n_confirming} that confirm winners" if plan.n_confirming else ""
-    console.print(
-        f"{study.base.get('data', {}).get('source', 'digits')}: {_span(plan.n_train)} training and {_span(plan.n_val)} "
-        f"validation images of {plan.height_px}x{plan.width_px} px\n"
-        f"{plan.n_trials} trials{confirming}, at most {plan.max_epochs} epochs; one trial trains "
-        f"{_span(plan.images_per_s)} images a second here, {plan.slots} at a time: at most about "
-        f"{duration(plan.seconds)}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+    confirming = f" and {plan.n_confirming} confirmation trials" if plan.n_confirming else ""
+    print_line(
+        console,
+        f"Data: {study.base.get('data', {}).get('source', 'digits')}, {_format_range(plan.n_train)} training and "
+        f"{_format_range(plan.n_val)} validation images of {plan.height_px}x{plan.width_px} px.\n"
+        f"Size: {plan.n_trials} search trials{confirming}, at most {plan.max_epochs} epochs in total.\n"
+        f"Time on this machine: at most about {format_duration(plan.seconds)}, with {plan.slots} trials at a time and "
+        f"{_format_range(plan.images_per_s)} training images per second and trial.",
     )
     _print_doses(study, plan, console)
 
 
-def _span(extremes: tuple[float, float]) -> str:
+def _format_range(extremes: tuple[float, float]) -> str:
     return " to ".join(dict.fromkeys(f"{value:,.0f}" for value in extremes))
 
 
 def _print_doses(study: Study, plan: Plan, console: Console) -> None:
-    """Show how strongly each arm mixes, and which arms were made alike; 80 columns hold every number."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("arm", overflow="fold")
-    for name in ("mean\nprob", "pasted\narea", "exposure", "label\nentropy", "pastes\nnothing", "border\npx"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("centre, edge,\ncorner", justify="right", no_wrap=True)
+    """Print how strongly each arm mixes, and which arms have a matched dose."""
+    names = {arm: f"={arm}" if arm in plan.matched else arm for arm in plan.doses}
+    table = new_table()
+    add_column(table, "arm", justify="left")
+    for heading in ("mean\nprob", "pasted\narea", "exposure", "label\nentropy", "pastes\nnothing", "border\npx"):
+        add_column(table, heading)
+    add_column(table, "centre, edge,\ncorner")
     for arm, dose in plan.doses.items():
         regions = (dose.coverage_centre, dose.coverage_edge, dose.coverage_corner)
-        table.add_row(
-            f"={arm}" if arm in plan.matched else arm,
+        cells = [
+            names[arm],
             f"{dose.mean_prob:.2f}",
-            _with_error(dose.pasted_frac),
-            _with_error(dose.exposure),
+            _format_estimate(dose.pasted_frac),
+            _format_estimate(dose.exposure),
             f"{dose.label_entropy.value:.3f}",
             f"{100 * dose.nothing_pasted.value:.1f} %",
             f"{dose.boundary_px.value:.0f}",
             " ".join(f"{region.value:.2f}" for region in regions),
-        )
-    console.print(table)
-    console.print(_describe_dose(study, plan), highlight=False, markup=False, soft_wrap=True)
+        ]
+        add_row(table, cells)
+    print_table(console, table)
+    print_line(console, _describe_dose(study, plan))
 
 
 def _describe_dose(study: Study, plan: Plan) -> str:
-    words = (
-        "Dose by Monte Carlo (standard error of the last digits in brackets). Area, exposure E[min(w, 1 - w)] and "
-        "entropy are means over all samples of a run; the rest is of mixed ones, the last column how often pixels of "
-        "the centre, the edges' middles and the corners are foreign. Of an arm whose mixing varies it is the mean over "
-        "its first draws; inside the network it is measured on images."
+    sentences = (
+        "Dose, estimated by Monte Carlo; in brackets: standard error in units of the last digit. "
+        "Area, exposure E[min(w, 1 - w)] and entropy: means over all samples of a run. "
+        "Other columns: mixed samples only. "
+        "Last column: probability that a pixel at the centre, edge or corner is the partner's.\n"
+        "If the mixing of an arm varies, its dose is the mean over its first draws. "
+        "The dose of mixing inside the network is measured on images."
     )
     if study.match is None:
-        return words
-    alone = [arm for arm in study.arms if arm not in plan.matched]
-    matched = f"\n= matched: equal exposure by {study.match.by}"
-    return words + matched + (f"; as declared: {', '.join(alone)}" if alone else "")
+        return sentences
+    unmatched = [arm for arm in study.arms if arm not in plan.matched]
+    as_declared = f" As declared: {', '.join(unmatched)}." if unmatched else ""
+    return f"{sentences}\n= matched: equal exposure by {study.match.by}.{as_declared}"
 
 
-def _with_error(figure: Estimate) -> str:
-    return f"{figure.value:.4f}({round(figure.se * 1e4)})"
+def _format_estimate(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f}({round(estimate.se * 1e4)})"
 
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:
-    """Show what the doctor found."""
-    table = Table("", "state", "found", "how to mend", box=SIMPLE_HEAD)
-    colours = {OK: "green", WARNING: "yellow", WRONG: "red"}
+    """Print one row per check: its state, the facts, and how to fix a problem."""
+    table = new_table()
+    add_column(table, "check", justify="left")
+    add_column(table, "state", justify="left")
+    fixes = any(check.fix for check in checks)
+    for heading in ("result", *(["how to fix"] if fixes else [])):
+        add_column(table, heading, justify="left", wrap=True)
     for check in checks:
-        table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", escape(check.found), escape(check.fix))
-    console.print(table)
+        state = Text(check.state, style=COLOURS[check.state])
+        table.add_row(Text(check.name), state, Text(check.found), *([Text(check.fix)] if fixes else []))
+    print_table(console, table)

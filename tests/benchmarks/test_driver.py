@@ -17,6 +17,7 @@ from search_spaces.study import Study
 from sweep.conductor import Conductor
 from sweep.engine import run_trials
 from sweep.ledger import DOSE_COLUMNS
+from sweep.terminal.display import TerminalDisplay
 from trainables.strict import parse
 
 TRIALS = 2000
@@ -65,7 +66,7 @@ def test_driver_against_bare_tune(benchmark, capsys: pytest.CaptureFixture[str],
     def ours(n_trials: int) -> None:
         sweep_dir = Path(tempfile.mkdtemp(dir=tmp_path))
         conductor = Conductor(study(n_trials), sweep_dir)
-        run_trials(sweep_dir, conductor, slots=SLOTS, console=Console(quiet=True), trainable=Idle)
+        run_trials(sweep_dir, conductor, slots=SLOTS, display=TerminalDisplay(Console(quiet=True)), trainable=Idle)
         assert not conductor.n_left
 
     def theirs(n_trials: int) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 
 from search_spaces.discover import load_study
 from sweep.launch import start_sweep
@@ -45,7 +44,7 @@ def test_trial_cost_against_fresh_actors(compare, tmp_path: Path) -> None:  # ty
 
     def ours() -> None:
         out = Path(tempfile.mkdtemp(dir=tmp_path)) / "sweep"
-        start_sweep(study, out=out, address=None, download=False, command="", console=Console(quiet=True))
+        start_sweep(study, out=out)
 
     def theirs() -> None:
         tune.run(Empty, num_samples=TRIALS, resources_per_trial={"cpu": 1}, storage_path=str(tmp_path), verbose=0)

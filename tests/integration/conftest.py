@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 
 from search_spaces.discover import load_study
 from sweep.launch import start_sweep
@@ -66,10 +65,7 @@ def small_sweep_dir(ray_cluster: None, study_file: Path, tmp_path_factory: pytes
     return start_sweep(
         load_study(str(study_file)),
         out=out,
-        address=None,
-        download=False,
         command="cutmix-sweep run small",
-        console=Console(quiet=True),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from search_spaces.discover import load_study
 from sweep.launch import start_sweep
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_runs_of_unequal_length_and_size(tmp_path: Path) -> None:
     study = load_study("budget", scale="smoke")
-    start_sweep(study, out=tmp_path / "sweep", address=None, download=False, command="", console=Console(quiet=True))
+    start_sweep(study, out=tmp_path / "sweep")
     trials = read_sweep(tmp_path / "sweep").trials
     assert set(trials["status"]) == {"completed"}
     assert (trials["epochs"] == trials["config.optimizer.max_epochs"]).all()
@@ -30,7 +29,7 @@ def test_runs_of_unequal_length_and_size(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_adversarial_training(tmp_path: Path) -> None:
     study = load_study("robust_vs_adversarial", scale="smoke", settings=["budget.max_epochs=1"])
-    start_sweep(study, out=tmp_path / "sweep", address=None, download=False, command="", console=Console(quiet=True))
+    start_sweep(study, out=tmp_path / "sweep")
     trials = read_sweep(tmp_path / "sweep").trials.set_index("arm")
     assert set(trials["status"]) == {"completed"}
     assert trials["config.adversarial.kind"].dropna().to_dict() == {

@@ -49,7 +49,7 @@ def trials(sweep_dir: Path) -> list[str]:
 def measure(sweep_dir: Path, trials: list[str]) -> Callable[..., Evaluated]:
     def measure(**given: Any) -> Evaluated:
         options: dict[str, Any] = {"axes": AXES, "trials": trials, "settings": SETTINGS, "address": None}
-        options |= {"cpus": None, "gpus": None, "command": "evaluate", "console": Console(quiet=True)}
+        options |= {"cpus": None, "gpus": None, "command": "evaluate"}
         return evaluate_sweep(sweep_dir, **(options | given))
 
     return measure

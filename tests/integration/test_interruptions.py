@@ -15,7 +15,6 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from rich.console import Console
 
 from search_spaces.discover import load_study
 from sweep.launch import resume_sweep, start_sweep
@@ -78,7 +77,7 @@ def curves(records: SweepRecords) -> pd.DataFrame:
 def uninterrupted(ray_cluster: None, study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> SweepRecords:
     out = tmp_path_factory.mktemp("straight") / "sweep"
     study = load_study(str(study_file), settings=WITHOUT_STOPPING)
-    start_sweep(study, out=out, address=None, download=False, command="", console=Console(quiet=True))
+    start_sweep(study, out=out)
     return read_sweep(out)
 
 
@@ -94,7 +93,7 @@ def test_sigkill_of_the_driver(uninterrupted: SweepRecords, study_file: Path, tm
             process.send_signal(signal.SIGKILL)
             process.wait()
         decided.append(read_table(out, DECISIONS))
-    resume_sweep(out, address=None, retry_failed=False, command="resume", console=Console(quiet=True))
+    resume_sweep(out)
     whole = read_sweep(out)
     assert sorted(whole.trials["trial"]) == sorted(uninterrupted.trials["trial"])
     assert set(whole.trials["status"]) <= {"completed", "stopped"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from dataclasses import asdict
@@ -12,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from rich.console import Console
 
 from search_spaces.discover import load_study
 from search_spaces.early_stopping.asha import Asha
+from sweep.display import SilentDisplay
 from sweep.launch import resume_sweep, start_sweep
 from sweep.ledger import EPOCH_COLUMNS, checkpoint_path, weights_path
 from sweep.records.reader import SweepRecords, read_sweep
@@ -108,11 +107,15 @@ def test_test_images_are_not_read(small_sweep: SweepRecords, small_sweep_dir: Pa
 
 
 def test_a_finished_sweep_has_nothing_to_resume(small_sweep: SweepRecords, small_sweep_dir: Path) -> None:
-    out = io.StringIO()
-    resume_sweep(
-        small_sweep_dir, address=None, retry_failed=False, command="again", console=Console(file=out, width=200)
-    )
-    assert "all 16 trials" in out.getvalue()
+    lines: list[str] = []
+
+    class Lines(SilentDisplay):
+        def show_line(self, text: str) -> None:
+            lines.append(text)
+
+    resume_sweep(small_sweep_dir, command="again", display=Lines())
+    assert len(lines) == 1
+    assert "all 16 trials" in lines[0]
     again = read_sweep(small_sweep_dir)
     pd.testing.assert_frame_equal(again.epochs, small_sweep.epochs)
     assert again.manifest == small_sweep.manifest
@@ -127,7 +130,7 @@ def test_divergence_ends_a_trial_not_the_sweep(study_file: Path, tmp_path: Path)
         "budget.max_epochs=2",
     ]
     study = load_study(str(study_file), settings=settings)
-    start_sweep(study, out=tmp_path / "hot", address=None, download=False, command="", console=Console(quiet=True))
+    start_sweep(study, out=tmp_path / "hot")
     trials = read_sweep(tmp_path / "hot").trials.set_index("arm")
     assert trials.loc["off", "status"] == "diverged"
     assert trials.loc["off", "why"] == "loss not finite in epoch 1"
@@ -139,9 +142,7 @@ def test_a_paused_trial_is_gone_on_with(study_file: Path, tmp_path: Path) -> Non
     """Promotions come through Tune: a trial's second job starts from the state that its first one left."""
     settings = ["budget.early_stopping.mode=promote", "budget.trials=6", "budget.control_frac=0.2"]
     study = load_study(str(study_file), settings=settings)
-    start_sweep(
-        study, out=tmp_path / "promoting", address=None, download=False, command="", console=Console(quiet=True)
-    )
+    start_sweep(study, out=tmp_path / "promoting")
     records = read_sweep(tmp_path / "promoting")
     trials = records.trials
     assert set(trials["status"]) == {"completed", "stopped"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,8 +23,10 @@ from search_spaces.study import Study
 from sweep import cli
 from sweep.plan import PROBED_NETS
 from sweep.records.reader import read_sweep
-from sweep.terminal.progress import duration
-from trainables.data.sources.registry import open_source
+from sweep.terminal.formats import format_duration
+from trainables.data.sources.registry import open_source, source_help
+from trainables.evaluation.axes import AXES
+from trainables.mixing.presets import PRESETS
 
 MakeStudy = Callable[..., Study]
 ROOT = Path(__file__).parents[2]
@@ -36,7 +39,7 @@ VERBS = {
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to"],
     "resume": ["sweep_dir", "--address", "--retry-failed", "--log-to"],
     "confirm": ["sweep_dir", "--seeds", "--configs", "--address", "--log-to"],
-    "extend": ["sweep_dir", "--trials", "--seeds", "--arms", "--address", "--log-to"],
+    "extend": ["sweep_dir", "--add-trials", "--add-seeds", "--add-arms", "--address", "--log-to"],
     "status": ["sweep_dir", "--why"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
     "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus"],
@@ -47,6 +50,9 @@ VERBS = {
     "schema": [],
 }
 """Golden: people type these and scripts rely on them. A change here is a change for every user."""
+
+HIDDEN = {"extend": ["--trials", "--seeds", "--arms"]}
+"""Old names of options, which still work and which no help shows."""
 
 
 @pytest.fixture
@@ -72,13 +78,23 @@ def group() -> Any:
     return typer.main.get_command(cli.app)
 
 
+def shown(verb: str) -> list[Any]:
+    """Arguments and options that the help of a verb shows."""
+    parameters = group().commands[verb].params if verb else []
+    return [each for each in parameters if each.name != "help" and not getattr(each, "hidden", False)]
+
+
 class TestVerbsAndFlags:
     def test_are_these(self) -> None:
-        found = {}
-        for name, command in group().commands.items():
-            flags = [parameter.opts[0] for parameter in command.params if parameter.name != "help"]
-            found[name] = sorted(flags)
-        assert found == {verb: sorted(flags) for verb, flags in VERBS.items()}
+        flags = {verb: sorted(parameter.opts[0] for parameter in shown(verb)) for verb in group().commands}
+        assert flags == {verb: sorted(expected) for verb, expected in VERBS.items()}
+
+    def test_old_names_still_work(self) -> None:
+        hidden = {
+            verb: [parameter.opts[0] for parameter in command.params if getattr(parameter, "hidden", False)]
+            for verb, command in group().commands.items()
+        }
+        assert {verb: flags for verb, flags in hidden.items() if flags} == HIDDEN
 
     def test_have_no_other_spelling(self) -> None:
         for command in group().commands.values():
@@ -86,18 +102,68 @@ class TestVerbsAndFlags:
                 assert len(parameter.opts) == 1
                 assert not parameter.secondary_opts
 
-    def test_all_say_what_they_are_for(self) -> None:
-        for command in group().commands.values():
-            assert command.help
-            for parameter in command.params:
-                assert getattr(parameter, "help", None), f"{command.name} {parameter.name}"
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_help_is_a_sentence_and_an_example_that_the_program_takes(self, verb: str) -> None:
+        command = group().commands[verb]
+        sentence, *_, example = command.help.split("\n\n")
+        assert re.fullmatch(r"[A-Z][^\n]+\.(\n.*)?", sentence)
+        (line,) = re.findall(r"Example: `cutmix-sweep (.*)`", example)
+        name, *arguments = shlex.split(line.split(" > ")[0])
+        assert name == verb
+        context = command.make_context(verb, arguments)
+        study = context.params.get("study") or context.params.get("name")
+        assert study is None or study in [*built_in_studies(), *PRESETS]
+
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_options_name_an_example_and_the_default(self, verb: str) -> None:
+        for parameter in shown(verb):
+            if getattr(parameter, "is_flag", False):
+                continue
+            assert ", for example " in parameter.help or "; for example " in parameter.help, parameter.name
+            written = re.findall(r"\(default: (.*)\)$", parameter.help)
+            assert bool(written) == (not parameter.required), parameter.name
+            if parameter.default is not None:
+                assert written == [str(getattr(parameter.default, "value", parameter.default))]
+
+    def test_an_option_has_one_meaning(self) -> None:
+        """Where the text of an option differs between verbs, it says the same of another object."""
+        texts: dict[str, set[str]] = {}
+        for verb in VERBS:
+            for parameter in shown(verb):
+                if parameter.opts[0].startswith("--"):
+                    texts.setdefault(parameter.opts[0], set()).add(re.split(r"[;:,] ", parameter.help)[0])
+        assert {flag: sorted(starts) for flag, starts in texts.items() if len(starts) > 1} == {
+            "--cpus": ["CPU cores and threads per measurement", "CPU cores and threads per trial"],
+            "--gpus": ["GPUs per measurement", "GPUs per trial"],
+            "--set": ["value that overrides a setting of an axis", "value that overrides the study"],
+            "--out": [
+                "PNG file to write",
+                "file to write",
+                "folder to write sweeps to",
+                "folder to write the sweep to",
+            ],
+            "--to": ["folder to write the files to", "folder to write the report to"],
+        }
+
+    def test_data_names_every_source(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for verb in ("plan", "preview", "run", "doctor"):
+            (parameter,) = (parameter for parameter in shown(verb) if parameter.opts == ["--data"])
+            assert f": {source_help()};" in parameter.help
+
+    def test_scale_and_axes_name_what_there_is(self) -> None:
+        (scale,) = (parameter for parameter in shown("run") if parameter.opts == ["--scale"])
+        assert all(name in scale.help for name in SCALES)
+        (axes,) = (parameter for parameter in shown("evaluate") if parameter.opts == ["--axes"])
+        on_request = [name for name, axis in AXES.items() if axis.on_request]
+        assert f"except {', '.join(on_request)})" in axes.help
 
     @pytest.mark.parametrize("verb", ["", *VERBS])
     def test_help(self, run: Run, verb: str) -> None:
         status, out, err = run(*verb.split(), "--help")
         assert (status, err) == (0, "")
         assert "Usage:" in out
-        for name in VERBS[verb] if verb else VERBS:
+        names = [each.opts[0] if each.opts[0].startswith("--") else each.metavar or each.name for each in shown(verb)]
+        for name in names if verb else VERBS:
             assert name in out
 
     def test_version(self, run: Run) -> None:
@@ -140,7 +206,7 @@ class TestStudies:
         status, out, _ = run("studies", name)
         assert status == 0
         assert out.startswith(f"{name}: ")
-        assert "trials an arm" in out
+        assert "trials per arm" in out
 
     @pytest.mark.parametrize("name", built_in_studies())
     def test_shows_its_scales(self, run: Run, name: str) -> None:
@@ -189,7 +255,7 @@ class TestStudies:
         _, out, _ = run("studies", path)
         assert "mine: Mine?" in out
         assert "model.width = 2.0" in out
-        assert "grid search, 1 trials an arm, at most 7 epochs each" in out
+        assert "grid search, 1 trials per arm, at most 7 epochs per trial" in out
         assert "no early stopping" in out
 
 
@@ -203,17 +269,18 @@ class TestPlan:
         monkeypatch.chdir(tmp_path)
         status, out, err = run("plan", "quickstart", "--set", "base.data.train_frac=0.1")
         assert (status, err) == (0, "")
-        n_train, n_val = map(int, re.search(r"digits: (\d+) training and (\d+) validation", out).groups())  # type: ignore[union-attr]
+        n_train, n_val = map(int, re.search(r"digits, (\d+) training and (\d+) validation", out).groups())  # type: ignore[union-attr]
         used = 0.1 * open_source("digits").describe().n_train
         assert (n_train + n_val, n_val) == (pytest.approx(used, abs=1), pytest.approx(used / 5, abs=1))
         study = load_study("quickstart")
         n_trials = len(study.arms) * study.trials_per_arm
         n_confirming = len(study.arms) * study.confirming_per_arm
         n_epochs = (n_trials + n_confirming) * study.budget.max_epochs
-        size = f"{n_trials} trials and {n_confirming} that confirm winners"
-        assert f"{size}, at most {n_epochs} epochs; one trial trains 500 images a second here, 4 at a" in out
+        size = f"{n_trials} search trials and {n_confirming} confirmation trials"
+        assert f"{size}, at most {n_epochs} epochs" in out
+        assert "4 trials at a time and 500 training images per second" in out
         seconds = n_epochs * (n_train + n_val / 3) / 500 / 4
-        assert f"at most about {duration(seconds)}" in out
+        assert f"at most about {format_duration(seconds)}" in out
         assert list(tmp_path.iterdir()) == []
 
     def test_shows_the_dose_of_each_arm(self, run: Run) -> None:
@@ -245,7 +312,7 @@ class TestPlan:
         matched = [value for arm, value in exposures.items() if arm.startswith("=")]
         assert len(matched) == len(exposures) - 2
         assert max(matched) / min(matched) < 1.02
-        assert "equal exposure by prob; as declared: off, cutout" in out
+        assert "equal exposure by prob. As declared: off, cutout." in out
 
     def test_adds_up_trials_of_unequal_length_size_and_speed(
         self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -266,11 +333,12 @@ class TestPlan:
             used = frac * open_source("digits").describe().n_train
             sizes[frac] = (round(used) - round(used / 5), round(used / 5))
         (few, few_val), (many, many_val) = sizes.values()
-        assert f"digits: {few} to {many:,} training and {few_val} to {many_val} validation" in out
-        assert "32 trials, at most 128 epochs; one trial trains 250 to 500 images a second here, 4 at a" in out
+        assert f"digits, {few} to {many:,} training and {few_val} to {many_val} validation" in out
+        assert "32 search trials, at most 128 epochs" in out
+        assert "4 trials at a time and 250 to 500 training images per second" in out
         images = few + many + (few_val + many_val) / 3
         seconds = 2 * 2 * (2 + 6) * images * (1 / 250 + 1 / 500) / 4  # arms, replicates, epochs
-        assert f"at most about {duration(seconds)}" in out
+        assert f"at most about {format_duration(seconds)}" in out
 
     def test_measures_a_few_of_many_networks(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         probed = []
@@ -290,14 +358,14 @@ class TestPlan:
     def test_takes_short_flags(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
         _, out, _ = run("plan", "quickstart", "--cpus", "2", "--gpus", "0.5", "--set", "budget.trials=5")
-        assert "5 trials an arm, at most 10 epochs each, 2 CPU and 0.5 GPU a trial" in out
-        assert "2 at a time" in out
+        assert "5 trials per arm, at most 10 epochs per trial; 2 CPU and 0.5 GPU per trial" in out
+        assert "2 trials at a time" in out
 
     def test_takes_a_scale(self, run: Run) -> None:
         _, out, _ = run("plan", "quickstart", "--scale", "smoke", "--set", "budget.max_epochs=3")
-        assert "2 trials an arm, at most 3 epochs each" in out
+        assert "2 trials per arm, at most 3 epochs per trial" in out
         used = 0.05 * open_source("digits").describe().n_train
-        assert f"digits: {round(used) - round(used / 5)} training" in out
+        assert f"digits, {round(used) - round(used / 5)} training" in out
 
     def test_set_wins_over_a_short_flag(self, run: Run) -> None:
         _, out, _ = run("plan", "quickstart", "--cpus", "2", "--set", "resources.cpus=4")
@@ -305,10 +373,8 @@ class TestPlan:
 
     def test_the_seed_counts(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
         seen: list[int] = []
-        plan = cli._load
-        monkeypatch.setattr(
-            cli, "_load", lambda *given, **named: seen.append(plan(*given, **named).seed) or sys.exit(0)
-        )
+        load = cli._load
+        monkeypatch.setattr(cli, "_load", lambda *given: seen.append(load(*given).seed) or sys.exit(0))
         run("plan", "quickstart", "--seed", "11")
         assert seen == [11]
 
@@ -406,13 +472,13 @@ class TestStatus:
         _, out, _ = run("status", tmp_path / "sweep")
         resumed = int((read_sweep(tmp_path / "sweep").trials["attempts"] > 1).sum())
         assert resumed > 0
-        assert f"{resumed} of 12 were resumed" in " ".join(out.split())
+        assert f"in 12 trials; {resumed} of them were resumed" in " ".join(out.split())
 
     def test_of_a_sweep_without_a_trial(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         simulate(study_of(), tmp_path / "sweep")
         status, out, err = run("status", tmp_path / "sweep")
         assert (status, err) == (0, "")
-        assert "0 of 0 were resumed" in " ".join(out.split())
+        assert "Training time so far: 0 s in 0 trials" in " ".join(out.split())
 
     def test_works_on_a_manifest_alone(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         """Killed between the manifest and the first record."""
@@ -466,6 +532,34 @@ class TestExport:
         simulate(study_of(), tmp_path / "sweep")
         assert run("export", tmp_path / "sweep")[0] == 0
         assert (tmp_path / "sweep/export/trials.csv").read_text().startswith("sweep,study,phase,arm,trial,number")
+
+
+class TestExtend:
+    @pytest.fixture
+    def resumed(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+        """What the verb asks of a sweep, in place of running it."""
+        resumed: dict[str, Any] = {}
+        monkeypatch.setattr("sweep.launch.resume_sweep", lambda folder, **options: resumed.update(options))
+        monkeypatch.setattr("sweep.terminal.status.print_status", lambda *_: 0)
+        return resumed
+
+    @pytest.mark.parametrize("prefix", ["--add-", "--"])
+    def test_by_new_and_old_names(self, run: Run, resumed: dict[str, Any], study_of: MakeStudy, prefix: str) -> None:
+        more = [f"{prefix}trials", 2, f"{prefix}seeds", 1, f"{prefix}arms", "fmix,gridmix"]
+        status, out, err = run("extend", "sweeps/mine", *more)
+        assert (status, out) == (0, "")
+        names = ("trials", "seeds", "arms")
+        notes = [f"note: --{name} was renamed to --add-{name}" for name in names if prefix == "--"]
+        assert err.splitlines() == notes
+        study = resumed["change"](study_of(confirm={"configs": 1, "seeds": 2}))
+        assert (study.budget.trials, study.confirm.seeds) == (6, 3)
+        assert {"fmix", "gridmix"} <= set(study.arms)
+
+    def test_by_both_names(self, run: Run, resumed: dict[str, Any]) -> None:
+        status, _, err = run("extend", "sweeps/mine", "--trials", 2, "--add-trials", 3)
+        assert status == 2
+        assert err == "error: --trials is the old name of --add-trials: give one of them\n"
+        assert not resumed
 
 
 class TestDoctor:
@@ -530,7 +624,7 @@ class TestInterruption:
         monkeypatch.setattr("sweep.launch.start_sweep", interrupted)
         status, out, err = run("run", "quickstart")
         assert (status, out) == (130, "")
-        assert err == "interrupted after 3 of 12 trials; go on with: cutmix-sweep resume sweeps/mine\n"
+        assert err == "interrupted after 3 of 12 trials; resume with: cutmix-sweep resume sweeps/mine\n"
 
     def test_of_any_other_verb(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         def interrupted(*_: object, **__: object) -> Any:

@@ -27,8 +27,11 @@ def test_trials_fit_on_nodes_not_on_sums(nodes: list[dict[str, float]], cpus: in
 
 
 def test_a_trial_larger_than_any_node_is_refused() -> None:
-    with pytest.raises(UserError, match="each needs 8 CPUs and 0 GPUs, the nodes have 4 CPUs and 0 GPUs, 4 CPUs"):
+    with pytest.raises(UserError, match="each trial needs 8 CPUs and 0 GPUs, the nodes have: 2 x 4 CPUs and 0 GPUs"):
         _slots([{"CPU": 4}, {"CPU": 4}], Resources(cpus=8))
+    with pytest.raises(UserError) as refused:  # on a large cluster the message stays short
+        _slots([{"CPU": 1 + number % 7} for number in range(500)], Resources(cpus=8))
+    assert len(str(refused.value)) <= 500
 
 
 def test_a_client_address_is_refused() -> None:
@@ -80,7 +83,7 @@ def test_a_trial_that_tune_gives_up_is_not_waited_for(num_failures: int, told: t
     from sweep.tune_adapters import ConductorCallback
 
     conductor = _Noted()
-    callback = ConductorCallback(conductor, None)  # type: ignore[arg-type]
+    callback = ConductorCallback(conductor, lambda: None)  # type: ignore[arg-type]
     callback.on_trial_error(0, [], _Ended(num_failures))
     assert conductor.told == [told]
 

@@ -5,7 +5,6 @@ What the stand-ins have is what Tune's callbacks call; whether the real packages
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -14,10 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from search_spaces.study import Study
 from sweep.conductor import Job
+from sweep.display import SILENT, Display, SilentDisplay
 from sweep.log_to import MLFLOW, WANDB, LogTo, parse_log_to
 from sweep.records.reader import read_sweep
 from trainables.errors import UserError
@@ -100,8 +99,8 @@ class TestOption:
         [
             ("wandbb:mine", "--log-to 'wandbb:mine': unknown logger 'wandbb'; did you mean 'wandb'?"),
             ("tensorboard", "unknown logger 'tensorboard'; valid: mlflow, wandb"),
-            ("wandb", "--log-to 'wandb': name a project"),
-            ("mlflow:", "--log-to 'mlflow:': name a store or server"),
+            ("wandb", "--log-to 'wandb': no target given: name a project"),
+            ("mlflow:", "--log-to 'mlflow:': no target given: name a store or server"),
         ],
     )
     def test_is_refused(self, packages: None, given: str, words: str) -> None:
@@ -123,7 +122,7 @@ class TestOption:
     def test_is_refused_before_anything_begins(self, study_of: MakeStudy, tmp_path: Path) -> None:
         from sweep.launch import resume_sweep, start_sweep
 
-        given: dict[str, Any] = {"address": None, "command": "", "console": Console(quiet=True), "log_to": ["x:y"]}
+        given: dict[str, Any] = {"address": None, "command": "", "log_to": ["x:y"]}
         with pytest.raises(UserError, match="unknown logger 'x'"):
             start_sweep(study_of(), out=tmp_path / "new", download=False, **given)
         with pytest.raises(UserError, match="unknown logger 'x'"):
@@ -168,16 +167,14 @@ class Told:
 def told(packages: None, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Callable[..., Told]:
     """Begin a simulated sweep with a live logger."""
 
-    def begin(
-        log_to: LogTo, *, console: Console | None = None, changes: dict[str, Any] | None = None, **given: Any
-    ) -> Told:
-        from sweep.tune_loggers import ShowingCallback, open_logger
+    def begin(log_to: LogTo, *, display: Display = SILENT, changes: dict[str, Any] | None = None, **given: Any) -> Told:
+        from sweep.tune_loggers import LoggingCallback, open_logger
 
         study = study_of(**changes or {})
         simulation = simulate(study, tmp_path / "mine", **given)
         logger = open_logger(log_to, tmp_path / "mine", study=study.name)
-        quiet = console or Console(quiet=True)
-        return Told(simulation, ShowingCallback(logger, log_to, simulation.conductor, tmp_path / "mine", quiet))
+        callback = LoggingCallback(logger, log_to, simulation.conductor, tmp_path / "mine", display)
+        return Told(simulation, callback)
 
     return begin
 
@@ -247,8 +244,13 @@ class TestMlflow:
             told(LogTo(MLFLOW, "broken"))
 
     def test_a_server_that_goes_away_does_not_end_the_sweep(self, told: Callable[..., Told], tmp_path: Path) -> None:
-        said = io.StringIO()
-        sweep = told(LogTo(MLFLOW, "here"), console=Console(file=said, width=200))
+        warnings: list[str] = []
+
+        class Warned(SilentDisplay):
+            def show_warning(self, text: str) -> None:
+                warnings.append(text)
+
+        sweep = told(LogTo(MLFLOW, "here"), display=Warned())
         sweep.simulation.run(4)
 
         def gone(*_: Any, **__: Any) -> None:
@@ -256,9 +258,7 @@ class TestMlflow:
 
         sys.modules["mlflow"]._Client.log_metric = gone  # type: ignore[attr-defined]
         sweep.run()
-        assert said.getvalue() == (
-            "--log-to mlflow:here: nothing more is logged there, the sweep goes on: connection refused\n"
-        )
+        assert warnings == ["--log-to mlflow:here: logging stopped, the sweep continues: connection refused"]
         assert not sweep.simulation.conductor.n_left
         assert len(read_sweep(tmp_path / "mine").trials) == 12
 
@@ -331,9 +331,9 @@ class TestWandb:
 
 
 def test_results_are_plain_json(told: Callable[..., Told], report_of: Any, study_of: MakeStudy) -> None:
-    from sweep.tune_loggers import shown_result
+    from sweep.tune_loggers import logged_result
 
     sweep = told(LogTo(MLFLOW, "here"))
     sweep.simulation.run(1)
     report = report_of(sweep.simulation.jobs[0], 1, {})
-    assert set(json.loads(json.dumps(shown_result(report)))) >= {"training_iteration", "val_ece", "lr"}
+    assert set(json.loads(json.dumps(logged_result(report)))) >= {"training_iteration", "val_ece", "lr"}

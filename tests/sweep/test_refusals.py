@@ -89,6 +89,7 @@ def assert_one_message(message: str, words: tuple[str, ...]) -> None:
     lines = message.splitlines()
     assert lines
     assert all(line.startswith("error: ") for line in lines)
+    assert max(map(len, lines)) <= 500
     for word in words:
         assert word in message
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.display import SilentDisplay
 from sweep.evaluation import request
-from sweep.evaluation.request import applicable_axes, chosen_axes, chosen_trials, tasks_left
+from sweep.evaluation.request import applicable_axes, list_tasks, select_axes, select_trials
 from sweep.ledger import weights_path
 from sweep.models import load_trial
 from sweep.records.errors import RecordsError
@@ -66,19 +65,25 @@ def sweep_dir(tmp_path: Path, simulate: Any, study_of: Callable[..., Study]) -> 
     return sweep_dir
 
 
-def console() -> Console:
-    return Console(file=io.StringIO(), width=200)
+class Lines(SilentDisplay):
+    """Keeps the lines that are shown."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def show_line(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def test_trials_are_those_confirmed(sweep_dir: Path) -> None:
-    chosen = chosen_trials(sweep_dir, None)
+    chosen = select_trials(sweep_dir, None)
     assert chosen["arm"].tolist() == ["off", "off", "cutmix", "cutmix"]
     assert (chosen["phase"] == "confirm").all()
 
 
 def test_named_trials_of_the_search_may_be_measured(sweep_dir: Path) -> None:
-    assert chosen_trials(sweep_dir, ["off-0001"])["phase"].tolist() == ["search"]
-    assert set(chosen_trials(sweep_dir, ["search"])["trial"]) == {
+    assert select_trials(sweep_dir, ["off-0001"])["phase"].tolist() == ["search"]
+    assert set(select_trials(sweep_dir, ["search"])["trial"]) == {
         *("off-0000", "off-0001", "cutmix-0000", "cutmix-0001")
     }
 
@@ -87,13 +92,13 @@ def test_without_a_confirmation_trials_must_be_named(
     tmp_path: Path, simulate: Any, study_of: Callable[..., Study]
 ) -> None:
     simulate(study_of(), tmp_path / "sweep").run()
-    with pytest.raises(UserError, match=r"no trial .* is confirmed: 'cutmix-sweep confirm .*--trials search"):
-        chosen_trials(tmp_path / "sweep", None)
+    with pytest.raises(UserError, match=r"no trial .* is confirmed: .*cutmix-sweep confirm .*--trials search"):
+        select_trials(tmp_path / "sweep", None)
 
 
 def test_unknown_trials_and_those_without_a_model_are_refused(sweep_dir: Path) -> None:
     with pytest.raises(UserError, match="no trial 'off-0009'; did you mean 'off-000"):
-        chosen_trials(sweep_dir, ["off-0009"])
+        select_trials(sweep_dir, ["off-0009"])
     weights_path(sweep_dir, "off-0001").unlink()
     with pytest.raises(UserError, match="'off-0001' has no model file: its status is 'completed'"):
         load_trial(sweep_dir, "off-0001")
@@ -108,14 +113,14 @@ def test_a_file_without_a_model_is_refused(sweep_dir: Path) -> None:
 
 
 def test_by_default_all_axes_but_those_on_request() -> None:
-    assert list(chosen_axes(None, [])) == ["quick", "boxed"]
-    assert list(chosen_axes(None, ["slow.seed=1"])) == ["quick", "boxed", "slow"]
-    assert list(chosen_axes(["slow"], [])) == ["slow"]
+    assert list(select_axes(None, [])) == ["quick", "boxed"]
+    assert list(select_axes(None, ["slow.seed=1"])) == ["quick", "boxed", "slow"]
+    assert list(select_axes(["slow"], [])) == ["slow"]
 
 
 def test_settings_reach_their_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    axes = chosen_axes(["quick"], ["quick.n_images=7", "quick.seed=3", "quick.source=imagefolder:birds"])
+    axes = select_axes(["quick"], ["quick.n_images=7", "quick.seed=3", "quick.source=imagefolder:birds"])
     assert axes["quick"].model_dump() == {"n_images": 7, "seed": 3, "source": f"imagefolder:{tmp_path}/birds"}
 
 
@@ -124,29 +129,30 @@ def test_settings_reach_their_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     [
         (["quik"], [], "axis 'quik' is unknown; did you mean 'quick'"),
         (None, ["quik.seed=1"], "axis 'quik' is unknown; did you mean 'quick'"),
-        (["quick"], ["boxed.seed=1"], "the axis 'boxed' is not among --axes"),
+        (["quick"], ["boxed.seed=1"], "the axis 'boxed' is not in --axes"),
         (["quick"], ["quick.n_image=1"], "unknown key 'n_image'; did you mean 'n_images'"),
         (["quick"], ["quick.n_images=0"], "'n_images': input should be greater than or equal to 1, got 0"),
-        (["quick"], ["quick=1"], "takes one setting at a time"),
+        (["quick"], ["quick=1"], "takes one setting, for example"),
+        (["boxed"], ["quick=1"], "takes one setting, for example"),
         (["quick"], ["quick"], "--set takes path=value"),
     ],
 )
 def test_refusals(axes: list[str] | None, settings: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
-        chosen_axes(axes, settings)
+        select_axes(axes, settings)
 
 
 def test_what_does_not_suit_is_left_out_or_refused(sweep_dir: Path) -> None:
-    trials, axes, shown = chosen_trials(sweep_dir, None), chosen_axes(None, []), console()
-    assert list(applicable_axes(axes, trials, asked=False, console=shown)) == ["quick"]
-    assert shown.file.getvalue() == "without boxed: boxed: data without boxes; take tiny-imagenet\n"  # type: ignore[attr-defined]
+    trials, axes, shown = select_trials(sweep_dir, None), select_axes(None, []), Lines()
+    assert list(applicable_axes(axes, trials, by_name=False, display=shown)) == ["quick"]
+    assert shown.lines == ["boxed is not measured: boxed: data without boxes; take tiny-imagenet"]
     with pytest.raises(UserError, match="data without boxes; take tiny-imagenet"):
-        applicable_axes(axes, trials, asked=True, console=console())
+        applicable_axes(axes, trials, by_name=True)
 
 
 def test_what_was_measured_is_not_measured_again(sweep_dir: Path) -> None:
-    trials, axes = chosen_trials(sweep_dir, None), chosen_axes(["quick", "slow"], [])
-    tasks = tasks_left(sweep_dir, trials, axes)
+    trials, axes = select_trials(sweep_dir, None), select_axes(["quick", "slow"], [])
+    tasks = list_tasks(sweep_dir, trials, axes)
     assert [task.axis.name for task in tasks] == ["quick"] * 4 + ["slow"] * 4
     assert tasks[0].curve["epoch"] == [1, 2]
     assert tasks[0].record["seconds"] > 0
@@ -155,7 +161,7 @@ def test_what_was_measured_is_not_measured_again(sweep_dir: Path) -> None:
         row = {"trial": task.trial, "axis": task.axis.name, "settings": task.settings, "status": status}
         writer.add(MEASUREMENTS, row)
     writer.flush(force=True)
-    left = tasks_left(sweep_dir, trials, axes)
+    left = list_tasks(sweep_dir, trials, axes)
     assert [(task.trial, task.axis.name) for task in left] == [(t.trial, t.axis.name) for t in tasks[1:]]
-    other = chosen_axes(["quick"], ["quick.seed=1"])
-    assert len(tasks_left(sweep_dir, trials, other)) == 4
+    other = select_axes(["quick"], ["quick.seed=1"])
+    assert len(list_tasks(sweep_dir, trials, other)) == 4

@@ -1,0 +1,58 @@
+"""Numbers and time spans as the terminal prints them."""
+
+from __future__ import annotations
+
+
+def format_percent(fraction: float | None) -> str:
+    """Format a fraction as a percentage; a dash for None and NaN.
+
+    Examples:
+        >>> format_percent(0.0731)
+        '7.31 %'
+        >>> format_percent(None)
+        '-'
+    """
+    return "-" if fraction is None or fraction != fraction else f"{100 * fraction:.2f} %"
+
+
+def format_points(fraction: float) -> str:
+    """Format a difference of two fractions in percentage points, with its sign; a dash for NaN.
+
+    Examples:
+        >>> format_points(-0.0102)
+        '-1.02'
+    """
+    return "-" if fraction != fraction else f"{100 * fraction:+.2f}"
+
+
+def format_decimal(value: float) -> str:
+    """Format a number with three decimals, a large number in powers of ten; a dash for NaN.
+
+    Examples:
+        >>> format_decimal(0.8784)
+        '0.878'
+        >>> format_decimal(123456.0)
+        '1.23e+05'
+    """
+    if value != value:
+        return "-"
+    return f"{value:.3g}" if abs(value) >= 1000 else f"{value:.3f}"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a time span with at most two units.
+
+    Examples:
+        >>> format_duration(44.6)
+        '45 s'
+        >>> format_duration(200)
+        '3 min 20 s'
+        >>> format_duration(7500)
+        '2 h 5 min'
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,83 @@
+"""Lines and tables on a console, all as plain text: names and paths of users are never markup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+MIN_WIDTH = 10
+"""Smallest number of characters per line of a column that may wrap."""
+
+
+def print_line(console: Console, text: str, *, style: str = "") -> None:
+    """Print text without wrapping it: a command in it can then be copied as one line."""
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def print_heading(console: Console, name: str, text: str) -> None:
+    """Print a name in bold and a text after it."""
+    console.print(Text.assemble((name, "bold"), f": {text}"), soft_wrap=True)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table. If it does not fit into the console, its lines are longer: names and numbers are not cut."""
+    keep_whole(table)
+    _, right, _, left = table.padding
+    dividers = len(table.columns) - 1
+    needed = sum((column.min_width or 0) + right + left for column in table.columns) + dividers
+    if needed > console.width:
+        table.width = needed
+    console.print(table, crop=False)
+
+
+def keep_whole(table: Table) -> Table:
+    """Give each column that may not wrap the width of its longest line, and return the table.
+
+    Otherwise rich shortens names and numbers in a narrow terminal.
+    """
+    for column in table.columns:
+        if column.no_wrap:
+            texts = [str(text) for text in (column.header, *column.cells)]
+            column.min_width = max(cell_len(line) for text in texts for line in text.split("\n"))
+    return table
+
+
+def new_table(*, title: str | None = None, gap: int = 1) -> Table:
+    """Return an empty table.
+
+    Args:
+        title: text above the table.
+        gap: spaces between two columns, besides the space that belongs to the box.
+    """
+    return Table(
+        title=None if title is None else Text(title),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, gap, 0, 0),
+        show_edge=False,
+    )
+
+
+def add_column(
+    table: Table, heading: str, *, justify: JustifyMethod = "right", wrap: bool = False, min_width: int = MIN_WIDTH
+) -> None:
+    """Add a column.
+
+    Args:
+        table: the table.
+        heading: text above the column.
+        justify: side that the cells are aligned with.
+        wrap: whether heading and cells may be broken into lines; a number should never be.
+        min_width: smallest number of characters per line, if the column may wrap.
+    """
+    table.add_column(Text(heading), justify=justify, no_wrap=not wrap, overflow="fold", min_width=min_width)
+
+
+def add_row(table: Table, cells: Sequence[str]) -> None:
+    """Add a row of plain text."""
+    table.add_row(*(Text(cell) for cell in cells))

@@ -1,0 +1,200 @@
+"""Names in tables are whole, and no text of a user is markup."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from search_spaces.discover import load_study
+from search_spaces.study import Study
+from sweep.doctor import OK, WRONG, Check
+from sweep.findings.replay import replay_sweep
+from sweep.terminal.display import TerminalDisplay
+from sweep.terminal.early_stopping import print_replay, print_why
+from sweep.terminal.evaluation import print_evaluated
+from sweep.terminal.progress import Progress
+from sweep.terminal.status import print_status
+from sweep.terminal.study import describe_budget, print_checks, print_plan, print_studies, print_study
+
+MakeStudy = Callable[..., Study]
+LONG = "cutmix_with_a_name_that_is_longer_than_a_terminal_likes"
+ARMS = {"off": {"mix": "off"}, LONG: {"mix": {"preset": "cutmix_torus", "mask": {"family": "ellipse"}}}}
+MARKUP = "[bold]what[/b] :smile:"
+
+
+def narrow() -> Console:
+    return Console(file=io.StringIO(), width=80)
+
+
+def text_of(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def study(study_of: MakeStudy) -> Study:
+    return study_of(arms=ARMS, budget={"trials": 4, "max_epochs": 2}, confirm={"configs": 1, "seeds": 2})
+
+
+@pytest.fixture
+def sweep_dir(simulate: Any, study: Study, tmp_path: Path) -> Path:
+    simulate(study, tmp_path / "sweep").run()
+    return tmp_path / "sweep"
+
+
+class TestNamesOfArms:
+    def test_in_status(self, sweep_dir: Path) -> None:
+        print_status(sweep_dir, console := narrow())
+        assert f"\n{LONG} " in text_of(console)
+        assert f"\n{LONG}-000" in text_of(console)  # of the confirmation
+
+    def test_in_the_live_table(self, simulate: Any, study: Study, tmp_path: Path) -> None:
+        console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+        with Progress(simulate(study, tmp_path).conductor, console) as progress:
+            progress.update()
+        assert LONG in text_of(console)
+
+    def test_in_a_study(self, study: Study) -> None:
+        print_study(study, console := narrow())
+        assert f"\n{LONG} " in text_of(console)
+
+    def test_in_a_plan(self, study: Study) -> None:
+        estimate = SimpleNamespace(value=0.25, se=0.01)
+        names = ("pasted_frac", "exposure", "label_entropy", "nothing_pasted", "boundary_px")
+        regions = ("coverage_centre", "coverage_edge", "coverage_corner")
+        dose = SimpleNamespace(mean_prob=0.5, **dict.fromkeys((*names, *regions), estimate))
+        sizes = {"n_trials": 8, "n_confirming": 4, "max_epochs": 24, "n_train": (80, 80), "n_val": (20, 20)}
+        speed = {"height_px": 32, "width_px": 32, "images_per_s": (9.0, 9.0), "slots": 2, "seconds": 99.0}
+        plan: Any = SimpleNamespace(**sizes, **speed, doses=dict.fromkeys(ARMS, dose), matched=(LONG,))
+        print_plan(study, plan, console := narrow())
+        assert f"\n={LONG} " in text_of(console)
+
+    def test_in_a_replay(self, sweep_dir: Path) -> None:
+        frame = replay_sweep(
+            sweep_dir, rules=["asha,grace_period_epochs=1"], metric=None, n_orders=2, n_workers=2, seed=0
+        )
+        print_replay(frame, console := narrow(), n_orders=2, n_workers=2)
+        assert f"\n{LONG} " in text_of(console)
+
+    def test_in_an_evaluation(self) -> None:
+        print_evaluated(evaluated(), console := narrow())
+        assert f"\n{LONG} " in text_of(console)
+
+
+def evaluated(**changes: Any) -> Any:
+    """Results of 12 metrics of one axis, which do not fit into 80 columns."""
+    trials = pd.DataFrame({"trial": ["a", "b"], "arm": LONG})
+    rows = [
+        {"trial": trial, "axis": "ood", "split": "test", "setting": MARKUP, "metric": f"m{n}", "value": 0.5, "n": 10}
+        for trial in "ab"
+        for n in range(12)
+    ]
+    failures = pd.DataFrame([], columns=["axis", "trial", "why"])
+    results = {"trials": trials, "axes": {"ood": SimpleNamespace(headline=())}, "evaluations": pd.DataFrame(rows)}
+    return SimpleNamespace(**(results | {"failures": failures, "pictures": []} | changes))
+
+
+class TestTextOfUsers:
+    """Square brackets and emoji codes are printed as they are."""
+
+    def test_in_lines_and_warnings(self) -> None:
+        display = TerminalDisplay(console := narrow())
+        display.show_line(MARKUP)
+        display.show_warning(MARKUP)
+        assert text_of(console) == f"{MARKUP}\n{MARKUP}\n"
+
+    def test_in_progress_and_waits(self) -> None:
+        console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+        display = TerminalDisplay(console)
+        with display.show_status(MARKUP):
+            pass
+        with display.show_measurements(2) as update:
+            update(MARKUP)
+        assert text_of(console).count("[bold]what[/b]") >= 2
+
+    def test_in_a_study(self, study_of: MakeStudy) -> None:
+        study = study_of(question=MARKUP, why_open=MARKUP)
+        print_study(study, console := narrow())
+        assert text_of(console).count(MARKUP) == 2
+        print_studies({"mine": study}, console := narrow())
+        assert MARKUP in text_of(console)
+
+    def test_in_a_reason(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        curve = lambda job, epoch: {"failed": MARKUP}  # noqa: E731
+        simulate(study_of(question=MARKUP), tmp_path, curve=curve).run()
+        console = narrow()
+        assert print_status(tmp_path, console) == 12
+        assert f": {MARKUP}\n" in text_of(console)
+        assert f"failed: off-0000: {MARKUP}\n" in text_of(console)
+        print_why(tmp_path, "off-0000", console := narrow())
+        assert MARKUP in text_of(console)
+
+    def test_in_an_evaluation(self) -> None:
+        failures = pd.DataFrame([{"axis": "ood", "trial": "a", "why": f"Traceback\n{MARKUP}"}])
+        results = evaluated(failures=failures, pictures=[Path("[red]/a.png")])
+        console = Console(file=io.StringIO(), width=400)
+        assert print_evaluated(results, console) == 1
+        text = text_of(console)
+        assert f"failed: ood of a: {MARKUP}\n" in text
+        assert "[red]/a.png" in text
+        assert text.count(f"{MARKUP} m") == 12
+
+    def test_in_checks(self) -> None:
+        checks = [Check("data", WRONG, MARKUP, "give [another]"), Check("disk", OK, "fine")]
+        print_checks(checks, console := narrow())
+        assert MARKUP in text_of(console)
+        assert "give [another]" in text_of(console)
+
+
+class TestColumns:
+    def test_a_status_that_no_trial_has_is_left_out(self, sweep_dir: Path) -> None:
+        print_status(sweep_dir, console := narrow())
+        header = next(line for line in text_of(console).splitlines() if line.startswith("arm"))
+        assert "done" in header
+        assert not {"running", "paused", "stopped", "diverged", "failed"} & set(header.split())
+
+    def test_nothing_to_fix_leaves_no_column(self) -> None:
+        print_checks([Check("disk", OK, "fine")], console := narrow())
+        assert "fix" not in text_of(console)
+
+
+class TestWords:
+    def test_a_policy_is_described(self, study: Study) -> None:
+        print_study(study, console := Console(file=io.StringIO(), width=200))
+        assert "{" not in text_of(console)
+        assert "ellipse" in text_of(console)
+
+    def test_a_policy_that_varies_shows_no_sampled_value(self) -> None:
+        study = load_study("position")
+        print_study(study, console := Console(file=io.StringIO(), width=200))
+        (row,) = (line for line in text_of(console).splitlines() if line.startswith("inside "))
+        mixing, varies = row.split("mix.size.alpha")
+        assert "0.3" not in mixing
+        assert varies.strip() == "0.3 | 1.0 | 3.0"
+
+    def test_the_baseline_is_named(self, sweep_dir: Path) -> None:
+        print_status(sweep_dir, console := narrow())
+        assert "\nBaseline: off. " in text_of(console)
+
+    def test_training_time_of_an_interrupted_sweep(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        simulate(study_of(), tmp_path).run(3).conductor.flush(force=True)
+        print_status(tmp_path, console := narrow())
+        assert "Training time so far: 6 s in 2 trials; 0 of them were resumed." in text_of(console)
+        assert f"\nnot running; resume with: cutmix-sweep resume {tmp_path}\n" in text_of(console)
+
+    def test_a_budget(self, study_of: MakeStudy) -> None:
+        stopping = {"rule": "asha", "grace_period_epochs": 2}
+        budget = {"trials": 8, "max_epochs": 9, "early_stopping": stopping, "control_frac": 0.25}
+        lines = describe_budget(study_of(budget=budget, confirm={"configs": 2, "seeds": 3})).splitlines()
+        assert lines[0].startswith("Budget: random search, 8 trials per arm, at most 9 epochs per trial")
+        assert lines[1].startswith("Stopping: ")
+        assert "first rung at 2 epochs" in lines[1]
+        assert "control cohort: 25 % of the trials" in lines[1]
+        assert "best 2 configurations of each arm, on 3 fresh seeds" in lines[2]
