@@ -119,4 +119,4 @@ def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -
         f"Baseline: {baseline}. Differences are paired by seed. "
         "Their 95 % intervals hold for all comparisons together.",
     )
-    print_line(console, verdict_confirmed(confirmed))
+    print_line(console, verdict_confirmed(confirmed, baseline=baseline))
