@@ -1,4 +1,4 @@
-"""What public code gets wrong about mixing: each fault is caught by the check that our own code passes.
+"""Faults of public mixing code: each fault is caught by a check that our code passes.
 
 ``Loop`` writes CutMix as public code does, a sample at a time. It is right, so that a check that passes for it does
 not just know our own code; a fault is a subclass that overrides the one method in which it sits.
@@ -53,7 +53,7 @@ def ours(mix: Any = None, **parts: Any) -> Mixer:
 
 @dataclass(frozen=True)
 class Loop:
-    """CutMix with one lam, box, coin and partner for each sample."""
+    """CutMix with one lam, box, decision to mix and partner per sample."""
 
     alpha: float = 1.0
     prob: float = 1.0
@@ -68,10 +68,10 @@ class Loop:
         for index in np.flatnonzero(applied):
             lam = self.lam(rng)
             mask = torch.from_numpy(self.mask(lam, height_px, width_px, rng)).float()
-            foreign = self.read_from(images, mixed)[partner[index]]
-            mixed[index] = mixed[index] * (1 - mask) + foreign * mask
-            share = self.share(lam, mask)
-            targets[index] = onehot[index] * share + onehot[partner[index]] * (1 - share)
+            pasted = self.read_from(images, mixed)[partner[index]]
+            mixed[index] = mixed[index] * (1 - mask) + pasted * mask
+            weight = self.weight(lam, mask)
+            targets[index] = onehot[index] * weight + onehot[partner[index]] * (1 - weight)
         return mixed, self.smooth(targets)
 
     def partners(self, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -90,7 +90,7 @@ class Loop:
     def inside(self, lam: float, length_px: int, rng: np.random.Generator) -> np.ndarray:
         return abs(np.arange(0.5, length_px) - rng.uniform(0, length_px)) < length_px * np.sqrt(1 - lam) / 2
 
-    def share(self, lam: float, mask: Tensor) -> float | Tensor:
+    def weight(self, lam: float, mask: Tensor) -> float | Tensor:
         return 1 - mask.mean()
 
     def read_from(self, images: Tensor, mixed: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Loop:
 
 
 def assert_tells(check: Callable[[Any], None], good: Sequence[Any], faulty: Sequence[Any]) -> None:
-    """The check passes what is right and catches what is not."""
+    """Assert that the check accepts the good candidates and rejects the faulty ones."""
     for candidate in good:
         check(candidate)
     for candidate in faulty:
@@ -113,7 +113,7 @@ def assert_tells(check: Callable[[Any], None], good: Sequence[Any], faulty: Sequ
 
 
 def indexed(count: int, height_px: int = 16, width_px: int = 16) -> tuple[Tensor, Tensor]:
-    """Images [B, 1, H, W] whose every pixel is the sample's own index, and a class for each."""
+    """Return images [B, 1, H, W] in which every pixel is the index of its sample, and one class per sample."""
     index = torch.arange(count)
     return index.float()[:, None, None, None].expand(count, 1, height_px, width_px).contiguous(), index
 
@@ -121,19 +121,19 @@ def indexed(count: int, height_px: int = 16, width_px: int = 16) -> tuple[Tensor
 def pasted_pixels(
     mixer: Mixer, count: int, height_px: int, width_px: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Where foreign pixels are, bool [B, H, W], and whose they are, int64 [B] (its own, where there are none)."""
+    """Return where pixels are pasted, bool [B, H, W], and from which sample, int64 [B] (itself if none)."""
     images, labels = indexed(count, height_px, width_px)
     mixed = mixer(images, labels, rng)[0][:, 0]
-    foreign = mixed != images[:, 0]
-    found = torch.where(foreign, mixed, -1.0).amax(dim=(1, 2)).long()
-    return foreign, torch.where(found < 0, labels, found)
+    pasted = mixed != images[:, 0]
+    partner = torch.where(pasted, mixed, -1.0).amax(dim=(1, 2)).long()
+    return pasted, torch.where(partner < 0, labels, partner)
 
 
 # ---------------------------------------------------------------- labels and pixels
 
 
 def check_label_is_pixel_share(mixer: Mixer) -> None:
-    """Sample k is 1 in channel k alone: a channel's mean is the share of sample k's pixels."""
+    """Sample k is 1 in channel k alone: a channel's mean is the fraction of sample k's pixels."""
     for seed, (count, height_px, width_px) in enumerate([(6, 8, 8), (5, 6, 20), (7, 21, 5), (2, 9, 9), (1, 4, 4)]):
         eye = torch.eye(max(2, count))[:count]
         images = eye[:, :, None, None].expand(count, max(2, count), height_px, width_px).contiguous()
@@ -143,16 +143,16 @@ def check_label_is_pixel_share(mixer: Mixer) -> None:
 
 def test_lam_is_corrected_after_clipping() -> None:
     class Uncorrected(Loop):
-        def share(self, lam: float, mask: Tensor) -> float:
+        def weight(self, lam: float, mask: Tensor) -> float:
             return lam
 
-    nominal = ours(label={"lam": "nominal"})  # the same fault, there for those who ask for it
+    nominal = ours(label={"lam": "nominal"})  # the same fault, available as an option
     assert_tells(check_label_is_pixel_share, [ours(), Loop()], [Uncorrected(), nominal])
 
 
 def test_lam_is_not_inverted() -> None:
     class Inverted(Loop):
-        def share(self, lam: float, mask: Tensor) -> Tensor:
+        def weight(self, lam: float, mask: Tensor) -> Tensor:
             return mask.mean()
 
     assert_tells(check_label_is_pixel_share, [ours(prob_of(0.5)), Loop(prob=0.5)], [Inverted(), Inverted(prob=0.5)])
@@ -172,11 +172,11 @@ def test_a_soft_masks_label_is_on_the_masks_side() -> None:
             return np.outer(self.inside(lam, height_px, rng), self.inside(lam, width_px, rng))
 
     class WrongSide(Soft):
-        def share(self, lam: float, mask: Tensor) -> Tensor:
+        def weight(self, lam: float, mask: Tensor) -> Tensor:
             return mask.mean()
 
     class HardCount(Soft):
-        def share(self, lam: float, mask: Tensor) -> Tensor:
+        def weight(self, lam: float, mask: Tensor) -> Tensor:
             return 1 - (mask > 0).float().mean()
 
     good = [ours("mixup"), ours(mask={"family": "box", "edge_px": 3.0}), Soft()]
@@ -214,8 +214,8 @@ def test_smoothing_is_applied_once() -> None:
 def mean_pasted(mixer: Mixer, n_batches: int, side_px: int = 32) -> float:
     rng = np.random.default_rng(5)
     batches = [pasted_pixels(mixer, 400, side_px, side_px, rng) for _ in range(n_batches)]
-    own = torch.cat([partner == torch.arange(400) for _, partner in batches])  # a sample that met itself shows nothing
-    return torch.cat([foreign.float().mean(dim=(1, 2)) for foreign, _ in batches]).sum().item() / (~own).sum().item()
+    paired = torch.cat([partner != torch.arange(400) for _, partner in batches])  # with another sample
+    return torch.cat([pasted.float().mean(dim=(1, 2)) for pasted, _ in batches]).sum().item() / paired.sum().item()
 
 
 def test_the_area_is_not_taken_for_lam() -> None:
@@ -228,7 +228,7 @@ def test_the_area_is_not_taken_for_lam() -> None:
             return 1 - super().lam(rng)
 
     class LengthAsLam(Loop):
-        """A side given as a share of the image, from which lam is made without squaring it."""
+        """A side as a fraction of the image, from which lam is computed without squaring."""
 
         def lam(self, rng: np.random.Generator) -> float:
             return 1 - np.sqrt(1 - super().lam(rng))
@@ -243,10 +243,10 @@ def test_height_and_width_are_not_swapped() -> None:
     def check(mixer: Mixer) -> None:
         for height_px, width_px in ((8, 24), (30, 10)):
             rng = np.random.default_rng(3)
-            foreign = torch.cat([pasted_pixels(mixer, 100, height_px, width_px, rng)[0] for _ in range(4)])
-            assert foreign.any(dim=0).all(), "a part of the image is never pasted"
-            rows, columns = (foreign.any(dim=dim).sum(dim=1).double() for dim in (2, 1))
-            borders = foreign[:, 0], foreign[:, -1], foreign[:, :, 0], foreign[:, :, -1]
+            pasted = torch.cat([pasted_pixels(mixer, 100, height_px, width_px, rng)[0] for _ in range(4)])
+            assert pasted.any(dim=0).all(), "a part of the image is never pasted"
+            rows, columns = (pasted.any(dim=dim).sum(dim=1).double() for dim in (2, 1))
+            borders = pasted[:, 0], pasted[:, -1], pasted[:, :, 0], pasted[:, :, -1]
             uncut = ~torch.stack([border.any(dim=1) for border in borders]).any(dim=0) & (rows > 2)
             assert uncut.sum() > 10
             ratio = (rows / columns)[uncut].mean().item()
@@ -321,14 +321,14 @@ def test_workers_do_not_share_a_global_generator() -> None:
 
 
 def shares_mixed(mixer: Mixer, n_batches: int, count: int) -> np.ndarray:
-    """Share of each batch's samples that have a foreign pixel, float64 [n_batches]."""
+    """Return the fraction of samples per batch with a pasted pixel, float64 [n_batches]."""
     rng = np.random.default_rng(4)
     batches = (pasted_pixels(mixer, count, 8, 8, rng)[0] for _ in range(n_batches))
-    return np.array([foreign.flatten(1).any(dim=1).double().mean().item() for foreign in batches])
+    return np.array([pasted.flatten(1).any(dim=1).double().mean().item() for pasted in batches])
 
 
 class GateTwice(Loop):
-    """The loader draws a coin, and so does the loss."""
+    """Both the loader and the loss decide at random whether to mix."""
 
     def applied(self, count: int, rng: np.random.Generator) -> np.ndarray:
         return super().applied(count, rng) & (rng.random(count) < self.prob)
@@ -347,7 +347,7 @@ def test_prob_is_applied_once() -> None:
         assert shares_mixed(mixer, 60, 50).mean() == pytest.approx(0.5, abs=0.04)  # SD 0.009; twice leaves 0.25
 
     good = [ours(prob_of(0.5, **HALF_BOX)), Loop(prob=0.5, fixed_frac=0.5)]
-    # a policy that half of the samples pass on to one that is off: two coins, on purpose
+    # half of the samples switch to a policy that never mixes: two decisions, on purpose
     passed_on = prob_of(0.5, **HALF_BOX, alternate={"prob": 0.5, "gate": "sample", "mix": "off"})
     assert_tells(check, good, [GateTwice(prob=0.5, fixed_frac=0.5), ours(passed_on)])
 
@@ -370,8 +370,8 @@ def test_the_coin_is_each_samples_where_that_is_meant() -> None:
 
 def test_every_sample_has_a_box_of_its_own() -> None:
     def check(mixer: Mixer) -> None:
-        foreign, partner = pasted_pixels(mixer, 64, 32, 32, np.random.default_rng(1))
-        masks = foreign[partner != torch.arange(64)]
+        pasted, partner = pasted_pixels(mixer, 64, 32, 32, np.random.default_rng(1))
+        masks = pasted[partner != torch.arange(64)]
         assert len(masks) > 55
         assert len(masks.flatten(1).unique(dim=0)) > 50
 
@@ -386,13 +386,13 @@ def test_every_sample_has_a_box_of_its_own() -> None:
 
 def test_every_sample_has_a_size_of_its_own() -> None:
     def check(mixer: Mixer) -> None:
-        foreign, partner = pasted_pixels(mixer, 64, 32, 32, np.random.default_rng(1))
-        shares = foreign[partner != torch.arange(64)].float().mean(dim=(1, 2))
+        pasted, partner = pasted_pixels(mixer, 64, 32, 32, np.random.default_rng(1))
+        shares = pasted[partner != torch.arange(64)].float().mean(dim=(1, 2))
         assert shares.min() < 0.1
         assert shares.max() > 0.6
 
     class OneLam(Loop):
-        """Boxes lie in places of their own, which hides that they are cut from one size."""
+        """Each box has its own place, which hides that all have the same size."""
 
         def __call__(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
             lam = super().lam(rng)
@@ -551,7 +551,7 @@ def test_channels_last_stays() -> None:
 
 
 def test_schedulers_see_nothing_but_validation() -> None:
-    """Training predictions on mixed images, held against unmixed labels, look wrong in proportion to the dose."""
+    """Predictions on mixed images, compared with unmixed labels, are wrong in proportion to the dose."""
 
     def check(reported_and_watched: tuple[set[str], Sequence[str]]) -> None:
         reported, watched = reported_and_watched
@@ -669,7 +669,7 @@ def test_the_schedule_follows_planned_steps(data: TrialData, monkeypatch: pytest
 
 
 def test_a_schedule_knows_the_share_of_the_plan_alone() -> None:
-    """The same share of the plan has the same factor, however long the plan and whatever was asked before."""
+    """The same fraction of the plan has the same factor, for any length of the plan and any earlier call."""
     ramp = Trapezoid(ramp_up_start=0.1, ramp_up_end=0.5, ramp_down_start=0.7, ramp_down_end=0.9)
     forwards = [ramp.factor(step / 40) for step in range(40)]
     assert [ramp.factor(step / 40) for step in reversed(range(40))] == forwards[::-1]

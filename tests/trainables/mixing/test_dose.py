@@ -78,7 +78,7 @@ class TestClosedForms:
     def test_torus(self, height_px: int, width_px: int) -> None:
         measured = dose_of(**TORUS, height_px=height_px, width_px=width_px, n_samples=20_000)
         assert_is(measured.pasted_frac, 0.5)
-        assert_is(measured.exposure, 0.25, abs_=1e-3)  # whole pixels spread shares about the half: a little lower
+        assert_is(measured.exposure, 0.25, abs_=1e-3)  # slightly lower: whole pixels spread fractions
         error = 0.5 / math.sqrt(measured.n_samples)
         assert measured.coverage.shape == (height_px, width_px)
         assert np.abs(measured.coverage - 0.5).max() < 5 * error
@@ -86,7 +86,7 @@ class TestClosedForms:
     def test_mixup(self) -> None:
         measured = dose_of(preset="mixup", n_samples=20_000)
         assert_is(measured.exposure, 0.25)
-        assert_is(measured.label_entropy, 0.5)  # nats: the mean binary entropy of a uniform share
+        assert_is(measured.label_entropy, 0.5)  # nats: the mean binary entropy of a uniform fraction
         assert_is(measured.pasted_frac, 0.5)
         assert measured.boundary_px == (0, 0)
 
@@ -125,9 +125,7 @@ class TestLabels:
         assert_is(measured.pasted_frac, 0.5)
 
     def test_nominal_share(self) -> None:
-        measured = dose_of(
-            label={"lam": "nominal"}, n_samples=20_000
-        )  # the label of what was drawn, not of what is left
+        measured = dose_of(label={"lam": "nominal"}, n_samples=20_000)  # the label of the drawn box, before clipping
         assert_is(measured.exposure, 0.25)
         assert measured.pasted_frac.value < 0.33
 
@@ -173,7 +171,7 @@ class TestOverTheRun:
         assert measured.mean_prob == pytest.approx(0.75 * 0.5 + 0.25 * 0.8)
         exposure = 0.75 * 0.5 * mixup.exposure.value + 0.25 * 0.8 * cutmix.exposure.value
         assert_is(measured.exposure, exposure, abs_=4 * measured.exposure.se)
-        of_cutmix = 0.2 / measured.mean_prob  # share of the mixed samples
+        of_cutmix = 0.2 / measured.mean_prob  # fraction of the mixed samples
         assert_is(measured.boundary_px, of_cutmix * cutmix.boundary_px.value, abs_=4 * measured.boundary_px.se)
         assert measured.boundary_px.se == pytest.approx(of_cutmix * cutmix.boundary_px.se, rel=0.5)
         coverage = (1 - of_cutmix) * mixup.coverage + of_cutmix * cutmix.coverage
@@ -216,7 +214,7 @@ def test_errors_are_honest(parts: dict[str, Any]) -> None:
     for name in ESTIMATES:
         values = np.array([getattr(measured, name).value for measured in repeats])
         stated = math.sqrt(np.mean([getattr(measured, name).se ** 2 for measured in repeats]))
-        if stated > 1e-3 * values.mean():  # what is nothing but rounding has no law
+        if stated > 1e-3 * values.mean():  # values that differ only by rounding have no distribution
             assert 0.7 < values.std(ddof=1) / stated < 1.3, name
 
 

@@ -68,7 +68,7 @@ def test_label_mass_is_pixel_share(
         size={"kind": "beta", "alpha": alpha},
         apply={"prob": prob, "gate": gate},
     )
-    # sample k is 1 in channel k only: a channel's mean is the share of sample k's pixels
+    # sample k is 1 in channel k only: a channel's mean is the fraction of sample k's pixels
     images = torch.eye(count)[:, :, None, None].expand(count, count, height, width).contiguous()
     drawn = draw(mix, (count, count, height, width), seed)
     mixed = mix_images(images, drawn)
@@ -138,7 +138,7 @@ def test_samples_that_are_not_mixed_stay_bit_for_bit(family: str, content: str) 
 
 
 def areas(position: str, fractions: np.ndarray, height: int, width: int) -> torch.Tensor:
-    """Share of pixels that boxes of the given fractions paste, float32 [n], by chunks that fit in memory."""
+    """Return the fraction of pixels pasted by boxes of the given fractions, float32 [n], in chunks to save memory."""
     mix = mix_of(position={"kind": position})
     rng = np.random.default_rng(11)
     chunks = [
@@ -260,7 +260,7 @@ def test_the_batch_gate_takes_all_or_none() -> None:
 def test_the_sample_gate_decides_for_each() -> None:
     mix = mix_of(position={"kind": "inside"}, size={"kind": "fixed", "frac": 0.5}, apply={"prob": 0.5})
     drawn = draw(mix, (8000, 3, 4, 4))
-    # pixels tell, not the flags: a second gate would leave a share of prob^2
+    # measured on pixels, not on flags: a second gate would leave a fraction of prob^2
     pasted = drawn.pastes[0].mask.flatten(1).any(dim=1)
     assert pasted.float().mean() == pytest.approx(0.5, abs=0.03)  # SD 0.006
     assert (pasted.numpy() == drawn.applied).all()

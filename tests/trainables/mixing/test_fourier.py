@@ -101,14 +101,14 @@ def test_fields_have_no_symmetry_and_no_direction() -> None:
 
 
 def borders(mask: torch.Tensor) -> float:
-    """Mean share of neighbours that differ."""
+    """Return the mean fraction of neighbours that differ."""
     return (mask != mask.roll(1, dims=1)).float().mean().item()
 
 
 def test_decay_smooths() -> None:
     fractions = np.full(500, 0.5)
     lengths = [borders(draw(Fourier(decay=decay), fractions)) for decay in (0.0, 1.0, 3.0)]
-    assert lengths[0] == pytest.approx(0.5, abs=0.01)  # noise: every neighbour is a coin's throw
+    assert lengths[0] == pytest.approx(0.5, abs=0.01)  # noise: neighbours are independent
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[2] < 0.1
 

@@ -1,4 +1,4 @@
-"""Which combinations of parts have a meaning, and that the others are refused with the reason."""
+"""Which combinations of parts have a meaning; the others are refused with the reason."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def combinations(family: str) -> Iterator[dict[str, Any]]:
 
 
 def has_meaning(parts: dict[str, Any]) -> bool:
-    """Written apart from the code that refuses: what a policy needs."""
+    """Return whether a policy makes sense, written independently of the product's checks."""
     family, rule = FAMILIES[parts["mask"]["family"]], RULES[parts["position"]["kind"]]
     sees = family.needs or rule.needs
     partner = parts["content"] == "partner"
@@ -246,7 +246,7 @@ BLEND = {"preset": "mixup", "size": {"kind": "fixed", "frac": 0.375}}
 
 
 def flags(mix: Mix, batches: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which samples the first and the second policy mixed, bool [batches, B] each, told by what they paste."""
+    """Return which samples the first and the second policy mixed, bool [batches, B] each, from their lam."""
     rng, device = np.random.default_rng(0), torch.device("cpu")
     lam = np.stack([draw_mix(mix, view_of(count, 8, 8), rng=rng, device=device).lam_nominal for _ in range(batches)])
     return lam == 0.75, lam == 0.625

@@ -18,7 +18,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 class Elsewhere(Canvas):
-    """A canvas that takes the way of other devices."""
+    """A canvas that uses the code path of other devices."""
 
     @property
     def on_host(self) -> bool:
@@ -42,7 +42,7 @@ def draw(
 
 
 def by_cell(mask: torch.Tensor, cells: int) -> torch.Tensor:
-    """View masks whose sides are multiples of ``cells`` as bool [B, cells * cells, pixels of a cell]."""
+    """Return masks with sides that are multiples of ``cells`` as bool [B, cells * cells, pixels per cell]."""
     count, height, width = mask.shape
     parts = mask.view(count, cells, height // cells, cells, width // cells).permute(0, 1, 3, 2, 4)
     return parts.reshape(count, cells * cells, -1)

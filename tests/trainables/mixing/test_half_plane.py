@@ -19,7 +19,7 @@ fracs = st.floats(0.01, 0.99)
 
 
 class Turned:
-    """Draws the given share of a full turn."""
+    """A generator that draws the given fraction of a full turn."""
 
     def __init__(self, turn: float) -> None:
         self.turn = turn

@@ -1,4 +1,4 @@
-"""Pasting on the host: the compiled passes, and NumPy's way where they are missing, to the bit."""
+"""Pasting on the host: the compiled passes, and NumPy without them, give the same bits."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_one_image_may_be_pasted_into_all(way: str) -> None:
 
 
 def test_numba_is_not_needed() -> None:
-    """A program without numba imports, and finds no compiled passes."""
+    """Without numba the modules can be imported, and there are no compiled passes."""
     program = (
         "import sys; sys.modules['numba'] = None\n"
         "from trainables.mixing import apply, compiled\n"

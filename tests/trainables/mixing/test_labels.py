@@ -34,7 +34,7 @@ def test_a_weight_is_a_share(lam: float, exponent: Any) -> None:
     drawn = Label(exponent=exponent).weight(torch.tensor([lam]))
     assert drawn.dtype == torch.float32
     assert 0 <= drawn.item() <= 1
-    assert (drawn.item() - 0.5) * (lam - 0.5) >= 0  # the larger share of pixels has no less than half of the label
+    assert (drawn.item() - 0.5) * (lam - 0.5) >= 0  # the larger fraction of pixels gets at least half of the label
 
 
 @given(count=st.integers(0, 1024), exponent=st.floats(0, 100) | st.just("inf"))

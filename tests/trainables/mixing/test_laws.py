@@ -1,6 +1,6 @@
-"""Laws of mixing, over policies drawn from the whole grammar and images of odd shapes.
+"""Properties of mixing for random policies and images of unusual shapes.
 
-Whatever mask families there are take part, with their parameters varied: a new one is covered by being there.
+All mask families take part, with random parameters; a new family is covered without an entry here.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ APPLIES = st.one_of(
 
 @st.composite
 def policies(draw: st.DrawFn, families: tuple[str, ...] = tuple(sorted(FAMILIES))) -> dict[str, Any]:
-    """Draw the parts of a policy; the rules left to chance are those that refuse a part's own parameters."""
+    """Draw the parts of a policy that go together; only the parameters of a part may still be refused."""
     mask = draw(masks(families))
     family = FAMILIES[mask["family"]]
     content = draw(st.sampled_from(["partner", "partner", "partner", "zero", "noise"]))
@@ -249,7 +249,7 @@ def test_targets_are_distributions(case: Case, smoothing: float) -> None:
 @laws()
 @given(case=cases(content="partner", label={}))
 def test_the_weight_is_the_pasted_share(case: Case) -> None:
-    """Sample k is 1 in channel k alone: a channel's mean is the share of sample k's pixels, wherever they come from."""
+    """Sample k is 1 in channel k alone: a channel's mean is the fraction of sample k's pixels."""
     count, _, height_px, width_px = case.view.shape
     images = torch.eye(count)[:, :, None, None].expand(count, count, height_px, width_px).contiguous()
     drawn = case.draw()
@@ -283,7 +283,7 @@ def test_the_exponent_changes_labels_alone(case: Case, exponent: float | str) ->
     assert torch.equal(plain.partner, other.partner)
     assert torch.equal(whole_masks(case, plain), whole_masks(case, other))
     shown = plain.lam if case.mix.label.lam == "realised" else torch.from_numpy(plain.lam_nominal).float()
-    assert ((other.weight - 0.5) * (shown - 0.5) >= 0).all()  # the larger share has no less than half of the label
+    assert ((other.weight - 0.5) * (shown - 0.5) >= 0).all()  # the larger fraction gets at least half of the label
 
 
 @laws(80)
@@ -302,7 +302,7 @@ def test_without_a_partner_the_label_stays(case: Case) -> None:
 @laws()
 @given(case=cases(source="same"))
 def test_pixels_are_the_own_ones_and_the_partners_of_the_unmixed_batch(case: Case) -> None:
-    """Also where two policies take turns: neither sees what the other has pasted."""
+    """Also if two policies alternate: neither reads pixels that the other one has pasted."""
     images = case.view.images
     assert images is not None
     before, drawn = images.clone(), case.draw()
@@ -404,7 +404,7 @@ def test_what_is_shared(case: Case) -> None:
 @laws(60)
 @given(case=cases(alternate=False, granularity="pair", pairing={"kind": "flip"}, content="partner", source="same"))
 def test_a_pair_swaps_content(case: Case) -> None:
-    """What one partner loses the other gets: together they hold what they held before, whatever the gate."""
+    """The pixels that one partner loses go to the other: their sum stays the same, with any gate."""
     images = case.view.images
     assert images is not None
     drawn = case.draw()

@@ -1,4 +1,4 @@
-"""Agreement with torchvision and timm: their own classes draw, and what they drew is replayed to ours.
+"""Agreement with torchvision and timm: their classes draw, and their draws are replayed in ours.
 
 Pixels agree to the bit. So do targets where the box's share is a float32 as it stands (a power of two of pixels);
 elsewhere libraries round lam and 1 - lam from float64, ours rounds lam alone, and no more than that one unit in the
@@ -208,7 +208,7 @@ class TimmRecord:
         self.coins, self.lams, self.boxes = [], {}, []
 
     def lam(self, alpha: float, count: int) -> np.ndarray:
-        drawn = self.lams.get(alpha, np.ones(1))  # not drawn where the coin or the switch decided otherwise
+        drawn = self.lams.get(alpha, np.ones(1))  # not drawn if the gate or the switch decided otherwise
         return np.broadcast_to(drawn.astype(np.float32).astype(np.float64), (count,))
 
     def masks(self, fractions: np.ndarray, canvas: Canvas) -> Tensor:
@@ -219,7 +219,7 @@ class TimmRecord:
         return masks
 
     def replay(self, mode: str, both: bool, kind: str, prob: float, switch_prob: float) -> Replayed:
-        """Return the coins in our order: whether the policies change over, then the gate of each."""
+        """Return the decisions in our order: whether the policy switches, then the gate of each policy."""
         if mode == "batch":
             gate, switch = self.coins[0], (self.coins[1:] or [np.ones(1)])[0]
         else:
@@ -233,7 +233,7 @@ class TimmRecord:
 
 
 def timm_policy(mode: str, kind: str, prob: float, smoothing: float) -> Mix:
-    """Timm's behaviour in our grammar: Mixup, CutMix, or one of them by the toss of a coin."""
+    """Timm's behaviour in our grammar: Mixup, CutMix, or one of them at random."""
     shared = {
         "granularity": {"batch": "batch", "pair": "pair", "elem": "sample"}[mode],
         "pairing": {"kind": "flip"},

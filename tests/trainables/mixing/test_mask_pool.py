@@ -22,7 +22,7 @@ BOX: dict[str, Any] = {"preset": "cutmix", "apply": {"prob": 1.0}}
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many shapes were drawn at a time."""
+    """Record how many masks are drawn at a time."""
     drawn: list[int] = []
     plain = BetaSize.draw
 

@@ -1,4 +1,4 @@
-"""What every mask family promises, wherever it may be placed. A new family is covered by being there."""
+"""The contract of mask families, at every position they support. A new family is covered without an entry here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNCUT = ("torus", "inside", "whole")
 PLACES = [(family, position) for family in sorted(FAMILIES) for position in FAMILIES[family].positions]
 
 FULL = [(family, position) for family, position in PLACES if position in UNCUT and FAMILIES[family].needs != "boxes"]
-"""Where a fraction of 1 is the whole image: neither the border nor the object's box cuts anything off."""
+"""Places at which a fraction of 1 is the whole image: neither the border nor the object's box cuts anything off."""
 
 EXACT = [(family, position) for family, position in PLACES if position in UNCUT and FAMILIES[family].exact_area]
 
@@ -38,14 +38,14 @@ NEVER_MORE = [(family, position) for family, position in PLACES if FAMILIES[fami
 UNSEEING = [
     (family, position) for family, position in PLACES if "images" not in (FAMILIES[family].needs, RULES[position].needs)
 ]
-"""Where nothing is searched for in images, whose place would have to come back from the device."""
+"""Places without a search in images, the result of which would have to come back from the device."""
 
 every_family = pytest.mark.parametrize("family", sorted(FAMILIES))
 every_place = pytest.mark.parametrize(("family", "position"), PLACES)
 
 
 class DeviceCanvas(Canvas):
-    """Takes the way that masks take on an accelerator, on the host."""
+    """A canvas that uses the code path of an accelerator on the host."""
 
     @property
     def on_host(self) -> bool:
@@ -55,7 +55,7 @@ class DeviceCanvas(Canvas):
 def canvas_of(
     position: str, count: int, *, height: int = 32, width: int = 32, seed: int = 0, device: torch.device = CPU
 ) -> Canvas:
-    """Return a canvas with images, and boxes some of which the crop left nothing of, to look at."""
+    """Return a canvas with images and boxes; some boxes are empty, as after a crop."""
     content = np.random.default_rng(99)
     images = torch.from_numpy(content.standard_normal((count, 3, height, width), dtype=np.float32))
     corners = np.sort(content.integers(0, [[height + 1], [width + 1]], size=(2, 2, count)), axis=0)
@@ -156,7 +156,7 @@ def test_clipping_never_adds(family: str, position: str) -> None:
 
 @pytest.mark.parametrize("family", [family for family in sorted(FAMILIES) if not FAMILIES[family].exact_area])
 def test_a_family_without_an_exact_area_has_another(family: str) -> None:
-    """The exemption is no way out: a family that keeps its area has to say so."""
+    """A family that keeps its area has to declare it."""
     position = next(position for position in FAMILIES[family].positions if position in UNCUT)
     shares = [mean_share(family, position, fraction, height=24, width=40) for fraction in (0.3, 0.5, 0.7)]
     assert np.abs(np.array(shares) - (0.3, 0.5, 0.7)).max() > 0.01
@@ -191,7 +191,7 @@ def test_the_generator_decides_alone(family: str, position: str) -> None:
     fractions = np.linspace(0.1, 0.9, 8)
     legacy = np.random.mtrand._rand
     numpy_before, torch_before = copy.deepcopy(legacy.get_state(legacy=False)), torch.get_rng_state()
-    # a size that no other test uses: what is made once and kept must not draw from the generator either
+    # a size that no other test uses: a bank that is made once must not draw from the generator either
     sides = {"height": 11, "width": 13 + PLACES.index((family, position))}
     first = draw_mask(family, fractions, canvas_of(position, 8, seed=3, **sides))
     np.testing.assert_equal(legacy.get_state(legacy=False), numpy_before)

@@ -102,7 +102,7 @@ def test_centres_are_uniform(position: PlacingRule, lo: float, hi: float) -> Non
 @pytest.mark.parametrize("kind", [kind for kind in PLACING if RULES[kind].needs is None])
 @given(seed=SEEDS, fraction=st.floats(0, 1))
 def test_rows_come_before_columns(kind: str, seed: int, fraction: float) -> None:
-    """Centres are (y, x), each in units of its own axis."""
+    """Centres are (y, x), in pixels of each dimension."""
     position = RULES[kind]()
     sides = np.sqrt(fraction) * np.array([[HEIGHT_PX] * 5, [WIDTH_PX] * 5], dtype=np.float64)
     drawn = position.centres(sides, canvas_of(position, seed=seed))
@@ -157,7 +157,7 @@ def test_gauss_needs_a_width() -> None:
         GaussPosition(sigma_frac=0.0)
 
 
-# ---------------------------------------------------------------- what looks at the partner
+# ---------------------------------------------------------------- rules that need the partner
 
 
 def test_saliency_is_each_partners_own_peak() -> None:

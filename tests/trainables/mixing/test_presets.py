@@ -1,4 +1,4 @@
-"""Named policies have the values of their sources, and those of libraries the libraries' own law."""
+"""Named policies have the values of their sources; presets of libraries have the libraries' distributions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     # Yun et al., figure 3
     "feature_cutmix": {**HALF, "layer": 1},
     "cutmix_torus": {**HALF, "position": {"kind": "torus"}},
-    # DeVries and Taylor, 2017: 16 x 16 of 32 x 32, whose centre may lie at the border
+    # DeVries and Taylor, 2017: 16 x 16 of 32 x 32, the centre may be at the border
     "cutout": {"size": {"kind": "fixed", "frac": 16 * 16 / (32 * 32)}, "content": "zero"},
     # Zhong et al., AAAI 2020, section 4: p = 0.5, s_l = 0.02, s_h = 0.4, r_1 = 1/r_2 = 0.3
     "random_erasing": {
@@ -144,7 +144,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "timm_pair": timm_values("pair", "sample"),
     "timm_elem": timm_values("sample", "sample"),
     "composer_cutmix": {**A_BATCH, **WHOLE_PX},
-    # Composer's MixUp: alpha 0.2, the partner's share is min(z, 1 - z)
+    # Composer's MixUp: alpha 0.2, the partner's fraction is min(z, 1 - z)
     "composer_mixup": {**FLAT, **A_BATCH, "size": {"alpha": 0.2, "hi": 0.5}},
 }
 
@@ -299,7 +299,7 @@ def test_layers(name: str, layers: list[int]) -> None:
 
 
 def pasted(name: str, count: int = 8000, height_px: int = 32, width_px: int = 32, **changes: Any) -> np.ndarray:
-    """Realised share of the partner of samples that are mixed, float64 [count]."""
+    """Return the realised fraction of the partner in mixed samples, float64 [count]."""
     mix = mix_of(name, **merged({"apply": {"prob": 1.0}}, changes))
     images = torch.zeros(1, 1, 1, 1).expand(count, 1, height_px, width_px)
     return (1 - draw(mix, images, seed=3).lam).double().numpy()
@@ -377,7 +377,7 @@ def test_objectmix_pastes_the_partner_s_box() -> None:
 
 @pytest.fixture
 def legacy_rng() -> Iterator[None]:
-    """The libraries draw from global generators: give those back as they were."""
+    """The libraries draw from global generators: restore their state afterwards."""
     legacy, state = np.random.mtrand._rand, np.random.mtrand._rand.get_state()
     legacy.seed(0)
     with torch.random.fork_rng():
@@ -387,7 +387,7 @@ def legacy_rng() -> Iterator[None]:
 
 
 N = 6
-"""Samples of a small batch; each is 1 in a channel of its own, so that pixels tell whose they are."""
+"""Samples of a small batch; each is 1 in a channel of its own, so that the sample of each pixel is known."""
 
 Mixer = Callable[[int], Tensor]
 """Mixes the batch of sample identities [N, N, 8, 12], given the number of the draw."""
@@ -502,7 +502,7 @@ def test_all_other_presets_draw_for_each_sample(name: str) -> None:
 
 
 def by_sample(name: str) -> Mix:
-    """The preset with everything drawn for each sample: its law, from large draws."""
+    """Return large draws from the preset with everything drawn per sample: its distribution."""
     once = {"granularity": "sample", "apply": {"gate": "sample"}}
     mix = expand_preset(name)
     other = mix["alternate"] and merged(mix["alternate"], {"gate": "sample", "mix": once})
@@ -545,7 +545,7 @@ def timm_law(height_px: int, width_px: int, count: int) -> tuple[np.ndarray, np.
 def assert_same_law(
     mine: tuple[np.ndarray, np.ndarray], theirs: tuple[np.ndarray, np.ndarray], *, rounding: float = 0.0
 ) -> None:
-    """Both choose alike, and given the choice have the same lam: mean, spread and shares beyond thresholds."""
+    """Assert equal choices, and equal lam per choice: mean, spread and fractions beyond thresholds."""
     (lam, box), (their_lam, their_box) = mine, theirs
     assert box.mean() == pytest.approx(their_box.mean(), abs=4 * np.sqrt(0.5 / len(their_box)))
     for cut in np.unique(box):
@@ -603,7 +603,7 @@ def test_composer_s_mixup_gives_the_partner_the_smaller_part() -> None:
 
 SIDES = st.integers(1, 70)
 PLACES = st.tuples(st.floats(0, 1, exclude_max=True), st.floats(0.01, 0.99))
-"""A pixel, as a share of the side, and a place within it."""
+"""A pixel, as a fraction of the side, and a place within it."""
 
 
 def centre_of(place: tuple[float, float], side_px: int) -> tuple[int, float]:

@@ -62,7 +62,7 @@ def test_beta_is_the_law_of_lam() -> None:
 @pytest.mark.parametrize("values", [{}, {"alpha": 0.3}, {"alpha": 3.0, "beta": 0.5}])
 @pytest.mark.parametrize(("lo", "hi"), [(0.2, 0.6), (0.0, 0.3), (0.7, 1.0)])
 def test_a_cut_off_law_keeps_its_proportions(values: dict[str, float], lo: float, hi: float) -> None:
-    """What is left is the law given that a draw lies between the bounds: not clipped to them, not stretched."""
+    """The rest is the distribution, given that a draw is between the bounds: not clipped to them, not stretched."""
     law = BetaSize(**values, lo=lo, hi=hi)
     whole = beta_law(values.get("beta", law.alpha), law.alpha)
     levels = np.array([0.05, 0.25, 0.5, 0.75, 0.95])

@@ -22,11 +22,11 @@ CPU = torch.device("cpu")
 SEEDS = st.integers(0, 2**32)
 SIDES = st.integers(1, 17)
 CLOSED = ("clip", "inside", "spill", "gauss")
-"""Placing rules under which nothing wraps around."""
+"""Placing rules without wrapping."""
 
 
 def families(*kinds: str, framed: bool = False) -> list[str]:
-    """Names of the families that can be placed by one of the rules and look at nothing."""
+    """Return the families that support one of the rules and do not depend on the partner."""
     return [
         name
         for name, family in sorted(FAMILIES.items())
@@ -49,7 +49,7 @@ def positions_of(family: str, kinds: tuple[str, ...]) -> st.SearchStrategy[str]:
 
 
 def numbered(count: int, height_px: int, width_px: int) -> Tensor:
-    """Images whose every pixel has a number of its own: which pixel was pasted can be read off it."""
+    """Return images in which every pixel has its own number: a pasted pixel can be identified."""
     return torch.arange(count * height_px * width_px, dtype=torch.float32).view(count, 1, height_px, width_px)
 
 

@@ -73,7 +73,7 @@ def test_without_content_patches_are_the_grid() -> None:
 
 
 def test_borders_run_along_contours() -> None:
-    """Two flat halves whose contour lies off the grid's borders: no patch reaches across it."""
+    """Two flat halves with a contour away from the grid's borders: no patch reaches across it."""
     images = torch.zeros(1, 3, 32, 32)
     images[:, :, :, 19:] = 3.0
     label = _patches(images, (4, 4), 0.7)[0]

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 class EvenRng:
-    """The first diagram where it lies, and numbers spread evenly over [0, 1) for what is rounded at random."""
+    """Always the first diagram without a shift, and numbers spread evenly over [0, 1) for random rounding."""
 
     def random(self, shape: tuple[int, int]) -> np.ndarray:
         numbers = np.zeros(shape)
