@@ -28,7 +28,7 @@ def refusal(values: dict[str, Any]) -> str:
         ({"data": {"sorce": "digits"}}, "data.sorce", "source"),
         ({"model": {"widht": 1.0}}, "model.widht", "width"),
         ({"model": {"dropblock": {"block": 5}}}, "model.dropblock.block", "block_px"),
-        ({"model": {"dropblock": {"schedule": {"of1": 1.0}}}}, "model.dropblock.schedule.of1", "ramp_down_end"),
+        ({"model": {"dropblock": {"schedule": {"ramp_end": 1.0}}}}, "model.dropblock.schedule.ramp_end", "ramp_up_end"),
         ({"optimizer": {"max_epoch": 3}}, "optimizer.max_epoch", "max_epochs"),
         ({"optimizer": {"schedule": {"kind": "step", "factr": 0.5}}}, "optimizer.schedule.factr", "factor"),
         ({"mix": {"contents": "zero"}}, "mix.contents", "content"),
@@ -198,13 +198,13 @@ def test_the_default_is_no_mixing() -> None:
         ),
         (
             {"mix": {"position": {"kind": "object"}}, "data": {"source": "cifar10"}},
-            "mix looks at objects' boxes, but data.source 'cifar10' has none: "
-            "digits, tiny-imagenet, cub, imagenet have",
+            "mix needs the boxes of objects, but data.source 'cifar10' has none; sources with boxes: "
+            "digits, cub, imagenet, tiny-imagenet",
         ),
         (
             {"mix": {"alternate": {"mix": {"position": {"kind": "object"}}}}, "data": {"source": "cifar10"}},
-            "mix looks at objects' boxes, but data.source 'cifar10' has none: "
-            "digits, tiny-imagenet, cub, imagenet have",
+            "mix needs the boxes of objects, but data.source 'cifar10' has none; sources with boxes: "
+            "digits, cub, imagenet, tiny-imagenet",
         ),
     ],
 )
