@@ -132,7 +132,7 @@ def test_class_folders_are_checked(imagefolder_root: Path, write_image: Write, m
 
 def test_missing_parts_are_refused(imagefolder_root: Path, tmp_path: Path) -> None:
     (imagefolder_root / "test").rename(tmp_path / "moved")
-    with pytest.raises(UserError, match=r"test or val; expected"):
+    with pytest.raises(UserError, match="test or val does not exist; expected"):
         open_source(f"imagefolder:{imagefolder_root}").check()
     (tmp_path / "flat/train").mkdir(parents=True)
     with pytest.raises(UserError, match="contains no class folder"):
