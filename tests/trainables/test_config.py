@@ -28,7 +28,11 @@ def refusal(values: dict[str, Any]) -> str:
         ({"data": {"sorce": "digits"}}, "data.sorce", "source"),
         ({"model": {"widht": 1.0}}, "model.widht", "width"),
         ({"model": {"dropblock": {"block": 5}}}, "model.dropblock.block", "block_px"),
-        ({"model": {"dropblock": {"schedule": {"ramp_end": 1.0}}}}, "model.dropblock.schedule.ramp_end", "ramp_up_end"),
+        (
+            {"model": {"dropblock": {"schedule": {"ramp_down_ends": 1.0}}}},
+            "model.dropblock.schedule.ramp_down_ends",
+            "ramp_down_end",
+        ),
         ({"optimizer": {"max_epoch": 3}}, "optimizer.max_epoch", "max_epochs"),
         ({"optimizer": {"schedule": {"kind": "step", "factr": 0.5}}}, "optimizer.schedule.factr", "factor"),
         ({"mix": {"contents": "zero"}}, "mix.contents", "content"),
