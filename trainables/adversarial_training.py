@@ -28,6 +28,10 @@ class Fgsm(Frozen):
         eps_255: largest change of a pixel.
         step_size_255: length of the step.
         random_start: start at a uniform draw within ``eps_255`` instead of at the image itself.
+
+    Examples:
+        >>> Fgsm(eps_255=4.0, step_size_255=5.0).steps
+        1
     """
 
     kind: Literal["fgsm"] = "fgsm"
@@ -45,6 +49,11 @@ class Pgd(Frozen):
         steps: steps per batch; each costs about as much as training on the batch.
         step_size_255: length of a step.
         random_start: start at a uniform draw within ``eps_255`` instead of at the image itself.
+
+    Examples:
+        >>> from trainables.config import TrialConfig
+        >>> TrialConfig.model_validate({"adversarial": {"kind": "pgd", "steps": 3}}).adversarial
+        Pgd(kind='pgd', eps_255=8.0, steps=3, step_size_255=2.0, random_start=True)
     """
 
     kind: Literal["pgd"] = "pgd"
@@ -55,13 +64,7 @@ class Pgd(Frozen):
 
 
 Attack = Annotated[Fgsm | Pgd, Field(discriminator="kind")]
-"""Attack of adversarial training, chosen by ``kind``.
-
-Examples:
-    >>> from trainables.config import TrialConfig
-    >>> TrialConfig.model_validate({"adversarial": {"kind": "pgd", "steps": 3}}).adversarial
-    Pgd(kind='pgd', eps_255=8.0, steps=3, step_size_255=2.0, random_start=True)
-"""
+"""Attack of adversarial training, chosen by ``kind``."""
 
 
 def attacked(

@@ -354,7 +354,7 @@ class TestData:
 
     def test_unreadable_image(self, refuse: Refuse, photos: Path) -> None:
         (photos / "train" / "dog" / "1.png").write_bytes(b"no image")
-        self.refused(refuse, photos, str(photos / "train" / "dog" / "1.png"), "mend or remove")
+        self.refused(refuse, photos, str(photos / "train" / "dog" / "1.png"), "repair or remove")
 
 
 class TestOut:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainables.adversarial_training import Fgsm, Pgd, attacked, unrecorded
+from trainables.adversarial_training import Fgsm, Pgd, attacked, sign_ascent, unrecorded
 from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer
 from trainables.data.image_set import ImageSet
@@ -253,3 +253,34 @@ def test_refuses_what_it_cannot_do(parts: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError) as caught:
         config_of(**({"adversarial": {"kind": "fgsm"}} | parts))
     assert words in str(caught.value)
+
+
+def small_network() -> nn.Module:
+    """A network whose weights are given by a formula."""
+    net = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 4 * 4, 3))
+    with torch.no_grad():
+        for scale, parameter in zip((4, 8, 8, 16), net.parameters(), strict=True):
+            parameter.copy_((torch.arange(parameter.numel()) * 7 % 11 - 5).view(parameter.shape) / scale)
+    return net.requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("steps", "step", "changes"),
+    [
+        (1, 8, "0 8 -8 -8 8 8 -8 -2 -8 -8 8 -8 8 8 -4 8 -8 8 8 -8 8 -6 -8 8 8 -8 8 -8 8 -8 8 -8"),
+        (5, 2, "0 7 -8 -3 5 8 -5 -2 -8 -7 8 -8 8 8 -4 8 -6 2 7 -8 8 -6 -8 8 3 -8 8 -2 6 -8 8 -8"),
+    ],
+)
+def test_attacked_pixels_are_those_of_the_first_measurements(steps: int, step: int, changes: str) -> None:
+    """Changes in units of 1/256, computed by foolbox 3.3.4: FGSM from the image, PGD of 5 steps from a given start."""
+    net, eps = small_network(), 8 / 256
+    images = (torch.arange(32) * 37 % 257).clamp(max=256).view(2, 1, 4, 4) / 256
+    start = images if steps == 1 else (images + eps * ((torch.arange(32) * 5 % 17 - 8) / 8).view_as(images)).clamp(0, 1)
+    examples = sign_ascent(
+        start,
+        loss_of=lambda moved: cross_entropy(net(moved), torch.tensor([0, 2]), reduction="sum"),
+        step=step / 256,
+        steps=steps,
+        project=lambda moved: (images + (moved - images).clamp(-eps, eps)).clamp(0, 1),
+    )
+    assert (256 * (examples - images)).flatten().tolist() == [int(change) for change in changes.split()]

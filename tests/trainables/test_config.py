@@ -202,13 +202,13 @@ def test_the_default_is_no_mixing() -> None:
         ),
         (
             {"mix": {"position": {"kind": "object"}}, "data": {"source": "cifar10"}},
-            "mix looks at objects' boxes, but data.source 'cifar10' has none: "
-            "digits, tiny-imagenet, cub, imagenet have",
+            "mix needs the boxes of objects, but data.source 'cifar10' has none; sources with boxes: "
+            "digits, cub, imagenet, tiny-imagenet",
         ),
         (
             {"mix": {"alternate": {"mix": {"position": {"kind": "object"}}}}, "data": {"source": "cifar10"}},
-            "mix looks at objects' boxes, but data.source 'cifar10' has none: "
-            "digits, tiny-imagenet, cub, imagenet have",
+            "mix needs the boxes of objects, but data.source 'cifar10' has none; sources with boxes: "
+            "digits, cub, imagenet, tiny-imagenet",
         ),
     ],
 )

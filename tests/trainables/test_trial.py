@@ -475,11 +475,11 @@ def test_runs_from_the_same_backbone_are_the_same(parts: dict[str, Any], data: T
 def test_backbones_that_do_not_fit_are_refused(data: TrialData) -> None:
     trial = Trial(config_of(), data)
     before = copy.deepcopy(trial.last_weights())
-    with pytest.raises(ValueError, match=r"another network than tiny of width 0\.25: .* is \(8,.*needed is \(4,"):
+    with pytest.raises(ValueError, match=r"do not match tiny of width 0\.25: .* is \(8,.*expected \(4,"):
         trial.start_from(backbone_of(3, width=0.5))
-    with pytest.raises(ValueError, match=r"another network than tiny of width 0\.25: 'stages\.0\.1.*needed is nothing"):
+    with pytest.raises(ValueError, match=r"do not match tiny of width 0\.25: 'stages\.0\.1.*expected absent"):
         trial.start_from(backbone_of(3, name="cifar_resnet14"))
-    with pytest.raises(ValueError, match=r"'stem\.0\.weight' is nothing, needed is"):
+    with pytest.raises(ValueError, match=r"'stem\.0\.weight' is absent, expected"):
         trial.start_from({name: value for name, value in before.items() if name != "stem.0.weight"})
     assert_same(trial.last_weights(), before)
     trial.run_epoch()

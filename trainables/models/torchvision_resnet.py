@@ -36,7 +36,10 @@ class NarrowProjection(nn.Conv2d):
     """
 
     def forward(self, maps: Tensor) -> Tensor:  # noqa: D102
-        if maps.device.type != "cpu":
+        # torch computes in channels-last memory if the strides of the maps or of the weights say so; the strides of
+        # weights for one input channel say nothing
+        channels_last = _is_channels_last(maps) or (self.in_channels > 1 and _is_channels_last(self.weight))
+        if maps.device.type != "cpu" or not channels_last:
             return super().forward(maps)
         projected = functional.conv2d(_contiguous(maps), _contiguous(self.weight), stride=self.stride)
         return projected.contiguous(memory_format=torch.channels_last)
@@ -118,6 +121,10 @@ def _stage(block: Any, channels_in: int, planes: int, *, n_blocks: int, stride: 
         )
     first = block(channels_in, planes, stride, projection)
     return nn.Sequential(first, *(block(channels_out, planes) for _ in range(n_blocks - 1)))
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    return tensor.stride(1) == 1 and tensor.stride(3) == tensor.shape[1]
 
 
 def _contiguous(tensor: Tensor) -> Tensor:

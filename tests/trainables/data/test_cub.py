@@ -80,5 +80,5 @@ def test_senseless_tables_are_refused(cub_root: Path, table: str, line: str, mes
 
 def test_a_split_without_images_is_refused(cub_root: Path) -> None:
     (cub_root / "train_test_split.txt").write_text("".join(f"{image} 1\n" for image in range(1, 7)))
-    with pytest.raises(UserError, match="leaves no test image"):
+    with pytest.raises(UserError, match="marks no image as a test image"):
         open_source(f"cub:{cub_root}").check()

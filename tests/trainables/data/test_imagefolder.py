@@ -117,8 +117,8 @@ def test_a_truncated_image_is_refused_by_name(imagefolder_root: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        ("train/empty/", "train/empty holds no image"),
-        ("test/bird/0.png", "test/bird holds a class that .* does not have; valid: cat, dog"),
+        ("train/empty/", "train/empty contains no image"),
+        ("test/bird/0.png", "test/bird is a class that .* does not have; valid: cat, dog"),
     ],
 )
 def test_class_folders_are_checked(imagefolder_root: Path, write_image: Write, made: str, message: str) -> None:
@@ -132,10 +132,10 @@ def test_class_folders_are_checked(imagefolder_root: Path, write_image: Write, m
 
 def test_missing_parts_are_refused(imagefolder_root: Path, tmp_path: Path) -> None:
     (imagefolder_root / "test").rename(tmp_path / "moved")
-    with pytest.raises(UserError, match=r"test or val; expected"):
+    with pytest.raises(UserError, match="test or val does not exist; expected"):
         open_source(f"imagefolder:{imagefolder_root}").check()
     (tmp_path / "flat/train").mkdir(parents=True)
-    with pytest.raises(UserError, match="holds no class folder"):
+    with pytest.raises(UserError, match="contains no class folder"):
         open_source(f"imagefolder:{tmp_path / 'flat'}").check()
 
 

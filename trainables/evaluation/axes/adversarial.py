@@ -79,7 +79,7 @@ class Adversarial(Axis):
     """
 
     name: ClassVar[str] = "adversarial"
-    packages: ClassVar[tuple[str, ...]] = ("foolbox", "pyautoattack")
+    packages: ClassVar[tuple[str, ...]] = ("pyautoattack",)
     headline: ClassVar[tuple[tuple[str, str], ...]] = (
         ("", "clean_error"),
         ("fgsm eps=8/255", "robust_error"),
@@ -103,6 +103,10 @@ class Adversarial(Axis):
         if list(numbers) != sorted(set(numbers)):
             raise ValueError(f"must rise, got {list(numbers)}")
         return numbers
+
+    def needed_packages(self) -> tuple[str, ...]:
+        """Return the package of AutoAttack if it is measured; the other attacks need none."""
+        return self.packages if self.autoattack else ()
 
     def check(self, about: ModelInfo) -> None:
         """Refuse AutoAttack if there are too few classes for its loss."""

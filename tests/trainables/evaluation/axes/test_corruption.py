@@ -201,11 +201,11 @@ class TestCache:
     ("settings", "words"),
     [
         ({"kinds": ["gausian_noise"]}, "did you mean 'gaussian_noise'"),
-        ({"kinds": ["fog", "fog"]}, "each once"),
+        ({"kinds": ["fog", "fog"]}, "each value once"),
         ({"kinds": []}, "kinds"),
         ({"severities": [0]}, "severities"),
         ({"severities": [6]}, "severities"),
-        ({"severities": [2, 2]}, "each once"),
+        ({"severities": [2, 2]}, "each value once"),
     ],
 )
 def test_what_is_not_there_is_refused(settings: dict[str, Any], words: str) -> None:

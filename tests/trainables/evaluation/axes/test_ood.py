@@ -234,12 +234,12 @@ def test_settings_that_make_no_sense_are_refused(sets: list[str], message: str) 
 
 
 def test_what_the_network_was_trained_on_is_refused(subject: Subject, folder: Callable[..., str]) -> None:
-    with pytest.raises(UserError, match=r"ood.sets: 'digits' is what the network was trained on"):
+    with pytest.raises(UserError, match="the network was trained on 'digits'"):
         OutOfDistribution(sets=("digits",)).check(trained_on("digits", subject))
-    with pytest.raises(UserError, match=r"ood.sets: 'cifar10:elsewhere' is what"):
+    with pytest.raises(UserError, match="trained on 'cifar10:elsewhere'"):
         OutOfDistribution(sets=("cifar10:elsewhere",)).check(trained_on("cifar10", subject))
     source = folder("photos")
-    with pytest.raises(UserError, match="photos' is what the network was trained on"):
+    with pytest.raises(UserError, match=r"the network was trained on 'imagefolder:.*photos'"):
         OutOfDistribution(sets=(source,)).check(trained_on(f"{source}/../photos", subject))
 
 
