@@ -15,6 +15,7 @@ from filelock import FileLock
 from trainables.data.cache_dir import default_cache_dir
 from trainables.evaluation.base import library
 from trainables.seeds import derive_seed, generator
+from trainables.whole_file import whole_file
 
 Images = npt.NDArray[np.uint8]
 
@@ -116,10 +117,8 @@ def _write_once(path: Path, make: Callable[[], Images]) -> None:
     with FileLock(path.parent.with_name(f"{path.parent.name}.lock")):
         if path.exists():  # another process wrote it while this one waited for the lock
             return
-        unfinished = path.with_suffix(".partial")
-        with unfinished.open("wb") as file:
+        with whole_file(path) as file:
             np.save(file, make())
-        unfinished.rename(path)
 
 
 @contextmanager

@@ -151,7 +151,7 @@ class TestCache:
         axis = Corruption(kinds=QUICK, n_images=10)
         found = axis.measure(subject)
         assert len(list(folder.glob("corrupted-*/*.npy"))) == 6
-        assert not list(folder.glob("corrupted-*/*.partial"))
+        assert not list(folder.glob("corrupted-*/*.unfinished"))
         made: list[int] = []
         monkeypatch.setattr(corrupted, "corrupt", lambda image, *_, **__: made.append(1) or image)
         assert axis.measure(subject) == found
