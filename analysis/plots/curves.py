@@ -104,7 +104,7 @@ def learning_curves(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.tick_params(labelbottom=False)
     ax.set_ylabel(label.label())
     title(ax, f"{first['band'].capitalize()} of the {first['unit']} at each epoch")
-    strip.set(xlabel="epoch", ylabel=f"n {first['unit']}", ylim=(0, info["n"].max() * 1.15))
+    strip.set(xlabel="epoch", ylabel=f"{first['unit']} (n)", ylim=(0, info["n"].max() * 1.15))
     for axis in (strip.xaxis, strip.yaxis):
         axis.set_major_locator(MaxNLocator(4, integer=True))
     legend_below(strip, keys)

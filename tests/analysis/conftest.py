@@ -32,23 +32,23 @@ Quantity = tuple[str, str, str]
 
 @dataclass
 class Simulation:
-    """Made-up trials: curves that fall to a floor, each rung stopping the worst quarter of an arm.
+    """Simulated trials: curves that fall to a floor. Each rung stops the worst quarter of an arm.
 
-    With ``replicates`` the search is a grid over ``space`` and an arm's own one in ``spaces``, as many trials an arm as
-    the largest needs; ``gain`` then says how much lower the error of an arm with these parameters is. With
-    ``confirm_seeds`` each arm's configuration of lowest error is confirmed, and ``evaluated`` measured on it: expected
-    values by axis, setting and metric, each a function of the arm.
+    With ``replicates``, the search is a grid over ``space`` and the space of the arm in ``spaces``. Each arm has as
+    many trials as the largest grid needs, and ``gain`` returns by how much the parameters lower the error of an arm.
+    With ``confirm_seeds``, the configuration with the lowest error of each arm is confirmed. ``evaluated`` is then
+    measured on it: expected values by axis, condition and metric, each a function of the arm.
     """
 
     sweep_dir: Path
     study: str = "alpha_prob"
     arms: tuple[str, ...] = ARMS
-    effect: float = 0.0  # how far prob 1 lowers the error of the cutmix arm; torus gets half of it on top
-    gains: Mapping[str, float] = field(default_factory=dict)  # by which an arm's error is lower than the others'
+    effect: float = 0.0  # decrease of the error of the cutmix arm at prob 1; torus adds half of it
+    gains: Mapping[str, float] = field(default_factory=dict)  # decrease of the error of each arm
     n_trials: int = 24
     n_epochs: int = 12
     stop: bool = True
-    n_running: int = 0  # of each arm, the last ones
+    n_running: int = 0  # running trials per arm, the last ones
     seed: int = 20
     recorded: dict[tuple[str, int], list[float]] = field(default_factory=dict)
     finals: dict[tuple[str, int], list[float]] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class Simulation:
         return self.effect * (params["mix.apply.prob"] + 0.5 * is_torus)
 
     def _confirm(self, writer: RecordsWriter, arm: str, seed: int, rng: np.random.Generator) -> None:
-        """Train the configuration of the arm that the search ranks first again; the test error is the last epoch's."""
+        """Train the best configuration of the arm again. Its test error is the validation error of the last epoch."""
         grid = self._grid(arm)
         number = min(range(len(grid)), key=lambda point: float(np.mean(self.finals[arm, point])))
         params = grid[number]
@@ -191,37 +191,37 @@ def _epoch(trial: str, arm: str, epoch: int, error: float) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def simulate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Write a simulated sweep, as the arguments of ``Simulation`` say, and return its folder."""
+    """Write a simulated sweep with these arguments of ``Simulation`` and return its folder."""
     return lambda **given: Simulation(tmp_path_factory.mktemp("sweep"), **given).write()
 
 
 @pytest.fixture(scope="session")
 def planted_dir(simulate: Callable[..., Path]) -> Path:
-    """A sweep where prob and torus clearly lower the error of the cutmix arm."""
+    """A sweep in which prob and torus clearly lower the error of the cutmix arm."""
     return simulate(effect=0.2)
 
 
 @pytest.fixture(scope="session")
 def null_dir(simulate: Callable[..., Path]) -> Path:
-    """A sweep where nothing has an effect."""
+    """A sweep in which no parameter has an effect."""
     return simulate(effect=0.0)
 
 
 @pytest.fixture(scope="session")
 def planted_shapes_dir(simulate: Callable[..., Path]) -> Path:
-    """A sweep of shapes of which two differ from the box, one each way, without early stopping."""
+    """A sweep of shapes without early stopping: one shape is better than the box, one worse."""
     return simulate(study="mask_shape", arms=SHAPES, gains={"off": -0.1, "fourier": 0.1}, stop=False)
 
 
 @pytest.fixture(scope="session")
 def null_shapes_dir(simulate: Callable[..., Path]) -> Path:
-    """A sweep of shapes that are all alike, without early stopping."""
+    """A sweep of equal shapes without early stopping."""
     return simulate(study="mask_shape", arms=SHAPES, stop=False)
 
 
 @pytest.fixture(scope="session")
 def simulated_study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Path]:
-    """Write the simulated sweep of a study by name, with its effect or without, and return its folder."""
+    """Write the simulated sweep of a study by name, with or without an effect, and return its folder."""
     made: dict[tuple[str, bool], Path] = {}
 
     def write(study: str, planted: bool) -> Path:

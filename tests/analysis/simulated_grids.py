@@ -1,4 +1,4 @@
-"""What is simulated for studies that lay out a grid: arguments of ``Simulation``, with an effect and without."""
+"""Simulated sweeps of studies with a grid: arguments of ``Simulation``, with and without an effect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def none(arm: str, params: Params) -> float:
 
 
 def grid(study: str, arms: tuple[str, ...], gain: Callable[[str, Params], float], planted: bool, **more: Any) -> Given:
-    """An effect is there or not, and what is confirmed and measured with it."""
+    """Return the arguments for a grid, with its confirmation and measurements, with or without an effect."""
     given = {"study": study, "arms": arms, "stop": False, "n_epochs": 8, "gain": gain if planted else none}
     return {**given, "replicates": 5, "confirm_seeds": 5 if planted else 0, **more}
 
@@ -70,7 +70,7 @@ def label_rule(planted: bool) -> Given:
 
     def gain(arm: str, params: Params) -> float:
         exponent = params.get("mix.label.exponent", 1.0)
-        # of hard labels smoothing gives back what they lost
+        # smoothing restores the loss by hard labels
         rescued = 0.1 if exponent == "inf" and params["mix.label.smoothing"] else 0.0
         return rescued - losses[exponent] if arm == "cutmix" else 0.0
 

@@ -1,4 +1,4 @@
-"""Made-up sweeps of studies whose trials differ in network, curve or measured values; each with an effect or none."""
+"""Simulated sweeps of studies whose trials differ in network, curve or measured values, with or without an effect."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SimulatedTrial:
 
     @property
     def trial(self) -> str:
-        """Its name."""
+        """Name of the trial."""
         return f"{self.confirms}-confirm-{self.number:02d}" if self.confirms else f"{self.arm}-{self.number:04d}"
 
 
@@ -90,7 +90,7 @@ def curve(floor: float, *, n_epochs: int = 12, tau: float = 2.0, start: float = 
 
 
 def compute(folder: Path, *, planted: bool) -> Path:
-    """Networks of which each costs twice as much; cutmix is better on all, and slower by a tenth."""
+    """Networks with doubling cost; cutmix is better on all of them, and a tenth slower."""
     rng = np.random.default_rng(1)
     floors = {"cifar_resnet8": 0.30, "cifar_resnet14": 0.27, "cifar_resnet20": 0.25}
     trials = []
@@ -109,7 +109,7 @@ def compute(folder: Path, *, planted: bool) -> Path:
 
 
 def early_stopping(folder: Path, *, planted: bool) -> Path:
-    """Trials run to the end; those of cutmix learn slowly, the best of them slowest, and come out ahead."""
+    """Trials that all run to the end. Trials of cutmix learn slowly, the best of them slowest, and end best."""
     rng = np.random.default_rng(2)
     trials = []
     for number in range(16):
@@ -122,7 +122,7 @@ def early_stopping(folder: Path, *, planted: bool) -> Path:
 
 
 def co_movement(folder: Path, *, planted: bool) -> Path:
-    """Either every gain follows the error, and those under attack share more than that, or all go their own ways."""
+    """Gains that follow the error, with a further common part under attack; without an effect, independent gains."""
     rng = np.random.default_rng(3)
     arms = (*CLASSIC, "torus", "fmix")
     quantities = {
@@ -153,7 +153,7 @@ def co_movement(folder: Path, *, planted: bool) -> Path:
 
 
 def robust_vs_adversarial(folder: Path, *, planted: bool) -> Path:
-    """Attack in training lowers errors under attack and raises the clean one; of FGSM it hides from one step alone."""
+    """Training under attack lowers errors under attack and raises the clean error; FGSM helps against one step only."""
     rng = np.random.default_rng(4)
     arms = (*CLASSIC, "fgsm", "pgd", "cutmix_fgsm", "cutmix_pgd")
     trials = []
@@ -171,7 +171,7 @@ def robust_vs_adversarial(folder: Path, *, planted: bool) -> Path:
 
 
 def quickstart(folder: Path, *, planted: bool) -> Path:
-    """Learning rates of which one in the middle is best; with an effect cutmix is better, and all are confirmed."""
+    """Learning rates with the best in the middle; with an effect, cutmix is better and all arms are confirmed."""
     rng = np.random.default_rng(5)
     trials = []
     for arm in CLASSIC:

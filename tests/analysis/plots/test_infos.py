@@ -71,7 +71,7 @@ def test_learning_curves_are_labelled(planted: Sweep) -> None:
     assert ax.get_ylabel() == "validation top-1 error (%)"
     assert ax.lines[0].get_ydata()[0] > 1  # percent, where the frame holds fractions
     strip = ax.figure.axes[1]
-    assert (strip.get_xlabel(), strip.get_ylabel()) == ("epoch", "n trials")
+    assert (strip.get_xlabel(), strip.get_ylabel()) == ("epoch", "trials (n)")
     legend = strip.get_legend()
     assert legend is not None
     assert legend.get_texts()[0].get_text().startswith("off (n = 24 → ")
