@@ -72,7 +72,12 @@ def _table(
 
 
 def format_range(numbers: pd.Series[Any]) -> str:
-    """Print the range of some whole numbers: ``5``, or ``3 to 5``."""
+    """Print the range of some whole numbers.
+
+    Example:
+        >>> format_range(pd.Series([5, 3, 4]))
+        '3 to 5'
+    """
     low, high = int(numbers.min()), int(numbers.max())
     return f"{low}" if low == high else f"{low} to {high}"
 
