@@ -29,7 +29,7 @@ HEADLINES = "headlines"
 """Key of the manifest: by axis, the pairs of condition and metric that its table shows first; written by evaluate."""
 
 N_WITHOUT_HEADLINE = 6
-"""Quantities per axis that are shown where the manifest names no headline; sweeps of older programs lack it."""
+"""Quantities that are shown of an axis without a headline; sweeps of older programs record none."""
 
 PICTURES = "pictures"
 """Folder of a sweep with the pictures of its evaluations."""
@@ -90,16 +90,17 @@ def _headline_first(values: pd.DataFrame, headlines: Mapping[str, Any]) -> pd.Da
 
 
 def _ranked(quantities: pd.DataFrame, headlines: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the quantities of one axis, its headline first; an axis without a declared headline shows all."""
-    axis = quantities["axis"].iloc[0]
-    if axis not in headlines:
-        # a quantity without a condition is usually a summary of those that have one
-        rows = quantities.sort_values("setting", key=lambda settings: settings != "", kind="stable")
+    """Return the quantities of one axis, its headline first."""
+    headline = [tuple(pair) for pair in headlines.get(quantities["axis"].iloc[0], [])]
+    if not headline:
+        # a metric with few conditions usually summarises those with many, for example the classes
+        order = quantities.groupby("metric")["setting"].transform("nunique")
+        rows = quantities.loc[order.sort_values(kind="stable").index]
         return rows.assign(is_headline=[place < N_WITHOUT_HEADLINE for place in range(len(rows))])
-    order = {tuple(pair): place for place, pair in enumerate(headlines[axis])}
-    places = [order.get(pair, len(order)) for pair in zip(quantities["setting"], quantities["metric"], strict=True)]
+    pairs = list(zip(quantities["setting"], quantities["metric"], strict=True))
+    places = [headline.index(pair) if pair in headline else len(headline) for pair in pairs]
     rows = quantities.assign(place=places).sort_values("place", kind="stable")
-    return rows.assign(is_headline=(rows["place"] < len(order)) | (not order)).drop(columns="place")
+    return rows.assign(is_headline=rows["place"] < len(headline)).drop(columns="place")
 
 
 def measured_means(values: pd.DataFrame) -> pd.DataFrame:

@@ -154,7 +154,10 @@ def _distribution(column: pd.Series[Any]) -> BaseDistribution:
 @contextmanager
 def _quiet_optuna() -> Iterator[None]:
     """Silence the line that each study prints, and the warning that unnormalised importances are experimental."""
-    import optuna
+    with warnings.catch_warnings():
+        # in a notebook without ipywidgets, Optuna's progress bar warns on import; it is not used here
+        warnings.filterwarnings("ignore", "IProgress not found")
+        import optuna
 
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

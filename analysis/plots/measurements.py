@@ -62,6 +62,7 @@ def measured(info: pd.DataFrame, into: Figure | None = None) -> Figure:
         ax.tick_params(axis="y", labelleft=place % columns == 0)
         ax.tick_params(axis="x", labelsize=SMALL_PT)
         ax.xaxis.set_major_locator(MaxNLocator(3))
+        ax.xaxis.get_offset_text().set_fontsize(SMALL_PT)
         ax.set_title(str(axis), fontsize=SMALL_PT + 1)
         ax.set_xlabel(wrapped(", ".join(filter(None, [label.label(), str(setting)])), 26), fontsize=SMALL_PT)
     n = sorted(info["n"].unique())

@@ -104,8 +104,9 @@ def _pair_cell(row: dict[Any, Any], sign: int) -> str:
     if row["verdict"] == TOO_FEW:
         return ""
     ends = sorted(100 * sign * row[end] for end in ("low", "high"))
-    mark = " *" if row["verdict"] in (LOWER, HIGHER) else ""
-    return f"{100 * sign * row['estimate']:+.2f} ({ends[0]:+.2f} to {ends[1]:+.2f}){mark}"
+    mark = "\u00a0*" if row["verdict"] in (LOWER, HIGHER) else ""
+    # no-break spaces: in a wide table a cell then breaks only before its interval
+    return f"{100 * sign * row['estimate']:+.2f}{mark} ({ends[0]:+.2f}\u00a0to\u00a0{ends[1]:+.2f})"
 
 
 def arm_errors(values: pd.DataFrame) -> pd.DataFrame:

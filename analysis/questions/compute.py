@@ -109,8 +109,8 @@ def at_equal_depth(table: pd.DataFrame) -> pd.DataFrame:
 def at_equal_cost(table: pd.DataFrame, *, cost: str = "train_s") -> pd.DataFrame:
     """Compare the error of each arm with the error of the baseline at the same cost.
 
-    The error of the baseline at a cost is interpolated between its networks, along a straight line over the logarithm
-    of the cost, on the same seed. The cost of an arm with a network is its median over seeds. The line is extrapolated
+    The error of the baseline at a cost is interpolated between its networks on the same seed, along a straight line
+    over the logarithm of the cost. The cost of an arm with a network is its median over seeds. The line is extrapolated
     up to ``BEYOND`` times the largest cost of the baseline, and down to its smallest cost divided by ``BEYOND``.
 
     Args:

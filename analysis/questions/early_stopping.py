@@ -1,7 +1,7 @@
-"""What the study ``early_stopping`` says: how often successive halving stops the trial that would have won.
+"""Answers of the study ``early_stopping``: how often successive halving stops the eventual winner.
 
-Curves that ran to the end are replayed, as ``cutmix-sweep replay`` does, with one trial at a time, and looked at
-directly: which arms a rung takes for worse than they end.
+Complete curves are replayed, one trial at a time, by the rule that ``cutmix-sweep replay`` uses. The ranks of trials at
+a rung are also compared with their final ranks: they show the arms that a rung underrates.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from sweep.findings.summary import PLANNED_EPOCHS, baseline_arm, metric_label, u
 from sweep.records.schema import COMPLETED
 
 MEASURES = ("val_nll", "val_top1_error")
-"""What trials are ranked by: the default of studies first."""
+"""Metrics that rank trials, the default of studies first."""
 
 FIRST_RUNGS = (1, 3, 9)
-"""Epochs at which a rule looks first, and at which ranks are compared."""
+"""First rungs that are replayed, and epochs at which ranks are compared."""
 
 USUAL_FIRST_RUNG = 3
-"""First rung of a study that names none: what is said in sentences."""
+"""Default first rung of a study: the sentences refer to it."""
 
 OWN, SHARED = "own", "shared"
-"""Rungs: of each arm, as sweeps have them, or one set for the trials of all arms."""
+"""Rungs: each arm has its own (the rule in sweeps), or the trials of all arms share them."""
 
 
 def full_trials(sweep: Sweep) -> pd.DataFrame:
-    """Return the completed trials that early stopping had no say in, of those that planned most epochs."""
+    """Return the completed trials that no rule could stop and that have the largest number of planned epochs."""
     trials = uncensored_trials(sweep.manifest, sweep.trials)
     done = trials.loc[trials["status"] == COMPLETED]
-    planned = done.reindex(columns=[PLANNED_EPOCHS])[PLANNED_EPOCHS]  # not there before the first trial
+    planned = done.reindex(columns=[PLANNED_EPOCHS])[PLANNED_EPOCHS]  # the column is missing before the first trial
     full: pd.DataFrame = done.loc[planned == planned.max()].reset_index(drop=True)
     return full
 
@@ -48,13 +48,13 @@ def rank_shifts(sweep: Sweep, *, metrics: Sequence[str] = MEASURES, rungs: Seque
 
     Args:
         sweep: from :func:`analysis.data.frames.load`.
-        metrics: by which trials are ranked, lower is better.
+        metrics: metrics that rank trials, lower is better.
         rungs: epochs.
 
     Returns:
-        One row a metric, rung and trial: ``metric``, ``rung_epochs``, ``arm``, ``replicate``, ``trial`` and ``shift``,
-        rank there minus final rank, as a share of the field: of +0.5, half of all trials that it leaves behind in the
-        end are still before it.
+        One row per metric, rung and trial: ``metric``, ``rung_epochs``, ``arm``, ``replicate``, ``trial``, ``shift``
+        and ``baseline`` (the study's baseline arm). ``shift`` is the rank at the rung minus the final rank, as a
+        fraction of the number of trials: +0.1 means that the trial will pass a tenth of all trials.
 
     Raises:
         ValueError: an unknown metric.
@@ -75,7 +75,7 @@ def rank_shifts(sweep: Sweep, *, metrics: Sequence[str] = MEASURES, rungs: Seque
 
 
 def _within(rungs: Sequence[int], trials: pd.DataFrame) -> list[int]:
-    """Return the rungs that lie before the end; none where there is no trial."""
+    """Return the rungs before the planned epochs; none without a trial."""
     return [rung for rung in rungs if len(trials) and rung < trials[PLANNED_EPOCHS].max()]
 
 
@@ -105,12 +105,12 @@ def stopped_winners(
     Args:
         sweep: from :func:`analysis.data.frames.load`.
         rng: source of the orders, the same ones for all rules.
-        metrics: by which trials are ranked, lower is better.
+        metrics: metrics that rank trials, lower is better.
         first_rungs: epochs of the first rung.
-        n_orders: how many.
+        n_orders: number of orders.
 
     Returns:
-        One row a metric, first rung, kind of rungs and arm, the winner of ``ALL_ARMS`` last: ``metric``,
+        One row per metric, first rung, kind of rungs and arm, the winner of ``ALL_ARMS`` last: ``metric``,
         ``first_rung_epochs``, ``rungs``, ``arm``, ``n`` (curves), ``stopped_frac`` with ``low`` and ``high`` (95 %,
         Wilson; over orders, with these curves), ``blind_frac`` (how often a rule that keeps as many trials by chance
         would stop it) and ``n_orders``. Empty before any trial has completed.
@@ -149,7 +149,7 @@ def _after_each_epoch(sweep: Sweep, trials: pd.DataFrame, metric: str) -> np.nda
 
 
 def _order(arms: pd.Series[Any], rng: np.random.Generator) -> np.ndarray:
-    """Draw in which order trials come: each arm's at random, the arms in turn."""
+    """Sample an order of arrival: the trials of each arm at random, the arms in turn."""
     turn, sequence = np.empty(len(arms), int), np.empty(len(arms))
     for places in arms.groupby(arms, observed=True).indices.values():
         turn[places], sequence[places] = rng.permutation(len(places)), rng.random()
@@ -157,7 +157,7 @@ def _order(arms: pd.Series[Any], rng: np.random.Generator) -> np.ndarray:
 
 
 def _counted(trials: pd.DataFrame, curves: np.ndarray, kept: np.ndarray, rungs: str) -> list[dict[str, Any]]:
-    """Count, for the winner of each arm where rungs are its own, and for that of all."""
+    """Count the orders that stop the winner of each arm, if arms have their own rungs, and the winner of all arms."""
     names = trials["arm"].astype(str).to_numpy()
     arms = list(trials["arm"].cat.categories) if rungs == OWN else []
     groups = {str(arm): np.flatnonzero(names == arm) for arm in arms if arm in names}
@@ -172,34 +172,34 @@ def _counted(trials: pd.DataFrame, curves: np.ndarray, kept: np.ndarray, rungs: 
 
 
 def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
-    """Answer the study's question in sentences.
+    """Return the sentences that answer the study's question.
 
     Args:
         stopped: from :func:`stopped_winners`.
         compared: from :func:`misjudged`.
     """
     if stopped.empty:
-        return ["Undecided: no trial that early stopping had no say in has completed yet."]
+        return ["Undecided: no trial that no rule could stop has completed yet."]
     own = stopped[stopped["rungs"] == OWN]
-    said = [
+    sentences = [
         f"By {metric_label(str(metric)).name} from epoch {first}, with rungs of each arm, ASHA stops the winner of "
         f"{_frequencies(rows)}, of {rows['n_orders'].iloc[0]} orders of n = {rows['n'].iloc[-1]} curves."
         for (metric, first), rows in own.groupby(["metric", "first_rung_epochs"], sort=False)
         if first == USUAL_FIRST_RUNG
     ]
-    said += [
+    sentences += [
         f"Ranks lost at epoch {rung} by {metric_label(str(metric)).name}, against the end: "
         f"{statistics.summary_line(rows)}."
         for (metric, rung), rows in compared.groupby(["metric", "rung_epochs"], sort=False)
     ]
     decided = int(compared["verdict"].isin([LOWER, HIGHER]).sum())
     if compared["verdict"].isin([TOO_FEW]).all():
-        return [*said, "Undecided: too few pairs of trials for any interval."]
+        return [*sentences, "Undecided: too few pairs of trials for any interval."]
     end = (
         f"Decided: {decided} of {len(compared)} comparisons of ranks, at a joint level of "
         f"{compared['confidence'].iloc[0]:.0%} of each metric and rung."
     )
-    return [*said, end]
+    return [*sentences, end]
 
 
 def _frequencies(rows: pd.DataFrame) -> str:

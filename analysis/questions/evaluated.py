@@ -72,7 +72,12 @@ def _table(
 
 
 def format_range(numbers: pd.Series[Any]) -> str:
-    """Print the range of some whole numbers: ``5``, or ``3 to 5``."""
+    """Print the range of some whole numbers.
+
+    Example:
+        >>> format_range(pd.Series([5, 3, 4]))
+        '3 to 5'
+    """
     low, high = int(numbers.min()), int(numbers.max())
     return f"{low}" if low == high else f"{low} to {high}"
 
@@ -80,14 +85,19 @@ def format_range(numbers: pd.Series[Any]) -> str:
 def _mean_cell(row: pd.Series[Any]) -> str:
     factor = column_label(row["metric"]).factor
     mean, low, high = (_format(row[end] * factor, factor) for end in ("estimate", "low", "high"))
-    return f"{mean} ({low} to {high})" if pd.notna(row["low"]) else mean
+    return f"{mean} {_interval(low, high)}" if pd.notna(row["low"]) else mean
 
 
 def _difference_cell(row: pd.Series[Any]) -> str:
     factor = column_label(row["metric"]).factor
     mean, low, high = (_format(row[end] * factor, factor, sign="+") for end in ("estimate", "low", "high"))
-    mark = " *" if row["verdict"] in (LOWER, HIGHER) else ""
-    return f"{mean} ({low} to {high}){mark}" if pd.notna(row["low"]) else mean
+    mark = "\u00a0*" if row["verdict"] in (LOWER, HIGHER) else ""
+    return f"{mean}{mark} {_interval(low, high)}" if pd.notna(row["low"]) else mean
+
+
+def _interval(low: str, high: str) -> str:
+    """Print an interval with no-break spaces: in a wide table a cell then breaks only before its interval."""
+    return f"({low}\u00a0to\u00a0{high})"
 
 
 def _format(value: float, factor: float, *, sign: str = "") -> str:

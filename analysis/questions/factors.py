@@ -144,7 +144,12 @@ def numeric_pair(factors: Factors, trials: pd.DataFrame, arm: str) -> tuple[str,
 
 
 def is_number(values: pd.Series[Any]) -> bool:
-    """Return whether the values of a parameter are numbers, not choices; missing values are left out."""
+    """Return whether the values of a parameter are numbers, not choices; missing values are left out.
+
+    Example:
+        >>> is_number(pd.Series([0.1, None])), is_number(pd.Series(["clip", "torus"]))
+        (True, False)
+    """
     kinds = values.dropna().infer_objects()
     return bool(pd.api.types.is_numeric_dtype(kinds) and not pd.api.types.is_bool_dtype(kinds))
 

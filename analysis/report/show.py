@@ -109,7 +109,17 @@ def _check_name(name: str) -> None:
 
 
 def bullet_list(groups: Mapping[str, Sequence[str]]) -> str:
-    """Return sentences as Markdown: the name of each group, and its sentences as a list."""
+    """Return sentences as Markdown: the name of each group, and its sentences as a list.
+
+    Args:
+        groups: sentences by the name of their group; a group without sentences is left out.
+
+    Example:
+        >>> print(bullet_list({"Arms": ["cutmix is lower."], "Factors": []}))
+        **Arms**
+        <BLANKLINE>
+        - cutmix is lower.
+    """
     parts = [f"**{name}**\n\n" + "\n".join(f"- {line}" for line in lines) for name, lines in groups.items() if lines]
     return "\n\n".join(parts)
 

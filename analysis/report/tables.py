@@ -14,8 +14,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 MISSING = "–"
-_SHORT, _LONG = 24, 60
-"""Characters: a shorter text is never wrapped on a page, and a longer one is wrapped in LaTeX."""
+_SHORT, _LONG, _WIDE = 24, 60, 130
+"""Characters: a shorter text is not wrapped on a page unless the table is wider; a longer text is wrapped in LaTeX."""
 
 Intervals = Mapping[str, tuple[str, str]]
 """Columns of estimates, each with the columns of the lower and the upper end of its interval."""
@@ -55,7 +55,8 @@ class FormattedTable:
         return r"p{0.6\linewidth}" if self._longest(place) > _LONG else "l"
 
     def _is_whole(self, place: int) -> bool:
-        return place in self.numeric or self._longest(place) <= _SHORT
+        width = sum(map(self._longest, range(len(self.cells.columns))))
+        return place in self.numeric or (self._longest(place) <= _SHORT and width <= _WIDE)
 
     def _longest(self, place: int) -> int:
         return max(map(len, self.cells.iloc[:, place]), default=0)
