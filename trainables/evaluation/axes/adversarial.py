@@ -74,7 +74,7 @@ class Adversarial(Axis):
     """
 
     name: ClassVar[str] = "adversarial"
-    packages: ClassVar[tuple[str, ...]] = ("foolbox", "pyautoattack")
+    packages: ClassVar[tuple[str, ...]] = ("pyautoattack",)
     headline: ClassVar[tuple[tuple[str, str], ...]] = (
         ("", "clean_error"),
         ("fgsm eps=8/255", "robust_error"),
