@@ -99,11 +99,12 @@ def chosen_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[st
         if not isinstance(given, Mapping):
             raise UserError(f"--set {name}: takes one setting at a time, as in {name}.n_images=500, got {given!r}")
     chosen = names or [name for name, axis in AXES.items() if not axis.on_request or name in values]
-    for name in chosen:
-        check_extra("eval", AXES[name].packages, needed_by=f"the axis {name}")
-    return {
+    axes = {
         name: parse(AXES[name], _with_absolute_paths(values.get(name, {})), where=f"--set {name}") for name in chosen
     }
+    for name, axis in axes.items():
+        check_extra("eval", axis.needed_packages(), needed_by=f"the axis {name}")
+    return axes
 
 
 def applicable_axes(

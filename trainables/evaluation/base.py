@@ -76,6 +76,10 @@ class Axis(Frozen, ABC):
     n_images: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
+    def needed_packages(self) -> tuple[str, ...]:
+        """Return the modules of :attr:`packages` that these settings need; a subclass may need fewer than all."""
+        return self.packages
+
     def check(self, about: ModelInfo) -> None:
         """Refuse, before anything is opened or run, what this axis cannot be measured on.
 

@@ -99,6 +99,10 @@ class Adversarial(Axis):
             raise ValueError(f"must rise, got {list(numbers)}")
         return numbers
 
+    def needed_packages(self) -> tuple[str, ...]:
+        """Return the package of AutoAttack if it is measured; the other attacks need none."""
+        return self.packages if self.autoattack else ()
+
     def check(self, about: ModelInfo) -> None:
         """Refuse AutoAttack where there are too few classes for its loss."""
         if self.autoattack and len(about.classes) < AUTOATTACK_CLASSES:
