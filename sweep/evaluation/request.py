@@ -100,11 +100,12 @@ def select_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[st
         if names is not None and name not in names:
             raise UserError(f"--set {name}.{next(iter(axis_values), '')}: the axis '{name}' is not in --axes")
     selected = names or [name for name, axis in AXES.items() if not axis.on_request or name in values]
-    for name in selected:
-        check_extra("eval", AXES[name].packages, needed_by=f"the axis {name}")
-    return {
+    axes = {
         name: parse(AXES[name], _with_absolute_paths(values.get(name, {})), where=f"--set {name}") for name in selected
     }
+    for name, axis in axes.items():
+        check_extra("eval", axis.needed_packages(), needed_by=f"the axis {name}")
+    return axes
 
 
 def applicable_axes(

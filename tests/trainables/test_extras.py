@@ -132,15 +132,23 @@ def test_a_missing_module_is_refused_with_the_command(extra: str, module: str, m
         check_extra(extra, needed_by="it")
 
 
-@pytest.mark.parametrize("axis", [name for name, axis in AXES.items() if axis.packages])
+@pytest.mark.parametrize(
+    ("axis", "settings"),
+    [(name, ["adversarial.autoattack=true"] if name == "adversarial" else []) for name in AXES if AXES[name].packages],
+)
 def test_an_axis_without_its_package_is_refused_before_anything_starts(
-    axis: str, monkeypatch: pytest.MonkeyPatch
+    axis: str, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in AXES[axis].packages:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"the axis {axis} needs the extra 'eval'"):
-        chosen_axes(None, [])
+        chosen_axes(None, settings)
     assert "classification" in chosen_axes(["classification"], [])
+
+
+def test_attacks_without_autoattack_need_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyautoattack", None)
+    assert list(chosen_axes(["adversarial"], [])) == ["adversarial"]
 
 
 def test_the_command_line_refuses_with_status_2(
