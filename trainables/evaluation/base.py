@@ -71,9 +71,6 @@ class Axis(Frozen, ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     """Modules of the extra ``eval`` that the axis imports, see :data:`trainables.extras.EXTRAS`."""
 
-    packages: ClassVar[tuple[str, ...]] = ()
-    """Modules of the extra ``eval`` that the axis imports, see :data:`trainables.extras.EXTRAS`."""
-
     noisy: ClassVar[frozenset[str]] = frozenset()
     """Metrics that are times of a machine; only these differ between two calls."""
 
