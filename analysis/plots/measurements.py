@@ -54,8 +54,8 @@ def measured(info: pd.DataFrame, into: Figure | None = None) -> Figure:
     for place, (ax, ((axis, _, setting, metric), rows)) in enumerate(zip(panels, groups, strict=False)):
         label = column_label(str(metric))
         for row in rows.to_dict("records"):
-            number = info["arm"].cat.categories.get_loc(row["arm"])
-            style, height = arm_style(number), arms.index(str(row["arm"]))
+            height = arms.index(str(row["arm"]))
+            style = arm_style(list(info["arm"].cat.categories).index(row["arm"]))
             ax.hlines(height, row["low"] * label.factor, row["high"] * label.factor, color=style.colour, linewidth=1.4)
             ax.plot(row["estimate"] * label.factor, height, marker=style.marker, color=style.colour, ms=5)
         arms_axis(ax, arms)

@@ -61,7 +61,12 @@ def response_info(
         y=params["y"].astype(float),
         marker=params["marker"].astype(object).fillna("").astype(str),
         value=arm_trials[f"final_{metric}"],
-        **{"arm": arm, "metric": metric, "x_path": x, "y_path": y, "x_log": x in log, "y_log": y in log},
+        arm=arm,
+        metric=metric,
+        x_path=x,
+        y_path=y,
+        x_log=x in log,
+        y_log=y in log,
     )
 
 

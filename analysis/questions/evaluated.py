@@ -27,7 +27,9 @@ def describe_networks(means: pd.DataFrame) -> str:
     """
     phases = [(phase, rows["axis"].unique()) for phase, rows in means.groupby("phase", sort=False)]
     return " ".join(
-        f"Networks for {', '.join(axes)}: {_PHASES[str(phase)]}." if len(phases) > 1 else f"Networks: {_PHASES[phase]}."
+        f"Networks for {', '.join(axes)}: {_PHASES[str(phase)]}."
+        if len(phases) > 1
+        else f"Networks: {_PHASES[str(phase)]}."
         for phase, axes in phases
     )
 

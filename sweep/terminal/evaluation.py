@@ -49,7 +49,9 @@ def _table(axis: str, rows: pd.DataFrame) -> Table:
         lines = [line for row in of_quantity.to_dict("records") for line in _cell(row).splitlines()]
         add_column(table, heading, wrap=True, min_width=max(map(len, lines)))
     for arm, of_arm in rows.groupby("arm", sort=False):
-        cells = {(row["split"], row["setting"], row["metric"]): _cell(row) for row in of_arm.to_dict("records")}
+        cells: dict[Any, str] = {
+            (row["split"], row["setting"], row["metric"]): _cell(row) for row in of_arm.to_dict("records")
+        }
         add_row(table, [str(arm), str(of_arm["seeds"].max()), *(cells.get(key, "-") for key, _ in quantities)])
     return table
 

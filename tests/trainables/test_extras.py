@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sweep.cli import main
-from sweep.evaluation.request import chosen_axes
+from sweep.evaluation.request import select_axes
 from trainables.errors import UserError
 from trainables.evaluation.axes import AXES
 from trainables.extras import EXTRAS, check_extra
@@ -142,13 +142,13 @@ def test_an_axis_without_its_package_is_refused_before_anything_starts(
     for module in AXES[axis].packages:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"the axis {axis} needs the extra 'eval'"):
-        chosen_axes(None, settings)
-    assert "classification" in chosen_axes(["classification"], [])
+        select_axes(None, settings)
+    assert "classification" in select_axes(["classification"], [])
 
 
 def test_attacks_without_autoattack_need_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyautoattack", None)
-    assert list(chosen_axes(["adversarial"], [])) == ["adversarial"]
+    assert list(select_axes(["adversarial"], [])) == ["adversarial"]
 
 
 def test_the_command_line_refuses_with_status_2(
