@@ -108,7 +108,7 @@ def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     frame: pd.DataFrame = rows.drop_columns("seq").to_pandas()
     keys = pd.DataFrame({name: _numbered(rows[name]) for name in table.key})  # numbers are compared faster than text
     for column in _JSON_COLUMNS & set(frame.columns):
-        frame[column] = [json_with_present_keys(text) for text in frame[column]]
+        frame[column] = frame[column].map(json_with_present_keys, na_action="ignore")
     repeated = keys.duplicated(keep=table.keep).to_numpy()
     return frame[~repeated].reset_index(drop=True) if repeated.any() else frame
 
