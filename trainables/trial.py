@@ -94,11 +94,11 @@ class Trial:
     Examples:
         >>> from trainables.data.prepared import prepare_data
         >>> config = TrialConfig.model_validate(
-        ...     {"data": {"train_frac": 0.01}, "optimizer": {"max_epochs": 1}, "mix": {"preset": "cutmix"}}
+        ...     {"data": {"train_frac": 0.02}, "optimizer": {"max_epochs": 1}, "mix": {"preset": "cutmix"}}
         ... )
         >>> trial = Trial(config, prepare_data(config.data))
         >>> trial.n_train, trial.run_epoch().epoch, trial.done
-        (48, 1, True)
+        (80, 1, True)
         >>> again = Trial(config, prepare_data(config.data))
         >>> again.load_state_dict(trial.state_dict())
         >>> again.history == trial.history

@@ -44,7 +44,7 @@ def prepare_data(data: Data) -> TrialData:
     Examples:
         >>> data = prepare_data(Data(source="digits", train_frac=0.1))
         >>> data.images.images.shape, len(data.train_rows), len(data.val_rows)
-        ((5752, 32, 32, 3), 464, 116)
+        ((5752, 32, 32, 3), 460, 120)
     """
     source = open_source(data.source)
     images, padded = _open(Data(source=data.source, image_size_px=data.image_size_px, pad_px=data.pad_px))

@@ -60,7 +60,7 @@ def corrupt(image: Images, kind: str, *, severity: int, seed: int) -> Images:
     Examples:
         >>> grey = np.full((32, 32, 3), 128, np.uint8)
         >>> corrupt(grey, "brightness", severity=3, seed=0)[0, 0].tolist()
-        [204, 204, 204]
+        [205, 205, 205]
     """
     import corrupt_tta
 

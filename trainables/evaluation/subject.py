@@ -59,7 +59,7 @@ class Subject:
         >>> from pathlib import Path
         >>> from trainables.models.saved import model_state, read_model
         >>> from trainables.trial import Trial
-        >>> config = TrialConfig.model_validate({"data": {"train_frac": 0.01}})
+        >>> config = TrialConfig.model_validate({"data": {"train_frac": 0.02}})
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     torch.save(model_state(Trial(config, prepare_data(config.data))), Path(folder) / "trial.pt")
         ...     subject = Subject(read_model(Path(folder) / "trial.pt"))

@@ -49,7 +49,7 @@ class Digits(Source):
     Examples:
         >>> test = Digits().read("test")
         >>> test.images.shape, test.classes[test.labels[0]], test.boxes[0].tolist()
-        ((1436, 32, 32, 3), '5', [9, 4, 29, 22])
+        ((1436, 32, 32, 3), '7', [12, 5, 31, 18])
     """
 
     name = "digits"

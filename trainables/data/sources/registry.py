@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from trainables.data.sources.base import Source
 from trainables.errors import UserError, did_you_mean
@@ -21,7 +22,7 @@ def _discover() -> dict[str, type[Source]]:
     return {source.name: source for source in sources}
 
 
-def _subclasses(parent: type[Source]) -> Iterator[type[Source]]:
+def _subclasses(parent: type[Any]) -> Iterator[type[Source]]:
     for child in parent.__subclasses__():
         yield child
         yield from _subclasses(child)

@@ -188,7 +188,7 @@ def test_twice_and_in_other_batches_it_is_the_same(subject: Subject, monkeypatch
 def test_one_class_is_refused(answering: Callable[..., Subject]) -> None:
     images = planted(6, seed=0)
     single = replace(images, labels=np.zeros(6, np.int64), classes=("cat",))
-    with pytest.raises(UserError, match="only 'cat'"):
+    with pytest.raises(UserError, match="only class is 'cat'"):
         Occlusion().check(answering(pixel(0, 0), test=single).about)
     Occlusion().check(answering(pixel(0, 0), test=images).about)
     same = replace(images, labels=np.ones(6, np.int64))
