@@ -65,7 +65,7 @@ class TestExtended:
             extended(load_study("quickstart", settings=["confirm=null"]), seeds=2)
 
     def test_trials_of_a_grid(self) -> None:
-        with pytest.raises(UserError, match="its grid decides"):
+        with pytest.raises(UserError, match="its grid sets the number of trials"):
             extended(load_study("position"), trials=2)
 
 

@@ -398,7 +398,7 @@ class TestFolders:
         ("text", "words"),
         [
             ("{", ("cannot read", "sweep.json")),
-            ("[]", ("schema version",)),
+            ("[]", ("schema_version", "sweep.json")),
             ('{"schema_version": 999}', ("999", "update cutmix-sweep")),
         ],
     )

@@ -314,7 +314,7 @@ class TestCommand:
         console = Console(file=io.StringIO(), width=80)
         print_replay(frame, console, n_orders=20, n_workers=3)
         assert isinstance(console.file, io.StringIO)
-        lines = [line for line in console.file.getvalue().splitlines() if not line.startswith("Means")]
+        lines = [line for line in console.file.getvalue().splitlines() if not line.startswith(("Means", "Regret"))]
         assert max(map(len, lines)) <= 80
         assert all(f"{row:.1f}" in console.file.getvalue() for row in 100 * frame["kept_frac"])
 
