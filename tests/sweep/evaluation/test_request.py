@@ -134,7 +134,7 @@ def test_settings_reach_their_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         (["quick"], ["quick.n_images=0"], "'n_images': input should be greater than or equal to 1, got 0"),
         (["quick"], ["quick=1"], "takes one setting, for example"),
         (["boxed"], ["quick=1"], "takes one setting, for example"),
-        (["quick"], ["quick"], "--set has the form path=value"),
+        (["quick"], ["quick"], "path=value"),
     ],
 )
 def test_refusals(axes: list[str] | None, settings: list[str], message: str) -> None:
