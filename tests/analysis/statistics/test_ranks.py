@@ -55,5 +55,5 @@ def test_one_data_set_has_ranks_alone() -> None:
 
 
 def test_two_arms_are_refused() -> None:
-    with pytest.raises(ValueError, match="ranks need 3 arms, got 2"):
+    with pytest.raises(ValueError, match="ranks need at least 3 arms, got 2"):
         critical_differences(table_of(np.zeros((4, 2, 1))), value="error", block=["data"])
