@@ -167,8 +167,8 @@ def sheets(sweep_dir: Path | str | None = None) -> list[Sheet]:
     folder = frames.folder_of(sweep_dir)
     arms = list(frames.load(folder).manifest["study"]["arms"])
     files = sorted((folder / PICTURES).glob("*/arm-*.png"))
-    found = [sheet for path in files if (sheet := _sheet(path, arms)) is not None]
-    return sorted(found, key=lambda sheet: (sheet.axis, sheet.kind, arms.index(sheet.arm)))
+    listed = [sheet for path in files if (sheet := _sheet(path, arms)) is not None]
+    return sorted(listed, key=lambda sheet: (sheet.axis, sheet.kind, arms.index(sheet.arm)))
 
 
 def _sheet(path: Path, arms: list[str]) -> Sheet | None:
