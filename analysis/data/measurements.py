@@ -93,9 +93,10 @@ def _ranked(quantities: pd.DataFrame, headlines: Mapping[str, Any]) -> pd.DataFr
     """Return the quantities of one axis, its headline first."""
     headline = [tuple(pair) for pair in headlines.get(quantities["axis"].iloc[0], [])]
     if not headline:
-        # a metric with few conditions usually summarises those with many, for example the classes
-        order = quantities.groupby("metric")["setting"].transform("nunique")
-        rows = quantities.loc[order.sort_values(kind="stable").index]
+        # summaries first: without a condition, then of a metric with few of them; a metric per class has many
+        n_conditions = quantities.groupby("metric")["setting"].transform("nunique")
+        keys = quantities.assign(has_condition=quantities["setting"] != "", n=n_conditions)
+        rows = quantities.loc[keys.sort_values(["has_condition", "n"], kind="stable").index]
         return rows.assign(is_headline=[place < N_WITHOUT_HEADLINE for place in range(len(rows))])
     pairs = list(zip(quantities["setting"], quantities["metric"], strict=True))
     places = [headline.index(pair) if pair in headline else len(headline) for pair in pairs]
@@ -166,8 +167,8 @@ def sheets(sweep_dir: Path | str | None = None) -> list[Sheet]:
     folder = frames.folder_of(sweep_dir)
     arms = list(frames.load(folder).manifest["study"]["arms"])
     files = sorted((folder / PICTURES).glob("*/arm-*.png"))
-    found = [sheet for path in files if (sheet := _sheet(path, arms)) is not None]
-    return sorted(found, key=lambda sheet: (sheet.axis, sheet.kind, arms.index(sheet.arm)))
+    listed = [sheet for path in files if (sheet := _sheet(path, arms)) is not None]
+    return sorted(listed, key=lambda sheet: (sheet.axis, sheet.kind, arms.index(sheet.arm)))
 
 
 def _sheet(path: Path, arms: list[str]) -> Sheet | None:

@@ -28,7 +28,7 @@ MIN_TRIALS = 8
 
 _SHADOW = "shadow of "
 _TOP_FRAC = 0.25  # Optuna's tenth is one trial of the sixteen that an arm usually has
-_COLUMNS = ["param", "importance", "share", "p", "p_holm", "n", "n_left_out", "verdict"]
+_COLUMNS = ["param", "importance", "fraction", "p", "p_holm", "n", "n_left_out", "verdict"]
 
 
 def importances(
@@ -62,8 +62,8 @@ def importances(
         shuffles: number of shadows; the smallest possible p is 1 / (shuffles + 1).
 
     Returns:
-        One row per parameter, the most important first: ``param``, ``importance`` (Pearson divergence), ``share`` (its
-        fraction of their sum), ``p``, ``p_holm``, ``n`` (trials with a final value and the parameter), ``n_left_out``
+        One row per parameter, the most important first: ``param``, ``importance`` (Pearson divergence), ``fraction``
+        (of the sum of importances), ``p``, ``p_holm``, ``n`` (trials with a final value and the parameter), ``n_left_out``
         (stopped, diverged, failed or running), ``verdict`` (``matters``, ``undecided`` or ``too few``), ``arm``,
         ``metric`` and ``confidence``. Numbers are NaN for fewer than ``MIN_TRIALS`` trials or equal values.
 
@@ -103,13 +103,13 @@ def _column(column: pd.Series[Any], in_logs: bool) -> pd.Series[Any]:
 
 def _table(params: pd.DataFrame, values: NDArray[np.float64], rng: np.random.Generator, shuffles: int) -> pd.DataFrame:
     rows = pd.DataFrame({"param": list(params), "n": [int(params[path].notna().sum()) for path in params]})
-    rows[["importance", "share", "p"]] = np.nan
+    rows[["importance", "fraction", "p"]] = np.nan
     if len(values) < MIN_TRIALS or np.ptp(values) == 0 or params.empty:
         return rows
     importance, p = _against_null(params, values, rng, shuffles)
     rows["importance"], rows["p"] = rows["param"].map(importance), rows["param"].map(p)
     total = rows["importance"].sum()
-    return rows.assign(share=rows["importance"] / total if total > 0 else np.nan)
+    return rows.assign(fraction=rows["importance"] / total if total > 0 else np.nan)
 
 
 def _against_null(
@@ -132,9 +132,9 @@ def _importance(params: pd.DataFrame, values: NDArray[np.float64]) -> pd.Series[
     distributions = {str(path): _distribution(params[path]) for path in params}
     study = optuna.create_study()
     for row, value in zip(params.to_dict("records"), values, strict=True):
-        known = {str(path): choice for path, choice in row.items() if pd.notna(choice)}
-        laws = {path: distributions[path] for path in known}
-        study.add_trial(optuna.trial.create_trial(params=known, distributions=laws, value=value))
+        sampled = {str(path): choice for path, choice in row.items() if pd.notna(choice)}
+        laws = {path: distributions[path] for path in sampled}
+        study.add_trial(optuna.trial.create_trial(params=sampled, distributions=laws, value=value))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_TOP_FRAC)
     # if they were normalised, the importance of one parameter would depend on the noise of the others
     importance = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
@@ -145,10 +145,10 @@ def _distribution(column: pd.Series[Any]) -> BaseDistribution:
     """Return the distribution of a parameter over the range of its trials."""
     import optuna
 
-    known = column.dropna()
+    values = column.dropna()
     if column.dtype == object:
-        return optuna.distributions.CategoricalDistribution(sorted(known.unique()))
-    return optuna.distributions.FloatDistribution(float(known.min()), float(known.max()))
+        return optuna.distributions.CategoricalDistribution(sorted(values.unique()))
+    return optuna.distributions.FloatDistribution(float(values.min()), float(values.max()))
 
 
 @contextmanager

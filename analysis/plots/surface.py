@@ -77,8 +77,8 @@ def response(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     if completed.empty:
         return annotate_empty("no completed trials with both parameters", ax)
     first = info.iloc[0]
-    words = column_label(first["metric"])
-    values = completed["value"] * words.factor
+    label = column_label(first["metric"])
+    values = completed["value"] * label.factor
     colours = ScalarMappable(colours_of(values), cmap=MAP)
     keys = []
     for marker, (choice, index) in zip(cycle(MARKERS), completed.groupby("marker").groups.items(), strict=False):
@@ -87,7 +87,7 @@ def response(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
         keys.append(legend_entry(f"{choice or 'completed'} (n = {len(rows)})", "black", marker, face="none"))
     rest = info[info["value"].isna()]
     ax.scatter(rest["x"], rest["y"], marker="x", s=22, color=GREY)
-    ax.figure.colorbar(colours, ax=ax, label=f"{words.label()}, last epoch")
+    ax.figure.colorbar(colours, ax=ax, label=f"{label.label()}, last epoch")
     log = tuple(first[f"{side}_path"] for side in "xy" if first[f"{side}_log"])
     _scale(ax, first["x_path"], first["y_path"], log)
     title(ax, f"{first['arm']}: final value over two parameters")
@@ -117,12 +117,12 @@ def surface(info: Surface, into: Figure | None = None) -> Figure:
         missing = f"{info.arm}: no surface over {info.x_path} and {info.y_path}: {info.n} trials with a value"
         annotate_empty(f"{missing}; {MIN_TRIALS} are needed, and both parameters must vary", page.add_subplot())
         return page
-    words = column_label(info.metric)
+    label = column_label(info.metric)
     for ax, column, name in zip(page.subplots(1, 2), ("mean", "sd"), ("mean", "SD of the mean"), strict=True):
-        grid = info.grid.pivot_table(index="y", columns="x", values=column) * words.factor
+        grid = info.grid.pivot_table(index="y", columns="x", values=column) * label.factor
         mesh = ax.contourf(grid.columns, grid.index, grid.to_numpy(), levels=12, cmap=MAP)
         ax.scatter(info.trials["x"], info.trials["y"], s=14, color="white", edgecolors="black", linewidths=0.8)
-        unit = words.unit if column == "mean" else words.difference_unit
+        unit = label.unit if column == "mean" else label.difference_unit
         bar = page.colorbar(mesh, ax=ax, location="bottom", label=f"{name} ({unit})" if unit else name)
         bar.set_ticks(MaxNLocator(4))
         _scale(ax, info.x_path, info.y_path, info.log)
@@ -132,11 +132,11 @@ def surface(info: Surface, into: Figure | None = None) -> Figure:
 
 
 def _worth(info: Surface) -> str:
-    words = column_label(info.metric)
-    error, of_mean = (f"{value * words.factor:.2g}" for value in (info.error, info.error_of_mean))
-    unit = f" {words.difference_unit}".rstrip()
+    label = column_label(info.metric)
+    error, of_mean = (f"{value * label.factor:.2g}" for value in (info.error, info.error_of_mean))
+    unit = f" {label.difference_unit}".rstrip()
     claim = "" if info.predicts else ": no better than the mean"
     return (
-        f"{info.arm}: {words.name}, last epoch, n = {info.n} (dots)\n"
+        f"{info.arm}: {label.name}, last epoch, n = {info.n} (dots)\n"
         f"leave-one-out error {error}{unit}; by the mean of the other trials {of_mean}{unit}{claim}"
     )

@@ -83,20 +83,20 @@ def improvement(values: pd.DataFrame) -> pd.DataFrame:
         ``estimate`` (fraction of pairs) with Wilson's 95 % interval ``low`` and ``high``. Empty for one sweep, or if
         the sweeps have different baselines.
     """
-    known = values[values["error"].notna()]
-    common = _common_arms(known, values["sweep"].nunique())
+    measured = values[values["error"].notna()]
+    common = _common_arms(measured, values["sweep"].nunique())
     baselines = values["baseline"].unique()
     if values["sweep"].nunique() < 2 or len(baselines) > 1 or baselines[0] not in common:
         return pd.DataFrame(columns=_IMPROVEMENT)
     rows = statistics.probability_of_improvement(
-        known[known["arm"].isin(common)], value="error", baseline=str(baselines[0]), unit=("sweep", "replicate")
+        measured[measured["arm"].isin(common)], value="error", baseline=str(baselines[0]), unit=("sweep", "replicate")
     )
     return rows.assign(n_sweeps=values["sweep"].nunique())[_IMPROVEMENT]
 
 
-def _common_arms(known: pd.DataFrame, n_sweeps: int) -> list[str]:
+def _common_arms(values: pd.DataFrame, n_sweeps: int) -> list[str]:
     """Return the arms that have a value in each sweep."""
-    return [str(arm) for arm, n in known.groupby("arm", sort=False)["sweep"].nunique().items() if n == n_sweeps]
+    return [str(arm) for arm, n in values.groupby("arm", sort=False)["sweep"].nunique().items() if n == n_sweeps]
 
 
 def ranks(values: pd.DataFrame) -> statistics.Ranks | None:
@@ -105,11 +105,11 @@ def ranks(values: pd.DataFrame) -> statistics.Ranks | None:
     Args:
         values: from :func:`analysis.data.arms.values_of`.
     """
-    known, n_sweeps = values[values["error"].notna()], values["sweep"].nunique()
-    common = _common_arms(known, n_sweeps)
+    measured, n_sweeps = values[values["error"].notna()], values["sweep"].nunique()
+    common = _common_arms(measured, n_sweeps)
     if len(common) < MIN_ARMS or n_sweeps < MIN_SWEEPS:
         return None
-    return statistics.critical_differences(known[known["arm"].isin(common)], value="error", block=("sweep",))
+    return statistics.critical_differences(measured[measured["arm"].isin(common)], value="error", block=("sweep",))
 
 
 def rank_table(ranks: statistics.Ranks | None) -> pd.DataFrame:

@@ -132,10 +132,10 @@ def at_equal_cost(table: pd.DataFrame, *, cost: str = "train_s") -> pd.DataFrame
 
 def _read(log_cost: pd.Series[float], baseline: pd.DataFrame) -> np.ndarray:
     """Return the error of the baseline on one seed at these costs; NaN far outside its range."""
-    known = baseline.dropna(subset=["log_cost", "error"]).sort_values("log_cost").drop_duplicates("log_cost")
-    if len(known) < 2:
+    points = baseline.dropna(subset=["log_cost", "error"]).sort_values("log_cost").drop_duplicates("log_cost")
+    if len(points) < 2:
         return np.full(len(log_cost), np.nan)
-    x, y, at = (values.to_numpy(float) for values in (known["log_cost"], known["error"], log_cost))
+    x, y, at = (values.to_numpy(float) for values in (points["log_cost"], points["error"], log_cost))
     errors = make_interp_spline(x, y, k=1)(at)
     is_near = (at >= x[0] - np.log(BEYOND)) & (at <= x[-1] + np.log(BEYOND))
     return np.where(is_near, errors, np.nan)
@@ -143,8 +143,10 @@ def _read(log_cost: pd.Series[float], baseline: pd.DataFrame) -> np.ndarray:
 
 def by_measure(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Join comparisons, with the column ``at_equal`` for the name of each; a cost that is not known is left out."""
-    known = [rows.assign(at_equal=name) for name, rows in parts.items() if rows["estimate"].notna().any()]
-    return pd.concat(known or [rows.assign(at_equal=name) for name, rows in list(parts.items())[:1]], ignore_index=True)
+    measured = [rows.assign(at_equal=name) for name, rows in parts.items() if rows["estimate"].notna().any()]
+    return pd.concat(
+        measured or [rows.assign(at_equal=name) for name, rows in list(parts.items())[:1]], ignore_index=True
+    )
 
 
 def against_deeper(table: pd.DataFrame) -> pd.DataFrame:
@@ -198,8 +200,8 @@ def verdict(table: pd.DataFrame) -> list[str]:
 
 
 def _slower(rows: pd.DataFrame) -> str:
-    known = rows["estimate"].dropna()
-    ends = f" (from {100 * known.min():+.1f} to {100 * known.max():+.1f} %)" if len(known) else ""
+    changes = rows["estimate"].dropna()
+    ends = f" (from {100 * changes.min():+.1f} to {100 * changes.max():+.1f} %)" if len(changes) else ""
     return f"{statistics.summary_line(rows)}{ends}"
 
 

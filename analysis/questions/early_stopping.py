@@ -166,8 +166,8 @@ def _counted(trials: pd.DataFrame, curves: np.ndarray, kept: np.ndarray, rungs: 
         winner = int(places[curves[places, -1].argmin()])
         stopped = int((~kept[:, winner]).sum())
         low, high = stats.binomtest(stopped, len(kept)).proportion_ci(method="wilson")
-        found = {"stopped_frac": stopped / len(kept), "low": float(low), "high": float(high)}
-        rows.append({"arm": arm, "n": len(places), **found, "blind_frac": float(1 - kept[:, places].mean())})
+        frequency = {"stopped_frac": stopped / len(kept), "low": float(low), "high": float(high)}
+        rows.append({"arm": arm, "n": len(places), **frequency, "blind_frac": float(1 - kept[:, places].mean())})
     return rows
 
 
@@ -180,11 +180,11 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
     """
     if stopped.empty:
         return ["Undecided: no trial that no rule could stop has completed yet."]
-    own = stopped[stopped["rungs"] == OWN]
+    own_rungs = stopped[stopped["rungs"] == OWN]
     sentences = [
         f"By {metric_label(str(metric)).name} from epoch {first}, with rungs of each arm, ASHA stops the winner of "
         f"{_frequencies(rows)}, of {rows['n_orders'].iloc[0]} orders of n = {rows['n'].iloc[-1]} curves."
-        for (metric, first), rows in own.groupby(["metric", "first_rung_epochs"], sort=False)
+        for (metric, first), rows in own_rungs.groupby(["metric", "first_rung_epochs"], sort=False)
         if first == USUAL_FIRST_RUNG
     ]
     sentences += [

@@ -207,10 +207,10 @@ def _choice(last: pd.DataFrame, best: pd.DataFrame) -> str:
 def _least(last: pd.DataFrame, least: float) -> Sequence[str]:
     if not np.isfinite(least):
         return []
-    alike = last.assign(published=last["arm"].astype(str).str.partition(",")[0]).drop_duplicates("published")
-    small = list(alike["published"][alike["published_change"].abs() < least])
+    variants = last.assign(published=last["arm"].astype(str).str.partition(",")[0]).drop_duplicates("published")
+    small = list(variants["published"][variants["published_change"].abs() < least])
     named = f"; published differences smaller than that: {', '.join(small)}" if small else ""
     return [
-        f"With the SD between seeds found here, {PUBLISHED_SEEDS} seeds per arm detect a difference of "
+        f"With the SD between seeds of this sweep, {PUBLISHED_SEEDS} seeds per arm detect a difference of "
         f"{100 * least:.2f} points or more (power 80 %){named}."
     ]

@@ -66,8 +66,8 @@ def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: s
             sections = [_comparison(folders, scratch)]
             for number, (label, folder) in enumerate(folders.items(), start=1):
                 files = scratch / label
-                made = _sweep(folder, manifests[label], paths[label], anchor=f"sweep-{number}", files=files)
-                sections.append(replace(made, label=label))
+                section_of_sweep = _sweep(folder, manifests[label], paths[label], anchor=f"sweep-{number}", files=files)
+                sections.append(replace(section_of_sweep, label=label))
         _deliver(page(sections, footer=_footer()), scratch, target)
     return target / PAGE
 
@@ -98,10 +98,10 @@ def _sweep(folder: Path, manifest: Mapping[str, Any], path: Path, *, anchor: str
     # the notebook of another study asks its own question
     asks_this = path.parent != NOTEBOOKS or path.stem in (study.get("name"), ANY_STUDY)
     question = str(study.get("question", "")) if asks_this else ""
-    made = section(executed, anchor=anchor, folder=files, question=question, facts=_facts(folder, manifest))
+    result = section(executed, anchor=anchor, folder=files, question=question, facts=_facts(folder, manifest))
     if path.stem == ANY_STUDY:
-        made.title = str(study.get("name", made.title))
-    return made
+        result.title = str(study.get("name", result.title))
+    return result
 
 
 def _comparison(folders: Mapping[str, Path], files: Path) -> Section:
@@ -153,10 +153,10 @@ def _counts(trials: pd.DataFrame) -> dict[str, str]:
 
 
 def _hardware(hardware: Mapping[str, Any]) -> list[str]:
-    known = {"cores": "{} cores", "memory_gib": "{} GiB of memory"}
+    formats = {"cores": "{} cores", "memory_gib": "{} GiB of memory"}
     unnamed = {name: value for name, value in hardware.items() if name not in ("host", "gpus")}
     gpus = [str(gpu.get("name", gpu) if isinstance(gpu, dict) else gpu) for gpu in hardware.get("gpus") or []]
-    return [*gpus, *(known.get(name, "{}").format(value) for name, value in unnamed.items())]
+    return [*gpus, *(formats.get(name, "{}").format(value) for name, value in unnamed.items())]
 
 
 def _footer() -> str:

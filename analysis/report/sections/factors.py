@@ -89,8 +89,8 @@ def _show_search(sweep: Sweep, factors: Factors) -> None:
             )
             show(plots.response(info), f"factors_{arm}")
     display(Markdown(_IMPORTANCE))
-    columns = ["arm", "param", "importance", "share", "p", "p_holm", "n", "n_left_out", "verdict"]
-    show(factors.importance[columns], "factor_importance", percent=["share"])
+    columns = ["arm", "param", "importance", "fraction", "p", "p_holm", "n", "n_left_out", "verdict"]
+    show(factors.importance[columns], "factor_importance", percent=["fraction"])
 
 
 def _name(path: str) -> str:

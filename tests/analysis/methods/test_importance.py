@@ -27,8 +27,8 @@ def test_what_matters_comes_first_and_stands_out(trials: pd.DataFrame, rng: Gene
     found = importances(trials, arm="cutmix", rng=rng, log=["a"], shuffles=39)
     first, rest = found.iloc[0], found.iloc[1:]
     assert (first["param"], first["verdict"], first["n"], first["n_left_out"]) == ("p", MATTERS, 14, 2)
-    assert first["share"] > 0.7
-    assert found["share"].sum() == pytest.approx(1)
+    assert first["fraction"] > 0.7
+    assert found["fraction"].sum() == pytest.approx(1)
     assert set(rest["verdict"]) == {UNDECIDED}
     assert (found["p_holm"] >= found["p"]).all()
 
@@ -61,7 +61,7 @@ def test_few_trials_or_equal_values_decide_nothing(trials: pd.DataFrame, rng: Ge
     for poor in (trials.head(9), trials.assign(final_val_top1_error=0.3)):  # seven with a value
         found = importances(poor, arm="cutmix", rng=rng)
         assert set(found["verdict"]) == {TOO_FEW}
-        assert found[["importance", "share", "p"]].isna().all(axis=None)
+        assert found[["importance", "fraction", "p"]].isna().all(axis=None)
 
 
 def test_an_arm_that_draws_nothing_has_no_rows(trials: pd.DataFrame, rng: Generator) -> None:
