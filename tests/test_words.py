@@ -44,11 +44,21 @@ OPENINGS = re.compile(r"(Say|Tell|Ask|Answer|Put|Play|Lay|Spell|Hand|Let|Serve|N
 
 
 def _python_texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield string constants and comments with their lines; parts of one string in several literals are joined."""
+    """Yield strings and comments with their lines; the literals of one string, or of an f-string, are joined."""
     source = path.read_text()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+    pending: list[ast.AST] = [ast.parse(source)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.JoinedStr):
+            yield (
+                node.lineno,
+                "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values),
+            )
+            pending += [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value
+        else:
+            pending += ast.iter_child_nodes(node)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string.lstrip("# ")
@@ -134,5 +144,7 @@ def test_the_patterns_find_their_phrase(sentence: str) -> None:
 
 def test_a_phrase_is_found_across_lines_and_literals(tmp_path: Path) -> None:
     path = tmp_path / "module.py"
-    path.write_text('"""Count seeds\n    an arm."""\nMESSAGE = "go " "on"\nx = 1  # nobody\n')
-    assert sum(bool(PHRASE.search(text)) for _, text in _texts(path)) == 3
+    path.write_text(
+        '"""Count seeds\n    an arm."""\nMESSAGE = "go " "on"\nx = 1  # nobody\nf"{x} of the {\'foreign\'}"\n'
+    )
+    assert sum(bool(PHRASE.search(text)) for _, text in _texts(path)) == 4
