@@ -74,8 +74,8 @@ def curves(
         _curve(of_arm, level, points).assign(share=share, n_train=n_train[share], arm=arm)
         for (share, arm), of_arm in groups
     ]
-    known = [rows for rows in parts if len(rows)]
-    joined = pd.concat(known, ignore_index=True)[columns] if known else pd.DataFrame(columns=columns)
+    nonempty = [rows for rows in parts if len(rows)]
+    joined = pd.concat(nonempty, ignore_index=True)[columns] if nonempty else pd.DataFrame(columns=columns)
     return joined.astype({"arm": order}).assign(baseline=baseline, confidence=confidence)
 
 

@@ -123,23 +123,24 @@ def _asked(table: pd.DataFrame, level: float) -> pd.DataFrame:
     return pd.concat([within[within["first"] == "error"], given], ignore_index=True)
 
 
-def verdict(found: pd.DataFrame) -> list[str]:
+def verdict(decided: pd.DataFrame) -> list[str]:
     """Return the sentences that answer the study's question.
 
     Args:
-        found: from :func:`decided`.
+        decided: from :func:`decided`.
     """
-    if found["verdict"].isin([TOO_FEW]).all():  # of none at all as well
+    if decided["verdict"].isin([TOO_FEW]).all():  # also if there is no relation
         return ["Undecided: too few trials have been measured on two axes."]
-    with_error, given = found[found["kind"] == WITHIN], found[found["kind"] == GIVEN]
-    together, n_decided = with_error["verdict"] == HIGHER, found["verdict"].isin([LOWER, HIGHER]).sum()
+    with_error, controlled = decided[decided["kind"] == WITHIN], decided[decided["kind"] == GIVEN]
+    is_positive, n_decided = with_error["verdict"] == HIGHER, decided["verdict"].isin([LOWER, HIGHER]).sum()
     return [
         *_sentences(with_error, "Within arms"),
-        *_sentences(given, "Within arms, controlling for the error"),
-        f"{together.sum()} of {len(with_error)} gains are correlated with a lower error. Among the other gains, "
-        f"{(given['verdict'] == HIGHER).sum()} of {len(given)} pairs are correlated beyond what the error explains.",
-        f"Decided: {n_decided} of {len(found)} relations, by rank correlations whose intervals have a joint level of "
-        f"{found['confidence'].iloc[0]:.0%} (Bonferroni).",
+        *_sentences(controlled, "Within arms, controlling for the error"),
+        f"{is_positive.sum()} of {len(with_error)} gains are correlated with a lower error. Among the other gains, "
+        f"{(controlled['verdict'] == HIGHER).sum()} of {len(controlled)} pairs are positively correlated, controlling "
+        "for the error.",
+        f"Decided: {n_decided} of {len(decided)} relations, by rank correlations whose intervals have a joint level of "
+        f"{decided['confidence'].iloc[0]:.0%} (Bonferroni).",
     ]
 
 
@@ -166,7 +167,7 @@ def strengths(trials: pd.DataFrame, paths: Sequence[str] = STRENGTHS) -> pd.Data
         trials: one row per trial, from ``analysis.data.frames.load``.
         paths: dotted paths; a path that no arm varies is left out.
     """
-    known = {f"params.{path}": path for path in paths if f"params.{path}" in trials}
+    columns = {f"params.{path}": path for path in paths if f"params.{path}" in trials}
     of_arm = trials.groupby("arm", observed=True)
-    ends = {f"{path} {end}": of_arm[column].agg(end) for column, path in known.items() for end in ("min", "max")}
+    ends = {f"{path} {end}": of_arm[column].agg(end) for column, path in columns.items() for end in ("min", "max")}
     return pd.DataFrame(ends, index=of_arm.size().index)

@@ -132,19 +132,19 @@ def at_equal_cost(table: pd.DataFrame, *, cost: str = "train_s") -> pd.DataFrame
 
 def _read(log_cost: pd.Series[float], baseline: pd.DataFrame) -> np.ndarray:
     """Return the error of the baseline on one seed at these costs; NaN far outside its range."""
-    known = baseline.dropna(subset=["log_cost", "error"]).sort_values("log_cost").drop_duplicates("log_cost")
-    if len(known) < 2:
+    networks = baseline.dropna(subset=["log_cost", "error"]).sort_values("log_cost").drop_duplicates("log_cost")
+    if len(networks) < 2:
         return np.full(len(log_cost), np.nan)
-    x, y, at = (values.to_numpy(float) for values in (known["log_cost"], known["error"], log_cost))
+    x, y, at = (values.to_numpy(float) for values in (networks["log_cost"], networks["error"], log_cost))
     errors = make_interp_spline(x, y, k=1)(at)
     is_near = (at >= x[0] - np.log(BEYOND)) & (at <= x[-1] + np.log(BEYOND))
     return np.where(is_near, errors, np.nan)
 
 
 def by_measure(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Join comparisons, with the column ``at_equal`` for the name of each; a cost that is not known is left out."""
-    known = [rows.assign(at_equal=name) for name, rows in parts.items() if rows["estimate"].notna().any()]
-    return pd.concat(known or [rows.assign(at_equal=name) for name, rows in list(parts.items())[:1]], ignore_index=True)
+    """Join comparisons, with their names in the column ``at_equal``; a comparison without any estimate is left out."""
+    kept = [rows.assign(at_equal=name) for name, rows in parts.items() if rows["estimate"].notna().any()]
+    return pd.concat(kept or [rows.assign(at_equal=name) for name, rows in list(parts.items())[:1]], ignore_index=True)
 
 
 def against_deeper(table: pd.DataFrame) -> pd.DataFrame:
@@ -198,8 +198,8 @@ def verdict(table: pd.DataFrame) -> list[str]:
 
 
 def _slower(rows: pd.DataFrame) -> str:
-    known = rows["estimate"].dropna()
-    ends = f" (from {100 * known.min():+.1f} to {100 * known.max():+.1f} %)" if len(known) else ""
+    estimates = rows["estimate"].dropna()
+    ends = f" (from {100 * estimates.min():+.1f} to {100 * estimates.max():+.1f} %)" if len(estimates) else ""
     return f"{statistics.summary_line(rows)}{ends}"
 
 

@@ -166,8 +166,8 @@ def _counted(trials: pd.DataFrame, curves: np.ndarray, kept: np.ndarray, rungs: 
         winner = int(places[curves[places, -1].argmin()])
         stopped = int((~kept[:, winner]).sum())
         low, high = stats.binomtest(stopped, len(kept)).proportion_ci(method="wilson")
-        found = {"stopped_frac": stopped / len(kept), "low": float(low), "high": float(high)}
-        rows.append({"arm": arm, "n": len(places), **found, "blind_frac": float(1 - kept[:, places].mean())})
+        fractions = {"stopped_frac": stopped / len(kept), "low": float(low), "high": float(high)}
+        rows.append({"arm": arm, "n": len(places), **fractions, "blind_frac": float(1 - kept[:, places].mean())})
     return rows
 
 
@@ -180,15 +180,16 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
     """
     if stopped.empty:
         return ["Undecided: no trial that no rule could stop has completed yet."]
-    own = stopped[stopped["rungs"] == OWN]
+    arm_rungs = stopped[stopped["rungs"] == OWN]
     sentences = [
-        f"By {metric_label(str(metric)).name} from epoch {first}, with rungs of each arm, ASHA stops the winner of "
-        f"{_frequencies(rows)}, of {rows['n_orders'].iloc[0]} orders of n = {rows['n'].iloc[-1]} curves."
-        for (metric, first), rows in own.groupby(["metric", "first_rung_epochs"], sort=False)
+        f"With the first rung at epoch {first}, ranked by {metric_label(str(metric)).name} within each arm, ASHA stops "
+        f"the eventual winner of {_frequencies(rows)}, of {rows['n_orders'].iloc[0]} orders of "
+        f"n = {rows['n'].iloc[-1]} curves."
+        for (metric, first), rows in arm_rungs.groupby(["metric", "first_rung_epochs"], sort=False)
         if first == USUAL_FIRST_RUNG
     ]
     sentences += [
-        f"Ranks lost at epoch {rung} by {metric_label(str(metric)).name}, against the end: "
+        f"Ranks lost at epoch {rung} by {metric_label(str(metric)).name}, compared with the final ranks: "
         f"{statistics.summary_line(rows)}."
         for (metric, rung), rows in compared.groupby(["metric", "rung_epochs"], sort=False)
     ]
@@ -197,7 +198,7 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
         return [*sentences, "Undecided: too few pairs of trials for any interval."]
     end = (
         f"Decided: {decided} of {len(compared)} comparisons of ranks, at a joint level of "
-        f"{compared['confidence'].iloc[0]:.0%} of each metric and rung."
+        f"{compared['confidence'].iloc[0]:.0%} per metric and rung."
     )
     return [*sentences, end]
 
@@ -205,7 +206,7 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
 def _frequencies(rows: pd.DataFrame) -> str:
     parts = [
         f"{row['arm']} in {100 * row['stopped_frac']:.0f} % ({100 * row['low']:.0f} to {100 * row['high']:.0f} %; "
-        f"blindly {100 * row['blind_frac']:.0f} %)"
+        f"by chance {100 * row['blind_frac']:.0f} %)"
         for _, row in rows.iterrows()
     ]
     return ", ".join(parts)

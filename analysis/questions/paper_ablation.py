@@ -199,18 +199,18 @@ def _choice(last: pd.DataFrame, best: pd.DataFrame) -> str:
     moved = both[both["claim_last"] != both["claim_best"]]
     named = [f"{row.arm} ({row.claim_best} instead of {row.claim_last})" for row in moved.itertuples()]
     if not named:
-        return "With the best epoch on validation images instead of the last one, no claim would end differently."
-    head = "With the best epoch on validation images instead of the last one, these claims end differently"
+        return "With the best epoch on validation images instead of the last one, no claim would have another result."
+    head = "With the best epoch on validation images instead of the last one, these claims have another result"
     return f"{head}: {', '.join(named)}."
 
 
 def _least(last: pd.DataFrame, least: float) -> Sequence[str]:
     if not np.isfinite(least):
         return []
-    alike = last.assign(published=last["arm"].astype(str).str.partition(",")[0]).drop_duplicates("published")
-    small = list(alike["published"][alike["published_change"].abs() < least])
+    variants = last.assign(published=last["arm"].astype(str).str.partition(",")[0]).drop_duplicates("published")
+    small = list(variants["published"][variants["published_change"].abs() < least])
     named = f"; published differences smaller than that: {', '.join(small)}" if small else ""
     return [
-        f"With the SD between seeds found here, {PUBLISHED_SEEDS} seeds per arm detect a difference of "
+        f"With the SD between seeds in this sweep, {PUBLISHED_SEEDS} seeds per arm detect a difference of "
         f"{100 * least:.2f} points or more (power 80 %){named}."
     ]

@@ -52,7 +52,7 @@ def errors(sweep: Sweep) -> pd.DataFrame:
     return values
 
 
-def known(values: pd.DataFrame) -> list[str]:
+def measured_errors(values: pd.DataFrame) -> list[str]:
     """List the errors that any trial of :func:`errors` has, the validation error first."""
     return measured(values, [VALIDATION, *ERRORS.values()])
 
@@ -69,7 +69,7 @@ def compared(values: pd.DataFrame, *, baselines: Sequence[str] = BASELINES) -> p
         :func:`analysis.statistics.paired_differences`, with a test of equivalence within ``MARGIN``.
     """
     arms = [arm for arm in baselines if arm in values["arm"].cat.categories]
-    table = long(values, known(values))
+    table = long(values, measured_errors(values))
     parts = [
         statistics.paired_differences(table, value="value", baseline=arm, by=("quantity",), margin=MARGIN)
         for arm in arms
@@ -104,7 +104,7 @@ def verdict(differences: pd.DataFrame, signs: pd.DataFrame) -> list[str]:
         *sentences,
         *_of_masks(signs),
         f"Decided: {decided} of {len(differences)} comparisons, by t-tests of pairs with Holm's correction at a joint "
-        f"level of {differences['confidence'].iloc[0]:.0%} of each error and baseline; the margin is "
+        f"level of {differences['confidence'].iloc[0]:.0%} per error and baseline; the margin is "
         f"{100 * MARGIN:g} points.",
     ]
 

@@ -36,7 +36,7 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def keep_whole(table: Table) -> Table:
-    """Give each column that may not wrap the width of its longest line, and return the table.
+    """Set the width of each column that may not wrap to its longest line, and return the table.
 
     Otherwise rich shortens names and numbers in a narrow terminal.
     """

@@ -98,7 +98,7 @@ def test_little_or_nothing_measured(columns: dict[str, np.ndarray]) -> None:
 
 def test_the_figure_says_what_is_given(gains: dict[bool, pd.DataFrame]) -> None:
     title = plots.correlations(co_movement.relations(gains[True], kind=co_movement.GIVEN)).get_title()
-    assert "given the error" in title.replace("\n", " ")
+    assert "controlling for the error" in title.replace("\n", " ")
 
 
 def test_strengths_are_what_was_drawn(simulated_study: Callable[[str, bool], Path]) -> None:

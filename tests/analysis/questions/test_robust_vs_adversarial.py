@@ -75,6 +75,6 @@ def test_a_study_without_one_of_the_baselines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", [{"n_trials": 0}, {"n_trials": 2, "n_running": 2}])
 def test_a_sweep_that_has_completed_nothing(given: dict[str, int], simulate: Callable[..., Path]) -> None:
     own = robust.errors(load(simulate(**given)))
-    assert robust.known(own) == []
+    assert robust.measured_errors(own) == []
     said = robust.verdict(robust.compared(own), robust.masked(own))
     assert said == ["Undecided: too few trials have completed for any interval."]
