@@ -188,7 +188,7 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
         if first == USUAL_FIRST_RUNG
     ]
     sentences += [
-        f"Ranks lost at epoch {rung} by {metric_label(str(metric)).name}, against the end: "
+        f"Ranks lost at epoch {rung} by {metric_label(str(metric)).name}, compared with the final ranks: "
         f"{statistics.summary_line(rows)}."
         for (metric, rung), rows in compared.groupby(["metric", "rung_epochs"], sort=False)
     ]
@@ -197,7 +197,7 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
         return [*sentences, "Undecided: too few pairs of trials for any interval."]
     end = (
         f"Decided: {decided} of {len(compared)} comparisons of ranks, at a joint level of "
-        f"{compared['confidence'].iloc[0]:.0%} of each metric and rung."
+        f"{compared['confidence'].iloc[0]:.0%} per metric and rung."
     )
     return [*sentences, end]
 
@@ -205,7 +205,7 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
 def _frequencies(rows: pd.DataFrame) -> str:
     parts = [
         f"{row['arm']} in {100 * row['stopped_frac']:.0f} % ({100 * row['low']:.0f} to {100 * row['high']:.0f} %; "
-        f"blindly {100 * row['blind_frac']:.0f} %)"
+        f"by chance {100 * row['blind_frac']:.0f} %)"
         for _, row in rows.iterrows()
     ]
     return ", ".join(parts)

@@ -199,8 +199,8 @@ def _choice(last: pd.DataFrame, best: pd.DataFrame) -> str:
     moved = both[both["claim_last"] != both["claim_best"]]
     named = [f"{row.arm} ({row.claim_best} instead of {row.claim_last})" for row in moved.itertuples()]
     if not named:
-        return "With the best epoch on validation images instead of the last one, no claim would end differently."
-    head = "With the best epoch on validation images instead of the last one, these claims end differently"
+        return "With the best epoch on validation images instead of the last one, no claim would have another result."
+    head = "With the best epoch on validation images instead of the last one, these claims have another result"
     return f"{head}: {', '.join(named)}."
 
 

@@ -135,11 +135,11 @@ SAID = {
     "early_stopping": (
         (
             "of 200 orders of n = 64 curves",
-            "Ranks lost at epoch 1 by validation NLL, against the end: cutmix higher than off; cutout",
+            "Ranks lost at epoch 1 by validation NLL, compared with the final ranks: cutmix higher than off; cutout",
         ),
         (
             "of 200 orders of n = 64 curves",
-            "Ranks lost at epoch 1 by validation NLL, against the end: cutout, mixup, cutmix undecided.",
+            "Ranks lost at epoch 1 by validation NLL, compared with the final ranks: cutout, mixup, cutmix undecided.",
             "Decided: 0 of 18 comparisons of ranks",
         ),
     ),

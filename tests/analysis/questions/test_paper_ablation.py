@@ -90,7 +90,7 @@ def test_the_verdict_follows_the_data(ablation: Sweep) -> None:
     few = next(line for line in said if line.startswith("With the SD between seeds"))
     assert few.endswith("smaller than that: scheduled, fixed_size, complete_label, feature.")
     same = paper_ablation.verdict(last, last)
-    assert "no claim would end differently" in same[-2]
+    assert "no claim would have another result" in same[-2]
     assert not any("SD between seeds" in line for line in same)
     none = paper_ablation.claims(differences(scheduled=(0.0, "within margin")))
     assert "does not survive: no difference larger than 0.5 points" in paper_ablation.verdict(none, none)[0]
