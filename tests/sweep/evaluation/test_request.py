@@ -129,7 +129,7 @@ def test_settings_reach_their_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         (["quick"], ["quick.n_image=1"], "unknown key 'n_image'; did you mean 'n_images'"),
         (["quick"], ["quick.n_images=0"], "'n_images': input should be greater than or equal to 1, got 0"),
         (["quick"], ["quick=1"], "takes one setting at a time"),
-        (["quick"], ["quick"], "--set takes path=value"),
+        (["quick"], ["quick"], "--set has the form path=value"),
     ],
 )
 def test_refusals(axes: list[str] | None, settings: list[str], message: str) -> None:
