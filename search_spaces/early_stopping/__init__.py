@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Union
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def _named(parent: type[Stopping]) -> Iterator[type[Stopping]]:
+def _named(parent: type[Any]) -> Iterator[type[Stopping]]:
     """Yield the subclasses that name a rule, in the order of their files."""
     for child in parent.__subclasses__():
         if "rule" in child.model_fields:
