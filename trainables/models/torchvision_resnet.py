@@ -133,4 +133,4 @@ def _contiguous(tensor: Tensor) -> Tensor:
     ``contiguous`` alone keeps channels-last strides where C or H and W are 1, because both layouts are then the same
     in memory; torch would still choose the channels-last convolution by these strides.
     """
-    return tensor.contiguous().view(-1).view(tensor.shape)
+    return tensor.contiguous().flatten(1).view(tensor.shape)
