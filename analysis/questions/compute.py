@@ -143,10 +143,8 @@ def _read(log_cost: pd.Series[float], baseline: pd.DataFrame) -> np.ndarray:
 
 def by_measure(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Join comparisons, with the column ``at_equal`` for the name of each; a cost that is not known is left out."""
-    measured = [rows.assign(at_equal=name) for name, rows in parts.items() if rows["estimate"].notna().any()]
-    return pd.concat(
-        measured or [rows.assign(at_equal=name) for name, rows in list(parts.items())[:1]], ignore_index=True
-    )
+    named = [rows.assign(at_equal=name) for name, rows in parts.items()]
+    return pd.concat([rows for rows in named if rows["estimate"].notna().any()] or named[:1], ignore_index=True)
 
 
 def against_deeper(table: pd.DataFrame) -> pd.DataFrame:
