@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
 from search_spaces.early_stopping.base import Stopping
+from trainables.discovery import import_variants
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
-
-
-def _named(parent: type[Any]) -> Iterator[type[Stopping]]:
-    """Yield the subclasses that name a rule, in the order of their files."""
-    for child in parent.__subclasses__():
-        if "rule" in child.model_fields:
-            yield child
-        yield from _named(child)
-
-
-RULES: dict[str, type[Stopping]] = {str(rule.model_fields["rule"].default): rule for rule in _named(Stopping)}
+RULES: dict[str, type[Stopping]] = {
+    str(rule.model_fields["rule"].default): rule
+    for rule in import_variants(__name__, __path__, Stopping)
+    if "rule" in rule.model_fields  # the common part of two rules names none
+}
 """Configuration classes by the rule's name in a study file."""
 
 if TYPE_CHECKING:

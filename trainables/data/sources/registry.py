@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from trainables.data.sources.base import Source
+from trainables.discovery import import_variants
 from trainables.errors import UserError, did_you_mean
 
 
 def _discover() -> dict[str, type[Source]]:
-    """Import the modules of this folder and return their sources: no path first, then optional, then needed."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.name != Path(__file__).stem:
-            importlib.import_module(f"{__package__}.{module.name}")
-    sources = [source for source in _subclasses(Source) if hasattr(source, "name")]
+    """Return the sources of this folder by name: no path first, then optional, then needed."""
+    variants = import_variants(str(__package__), [str(Path(__file__).parent)], Source)
+    sources = [source for source in variants if hasattr(source, "name")]
     sources.sort(key=lambda source: (source.needs_path, source.takes_path, source.name))
     return {source.name: source for source in sources}
-
-
-def _subclasses(parent: type[Any]) -> Iterator[type[Source]]:
-    for child in parent.__subclasses__():
-        yield child
-        yield from _subclasses(child)
 
 
 SOURCES: dict[str, type[Source]] = _discover()

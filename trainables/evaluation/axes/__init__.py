@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
+from trainables.discovery import import_variants
 from trainables.evaluation.base import Axis
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
-
-AXES: dict[str, type[Axis]] = {axis.name: axis for axis in sorted(Axis.__subclasses__(), key=lambda axis: axis.name)}
+AXES: dict[str, type[Axis]] = {
+    axis.name: axis for axis in sorted(import_variants(__name__, __path__, Axis), key=lambda axis: axis.name)
+}
 """Class of each axis by its name in the command line and the records; its fields are its settings."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
+from trainables.discovery import import_variants
 from trainables.mixing.masks.base import Mask
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
-
 FAMILIES: dict[str, type[Mask]] = {
-    str(family.model_fields["family"].default): family for family in Mask.__subclasses__()
+    str(family.model_fields["family"].default): family for family in import_variants(__name__, __path__, Mask)
 }
 """Mask families by the name that a study file uses."""
 

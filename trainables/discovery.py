@@ -1,0 +1,35 @@
+"""Variants found by listing a folder: a new variant is one file, and no list names it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def import_variants(package: str, path: Iterable[str], base: type[T]) -> list[type[T]]:
+    """Import every module of a folder and return the classes derived from ``base``, in the order of import.
+
+    Args:
+        package: name of the package, for example ``trainables.mixing.masks``.
+        path: its ``__path__``.
+        base: class that the variants derive from, directly or through another class.
+
+    Examples:
+        >>> import trainables.mixing.masks as masks
+        >>> from trainables.mixing.masks.base import Mask
+        >>> [mask.__name__ for mask in import_variants(masks.__name__, masks.__path__, Mask)][:2]
+        ['Box', 'Ellipse']
+    """
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
+    return list(_subclasses(base))
+
+
+def _subclasses(parent: type[T]) -> Iterator[type[T]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _subclasses(child)
