@@ -25,14 +25,22 @@ def print_heading(console: Console, name: str, text: str) -> None:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table. If it does not fit into the console, its lines are longer: names and numbers are not cut."""
+    """Print a table without cutting a name or a number.
+
+    If it does not fit into the console, its columns move together; if that is not enough, its lines are longer.
+    """
     keep_whole(table)
-    _, right, _, left = table.padding
-    dividers = len(table.columns) - 1
-    needed = sum((column.min_width or 0) + right + left for column in table.columns) + dividers
-    if needed > console.width:
-        table.width = needed
+    if _min_width(table) > console.width:
+        table.padding = (0, 0, 0, 0)
+    if _min_width(table) > console.width:
+        table.width = _min_width(table)
     console.print(table, crop=False)
+
+
+def _min_width(table: Table) -> int:
+    _, right, _, left = table.padding
+    n_dividers = len(table.columns) - 1
+    return sum((column.min_width or 0) + right + left for column in table.columns) + n_dividers
 
 
 def keep_whole(table: Table) -> Table:
