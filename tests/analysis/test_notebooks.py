@@ -198,7 +198,7 @@ SAID = {
         (
             "Whether torus and cutmix differ in validation top-1 error is undecided",
             "Decided: 0 of 3",
-            "Nothing is confirm",
+            "No arm is confirmed yet",
         ),
     ),
     "label_rule": (
