@@ -25,6 +25,7 @@ from analysis.report.show import REPORT_DIR
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import COMPLETED, CONFIRM, SEARCH, TRIALS
+from trainables.whole_file import write_whole
 
 __all__ = ["NotebookFailedError", "notebooks", "write_report"]
 
@@ -168,6 +169,4 @@ def _footer() -> str:
 def _deliver(html: str, scratch: Path, target: Path) -> None:
     """Move the files of a report to their folder, the page last."""
     shutil.copytree(scratch, target, dirs_exist_ok=True)
-    unfinished = target / f".{PAGE}"
-    unfinished.write_text(html, encoding="utf-8")
-    unfinished.replace(target / PAGE)
+    write_whole(target / PAGE, html)
