@@ -21,8 +21,8 @@ def import_variants(package: str, path: Iterable[str], base: type[T]) -> list[ty
     Examples:
         >>> import trainables.mixing.masks as masks
         >>> from trainables.mixing.masks.base import Mask
-        >>> [mask.__name__ for mask in import_variants(masks.__name__, masks.__path__, Mask)][:2]
-        ['Box', 'Ellipse']
+        >>> "Box" in [mask.__name__ for mask in import_variants(masks.__name__, masks.__path__, Mask)]
+        True
     """
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")

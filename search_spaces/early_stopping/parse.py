@@ -17,6 +17,8 @@ def parse_rule(text: str) -> dict[str, Any]:
     Examples:
         >>> parse_rule("asha,grace_period_epochs=2,mode=promote")
         {'rule': 'asha', 'grace_period_epochs': 2, 'mode': 'promote'}
+        >>> parse_rule("percentile,percent=12.5")
+        {'rule': 'percentile', 'percent': 12.5}
     """
     name, *settings = (part.strip() for part in text.split(","))
     values: dict[str, Any] = {"rule": name}
@@ -26,8 +28,17 @@ def parse_rule(text: str) -> dict[str, Any]:
             raise UserError(
                 f"--rule '{text}' has the form NAME,PARAMETER=VALUE,...; for example asha,grace_period_epochs=2"
             )
-        values[key] = int(value) if value.isdigit() else value
+        values[key] = _number_or_text(value)
     return values
+
+
+def _number_or_text(value: str) -> int | float | str:
+    for number in (int, float):
+        try:
+            return number(value)
+        except ValueError:
+            continue
+    return value
 
 
 def format_rule(stopping: Stopping) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import trainables
 from trainables.data.sources.registry import source_help
 
 # several verbs
@@ -206,10 +208,14 @@ Csv = Annotated[
 ]
 
 # evaluate
+AXIS_NAMES = sorted(module.name for module in pkgutil.iter_modules([f"{trainables.__path__[0]}/evaluation/axes"]))
+"""Names of the evaluation axes, from their files: importing an axis would load torch."""
+
 Axes = Annotated[
     str | None,
     typer.Option(
-        help="comma-separated axes, for example calibration,ood (default: all applicable axes except transfer)"
+        help=f"comma-separated axes of {', '.join(AXIS_NAMES)}; for example calibration,ood "
+        "(default: all applicable axes except transfer)"
     ),
 ]
 Trials = Annotated[

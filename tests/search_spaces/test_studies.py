@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from search_spaces.discover import built_in_studies, load_study
 from search_spaces.study import Study
 from trainables.config import TrialConfig
 
+ROOT = Path(__file__).parents[2]
 BASELINES = ["off", "cutout", "mixup", "cutmix"]
 
 
@@ -27,6 +29,10 @@ class TestEvery:
         assert list(study.arms)[:4] == BASELINES
         assert study.arms["off"].mix == "off"
         assert study.arms["cutmix"].mix == "cutmix"
+
+    def test_says_why_it_is_open_and_has_a_notebook(self, name: str) -> None:
+        assert load_study(name).why_open
+        assert (ROOT / "analysis" / "notebooks" / f"{name}.ipynb").is_file()
 
     def test_gives_every_point_of_a_grid_as_many_runs(self, name: str) -> None:
         study = load_study(name)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import search_spaces.early_stopping
 from search_spaces.budget import Budget
 from search_spaces.early_stopping import RULES
 from search_spaces.early_stopping.base import CONTINUE, PAUSE, STOP, Judgement, Rule, Stopping
@@ -67,6 +68,18 @@ class TestDeclared:
 
         declared = {rule for rule in below(Rule) if rule.__module__.startswith("search_spaces.") and rule is not Rule}
         assert declared == {type(stopping.build(MAX_EPOCHS)) for stopping in stopping_variants().values()}
+
+    def test_every_file_of_the_folder_holds_the_rule_of_its_name(self) -> None:
+        files = {path.stem for path in Path(search_spaces.early_stopping.__path__[0]).glob("*.py")}
+        assert set(RULES) == files - {"__init__", "base", "parse"}
+
+    @pytest.mark.parametrize("name", RULES)
+    def test_every_rule_is_explained(self, name: str) -> None:
+        text = RULES[name].__doc__ or ""
+        assert ">>>" in text
+        parameters = set(RULES[name].model_fields) - {"rule"}
+        inherited = "".join(base.__doc__ or "" for base in RULES[name].__mro__)
+        assert all(f"{parameter}:" in inherited for parameter in parameters)
 
     def test_every_variant_has_its_own_description(self) -> None:
         descriptions = [stopping.describe() for stopping in variants().values()]

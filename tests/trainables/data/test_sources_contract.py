@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import trainables.data.sources
 from trainables.data.sources.base import Source
 from trainables.data.sources.registry import SOURCES, open_source, source_help, source_table
+from trainables.discovery import import_variants
 from trainables.errors import UserError
 
 
@@ -114,6 +116,11 @@ def test_the_fingerprint_follows_the_split_s_files(
 def test_an_unknown_source_is_refused_with_a_near_name() -> None:
     with pytest.raises(UserError, match="did you mean 'cifar10'"):
         open_source("cifar1O")
+
+
+def test_no_two_sources_have_one_name() -> None:
+    kinds = import_variants(trainables.data.sources.__name__, trainables.data.sources.__path__, Source)
+    assert sorted(kind.name for kind in kinds if "name" in vars(kind)) == sorted(SOURCES)
 
 
 def test_every_source_appears_in_help_and_table() -> None:

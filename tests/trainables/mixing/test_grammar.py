@@ -124,7 +124,7 @@ def test_a_family_names_placing_rules_that_there_are(family: str) -> None:
         ),
         (
             {"source": "resized", "mask": {"family": "box", "count": 2}},
-            ["source is 'resized'", "count 2", "one bounding box", "box, ellipse"],
+            ["source is 'resized'", "count 2", "one bounding box", "these families: box"],
         ),
         ({"granularity": "pair"}, ["granularity is 'pair'", "pairing.kind 'permute'", "use pairing.kind 'flip'"]),
         (

@@ -29,7 +29,7 @@ def source_help() -> str:
 
     Examples:
         >>> source_help()
-        'digits, cifar10, cifar100, cub:PATH, imagefolder:PATH, imagenet:PATH, tiny-imagenet:PATH'
+        'digits, ...imagefolder:PATH, ...'
     """
     return ", ".join(source.spelling() for source in SOURCES.values())
 
