@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 .PHONY: demo test test-avx2 lint bench
 
-demo: .venv/installed  ## the quickstart study on the embedded digits: a few minutes on two cores
+demo: .venv/installed  ## the study quickstart on the embedded digits: two minutes on two cores
 	$(BIN)/cutmix-sweep run quickstart
 
 test: .venv/installed  ## the whole test suite

@@ -95,8 +95,8 @@ class ConductorCallback(Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report a trial that lost its worker too often.
 
-        Tune also ends a trial whose worker dies during the hand-over. Such a trial stays unfinished, so that the next
-        session resumes it.
+        Tune also ends a trial whose worker dies during the hand-over. Such a trial stays unfinished, and
+        ``cutmix-sweep resume`` runs it again.
         """
         if trial.num_failures <= MAX_LOST_WORKERS:
             self._conductor.on_left(trial.config["trial"])

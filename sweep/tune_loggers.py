@@ -58,7 +58,7 @@ class LoggedTrial:
     """A trial as a logger sees it: Tune's own trial has one JSON text and paths of files as parameters.
 
     Attributes:
-        trial_id: the same each time that the trial is resumed, in this session or another.
+        trial_id: the same each time that the trial is resumed, in this run of the sweep or a later one.
         config: arm, seed, sampled parameters by dotted path, and so on.
         experiment_dir_name: name of the sweep.
         local_path: folder for files of the logger.

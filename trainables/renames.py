@@ -1,4 +1,4 @@
-"""Keys of a configuration that were renamed: one table for messages, for records of older programs and for seeds."""
+"""Keys of a configuration that were renamed: one table for messages, for records of older versions and for seeds."""
 
 from __future__ import annotations
 

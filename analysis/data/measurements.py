@@ -29,7 +29,7 @@ HEADLINES = "headlines"
 """Key of the manifest: by axis, the pairs of condition and metric that its table shows first; written by evaluate."""
 
 N_WITHOUT_HEADLINE = 6
-"""Quantities that are shown of an axis without a headline; sweeps of older programs record none."""
+"""Quantities that are shown of an axis without a headline; sweeps of older versions record none."""
 
 PICTURES = "pictures"
 """Folder of a sweep with the pictures of its evaluations."""

@@ -1,4 +1,4 @@
-"""Figures of a sweep: for each one a function that computes a frame (``*_info``) and a thin function that plots it.
+"""Figures of a sweep: a thin function plots a frame; for most figures a function ``*_info`` computes it.
 
 Frames contain fractions; figures show percent. A figure without data shows a message.
 """

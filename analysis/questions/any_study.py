@@ -162,4 +162,4 @@ def pair_verdict(differences: pd.DataFrame, *, baseline: str) -> list[str]:
     pairs = [f"{row['first']} {row['verdict']} than {row['second']}" for row in decided.to_dict("records")]
     n_compared = int(np.max(differences["n_compared"]))
     head = f"Pairs without {baseline} (Holm's correction over all {n_compared} pairs)"
-    return [f"{head}: {'; '.join(pairs) if pairs else f'undecided, none of {len(others)} differs'}."]
+    return [f"{head}: {'; '.join(pairs) if pairs else f'all {len(others)} undecided'}."]

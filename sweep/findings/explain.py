@@ -31,7 +31,7 @@ def explain(trial: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) ->
     else:  # diverged, failed
         sentence = f"{name} {status}: {trial['why'].splitlines()[-1]}"
     spared = [decision for decision in decisions if decision["verdict"] == SPARED]
-    if trial["control"] == 1:  # null in records of older programs
+    if trial["control"] == 1:  # null in records of older versions
         sentence += "; it is a control trial, which no rule may stop"
     if spared:
         sentence += f"; without that it would have ended {_at_rung(spared[0])}"

@@ -102,7 +102,7 @@ def uncensored_trials(manifest: Mapping[str, Any], trials: pd.DataFrame) -> pd.D
     """
     if manifest["study"]["budget"]["early_stopping"]["rule"] == "none":
         return trials
-    return trials[trials["control"] == 1]  # null in records of older programs
+    return trials[trials["control"] == 1]  # null in records of older versions
 
 
 def summarise_arms(trials: pd.DataFrame, epochs: pd.DataFrame, *, metric: str = "val_top1_error") -> pd.DataFrame:

@@ -14,7 +14,7 @@ import pyarrow as pa
 SCHEMA_VERSION = 2
 """Version that the writer stores in the manifest and in every part.
 
-It grows when an older program would misread the records. The reader accepts all earlier versions:
+It grows when an older version would misread the records. The reader accepts all earlier versions:
 
 - 2: table ``measurements`` was ``axes``; ``mix.granularity`` and ``mix.alternate`` were ``mix.share`` and
   ``mix.other``; ``ramp_up_start`` to ``ramp_down_end`` of a schedule were ``on0`` to ``off1``.
@@ -53,7 +53,7 @@ class Table:
         columns: Arrow schema of a row. Every row also has ``seq``, its index in the order of writing.
         key: columns that identify a row.
         keep: which of several rows with the same key is valid, ``first`` or ``last``.
-        old_name: folder in records of an older program.
+        old_name: folder in records of an older version.
     """
 
     name: str
@@ -108,7 +108,7 @@ TRIALS = Table(
             ("confirms", _TEXT),  # search trial with the same configuration; null in the search
             ("replicate", _WHOLE),  # trials of all arms with the same replicate have the same seed
             ("seed", _WHOLE),
-            ("control", pa.bool_()),  # no rule may stop it; null in records of older programs
+            ("control", pa.bool_()),  # no rule may stop it; null in records of older versions
             ("params", _TEXT),  # JSON: sampled values by dotted path
             ("config", _TEXT),  # JSON: the whole TrialConfig; the reader makes config.* columns of it
             ("status", _TEXT),

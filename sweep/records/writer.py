@@ -31,7 +31,7 @@ class RecordsWriter:
     def __init__(self, sweep_dir: Path, *, flush_after_s: float = 1.0) -> None:
         """Open the records of ``sweep_dir`` to append; rows are buffered for at most ``flush_after_s``.
 
-        Records of an older program are brought to the present schema first: an older program then refuses them.
+        Records of an older version are brought to the present schema first: an older version then refuses them.
 
         Raises:
             RecordsError: a newer program wrote the records.
@@ -96,7 +96,7 @@ class _TableWriter:
     def _merge(self) -> None:
         parts = live_parts(self._folder)
         tables = [self.table.schema.empty_table(), *(pq.ParquetFile(part.path).read() for part in parts)]
-        rows = pa.concat_tables(tables, promote_options="default")  # parts of an older program lack newer columns
+        rows = pa.concat_tables(tables, promote_options="default")  # parts of an older version lack newer columns
         # the smaller parts are deleted last: a kill in between leaves rows twice, never a gap
         self._remove_all_but({self._write(rows, parts[0].first, parts[-1].last)})
         self._n_parts = 1
@@ -119,7 +119,7 @@ def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _upgrade(sweep_dir: Path) -> None:
-    """Bring the records of an older program to the present schema.
+    """Bring the records of an older version to the present schema.
 
     The manifest goes first: after a kill in between, no older program appends to renamed tables.
     """
@@ -132,5 +132,5 @@ def _upgrade(sweep_dir: Path) -> None:
             continue
         new = sweep_dir / RECORDS / table.name
         if new.exists():
-            raise RecordsError(f"'{new.parent}' has '{old.name}' and '{new.name}', but an older program has only one")
+            raise RecordsError(f"'{new.parent}' has '{old.name}' and '{new.name}', but an older version has only one")
         old.rename(new)

@@ -36,13 +36,13 @@ class TerminalDisplay:
 
     @contextlib.contextmanager
     def show_sweep(self, conductor: Conductor) -> Iterator[Callable[[], None]]:
-        """Show one row per arm; the value draws an update if one is due."""
+        """Show one row per arm; the yielded function draws an update if one is due."""
         with Progress(conductor, self._console) as progress:
             yield progress.update
 
     @contextlib.contextmanager
     def show_measurements(self, n_measurements: int) -> Iterator[Callable[[str], None]]:
-        """Show a bar; the value moves it on by one measurement."""
+        """Show a bar; the yielded function advances it by one measurement."""
         # rich's default columns would read the description as markup
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
         with RichProgress(*columns, TimeRemainingColumn(), console=self._console, transient=True) as bar:

@@ -1,4 +1,4 @@
-"""Small sweeps on a real Ray: one cluster for the whole session, tiny nets, one thread a trial."""
+"""Small sweeps on a real Ray: one cluster for the whole session, tiny nets, one thread per trial."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class TestEvery:
         assert min(map(len, seeds)) >= 3
 
 
-def test_paper_ablation_compares_fifteen_runs_an_arm() -> None:
+def test_paper_ablation_compares_fifteen_runs_per_arm() -> None:
     study = load_study("paper_ablation")
     assert study.trials_per_arm == 15
     probs = {arm: next(configs(study, arm)).mix.apply.mean_prob for arm in study.arms}
@@ -69,7 +69,7 @@ def test_position_varies_the_label_where_the_border_takes_something() -> None:
     }
 
 
-def test_budget_plans_each_length_with_each_share_of_the_images() -> None:
+def test_budget_plans_each_length_with_each_fraction_of_the_images() -> None:
     for scale in (None, "smoke", "laptop", "gpu", "paper"):
         study = load_study("budget", scale=scale)
         cells = {(config.optimizer.max_epochs, config.data.train_frac) for config in configs(study, "cutmix")}
@@ -97,7 +97,7 @@ def test_label_rule_reaches_all_three_rules_of_the_paper() -> None:
     assert {0, 1, "inf"} < exponents
 
 
-def test_pairing_crosses_share_and_gate_in_every_arm_that_pairs() -> None:
+def test_pairing_crosses_granularity_and_gate_in_every_arm_that_pairs() -> None:
     study = load_study("pairing")
     for arm in set(study.arms) - {"off", "cutout"}:
         assert len({(config.mix.granularity, config.mix.apply.gate) for config in configs(study, arm)}) == 4

@@ -19,7 +19,7 @@ from trainables.models.staged import StagedNet
 from trainables.renames import with_present_keys
 
 FORMAT = 1
-"""Version of the files. Raise it when older programs cannot read new files."""
+"""Version of the files. Raise it when older versions cannot read new files."""
 
 
 class TrainedTrial(Protocol):

@@ -1,4 +1,4 @@
-"""The section on what was evaluated: in the notebook of every study, and absent where nothing was."""
+"""The section on what was evaluated: in the notebook of every study, absent if nothing was evaluated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ N_STRIPS = 2
 
 
 def show_measurements(sweep_dir: Path | str | None = None, *, baseline: str | None = None) -> None:
-    """Show what ``cutmix-sweep evaluate`` measured: a table, a figure, differences, pictures; nothing if it did not.
+    """Show what ``cutmix-sweep evaluate`` measured: table, figure, differences, pictures; nothing without it.
 
     Args:
         sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.

@@ -132,7 +132,7 @@ class TestPairs:
         [sentence] = any_study.pair_verdict(differences, baseline="off")
         assert sentence.endswith("over all 3 pairs): fmix higher than cutmix.")
         [sentence] = any_study.pair_verdict(differences, baseline="cutmix")
-        assert sentence.endswith("undecided, none of 1 differs.")
+        assert sentence.endswith("all 1 undecided.")
         alone = any_study.pair_differences(self.VALUES[self.VALUES["arm"] != "fmix"])
         assert any_study.pair_verdict(alone, baseline="off") == []
 
