@@ -26,7 +26,8 @@ def test_the_notebook_runs_on_it(small_sweep_dir: Path, monkeypatch: pytest.Monk
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 6
+    figures = sum("image/png" in output.get("data", {}) for output in outputs)
+    assert 6 <= figures <= 8  # a surface per arm with enough completed trials, which early stopping decides
     assert "Not a confirmed result" in outputs[-1]["data"]["text/markdown"]
 
 
