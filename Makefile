@@ -6,11 +6,12 @@ BIN := .venv/bin
 demo: .venv/installed  ## the study quickstart on the embedded digits: two minutes on two cores
 	$(BIN)/cutmix-sweep run quickstart
 
-test: .venv/installed  ## the whole test suite
-	$(BIN)/pytest
+test: .venv/installed  ## the whole test suite: first in two processes, then what starts Ray, which needs both cores
+	$(BIN)/pytest -m "not ray" -n 2
+	$(BIN)/pytest -m ray
 
 test-avx2: .venv/installed  ## the tests that train networks, with AVX2 alone, as on a CPU without AVX-512
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest tests/trainables/models \
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -n 2 tests/trainables/models \
 		$(wildcard tests/trainables/test_trial*.py) tests/trainables/test_adversarial_training.py \
 		tests/trainables/test_optimizer.py --ignore tests/trainables/models/test_narrow.py
 
