@@ -1,4 +1,4 @@
-"""The verbs on recorded sweeps: status, replay, evaluate, export-model, export, report."""
+"""The verbs on recorded sweeps: status, trials, replay, evaluate, export-model, export, report."""
 
 from __future__ import annotations
 
@@ -27,6 +27,32 @@ def status(
         from sweep.terminal.early_stopping import print_why
 
         print_why(sweep_dir, why, new_console())
+
+
+@app.command()
+def trials(
+    sweep_dir: options.SweepDir,
+    arm: options.Arms = None,
+    state: options.States = None,
+    sort: options.Sort = None,
+    top: options.Top = None,
+    columns: options.Columns = None,
+) -> None:
+    """List the trials of a sweep, search and confirmation, best first.
+
+    Example: `cutmix-sweep trials sweeps/box --state completed --sort val_nll --top 10`
+    """
+    from sweep.terminal.trials import print_trials
+
+    print_trials(
+        sweep_dir,
+        new_console(),
+        arm=split_names(arm),
+        state=split_names(state),
+        sort=sort,
+        top=top,
+        columns=split_names(columns),
+    )
 
 
 @app.command()

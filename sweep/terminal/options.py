@@ -180,6 +180,35 @@ Why = Annotated[
     ),
 ]
 
+# trials
+Arms = Annotated[
+    str | None, typer.Option("--arm", help="comma-separated arms to list, for example off,cutmix (default: all arms)")
+]
+States = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        help="comma-separated states of trials to list: running, paused, completed, stopped, diverged, failed; "
+        "for example failed,diverged (default: all states)",
+    ),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[-]COLUMN",
+        help="column to sort by, smallest first; with a minus sign: largest first; for example val_nll or "
+        "-images_per_s (default: the metric of the study)",
+    ),
+]
+Top = Annotated[int | None, typer.Option(min=1, help="number of trials to list, for example 10 (default: all)")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="comma-separated columns, for example trial,val_nll,optimizer.lr (default: the main columns, and the "
+        "sampled parameters that fit)"
+    ),
+]
+
 # replay
 Rule = Annotated[
     list[str] | None,

@@ -41,6 +41,7 @@ VERBS = {
     "confirm": ["sweep_dir", "--seeds", "--configs", "--address", "--log-to"],
     "extend": ["sweep_dir", "--add-trials", "--add-seeds", "--add-arms", "--address", "--log-to"],
     "status": ["sweep_dir", "--why"],
+    "trials": ["sweep_dir", "--arm", "--state", "--sort", "--top", "--columns"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
     "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus"],
     "export-model": ["sweep_dir", "trial", "--form", "--out"],
