@@ -8,13 +8,10 @@ import typer
 
 # the order in which the help lists the verbs
 from sweep.cli import studies, sweeps, results, checks  # isort: skip
-from sweep.cli.app import app
+from sweep.cli.app import INTERRUPTED, app
 from trainables.errors import UserError
 
 __all__ = ["app", "checks", "main", "results", "studies", "sweeps"]
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as in shells."""
 
 
 def main() -> None:

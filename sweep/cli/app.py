@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,12 +15,15 @@ from sweep.terminal import options
 if TYPE_CHECKING:
     from rich.console import Console
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as in shells."""
+
 app = typer.Typer(
     name="cutmix-sweep",
     help="Run CutMix ablations on Ray: search each arm fairly, then compare the arms on fresh seeds.\n\n"
     "Example: `cutmix-sweep run quickstart --scale smoke`",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -40,11 +45,16 @@ def command_line() -> str:
     return shlex.join(["cutmix-sweep", *sys.argv[1:]])
 
 
-def new_console() -> Console:
-    """Return a console that prints to standard output."""
+def new_console(*, stderr: bool = False) -> Console:
+    """Return a console that prints to standard output or, beside a JSON document, to standard error."""
     from rich.console import Console
 
-    return Console()
+    return Console(stderr=stderr)
+
+
+def print_document(document: Mapping[str, Any]) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def split_names(text: str | None) -> list[str] | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
-from sweep.cli.app import app, command_line, new_console, split_names
+from sweep.cli.app import INTERRUPTED, app, command_line, new_console, print_document, split_names
 from sweep.terminal import options
 from trainables.errors import UserError
 from trainables.extras import check_extra
@@ -14,12 +16,22 @@ from trainables.extras import check_extra
 def status(
     sweep_dir: options.SweepDir,
     why: options.Why = None,
+    follow: options.Follow = False,
+    json_: options.Json = False,
 ) -> None:
-    """Show the progress and the results of a sweep, or explain why one trial ended.
+    """Show the progress and the results of a sweep, follow it to its end, or explain why one trial ended.
 
-    Example: `cutmix-sweep status sweeps/box --why cutmix-0004`
+    Example: `cutmix-sweep status sweeps/box --follow`
     """
-    if why is None:
+    if (why is not None) + follow + json_ > 1:
+        raise UserError("--why, --follow and --json exclude each other: give one of them")
+    if json_:
+        from sweep.documents import status_document
+
+        print_document(status_document(sweep_dir))
+    elif follow:
+        _follow(sweep_dir)
+    elif why is None:
         from sweep.terminal.status import print_status
 
         print_status(sweep_dir, new_console())
@@ -27,6 +39,19 @@ def status(
         from sweep.terminal.early_stopping import print_why
 
         print_why(sweep_dir, why, new_console())
+
+
+def _follow(sweep_dir: Path) -> None:
+    """Show a running sweep until it ends; exit as ``run`` would."""
+    from sweep.terminal.follow import follow_sweep
+
+    try:
+        n_failed = follow_sweep(sweep_dir, new_console())
+    except KeyboardInterrupt:
+        typer.echo("no longer following; the sweep itself was not interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if n_failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -37,22 +62,21 @@ def trials(
     sort: options.Sort = None,
     top: options.Top = None,
     columns: options.Columns = None,
+    json_: options.Json = False,
 ) -> None:
     """List the trials of a sweep, search and confirmation, best first.
 
     Example: `cutmix-sweep trials sweeps/box --state completed --sort val_nll --top 10`
     """
-    from sweep.terminal.trials import print_trials
+    arms, states, names = split_names(arm), split_names(state), split_names(columns)
+    if json_:
+        from sweep.documents import trials_document
 
-    print_trials(
-        sweep_dir,
-        new_console(),
-        arm=split_names(arm),
-        state=split_names(state),
-        sort=sort,
-        top=top,
-        columns=split_names(columns),
-    )
+        print_document(trials_document(sweep_dir, arm=arms, state=states, sort=sort, top=top, columns=names))
+    else:
+        from sweep.terminal.trials import print_trials
+
+        print_trials(sweep_dir, new_console(), arm=arms, state=states, sort=sort, top=top, columns=names)
 
 
 @app.command()
@@ -91,16 +115,18 @@ def evaluate(
     address: options.Address = None,
     cpus: options.MeasurementCpus = None,
     gpus: options.MeasurementGpus = None,
+    json_: options.Json = False,
 ) -> None:
     """Measure trained models on the evaluation axes, record the values and show one table per axis.
 
     Example: `cutmix-sweep evaluate sweeps/box --axes calibration,ood`
     """
+    from sweep.documents import evaluate_document
     from sweep.evaluation.evaluate import evaluate_sweep
     from sweep.terminal.display import TerminalDisplay
     from sweep.terminal.evaluation import print_evaluated
 
-    console = new_console()
+    console = new_console(stderr=json_)
     evaluated = evaluate_sweep(
         sweep_dir,
         axes=split_names(axes),
@@ -112,7 +138,11 @@ def evaluate(
         command=command_line(),
         display=TerminalDisplay(console),
     )
-    if print_evaluated(evaluated, console):
+    if json_:
+        print_document(evaluate_document(sweep_dir, evaluated))
+    else:
+        print_evaluated(evaluated, console)
+    if len(evaluated.failures):
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sweep.cli.app import app, new_console
+from sweep.cli.app import app, new_console, print_document
 from sweep.terminal import options
 from trainables.errors import UserError
 
@@ -18,20 +18,27 @@ if TYPE_CHECKING:
 @app.command()
 def studies(
     name: options.StudyToShow = None,
+    json_: options.Json = False,
 ) -> None:
     """List the built-in studies, or show one study with its arms, its space and its cost at each scale.
 
     Example: `cutmix-sweep studies quickstart`
     """
     from search_spaces.discover import built_in_studies, load_study
+    from sweep.documents import studies_document
     from sweep.terminal.study import print_scales, print_studies, print_study
 
-    console = new_console()
-    if name is None:
-        print_studies({study: load_study(study) for study in built_in_studies()}, console)
+    names = built_in_studies() if name is None else [name]
+    loaded = {each: load_study(each) for each in names}
+    at_scales = None if name is None else _at_scales(name)
+    if json_:
+        print_document(studies_document(list(loaded.values()), at_scales))
+    elif at_scales is None:
+        print_studies(loaded, new_console())
     else:
-        print_study(load_study(name), console)
-        print_scales(_at_scales(name), console)
+        console = new_console()
+        print_study(loaded[names[0]], console)
+        print_scales(at_scales, console)
 
 
 @app.command()
@@ -46,27 +53,32 @@ def plan(
     effect: options.Effect = None,
     sd: options.Sd = None,
     sd_from: options.SdFrom = None,
+    json_: options.Json = False,
 ) -> None:
     """Show what a study would run on this machine: arms, trials, epochs, dose and time; start nothing.
 
     Example: `cutmix-sweep plan mask_shape --effect 0.5`
     """
     from search_spaces.discover import load_study
+    from sweep.documents import plan_document
     from sweep.plan import make_plan
-    from sweep.power import describe_power
+    from sweep.power import compute_power
     from sweep.terminal.study import print_plan
 
     loaded = load_study(
         study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     )
     # first, so that a mistake in these options is refused before anything is printed
-    power = describe_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)
-    console = new_console()
+    power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)
+    console = new_console(stderr=json_)
     with console.status("measuring the training speed and the dose of each arm"):
         planned = make_plan(loaded)
+    if json_:
+        print_document(plan_document(loaded, planned, power))
+        return
     print_plan(loaded, planned, console)
     if power:
-        typer.echo(power)
+        typer.echo(power.describe())
 
 
 @app.command()

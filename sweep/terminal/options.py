@@ -72,6 +72,10 @@ Seed = Annotated[
     typer.Option(help="seed of all random draws; shorthand for --set seed, for example 7 (default: as in the study)"),
 ]
 
+Json = Annotated[
+    bool, typer.Option("--json", help="print one JSON document; its schema: cutmix-sweep schema, with the verb's name")
+]
+
 
 class Format(StrEnum):
     """Formats that a sweep is exported to."""
@@ -178,6 +182,10 @@ Why = Annotated[
     typer.Option(
         metavar="TRIAL", help="trial to explain, with the rungs it passed, for example cutmix-0004 (default: none)"
     ),
+]
+
+Follow = Annotated[
+    bool, typer.Option("--follow", help="show the progress until the sweep ends; Ctrl-C does not end the sweep")
 ]
 
 # trials
@@ -328,6 +336,16 @@ DoctorData = Annotated[
 DoctorOut = Annotated[
     Path,
     typer.Option(help="folder to write sweeps to, for example /data/sweeps (default: sweeps)", show_default=False),
+]
+
+# schema
+SchemaKind = Annotated[
+    str,
+    typer.Argument(
+        help="kind of document: study, status, trials, plan, studies, doctor or evaluate; for example status "
+        "(default: study)",
+        show_default=False,
+    ),
 ]
 
 

@@ -33,22 +33,22 @@ ROOT = Path(__file__).parents[2]
 
 STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
 VERBS = {
-    "studies": ["name"],
-    "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from"],
+    "studies": ["name", "--json"],
+    "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--json"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to"],
     "resume": ["sweep_dir", "--address", "--retry-failed", "--log-to"],
     "confirm": ["sweep_dir", "--seeds", "--configs", "--address", "--log-to"],
     "extend": ["sweep_dir", "--add-trials", "--add-seeds", "--add-arms", "--address", "--log-to"],
-    "status": ["sweep_dir", "--why"],
-    "trials": ["sweep_dir", "--arm", "--state", "--sort", "--top", "--columns"],
+    "status": ["sweep_dir", "--why", "--follow", "--json"],
+    "trials": ["sweep_dir", "--arm", "--state", "--sort", "--top", "--columns", "--json"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
-    "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus"],
+    "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus", "--json"],
     "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
     "report": ["sweep_dirs", "--to", "--study", "--open"],
-    "doctor": ["--data", "--out"],
-    "schema": [],
+    "doctor": ["--data", "--out", "--json"],
+    "schema": ["kind"],
 }
 """Golden: people type these and scripts rely on them. A change here is a change for every user."""
 
