@@ -68,7 +68,8 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
     rows: list[Any] = read_table(sweep_dir, TRIALS).to_dict("records")
     counted = count_trials(study, rows, final_epochs(search.trials, search.epochs)[study.metric].to_dict())
     interrupted = bool(counted.n_left) and not in_use(sweep_dir)
-    summary = summarise_arms(search.trials, search.epochs)
+    order = list(study.arms).index
+    summary = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda arms: arms.map(order))
     confirmed = summarise_confirmed(search, confirm)
     baseline = baseline_arm(declared)
     problems = [row for row in rows if row["status"] == FAILED or (row["phase"], row["status"]) == (CONFIRM, DIVERGED)]

@@ -9,6 +9,7 @@ import typer
 # the order in which the help lists the verbs
 from sweep.cli import studies, sweeps, results, checks  # isort: skip
 from sweep.cli.app import INTERRUPTED, app
+from sweep.terminal.completion import completion_for_bash
 from trainables.errors import UserError
 
 __all__ = ["app", "checks", "main", "results", "studies", "sweeps"]
@@ -20,7 +21,8 @@ def main() -> None:
     from sweep.records.errors import RecordsError
 
     try:
-        app()
+        with completion_for_bash():
+            app(prog_name="cutmix-sweep")
     except (UserError, RecordsError) as error:
         _refuse(str(error))
     except OSError as error:

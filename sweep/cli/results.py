@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from sweep.cli.app import INTERRUPTED, app, command_line, new_console, print_document, split_names
-from sweep.terminal import options
+from sweep.terminal import options, result_options
 from trainables.errors import UserError
 from trainables.extras import check_extra
 
@@ -15,8 +15,8 @@ from trainables.extras import check_extra
 @app.command()
 def status(
     sweep_dir: options.SweepDir,
-    why: options.Why = None,
-    follow: options.Follow = False,
+    why: result_options.Why = None,
+    follow: result_options.Follow = False,
     json_: options.Json = False,
 ) -> None:
     """Show the progress and the results of a sweep, follow it to its end, or explain why one trial ended.
@@ -57,11 +57,11 @@ def _follow(sweep_dir: Path) -> None:
 @app.command()
 def trials(
     sweep_dir: options.SweepDir,
-    arm: options.Arms = None,
-    state: options.States = None,
-    sort: options.Sort = None,
-    top: options.Top = None,
-    columns: options.Columns = None,
+    arm: result_options.Arms = None,
+    state: result_options.States = None,
+    sort: result_options.Sort = None,
+    top: result_options.Top = None,
+    columns: result_options.Columns = None,
     json_: options.Json = False,
 ) -> None:
     """List the trials of a sweep, search and confirmation, best first.
@@ -82,12 +82,12 @@ def trials(
 @app.command()
 def replay(
     sweep_dir: options.SweepDir,
-    rule: options.Rule = None,
-    metric: options.Metric = None,
-    orders: options.Orders = 200,
-    workers: options.Workers = 4,
-    seed: options.ReplaySeed = 0,
-    csv: options.Csv = None,
+    rule: result_options.Rule = None,
+    metric: result_options.Metric = None,
+    orders: result_options.Orders = 200,
+    workers: result_options.Workers = 4,
+    seed: result_options.ReplaySeed = 0,
+    csv: result_options.Csv = None,
 ) -> None:
     """Replay early-stopping rules on recorded full curves; report epochs saved and regret.
 
@@ -109,12 +109,12 @@ def replay(
 @app.command()
 def evaluate(
     sweep_dir: options.SweepDir,
-    axes: options.Axes = None,
-    trials: options.Trials = None,
-    set_: options.AxisSet = None,
+    axes: result_options.Axes = None,
+    trials: result_options.Trials = None,
+    set_: result_options.AxisSet = None,
     address: options.Address = None,
-    cpus: options.MeasurementCpus = None,
-    gpus: options.MeasurementGpus = None,
+    cpus: result_options.MeasurementCpus = None,
+    gpus: result_options.MeasurementGpus = None,
     json_: options.Json = False,
 ) -> None:
     """Measure trained models on the evaluation axes, record the values and show one table per axis.
@@ -149,9 +149,9 @@ def evaluate(
 @app.command("export-model")
 def export_model(
     sweep_dir: options.SweepDir,
-    trial: options.Trial,
-    form: options.Form = "weights",
-    out: options.ModelOut = None,
+    trial: result_options.Trial,
+    form: result_options.Form = "weights",
+    out: result_options.ModelOut = None,
 ) -> None:
     """Write the trained model of one trial to a file, as weights or as a program.
 
@@ -165,8 +165,8 @@ def export_model(
 @app.command()
 def export(
     sweep_dir: options.SweepDir,
-    format_: options.ExportFormat = options.Format.CSV,
-    to: options.ExportTo = None,
+    format_: result_options.ExportFormat = result_options.Format.CSV,
+    to: result_options.ExportTo = None,
 ) -> None:
     """Write the records of a sweep for other tools and print the paths of the files.
 
@@ -183,10 +183,10 @@ def export(
 
 @app.command()
 def report(
-    sweep_dirs: options.SweepDirs,
-    to: options.ReportTo = None,
-    study: options.Notebook = None,
-    open_: options.Open = False,
+    sweep_dirs: result_options.SweepDirs,
+    to: result_options.ReportTo = None,
+    study: result_options.Notebook = None,
+    open_: result_options.Open = False,
 ) -> None:
     """Write one HTML page with the verdict, figures and tables of a sweep, and each figure and table as a file.
 

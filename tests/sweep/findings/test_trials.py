@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from search_spaces.study import Study
-from sweep.findings.confirmed import test_values as tests_of
+from sweep.findings import confirmed
 from sweep.findings.trials import list_trials, sampled_parameters
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
@@ -48,7 +48,7 @@ def test_has_every_trial_of_both_phases_with_its_last_values(sweep_dir: Path) ->
             assert listed["seconds"] == 3.0 * len(curve_rows)
             last = curve_rows["val_nll"].iloc[-1] if len(curve_rows) else math.nan
             assert listed["val_nll"] == pytest.approx(last, nan_ok=True)
-    for row in tests_of(confirm.evaluations).to_dict("records"):
+    for row in confirmed.test_values(confirm.evaluations).to_dict("records"):
         assert trials.loc[str(row["trial"]), f"test_{row['metric']}"] == row["value"]
     assert trials.loc["off-0000", "mix.apply.prob"] != trials.loc["off-0000", "mix.apply.prob"]
     assert sampled_parameters(trials) == ["optimizer.lr", "mix.apply.prob"]
