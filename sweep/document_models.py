@@ -33,6 +33,7 @@ def without_nan(value: Any) -> Any:
 
 
 Number = Annotated[float | None, BeforeValidator(without_nan)]
+Text = Annotated[str | None, BeforeValidator(without_nan)]
 Values = Annotated[dict[str, JsonValue], BeforeValidator(without_nan)]
 
 
@@ -55,7 +56,7 @@ class ArmStatus(_Strict):
     n_seeds: int
     epochs: int = Field(description="recorded epochs of all trials")
     seconds: float = Field(description="training time of these epochs")
-    best_trial: str | None
+    best_trial: Text
     best_val_top1_error: Number
     median_val_top1_error: Number
     best_trial_val_nll: Number = Field(description="nats")
@@ -87,7 +88,7 @@ class Failure(_Strict):
 
     trial: str
     status: str
-    why: str
+    why: Text
 
 
 class StatusDocument(Document):
@@ -264,7 +265,7 @@ class MeasurementFailure(_Strict):
 
     trial: str
     axis: str
-    why: str
+    why: Text
 
 
 class EvaluateDocument(Document):

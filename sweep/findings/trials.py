@@ -41,8 +41,8 @@ def list_trials(
 
     Args:
         sweep_dir: folder of the sweep.
-        arm: only trials of these arms; None: of all arms.
-        state: only trials with these statuses, for example ``completed``; None: with any status.
+        arm: arms to list; None: all arms.
+        state: statuses to list, for example ``completed``; None: all statuses.
         sort: column to sort by, smallest value first; ``-COLUMN``: largest value first; None: the study's metric.
         top: number of rows to keep; None: all rows.
         columns: columns to keep; None: all columns except the configuration.
@@ -64,7 +64,7 @@ def list_trials(
     """
     sweep_dir = Path(sweep_dir)
     study = read_manifest(sweep_dir).get("study", {})
-    frame, configs = _all_trials(sweep_dir)
+    frame, configs = _all_trials(sweep_dir, list(study.get("arms", ())))
     kept = np.ones(len(frame), dtype=bool)
     for option, column, names, valid in (
         ("--arm", "arm", arm, {*study.get("arms", ()), *frame["arm"]}),
@@ -107,11 +107,12 @@ def sampled_parameters(trials: pd.DataFrame) -> list[str]:
     return [name for name in trials if name not in _RECORDED and not name.startswith((CONFIG, _TEST))]
 
 
-def _all_trials(sweep_dir: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Return all trials, the search first, each phase in the order of its trials, and their configurations."""
+def _all_trials(sweep_dir: Path, arms: Sequence[str]) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Return all trials, the search first, each phase arm by arm, and their configurations."""
     trials = read_table(sweep_dir, TRIALS)
-    order = (trials["phase"] != SEARCH).astype(int).to_numpy()
-    trials = trials.iloc[np.lexsort((trials["number"].to_numpy(), order))].reset_index(drop=True)
+    places = trials["arm"].map({arm: place for place, arm in enumerate(arms)})
+    confirms = (trials["phase"] != SEARCH).to_numpy()
+    trials = trials.iloc[np.lexsort((trials["number"], places, confirms))].reset_index(drop=True)
     configs = [flattened(json.loads(text), CONFIG) for text in trials["config"]]
     epochs = read_table(sweep_dir, EPOCHS)
     names = trials["trial"]

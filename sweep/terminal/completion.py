@@ -187,7 +187,7 @@ def join_words(environment: MutableMapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def completion_for_bash() -> Iterator[None]:
-    """Let bash complete the value after a ``=``, where it splits words; do nothing for other shells and commands."""
+    """Complete the value after a ``=`` for bash, which splits words there; do nothing for other shells and commands."""
     if os.environ.get(COMPLETE) != "complete_bash":
         yield
         return

@@ -358,8 +358,7 @@ class TestPlan:
 
     def test_the_seed_counts(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
         seen: list[int] = []
-        load = cli._load
-        monkeypatch.setattr(cli, "_load", lambda *given: seen.append(load(*given).seed) or sys.exit(0))
+        monkeypatch.setattr("sweep.plan.make_plan", lambda study: seen.append(study.seed) or sys.exit(0))
         run("plan", "quickstart", "--seed", "11")
         assert seen == [11]
 

@@ -15,6 +15,7 @@ from sweep.records.reader import read_sweep, read_table
 from sweep.records.schema import TRIALS
 
 MakeStudy = Callable[..., Study]
+BUDGET = {"max_epochs": 2, "early_stopping": {"rule": "none"}}
 GRID = {"optimizer.lr": {"kind": "choice", "values": [0.1, 0.2]}}
 
 
@@ -30,7 +31,7 @@ def counted(sweep_dir: Path, study: Study) -> TrialCount:
         {},
         {"confirm": {"seeds": 2, "configs": 2}},
         {"confirm": {"seeds": 2}, "replicates": 2},
-        {"search": "grid", "space": GRID, "budget": {"max_epochs": 2, "early_stopping": {"rule": "none"}}},
+        {"search": "grid", "arms": {"off": {}, "cutout": {}}, "space": GRID, "budget": BUDGET},
     ],
 )
 def test_is_that_of_the_conductor(simulate: Any, study_of: MakeStudy, tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -40,7 +41,7 @@ def test_is_that_of_the_conductor(simulate: Any, study_of: MakeStudy, tmp_path: 
     study = study_of(**changes)
     session = simulate(study, tmp_path, curve=curve)
     while True:
-        conductor = session.run(5).conductor
+        conductor = session.run(9).conductor
         conductor.flush(force=True)
         count = counted(tmp_path, study)
         assert count == (conductor.n_trials - conductor.n_left, conductor.n_trials)

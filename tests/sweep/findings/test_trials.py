@@ -72,8 +72,8 @@ def test_descending_order_keeps_unknown_values_last(sweep_dir: Path) -> None:
 def test_is_filtered_and_cut(sweep_dir: Path) -> None:
     trials = list_trials(sweep_dir, arm=["off", "cutmix"], state=["failed", "diverged"], columns=["trial", "why"])
     assert trials.to_dict("list") == {
-        "trial": ["cutmix-0001", "off-0001"],
-        "why": ["loss not finite in epoch 2", "RuntimeError: no"],
+        "trial": ["off-0001", "cutmix-0001"],
+        "why": ["RuntimeError: no", "loss not finite in epoch 2"],
     }
     assert list_trials(sweep_dir, arm="off", top=1, columns=["arm"])["arm"].tolist() == ["off"]
     assert list_trials(sweep_dir, columns=["config.model.name"])["config.model.name"].eq("tiny").all()
@@ -98,7 +98,11 @@ def test_refuses(sweep_dir: Path, options: dict[str, Any], message: str) -> None
 def test_at_every_instant_and_for_a_grid(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
     grid = {"optimizer.lr": {"kind": "choice", "values": [0.1, 0.2]}}
     budget = {"max_epochs": 2, "early_stopping": {"rule": "none"}}
-    session = simulate(study_of(search="grid", space=grid, budget=budget), tmp_path / "sweep", curve=curve)
+    session = simulate(
+        study_of(arms={"off": {}, "cutmix": {}}, search="grid", space=grid, budget=budget),
+        tmp_path / "sweep",
+        curve=curve,
+    )
     session.conductor.flush(force=True)
     empty = list_trials(tmp_path / "sweep")
     assert (len(empty), "val_nll" in empty) == (0, True)

@@ -70,7 +70,7 @@ def test_values(complete: Complete, words: list[str], values: list[str]) -> None
 
 
 def test_trials_and_arms_of_a_sweep(complete: Complete, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-    sweep_dir = simulate(study_of(), tmp_path / "sweep").run(8).sweep_dir
+    sweep_dir = simulate(study_of(), tmp_path / "sweep").run().sweep_dir
     off = complete("status", sweep_dir, "--why", "off-")
     assert off[:2] == ["off-0000", "off-0001"]
     assert complete("export-model", sweep_dir, "off-") == off

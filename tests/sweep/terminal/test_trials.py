@@ -15,7 +15,7 @@ from sweep.findings.trials import list_trials
 from sweep.terminal.trials import print_trials
 
 MakeStudy = Callable[..., Study]
-UNIT = {"kind": "uniform", "lo": 0.0, "hi": 0.9}
+UNIT = {"kind": "uniform", "lo": 0.1, "hi": 0.9}
 
 
 def curve(job: Any, epoch: int) -> dict[str, Any]:
