@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,12 +49,56 @@ class SeedSpread:
     source: str
 
 
-def describe_power(study: Study, *, effect_points: float | None, sd_points: float | None, sd_from: Path | None) -> str:
-    """Return how many seeds a difference needs, and which difference the study's seeds detect, as text.
+@dataclass(frozen=True)
+class Power:
+    """Seeds that a difference needs, and the difference that a study's seeds detect.
+
+    Attributes:
+        effect_points: difference in top-1 error, percentage points.
+        spread: spread of errors over seeds.
+        n_comparisons: tests among which the level is divided.
+        seeds_needed: seeds per arm that detect the difference.
+        seeds_needed_paired: the same if both arms have the same seeds; None if the SD of differences is not known.
+        study_seeds: seeds per configuration of the study.
+        detectable_points: difference that these seeds detect; NaN for one seed.
+        detectable_points_paired: the same if both arms have the same seeds; None as above.
+    """
+
+    effect_points: float
+    spread: SeedSpread
+    n_comparisons: int
+    seeds_needed: int
+    seeds_needed_paired: int | None
+    study_seeds: int
+    detectable_points: float
+    detectable_points_paired: float | None
+
+    def describe(self) -> str:
+        """Return the numbers as two sentences after a line on the test."""
+        needed = _alone_and_paired(f"{self.seeds_needed:,}", self.seeds_needed_paired, ",")
+        detectable = _alone_and_paired(f"{self.detectable_points:.3g}", self.detectable_points_paired, ".3g")
+        several = f" for {self.n_comparisons} comparisons together" if self.n_comparisons > 1 else ""
+        study_seeds = (
+            f"{self.study_seeds} seeds per configuration: they detect {detectable} points"
+            if self.study_seeds > 1
+            else "1 seed per configuration, which detects no difference: raise replicates"
+        )
+        return (
+            f"Power (t-test of two arms, top-1 error, two-sided {100 * ALPHA:g} %{several}, power {100 * POWER:g} %; "
+            f"{self.spread.source}):\n"
+            f"Detecting a difference of {self.effect_points:g} points needs {needed} seeds per arm. "
+            f"This study has {study_seeds}."
+        )
+
+
+def compute_power(
+    study: Study, *, effect_points: float | None, sd_points: float | None, sd_from: Path | None
+) -> Power | None:
+    """Compute how many seeds a difference needs, and which difference the study's seeds detect.
 
     Args:
         study: the study.
-        effect_points: the difference in top-1 error, percentage points; None: the result is "".
+        effect_points: the difference in top-1 error, percentage points; None: the result is None.
         sd_points: SD over seeds, percentage points; None: estimated from ``sd_from``, otherwise ``TYPICAL_SD_POINTS``.
         sd_from: sweep from which the SD is estimated.
 
@@ -66,46 +109,40 @@ def describe_power(study: Study, *, effect_points: float | None, sd_points: floa
 
     Example:
         >>> from search_spaces.discover import load_study
-        >>> text = describe_power(load_study("position"), effect_points=0.5, sd_points=0.4, sd_from=None)
-        >>> print(text.splitlines()[1])
-        Detecting a difference of 0.5 points needs 12 seeds per arm.
-        This study has 3 seeds per configuration: they detect 1.23 points.
+        >>> power = compute_power(load_study("position"), effect_points=0.5, sd_points=0.4, sd_from=None)
+        >>> print(power.describe().splitlines()[1])
+        Detecting a difference of 0.5 points needs 12 seeds per arm. This study has 3 seeds per configuration: they
+        detect 1.23 points.
     """
     if effect_points is None:
         if sd_points is not None or sd_from is not None:
             raise UserError("--sd and --sd-from need --effect")
-        return ""
+        return None
     if sd_points is not None and sd_from is not None:
         raise UserError(f"--sd {sd_points:g} and --sd-from '{sd_from}' both give an SD: drop one of them")
     _check_in_range("--effect", effect_points)
     spread, n_seeds = _spread(sd_points, sd_from), seeds_of(study)
     # a confirmation compares every other arm with the baseline, so that the level is divided among the comparisons
-    comparisons = len(study.arms) - 1 if study.confirm is not None and len(study.arms) > 1 else 1
-    alpha = ALPHA / comparisons
-    needed = _alone_and_paired(
-        spread, lambda sd, paired: f"{seeds_needed(effect_points, sd_points=sd, paired=paired, alpha=alpha):,}"
-    )
-    detectable = _alone_and_paired(
-        spread, lambda sd, paired: f"{detectable_points(n_seeds, sd_points=sd, paired=paired, alpha=alpha):.3g}"
-    )
-    level = f"two-sided {100 * ALPHA:g} %" + (f" for {comparisons} comparisons together" if comparisons > 1 else "")
-    study_seeds = (
-        f"{n_seeds} seeds per configuration: they detect {detectable} points"
-        if n_seeds > 1
-        else "1 seed per configuration, which detects no difference: raise replicates"
-    )
-    return (
-        f"Power (t-test of two arms, top-1 error, {level}, power {100 * POWER:g} %; {spread.source}):\n"
-        f"Detecting a difference of {effect_points:g} points needs {needed} seeds per arm. "
-        f"This study has {study_seeds}."
+    n_comparisons = len(study.arms) - 1 if study.confirm is not None and len(study.arms) > 1 else 1
+    alpha, sd, paired_sd = ALPHA / n_comparisons, spread.sd_points, spread.paired_sd_points
+    needed_paired = detectable_paired = None
+    if paired_sd is not None:
+        needed_paired = seeds_needed(effect_points, sd_points=paired_sd, paired=True, alpha=alpha)
+        detectable_paired = detectable_points(n_seeds, sd_points=paired_sd, paired=True, alpha=alpha)
+    return Power(
+        effect_points=effect_points,
+        spread=spread,
+        n_comparisons=n_comparisons,
+        seeds_needed=seeds_needed(effect_points, sd_points=sd, alpha=alpha),
+        seeds_needed_paired=needed_paired,
+        study_seeds=n_seeds,
+        detectable_points=detectable_points(n_seeds, sd_points=sd, alpha=alpha),
+        detectable_points_paired=detectable_paired,
     )
 
 
-def _alone_and_paired(spread: SeedSpread, figure: Callable[[float, bool], str]) -> str:
-    alone = figure(spread.sd_points, False)
-    if spread.paired_sd_points is None:
-        return alone
-    return f"{alone} (with the same seeds in both arms: {figure(spread.paired_sd_points, True)})"
+def _alone_and_paired(alone: str, paired: float | None, form: str) -> str:
+    return alone if paired is None else f"{alone} (with the same seeds in both arms: {paired:{form}})"
 
 
 def seeds_of(study: Study) -> int:

@@ -31,7 +31,9 @@ from sweep.records.schema import (
 )
 from trainables.renames import json_with_present_keys, with_present_keys
 
-_ATTEMPTS, _PAUSE_S = 100, 0.02  # a merge takes milliseconds, seconds on a slow network disk
+ATTEMPTS, PAUSE_S = 100, 0.02
+"""Attempts to read a table during a merge of its parts: it takes milliseconds, on a slow network disk seconds."""
+
 _MANY_ROWS = 100_000
 _READERS = 4
 
@@ -156,7 +158,7 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
 
     The old folder is listed before the new one. So a writer that renames it in between hides no part.
     """
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         try:
             old_parts = live_parts(folder.with_name(table.old_name)) if table.old_name else []
             parts = live_parts(folder) or old_parts
@@ -169,7 +171,7 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
             pass
         except pa.ArrowInvalid as error:
             raise RecordsError(f"cannot read the records in '{folder}': {error}") from None
-        time.sleep(_PAUSE_S)
+        time.sleep(PAUSE_S)
     raise RecordsError(f"cannot read the records in '{folder}': a part is missing")
 
 

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import json
-import pkgutil
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import trainables
+from sweep.terminal.completion import (
+    complete_kind,
+    complete_scale,
+    complete_setting,
+    complete_source,
+    complete_study,
+    complete_study_or_preset,
+)
 from trainables.data.sources.registry import source_help
 
 # several verbs
 StudyName = Annotated[
-    str, typer.Argument(help="name of a built-in study, or path of a YAML file, for example quickstart")
+    str,
+    typer.Argument(
+        autocompletion=complete_study, help="name of a built-in study, or path of a YAML file, for example quickstart"
+    ),
 ]
 SweepDir = Annotated[Path, typer.Argument(help="folder of a sweep, for example sweeps/box")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
+        autocompletion=complete_setting,
         metavar="PATH=VALUE",
         help="value that overrides the study, for example budget.trials=8; repeatable (default: no override)",
     ),
@@ -30,6 +39,7 @@ Set = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
+        autocompletion=complete_source,
         metavar="SOURCE",
         help=f"data source: {source_help()}; shorthand for --set base.data.source, for example imagefolder:photos "
         "(default: as in the study)",
@@ -43,7 +53,10 @@ Address = Annotated[
 ]
 Scale = Annotated[
     str | None,
-    typer.Option(help="size of the sweep: smoke, laptop, gpu or paper; for example smoke (default: as in the study)"),
+    typer.Option(
+        autocompletion=complete_scale,
+        help="size of the sweep: smoke, laptop, gpu or paper; for example smoke (default: as in the study)",
+    ),
 ]
 Cpus = Annotated[
     int | None,
@@ -72,14 +85,9 @@ Seed = Annotated[
     typer.Option(help="seed of all random draws; shorthand for --set seed, for example 7 (default: as in the study)"),
 ]
 
-
-class Format(StrEnum):
-    """Formats that a sweep is exported to."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    OPTUNA = "optuna"
-    TENSORBOARD = "tensorboard"
+Json = Annotated[
+    bool, typer.Option("--json", help="print one JSON document; its schema: cutmix-sweep schema, with the verb's name")
+]
 
 
 # without a verb
@@ -89,7 +97,8 @@ Version = Annotated[bool, typer.Option("--version", help="show the version and e
 StudyToShow = Annotated[
     str | None,
     typer.Argument(
-        help="built-in study, or path of a YAML file, for example quickstart (default: list the built-in studies)"
+        autocompletion=complete_study,
+        help="built-in study, or path of a YAML file, for example quickstart (default: list the built-in studies)",
     ),
 ]
 
@@ -117,7 +126,12 @@ SdFrom = Annotated[
 
 # preview
 StudyOrPreset = Annotated[
-    str, typer.Argument(metavar="STUDY|PRESET", help="study, study file or preset to preview, for example cutmix")
+    str,
+    typer.Argument(
+        autocompletion=complete_study_or_preset,
+        metavar="STUDY|PRESET",
+        help="study, study file or preset to preview, for example cutmix",
+    ),
 ]
 Samples = Annotated[
     int,
@@ -172,125 +186,11 @@ OldTrials = Annotated[int | None, typer.Option(min=0, hidden=True, help="old nam
 OldSeeds = Annotated[int | None, typer.Option(min=0, hidden=True, help="old name of --add-seeds")]
 OldArms = Annotated[str | None, typer.Option(hidden=True, help="old name of --add-arms")]
 
-# status
-Why = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TRIAL", help="trial to explain, with the rungs it passed, for example cutmix-0004 (default: none)"
-    ),
-]
-
-# replay
-Rule = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="RULE,PARAMETER=VALUE,...",
-        help="rule to replay, for example asha,grace_period_epochs=2; repeatable "
-        "(default: the sweep's own rule, otherwise asha)",
-    ),
-]
-Metric = Annotated[
-    str | None,
-    typer.Option(help="metric that trials are compared by, for example val_top1_error (default: the study's metric)"),
-]
-Orders = Annotated[
-    int,
-    typer.Option(min=2, help="random orders of the trials, for example 50 (default: 200)", show_default=False),
-]
-Workers = Annotated[
-    int, typer.Option(min=1, help="simulated trials at a time, for example 8 (default: 4)", show_default=False)
-]
-ReplaySeed = Annotated[
-    int, typer.Option(min=0, help="seed of all random draws, for example 7 (default: 0)", show_default=False)
-]
-Csv = Annotated[
-    Path | None, typer.Option(help="file to write all numbers to, for example replay.csv (default: no file)")
-]
-
-# evaluate
-AXIS_NAMES = sorted(module.name for module in pkgutil.iter_modules([f"{trainables.__path__[0]}/evaluation/axes"]))
-"""Names of the evaluation axes, from their files: importing an axis would load torch."""
-
-Axes = Annotated[
-    str | None,
-    typer.Option(
-        help=f"comma-separated axes of {', '.join(AXIS_NAMES)}; for example calibration,ood "
-        "(default: all applicable axes except transfer)"
-    ),
-]
-Trials = Annotated[
-    str | None,
-    typer.Option(
-        help="comma-separated trials, or `search` for all completed search trials, "
-        "for example cutmix-0004,off-0001 (default: confirmation trials)"
-    ),
-]
-AxisSet = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="AXIS.PATH=VALUE",
-        help="value that overrides a setting of an axis, for example ood.n_images=500; repeatable "
-        "(default: no override)",
-    ),
-]
-MeasurementCpus = Annotated[
-    int | None,
-    typer.Option(help="CPU cores and threads per measurement, for example 2 (default: as per trial of the sweep)"),
-]
-MeasurementGpus = Annotated[
-    float | None,
-    typer.Option(help="GPUs per measurement, may be a fraction, for example 0.5 (default: as per trial of the sweep)"),
-]
-
-# export-model
-Trial = Annotated[str, typer.Argument(help="completed trial, for example cutmix-0004")]
-Form = Annotated[
-    str,
-    typer.Option(
-        help="weights (state dict and configuration) or program (torch.export, runs without cutmix-sweep); "
-        "for example program (default: weights)",
-        show_default=False,
-    ),
-]
-ModelOut = Annotated[
-    Path | None,
-    typer.Option(help="file to write, for example box.pt (default: TRIAL.pt or TRIAL.pt2 in the current folder)"),
-]
-
-# export
-ExportFormat = Annotated[
-    Format, typer.Option("--format", help="format to write, for example parquet (default: csv)", show_default=False)
-]
-ExportTo = Annotated[
-    Path | None, typer.Option(help="folder to write the files to, for example tables (default: DIR/export)")
-]
-
-# report
-SweepDirs = Annotated[
-    list[Path],
-    typer.Argument(help="folder of a sweep, for example sweeps/box; several are compared in one report"),
-]
-ReportTo = Annotated[
-    Path | None,
-    typer.Option(
-        help="folder to write the report to, for example page (default: DIR/report, for several sweeps ./report)"
-    ),
-]
-Notebook = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="notebook to run, or path of an .ipynb file, for example any_study "
-        "(default: the notebook of the sweep's study)",
-    ),
-]
-Open = Annotated[bool, typer.Option("--open", help="open the report in the browser")]
-
 # doctor
 DoctorData = Annotated[
     str,
     typer.Option(
+        autocompletion=complete_source,
         metavar="SOURCE",
         help=f"data source: {source_help()}; for example imagefolder:photos (default: digits)",
         show_default=False,
@@ -299,6 +199,17 @@ DoctorData = Annotated[
 DoctorOut = Annotated[
     Path,
     typer.Option(help="folder to write sweeps to, for example /data/sweeps (default: sweeps)", show_default=False),
+]
+
+# schema
+SchemaKind = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=complete_kind,
+        help="kind of document: study, status, trials, plan, studies, doctor or evaluate; for example status "
+        "(default: study)",
+        show_default=False,
+    ),
 ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from search_spaces.discover import load_study
 from search_spaces.study import Study
 from sweep.findings.student_t import detectable_points, seeds_needed
-from sweep.power import describe_power, seed_spread, seeds_of
+from sweep.power import compute_power, seed_spread, seeds_of
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
@@ -126,24 +126,30 @@ class TestSeedSpread:
             seed_spread(tmp_path / "sweep")
 
 
+def describe(study: Study, **options: Any) -> str:
+    power = compute_power(study, **options)
+    assert power is not None
+    return power.describe()
+
+
 class TestWords:
     def test_of_a_given_sd(self, study_of: MakeStudy) -> None:
         study = study_of(replicates=3, budget=BUDGET)
-        words = describe_power(study, effect_points=0.5, sd_points=0.4, sd_from=None)
+        words = describe(study, effect_points=0.5, sd_points=0.4, sd_from=None)
         assert "SD over seeds 0.4 points, given by --sd" in words
         assert "difference of 0.5 points needs 12 seeds per arm" in words
         assert "This study has 3 seeds per configuration: they detect 1.23 points" in words
         assert "same seeds" not in words
 
     def test_of_no_sd_say_that_it_is_assumed(self, study_of: MakeStudy) -> None:
-        words = describe_power(study_of(), effect_points=1.0, sd_points=None, sd_from=None)
+        words = describe(study_of(), effect_points=1.0, sd_points=None, sd_from=None)
         assert "SD over seeds 0.4 points, the usual value on CIFAR-100" in words
         assert "1 seed per configuration, which detects no difference" in words
 
     def test_of_a_sweep(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         study = study_of(replicates=4, budget=BUDGET)
         simulate(study, tmp_path / "sweep", curve=planted(noisy)).run()
-        words = describe_power(study, effect_points=0.5, sd_points=None, sd_from=tmp_path / "sweep")
+        words = describe(study, effect_points=0.5, sd_points=None, sd_from=tmp_path / "sweep")
         spread = seed_spread(tmp_path / "sweep")
         assert spread.source in words
         assert spread.paired_sd_points is not None
@@ -155,7 +161,7 @@ class TestWords:
             assert str(figure) in words
 
     def test_of_no_effect_are_none(self, study_of: MakeStudy) -> None:
-        assert describe_power(study_of(), effect_points=None, sd_points=None, sd_from=None) == ""
+        assert compute_power(study_of(), effect_points=None, sd_points=None, sd_from=None) is None
 
     def test_points_may_be_small(self, study_of: MakeStudy) -> None:
-        assert "0.005 points" in describe_power(study_of(), effect_points=0.005, sd_points=0.4, sd_from=None)
+        assert "0.005 points" in describe(study_of(), effect_points=0.005, sd_points=0.4, sd_from=None)

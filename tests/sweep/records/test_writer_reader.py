@@ -277,7 +277,7 @@ def test_a_merge_cut_short_counts_no_row_twice(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_lost_part_is_an_error_and_not_a_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_ATTEMPTS", 2)
+    monkeypatch.setattr(reader, "ATTEMPTS", 2)
     write_epochs(tmp_path, range(1, 4))
     live_parts(tmp_path / RECORDS / "epochs")[1].path.unlink()
     with pytest.raises(RecordsError, match="a part is missing"):

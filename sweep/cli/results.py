@@ -1,0 +1,208 @@
+"""The verbs on recorded sweeps: status, trials, replay, evaluate, export-model, export, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from sweep.cli.app import INTERRUPTED, app, command_line, new_console, print_document, split_names
+from sweep.terminal import options, result_options
+from trainables.errors import UserError
+from trainables.extras import check_extra
+
+
+@app.command()
+def status(
+    sweep_dir: options.SweepDir,
+    why: result_options.Why = None,
+    follow: result_options.Follow = False,
+    json_: options.Json = False,
+) -> None:
+    """Show the progress and the results of a sweep, follow it to its end, or explain why one trial ended.
+
+    Example: `cutmix-sweep status sweeps/box --follow`
+    """
+    if (why is not None) + follow + json_ > 1:
+        raise UserError("--why, --follow and --json exclude each other: give one of them")
+    if json_:
+        from sweep.documents import status_document
+
+        print_document(status_document(sweep_dir))
+    elif follow:
+        _follow(sweep_dir)
+    elif why is None:
+        from sweep.terminal.status import print_status
+
+        print_status(sweep_dir, new_console())
+    else:
+        from sweep.terminal.early_stopping import print_why
+
+        print_why(sweep_dir, why, new_console())
+
+
+def _follow(sweep_dir: Path) -> None:
+    """Show a running sweep until it ends; exit as ``run`` would."""
+    from sweep.terminal.follow import follow_sweep
+
+    try:
+        n_failed = follow_sweep(sweep_dir, new_console())
+    except KeyboardInterrupt:
+        typer.echo("no longer following; the sweep itself was not interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if n_failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def trials(
+    sweep_dir: options.SweepDir,
+    arm: result_options.Arms = None,
+    state: result_options.States = None,
+    sort: result_options.Sort = None,
+    top: result_options.Top = None,
+    columns: result_options.Columns = None,
+    json_: options.Json = False,
+) -> None:
+    """List the trials of a sweep, search and confirmation, best first.
+
+    Example: `cutmix-sweep trials sweeps/box --state completed --sort val_nll --top 10`
+    """
+    arms, states, names = split_names(arm), split_names(state), split_names(columns)
+    if json_:
+        from sweep.documents import trials_document
+
+        print_document(trials_document(sweep_dir, arm=arms, state=states, sort=sort, top=top, columns=names))
+    else:
+        from sweep.terminal.trials import print_trials
+
+        print_trials(sweep_dir, new_console(), arm=arms, state=states, sort=sort, top=top, columns=names)
+
+
+@app.command()
+def replay(
+    sweep_dir: options.SweepDir,
+    rule: result_options.Rule = None,
+    metric: result_options.Metric = None,
+    orders: result_options.Orders = 200,
+    workers: result_options.Workers = 4,
+    seed: result_options.ReplaySeed = 0,
+    csv: result_options.Csv = None,
+) -> None:
+    """Replay early-stopping rules on recorded full curves; report epochs saved and regret.
+
+    Example: `cutmix-sweep replay sweeps/box --rule median`
+    """
+    from sweep.findings.replay import replay_sweep
+    from sweep.terminal.early_stopping import print_replay
+
+    if csv is not None and not csv.absolute().parent.is_dir():
+        raise UserError(f"--csv '{csv}': there is no folder '{csv.parent}'")
+    console = new_console()
+    with console.status("replaying"):
+        frame = replay_sweep(sweep_dir, rules=rule or (), metric=metric, n_orders=orders, n_workers=workers, seed=seed)
+    if csv is not None:
+        frame.to_csv(csv, index=False)
+    print_replay(frame, console, n_orders=orders, n_workers=workers)
+
+
+@app.command()
+def evaluate(
+    sweep_dir: options.SweepDir,
+    axes: result_options.Axes = None,
+    trials: result_options.Trials = None,
+    set_: result_options.AxisSet = None,
+    address: options.Address = None,
+    cpus: result_options.MeasurementCpus = None,
+    gpus: result_options.MeasurementGpus = None,
+    json_: options.Json = False,
+) -> None:
+    """Measure trained models on the evaluation axes, record the values and show one table per axis.
+
+    Example: `cutmix-sweep evaluate sweeps/box --axes calibration,ood`
+    """
+    from sweep.documents import evaluate_document
+    from sweep.evaluation.evaluate import evaluate_sweep
+    from sweep.terminal.display import TerminalDisplay
+    from sweep.terminal.evaluation import print_evaluated
+
+    console = new_console(stderr=json_)
+    evaluated = evaluate_sweep(
+        sweep_dir,
+        axes=split_names(axes),
+        trials=split_names(trials),
+        settings=set_ or [],
+        address=address,
+        cpus=cpus,
+        gpus=gpus,
+        command=command_line(),
+        display=TerminalDisplay(console),
+    )
+    if json_:
+        print_document(evaluate_document(sweep_dir, evaluated))
+    else:
+        print_evaluated(evaluated, console)
+    if len(evaluated.failures):
+        raise typer.Exit(1)
+
+
+@app.command("export-model")
+def export_model(
+    sweep_dir: options.SweepDir,
+    trial: result_options.Trial,
+    form: result_options.Form = "weights",
+    out: result_options.ModelOut = None,
+) -> None:
+    """Write the trained model of one trial to a file, as weights or as a program.
+
+    Example: `cutmix-sweep export-model sweeps/box cutmix-0004 --form program`
+    """
+    from sweep.models import export_trial
+
+    typer.echo(export_trial(sweep_dir, trial, form=form, out=out))
+
+
+@app.command()
+def export(
+    sweep_dir: options.SweepDir,
+    format_: result_options.ExportFormat = result_options.Format.CSV,
+    to: result_options.ExportTo = None,
+) -> None:
+    """Write the records of a sweep for other tools and print the paths of the files.
+
+    csv, parquet: one file each for trials, epochs, decisions and test values, with one column per parameter.
+    optuna: an SQLite storage with one study per arm; tensorboard: event files with one run per trial.
+
+    Example: `cutmix-sweep export sweeps/box --format parquet`
+    """
+    from sweep.export.formats import export_sweep
+
+    for path in export_sweep(sweep_dir, to or sweep_dir / "export", format_.value):
+        typer.echo(path)
+
+
+@app.command()
+def report(
+    sweep_dirs: result_options.SweepDirs,
+    to: result_options.ReportTo = None,
+    study: result_options.Notebook = None,
+    open_: result_options.Open = False,
+) -> None:
+    """Write one HTML page with the verdict, figures and tables of a sweep, and each figure and table as a file.
+
+    Example: `cutmix-sweep report sweeps/box --open`
+    """
+    check_extra("report", needed_by="the command report")
+    from analysis.report.write import NotebookFailedError, write_report
+
+    try:
+        with new_console().status("running the notebook"):
+            path = write_report(sweep_dirs, to=to, study=study)
+    except NotebookFailedError as error:
+        typer.echo(f"error: {error}; no report was written", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(path)
+    if open_:
+        import webbrowser
+
+        webbrowser.open(path.absolute().as_uri())

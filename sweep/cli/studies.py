@@ -1,0 +1,118 @@
+"""The verbs before a sweep: studies, plan, preview."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from sweep.cli.app import app, new_console, print_document
+from sweep.terminal import options
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from search_spaces.study import Study
+
+
+@app.command()
+def studies(
+    name: options.StudyToShow = None,
+    json_: options.Json = False,
+) -> None:
+    """List the built-in studies, or show one study with its arms, its space and its cost at each scale.
+
+    Example: `cutmix-sweep studies quickstart`
+    """
+    from search_spaces.discover import built_in_studies, load_study
+    from sweep.documents import studies_document
+    from sweep.terminal.study import print_scales, print_studies, print_study
+
+    names = built_in_studies() if name is None else [name]
+    loaded = {each: load_study(each) for each in names}
+    at_scales = None if name is None else _at_scales(name)
+    if json_:
+        print_document(studies_document(list(loaded.values()), at_scales))
+    elif at_scales is None:
+        print_studies(loaded, new_console())
+    else:
+        console = new_console()
+        print_study(loaded[names[0]], console)
+        print_scales(at_scales, console)
+
+
+@app.command()
+def plan(
+    study: options.StudyName,
+    scale: options.Scale = None,
+    set_: options.Set = None,
+    data: options.Data = None,
+    cpus: options.Cpus = None,
+    gpus: options.Gpus = None,
+    seed: options.Seed = None,
+    effect: options.Effect = None,
+    sd: options.Sd = None,
+    sd_from: options.SdFrom = None,
+    json_: options.Json = False,
+) -> None:
+    """Show what a study would run on this machine: arms, trials, epochs, dose and time; start nothing.
+
+    Example: `cutmix-sweep plan mask_shape --effect 0.5`
+    """
+    from search_spaces.discover import load_study
+    from sweep.documents import plan_document
+    from sweep.plan import make_plan
+    from sweep.power import compute_power
+    from sweep.terminal.study import print_plan
+
+    loaded = load_study(
+        study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    )
+    # first, so that a mistake in these options is refused before anything is printed
+    power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)
+    console = new_console(stderr=json_)
+    with console.status("measuring the training speed and the dose of each arm"):
+        planned = make_plan(loaded)
+    if json_:
+        print_document(plan_document(loaded, planned, power))
+        return
+    print_plan(loaded, planned, console)
+    if power:
+        typer.echo(power.describe())
+
+
+@app.command()
+def preview(
+    name: options.StudyOrPreset,
+    scale: options.Scale = None,
+    set_: options.Set = None,
+    data: options.Data = None,
+    seed: options.Seed = None,
+    samples: options.Samples = 6,
+    out: options.PictureOut = None,
+) -> None:
+    """Write one PNG picture with mixed samples, labels and coverage for each arm.
+
+    Example: `cutmix-sweep preview cutmix --samples 4`
+    """
+    from sweep.preview import load_previewed, write_preview
+
+    study = load_previewed(name, scale=scale, settings=options.with_shorthands(set_, data=data, seed=seed))
+    path = out or Path(f"preview-{study.name}.png")
+    with new_console().status("mixing the samples"):
+        write_preview(study, path, n_samples=samples)
+    typer.echo(path)
+
+
+def _at_scales(study: str) -> dict[str, Study | UserError]:
+    """Return a study at every scale, or the error of a scale that its file does not allow."""
+    from search_spaces.discover import load_study
+    from search_spaces.scales import SCALES
+
+    at_scales: dict[str, Study | UserError] = {}
+    for scale in SCALES:
+        try:
+            at_scales[scale] = load_study(study, scale=scale)
+        except UserError as error:
+            at_scales[scale] = error
+    return at_scales

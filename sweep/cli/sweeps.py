@@ -1,0 +1,161 @@
+"""The verbs that run trials: run, resume, confirm, extend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from sweep.cli.app import app, command_line, new_console
+from sweep.terminal import options
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from search_spaces.study import Study
+
+T = TypeVar("T")
+
+
+@app.command()
+def run(
+    study: options.StudyName,
+    scale: options.Scale = None,
+    set_: options.Set = None,
+    data: options.Data = None,
+    download: options.Download = False,
+    address: options.Address = None,
+    cpus: options.Cpus = None,
+    gpus: options.Gpus = None,
+    seed: options.Seed = None,
+    out: options.SweepOut = None,
+    log_to: options.LogTo = None,
+) -> None:
+    """Search each arm of a study, confirm the winners if the study says so, and write the records to a new folder.
+
+    Example: `cutmix-sweep run quickstart --scale smoke`
+    """
+    from search_spaces.discover import load_study
+    from sweep.launch import start_sweep
+    from sweep.terminal.display import TerminalDisplay
+
+    loaded = load_study(
+        study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    )
+    console = new_console()
+    sweep_dir = start_sweep(
+        loaded,
+        out=out,
+        address=address,
+        download=download,
+        command=command_line(),
+        display=TerminalDisplay(console),
+        log_to=log_to or (),
+    )
+    _show_result(sweep_dir, console)
+
+
+@app.command()
+def resume(
+    sweep_dir: options.SweepDir,
+    address: options.Address = None,
+    retry_failed: options.RetryFailed = False,
+    log_to: options.LogTo = None,
+) -> None:
+    """Resume an interrupted sweep; no trial is lost or repeated.
+
+    Example: `cutmix-sweep resume sweeps/box`
+    """
+    _resume(sweep_dir, None, address=address, retry_failed=retry_failed, log_to=log_to)
+
+
+@app.command()
+def confirm(
+    sweep_dir: options.SweepDir,
+    seeds: options.Seeds,
+    configs: options.Configs = None,
+    address: options.Address = None,
+    log_to: options.LogTo = None,
+) -> None:
+    """Train each arm's winners again on fresh seeds and measure them on the test images; complete the search first.
+
+    Example: `cutmix-sweep confirm sweeps/box --seeds 5`
+    """
+    from search_spaces.extension import confirmed
+
+    _resume(sweep_dir, lambda study: confirmed(study, seeds=seeds, configs=configs), address=address, log_to=log_to)
+
+
+@app.command()
+def extend(
+    sweep_dir: options.SweepDir,
+    add_trials: options.AddTrials = 0,
+    add_seeds: options.AddSeeds = 0,
+    add_arms: options.AddArms = None,
+    address: options.Address = None,
+    log_to: options.LogTo = None,
+    trials: options.OldTrials = None,
+    seeds: options.OldSeeds = None,
+    arms: options.OldArms = None,
+) -> None:
+    """Add trials, seeds or arms to a finished or interrupted sweep and run them; no trial is repeated.
+
+    Example: `cutmix-sweep extend sweeps/box --add-trials 8`
+    """
+    from search_spaces.extension import extended, parse_arms
+
+    n_trials = _renamed("trials", trials, add_trials)
+    n_seeds = _renamed("seeds", seeds, add_seeds)
+    arms_text = _renamed("arms", arms, add_arms)
+    new_arms = None if arms_text is None else parse_arms(arms_text)
+    _resume(
+        sweep_dir,
+        lambda study: extended(study, trials=n_trials, seeds=n_seeds, arms=new_arms),
+        address=address,
+        log_to=log_to,
+    )
+
+
+def _resume(
+    sweep_dir: Path,
+    change: Callable[[Study], Study] | None,
+    *,
+    address: str | None,
+    retry_failed: bool = False,
+    log_to: list[str] | None = None,
+) -> None:
+    from sweep.launch import resume_sweep
+    from sweep.terminal.display import TerminalDisplay
+
+    console = new_console()
+    resume_sweep(
+        sweep_dir,
+        address=address,
+        retry_failed=retry_failed,
+        command=command_line(),
+        display=TerminalDisplay(console),
+        change=change,
+        log_to=log_to or (),
+    )
+    _show_result(sweep_dir, console)
+
+
+def _show_result(sweep_dir: Path, console: Console) -> None:
+    """Print the status of a sweep that has ended; exit with code 1 if a trial failed."""
+    from sweep.terminal.status import print_status
+
+    if print_status(sweep_dir, console):
+        raise typer.Exit(1)
+
+
+def _renamed(option: str, old_value: T | None, new_value: T) -> T:
+    """Return the value of ``--add-OPTION``, which may be given under its old name ``--OPTION``."""
+    if old_value is None:
+        return new_value
+    if new_value:
+        raise UserError(f"--{option} is the old name of --add-{option}: give one of them")
+    typer.echo(f"note: --{option} was renamed to --add-{option}", err=True)
+    return old_value

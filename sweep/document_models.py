@@ -1,0 +1,306 @@
+"""Documents that ``--json`` prints: the models are the only statement of their schema.
+
+Every document has ``schema_version`` and ``kind``. A version of the schema only adds keys; a change that an older
+reader would misread increases the version. Values are not rounded, errors are fractions, and a value that is not known
+or not finite is null.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+SCHEMA_VERSION = 1
+"""Version of all documents."""
+
+
+def without_nan(value: Any) -> Any:
+    """Return a value with null in place of numbers that are not finite, and lists in place of tuples.
+
+    Examples:
+        >>> without_nan({"val_nll": float("nan"), "marks": (1, 2.5)})
+        {'val_nll': None, 'marks': [1, 2.5]}
+    """
+    if isinstance(value, dict):
+        return {str(key): without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+Number = Annotated[float | None, BeforeValidator(without_nan)]
+Text = Annotated[str | None, BeforeValidator(without_nan)]
+Values = Annotated[dict[str, JsonValue], BeforeValidator(without_nan)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Document(_Strict):
+    """What every document has."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+
+class ArmStatus(_Strict):
+    """Search of one arm; the values are those of completed trials after their last epoch."""
+
+    arm: str
+    n_trials: int
+    n_by_status: dict[str, int]
+    n_seeds: int
+    epochs: int = Field(description="recorded epochs of all trials")
+    seconds: float = Field(description="training time of these epochs")
+    best_trial: Text
+    best_val_top1_error: Number
+    median_val_top1_error: Number
+    best_trial_val_nll: Number = Field(description="nats")
+    best_trial_val_ece: Number
+
+
+class ConfirmedConfiguration(_Strict):
+    """Test values of one configuration on fresh seeds: means over seeds, with 95 % intervals."""
+
+    arm: str
+    confirms: str = Field(description="first search trial with the configuration")
+    rank: int
+    n: int = Field(description="seeds")
+    top1_error: Number
+    low: Number
+    high: Number
+    nll: Number
+    ece: Number
+    difference: Number = Field(description="top-1 error minus the baseline's, paired by seed")
+    difference_low: Number = Field(description="interval that holds for all comparisons together")
+    difference_high: Number
+    n_pairs: Number
+    p: Number
+    p_holm: Number
+
+
+class Failure(_Strict):
+    """Trial that failed, or a confirmation trial that diverged."""
+
+    trial: str
+    status: str
+    why: Text
+
+
+class StatusDocument(Document):
+    """Progress and results of a sweep."""
+
+    kind: Literal["status"] = "status"
+    sweep_dir: str
+    study: str
+    question: str
+    state: Literal["running", "interrupted", "ended"]
+    n_ended: int
+    n_trials: int = Field(description="all trials, including confirmations that will follow")
+    n_resumed: int
+    training_s: float
+    metric: str = Field(description="metric that the study selects by")
+    baseline: str
+    arms: list[ArmStatus]
+    confirmed: list[ConfirmedConfiguration]
+    failures: list[Failure]
+    verdict: str
+    resume_command: str | None = Field(description="null unless the sweep was interrupted")
+    versions: dict[str, str]
+
+
+class TrialsDocument(Document):
+    """Trials of a sweep, sorted."""
+
+    kind: Literal["trials"] = "trials"
+    sweep_dir: str
+    study: str
+    sorted_by: str = Field(description="column; with a minus sign: largest value first; null values are last")
+    columns: list[str]
+    trials: list[Values] = Field(description="one object per trial with a value per column")
+
+
+class ArmPlan(_Strict):
+    """Planned arm."""
+
+    arm: str
+    matched: bool
+    dose: dict[str, Number] = Field(description="the dose columns of the records; _se: standard error")
+
+
+class Extremes(_Strict):
+    """Smallest and largest value over the trials."""
+
+    min: float
+    max: float
+
+
+class SeedsForEffect(_Strict):
+    """Seeds that a difference needs; null for paired values if the SD of differences is not known."""
+
+    effect_points: float = Field(description="difference in top-1 error, percentage points")
+    n_comparisons: int
+    sd_points: float
+    paired_sd_points: Number
+    seeds_needed: int
+    seeds_needed_paired: int | None
+    study_seeds: int
+    detectable_points: Number
+    detectable_points_paired: Number
+
+
+class PlanDocument(Document):
+    """What a study would run on this machine."""
+
+    kind: Literal["plan"] = "plan"
+    study: str
+    question: str
+    arms: list[ArmPlan]
+    n_search_trials: int
+    n_confirmation_trials: int
+    max_epochs: int = Field(description="total over all trials if none stops early")
+    n_train: Extremes
+    n_val: Extremes
+    height_px: int
+    width_px: int
+    images_per_s: Extremes = Field(description="training images per second and trial, measured on this machine")
+    slots: int = Field(description="trials at a time")
+    seconds: float = Field(description="upper bound of the duration on this machine")
+    power: SeedsForEffect | None
+
+
+class StudyArm(_Strict):
+    """Arm of a study."""
+
+    arm: str
+    mix: JsonValue = Field(description="name of a preset, or a policy as in a study file")
+    varies: dict[str, JsonValue] = Field(description="domain by dotted path")
+
+
+class StudyAtScale(_Strict):
+    """Size of a study at a scale, or why its file does not allow the scale."""
+
+    scale: str
+    n_search_trials: int | None
+    n_confirmation_trials: int | None
+    max_epochs_per_trial: int | None
+    error: str | None
+
+
+class StudyEntry(_Strict):
+    """Built-in study or study file."""
+
+    name: str
+    question: str
+    why_open: str
+    arms: list[StudyArm]
+    baseline: str
+    search: str
+    metric: str
+    n_search_trials: int
+    n_confirmation_trials: int
+    max_epochs_per_trial: int
+    early_stopping: dict[str, JsonValue]
+    scales: list[StudyAtScale] | None = Field(description="null in a list of several studies")
+
+
+class StudiesDocument(Document):
+    """Built-in studies, or one study."""
+
+    kind: Literal["studies"] = "studies"
+    studies: list[StudyEntry]
+
+
+class DoctorCheck(_Strict):
+    """Check of the machine."""
+
+    name: str
+    state: Literal["ok", "warning", "wrong"]
+    found: str
+    fix: str = Field(description="how to fix the problem; empty if there is none")
+
+
+class DoctorDocument(Document):
+    """Checks of the machine."""
+
+    kind: Literal["doctor"] = "doctor"
+    ok: bool = Field(description="false if a sweep would fail")
+    checks: list[DoctorCheck]
+
+
+class MeasuredValue(_Strict):
+    """Value of one trained model."""
+
+    trial: str
+    arm: str
+    axis: str
+    split: str
+    setting: str = Field(description="condition within the axis; may be empty")
+    metric: str
+    value: Number
+    n: int = Field(description="images")
+
+
+class MeasuredMean(_Strict):
+    """Mean over the seeds of an arm, with its 95 % interval."""
+
+    axis: str
+    split: str
+    setting: str
+    metric: str
+    arm: str
+    seeds: int
+    n: int = Field(description="images, smallest number")
+    mean: Number
+    low: Number
+    high: Number
+
+
+class MeasurementFailure(_Strict):
+    """Measurement that failed."""
+
+    trial: str
+    axis: str
+    why: Text
+
+
+class EvaluateDocument(Document):
+    """Measured values of an evaluation; values from earlier runs under the same settings are included."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    sweep_dir: str
+    trials: list[str]
+    axes: list[str]
+    values: list[MeasuredValue]
+    means: list[MeasuredMean]
+    failures: list[MeasurementFailure]
+    pictures: list[str]
+
+
+DOCUMENTS: dict[str, type[Document]] = {
+    "status": StatusDocument,
+    "trials": TrialsDocument,
+    "plan": PlanDocument,
+    "studies": StudiesDocument,
+    "doctor": DoctorDocument,
+    "evaluate": EvaluateDocument,
+}
+"""Models by kind."""
+
+
+def document_schema(kind: str) -> dict[str, Any]:
+    """Return the JSON Schema of a document.
+
+    Raises:
+        KeyError: there is no such kind.
+
+    Examples:
+        >>> document_schema("status")["properties"]["kind"]["const"]
+        'status'
+    """
+    schema = DOCUMENTS[kind].model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

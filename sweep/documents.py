@@ -1,0 +1,288 @@
+"""Results of the verbs as documents: what ``--json`` prints, and what a program receives.
+
+The models of the documents, and with them their schemas, are in ``document_models``.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.document_models import (
+    ArmPlan,
+    ArmStatus,
+    ConfirmedConfiguration,
+    DoctorCheck,
+    DoctorDocument,
+    Document,
+    EvaluateDocument,
+    Extremes,
+    Failure,
+    MeasuredMean,
+    MeasuredValue,
+    MeasurementFailure,
+    PlanDocument,
+    SeedsForEffect,
+    StatusDocument,
+    StudiesDocument,
+    StudyArm,
+    StudyAtScale,
+    StudyEntry,
+    TrialsDocument,
+)
+from sweep.records.schema import CONFIRM, DIVERGED, FAILED, STATUSES
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from search_spaces.study import Study
+    from sweep.doctor import Check
+    from sweep.evaluation.evaluate import Evaluated
+    from sweep.plan import Plan
+    from sweep.power import Power
+
+
+def status_document(sweep_dir: Path | str) -> dict[str, Any]:
+    """Return the progress and the results of a sweep, at any instant; see ``StatusDocument``.
+
+    Raises:
+        RecordsError: there is no sweep in ``sweep_dir``.
+    """
+    from search_spaces.study import Study
+    from sweep.engine import in_use
+    from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
+    from sweep.findings.remaining import count_trials
+    from sweep.findings.summary import baseline_arm, final_epochs, summarise_arms, verdict
+    from sweep.records.reader import read_sweep, read_table
+    from sweep.records.schema import MANIFEST, TRIALS
+    from trainables.strict import parse
+
+    sweep_dir = Path(sweep_dir)
+    search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
+    declared = search.manifest["study"]
+    study = parse(Study, declared, where=f"'{sweep_dir / MANIFEST}'")
+    rows: list[Any] = read_table(sweep_dir, TRIALS).to_dict("records")
+    counted = count_trials(study, rows, final_epochs(search.trials, search.epochs)[study.metric].to_dict())
+    interrupted = bool(counted.n_left) and not in_use(sweep_dir)
+    order = list(study.arms).index
+    summary = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda arms: arms.map(order))
+    confirmed = summarise_confirmed(search, confirm)
+    baseline = baseline_arm(declared)
+    problems = [row for row in rows if row["status"] == FAILED or (row["phase"], row["status"]) == (CONFIRM, DIVERGED)]
+    return _dump(
+        StatusDocument(
+            sweep_dir=str(sweep_dir),
+            study=study.name,
+            question=study.question,
+            state="interrupted" if interrupted else "running" if counted.n_left else "ended",
+            n_ended=counted.n_ended,
+            n_trials=counted.n_trials,
+            n_resumed=sum(row["attempts"] > 1 for row in rows),
+            training_s=float(search.epochs["seconds"].sum() + confirm.epochs["seconds"].sum()),
+            metric=study.metric,
+            baseline=baseline,
+            arms=[_arm_status(row) for row in summary.to_dict("records")],
+            confirmed=[ConfirmedConfiguration(**row) for row in _records(confirmed)],
+            failures=[Failure(trial=row["trial"], status=row["status"], why=row["why"]) for row in problems],
+            verdict=verdict(summary) if confirmed.empty else verdict_confirmed(confirmed, baseline=baseline),
+            resume_command=f"cutmix-sweep resume {shlex.quote(str(sweep_dir))}" if interrupted else None,
+            versions=search.manifest["versions"],
+        )
+    )
+
+
+def _arm_status(row: Mapping[Any, Any]) -> ArmStatus:
+    return ArmStatus(
+        arm=row["arm"],
+        n_trials=row["n_trials"],
+        n_by_status={status: row[f"n_{status}"] for status in STATUSES},
+        n_seeds=row["n_seeds"],
+        epochs=row["epochs"],
+        seconds=row["seconds"],
+        best_trial=row["best_trial"],
+        best_val_top1_error=row["best"],
+        median_val_top1_error=row["median"],
+        best_trial_val_nll=row["val_nll"],
+        best_trial_val_ece=row["val_ece"],
+    )
+
+
+def trials_document(
+    sweep_dir: Path | str,
+    *,
+    arm: Sequence[str] | None = None,
+    state: Sequence[str] | None = None,
+    sort: str | None = None,
+    top: int | None = None,
+    columns: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Return the trials of a sweep, with the arguments of ``list_trials``; see ``TrialsDocument``.
+
+    Raises:
+        RecordsError: there is no sweep in ``sweep_dir``.
+        UserError: the sweep has no such arm, status or column.
+    """
+    from sweep.findings.trials import default_sort, list_trials
+    from sweep.records.reader import read_manifest
+
+    trials = list_trials(sweep_dir, arm=arm, state=state, sort=sort, top=top, columns=columns)
+    study = read_manifest(Path(sweep_dir))["study"]
+    return _dump(
+        TrialsDocument(
+            sweep_dir=str(sweep_dir),
+            study=study["name"],
+            sorted_by=sort or default_sort(study),
+            columns=list(trials.columns),
+            trials=_records(trials),
+        )
+    )
+
+
+def plan_document(study: Study, plan: Plan, power: Power | None = None) -> dict[str, Any]:
+    """Return what a study would run on this machine; see ``PlanDocument``."""
+    arms = [ArmPlan(arm=arm, matched=arm in plan.matched, dose=dose.as_columns()) for arm, dose in plan.doses.items()]
+    return _dump(
+        PlanDocument(
+            study=study.name,
+            question=study.question,
+            arms=arms,
+            n_search_trials=plan.n_trials,
+            n_confirmation_trials=plan.n_confirming,
+            max_epochs=plan.max_epochs,
+            n_train=_extremes(plan.n_train),
+            n_val=_extremes(plan.n_val),
+            height_px=plan.height_px,
+            width_px=plan.width_px,
+            images_per_s=_extremes(plan.images_per_s),
+            slots=plan.slots,
+            seconds=plan.seconds,
+            power=None if power is None else _seeds_for_effect(power),
+        )
+    )
+
+
+def _extremes(pair: tuple[float, float]) -> Extremes:
+    return Extremes(min=pair[0], max=pair[1])
+
+
+def _seeds_for_effect(power: Power) -> SeedsForEffect:
+    return SeedsForEffect(
+        effect_points=power.effect_points,
+        n_comparisons=power.n_comparisons,
+        sd_points=power.spread.sd_points,
+        paired_sd_points=power.spread.paired_sd_points,
+        seeds_needed=power.seeds_needed,
+        seeds_needed_paired=power.seeds_needed_paired,
+        study_seeds=power.study_seeds,
+        detectable_points=power.detectable_points,
+        detectable_points_paired=power.detectable_points_paired,
+    )
+
+
+def studies_document(studies: Sequence[Study], scales: Mapping[str, Study | UserError] | None = None) -> dict[str, Any]:
+    """Return studies and, for a single one, its size at each scale; see ``StudiesDocument``.
+
+    Examples:
+        >>> from search_spaces.discover import load_study
+        >>> document = studies_document([load_study("quickstart")])
+        >>> document["kind"], document["studies"][0]["name"], document["studies"][0]["scales"]
+        ('studies', 'quickstart', None)
+    """
+    at_scales = None if scales is None else [_at_scale(scale, study) for scale, study in scales.items()]
+    return _dump(StudiesDocument(studies=[_study_entry(study, at_scales) for study in studies]))
+
+
+def _study_entry(study: Study, scales: list[StudyAtScale] | None) -> StudyEntry:
+    arms = [
+        StudyArm(
+            arm=name,
+            mix=arm.base.get("mix", study.base.get("mix", "off")) if arm.mix is None else arm.mix,
+            varies={path: domain.model_dump(mode="json") for path, domain in study.space_of(name).items()},
+        )
+        for name, arm in study.arms.items()
+    ]
+    return StudyEntry(
+        name=study.name,
+        question=study.question,
+        why_open=study.why_open.strip(),
+        arms=arms,
+        baseline=study.baseline,
+        search=study.search,
+        metric=study.metric,
+        n_search_trials=len(study.arms) * study.trials_per_arm,
+        n_confirmation_trials=len(study.arms) * study.confirming_per_arm,
+        max_epochs_per_trial=study.budget.max_epochs,
+        early_stopping=study.budget.early_stopping.model_dump(mode="json"),
+        scales=scales,
+    )
+
+
+def _at_scale(scale: str, study: Study | UserError) -> StudyAtScale:
+    if isinstance(study, UserError):
+        return StudyAtScale(
+            scale=scale,
+            n_search_trials=None,
+            n_confirmation_trials=None,
+            max_epochs_per_trial=None,
+            error=str(study),
+        )
+    return StudyAtScale(
+        scale=scale,
+        n_search_trials=len(study.arms) * study.trials_per_arm,
+        n_confirmation_trials=len(study.arms) * study.confirming_per_arm,
+        max_epochs_per_trial=study.budget.max_epochs,
+        error=None,
+    )
+
+
+def doctor_document(checks: Sequence[Check]) -> dict[str, Any]:
+    """Return the checks of a machine; see ``DoctorDocument``.
+
+    Examples:
+        >>> from sweep.doctor import Check
+        >>> doctor_document([Check("GPU", "ok", "none: trials run on the CPU")])["ok"]
+        True
+    """
+    from sweep.doctor import WRONG
+
+    return _dump(
+        DoctorDocument(
+            ok=all(check.state != WRONG for check in checks),
+            checks=[DoctorCheck(**asdict(check)) for check in checks],
+        )
+    )
+
+
+def evaluate_document(sweep_dir: Path | str, evaluated: Evaluated) -> dict[str, Any]:
+    """Return the results of an evaluation; see ``EvaluateDocument``."""
+    from sweep.findings.evaluated import summarise_evaluations
+
+    arms = dict(zip(evaluated.trials["trial"], evaluated.trials["arm"], strict=True))
+    values = evaluated.evaluations.assign(arm=evaluated.evaluations["trial"].map(arms))
+    failures = evaluated.failures.to_dict("records")
+    return _dump(
+        EvaluateDocument(
+            sweep_dir=str(sweep_dir),
+            trials=list(arms),
+            axes=list(evaluated.axes),
+            values=[MeasuredValue(**row) for row in _records(values[list(MeasuredValue.model_fields)])],
+            means=[
+                MeasuredMean(**row) for row in _records(summarise_evaluations(evaluated.trials, evaluated.evaluations))
+            ],
+            failures=[MeasurementFailure(trial=row["trial"], axis=row["axis"], why=row["why"]) for row in failures],
+            pictures=[str(path) for path in evaluated.pictures],
+        )
+    )
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame with its column names; the values are those of Python, not of NumPy."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _dump(document: Document) -> dict[str, Any]:
+    return document.model_dump(mode="json")

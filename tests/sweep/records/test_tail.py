@@ -1,0 +1,68 @@
+"""The tail of a table returns each row once, whatever the writer does meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from sweep.records import tail, writer
+from sweep.records.errors import RecordsError
+from sweep.records.schema import EPOCHS, SCHEMA_VERSION
+from sweep.records.tail import Tail
+from sweep.records.writer import RecordsWriter, write_manifest
+
+
+@pytest.fixture
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordsWriter:
+    monkeypatch.setattr(writer, "MERGE_PARTS", 3)
+    write_manifest(tmp_path, {"schema_version": SCHEMA_VERSION})
+    return RecordsWriter(tmp_path)
+
+
+def write(records: RecordsWriter, *epochs: int) -> None:
+    for epoch in epochs:
+        records.add(EPOCHS, {"trial": "off-0000", "epoch": epoch})
+    records.flush(force=True)
+
+
+def test_each_row_comes_once_across_merges(records: RecordsWriter, tmp_path: Path) -> None:
+    tails = {
+        every: (Tail(tmp_path, EPOCHS), []) for every in (1, 2, 5)
+    }  # reads after each, each second, each fifth part
+    for part in range(20):
+        write(records, 2 * part, 2 * part + 1)
+        for every, (each, seen) in tails.items():
+            if (part + 1) % every == 0:
+                seen += [row["epoch"] for row in each.new_rows()]
+    for each, seen in tails.values():
+        assert seen == list(range(40))
+        assert each.new_rows() == []
+
+
+def test_reads_no_part_twice(records: RecordsWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    each = Tail(tmp_path, EPOCHS)
+    write(records, 1)
+    each.new_rows()
+    write(records, 2)
+    opened: list[str] = []
+    open_part = pq.ParquetFile
+
+    def opening(path: Path, **options: Any) -> Any:
+        opened.append(path.name)
+        return open_part(path, **options)
+
+    monkeypatch.setattr(tail.pq, "ParquetFile", opening)
+    assert [row["epoch"] for row in each.new_rows()] == [2]
+    assert opened == ["part-000000000001-000000000001.parquet"]
+
+
+def test_a_missing_part_is_an_error(records: RecordsWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "ATTEMPTS", 2)
+    write(records, 1)
+    write(records, 2)
+    (tmp_path / "records" / "epochs" / "part-000000000000-000000000000.parquet").unlink()
+    with pytest.raises(RecordsError, match="a part is missing"):
+        Tail(tmp_path, EPOCHS).new_rows()
