@@ -42,7 +42,10 @@ def session(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Any:
 def outcomes(job: Any, epoch: int) -> dict[str, Any]:
     """Return a failure in one trial, errors that are not finite in another, and known errors in the rest."""
     if job.trial == "cutout-0001":
-        return {"failed": 'Traceback:\n  File "net.py", line 3, in run\n    step()\nValueError: bad\nshape', "node": "b"}
+        return {
+            "failed": 'Traceback:\n  File "net.py", line 3, in run\n    step()\nValueError: bad\nshape',
+            "node": "b",
+        }
     errors = {"off-0000": 0.3, "off-0001": 0.2, "cutout-0000": 0.4, "cutmix-0000": math.nan}
     error = errors.get(job.trial, 0.5)
     return {"val_top1_error": error, "val_nll": error}
@@ -147,7 +150,13 @@ class TestEvents:
         )
 
     def test_a_trial_that_pauses_has_not_ended(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        stopping = {"rule": "asha", "mode": "promotion", "min_recorded": 2, "grace_period_epochs": 1, "reduction_factor": 2}
+        stopping = {
+            "rule": "asha",
+            "mode": "promote",
+            "min_recorded": 2,
+            "grace_period_epochs": 1,
+            "reduction_factor": 2,
+        }
         session = simulate(study_of(budget=BUDGET | {"trials": 4, "early_stopping": stopping}), tmp_path, n_workers=1)
         tracker = ProgressTracker(session.conductor)
         session.run(1)
