@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,9 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as in shells."""
 
 
 @app.callback(invoke_without_command=True)
@@ -160,13 +159,17 @@ def resume(
     sweep_dir: options.SweepDir,
     address: options.Address = None,
     retry_failed: options.RetryFailed = False,
+    set_: options.LimitSet = None,
     log_to: options.LogTo = None,
 ) -> None:
     """Resume an interrupted sweep; no trial is lost or repeated.
 
     Example: `cutmix-sweep resume sweeps/box`
     """
-    _resume(sweep_dir, None, address=address, retry_failed=retry_failed, log_to=log_to)
+    from search_spaces.extension import limited
+
+    change = (lambda study: limited(study, set_)) if set_ else None
+    _resume(sweep_dir, change, address=address, retry_failed=retry_failed, log_to=log_to)
 
 
 @app.command()
@@ -391,7 +394,24 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit code 2, never in a traceback."""
-    from sweep.endings import EvaluationInterrupted, Interrupted, user_message
+    from sweep.signals import catch_signals, exit_at_once, exit_code
+
+    with catch_signals(exit_at_second=True) as signals:
+        try:
+            _run_verb()
+        except BaseException as error:
+            if signals.signum is None or (isinstance(error, SystemExit) and not error.code):
+                raise
+            # typer ends with code 1 after Ctrl-C, and a terminal that has closed raises where something is printed
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+            if signals.signum == signal.SIGHUP:
+                exit_at_once(signals.signum)  # Python would end with another code, because it cannot flush stdout
+            sys.exit(exit_code(signals.signum))
+
+
+def _run_verb() -> None:
+    from sweep.endings import EndedEarly, user_message
     from sweep.records.errors import RecordsError
 
     try:
@@ -403,9 +423,9 @@ def main() -> None:
         if message is None:
             raise
         _refuse(message)
-    except (Interrupted, EvaluationInterrupted) as error:
+    except EndedEarly as error:
         typer.echo(str(error), err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(error.exit_code)
 
 
 def _refuse(message: str) -> None:
