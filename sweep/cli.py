@@ -396,7 +396,7 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit code 2, never in a traceback."""
     from sweep.signals import catch_signals, exit_at_once, exit_code
 
-    with catch_signals(exit_at_second=True) as signals:
+    with catch_signals(is_program=True) as signals:
         try:
             _run_verb()
         except BaseException as error:
@@ -413,6 +413,7 @@ def main() -> None:
 def _run_verb() -> None:
     from sweep.endings import EndedEarly, user_message
     from sweep.records.errors import RecordsError
+    from sweep.signals import current_signals
 
     try:
         app()
@@ -424,7 +425,8 @@ def _run_verb() -> None:
             raise
         _refuse(message)
     except EndedEarly as error:
-        typer.echo(str(error), err=True)
+        if not current_signals().announced:
+            typer.echo(str(error), err=True)
         sys.exit(error.exit_code)
 
 

@@ -210,7 +210,7 @@ def run_trials(
                 storage_path=scratch,  # no file that Tune writes is needed: we write the records
                 search_alg=ConductorSearcher(conductor, sweep_dir, resources),
                 scheduler=scheduler,
-                callbacks=[ConductorCallback(conductor, update, watch or Watch(conductor)), *callbacks],
+                callbacks=[ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir)), *callbacks],
                 num_samples=-1,  # the conductor ends the search: their number is unknown, because paused trials return
                 max_concurrent_trials=slots,
                 resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},

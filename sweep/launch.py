@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from search_spaces.match_checks import check_reachable
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
-from sweep.endings import DiskFault, NotBegun, user_message
+from sweep.endings import DiskFault, NotBegun, resume_command, user_message
 from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
 from sweep.records.reader import read_manifest
@@ -86,7 +86,7 @@ def start_sweep(
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
     with cluster(study.resources, address=address, display=display) as slots:
-        current_signals().defer()
+        _defer_signals(sweep_dir, address)
         _make_folder(sweep_dir)
         with locked(sweep_dir):
             write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, command, fingerprints), command))
@@ -151,7 +151,7 @@ def resume_sweep(
             return
         loggers = _open_loggers(targets, sweep_dir, study)
         with cluster(study.resources, address=address, display=display) as slots:
-            current_signals().defer()
+            _defer_signals(sweep_dir, address)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, with_run({**manifest, "data": fingerprints}, command))
             _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
@@ -194,6 +194,12 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
     return {data.source: open_source(data.source).fingerprint("train") for data in configs}
 
 
+def _defer_signals(sweep_dir: Path, address: str | None) -> None:
+    """From now on a signal ends the sweep after a step of Tune, with a resumable sweep in the folder."""
+    current_signals().defer()
+    current_signals().bound(f"interrupted; resume with: {resume_command(sweep_dir, address)}")
+
+
 def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Loggers:
     if not targets:
         return []
@@ -223,10 +229,17 @@ class _Run:
             f"time, records in {self.sweep_dir}"
         )
         notices = Notices(self.notify_url, sweep=self.sweep_dir.name, warn=self.display.show_warning)
-        watch = Watch(conductor, signals=current_signals(), notices=notices, started_s=self.started_s)
+        watch = Watch(
+            conductor,
+            self.sweep_dir,
+            address=self.address,
+            signals=current_signals(),
+            notices=notices,
+            started_s=self.started_s,
+        )
         try:
             self._run_trials(conductor, watch)
-            ending = watch.ending(self.sweep_dir, self.address)
+            ending = watch.ending()
         except Exception as error:
             watch.on_error(error)
             raise

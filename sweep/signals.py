@@ -22,28 +22,42 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_SIGNAL_S = 0.5
 """Signals that arrive together count as one: ``timeout`` and closing terminals send theirs twice."""
 
+TEARDOWN_S = 5.0
+"""Time after a signal in which a command on Ray ends.
+
+A signal to a whole process group ends Ray's processes as well. Ray then blocks the driver for minutes, and Python does
+not even call the handler. Batch systems do not wait that long.
+"""
+
 
 class EndingSignals:
     """State of the signals while a command runs.
 
     Attributes:
         signum: first signal that arrived; None without one.
+        announced: whether the message of the end is already printed.
     """
 
-    def __init__(self, *, exit_at_second: bool = False) -> None:
-        """Wait for signals; ``exit_at_second`` is for programs of their own, where a notebook's process must stay."""
+    def __init__(self, *, is_program: bool = False) -> None:
+        """Wait for signals; a program of its own may end the process, where a notebook's process must stay."""
         self.signum: int | None = None
-        self._exit_at_second = exit_at_second
+        self.announced = False
+        self._is_program = is_program
         self._arrived_at_s = 0.0
         self._deferred = False
+        self._last_words: str | None = None
 
     def defer(self) -> None:
         """From now on only note the first signal: the caller looks at :attr:`signum` where nothing is half done."""
         self._deferred = True
 
+    def bound(self, last_words: str) -> None:
+        """End the program ``TEARDOWN_S`` after a signal; ``last_words`` are printed if nothing was announced."""
+        self._last_words = last_words
+
     def release(self) -> None:
-        """From now on raise at the first signal again."""
-        self._deferred = False
+        """From now on raise at the first signal again, without a bound on the time after it."""
+        self._deferred, self._last_words = False, None
 
     @property
     def deferred(self) -> bool:
@@ -62,16 +76,34 @@ class EndingSignals:
             if not self._deferred:
                 raise KeyboardInterrupt
         elif now_s - self._arrived_at_s >= SAME_SIGNAL_S:
-            if self._exit_at_second:
+            if self._is_program:
                 exit_at_once(self.signum)
             raise KeyboardInterrupt
+
+    def announce(self, message: str) -> None:
+        """Print how the program ended, before Ray ends; a function in a notebook raises its message instead."""
+        if self._is_program and self.signum is not None:
+            with contextlib.suppress(OSError):  # the terminal may have closed
+                print(message, file=sys.stderr, flush=True)  # noqa: T201
+            self.announced = True
+
+    def watch_pipe(self, pipe: int) -> None:
+        """End the program in time after a signal; ``pipe`` receives the number of each, even while Ray blocks."""
+        while numbers := os.read(pipe, 1):
+            if numbers[0] not in SIGNALS:
+                continue
+            time.sleep(TEARDOWN_S)
+            if self._last_words is not None:
+                if not self.announced:
+                    os.write(sys.stderr.fileno(), f"{self._last_words}\n".encode())
+                exit_at_once(numbers[0])
 
 
 _active: EndingSignals | None = None  # the handlers of signals belong to the process
 
 
 @contextlib.contextmanager
-def catch_signals(*, exit_at_second: bool = False) -> Iterator[EndingSignals]:
+def catch_signals(*, is_program: bool = False) -> Iterator[EndingSignals]:
     """Catch the signals that end a command; restore the previous handlers afterwards.
 
     Inside another such context the outer one stays in charge. In a thread other than the main thread, Python allows no
@@ -92,20 +124,35 @@ def catch_signals(*, exit_at_second: bool = False) -> Iterator[EndingSignals]:
         finally:
             signals.release()
         return
-    _active = EndingSignals(exit_at_second=exit_at_second)
+    _active = EndingSignals(is_program=is_program)
     # Tune replaces the handler of SIGUSR1
     previous: dict[int, Any] = {signum: signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGUSR1)}
     try:
-        for signum in SIGNALS:
+        for each in SIGNALS:
             # a process under nohup ignores SIGHUP, and a job in the background of a script ignores Ctrl-C
-            if previous[signum] is not signal.SIG_IGN:
-                signal.signal(signum, _active.handle)
-        yield _active
+            if previous[each] is not signal.SIG_IGN:
+                signal.signal(each, _active.handle)
+        with _watchdog(_active) if is_program else contextlib.nullcontext():
+            yield _active
     finally:
         _active = None
         for signum, handler in previous.items():
             if handler is not None:  # None: not installed from Python, so it cannot be restored
                 signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def _watchdog(signals: EndingSignals) -> Iterator[None]:
+    """Run a thread that learns of signals from the interpreter itself, while Ray's code does not return to Python."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=signals.watch_pipe, args=[reading], name="signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+        os.close(writing)
 
 
 def current_signals() -> EndingSignals:
@@ -123,7 +170,7 @@ def keep_handlers() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    handlers: dict[int, Any] = {signum: signal.getsignal(signum) for signum in SIGNALS}
     from ray._private import utils
 
     replace = utils.set_sigterm_handler

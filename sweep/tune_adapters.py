@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Callback
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -97,6 +99,10 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         """
         if self._watch.is_over():
             self._conductor.flush(force=True)
+            self._watch.on_over()
+            for trial in trials:
+                if trial.status == Trial.RUNNING and (actor := trial.temporary_state.ray_actor):
+                    ray.kill(actor)  # Tune would wait for the end of its epoch; its state is saved after each epoch
             raise EndOfRun
         self._conductor.flush()
         self._update()

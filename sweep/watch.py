@@ -32,24 +32,24 @@ EVERY_FAILURE = 10
 
 
 class Watch:
-    """Watcher of one run: the engine reports to it, and asks it after each step whether the run is over.
-
-    Attributes:
-        limit: name and description of the limit that was reached, for example ``wall_clock_h`` and ``2.00 h since the
-            start of this command``; None if none was.
-    """
+    """Watcher of one run: the engine reports to it, and asks it after each step whether the run is over."""
 
     def __init__(
         self,
         conductor: Conductor,
+        sweep_dir: Path,
         *,
+        address: str | None = None,
         signals: EndingSignals | None = None,
         notices: Notices | None = None,
         started_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Watch ``conductor``; the wall clock counts from ``started_s`` (default: from now)."""
-        self.limit: tuple[str, str] | None = None
+        """Watch the run of ``sweep_dir``; the wall clock counts from ``started_s`` (default: from now)."""
+        self._limit: tuple[str, str] | None = None
+        self._ending: EndedEarly | None = None
+        self._dir = sweep_dir
+        self._address = address
         self._conductor = conductor
         self._signals = signals or EndingSignals()
         self._notices = notices or Notices()
@@ -77,13 +77,21 @@ class Watch:
         self._notices.show_failure()
         if self._signals.signum is not None:
             return True
-        self.limit = self._limit_reached()
-        if self.limit is None:
+        self._limit = self._limit_reached()
+        if self._limit is None:
             self._check_stall()
-        return self.limit is not None
+        return self._limit is not None
 
-    def ending(self, sweep_dir: Path, address: str | None) -> EndedEarly | None:
+    def on_over(self) -> None:
+        """Send the notice of the end; after a signal also print how to resume. All records must be written."""
+        self._ending = self.ending()
+        if self._ending is not None:
+            self._signals.announce(str(self._ending))
+
+    def ending(self) -> EndedEarly | None:
         """Return why the run ended before all trials had ended; None if all have. Send the notice of the end."""
+        if self._ending is not None:
+            return self._ending
         n_trials, n_left = self._conductor.n_trials, self._conductor.n_left
         n_ended = n_trials - n_left
         if not n_left:
@@ -91,11 +99,11 @@ class Watch:
             return None
         ending: EndedEarly
         if self._signals.signum is not None:
-            ending = Interrupted(sweep_dir, address, n_ended, n_trials, signum=self._signals.signum)
-        elif self.limit is not None:
-            ending = self._limit_ending(*self.limit, sweep_dir, address)
+            ending = Interrupted(self._dir, self._address, n_ended, n_trials, signum=self._signals.signum)
+        elif self._limit is not None:
+            ending = self._limit_ending(*self._limit, n_ended, n_trials)
         else:
-            ending = WorkerLost(sweep_dir, address, n_ended, n_trials)
+            ending = WorkerLost(self._dir, self._address, n_ended, n_trials)
         self.on_error(ending)
         return ending
 
@@ -103,14 +111,9 @@ class Watch:
         """Send the notice of a run that did not end well."""
         self._send("interrupted", f"the sweep was interrupted: {reason_of(error)}", cause=type(error).__name__)
 
-    def _limit_ending(self, name: str, reached: str, sweep_dir: Path, address: str | None) -> LimitReached:
-        n_trials = self._conductor.n_trials
-        limits = self._conductor.study.budget.limits
-        value = getattr(limits, name)
-        message = (
-            f"ended by budget.limits.{name} = {value:g}: {reached}, {n_trials - self._conductor.n_left} of {n_trials} "
-            "trials have ended"
-        )
+    def _limit_ending(self, name: str, reached: str, n_ended: int, n_trials: int) -> LimitReached:
+        value = getattr(self._conductor.study.budget.limits, name)
+        message = f"ended by budget.limits.{name} = {value:g}: {reached}, {n_ended} of {n_trials} trials have ended"
         options: tuple[str, ...] = ()
         if name == "gpu_hours":
             message += "; the limit must be raised to continue"
@@ -119,7 +122,7 @@ class Watch:
             message += "; fix the cause first"
             options = ("--retry-failed",)
         code = FAILED_CODE if name == "failed_trials" else LIMIT_CODE
-        return LimitReached(name, message, sweep_dir, address, options=options, code=code)
+        return LimitReached(name, message, self._dir, self._address, options=options, code=code)
 
     def _limit_reached(self) -> tuple[str, str] | None:
         study = self._conductor.study
