@@ -1,4 +1,4 @@
-"""What every arm may spend: trials, epochs, early stopping and confirmation."""
+"""What every arm may spend: trials, epochs, early stopping and confirmation; limits of the whole sweep."""
 
 from __future__ import annotations
 
@@ -12,6 +12,37 @@ MAX_EPOCHS = "optimizer.max_epochs"
 """Path of a trial's planned epochs: they follow from the budget, unless the study's own space varies them."""
 
 
+class Limits(Frozen):
+    """What ends a sweep before all its trials have run; without a value there is no such limit.
+
+    The sweep ends as after Ctrl-C: its records are written, and ``cutmix-sweep resume`` continues it.
+
+    Attributes:
+        wall_clock_h: hours since the command started; each ``resume`` counts anew.
+        gpu_hours: GPU hours in all recorded epochs of the sweep, over all its runs: seconds of the epochs times
+            ``resources.gpus``.
+        failed_trials: failed trials of the sweep.
+
+    Examples:
+        >>> Limits(wall_clock_h=12.0, failed_trials=3).describe()
+        'after 12 h wall clock or at 3 failed trials'
+    """
+
+    wall_clock_h: float | None = Field(default=None, gt=0)
+    gpu_hours: float | None = Field(default=None, gt=0)
+    failed_trials: int | None = Field(default=None, ge=1)
+
+    def describe(self) -> str:
+        """Return when a sweep ends early; "" without a limit."""
+        trials = "trial" if self.failed_trials == 1 else "trials"
+        limits = [
+            (self.wall_clock_h, f"after {self.wall_clock_h or 0:g} h wall clock"),
+            (self.gpu_hours, f"after {self.gpu_hours or 0:g} GPU hours"),
+            (self.failed_trials, f"at {self.failed_trials} failed {trials}"),
+        ]
+        return " or ".join(text for value, text in limits if value is not None)
+
+
 class Budget(Frozen):
     """What every arm may spend, the same for all arms.
 
@@ -23,6 +54,7 @@ class Budget(Frozen):
             trial is stopped.
         control_frac: fraction of each arm's trials that early stopping may not stop, the control cohort: it shows the
             cost of stopping.
+        limits: what ends the whole sweep before all its trials have run.
 
     Examples:
         >>> budget = Budget(trials=16, max_epochs=30, early_stopping={"rule": "asha", "grace_period_epochs": 5})
@@ -34,6 +66,7 @@ class Budget(Frozen):
     max_epochs: int = Field(ge=1)
     early_stopping: EarlyStopping = NoStopping()
     control_frac: float = Field(default=0.0, ge=0, lt=1)
+    limits: Limits = Limits()
 
     @model_validator(mode="after")
     def _can_stop(self) -> Budget:

@@ -1,16 +1,16 @@
-"""Adding trials, seeds or arms to a study that was run; its trials so far stay valid."""
+"""Adding trials, seeds or arms to a study that was run, or changing its limits; its trials so far stay valid."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.budget import Confirm
 from search_spaces.check import check_study
-from search_spaces.discover import parse_value
+from search_spaces.discover import parse_setting, parse_value
 from search_spaces.study import Study
 from trainables.errors import UserError
-from trainables.merging import merged
+from trainables.merging import flattened, merged
 from trainables.strict import parse
 
 
@@ -64,6 +64,34 @@ def confirmed(study: Study, *, seeds: int, configs: int | None = None) -> Study:
     values = study.model_dump(mode="json")
     confirm = parse(Confirm, {"configs": configs, "seeds": seeds}, where=f"study '{study.name}', confirm")
     return _checked(values | {"confirm": confirm.model_dump()}, f"study '{study.name}'")
+
+
+LIMITS = "budget.limits"
+"""Path below which a study that was run may change its values: no trial depends on them."""
+
+
+def limited(study: Study, settings: Sequence[str]) -> Study:
+    """Return the study with other limits of its sweep, each ``budget.limits.NAME=VALUE``; ``null`` removes a limit.
+
+    Raises:
+        UserError: a setting changes something else, or is not valid.
+
+    Examples:
+        >>> from search_spaces.discover import load_study
+        >>> study = load_study("quickstart", settings=["budget.limits.gpu_hours=2"])
+        >>> limited(study, ["budget.limits.gpu_hours=4"]).budget.limits.gpu_hours
+        4.0
+    """
+    values = study.model_dump(mode="json")
+    for setting in settings:
+        changes = parse_setting(setting)
+        if any(not f"{path}.".startswith(f"{LIMITS}.") for path in flattened(changes)):
+            raise UserError(
+                f"--set {setting}: only a limit of a sweep can be changed, for example {LIMITS}.wall_clock_h=4; "
+                "for another study start a new sweep with: cutmix-sweep run"
+            )
+        values = merged(values, changes)
+    return _checked(values, f"study '{study.name}'")
 
 
 def parse_arms(text: str) -> dict[str, Any]:

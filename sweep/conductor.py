@@ -62,6 +62,7 @@ class Conductor:
         study: the study that is run.
         entries: trials by name, approximately in the order of their start.
         ended: trials that have ended since this conductor was made, in the order of their ends.
+        training_s: seconds of all recorded epochs.
     """
 
     def __init__(self, study: Study, sweep_dir: Path, *, retry_failed: bool = False) -> None:
@@ -75,6 +76,7 @@ class Conductor:
         self.study = study
         self.entries: dict[str, Entry] = {}
         self.ended: list[Entry] = []
+        self.training_s = 0.0
         self._dir = sweep_dir
         self._rule = {arm: study.budget.early_stopping.build(study.budget.max_epochs) for arm in study.arms}
         self._ledger = Ledger(study, sweep_dir)
@@ -253,6 +255,7 @@ class Conductor:
             return entry.status != RUNNING
         entry.curve[epoch] = {name: report[name] for name in EPOCH_COLUMNS}
         entry.about = {name: report[name] for name in ABOUT_COLUMNS}
+        self.training_s += report["seconds"]
         self._ledger.add_epoch(entry, epoch)
         self._judge(entry, epoch)
         self._finish_if_over(entry)
@@ -344,6 +347,7 @@ class Conductor:
             entry = self._entry_of(row["trial"], row["arm"])
             if row["epoch"] == entry.epochs + 1:
                 entry.curve[row["epoch"]] = {name: row[name] for name in EPOCH_COLUMNS}
+                self.training_s += row["seconds"]
                 self._judge(entry, row["epoch"])
 
     def _entry_of(self, trial: str, arm: str) -> Entry:

@@ -3,36 +3,141 @@
 from __future__ import annotations
 
 import errno
+import os
 import shlex
+import signal
 from pathlib import Path
+
+from sweep.signals import exit_code
 
 MAX_REASON = 200
 """Characters of another program's error that a message quotes; the whole message then fits into 500."""
 
+FAILED_CODE = 1
+"""Exit code of a command in which something failed."""
 
-class Interrupted(Exception):
+REFUSED_CODE = 2
+"""Exit code of a command that cannot do its work."""
+
+LIMIT_CODE = 3
+"""Exit code of a sweep that used up its wall clock or GPU hours: nothing failed, and ``resume`` continues it."""
+
+
+class EndedEarly(Exception):
+    """A command ended before its work was done; what is finished is recorded.
+
+    Attributes:
+        exit_code: exit code of the command.
+    """
+
+    exit_code = FAILED_CODE
+
+
+class NotBegun(EndedEarly):
+    """A sweep was interrupted before its first trial."""
+
+    def __init__(self, signum: int) -> None:
+        """Describe what interrupted it.
+
+        Examples:
+            >>> print(NotBegun(signal.SIGTERM))
+            interrupted by SIGTERM before the first trial; nothing was written, run the same command again
+        """
+        self.exit_code = exit_code(signum)
+        super().__init__(
+            f"interrupted{describe_signal(signum)} before the first trial; nothing was written, "
+            "run the same command again"
+        )
+
+
+class Interrupted(EndedEarly):
     """A sweep was interrupted before all its trials had ended."""
 
-    def __init__(self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
+    def __init__(
+        self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int, *, signum: int = signal.SIGINT
+    ) -> None:
         """Describe the progress, and the command that continues the sweep.
 
         Examples:
             >>> print(Interrupted(Path("my sweeps/box"), None, 3, 8))
             interrupted after 3 of 8 trials; resume with: cutmix-sweep resume 'my sweeps/box'
+            >>> print(Interrupted(Path("box"), None, 3, 8, signum=signal.SIGTERM))
+            interrupted by SIGTERM after 3 of 8 trials; resume with: cutmix-sweep resume box
         """
-        command = ["cutmix-sweep", "resume", str(sweep_dir), *(["--address", address] if address else [])]
-        super().__init__(f"interrupted after {n_ended} of {n_trials} trials; resume with: {shlex.join(command)}")
+        self.exit_code = exit_code(signum)
+        resume = resume_command(sweep_dir, address)
+        super().__init__(
+            f"interrupted{describe_signal(signum)} after {n_ended} of {n_trials} trials; resume with: {resume}"
+        )
 
 
-class EvaluationInterrupted(Exception):
+class WorkerLost(EndedEarly):
+    """A sweep ended although trials are left, because Tune gave up a trial that had lost its worker."""
+
+    def __init__(self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
+        """Describe the progress, and the command that continues the sweep."""
+        super().__init__(
+            f"a worker was lost: {n_ended} of {n_trials} trials have ended; "
+            f"resume with: {resume_command(sweep_dir, address)}"
+        )
+
+
+class LimitReached(EndedEarly):
+    """A limit of the budget ended a sweep before all its trials had ended.
+
+    Attributes:
+        limit: name of the limit below ``budget.limits``.
+    """
+
+    def __init__(
+        self, limit: str, message: str, sweep_dir: Path, address: str | None, *, options: tuple[str, ...], code: int
+    ) -> None:
+        """Describe the limit; ``options`` are the options of ``resume`` with which the sweep continues."""
+        self.limit = limit
+        self.exit_code = code
+        super().__init__(f"{message}; resume with: {resume_command(sweep_dir, address, *options)}")
+
+
+class DiskFault(EndedEarly):
+    """A sweep ended because a file could not be written."""
+
+    exit_code = REFUSED_CODE
+
+    def __init__(self, error: OSError, sweep_dir: Path, address: str | None) -> None:
+        """Describe the error, and the command that continues the sweep."""
+        super().__init__(
+            f"{user_message(error) or reason_of(error)}; after fixing the cause, resume with: "
+            f"{resume_command(sweep_dir, address)}"
+        )
+
+
+class EvaluationInterrupted(EndedEarly):
     """An evaluation was interrupted."""
 
-    def __init__(self, n_done: int, n_tasks: int) -> None:
+    def __init__(self, n_done: int, n_tasks: int, *, signum: int = signal.SIGINT) -> None:
         """Describe the progress, and how to continue."""
+        self.exit_code = exit_code(signum)
         super().__init__(
-            f"interrupted after {n_done} of {n_tasks} measurements, which are recorded; "
+            f"interrupted{describe_signal(signum)} after {n_done} of {n_tasks} measurements, which are recorded; "
             "run the same command again for the others"
         )
+
+
+def resume_command(sweep_dir: Path, address: str | None = None, *options: str) -> str:
+    """Return the command that continues a sweep, as it can be pasted into a shell.
+
+    Examples:
+        >>> resume_command(Path("my sweeps/box"), "auto", "--retry-failed")
+        "cutmix-sweep resume 'my sweeps/box' --address auto --retry-failed"
+    """
+    return shlex.join(
+        ["cutmix-sweep", "resume", str(sweep_dir), *(["--address", address] if address else []), *options]
+    )
+
+
+def describe_signal(signum: int) -> str:
+    """Return ``by SIGTERM`` and so on, with a space before it; nothing for Ctrl-C, which the user has just pressed."""
+    return "" if signum == signal.SIGINT else f" by {signal.Signals(signum).name}"
 
 
 def user_message(error: OSError) -> str | None:
@@ -42,9 +147,22 @@ def user_message(error: OSError) -> str | None:
         >>> user_message(OSError(errno.ENOSPC, "No space left on device", "records/part-0"))
         "cannot write to 'records/part-0': No space left on device"
     """
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        return f"cannot write to '{error.filename or '?'}': {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return f"cannot write to {_named(error)}: {error.strerror}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        action = "read" if error.filename and not _is_readable(Path(os.fsdecode(error.filename))) else "write to"
+        return f"cannot {action} {_named(error)}: {error.strerror}"
     return None
+
+
+def _named(error: OSError) -> str:
+    return f"'{os.fsdecode(error.filename)}'" if error.filename else "the disk"
+
+
+def _is_readable(path: Path) -> bool:
+    """Return whether an existing file can be read, and for a file that does not exist, whether its folder can."""
+    existing = path if os.path.lexists(path) else path.parent
+    return os.access(existing, os.R_OK | (os.X_OK if existing.is_dir() else 0))
 
 
 def reason_of(error: BaseException) -> str:

@@ -17,6 +17,9 @@ from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.display import SILENT, Display
 from sweep.endings import reason_of
+from sweep.records.schema import LOCK
+from sweep.signals import keep_handlers
+from sweep.watch import Watch
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ _TUNE_SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the records also replace Tune's snapshots
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints a banner even when told to be silent
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a sweep as the other signals do: see sweep.signals
 }
 
 
@@ -37,7 +41,7 @@ def locked(sweep_dir: Path) -> Iterator[None]:
     Raises:
         UserError: another process has locked it.
     """
-    lock = FileLock(sweep_dir / ".lock")
+    lock = FileLock(sweep_dir / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -93,13 +97,14 @@ def _start_ray(address: str | None) -> str:
     import ray
 
     try:
-        context = ray.init(
-            address=address or "local",  # None would join any cluster that was started on this machine before
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            include_dashboard=None if address else True,
-            runtime_env={"env_vars": _worker_environment()},
-        )
+        with keep_handlers():
+            context = ray.init(
+                address=address or "local",  # None would join any cluster that was started on this machine before
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                include_dashboard=None if address else True,
+                runtime_env={"env_vars": _worker_environment()},
+            )
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         if address is None:
             raise UserError(
@@ -172,8 +177,9 @@ def run_trials(
     display: Display = SILENT,
     trainable: type | None = None,
     callbacks: Sequence[Callback] = (),
+    watch: Watch | None = None,
 ) -> None:
-    """Run all trials of ``conductor``; return when they have ended, or after Ctrl-C.
+    """Run all trials of ``conductor``; return when they have ended, or when ``watch`` ends the run.
 
     Args:
         sweep_dir: folder of the sweep.
@@ -182,6 +188,7 @@ def run_trials(
         display: shows the progress.
         trainable: class that trains a trial; it reports the same columns as the default, ``CutMixTrainable``.
         callbacks: more callbacks of Tune, which are called after the conductor.
+        watch: decides when the run ends before its last trial; None: never.
 
     Raises:
         OSError: the records or the state of a trial cannot be written.
@@ -190,7 +197,7 @@ def run_trials(
         os.environ[name] = value
     from ray import tune
 
-    from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher
+    from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher, EndOfRun
     from trainables.tune_trainable import CutMixTrainable
 
     resources = conductor.study.resources
@@ -203,7 +210,7 @@ def run_trials(
                 storage_path=scratch,  # no file that Tune writes is needed: we write the records
                 search_alg=ConductorSearcher(conductor, sweep_dir, resources),
                 scheduler=scheduler,
-                callbacks=[ConductorCallback(conductor, update), *callbacks],
+                callbacks=[ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir)), *callbacks],
                 num_samples=-1,  # the conductor ends the search: their number is unknown, because paused trials return
                 max_concurrent_trials=slots,
                 resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
@@ -214,6 +221,8 @@ def run_trials(
                 raise_on_failed_trial=False,
                 verbose=0,
             )
+        except EndOfRun:
+            pass
         except tune.TuneError:
             if scheduler.disk_fault is None:
                 raise

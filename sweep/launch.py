@@ -6,17 +6,22 @@ import contextlib
 import datetime
 import os
 import shlex
-from collections.abc import Callable, Sequence
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search_spaces.match_checks import check_reachable
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
-from sweep.endings import Interrupted
+from sweep.endings import DiskFault, NotBegun, resume_command, user_message
 from sweep.log_to import LogTo, parse_log_to
+from sweep.notices import Notices, notify_url
 from sweep.records.reader import read_manifest
-from sweep.records.schema import MANIFEST
+from sweep.records.schema import LOCK, MANIFEST
+from sweep.signals import catch_signals, current_signals
 from trainables.errors import UserError
 from trainables.strict import parse
 
@@ -24,10 +29,24 @@ if TYPE_CHECKING:
     from ray.tune.logger import LoggerCallback
 
     from sweep.conductor import Conductor
+    from sweep.watch import Watch
 
     Loggers = Sequence[tuple[LogTo, LoggerCallback]]
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Catch signals; before the first trial they end the sweep at once, later at the end of a step of Tune."""
+    with catch_signals() as signals:
+        try:
+            yield
+        except KeyboardInterrupt:
+            if signals.deferred:  # a second signal
+                raise
+            raise NotBegun(signals.signum or signal.SIGINT) from None
+
+
+@_interruptible()
 def start_sweep(
     study: Study,
     *,
@@ -51,7 +70,7 @@ def start_sweep(
 
     Raises:
         UserError: the study, its data, the folder, a logger or the cluster cannot be used.
-        Interrupted: by Ctrl-C.
+        EndedEarly: a signal, a limit of the budget or a full disk ended the sweep; it can be resumed.
 
     Examples:
         >>> from search_spaces.discover import load_study
@@ -62,17 +81,21 @@ def start_sweep(
     from sweep.manifest import new_manifest, with_run
     from sweep.records.writer import write_manifest
 
+    started_s, notify = time.monotonic(), notify_url()
     sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
     with cluster(study.resources, address=address, display=display) as slots:
+        _defer_signals(sweep_dir, address)
         _make_folder(sweep_dir)
         with locked(sweep_dir):
             write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, command, fingerprints), command))
-            _run(Conductor(study, sweep_dir), sweep_dir, slots, address, display, loggers)
+            run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
+            run.run(Conductor(study, sweep_dir))
     return sweep_dir
 
 
+@_interruptible()
 def resume_sweep(
     sweep_dir: Path,
     *,
@@ -96,7 +119,7 @@ def resume_sweep(
 
     Raises:
         UserError: there is no sweep, it is in use, its data are gone or different, or the change is not possible.
-        Interrupted: by Ctrl-C.
+        EndedEarly: a signal, a limit of the budget or a full disk ended the sweep; it can be resumed.
 
     Examples:
         >>> resume_sweep(Path("demo"))  # doctest: +SKIP
@@ -106,6 +129,7 @@ def resume_sweep(
     from sweep.manifest import with_run, with_study
     from sweep.records.writer import write_manifest
 
+    started_s, notify = time.monotonic(), notify_url()
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
     read_manifest(sweep_dir)
     with locked(sweep_dir):
@@ -127,9 +151,10 @@ def resume_sweep(
             return
         loggers = _open_loggers(targets, sweep_dir, study)
         with cluster(study.resources, address=address, display=display) as slots:
+            _defer_signals(sweep_dir, address)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, with_run({**manifest, "data": fingerprints}, command))
-            _run(conductor, sweep_dir, slots, address, display, loggers)
+            _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
 
 
 def prepare(study: Study, *, address: str | None, download: bool, display: Display = SILENT) -> dict[str, str]:
@@ -169,6 +194,12 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
     return {data.source: open_source(data.source).fingerprint("train") for data in configs}
 
 
+def _defer_signals(sweep_dir: Path, address: str | None) -> None:
+    """From now on a signal ends the sweep after a step of Tune, with a resumable sweep in the folder."""
+    current_signals().defer()
+    current_signals().bound(f"interrupted; resume with: {resume_command(sweep_dir, address)}")
+
+
 def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Loggers:
     if not targets:
         return []
@@ -177,24 +208,72 @@ def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Lo
     return [(target, open_logger(target, sweep_dir, study=study.name)) for target in targets]
 
 
-def _run(
-    conductor: Conductor, sweep_dir: Path, slots: int, address: str | None, display: Display, loggers: Loggers
-) -> None:
-    from sweep.engine import run_trials
+@dataclass(frozen=True)
+class _Run:
+    """One run of a sweep on a cluster that is up."""
 
-    display.show_line(
-        f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {slots} at a time, "
-        f"records in {sweep_dir}"
-    )
-    callbacks = []
-    if loggers:
-        from sweep.tune_loggers import LoggingCallback
+    sweep_dir: Path
+    slots: int
+    address: str | None
+    display: Display
+    loggers: Loggers
+    started_s: float
+    notify_url: str | None
 
-        callbacks = [LoggingCallback(logger, target, conductor, sweep_dir, display) for target, logger in loggers]
-    with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C while Tune ends
-        run_trials(sweep_dir, conductor, slots=slots, display=display, callbacks=callbacks)
-    if conductor.n_left:
-        raise Interrupted(sweep_dir, address, conductor.n_trials - conductor.n_left, conductor.n_trials)
+    def run(self, conductor: Conductor) -> None:
+        """Run the trials, and say how the run ended to the webhook and, by an error, to the caller."""
+        from sweep.watch import Watch
+
+        self.display.show_line(
+            f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {self.slots} at a "
+            f"time, records in {self.sweep_dir}"
+        )
+        notices = Notices(self.notify_url, sweep=self.sweep_dir.name, warn=self.display.show_warning)
+        watch = Watch(
+            conductor,
+            self.sweep_dir,
+            address=self.address,
+            signals=current_signals(),
+            notices=notices,
+            started_s=self.started_s,
+        )
+        try:
+            self._run_trials(conductor, watch)
+            ending = watch.ending()
+        except Exception as error:
+            watch.on_error(error)
+            raise
+        finally:
+            notices.close()
+        if ending is not None:
+            raise ending
+
+    def _run_trials(self, conductor: Conductor, watch: Watch) -> None:
+        from sweep.engine import run_trials
+
+        callbacks = []
+        if self.loggers:
+            from sweep.tune_loggers import LoggingCallback
+
+            callbacks = [
+                LoggingCallback(logger, target, conductor, self.sweep_dir, self.display)
+                for target, logger in self.loggers
+            ]
+        try:
+            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C while Tune ends, in a notebook
+                run_trials(
+                    self.sweep_dir,
+                    conductor,
+                    slots=self.slots,
+                    display=self.display,
+                    callbacks=callbacks,
+                    watch=watch,
+                )
+        except OSError as error:
+            if user_message(error) is not None:
+                raise DiskFault(error, self.sweep_dir, self.address) from error
+            if current_signals().signum is None:  # a terminal that has closed cannot be written to
+                raise
 
 
 def _new_folder(study: Study, out: Path | None) -> Path:
@@ -206,7 +285,8 @@ def _new_folder(study: Study, out: Path | None) -> Path:
     if (sweep_dir / MANIFEST).exists():
         resume = f"cutmix-sweep resume {shlex.quote(str(sweep_dir))}"
         raise UserError(f"--out '{sweep_dir}' already contains a sweep: resume it with: {resume}")
-    if sweep_dir.is_dir() and any(sweep_dir.iterdir()):
+    # a kill before the manifest was written leaves the lock
+    if sweep_dir.is_dir() and any(path.name != LOCK for path in sweep_dir.iterdir()):
         raise UserError(f"--out '{sweep_dir}' is not empty: choose a new folder")
     nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):

@@ -6,13 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Callback
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.ledger import checkpoint_path, weights_path
+from sweep.watch import Watch
+
+
+class EndOfRun(Exception):
+    """Ends Tune's loop before all trials have ended: Tune then stops its workers."""
 
 
 class ConductorSearcher(Searcher):  # type: ignore[misc]
@@ -76,17 +83,33 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class ConductorCallback(Callback):  # type: ignore[misc]
-    """Report lost workers to the conductor, and update the display."""
+    """Report lost workers to the conductor, end the run where the watch says so, and update the display."""
 
-    def __init__(self, conductor: Conductor, update: Callable[[], None]) -> None:
-        """Report to ``conductor``; ``update`` is called after each event of Tune."""
+    def __init__(self, conductor: Conductor, update: Callable[[], None], watch: Watch) -> None:
+        """Report to ``conductor`` and ``watch``; ``update`` is called after each event of Tune."""
         self._conductor = conductor
         self._update = update
+        self._watch = watch
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Write the records that are due, and update the display."""
+        """Write the records that are due, and update the display; Tune calls this every 0.1 s while it waits.
+
+        Raises:
+            EndOfRun: a signal or a limit ends the run; all records are written.
+        """
+        if self._watch.is_over():
+            self._conductor.flush(force=True)
+            self._watch.on_over()
+            for trial in trials:
+                if trial.status == Trial.RUNNING and (actor := trial.temporary_state.ray_actor):
+                    ray.kill(actor)  # Tune would wait for the end of its epoch; its state is saved after each epoch
+            raise EndOfRun
         self._conductor.flush()
         self._update()
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        """Report an epoch or a failure to the watch, after the conductor."""
+        self._watch.on_report(trial.config["trial"])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report that a trial restarts on another worker."""
@@ -103,3 +126,4 @@ class ConductorCallback(Callback):  # type: ignore[misc]
             return
         reason = str(trial.get_error() or "").strip().splitlines() or ["no reason given"]
         self._conductor.on_lost(trial.config["trial"], f"its worker died {trial.num_failures} times: {reason[-1]}")
+        self._watch.on_report(trial.config["trial"])

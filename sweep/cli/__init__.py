@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 
 import typer
 
 # the order in which the help lists the verbs
 from sweep.cli import studies, sweeps, results, checks  # isort: skip
-from sweep.cli.app import INTERRUPTED, app
+from sweep.cli.app import app
 from sweep.terminal.completion import completion_for_bash
 from trainables.errors import UserError
 
@@ -17,8 +19,26 @@ __all__ = ["app", "checks", "main", "results", "studies", "sweeps"]
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit code 2, never in a traceback."""
-    from sweep.endings import EvaluationInterrupted, Interrupted, user_message
+    from sweep.signals import catch_signals, exit_at_once, exit_code
+
+    with catch_signals(is_program=True) as signals:
+        try:
+            _run_verb()
+        except BaseException as error:
+            if signals.signum is None or (isinstance(error, SystemExit) and not error.code):
+                raise
+            # typer ends with code 1 after Ctrl-C, and a terminal that has closed raises where something is printed
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+            if signals.signum == signal.SIGHUP:
+                exit_at_once(signals.signum)  # Python would end with another code, because it cannot flush stdout
+            sys.exit(exit_code(signals.signum))
+
+
+def _run_verb() -> None:
+    from sweep.endings import EndedEarly, user_message
     from sweep.records.errors import RecordsError
+    from sweep.signals import current_signals
 
     try:
         with completion_for_bash():
@@ -30,9 +50,10 @@ def main() -> None:
         if message is None:
             raise
         _refuse(message)
-    except (Interrupted, EvaluationInterrupted) as error:
-        typer.echo(str(error), err=True)
-        sys.exit(INTERRUPTED)
+    except EndedEarly as error:
+        if not current_signals().announced:
+            typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
 
 
 def _refuse(message: str) -> None:

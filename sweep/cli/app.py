@@ -15,9 +15,6 @@ from sweep.terminal import options
 if TYPE_CHECKING:
     from rich.console import Console
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as in shells."""
-
 app = typer.Typer(
     name="cutmix-sweep",
     help="Run CutMix ablations on Ray: search each arm fairly, then compare the arms on fresh seeds.\n\n"

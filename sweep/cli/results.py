@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import typer
 
-from sweep.cli.app import INTERRUPTED, app, command_line, new_console, print_document, split_names
+from sweep.cli.app import app, command_line, new_console, print_document, split_names
+from sweep.signals import exit_code
 from sweep.terminal import options, result_options
 from trainables.errors import UserError
 from trainables.extras import check_extra
@@ -49,7 +51,7 @@ def _follow(sweep_dir: Path) -> None:
         n_failed = follow_sweep(sweep_dir, new_console())
     except KeyboardInterrupt:
         typer.echo("no longer following; the sweep itself was not interrupted", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(exit_code(signal.SIGINT)) from None
     if n_failed:
         raise typer.Exit(1)
 

@@ -63,13 +63,17 @@ def resume(
     sweep_dir: options.SweepDir,
     address: options.Address = None,
     retry_failed: options.RetryFailed = False,
+    set_: options.LimitSet = None,
     log_to: options.LogTo = None,
 ) -> None:
     """Resume an interrupted sweep; no trial is lost or repeated.
 
     Example: `cutmix-sweep resume sweeps/box`
     """
-    _resume(sweep_dir, None, address=address, retry_failed=retry_failed, log_to=log_to)
+    from search_spaces.extension import limited
+
+    change = (lambda study: limited(study, set_)) if set_ else None
+    _resume(sweep_dir, change, address=address, retry_failed=retry_failed, log_to=log_to)
 
 
 @app.command()

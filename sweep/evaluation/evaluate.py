@@ -15,6 +15,7 @@ from sweep.evaluation.pictures import write_sheets
 from sweep.evaluation.request import applicable_axes, list_tasks, select_axes, select_trials
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, FAILED, MANIFEST, MEASUREMENTS
+from sweep.signals import catch_signals, current_signals
 from trainables.evaluation.base import Axis
 from trainables.strict import parse
 
@@ -38,6 +39,7 @@ class Evaluated:
     pictures: Sequence[Path]
 
 
+@catch_signals()
 def evaluate_sweep(
     sweep_dir: Path,
     *,
@@ -65,7 +67,7 @@ def evaluate_sweep(
 
     Raises:
         UserError: a trial, an axis or a setting does not exist or is not applicable; nothing has been started then.
-        EvaluationInterrupted: by Ctrl-C; finished measurements are recorded.
+        EvaluationInterrupted: by a signal; finished measurements are recorded.
 
     Examples:
         >>> evaluated = evaluate_sweep(Path("demo"), axes=["calibration"])  # doctest: +SKIP
@@ -85,6 +87,7 @@ def evaluate_sweep(
         _write_headlines(sweep_dir, applicable)
         if tasks:
             with cluster(resources, address=address, display=display) as slots:
+                current_signals().bound("interrupted; run the same command again for the other measurements")
                 write_manifest(sweep_dir, with_run(read_manifest(sweep_dir), command))
                 run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
         pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]

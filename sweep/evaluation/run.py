@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import time
 import traceback
@@ -18,6 +19,7 @@ from sweep.evaluation.pictures import save_pictures
 from sweep.evaluation.request import Task
 from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED, MEASUREMENTS
 from sweep.records.writer import RecordsWriter
+from sweep.signals import current_signals
 from trainables.errors import UserError
 from trainables.evaluation.axes import AXES
 from trainables.evaluation.base import Measured, library
@@ -32,7 +34,7 @@ def run_tasks(
     """Run the tasks on the cluster that is up, and record each result.
 
     Raises:
-        EvaluationInterrupted: by Ctrl-C; finished measurements are recorded.
+        EvaluationInterrupted: by a signal; finished measurements are recorded.
     """
     writer = RecordsWriter(sweep_dir)
     n_done = 0
@@ -47,7 +49,8 @@ def run_tasks(
                     n_done += 1
                     update(f"measured {task.axis.name} of {task.trial}")
         except KeyboardInterrupt:
-            raise EvaluationInterrupted(n_done, len(tasks)) from None
+            signum = current_signals().signum or signal.SIGINT
+            raise EvaluationInterrupted(n_done, len(tasks), signum=signum) from None
         finally:
             writer.flush(force=True)
 

@@ -22,6 +22,7 @@ It grows when an older version would misread the records. The reader accepts all
 
 MANIFEST = "sweep.json"
 RECORDS = "records"
+LOCK = ".lock"
 
 SEARCH: Literal["search"] = "search"
 CONFIRM: Literal["confirm"] = "confirm"

@@ -17,12 +17,11 @@ from search_spaces.study import Study
 from sweep.endings import Interrupted
 from sweep.engine import in_use
 from sweep.findings.remaining import TrialCount, count_trials
+from sweep.formats import format_percent
 from sweep.records.reader import read_manifest
 from sweep.records.schema import COMPLETED, EPOCHS, FAILED, LIVING, MANIFEST, RUNNING, SEARCH, STATUSES, TRIALS
 from sweep.records.tail import Tail
-from sweep.terminal.formats import format_percent
-from sweep.terminal.progress import LABELS
-from sweep.terminal.status import print_status
+from sweep.terminal.status import LABELS, print_status
 from sweep.terminal.tables import add_column, add_row, keep_whole, new_table, print_line
 from trainables.strict import parse
 

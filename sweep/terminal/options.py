@@ -152,6 +152,15 @@ SweepOut = Annotated[
 
 # resume
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="also restart failed trials")]
+LimitSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="value that overrides the study, here only a limit of the sweep, for example "
+        "budget.limits.gpu_hours=8; repeatable (default: no override)",
+    ),
+]
 
 # confirm
 Seeds = Annotated[

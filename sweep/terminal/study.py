@@ -121,6 +121,8 @@ def describe_budget(study: Study) -> str:
         lines.append(
             f"Confirmation: best {configs} of each arm, on {confirm.seeds} fresh seeds, measured on test images."
         )
+    if limits := budget.limits.describe():
+        lines.append(f"Limits: the sweep ends {limits}, and can then be resumed.")
     return "\n".join(lines)
 
 

@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from sweep.findings.trials import default_sort, list_trials, sampled_parameters
+from sweep.formats import format_decimal, format_duration, format_percent
 from sweep.records.reader import read_manifest
-from sweep.terminal.formats import format_decimal, format_duration, format_percent
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 
 COLUMNS = ("trial", "status", "epochs", "val_top1_error", "val_nll")

@@ -37,7 +37,7 @@ VERBS = {
     "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--json"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to"],
-    "resume": ["sweep_dir", "--address", "--retry-failed", "--log-to"],
+    "resume": ["sweep_dir", "--address", "--retry-failed", "--set", "--log-to"],
     "confirm": ["sweep_dir", "--seeds", "--configs", "--address", "--log-to"],
     "extend": ["sweep_dir", "--add-trials", "--add-seeds", "--add-arms", "--address", "--log-to"],
     "status": ["sweep_dir", "--why", "--follow", "--json"],

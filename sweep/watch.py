@@ -1,0 +1,160 @@
+"""Watching a run of a sweep without Ray: signals and limits that end it, and what is worth a notice."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sweep.conductor import Conductor
+from sweep.endings import (
+    FAILED_CODE,
+    LIMIT_CODE,
+    EndedEarly,
+    Interrupted,
+    LimitReached,
+    WorkerLost,
+    reason_of,
+)
+from sweep.notices import Notices
+from sweep.records.schema import FAILED
+from sweep.signals import EndingSignals
+
+STALL_EPOCHS = 10
+"""A sweep is stalled if no epoch ends for this many times the median duration of an epoch."""
+
+MIN_STALL_S = 60.0
+"""Shortest stall: the first epochs of a trial may wait for its worker."""
+
+EVERY_FAILURE = 10
+"""After the first failed trial, every tenth one is worth a notice."""
+
+
+class Watch:
+    """Watcher of one run: the engine reports to it, and asks it after each step whether the run is over."""
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        sweep_dir: Path,
+        *,
+        address: str | None = None,
+        signals: EndingSignals | None = None,
+        notices: Notices | None = None,
+        started_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch the run of ``sweep_dir``; the wall clock counts from ``started_s`` (default: from now)."""
+        self._limit: tuple[str, str] | None = None
+        self._ending: EndedEarly | None = None
+        self._dir = sweep_dir
+        self._address = address
+        self._conductor = conductor
+        self._signals = signals or EndingSignals()
+        self._notices = notices or Notices()
+        self._clock = clock
+        self._news_at_s = clock()
+        self._started_s = self._news_at_s if started_s is None else started_s
+        self._stall_after_s: float | None = None  # computed when it is needed: the median reads every epoch
+        self._stalled = False
+        self._n_failed = sum(entry.status == FAILED for entry in conductor.entries.values())
+
+    def on_report(self, trial: str) -> None:
+        """Note that a trial reported an epoch, or failed."""
+        self._news_at_s, self._stall_after_s, self._stalled = self._clock(), None, False
+        entry = self._conductor.entries[trial]
+        if entry.status != FAILED:
+            return
+        self._n_failed += 1
+        if self._n_failed == 1 or self._n_failed % EVERY_FAILURE == 0:
+            why = (entry.why.strip().splitlines() or ["no reason given"])[-1]
+            text = f"trial {trial} failed, {_count(self._n_failed, 'failed trial')} so far: {why}"
+            self._send("failed", text, trial=trial, why=why, n_failed=self._n_failed)
+
+    def is_over(self) -> bool:
+        """Return whether a signal or a limit ends the run; send a notice if the run is stalled."""
+        self._notices.show_failure()
+        if self._signals.signum is not None:
+            return True
+        self._limit = self._limit_reached()
+        if self._limit is None:
+            self._check_stall()
+        return self._limit is not None
+
+    def on_over(self) -> None:
+        """Send the notice of the end; after a signal also print how to resume. All records must be written."""
+        self._ending = self.ending()
+        if self._ending is not None:
+            self._signals.announce(str(self._ending))
+
+    def ending(self) -> EndedEarly | None:
+        """Return why the run ended before all trials had ended; None if all have. Send the notice of the end."""
+        if self._ending is not None:
+            return self._ending
+        n_trials, n_left = self._conductor.n_trials, self._conductor.n_left
+        n_ended = n_trials - n_left
+        if not n_left:
+            self._send("ended", f"the sweep has ended: {_count(n_trials, 'trial')}, {self._n_failed} of them failed")
+            return None
+        ending: EndedEarly
+        if self._signals.signum is not None:
+            ending = Interrupted(self._dir, self._address, n_ended, n_trials, signum=self._signals.signum)
+        elif self._limit is not None:
+            ending = self._limit_ending(*self._limit, n_ended, n_trials)
+        else:
+            ending = WorkerLost(self._dir, self._address, n_ended, n_trials)
+        self.on_error(ending)
+        return ending
+
+    def on_error(self, error: BaseException) -> None:
+        """Send the notice of a run that did not end well."""
+        self._send("interrupted", f"the sweep was interrupted: {reason_of(error)}", cause=type(error).__name__)
+
+    def _limit_ending(self, name: str, reached: str, n_ended: int, n_trials: int) -> LimitReached:
+        value = getattr(self._conductor.study.budget.limits, name)
+        message = f"ended by budget.limits.{name} = {value:g}: {reached}, {n_ended} of {n_trials} trials have ended"
+        options: tuple[str, ...] = ()
+        if name == "gpu_hours":
+            message += "; the limit must be raised to continue"
+            options = ("--set", f"budget.limits.gpu_hours={2 * value:g}")
+        elif name == "failed_trials":
+            message += "; fix the cause first"
+            options = ("--retry-failed",)
+        code = FAILED_CODE if name == "failed_trials" else LIMIT_CODE
+        return LimitReached(name, message, self._dir, self._address, options=options, code=code)
+
+    def _limit_reached(self) -> tuple[str, str] | None:
+        study = self._conductor.study
+        limits = study.budget.limits
+        elapsed_h = (self._clock() - self._started_s) / 3600
+        gpu_hours = self._conductor.training_s * study.resources.gpus / 3600
+        if limits.wall_clock_h is not None and elapsed_h >= limits.wall_clock_h:
+            return "wall_clock_h", f"{elapsed_h:.3g} h since this command started"
+        if limits.gpu_hours is not None and gpu_hours >= limits.gpu_hours:
+            return "gpu_hours", f"{gpu_hours:.3g} GPU hours in recorded epochs"
+        if limits.failed_trials is not None and self._n_failed >= limits.failed_trials:
+            return "failed_trials", _count(self._n_failed, "failed trial")
+        return None
+
+    def _check_stall(self) -> None:
+        quiet_s = self._clock() - self._news_at_s
+        if self._stalled or quiet_s < MIN_STALL_S:
+            return
+        if self._stall_after_s is None:
+            seconds = [row["seconds"] for entry in self._conductor.entries.values() for row in entry.curve.values()]
+            median_s = statistics.median(seconds) if seconds else float("inf")
+            self._stall_after_s = max(MIN_STALL_S, STALL_EPOCHS * median_s)
+        if quiet_s >= self._stall_after_s:
+            self._stalled = True
+            self._send("stalled", f"no epoch has ended for {quiet_s / 60:.0f} min", quiet_s=round(quiet_s))
+
+    def _send(self, event: str, text: str, **facts: str | int) -> None:
+        study, n_trials = self._conductor.study.name, self._conductor.n_trials
+        n_ended = n_trials - self._conductor.n_left
+        progress: dict[str, str | int] = {"study": study, "n_ended": n_ended, "n_trials": n_trials}
+        self._notices.send(event, text, **progress, **facts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
