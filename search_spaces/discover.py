@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from trainables.merging import at_path, merged
 from trainables.strict import parse
 
 STUDIES_DIR = Path(__file__).parent / "studies"
+
+DEFAULT_NAME = "my_study"
+"""Name of a study whose values are given without a name and without a file."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -53,11 +56,13 @@ def built_in_studies() -> list[str]:
     return sorted(path.stem for path in STUDIES_DIR.glob("*.yaml"))
 
 
-def load_study(name_or_path: str, *, scale: str | None = None, settings: Sequence[str] = ()) -> Study:
+def load_study(
+    study: str | Path | Mapping[str, Any] | Study, *, scale: str | None = None, settings: Sequence[str] = ()
+) -> Study:
     """Load a study and check that all its trials are valid.
 
     Args:
-        name_or_path: name of a built-in study, or path of a YAML file.
+        study: name of a built-in study, path of a YAML file, values as in such a file, or a study.
         scale: name of the scale, the amount to spend; None: as the file declares it.
         settings: values that override file and scale, each ``path=value`` with a dotted path and a YAML value.
 
@@ -68,18 +73,36 @@ def load_study(name_or_path: str, *, scale: str | None = None, settings: Sequenc
         >>> study = load_study("quickstart", scale="smoke", settings=["budget.max_epochs=3"])
         >>> study.budget.max_epochs, list(study.arms)
         (3, ['off', 'cutout', 'mixup', 'cutmix'])
+        >>> arms = {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}}
+        >>> values = {"question": "Does CutMix help?", "arms": arms, "budget": {"trials": 4, "max_epochs": 10}}
+        >>> load_study(values).name
+        'my_study'
     """
-    path = _find(name_or_path)
+    values = _values_of(study)
+    where = f"study '{values['name']}'"
+    if isinstance(study, Study) and scale is not None:
+        raise UserError(
+            f"{where} is loaded already: give the scale '{scale}' where it is loaded from its file or values"
+        )
+    values = scaled(values, scale, where=where)
+    for setting in settings:
+        values = merged(values, parse_setting(setting))
+    loaded = parse(Study, _with_absolute_sources(values), where=where)
+    check_study(loaded)
+    return loaded
+
+
+def _values_of(study: str | Path | Mapping[str, Any] | Study) -> dict[str, Any]:
+    """Return the values of a study, always with its name."""
+    if isinstance(study, Study):
+        return study.model_dump(mode="json")
+    if isinstance(study, Mapping):
+        return {"name": DEFAULT_NAME, **study}
+    path = _find(str(study))
     values = _read(path)
     if values.setdefault("name", path.stem) != path.stem:
         raise UserError(f"'{path}': name is '{values['name']}', but the file is called '{path.stem}'")
-    values = scaled(values, scale, where=f"study '{path.stem}'")
-    for setting in settings:
-        values = merged(values, parse_setting(setting))
-    _make_sources_absolute(values)
-    study = parse(Study, values, where=f"study '{path.stem}'")
-    check_study(study)
-    return study
+    return values
 
 
 def parse_setting(setting: str) -> dict[str, Any]:
@@ -119,16 +142,25 @@ def parse_value(text: str, *, where: str) -> Any:
         raise UserError(f"{where}: cannot read the value '{text}': {_first_line(error)}") from None
 
 
-def _make_sources_absolute(values: dict[str, Any]) -> None:
-    """Make data paths absolute, so that they are valid wherever a trial runs and the sweep is resumed."""
+def _with_absolute_sources(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with absolute data paths, so that they are valid wherever a trial runs and a sweep resumes."""
+    values = _with_absolute_source(values)
     arms = values.get("arms")
-    for part in (values, *(arms.values() if isinstance(arms, dict) else ())):
-        data = part["base"].get("data") if isinstance(part, dict) and isinstance(part.get("base"), dict) else None
-        source = data.get("source") if isinstance(data, dict) else None
-        name, colon, path = source.partition(":") if isinstance(source, str) else ("", "", "")
-        if colon and path:
-            absolute = f"{name}:{Path(path).expanduser().absolute()}"
-            part["base"] = merged(part["base"], at_path("data.source", absolute))
+    if isinstance(arms, Mapping):
+        values["arms"] = {
+            name: _with_absolute_source(arm) if isinstance(arm, Mapping) else arm for name, arm in arms.items()
+        }
+    return values
+
+
+def _with_absolute_source(part: Mapping[str, Any]) -> dict[str, Any]:
+    data = part["base"].get("data") if isinstance(part.get("base"), Mapping) else None
+    source = data.get("source") if isinstance(data, Mapping) else None
+    name, colon, path = source.partition(":") if isinstance(source, str) else ("", "", "")
+    if not (colon and path):
+        return dict(part)
+    absolute = f"{name}:{Path(path).expanduser().absolute()}"
+    return merged(part, {"base": at_path("data.source", absolute)})
 
 
 def _find(name_or_path: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,54 @@ class TestFile:
     def test_not_utf8(self, tmp_path: Path) -> None:
         (tmp_path / "small.yaml").write_bytes(b"question: \xff\xfe")
         assert "cannot read study" in refusal(str(tmp_path / "small.yaml"))
+
+
+class TestValues:
+    """A study from Python: values as in a file, or a study."""
+
+    VALUES = {
+        "question": "Does it matter?",
+        "arms": {"off": {"mix": "off"}, "here": {"mix": "cutmix", "base": {"data": {"source": "cifar10:here"}}}},
+        "base": {"model": {"name": "tiny"}},
+        "budget": {"trials": 2, "max_epochs": 3},
+    }
+
+    def test_mean_what_a_file_means(self, tmp_path: Path) -> None:
+        path = tmp_path / "small.yaml"
+        path.write_text(json.dumps(self.VALUES), encoding="utf-8")
+        assert load_study({"name": "small", **self.VALUES}) == load_study(str(path)) == load_study(path)
+
+    def test_have_a_name_of_their_own_or_the_usual_one(self) -> None:
+        assert load_study({"name": "mine", **self.VALUES}).name == "mine"
+        assert load_study(self.VALUES).name == "my_study"
+
+    def test_stay_as_they_are(self) -> None:
+        before = copy.deepcopy(self.VALUES)
+        load_study(self.VALUES, scale="smoke", settings=["arms.off.base.data.source=cifar10:there"])
+        assert before == self.VALUES
+
+    def test_take_a_scale_and_settings(self) -> None:
+        study = load_study(self.VALUES, scale="smoke", settings=["budget.trials=7"])
+        assert (study.budget.trials, study.budget.max_epochs) == (7, 2)
+
+    def test_are_checked(self) -> None:
+        with pytest.raises(UserError, match=r"^study 'my_study': unknown key 'budgets'; did you mean 'budget'"):
+            load_study({**self.VALUES, "budgets": {}})
+
+    @pytest.mark.parametrize("name", built_in_studies())
+    def test_a_study_passes_through(self, name: str) -> None:
+        study = load_study(name)
+        assert load_study(study) == study
+
+    def test_settings_apply_to_a_study(self) -> None:
+        study = load_study("quickstart")
+        changed = load_study(study, settings=["budget.trials=3", "space[optimizer.lr].hi=0.25"])
+        assert (changed.budget.trials, changed.space["optimizer.lr"].corners()) == (3, [0.03, 0.25])
+
+    def test_a_study_takes_no_scale(self) -> None:
+        """Its own exceptions from the scale are gone: only the file has them."""
+        with pytest.raises(UserError, match="study 'position' is loaded already: give the scale 'smoke'"):
+            load_study(load_study("position"), scale="smoke")
 
 
 class TestYaml:
