@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from search_spaces.check import check_study
+from search_spaces.names import NAME, proposed_name
+from search_spaces.other_files import describe_other_file
+from search_spaces.overriding import extended_values, overridden
 from search_spaces.scales import scaled
 from search_spaces.study import Study
-from trainables.errors import UserError, did_you_mean
-from trainables.merging import at_path, merged
+from search_spaces.yaml_text import MAX_CHARS, check_size, parse_yaml
+from trainables.errors import UserError, did_you_mean, shorten
+from trainables.merging import at_path, flattened, merged
 from trainables.strict import parse
 
 STUDIES_DIR = Path(__file__).parent / "studies"
@@ -21,29 +23,8 @@ STUDIES_DIR = Path(__file__).parent / "studies"
 DEFAULT_NAME = "my_study"
 """Name of a study whose values are given without a name and without a file."""
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML without three traps: ``1e-4`` is a number, ``off`` is a name, and a repeated key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Build a mapping and check that no key is repeated."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$", re.IGNORECASE), list("tTfF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+_KEY = r"([^.\[\]\s]+|\[[^\[\]]+\])"
+"""One key of a path: plain, or in square brackets."""
 
 
 def built_in_studies() -> list[str]:
@@ -79,30 +60,49 @@ def load_study(
         'my_study'
     """
     values = _values_of(study)
-    where = f"study '{values['name']}'"
+    where = f"study '{shorten(str(values['name']))}'"
     if isinstance(study, Study) and scale is not None:
-        raise UserError(
-            f"{where} is loaded already: give the scale '{scale}' where it is loaded from its file or values"
-        )
+        raise UserError(f"{where} is loaded already: give the scale '{scale}' where it is loaded")
     values = scaled(values, scale, where=where)
     for setting in settings:
-        values = merged(values, parse_setting(setting))
+        values = with_setting(values, setting)
     loaded = parse(Study, _with_absolute_sources(values), where=where)
     check_study(loaded)
     return loaded
 
 
 def _values_of(study: str | Path | Mapping[str, Any] | Study) -> dict[str, Any]:
-    """Return the values of a study, always with its name."""
+    """Return the values of a study, always with its name, and without the key ``extends``."""
     if isinstance(study, Study):
         return study.model_dump(mode="json")
     if isinstance(study, Mapping):
-        return {"name": DEFAULT_NAME, **study}
+        values = {"name": DEFAULT_NAME, **study}
+        where = f"study '{shorten(str(values['name']))}'"
+        _check_size(values, where)
+        return extended_values(values, _extended_file, folder=Path(), where=where)
     path = _find(str(study))
     values = _read(path)
-    if values.setdefault("name", path.stem) != path.stem:
-        raise UserError(f"'{path}': name is '{values['name']}', but the file is called '{path.stem}'")
-    return values
+    if "name" not in values:
+        values["name"] = _name_of_file(path)
+    return extended_values(values, _extended_file, folder=path.parent, where=f"study '{path}'", path=path)
+
+
+def _name_of_file(path: Path) -> str:
+    """Return the name of a study whose file gives none."""
+    if not re.fullmatch(NAME, path.stem):
+        name, quoted = proposed_name(path.stem), shorten(str(path))
+        raise UserError(
+            f"study '{quoted}' gives no name, and the name of its file is not one: a study's name has small letters, "
+            f"digits and '_', and a letter first: rename the file to {name}{path.suffix}, or write into it name: {name}"
+        )
+    return path.stem
+
+
+def _extended_file(name_or_path: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Return file and values of a study that another one extends, a path relative to that one's folder."""
+    name_or_path = name_or_path if name_or_path in built_in_studies() else str(folder / Path(name_or_path).expanduser())
+    path = _find(name_or_path)
+    return path.resolve(), _read(path)
 
 
 def parse_setting(setting: str) -> dict[str, Any]:
@@ -120,13 +120,33 @@ def parse_setting(setting: str) -> dict[str, Any]:
         {'space': {'mix.size.alpha': {'hi': 2}}}
     """
     path, equals, text = setting.partition("=")
-    keys = re.findall(r"\[([^\]]+)\]|([^.\[\]]+)", path)
-    if not equals or not keys or re.sub(r"\[[^\]]+\]|[^.\[\]]+|\.", "", path):
-        raise UserError(f"--set has the form path=value, for example budget.trials=8, got '{setting}'")
-    value = parse_value(text, where=f"--set {path}")
-    for bracketed, plain in reversed(keys):
+    if not equals or not re.fullmatch(rf"{_KEY}(\.{_KEY}|\[[^\[\]]+\])*", path):
+        raise UserError(
+            f"--set has the form path=value, for example budget.trials=8, got '{shorten(setting)}': one dot stands "
+            "between two keys, and a key that contains dots stands in square brackets"
+        )
+    value = parse_value(text, where=f"--set {shorten(path)}")
+    for bracketed, plain in reversed(re.findall(r"\[([^\[\]]+)\]|([^.\[\]]+)", path)):
         value = {bracketed or plain: value}
     result: dict[str, Any] = value
+    return result
+
+
+def with_setting(values: Mapping[str, Any], setting: str) -> dict[str, Any]:
+    """Return the values of a study with a setting ``path=value``; ``null`` drops an arm or a parameter of a space.
+
+    Raises:
+        UserError: the setting has another form, or it cannot change anything.
+
+    Examples:
+        >>> with_setting({"arms": {"off": {"mix": "off"}, "cutout": {"mix": "cutout"}}}, "arms.cutout=null")
+        {'arms': {'off': {'mix': 'off'}}}
+    """
+    path = shorten(setting.partition("=")[0])
+    changes = parse_setting(setting)
+    result = overridden(values, changes, where=f"--set {path}")
+    if result == values and not flattened(changes):
+        raise UserError(f"--set {path}: an empty mapping changes nothing: leave it out, or give a key and its value")
     return result
 
 
@@ -137,9 +157,9 @@ def parse_value(text: str, *, where: str) -> Any:
         UserError: the text is not valid YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: cannot read the value '{text}': {_first_line(error)}") from None
+        return parse_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{where}: cannot read the value '{shorten(text)}': {error}") from None
 
 
 def _with_absolute_sources(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,26 +186,47 @@ def _with_absolute_source(part: Mapping[str, Any]) -> dict[str, Any]:
 def _find(name_or_path: str) -> Path:
     if name_or_path in built_in_studies():
         return STUDIES_DIR / f"{name_or_path}.yaml"
-    path = Path(name_or_path)
+    path, quoted = Path(name_or_path), shorten(name_or_path)
     if path.suffix not in (".yaml", ".yml") and "/" not in name_or_path:
         raise UserError(
-            f"unknown study '{name_or_path}'{did_you_mean(name_or_path, built_in_studies())}, "
-            "or the path of a .yaml file"
+            f"unknown study '{quoted}'{did_you_mean(name_or_path, built_in_studies())}, or the path of a .yaml file"
         )
-    if not path.is_file():
-        raise UserError(f"no study file '{name_or_path}'")
+    try:
+        if path.is_dir():
+            raise UserError(f"study '{quoted}' is a folder: give the path of the .yaml file")
+        if not path.is_file():
+            raise UserError(f"no study file '{quoted}'")
+    except (OSError, ValueError) as error:  # too long a name, a NUL
+        raise UserError(f"no study file '{quoted}': {_reason(error)}") from None
     return path
 
 
 def _read(path: Path) -> dict[str, Any]:
+    quoted = shorten(str(path))
     try:
-        values = yaml.load(path.read_text(), Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read study '{path}': {_first_line(error)}") from None
+        if path.stat().st_size > 4 * MAX_CHARS:  # UTF-8 has at most four bytes per character
+            raise UserError(f"cannot read study '{quoted}': it has more than {MAX_CHARS:,} characters")
+        values = parse_yaml(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read study '{quoted}': it is not text in UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read study '{quoted}': {_reason(error)}") from None
+    if values is None:
+        raise UserError(f"study '{quoted}' is empty: it must be a mapping with the keys question, arms, budget, ...")
     if not isinstance(values, dict):
-        raise UserError(f"study '{path}' must be a mapping with the keys question, arms, budget, ...")
+        kind = "a list" if isinstance(values, list) else "a single value"
+        raise UserError(f"study '{quoted}' is {kind}: it must be a mapping with the keys question, arms, budget, ...")
+    if other := describe_other_file(values):
+        raise UserError(f"'{quoted}' is not a study: {other}")
     return values
 
 
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _check_size(values: Mapping[str, Any], where: str) -> None:
+    try:
+        check_size(values)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error.strerror if isinstance(error, OSError) else error)
