@@ -11,6 +11,15 @@ from trainables.strict import Frozen
 MAX_EPOCHS = "optimizer.max_epochs"
 """Path of a trial's planned epochs: they follow from the budget, unless the study's own space varies them."""
 
+MAX_TRIALS = 10_000
+"""Largest number of trials per arm: the names of trials have four digits, so that they sort by number."""
+
+LONGEST_TRIAL_EPOCHS = 100_000
+"""Largest number of epochs per trial, over 300 times the usual number: the records have a row per epoch."""
+
+MAX_SEEDS = 1_000
+"""Largest number of seeds per configuration."""
+
 
 class Limits(Frozen):
     """What ends a sweep before all its trials have run; without a value there is no such limit.
@@ -62,8 +71,8 @@ class Budget(Frozen):
         'ASHA, first rung at 5 epochs, eta 3'
     """
 
-    trials: int | None = Field(default=None, ge=1)
-    max_epochs: int = Field(ge=1)
+    trials: int | None = Field(default=None, ge=1, le=MAX_TRIALS)
+    max_epochs: int = Field(ge=1, le=LONGEST_TRIAL_EPOCHS)
     early_stopping: EarlyStopping = NoStopping()
     control_frac: float = Field(default=0.0, ge=0, lt=1)
     limits: Limits = Limits()
@@ -85,5 +94,5 @@ class Confirm(Frozen):
         seeds: trials per configuration.
     """
 
-    configs: int = Field(default=1, ge=1)
-    seeds: int = Field(default=5, ge=2)
+    configs: int = Field(default=1, ge=1, le=MAX_TRIALS)
+    seeds: int = Field(default=5, ge=2, le=MAX_SEEDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search_spaces.budget import MAX_EPOCHS
 from search_spaces.contradictions import check_contradictions
 from search_spaces.match_checks import check_matchable
 from search_spaces.study import DEFAULTS, Study
@@ -25,17 +26,44 @@ def check_study(study: Study) -> None:
             for params in study.corner_params(arm):
                 study.declared_config(arm, params, replicate=0)
             if study.search == "grid":
-                study.grid_of(arm)
+                study.n_grid_points(arm)
     except ValueError as error:
         raise UserError(f"study '{study.name}': {error}") from None
     if study.search == "grid":
         _check_grid_budget(study)
+    _check_points(study)
     check_matchable(study)
+
+
+def _check_points(study: Study) -> None:
+    """Check that each arm can try its known configurations within its budget."""
+    for arm in study.arms:
+        points = study.points_of(arm)
+        where = f"study '{study.name}', arm '{arm}': points"
+        if points and study.search == "grid":
+            raise UserError(f"{where}: search 'grid' runs every combination, so points change nothing: leave them out")
+        if len(points) * study.replicates > study.trials_per_arm:
+            raise UserError(
+                f"{where}: {len(points)} points with {study.replicates} replicates need more than the "
+                f"{study.trials_per_arm} trials of budget.trials: raise it, or give fewer points"
+            )
+        if any(MAX_EPOCHS in point for point in study.arms[arm].points):
+            raise UserError(
+                f"{where}: '{MAX_EPOCHS}' may be given in the study's points only: all arms have the same budget"
+            )
+        for index, point in enumerate(points):
+            try:
+                params = study.draw(arm, index * study.replicates)
+            except ValueError as error:
+                raise UserError(f"{where}: point {index + 1}: {error}") from None
+            if not point:
+                raise UserError(f"{where}: point {index + 1} gives no value: name a path of the space, or leave it out")
+            study.declared_config(arm, params, replicate=0)
 
 
 def _check_grid_budget(study: Study) -> None:
     """Check that every arm runs its grid in whole rounds and that all arms plan the same epochs."""
-    points = {arm: len(study.grid_of(arm)) for arm in study.arms}
+    points = {arm: study.n_grid_points(arm) for arm in study.arms}
     largest = max(points, key=lambda arm: points[arm])
     if study.trials_per_arm < points[largest]:
         raise UserError(

@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from search_spaces.check import check_study
+from search_spaces.names import NAME, proposed_name
+from search_spaces.other_files import describe_other_file
+from search_spaces.overriding import extended_values, overridden
 from search_spaces.scales import scaled
 from search_spaces.study import Study
-from trainables.errors import UserError, did_you_mean
-from trainables.merging import at_path, merged
+from search_spaces.yaml_text import MAX_CHARS, check_size, parse_yaml
+from trainables.errors import UserError, did_you_mean, shorten
+from trainables.merging import at_path, flattened, merged
 from trainables.strict import parse
 
 STUDIES_DIR = Path(__file__).parent / "studies"
 
+DEFAULT_NAME = "my_study"
+"""Name of a study whose values are given without a name and without a file."""
 
-class _Loader(yaml.SafeLoader):
-    """YAML without three traps: ``1e-4`` is a number, ``off`` is a name, and a repeated key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Build a mapping and check that no key is repeated."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$", re.IGNORECASE), list("tTfF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+_KEY = r"([^.\[\]\s]+|\[[^\[\]]+\])"
+"""One key of a path: plain, or in square brackets."""
 
 
 def built_in_studies() -> list[str]:
@@ -53,11 +37,13 @@ def built_in_studies() -> list[str]:
     return sorted(path.stem for path in STUDIES_DIR.glob("*.yaml"))
 
 
-def load_study(name_or_path: str, *, scale: str | None = None, settings: Sequence[str] = ()) -> Study:
+def load_study(
+    study: str | Path | Mapping[str, Any] | Study, *, scale: str | None = None, settings: Sequence[str] = ()
+) -> Study:
     """Load a study and check that all its trials are valid.
 
     Args:
-        name_or_path: name of a built-in study, or path of a YAML file.
+        study: name of a built-in study, path of a YAML file, values as in such a file, or a study.
         scale: name of the scale, the amount to spend; None: as the file declares it.
         settings: values that override file and scale, each ``path=value`` with a dotted path and a YAML value.
 
@@ -68,18 +54,55 @@ def load_study(name_or_path: str, *, scale: str | None = None, settings: Sequenc
         >>> study = load_study("quickstart", scale="smoke", settings=["budget.max_epochs=3"])
         >>> study.budget.max_epochs, list(study.arms)
         (3, ['off', 'cutout', 'mixup', 'cutmix'])
+        >>> arms = {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}}
+        >>> values = {"question": "Does CutMix help?", "arms": arms, "budget": {"trials": 4, "max_epochs": 10}}
+        >>> load_study(values).name
+        'my_study'
     """
-    path = _find(name_or_path)
-    values = _read(path)
-    if values.setdefault("name", path.stem) != path.stem:
-        raise UserError(f"'{path}': name is '{values['name']}', but the file is called '{path.stem}'")
-    values = scaled(values, scale, where=f"study '{path.stem}'")
+    values = _values_of(study)
+    where = f"study '{shorten(str(values['name']))}'"
+    if isinstance(study, Study) and scale is not None:
+        raise UserError(f"{where} is loaded already: give the scale '{scale}' where it is loaded")
+    values = scaled(values, scale, where=where)
     for setting in settings:
-        values = merged(values, parse_setting(setting))
-    _make_sources_absolute(values)
-    study = parse(Study, values, where=f"study '{path.stem}'")
-    check_study(study)
-    return study
+        values = with_setting(values, setting)
+    loaded = parse(Study, _with_absolute_sources(values), where=where)
+    check_study(loaded)
+    return loaded
+
+
+def _values_of(study: str | Path | Mapping[str, Any] | Study) -> dict[str, Any]:
+    """Return the values of a study, always with its name, and without the key ``extends``."""
+    if isinstance(study, Study):
+        return study.model_dump(mode="json")
+    if isinstance(study, Mapping):
+        values = {"name": DEFAULT_NAME, **study}
+        where = f"study '{shorten(str(values['name']))}'"
+        _check_size(values, where)
+        return extended_values(values, _extended_file, folder=Path(), where=where)
+    path = _find(str(study))
+    values = _read(path)
+    if "name" not in values:
+        values["name"] = _name_of_file(path)
+    return extended_values(values, _extended_file, folder=path.parent, where=f"study '{path}'", path=path)
+
+
+def _name_of_file(path: Path) -> str:
+    """Return the name of a study whose file gives none."""
+    if not re.fullmatch(NAME, path.stem):
+        name, quoted = proposed_name(path.stem), shorten(str(path))
+        raise UserError(
+            f"study '{quoted}' gives no name, and the name of its file is not one: a study's name has small letters, "
+            f"digits and '_', and a letter first: rename the file to {name}{path.suffix}, or write into it name: {name}"
+        )
+    return path.stem
+
+
+def _extended_file(name_or_path: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Return file and values of a study that another one extends, a path relative to that one's folder."""
+    name_or_path = name_or_path if name_or_path in built_in_studies() else str(folder / Path(name_or_path).expanduser())
+    path = _find(name_or_path)
+    return path.resolve(), _read(path)
 
 
 def parse_setting(setting: str) -> dict[str, Any]:
@@ -97,13 +120,33 @@ def parse_setting(setting: str) -> dict[str, Any]:
         {'space': {'mix.size.alpha': {'hi': 2}}}
     """
     path, equals, text = setting.partition("=")
-    keys = re.findall(r"\[([^\]]+)\]|([^.\[\]]+)", path)
-    if not equals or not keys or re.sub(r"\[[^\]]+\]|[^.\[\]]+|\.", "", path):
-        raise UserError(f"--set has the form path=value, for example budget.trials=8, got '{setting}'")
-    value = parse_value(text, where=f"--set {path}")
-    for bracketed, plain in reversed(keys):
+    if not equals or not re.fullmatch(rf"{_KEY}(\.{_KEY}|\[[^\[\]]+\])*", path):
+        raise UserError(
+            f"--set has the form path=value, for example budget.trials=8, got '{shorten(setting)}': one dot stands "
+            "between two keys, and a key that contains dots stands in square brackets"
+        )
+    value = parse_value(text, where=f"--set {shorten(path)}")
+    for bracketed, plain in reversed(re.findall(r"\[([^\[\]]+)\]|([^.\[\]]+)", path)):
         value = {bracketed or plain: value}
     result: dict[str, Any] = value
+    return result
+
+
+def with_setting(values: Mapping[str, Any], setting: str) -> dict[str, Any]:
+    """Return the values of a study with a setting ``path=value``; ``null`` drops an arm or a parameter of a space.
+
+    Raises:
+        UserError: the setting has another form, or it cannot change anything.
+
+    Examples:
+        >>> with_setting({"arms": {"off": {"mix": "off"}, "cutout": {"mix": "cutout"}}}, "arms.cutout=null")
+        {'arms': {'off': {'mix': 'off'}}}
+    """
+    path = shorten(setting.partition("=")[0])
+    changes = parse_setting(setting)
+    result = overridden(values, changes, where=f"--set {path}")
+    if result == values and not flattened(changes):
+        raise UserError(f"--set {path}: an empty mapping changes nothing: leave it out, or give a key and its value")
     return result
 
 
@@ -114,46 +157,76 @@ def parse_value(text: str, *, where: str) -> Any:
         UserError: the text is not valid YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: cannot read the value '{text}': {_first_line(error)}") from None
+        return parse_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{where}: cannot read the value '{shorten(text)}': {error}") from None
 
 
-def _make_sources_absolute(values: dict[str, Any]) -> None:
-    """Make data paths absolute, so that they are valid wherever a trial runs and the sweep is resumed."""
+def _with_absolute_sources(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with absolute data paths, so that they are valid wherever a trial runs and a sweep resumes."""
+    values = _with_absolute_source(values)
     arms = values.get("arms")
-    for part in (values, *(arms.values() if isinstance(arms, dict) else ())):
-        data = part["base"].get("data") if isinstance(part, dict) and isinstance(part.get("base"), dict) else None
-        source = data.get("source") if isinstance(data, dict) else None
-        name, colon, path = source.partition(":") if isinstance(source, str) else ("", "", "")
-        if colon and path:
-            absolute = f"{name}:{Path(path).expanduser().absolute()}"
-            part["base"] = merged(part["base"], at_path("data.source", absolute))
+    if isinstance(arms, Mapping):
+        values["arms"] = {
+            name: _with_absolute_source(arm) if isinstance(arm, Mapping) else arm for name, arm in arms.items()
+        }
+    return values
+
+
+def _with_absolute_source(part: Mapping[str, Any]) -> dict[str, Any]:
+    data = part["base"].get("data") if isinstance(part.get("base"), Mapping) else None
+    source = data.get("source") if isinstance(data, Mapping) else None
+    name, colon, path = source.partition(":") if isinstance(source, str) else ("", "", "")
+    if not (colon and path):
+        return dict(part)
+    absolute = f"{name}:{Path(path).expanduser().absolute()}"
+    return merged(part, {"base": at_path("data.source", absolute)})
 
 
 def _find(name_or_path: str) -> Path:
     if name_or_path in built_in_studies():
         return STUDIES_DIR / f"{name_or_path}.yaml"
-    path = Path(name_or_path)
+    path, quoted = Path(name_or_path), shorten(name_or_path)
     if path.suffix not in (".yaml", ".yml") and "/" not in name_or_path:
         raise UserError(
-            f"unknown study '{name_or_path}'{did_you_mean(name_or_path, built_in_studies())}, "
-            "or the path of a .yaml file"
+            f"unknown study '{quoted}'{did_you_mean(name_or_path, built_in_studies())}, or the path of a .yaml file"
         )
-    if not path.is_file():
-        raise UserError(f"no study file '{name_or_path}'")
+    try:
+        if path.is_dir():
+            raise UserError(f"study '{quoted}' is a folder: give the path of the .yaml file")
+        if not path.is_file():
+            raise UserError(f"no study file '{quoted}'")
+    except (OSError, ValueError) as error:  # too long a name, a NUL
+        raise UserError(f"no study file '{quoted}': {_reason(error)}") from None
     return path
 
 
 def _read(path: Path) -> dict[str, Any]:
+    quoted = shorten(str(path))
     try:
-        values = yaml.load(path.read_text(), Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read study '{path}': {_first_line(error)}") from None
+        if path.stat().st_size > 4 * MAX_CHARS:  # UTF-8 has at most four bytes per character
+            raise UserError(f"cannot read study '{quoted}': it has more than {MAX_CHARS:,} characters")
+        values = parse_yaml(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read study '{quoted}': it is not text in UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read study '{quoted}': {_reason(error)}") from None
+    if values is None:
+        raise UserError(f"study '{quoted}' is empty: it must be a mapping with the keys question, arms, budget, ...")
     if not isinstance(values, dict):
-        raise UserError(f"study '{path}' must be a mapping with the keys question, arms, budget, ...")
+        kind = "a list" if isinstance(values, list) else "a single value"
+        raise UserError(f"study '{quoted}' is {kind}: it must be a mapping with the keys question, arms, budget, ...")
+    if other := describe_other_file(values):
+        raise UserError(f"'{quoted}' is not a study: {other}")
     return values
 
 
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _check_size(values: Mapping[str, Any], where: str) -> None:
+    try:
+        check_size(values)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error.strerror if isinstance(error, OSError) else error)

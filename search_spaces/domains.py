@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from trainables.errors import format_value, shorten
 from trainables.strict import Frozen
+
+MAX_POINTS = 10_000
+"""Largest number of grid values of an interval: as many as an arm may have trials."""
+
+MAX_CHOICES = 1_000
+"""Largest number of listed values; each of them is checked in a configuration before a sweep starts."""
 
 
 class Domain(Frozen, ABC):
@@ -32,6 +39,22 @@ class Domain(Frozen, ABC):
         """
 
     @abstractmethod
+    def n_values(self) -> int:
+        """Return the number of values of a grid, without listing them.
+
+        Raises:
+            ValueError: the domain is continuous and has no number of ``points``.
+        """
+
+    @abstractmethod
+    def member(self, value: Any) -> Any:
+        """Return the value of the domain that is equal to ``value``, in the domain's type.
+
+        Raises:
+            ValueError: the domain has no such value.
+        """
+
+    @abstractmethod
     def corners(self) -> list[Any]:
         """Return the extreme values: a configuration that accepts them accepts all values."""
 
@@ -39,7 +62,7 @@ class Domain(Frozen, ABC):
 class _Interval(Domain):
     lo: float
     hi: float
-    points: int | None = Field(default=None, ge=2)
+    points: int | None = Field(default=None, ge=2, le=MAX_POINTS)
 
     @model_validator(mode="after")
     def _ordered(self) -> _Interval:
@@ -50,10 +73,15 @@ class _Interval(Domain):
     def corners(self) -> list[Any]:
         return [self.lo, self.hi]
 
-    def _n_points(self) -> int:
+    def n_values(self) -> int:
         if self.points is None:
             raise ValueError("a grid over an interval needs 'points', the number of values")
         return self.points
+
+    def member(self, value: Any) -> float:
+        if not _is_number(value) or not self.lo <= value <= self.hi:
+            raise ValueError(f"must be a number from {self.lo:g} to {self.hi:g}, got {format_value(value)}")
+        return float(value)
 
 
 class Uniform(_Interval):
@@ -72,7 +100,7 @@ class Uniform(_Interval):
 
     def grid(self) -> list[float]:
         """Return ``points`` evenly spaced values, including both ends."""
-        return [float(value) for value in np.linspace(self.lo, self.hi, self._n_points())]
+        return [float(value) for value in np.linspace(self.lo, self.hi, self.n_values())]
 
 
 class LogUniform(_Interval):
@@ -93,7 +121,7 @@ class LogUniform(_Interval):
 
     def grid(self) -> list[float]:
         """Return ``points`` values of equal ratio, including both ends."""
-        inner = np.geomspace(self.lo, self.hi, self._n_points())[1:-1]
+        inner = np.geomspace(self.lo, self.hi, self.n_values())[1:-1]
         return [self.lo, *(float(value) for value in inner), self.hi]
 
 
@@ -123,6 +151,16 @@ class Integers(Domain):
         """Return all values."""
         return list(range(self.lo, self.hi + 1))
 
+    def n_values(self) -> int:
+        """Return the number of values."""
+        return self.hi - self.lo + 1
+
+    def member(self, value: Any) -> int:
+        """Return the value, which must be a whole number of the interval."""
+        if type(value) is not int or not self.lo <= value <= self.hi:
+            raise ValueError(f"must be a whole number from {self.lo} to {self.hi}, got {format_value(value)}")
+        return value
+
     def corners(self) -> list[Any]:
         """Return both ends."""
         return [self.lo, self.hi]
@@ -137,12 +175,14 @@ class Choice(Domain):
     """
 
     kind: Literal["choice"] = "choice"
-    values: Annotated[tuple[bool | int | float | str | None, ...], Field(strict=False, min_length=1)]
+    values: Annotated[
+        tuple[bool | int | float | str | None, ...], Field(strict=False, min_length=1, max_length=MAX_CHOICES)
+    ]
 
     @model_validator(mode="after")
     def _distinct(self) -> Choice:
         if len({(type(value), value) for value in self.values}) < len(self.values):
-            raise ValueError(f"values must be distinct, got {list(self.values)}")
+            raise ValueError(f"values must be distinct, got {format_value(list(self.values))}")
         return self
 
     def at(self, u: float) -> Any:
@@ -152,6 +192,14 @@ class Choice(Domain):
     def grid(self) -> list[Any]:
         """Return all values."""
         return list(self.values)
+
+    def n_values(self) -> int:
+        """Return the number of values."""
+        return len(self.values)
+
+    def member(self, value: Any) -> Any:
+        """Return the listed value that is equal."""
+        return _equal_one(self.values, value)
 
     def corners(self) -> list[Any]:
         """Return all values."""
@@ -177,9 +225,30 @@ class Fixed(Domain):
         """Return the value."""
         return [self.value]
 
+    def n_values(self) -> int:
+        """Return one."""
+        return 1
+
+    def member(self, value: Any) -> Any:
+        """Return the value, which must be equal."""
+        return _equal_one((self.value,), value)
+
     def corners(self) -> list[Any]:
         """Return the value."""
         return [self.value]
+
+
+def _equal_one(values: tuple[Any, ...], value: Any) -> Any:
+    """Return the one of ``values`` that is equal: 1 equals 1.0, but not True."""
+    for candidate in values:
+        if candidate == value and (type(candidate) is type(value) or (_is_number(candidate) and _is_number(value))):
+            return candidate
+    listed = " | ".join(map(str, values[:10])) + (" | ..." if len(values) > 10 else "")
+    raise ValueError(f"must be one of {shorten(listed, 200)}, got {format_value(value)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 AnyDomain = Annotated[Uniform | LogUniform | Integers | Choice | Fixed, Field(discriminator="kind")]

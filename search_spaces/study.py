@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from search_spaces.budget import MAX_EPOCHS, Budget, Confirm
-from search_spaces.domains import AnyDomain
+from search_spaces.arm import Arm, Overrides, Point, Points, Space
+from search_spaces.budget import MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, Budget, Confirm
 from search_spaces.halton import halton_point
 from search_spaces.matching import Match, lowest_exposure, mixes_labels, with_exposure
+from search_spaces.names import NAME, check_name
 from trainables.config import TrialConfig
-from trainables.errors import UserError, did_you_mean
+from trainables.errors import UserError, did_you_mean, shorten
 from trainables.merging import at_path, merged
 from trainables.mixing.config import Mix
 from trainables.mixing.presets import expand_preset
@@ -23,14 +22,11 @@ from trainables.renames import original_path
 from trainables.seeds import derive_seed, generator
 from trainables.strict import Frozen, parse
 
-Overrides = dict[str, Any]
-"""Nested values that override the defaults of TrialConfig."""
-
-Space = dict[str, AnyDomain]
-"""Domain by dotted path of TrialConfig."""
-
 DEFAULTS = TrialConfig(mix=Mix()).model_dump()
 """Every default, so that an override may change one parameter of a variant without naming the variant."""
+
+MAX_ARMS = 1_000
+"""Largest number of arms."""
 
 Metric = Literal["val_nll", "val_top1_error"]
 """Validation metric that ranks trials, lower is better."""
@@ -51,39 +47,6 @@ class Resources(Frozen):
     gpus: float = Field(default=0.0, ge=0, le=1)
 
 
-class Arm(Frozen):
-    """A fixed condition that is compared with others.
-
-    Attributes:
-        base: values that override the study's ``base`` in this arm.
-        mix: the arm's mixing policy, shorthand for ``base.mix``.
-        space: parameters that vary only in this arm.
-    """
-
-    base: Overrides = {}
-    mix: str | dict[str, Any] | None = None
-    space: Space = {}
-
-    @field_validator("mix")
-    @classmethod
-    def _known_preset(cls, mix: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
-        expand_preset({} if mix is None else mix)
-        return mix
-
-    @model_validator(mode="after")
-    def _one_mix(self) -> Arm:
-        if self.mix is not None and "mix" in self.base:
-            raise ValueError("mix is shorthand for base.mix: give one of them, for example mix: {preset: cutmix, ...}")
-        return self
-
-    def override(self, base: Overrides) -> Overrides:
-        """Return the study's values overridden by the arm's: a preset of the arm wins, the rest of the policy stays."""
-        values = merged(base, self.base)
-        if self.mix is None:
-            return values
-        return values | {"mix": merged(expand_preset(values.get("mix", {})), expand_preset(self.mix))}
-
-
 class Study(Frozen):
     """A declared question: arms x space x replicates x budget.
 
@@ -94,6 +57,8 @@ class Study(Frozen):
         arms: conditions by name, in the order in which they are shown.
         reference: the baseline, the arm that the others are compared with; None: the first arm.
         space: parameters that vary in every arm.
+        points: known configurations that every arm tries first, for example the published one: values by dotted path of
+            the space. They count as trials; a path that is left out is sampled as usual. A grid has no points.
         search: ``random``, ``quasi_random`` (Halton points, which fill the space more evenly) and ``tpe`` (Bergstra et
             al., NeurIPS 2011) sample from the space; ``grid`` runs all combinations.
         replicates: trials per configuration, with different seeds.
@@ -122,14 +87,15 @@ class Study(Frozen):
         0.5
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(json_schema_extra={"pattern": f"^{NAME}$"})
     question: str = Field(min_length=1)
     why_open: str = ""
-    arms: dict[str, Arm] = Field(min_length=1)
+    arms: dict[str, Arm] = Field(min_length=1, max_length=MAX_ARMS)
     reference: str | None = None
     space: Space = {}
+    points: Points = ()
     search: Literal["random", "quasi_random", "grid", "tpe"] = "random"
-    replicates: int = Field(default=1, ge=1)
+    replicates: int = Field(default=1, ge=1, le=MAX_SEEDS)
     budget: Budget
     metric: Metric = "val_nll"
     confirm: Confirm | None = None
@@ -137,6 +103,11 @@ class Study(Frozen):
     resources: Resources = Resources()
     match: Match | None = None
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("name")
+    @classmethod
+    def _valid_name(cls, name: str) -> str:
+        return check_name(name)
 
     @field_validator("match", mode="before")
     @classmethod
@@ -147,8 +118,7 @@ class Study(Frozen):
     @classmethod
     def _arm_names(cls, arms: dict[str, Arm]) -> dict[str, Arm]:
         for name in arms:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                raise ValueError(f"an arm's name has small letters, digits and '_', got {name!r}")
+            check_name(name)
         return arms
 
     @model_validator(mode="after")
@@ -172,27 +142,39 @@ class Study(Frozen):
         """Return the domains of one arm: the study's and the arm's own, which win."""
         return self.space | self.arms[arm].space
 
-    def grid_of(self, arm: str) -> list[dict[str, Any]]:
-        """Return all combinations of the values in the arm's space, each as values by dotted path.
+    def n_grid_points(self, arm: str) -> int:
+        """Return the number of combinations of the values in the arm's space; they are not listed.
 
         Raises:
-            ValueError: a continuous domain has no number of points.
+            ValueError: a continuous domain has no number of points, or there are more points than an arm has trials.
         """
-        space = self.space_of(arm)
-        columns: list[list[Any]] = []
-        for path, domain in space.items():
+        n_points = 1
+        for path, domain in self.space_of(arm).items():
             try:
-                columns.append(domain.grid())
+                n_points *= domain.n_values()
             except ValueError as error:
                 raise ValueError(f"space of arm '{arm}', '{path}': {error}") from None
-        return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
+        if n_points * self.replicates > MAX_TRIALS:
+            raise ValueError(
+                f"the grid of arm '{arm}' has {n_points:,} points with {self.replicates} replicates, but an arm has at "
+                f"most {MAX_TRIALS:,} trials: use fewer values, or search 'random'"
+            )
+        return n_points
+
+    def grid_point(self, arm: str, index: int) -> dict[str, Any]:
+        """Return one combination of the values in the arm's space by dotted path; the last path varies fastest."""
+        point = {}
+        for path, domain in reversed(self.space_of(arm).items()):
+            index, place = divmod(index, domain.n_values())
+            point[path] = domain.grid()[place]
+        return dict(reversed(point.items()))
 
     @property
     def trials_per_arm(self) -> int:
         """Trials that each arm's search gets."""
         if self.budget.trials is not None:
             return self.budget.trials
-        return self.replicates * max(len(self.grid_of(arm)) for arm in self.arms)
+        return self.replicates * max(map(self.n_grid_points, self.arms))
 
     @property
     def confirming_per_arm(self) -> int:
@@ -213,14 +195,37 @@ class Study(Frozen):
         """Return the values by dotted path of one arm's trial ``number``, for random, quasi-random and grid search.
 
         A pure function of the study: it depends neither on the order nor on the outcome of other trials. Parameters
-        that vary in every arm take the same values in all arms, trial by trial.
+        that vary in every arm take the same values in all arms, trial by trial. The first trials take the values of
+        ``points``; that changes no other trial.
         """
         if self.search == "grid":
-            grid = self.grid_of(arm)
-            return grid[number % len(grid)]
+            return self.grid_point(arm, number % self.n_grid_points(arm))
         point = number // self.replicates
         quantiles = (self._halton if self.search == "quasi_random" else self._uniform)(arm, point)
-        return {path: domain.at(quantiles[path]) for path, domain in self.space_of(arm).items()}
+        drawn = {path: domain.at(quantiles[path]) for path, domain in self.space_of(arm).items()}
+        return drawn | self.known_values(arm, number)
+
+    def points_of(self, arm: str) -> tuple[Point, ...]:
+        """Return the known configurations that the arm tries first: the study's, then its own."""
+        return self.points + self.arms[arm].points
+
+    def known_values(self, arm: str, number: int) -> dict[str, Any]:
+        """Return the values of one arm's trial ``number`` that ``points`` give; empty after the last point.
+
+        Raises:
+            ValueError: a path is not in the arm's space, or a value is not in its domain.
+        """
+        points, space = self.points_of(arm), self.space_of(arm)
+        index = number // self.replicates
+        values = {}
+        for path, value in points[index].items() if index < len(points) else ():
+            if path not in space:
+                raise ValueError(f"'{shorten(path)}' is not in the space of arm '{arm}'{did_you_mean(path, space)}")
+            try:
+                values[path] = space[path].member(value)
+            except ValueError as error:
+                raise ValueError(f"'{path}' of arm '{arm}' {error}") from None
+        return values
 
     def _uniform(self, arm: str, point: int) -> dict[str, float]:
         """Return independent uniform numbers in [0, 1) by path."""
@@ -246,7 +251,7 @@ class Study(Frozen):
 
         On a grid all points of a replicate share its seed; drawn configurations each have a seed of their own.
         """
-        return number // len(self.grid_of(arm)) if self.search == "grid" else number
+        return number // self.n_grid_points(arm) if self.search == "grid" else number
 
     def is_control(self, number: int) -> bool:
         """Return whether early stopping may not stop trial ``number`` of any arm.

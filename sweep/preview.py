@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from search_spaces.arm import Arm
 from search_spaces.budget import Budget
 from search_spaces.discover import built_in_studies, load_study
-from search_spaces.study import Arm, Study
+from search_spaces.study import Study
 from trainables.config import TrialConfig
 from trainables.data.prepared import prepare_data
 from trainables.errors import UserError, did_you_mean

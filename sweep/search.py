@@ -51,7 +51,7 @@ def propose(study: Study, arm: str, number: int, past: Sequence[PastTrial]) -> d
         past: the arm's earlier trials in the order of their numbers; only ``tpe`` uses them.
     """
     if study.search == "tpe" and study.space_of(arm):
-        return _propose_tpe(study, arm, number, past)
+        return _propose_tpe(study, arm, number, past) | study.known_values(arm, number)
     return study.draw(arm, number)
 
 

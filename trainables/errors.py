@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
+import reprlib
 from collections.abc import Iterable
+from typing import Any
+
+QUOTED_CHARS = 80
+"""Longest quotation of one value in a message."""
+
+LISTED_NAMES = 60
+"""Largest number of valid names in a message: more than any part of the program has."""
 
 
 class UserError(Exception):
@@ -14,6 +23,42 @@ class UserError(Exception):
     """
 
 
+class _ShortRepr(reprlib.Repr):
+    """Python's text of a value, cut while it is built: nested values may be much longer than the memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxdict, self.maxlist, self.maxtuple, self.maxset = 4, 8, 8, 8, 8
+        self.maxstring = self.maxother = QUOTED_CHARS
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Return the text of an integer; Python refuses to print thousands of digits."""
+        n_bits = value.bit_length()
+        return repr(value) if n_bits <= 128 else f"an integer of about {round(n_bits * math.log10(2)):,} digits"
+
+
+def format_value(value: Any) -> str:
+    """Return a value as Python writes it, cut to at most 80 characters.
+
+    Examples:
+        >>> format_value({"mix": "off"})
+        "{'mix': 'off'}"
+        >>> format_value(list(range(200_000)))
+        '[0, 1, 2, 3, 4, 5, 6, 7, ...]'
+    """
+    return shorten(_ShortRepr().repr(value))
+
+
+def shorten(text: str, n_chars: int = QUOTED_CHARS) -> str:
+    """Return a text, cut to at most ``n_chars`` characters.
+
+    Examples:
+        >>> shorten("a" * 100, 10)
+        'aaaaaaa...'
+    """
+    return text if len(text) <= n_chars else f"{text[: n_chars - 3]}..."
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the closest valid name, if any, and all valid names.
 
@@ -22,6 +67,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
         "; did you mean 'cutmix'? valid: cutmix, mixup"
     """
     names = sorted(choices)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name[:QUOTED_CHARS], names, n=1, cutoff=0.6)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
-    return f"{hint} valid: {', '.join(names)}"
+    rest = f" and {len(names) - LISTED_NAMES:,} more" if len(names) > LISTED_NAMES else ""
+    return f"{hint} valid: {', '.join(names[:LISTED_NAMES])}{rest}"

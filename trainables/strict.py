@@ -8,11 +8,14 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from trainables.errors import UserError, did_you_mean
+from trainables.errors import UserError, did_you_mean, format_value, shorten
 from trainables.renames import describe_rename
 
 TAGS = ("kind", "family", "rule")
 """Keys that name the variant in a union of models."""
+
+MAX_LINES = 10
+"""Largest number of lines of a message."""
 
 
 class Frozen(BaseModel):
@@ -33,7 +36,7 @@ def parse(model: type[ModelT], values: Mapping[str, Any], *, where: str) -> Mode
         where: beginning of every message, for example ``study 'mine', arm 'cutmix'``.
 
     Raises:
-        UserError: one line per error, with its path, the value and the valid choices.
+        UserError: one line per error, with its path, the value and the valid choices; at most 10 lines.
 
     Examples:
         >>> class Limits(Frozen):
@@ -47,13 +50,22 @@ def parse(model: type[ModelT], values: Mapping[str, Any], *, where: str) -> Mode
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(model, values, dict(item)) for item in error.errors()]
-        raise UserError("\n".join(f"{where}: {line}" for line in dict.fromkeys(lines))) from None
+        raise UserError("\n".join(f"{where}: {line}" for line in _lines(model, values, error))) from None
+
+
+def _lines(model: type[BaseModel], values: Mapping[str, Any], error: ValidationError) -> list[str]:
+    """Return one line per error; a message of more than ``MAX_LINES`` lines ends with the number of the others."""
+    items = error.errors()
+    lines = list(dict.fromkeys(_explain(model, values, dict(item)) for item in items[: 2 * MAX_LINES]))
+    if len(items) <= 2 * MAX_LINES and len(lines) <= MAX_LINES:
+        return lines
+    shown = lines[: MAX_LINES - 1]
+    return [*shown, f"and {len(items) - len(shown):,} more errors"]
 
 
 def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, Any]) -> str:
     location = _without_tags(values, item["loc"], last_is_absent=item["type"] == "missing")
-    path = ".".join(str(part) for part in location) or "(top level)"
+    path = ".".join(shorten(str(part)) for part in location) or "(top level)"
     context = item.get("ctx", {})
     match item["type"]:
         case "extra_forbidden":
@@ -64,17 +76,19 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
         case "union_tag_invalid":
             choices = [name.strip("'") for name in context["expected_tags"].split(", ")]
             tag = context["discriminator"].strip("'")
-            return f"'{path}.{tag}' is unknown: '{context['tag']}'{did_you_mean(context['tag'], choices)}"
+            return f"'{path}.{tag}' is unknown: '{shorten(context['tag'])}'{did_you_mean(context['tag'], choices)}"
         case "union_tag_not_found":
             return f"'{path}' needs the key {context['discriminator']}, which names its variant"
         case "literal_error":
             choices = [name.strip("'") for name in context["expected"].replace(" or ", ", ").split(", ")]
-            return f"'{path}' is unknown: {item['input']!r}{did_you_mean(str(item['input']), choices)}"
+            value = item["input"]
+            near = did_you_mean(value if isinstance(value, str) else format_value(value), choices)
+            return f"'{path}' is unknown: {format_value(value)}{near}"
         case "value_error":
             return f"'{path}': {context['error']}" if location else str(context["error"])
         case _:
             message = item["msg"][0].lower() + item["msg"][1:]
-            return f"'{path}': {message}, got {item['input']!r}"
+            return f"'{path}': {message}, got {format_value(item['input'])}"
 
 
 def _without_tags(values: Any, location: tuple[Any, ...], *, last_is_absent: bool) -> tuple[Any, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -86,16 +88,36 @@ class TestFile:
     def test_may_name_itself(self, tmp_path: Path) -> None:
         assert load_study(write(tmp_path, "name: small\n" + SMALL)).name == "small"
 
-    def test_must_not_bear_another_name(self, tmp_path: Path) -> None:
-        message = refusal(write(tmp_path, "name: other\n" + SMALL))
-        assert "name is 'other'" in message
-        assert "'small'" in message
+    def test_may_have_a_name_that_its_file_has_not(self, tmp_path: Path) -> None:
+        assert load_study(write(tmp_path, "name: other\n" + SMALL, "My-Study.yaml")).name == "other"
+
+    @pytest.mark.parametrize(
+        ("file", "proposed"),
+        [("my-study", "my_study"), ("Mine", "mine"), ("a b", "a_b"), ("2nd", "study_2nd"), ("größe", "groe")],
+    )
+    def test_whose_name_is_no_study_name(self, tmp_path: Path, file: str, proposed: str) -> None:
+        message = refusal(write(tmp_path, name=f"{file}.yaml"))
+        assert f"{file}.yaml' gives no name, and the name of its file is not one" in message
+        assert f"rename the file to {proposed}.yaml, or write into it name: {proposed}" in message
+
+    @pytest.mark.parametrize("name", ["My-Study", "1st", "a" * 65, "a/b", "a[b]"])
+    def test_a_name_that_is_not_valid(self, tmp_path: Path, name: str) -> None:
+        message = refusal(write(tmp_path, f"name: '{name}'\n{SMALL}"))
+        assert "'name': a name has small letters, digits and '_', a letter first, and at most 64" in message
+
+    def test_a_number_as_name(self, tmp_path: Path) -> None:
+        assert refusal(write(tmp_path, "name: 3\n" + SMALL)).startswith("study '3': 'name': input should be a valid s")
 
     def test_not_there(self, tmp_path: Path) -> None:
         assert "no study file" in refusal(str(tmp_path / "none.yaml"))
 
     def test_a_folder(self, tmp_path: Path) -> None:
-        assert "no study file" in refusal(str(tmp_path))
+        assert "is a folder: give the path of the .yaml file" in refusal(str(tmp_path))
+
+    def test_a_path_that_is_too_long(self) -> None:
+        message = refusal(f"{'x' * 5000}.yaml")
+        assert "File name too long" in message
+        assert len(message) < 200
 
     def test_unknown_name(self) -> None:
         assert "did you mean 'quickstart'?" in refusal("quikstart")
@@ -105,9 +127,13 @@ class TestFile:
         [
             ("arms: [", "cannot read study"),
             ("a: 1\n b: 2", "cannot read study"),
-            ("- a\n- b", "must be a mapping"),
-            ("", "must be a mapping"),
-            ("just words", "must be a mapping"),
+            ("- a\n- b", "is a list: it must be a mapping"),
+            ("", "is empty: it must be a mapping"),
+            ("# a comment", "is empty: it must be a mapping"),
+            ("just words", "is a single value: it must be a mapping"),
+            (SMALL + "---\n" + SMALL, "but found another document"),
+            (SMALL.replace("trials: 2", "trials: 010"), "'010' is not a plain decimal number"),
+            ("x" * 5_000_000, "it has more than 1,000,000 characters"),
             (SMALL + "!!python/object:os.system {}", "cannot read study"),
             (SMALL + "budget: {trials: 3, max_epochs: 3}\n", "key 'budget' is given twice"),
             (SMALL.replace("off: {mix: off}", "off: {mix: off, mix: cutmix}"), "key 'mix' is given twice"),
@@ -120,40 +146,79 @@ class TestFile:
         assert "\n" not in message
         assert "small.yaml" in message
 
-    def test_not_utf8(self, tmp_path: Path) -> None:
-        (tmp_path / "small.yaml").write_bytes(b"question: \xff\xfe")
-        assert "cannot read study" in refusal(str(tmp_path / "small.yaml"))
+    @pytest.mark.parametrize("content", [b"a: \xff\xfe", SMALL.encode("utf-16"), b"\x89PNG\r\n\x1a\n" + bytes(9)])
+    def test_not_utf8(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "small.yaml").write_bytes(content)
+        assert "it is not text in UTF-8" in refusal(str(tmp_path / "small.yaml"))
 
-
-class TestYaml:
-    def read(self, text: str) -> Any:
-        return parse_setting(f"x={text}")["x"]
+    def test_with_a_byte_order_mark(self, tmp_path: Path) -> None:
+        (tmp_path / "small.yaml").write_text(SMALL, encoding="utf-8-sig")
+        assert load_study(tmp_path / "small.yaml").question == "Does it matter?"
 
     @pytest.mark.parametrize(
-        ("text", "value"),
-        [("1e-4", 1e-4), ("1E5", 1e5), ("-2e3", -2e3), ("+.5e1", 5.0), ("1.e2", 100.0), ("5.0e-4", 5e-4)],
+        ("text", "kind"),
+        [
+            ("program: train.py\nmethod: bayes\nparameters: {lr: {min: 0.1, max: 1}}", "a sweep of Weights & Biases"),
+            ("quick: {run: PPO, stop: {training_iteration: 3}, config: {lr: 0.1}}", "experiments of Ray"),
+            ("param_space: {lr: 0.1}\ntune_config: {num_samples: 3}", "arguments of ray.tune.Tuner"),
+            ("direction: minimize\nsampler: tpe\nn_trials: 20", "arguments of Optuna"),
+            ("apiVersion: kubeflow.org/v1beta1\nkind: Experiment", "Katib"),
+            ('{"schema_version": 2, "study": {"name": "a"}}', "the manifest of a sweep"),
+            ("model: {name: tiny}\noptimizer: {lr: 0.1}", "belongs under 'base'"),
+        ],
     )
-    def test_numbers_with_an_exponent_are_numbers(self, text: str, value: float) -> None:
-        assert self.read(text) == value
-        assert isinstance(self.read(text), float)
+    def test_of_another_program(self, tmp_path: Path, text: str, kind: str) -> None:
+        message = refusal(write(tmp_path, text))
+        assert "is not a study: it" in message
+        assert kind in message
 
-    @pytest.mark.parametrize("text", ["off", "on", "yes", "no", "Off", "NO"])
-    def test_words_for_truth_values_are_words(self, text: str) -> None:
-        assert self.read(text) == text
 
-    @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("null", None), ("", None)])
-    def test_truth_and_nothing(self, text: str, value: object) -> None:
-        assert self.read(text) is value
+class TestValues:
+    """A study from Python: values as in a file, or a study."""
 
-    @pytest.mark.parametrize("text", ["1e", "e5", "1e5x", "v1e5"])
-    def test_words_that_look_like_numbers_stay_words(self, text: str) -> None:
-        assert self.read(text) == text
+    VALUES = {
+        "question": "Does it matter?",
+        "arms": {"off": {"mix": "off"}, "here": {"mix": "cutmix", "base": {"data": {"source": "cifar10:here"}}}},
+        "base": {"model": {"name": "tiny"}},
+        "budget": {"trials": 2, "max_epochs": 3},
+    }
 
-    def test_an_arm_may_be_called_off(self, small: str) -> None:
-        assert list(load_study(small).arms)[0] == "off"  # noqa: RUF015
+    def test_mean_what_a_file_means(self, tmp_path: Path) -> None:
+        path = tmp_path / "small.yaml"
+        path.write_text(json.dumps(self.VALUES), encoding="utf-8")
+        assert load_study({"name": "small", **self.VALUES}) == load_study(str(path)) == load_study(path)
 
-    def test_equal_keys_in_different_mappings_are_no_repetition(self) -> None:
-        assert self.read("{a: {b: 1}, b: 1}") == {"a": {"b": 1}, "b": 1}
+    def test_have_a_name_of_their_own_or_the_usual_one(self) -> None:
+        assert load_study({"name": "mine", **self.VALUES}).name == "mine"
+        assert load_study(self.VALUES).name == "my_study"
+
+    def test_stay_as_they_are(self) -> None:
+        before = copy.deepcopy(self.VALUES)
+        load_study(self.VALUES, scale="smoke", settings=["arms.off.base.data.source=cifar10:there"])
+        assert before == self.VALUES
+
+    def test_take_a_scale_and_settings(self) -> None:
+        study = load_study(self.VALUES, scale="smoke", settings=["budget.trials=7"])
+        assert (study.budget.trials, study.budget.max_epochs) == (7, 2)
+
+    def test_are_checked(self) -> None:
+        with pytest.raises(UserError, match=r"^study 'my_study': unknown key 'budgets'; did you mean 'budget'"):
+            load_study({**self.VALUES, "budgets": {}})
+
+    @pytest.mark.parametrize("name", built_in_studies())
+    def test_a_study_passes_through(self, name: str) -> None:
+        study = load_study(name)
+        assert load_study(study) == study
+
+    def test_settings_apply_to_a_study(self) -> None:
+        study = load_study("quickstart")
+        changed = load_study(study, settings=["budget.trials=3", "space[optimizer.lr].hi=0.25"])
+        assert (changed.budget.trials, changed.space["optimizer.lr"].corners()) == (3, [0.03, 0.25])
+
+    def test_a_study_takes_no_scale(self) -> None:
+        """Its own exceptions from the scale are gone: only the file has them."""
+        with pytest.raises(UserError, match="study 'position' is loaded already: give the scale 'smoke'"):
+            load_study(load_study("position"), scale="smoke")
 
 
 class TestSettings:
@@ -175,7 +240,24 @@ class TestSettings:
     def test_a_path_and_a_value(self, setting: str, values: dict[str, Any]) -> None:
         assert parse_setting(setting) == values
 
-    @pytest.mark.parametrize("setting", ["", "seed", "=3", ".=3", "[]=3", "space[a.b=3", "space]a[=3", "a[b]]=3"])
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            "",
+            "seed",
+            "=3",
+            ".=3",
+            "[]=3",
+            "space[a.b=3",
+            "space]a[=3",
+            "a[b]]=3",
+            "budget..trials=1",
+            ".seed=1",
+            "seed.=1",
+            "budget. trials=1",
+            "space[a]b=3",
+        ],
+    )
     def test_no_path_and_value(self, setting: str) -> None:
         with pytest.raises(UserError, match="path=value") as caught:
             parse_setting(setting)
@@ -194,6 +276,26 @@ class TestSettings:
     def test_reach_into_a_domain(self) -> None:
         study = load_study("quickstart", settings=["space[optimizer.lr].hi=0.25"])
         assert study.space["optimizer.lr"].corners() == [0.03, 0.25]
+
+    def test_drop_an_arm_or_a_parameter(self) -> None:
+        settings = ["arms.cutout=null", "space[optimizer.lr]=null", "base.optimizer.lr=0.1"]
+        study = load_study("quickstart", settings=settings)
+        assert (list(study.arms), study.space) == (["off", "mixup", "cutmix"], {})
+        assert refusal("quickstart", "arms.cutot=null").startswith(
+            "--set arms.cutot: 'arms.cutot' is null, but there is nothing to drop; did you mean 'cutout'?"
+        )
+
+    @pytest.mark.parametrize("path", ["arms", "budget", "arms.off", "space[optimizer.lr]"])
+    def test_that_cannot_change_anything(self, path: str) -> None:
+        assert f"--set {path}: an empty mapping changes nothing" in refusal("quickstart", f"{path}={{}}")
+
+    def test_may_repeat_a_value(self, small: str) -> None:
+        """A loop over seeds begins with the default."""
+        assert load_study(small, settings=["seed=0", "budget={trials: 2}"]).seed == 0
+
+    def test_a_long_value_is_cut(self, small: str) -> None:
+        for setting in (f"{'x' * 999}=1", f"seed={'x' * 999}", f"budget.trials=[{'1,' * 999}"):
+            assert len(refusal(small, setting)) < 600
 
     def test_add_an_arm(self, small: str) -> None:
         study = load_study(small, settings=["arms.erased={mix: random_erasing}"])

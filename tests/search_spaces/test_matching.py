@@ -76,7 +76,10 @@ def test_drawn_parameters_are_honoured() -> None:
         arms={"torus": {"mix": "cutmix_torus", "space": space}}, match={"target": 0.05}, search="grid",
         budget={"max_epochs": 1},
     )  # fmt: skip
-    mixes = [study.trial_config("torus", params, replicate=0).mix for params in study.grid_of("torus")]
+    mixes = [
+        study.trial_config("torus", params, replicate=0).mix
+        for params in (study.grid_point("torus", index) for index in range(study.n_grid_points("torus")))
+    ]
     assert mixes[0].apply.prob > 1.3 * mixes[1].apply.prob  # little is mixed at alpha 0.2
     for mix in mixes:
         assert measure_exposure(mix, height_px=32, width_px=32, seed=99).value == pytest.approx(0.05, rel=0.02)

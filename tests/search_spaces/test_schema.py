@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-import yaml
 from jsonschema import Draft202012Validator
 
-from search_spaces.discover import STUDIES_DIR, _Loader, built_in_studies
+from search_spaces.discover import STUDIES_DIR, built_in_studies
 from search_spaces.schema import study_schema
+from search_spaces.yaml_text import parse_yaml
 from trainables.merging import merged
 from trainables.mixing.presets import PRESETS, expand_preset
 
@@ -21,7 +21,7 @@ def validator() -> Draft202012Validator:
 
 
 def study_values(name: str = "alpha_prob") -> dict[str, Any]:
-    values: dict[str, Any] = yaml.load((STUDIES_DIR / f"{name}.yaml").read_text(), Loader=_Loader)
+    values: dict[str, Any] = parse_yaml((STUDIES_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
     return values
 
 

@@ -72,7 +72,7 @@ class TestBudget:
 
     def test_a_grid_gives_all_arms_what_the_largest_needs(self) -> None:
         study = study_of(search="grid", budget={"max_epochs": 4}, replicates=2)
-        sizes = {arm: len(study.grid_of(arm)) for arm in study.arms}
+        sizes = {arm: study.n_grid_points(arm) for arm in study.arms}
         assert sizes == {"off": 8, "cutout": 24, "cutmix": 48}
         assert study.trials_per_arm == 2 * 48
 
@@ -266,13 +266,14 @@ class TestGrid:
     def test_holds_every_combination_once(self) -> None:
         study = study_of(search="grid", budget={"max_epochs": 4})
         expected = itertools.product((0.01, 1.0), range(4), (0.1, pytest.approx(0.3), 0.5))
-        assert [tuple(point.values()) for point in study.grid_of("cutout")] == list(expected)
-        assert list(study.grid_of("cutout")[0]) == ["optimizer.lr", "data.pad_px", "mix.size.frac"]
+        points = [study.grid_point("cutout", index) for index in range(study.n_grid_points("cutout"))]
+        assert [tuple(point.values()) for point in points] == list(expected)
+        assert list(points[0]) == ["optimizer.lr", "data.pad_px", "mix.size.frac"]
 
     def test_is_laid_out_in_order_and_begun_again(self) -> None:
         """A smaller arm cycles through its points, so that all arms get equal budgets."""
         study = study_of(search="grid", budget={"max_epochs": 4})
-        grid = study.grid_of("off")
+        grid = [study.grid_point("off", index) for index in range(study.n_grid_points("off"))]
         assert [study.draw("off", number) for number in range(48)] == grid * 6
 
     def test_a_replicate_is_one_pass_over_the_points(self) -> None:
@@ -291,7 +292,7 @@ class TestGrid:
 
     def test_without_a_space_has_one_point(self) -> None:
         study = study_of(search="grid", arms={"off": {"mix": "off"}}, space={}, budget={"max_epochs": 4})
-        assert study.grid_of("off") == [{}]
+        assert (study.n_grid_points("off"), study.grid_point("off", 0)) == (1, {})
         assert study.trials_per_arm == 1
 
 
