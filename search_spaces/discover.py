@@ -12,8 +12,10 @@ import yaml
 from search_spaces.check import check_study
 from search_spaces.scales import scaled
 from search_spaces.study import Study
+from trainables.data.sources.registry import absolute_source
 from trainables.errors import UserError, did_you_mean
 from trainables.merging import at_path, merged
+from trainables.parts import add_folder
 from trainables.strict import parse
 
 STUDIES_DIR = Path(__file__).parent / "studies"
@@ -71,6 +73,8 @@ def load_study(name_or_path: str, *, scale: str | None = None, settings: Sequenc
     """
     path = _find(name_or_path)
     values = _read(path)
+    if path.parent != STUDIES_DIR:
+        add_folder(path.absolute().parent)
     if values.setdefault("name", path.stem) != path.stem:
         raise UserError(f"'{path}': name is '{values['name']}', but the file is called '{path.stem}'")
     values = scaled(values, scale, where=f"study '{path.stem}'")
@@ -125,10 +129,8 @@ def _make_sources_absolute(values: dict[str, Any]) -> None:
     for part in (values, *(arms.values() if isinstance(arms, dict) else ())):
         data = part["base"].get("data") if isinstance(part, dict) and isinstance(part.get("base"), dict) else None
         source = data.get("source") if isinstance(data, dict) else None
-        name, colon, path = source.partition(":") if isinstance(source, str) else ("", "", "")
-        if colon and path:
-            absolute = f"{name}:{Path(path).expanduser().absolute()}"
-            part["base"] = merged(part["base"], at_path("data.source", absolute))
+        if isinstance(source, str):
+            part["base"] = merged(part["base"], at_path("data.source", absolute_source(source)))
 
 
 def _find(name_or_path: str) -> Path:
