@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search_spaces.match_checks import check_reachable
+from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import Interrupted
@@ -18,7 +19,7 @@ from sweep.log_to import LogTo, parse_log_to
 from sweep.records.reader import read_manifest
 from sweep.records.schema import MANIFEST
 from trainables.errors import UserError
-from trainables.strict import parse
+from trainables.own_part import shipped_paths
 
 if TYPE_CHECKING:
     from ray.tune.logger import LoggerCallback
@@ -65,7 +66,8 @@ def start_sweep(
     sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
-    with cluster(study.resources, address=address, display=display) as slots:
+    modules = shipped_paths(own_parts(study))
+    with cluster(study.resources, address=address, display=display, modules=modules) as slots:
         _make_folder(sweep_dir)
         with locked(sweep_dir):
             write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, command, fingerprints), command))
@@ -103,17 +105,20 @@ def resume_sweep(
     """
     from sweep.conductor import Conductor
     from sweep.engine import cluster, locked
-    from sweep.manifest import with_run, with_study
+    from sweep.manifest import check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.writer import write_manifest
 
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
     read_manifest(sweep_dir)
     with locked(sweep_dir):
         manifest = read_manifest(sweep_dir)
-        study = parse(Study, manifest["study"], where=f"'{sweep_dir / MANIFEST}'")
+        study = read_study(manifest, sweep_dir)
         if change is not None:
             study = change(study)
             manifest = with_study(manifest, study)
+        parts = own_parts(study)
+        for warning in check_unchanged(manifest, parts, sweep_dir):
+            display.show_warning(warning)
         fingerprints = prepare(study, address=address, download=False, display=display)
         for source, fingerprint in manifest["data"].items():
             if fingerprints.get(source) != fingerprint:
@@ -126,9 +131,10 @@ def resume_sweep(
             display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
             return
         loggers = _open_loggers(targets, sweep_dir, study)
-        with cluster(study.resources, address=address, display=display) as slots:
+        modules = shipped_paths(parts)
+        with cluster(study.resources, address=address, display=display, modules=modules) as slots:
             # written only now: a cluster that cannot be reached must not leave a changed study behind
-            write_manifest(sweep_dir, with_run({**manifest, "data": fingerprints}, command))
+            write_manifest(sweep_dir, with_run(with_parts({**manifest, "data": fingerprints}, parts), command))
             _run(conductor, sweep_dir, slots, address, display, loggers)
 
 
