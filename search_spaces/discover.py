@@ -14,8 +14,10 @@ from search_spaces.overriding import extended_values, overridden
 from search_spaces.scales import scaled
 from search_spaces.study import Study
 from search_spaces.yaml_text import MAX_CHARS, check_size, parse_yaml
+from trainables.data.sources.registry import absolute_source
 from trainables.errors import UserError, did_you_mean, shorten
 from trainables.merging import at_path, flattened, merged
+from trainables.parts import add_folder
 from trainables.strict import parse
 
 STUDIES_DIR = Path(__file__).parent / "studies"
@@ -80,7 +82,7 @@ def _values_of(study: str | Path | Mapping[str, Any] | Study) -> dict[str, Any]:
         where = f"study '{shorten(str(values['name']))}'"
         _check_size(values, where)
         return extended_values(values, _extended_file, folder=Path(), where=where)
-    path = _find(str(study))
+    path = _find_with_parts(str(study))
     values = _read(path)
     if "name" not in values:
         values["name"] = _name_of_file(path)
@@ -101,7 +103,7 @@ def _name_of_file(path: Path) -> str:
 def _extended_file(name_or_path: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     """Return file and values of a study that another one extends, a path relative to that one's folder."""
     name_or_path = name_or_path if name_or_path in built_in_studies() else str(folder / Path(name_or_path).expanduser())
-    path = _find(name_or_path)
+    path = _find_with_parts(name_or_path)
     return path.resolve(), _read(path)
 
 
@@ -176,11 +178,17 @@ def _with_absolute_sources(values: Mapping[str, Any]) -> dict[str, Any]:
 def _with_absolute_source(part: Mapping[str, Any]) -> dict[str, Any]:
     data = part["base"].get("data") if isinstance(part.get("base"), Mapping) else None
     source = data.get("source") if isinstance(data, Mapping) else None
-    name, colon, path = source.partition(":") if isinstance(source, str) else ("", "", "")
-    if not (colon and path):
+    if not isinstance(source, str):
         return dict(part)
-    absolute = f"{name}:{Path(path).expanduser().absolute()}"
-    return merged(part, {"base": at_path("data.source", absolute)})
+    return merged(part, {"base": at_path("data.source", absolute_source(source))})
+
+
+def _find_with_parts(name_or_path: str) -> Path:
+    """Return the file of a study; modules beside a file of the user are found from now on."""
+    path = _find(name_or_path)
+    if path.parent != STUDIES_DIR:
+        add_folder(path.absolute().parent)
+    return path
 
 
 def _find(name_or_path: str) -> Path:

@@ -64,8 +64,12 @@ def in_use(sweep_dir: Path) -> bool:
 
 
 @contextlib.contextmanager
-def cluster(resources: Resources, *, address: str | None, display: Display = SILENT) -> Iterator[int]:
+def cluster(
+    resources: Resources, *, address: str | None, display: Display = SILENT, modules: Sequence[Path] = ()
+) -> Iterator[int]:
     """Start Ray on this machine, or join the cluster at ``address``; yield the number of trials that fit at once.
+
+    ``modules`` are packages and files of the user's own code, which the workers get.
 
     If this process has started Ray already, that cluster is used and stays up.
 
@@ -82,7 +86,7 @@ def cluster(resources: Resources, *, address: str | None, display: Display = SIL
     starts = not ray.is_initialized()
     if starts:
         with display.show_status("starting Ray" if address is None else f"joining the Ray cluster at {address}"):
-            dashboard_url = _start_ray(address)
+            dashboard_url = _start_ray(address, modules)
         if dashboard_url:
             display.show_line(f"Ray dashboard: http://{dashboard_url} (if it asks for a token: ray get-auth-token)")
     try:
@@ -92,7 +96,7 @@ def cluster(resources: Resources, *, address: str | None, display: Display = SIL
             ray.shutdown()
 
 
-def _start_ray(address: str | None) -> str:
+def _start_ray(address: str | None, modules: Sequence[Path]) -> str:
     """Start or join Ray and return the address of its dashboard, "" without one."""
     import ray
 
@@ -103,7 +107,8 @@ def _start_ray(address: str | None) -> str:
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
                 include_dashboard=None if address else True,
-                runtime_env={"env_vars": _worker_environment()},
+                runtime_env={"env_vars": _worker_environment()}
+                | ({"py_modules": [str(module) for module in modules]} if modules else {}),
             )
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         if address is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search_spaces.match_checks import check_reachable
+from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import DiskFault, NotBegun, resume_command, user_message
@@ -23,7 +24,7 @@ from sweep.records.reader import read_manifest
 from sweep.records.schema import LOCK, MANIFEST
 from sweep.signals import catch_signals, current_signals
 from trainables.errors import UserError
-from trainables.strict import parse
+from trainables.own_part import shipped_paths
 
 if TYPE_CHECKING:
     from ray.tune.logger import LoggerCallback
@@ -85,7 +86,8 @@ def start_sweep(
     sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
-    with cluster(study.resources, address=address, display=display) as slots:
+    modules = shipped_paths(own_parts(study))
+    with cluster(study.resources, address=address, display=display, modules=modules) as slots:
         _defer_signals(sweep_dir, address)
         _make_folder(sweep_dir)
         with locked(sweep_dir):
@@ -126,7 +128,7 @@ def resume_sweep(
     """
     from sweep.conductor import Conductor
     from sweep.engine import cluster, locked
-    from sweep.manifest import with_run, with_study
+    from sweep.manifest import check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.writer import write_manifest
 
     started_s, notify = time.monotonic(), notify_url()
@@ -134,10 +136,13 @@ def resume_sweep(
     read_manifest(sweep_dir)
     with locked(sweep_dir):
         manifest = read_manifest(sweep_dir)
-        study = parse(Study, manifest["study"], where=f"'{sweep_dir / MANIFEST}'")
+        study = read_study(manifest, sweep_dir)
         if change is not None:
             study = change(study)
             manifest = with_study(manifest, study)
+        parts = own_parts(study)
+        for warning in check_unchanged(manifest, parts, sweep_dir):
+            display.show_warning(warning)
         fingerprints = prepare(study, address=address, download=False, display=display)
         for source, fingerprint in manifest["data"].items():
             if fingerprints.get(source) != fingerprint:
@@ -150,10 +155,11 @@ def resume_sweep(
             display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
             return
         loggers = _open_loggers(targets, sweep_dir, study)
-        with cluster(study.resources, address=address, display=display) as slots:
+        modules = shipped_paths(parts)
+        with cluster(study.resources, address=address, display=display, modules=modules) as slots:
             _defer_signals(sweep_dir, address)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
-            write_manifest(sweep_dir, with_run({**manifest, "data": fingerprints}, command))
+            write_manifest(sweep_dir, with_run(with_parts({**manifest, "data": fingerprints}, parts), command))
             _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
 
 

@@ -6,12 +6,18 @@ import datetime
 import os
 import platform
 import socket
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
-from sweep.records.schema import SCHEMA_VERSION
+from sweep.records.schema import MANIFEST, SCHEMA_VERSION
+from trainables.errors import UserError
+from trainables.own_part import OwnPart
+from trainables.parts import add_folder
+from trainables.strict import parse
 
 PACKAGES = ("cutmix-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas")
 
@@ -24,6 +30,7 @@ def new_manifest(study: Study, sweep_dir: Path, command: str, data: dict[str, st
         "study": study.model_dump(mode="json"),
         "seed": study.seed,
         "data": data,
+        "parts": [part.record() for part in own_parts(study)],
         "command": command,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "hardware": hardware(),
@@ -45,6 +52,58 @@ def with_run(manifest: dict[str, Any], command: str) -> dict[str, Any]:
 def with_study(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
     """Return a manifest with another study, which must contain every trial that is already recorded."""
     return {**manifest, "study": study.model_dump(mode="json")}
+
+
+def with_parts(manifest: Mapping[str, Any], parts: Iterable[OwnPart]) -> dict[str, Any]:
+    """Return a manifest that also records these parts of one's own; a part that is recorded already stays as it is."""
+    recorded = list(manifest.get("parts", []))
+    known = {(part["kind"], part["name"]) for part in recorded}
+    return {**manifest, "parts": [*recorded, *(part.record() for part in parts if (part.kind, part.name) not in known)]}
+
+
+def read_study(manifest: Mapping[str, Any], sweep_dir: Path) -> Study:
+    """Return the study of a sweep; its own parts are looked for in the folders in which they were as well.
+
+    Raises:
+        UserError: the study is not valid in this version, or its early-stopping rule cannot be imported any more.
+    """
+    add_recorded_folders(manifest)
+    return parse(Study, manifest["study"], where=f"'{sweep_dir / MANIFEST}'")
+
+
+def add_recorded_folders(manifest: Mapping[str, Any]) -> None:
+    """Look for modules in the folders in which the sweep's own parts were."""
+    for part in manifest.get("parts", []):
+        add_folder(Path(part["folder"]))
+
+
+def check_unchanged(manifest: Mapping[str, Any], parts: Sequence[OwnPart], sweep_dir: Path) -> list[str]:
+    """Check that the files of one's own parts are the files that a sweep was started with.
+
+    Returns:
+        A warning for each part whose own file is the same, but not another file of its package.
+
+    Raises:
+        UserError: the file of a part was changed: the sweep would mix the results of two methods.
+    """
+    recorded = {(part["kind"], part["name"]): part for part in manifest.get("parts", [])}
+    warnings = []
+    for part in parts:
+        old, new = recorded.get((part.kind, part.name)), part.record()
+        if old is None or (old["package_sha256"] == new["package_sha256"] and old["sha256"] == new["sha256"]):
+            continue
+        if old["sha256"] != new["sha256"]:
+            raise UserError(
+                f"the {part.kind} '{part.name}' was changed since '{sweep_dir}' was started: sha256 of '{new['file']}' "
+                f"is {new['sha256'][:12]}, recorded is {old['sha256'][:12]} ('{old['file']}'). Its results would be "
+                "mixed with those of the old code: restore the file, or give the new class another name and start a "
+                "new sweep with: cutmix-sweep run"
+            )
+        warnings.append(
+            f"a file of the package '{part.top}' was changed since '{sweep_dir}' was started; the file of the "
+            f"{part.kind} '{part.name}' itself is the same"
+        )
+    return warnings
 
 
 def hardware() -> dict[str, Any]:

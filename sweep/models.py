@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweep.ledger import weights_path
+from sweep.manifest import add_recorded_folders
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import TRIALS
 from trainables.errors import UserError, did_you_mean
@@ -52,7 +53,7 @@ def model_path(sweep_dir: Path, trial: str) -> Path:
         RecordsError: there is no sweep.
         UserError: the sweep has no such trial, or the trial has no model.
     """
-    read_manifest(sweep_dir)
+    add_recorded_folders(read_manifest(sweep_dir))
     path = weights_path(sweep_dir, trial)
     if not path.exists():
         trials = read_table(sweep_dir, TRIALS).set_index("trial")

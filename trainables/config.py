@@ -8,20 +8,11 @@ from pydantic import Field, field_validator, model_validator
 
 from trainables.adversarial_training import Attack
 from trainables.data.config import Data
-from trainables.data.sources.registry import WITH_BOXES, split_source
-from trainables.errors import did_you_mean
+from trainables.data.sources.registry import SOURCES, WITH_BOXES, split_source
 from trainables.mixing.config import Mix
 from trainables.mixing.schedule import Trapezoid
+from trainables.networks import NETWORKS
 from trainables.strict import Frozen
-
-CIFAR_DEPTHS = (8, 14, 20, 32, 56, 110)
-TORCHVISION_DEPTHS = (18, 34, 50, 101, 152)
-
-STAGES = {"tiny": 3} | {f"cifar_resnet{d}": 3 for d in CIFAR_DEPTHS} | {f"resnet{d}": 4 for d in TORCHVISION_DEPTHS}
-"""Number of stages by the name of the network; a stage is a layer that can be mixed at."""
-
-MODEL_NAMES = tuple(STAGES)
-"""Names of the networks, available without importing torch."""
 
 Stage = Annotated[int, Field(ge=1)]
 
@@ -59,7 +50,7 @@ class Model(Frozen):
 
     Attributes:
         name: ``tiny``, a CIFAR ResNet (``cifar_resnet8`` .. ``cifar_resnet110``) or a torchvision ResNet
-            (``resnet18`` .. ``resnet152``).
+            (``resnet18`` .. ``resnet152``), or a network of one's own, ``package.module:Class``.
         width: factor on the number of channels of each layer.
         precision: ``bf16`` autocasts the forward pass; ``auto`` is ``bf16`` if the device multiplies bf16 natively,
             otherwise ``fp32``.
@@ -78,16 +69,20 @@ class Model(Frozen):
     @field_validator("name")
     @classmethod
     def _known_name(cls, name: str) -> str:
-        if name not in MODEL_NAMES:
-            raise ValueError(f"unknown network {name!r}{did_you_mean(name, MODEL_NAMES)}")
+        NETWORKS[name]
         return name
+
+    @property
+    def n_stages(self) -> int:
+        """Number of stages of the network; a stage is a layer that can be mixed at."""
+        return NETWORKS[self.name].n_stages
 
     @model_validator(mode="after")
     def _drops_from_what_there_is(self) -> Model:
         stages = None if self.dropblock is None else self.dropblock.after_stages
-        if stages is not None and max(stages) > STAGES[self.name]:
+        if stages is not None and max(stages) > self.n_stages:
             raise ValueError(
-                f"dropblock.after_stages is {list(stages)}, but name '{self.name}' has {STAGES[self.name]} stages"
+                f"dropblock.after_stages is {list(stages)}, but name '{self.name}' has {self.n_stages} stages"
             )
         return self
 
@@ -189,12 +184,12 @@ class TrialConfig(Frozen):
 
     @model_validator(mode="after")
     def _mixes_what_there_is(self) -> TrialConfig:
-        stages, layers = STAGES[self.model.name], self.mix.layers
+        stages, layers = self.model.n_stages, self.mix.layers
         if max(layers) > stages:
             layer = layers[0] if len(layers) == 1 else list(layers)
             raise ValueError(f"mix.layer is {layer}, but model.name '{self.model.name}' has {stages} stages")
         name, _ = split_source(self.data.source)
-        if "boxes" in self.mix.needs and name not in WITH_BOXES:
+        if "boxes" in self.mix.needs and not SOURCES[name].has_boxes:
             raise ValueError(
                 f"mix needs the boxes of objects, but data.source '{name}' has none; sources with boxes: "
                 f"{', '.join(WITH_BOXES)}"

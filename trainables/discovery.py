@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def import_variants(package: str, path: Iterable[str], base: type[T]) -> list[type[T]]:
-    """Import every module of a folder and return the classes derived from ``base``, in the order of import.
+    """Import every module of a folder and return its classes derived from ``base``, in the order of import.
 
     Args:
         package: name of the package, for example ``trainables.mixing.masks``.
@@ -26,7 +26,7 @@ def import_variants(package: str, path: Iterable[str], base: type[T]) -> list[ty
     """
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")
-    return list(_subclasses(base))
+    return [variant for variant in _subclasses(base) if variant.__module__.startswith(f"{package}.")]
 
 
 def _subclasses(parent: type[T]) -> Iterator[type[T]]:

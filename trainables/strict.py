@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainables.errors import UserError, did_you_mean, format_value, shorten
+from trainables.parts import OPEN_UNIONS
 from trainables.renames import describe_rename
 
 TAGS = ("kind", "family", "rule")
@@ -129,6 +130,10 @@ def _member(annotation: Any, values: Any, tags: tuple[Any, ...]) -> Any:
         return _member(get_args(annotation)[0], values, tags)
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation
+    for tag, registry in OPEN_UNIONS.items():
+        own = registry.found(values[tag]) if isinstance(values, Mapping) and isinstance(values.get(tag), str) else None
+        if own is not None:
+            return own
     members = [_member(member, values, tags) for member in get_args(annotation)]
     models = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
     for member in models:

@@ -27,7 +27,7 @@ from trainables.mixing.dose import Dose, measure_dose
 from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer
 from trainables.models.build import build_model
 from trainables.models.dropblock import BlockDropper
-from trainables.models.staged import StagedNet
+from trainables.networks.modules.staged import StagedNet
 from trainables.optimizer import build_ema, build_optimizer, lr_factor
 from trainables.precision import make_gpu_reproducible, resolved_precision
 from trainables.renames import with_present_keys

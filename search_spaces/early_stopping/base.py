@@ -9,10 +9,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from trainables.parts import name_by_import_path
 from trainables.strict import Frozen
 
 CONTINUE, STOP, PAUSE = "continue", "stop", "pause"
@@ -67,7 +68,7 @@ class Stopping(Frozen, ABC):
 
     A subclass with ``rule: Literal[...]`` is found in its file by itself: its name is then valid in study files, on the
     command line and in the JSON Schema. :meth:`build` is abstract, so an unfinished rule fails instead of stopping
-    nothing.
+    nothing. A rule outside this package declares no ``rule``: a study names it ``package.module:Class``.
 
     Attributes:
         judged_value: text for the value that is compared at a rung; ``{metric}`` stands for the study's metric.
@@ -78,6 +79,12 @@ class Stopping(Frozen, ABC):
     if TYPE_CHECKING:
         # each rule declares its own name; a field here would come before the parameters in the records
         rule: str
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Name a rule from outside this package by its import path."""
+        super().__pydantic_init_subclass__(**kwargs)
+        name_by_import_path(cls, "rule")
 
     @abstractmethod
     def build(self, max_epochs: int) -> Rule | None:

@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from search_spaces.study import Resources, Study
+from search_spaces.own_parts import own_parts
+from search_spaces.study import Resources
 from sweep.display import SILENT, Display
 from sweep.evaluation.pictures import write_sheets
-from sweep.evaluation.request import applicable_axes, list_tasks, select_axes, select_trials
+from sweep.evaluation.request import applicable_axes, list_tasks, own_axes, select_axes, select_trials
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import EVALUATIONS, FAILED, MANIFEST, MEASUREMENTS
+from sweep.records.schema import EVALUATIONS, FAILED, MEASUREMENTS
 from sweep.signals import catch_signals, current_signals
+from trainables.data.sources.registry import SOURCES
 from trainables.evaluation.base import Axis
+from trainables.networks import NETWORKS
+from trainables.own_part import shipped_paths
 from trainables.strict import parse
 
 
@@ -74,21 +78,27 @@ def evaluate_sweep(
     """
     from sweep.engine import cluster, locked
     from sweep.evaluation.run import run_tasks
-    from sweep.manifest import with_run
+    from sweep.manifest import check_unchanged, read_study, with_parts, with_run
     from sweep.records.writer import write_manifest
 
     sweep_dir = sweep_dir.resolve()
-    study = parse(Study, read_manifest(sweep_dir)["study"], where=f"'{sweep_dir / MANIFEST}'")
+    manifest = read_manifest(sweep_dir)
+    study = read_study(manifest, sweep_dir)
     selected = select_trials(sweep_dir, trials)
     applicable = applicable_axes(select_axes(axes, settings), selected, by_name=axes is not None, display=display)
     resources = _resources(study.resources, cpus, gpus)
+    parts = [part for part in own_parts(study) if part.kind in (SOURCES.kind, NETWORKS.kind)]
+    parts += own_axes(applicable)
+    for warning in check_unchanged(manifest, parts, sweep_dir):
+        display.show_warning(warning)
+    modules = shipped_paths([*own_parts(study), *parts])
     with locked(sweep_dir):
         tasks = list_tasks(sweep_dir, selected, applicable)
         _write_headlines(sweep_dir, applicable)
         if tasks:
-            with cluster(resources, address=address, display=display) as slots:
+            with cluster(resources, address=address, display=display, modules=modules) as slots:
                 current_signals().bound("interrupted; run the same command again for the other measurements")
-                write_manifest(sweep_dir, with_run(read_manifest(sweep_dir), command))
+                write_manifest(sweep_dir, with_run(with_parts(read_manifest(sweep_dir), parts), command))
                 run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
         pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]
     return _read_results(sweep_dir, selected, applicable, pictures)

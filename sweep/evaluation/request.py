@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from sweep.models import model_path
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, MEASUREMENTS, SEARCH, TRIALS
 from trainables.config import TrialConfig
-from trainables.data.sources.registry import SOURCES
+from trainables.data.sources.registry import SOURCES, absolute_source, split_text
 from trainables.errors import UserError, did_you_mean
 from trainables.evaluation.axes import AXES
 from trainables.evaluation.base import Axis
 from trainables.evaluation.subject import ModelInfo
 from trainables.extras import check_extra
 from trainables.merging import merged
+from trainables.own_part import OwnPart
 from trainables.strict import parse
 
 
@@ -91,21 +92,58 @@ def select_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[st
     values: dict[str, Any] = {}
     for setting in settings:
         values = merged(values, parse_setting(setting))
-    for name in (*(names or ()), *values):
-        if name not in AXES:
-            raise UserError(f"axis '{name}' is unknown{did_you_mean(name, AXES)}")
+    kinds = _axes_by_name(names)
+    for name in values:
+        if name not in AXES and name not in kinds:
+            raise UserError(f"axis '{name}' is unknown{did_you_mean(name, {*AXES, *kinds})}")
     for name, axis_values in values.items():
         if not isinstance(axis_values, Mapping):
             raise UserError(f"--set {name}: takes one setting, for example {name}.n_images=500, got {axis_values!r}")
-        if names is not None and name not in names:
+        if names is not None and name not in kinds:
             raise UserError(f"--set {name}.{next(iter(axis_values), '')}: the axis '{name}' is not in --axes")
-    selected = names or [name for name, axis in AXES.items() if not axis.on_request or name in values]
+    selected = {name: kind for name, kind in kinds.items() if names or not kind.on_request or name in values}
     axes = {
-        name: parse(AXES[name], _with_absolute_paths(values.get(name, {})), where=f"--set {name}") for name in selected
+        name: parse(kind, _with_absolute_paths(values.get(name, {})), where=f"--set {name}")
+        for name, kind in selected.items()
     }
     for name, axis in axes.items():
         check_extra("eval", axis.needed_packages(), needed_by=f"the axis {name}")
     return axes
+
+
+def _axes_by_name(names: Sequence[str] | None) -> dict[str, type[Axis]]:
+    """Return the classes of the axes by their names in the records; without names, all built-in axes."""
+    if not names:
+        return dict(AXES)
+    kinds: dict[str, type[Axis]] = {}
+    for name in dict.fromkeys(names):
+        try:
+            kind = AXES[name]
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        if kinds.setdefault(kind.name, kind) is not kind:
+            raise UserError(f"axis '{name}' has the name '{kind.name}' of another requested axis: change its name")
+    return kinds
+
+
+def own_axes(axes: Mapping[str, Axis]) -> list[OwnPart]:
+    """Return the axes of one's own, and the data sources of one's own that settings of axes name."""
+    parts = [OwnPart(AXES.kind, name, type(axis)) for name, axis in axes.items() if name not in AXES]
+    for axis in axes.values():
+        for text in _texts(axis.model_dump()):
+            source = split_text(text)[0]
+            if source not in SOURCES and SOURCES.found(source):
+                parts.append(OwnPart(SOURCES.kind, source, SOURCES[source]))
+    return parts
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for item in value.values() for text in _texts(item))
+    elif isinstance(value, list | tuple):
+        yield from (text for item in value for text in _texts(item))
 
 
 def applicable_axes(
@@ -178,7 +216,6 @@ def _with_absolute_paths(value: Any) -> Any:
         return {key: _with_absolute_paths(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_with_absolute_paths(item) for item in value]
-    name, colon, path = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if name in SOURCES and colon and path:
-        return f"{name}:{Path(path).expanduser().absolute()}"
+    if isinstance(value, str) and (value.partition(":")[0] in SOURCES or value.count(":") > 1):
+        return absolute_source(value)
     return value

@@ -85,7 +85,7 @@ def _outcome(ready: ray.ObjectRef[dict[str, Any]]) -> dict[str, Any]:
 
 def _payload(task: Task) -> dict[str, Any]:
     return {
-        "axis": task.axis.name,
+        "axis": AXES.name_of(type(task.axis)),
         "settings": task.settings,
         "model_path": task.model_path,
         "record": dict(task.record),

@@ -18,10 +18,10 @@ from sqlalchemy.pool import StaticPool
 from search_spaces.study import Study
 from sweep.export.recorded import RecordedTrial, make_folder, recorded_trials
 from sweep.findings.summary import METRICS
+from sweep.manifest import read_study
 from sweep.records.reader import read_manifest
-from sweep.records.schema import COMPLETED, DIVERGED, FAILED, LIVING, MANIFEST, STOPPED
+from sweep.records.schema import COMPLETED, DIVERGED, FAILED, LIVING, STOPPED
 from sweep.search import distribution
-from trainables.strict import parse
 from trainables.whole_file import write_whole
 
 FILE = "optuna.db"
@@ -56,7 +56,7 @@ def export_optuna(sweep_dir: Path, folder: Path) -> Path:
         UserError: ``folder`` cannot be made, or this program cannot read the study.
     """
     manifest = read_manifest(sweep_dir)
-    study = parse(Study, manifest["study"], where=f"'{sweep_dir / MANIFEST}'")
+    study = read_study(manifest, sweep_dir)
     trials = recorded_trials(sweep_dir)
     make_folder(folder)
     path = folder / FILE

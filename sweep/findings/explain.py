@@ -40,7 +40,11 @@ def explain(trial: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) ->
 
 def _at_rung(decision: Mapping[str, Any]) -> str:
     value = decision["value"]
-    judged = RULES.get(decision["rule"], Stopping).judged_value.format(metric=decision["metric"])
+    try:
+        judged = RULES[decision["rule"]].judged_value
+    except ValueError:  # a rule of one's own that cannot be imported here: the records suffice
+        judged = Stopping.judged_value
+    judged = judged.format(metric=decision["metric"])
     cutoff = "is not finite" if not math.isfinite(value) else f"> cutoff {decision['cutoff']:.4g}"
     return (
         f"at the rung at epoch {decision['rung_epochs']}: {judged} {value:.4g} {cutoff} "

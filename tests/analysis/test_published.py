@@ -17,8 +17,8 @@ from analysis.data.frames import Sweep, load
 from analysis.published import compare_to_published, load_published
 from sweep.records.schema import EPOCHS, EVALUATIONS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
-from trainables.config import MODEL_NAMES
 from trainables.mixing.presets import PRESETS
+from trainables.networks import NETWORKS
 
 ERRORS = {"off": [0.24, 0.25, 0.26], "cutmix": [0.20, 0.22, 0.21], "one_hot": [0.23, 0.23, 0.26]}
 MakeSweep = Callable[..., Sweep]
@@ -87,7 +87,7 @@ class TestTable:
     def test_is_in_the_names_of_this_program_where_it_has_them(self) -> None:
         table = load_published()
         assert set(PRESETS) & set(table["arm"]) >= {"off", "cutout", "mixup", "cutmix", "cutmix_one_hot"}
-        assert set(MODEL_NAMES) & set(table["model"]) >= {"resnet50", "resnet101", "cifar_resnet110"}
+        assert set(NETWORKS) & set(table["model"]) >= {"resnet50", "resnet101", "cifar_resnet110"}
 
     def test_every_arm_of_the_ablation_table_is_a_preset(self) -> None:
         arms = load_published()["arm"]

@@ -9,7 +9,7 @@ from torch import nn
 
 from trainables.config import CosineSchedule, Model, Optimizer, StepSchedule, TriangularSchedule
 from trainables.models.build import build_model
-from trainables.models.staged import StagedNet
+from trainables.networks.modules.staged import StagedNet
 from trainables.optimizer import build_optimizer, lr_factor
 
 FRACTIONS = st.floats(0, 1)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trainables import trial as trial_module
-from trainables.config import STAGES, Model, TrialConfig
+from trainables.config import Model, TrialConfig
 from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData, prepare_data
@@ -22,7 +22,8 @@ from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer, draw_mix
 from trainables.mixing.presets import PRESETS
 from trainables.models.build import build_model
-from trainables.models.staged import StagedNet
+from trainables.networks import NETWORKS
+from trainables.networks.modules.staged import StagedNet
 from trainables.optimizer import build_optimizer, lr_factor
 from trainables.seeds import derive_seed, generator
 from trainables.trial import Trial
@@ -32,7 +33,7 @@ SIDE_PX, PAD_PX, N_TRAIN, N_VAL = 12, 2, 96, 60
 WIDTHS = {"tiny": 0.5, "cifar_resnet8": 0.25, "resnet18": 0.0625}
 """Networks that are tried, and how narrow."""
 
-LAYERS = [(name, layer) for name in WIDTHS for layer in range(STAGES[name] + 1)]
+LAYERS = [(name, layer) for name in WIDTHS for layer in range(NETWORKS[name].n_stages + 1)]
 
 BOX: dict[str, Any] = {"preset": "cutmix", "apply": {"prob": 1.0}}
 FLAT: dict[str, Any] = {"preset": "mixup"}
@@ -325,7 +326,7 @@ def test_type_and_memory_layout_are_kept_through_mixed_maps(
 ) -> None:
     few = TrialData(data.images, data.padded, data.train_rows[:16], data.val_rows[:5], flip=True)
     calls = record(monkeypatch, trial_module, "mix_images")
-    for layer in range(STAGES[name] + 1):
+    for layer in range(NETWORKS[name].n_stages + 1):
         mix = at_layer(POLICIES[policy], layer)
         Trial(config_of(name, mix=mix, model={"width": 0.125, "precision": precision}), few).run_epoch()
         maps, *_, mixed = calls[-1]
@@ -333,7 +334,7 @@ def test_type_and_memory_layout_are_kept_through_mixed_maps(
         assert mixed.is_contiguous(memory_format=torch.channels_last), layer
         assert mixed.dtype == maps.dtype
         assert (mixed.dtype == torch.bfloat16) == (layer > 0 and precision == "bf16")
-    assert len(calls) == STAGES[name] + 1
+    assert len(calls) == NETWORKS[name].n_stages + 1
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))

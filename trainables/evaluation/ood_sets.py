@@ -11,7 +11,7 @@ import numpy as np
 
 from trainables.data.config import Data
 from trainables.data.decoding import fit_images
-from trainables.data.sources.registry import SOURCES, is_same_source, open_source, split_source
+from trainables.data.sources.registry import SOURCES, is_same_source, open_source, split_source, split_text
 from trainables.data.store import open_split
 from trainables.errors import UserError, did_you_mean
 from trainables.evaluation.subject import ModelInfo, drawn_by_class
@@ -69,9 +69,9 @@ def check_names(sets: Iterable[str]) -> None:
     """
     names = []
     for ood_set in sets:
-        source = ood_set.partition(":")[0]
-        if ood_set not in NOISES and source not in SOURCES:
-            raise ValueError(f"unknown set {source!r}{did_you_mean(source, [*NOISES, *SOURCES])}")
+        source = split_text(ood_set)[0]
+        if ood_set not in NOISES and source not in SOURCES and not SOURCES.is_own(source):
+            raise ValueError(f"unknown set {source!r}{did_you_mean(source, [*NOISES, *SOURCES.names()])}")
         names.append(set_name(ood_set))
         if names.count(names[-1]) > 1:
             raise ValueError(f"two sets would both be recorded as {names[-1]!r}")

@@ -6,9 +6,8 @@ import torch
 
 from trainables.config import Model
 from trainables.errors import UserError
-from trainables.models.cifar_resnet import cifar_resnet, tiny
-from trainables.models.staged import MIN_MAP_PX, StagedNet
-from trainables.models.torchvision_resnet import torchvision_resnet
+from trainables.networks import NETWORKS
+from trainables.networks.modules.staged import MIN_MAP_PX, StagedNet
 
 
 def build_model(model: Model, *, n_classes: int, height_px: int, width_px: int, seed: int) -> StagedNet:
@@ -44,12 +43,4 @@ def build_model(model: Model, *, n_classes: int, height_px: int, width_px: int, 
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed the generators of accelerators, which are not forked here
         torch.default_generator.manual_seed(seed)
-        return _by_name(model.name, n_classes=n_classes, side_px=side_px, width=model.width)
-
-
-def _by_name(name: str, *, n_classes: int, side_px: int, width: float) -> StagedNet:
-    if name == "tiny":
-        return tiny(n_classes=n_classes, side_px=side_px, width=width)
-    family, _, depth = name.rpartition("resnet")
-    build = cifar_resnet if family == "cifar_" else torchvision_resnet
-    return build(depth=int(depth), n_classes=n_classes, side_px=side_px, width=width)
+        return NETWORKS[model.name]().build(n_classes=n_classes, side_px=side_px, width=model.width)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainables.config import DropBlock
-from trainables.models.staged import Change
+from trainables.networks.modules.staged import Change
 
 EPS = 1e-6
 """Keeps the scale finite if everything is dropped; the value of torchvision."""

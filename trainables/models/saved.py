@@ -15,7 +15,7 @@ from trainables.config import TrialConfig
 from trainables.data.image_set import ImageSet
 from trainables.errors import UserError
 from trainables.models.build import build_model
-from trainables.models.staged import StagedNet
+from trainables.networks.modules.staged import StagedNet
 from trainables.renames import with_present_keys
 
 FORMAT = 1

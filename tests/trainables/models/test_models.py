@@ -8,14 +8,16 @@ import torch
 import torchvision
 from torch import nn
 
-from trainables.config import CIFAR_DEPTHS, MODEL_NAMES, STAGES, TORCHVISION_DEPTHS, Model
+from trainables.config import Model
 from trainables.errors import UserError
 from trainables.models.build import build_model
-from trainables.models.cifar_resnet import BasicBlock
-from trainables.models.staged import StagedNet, fitting_strides
+from trainables.networks import NETWORKS
+from trainables.networks.modules.cifar_resnet import BasicBlock
+from trainables.networks.modules.staged import StagedNet, fitting_strides
 
+CIFAR_DEPTHS = (8, 14, 20, 32, 56, 110)
 SMALL_NAMES = ("tiny", *(f"cifar_resnet{depth}" for depth in CIFAR_DEPTHS))
-LARGE_NAMES = tuple(f"resnet{depth}" for depth in TORCHVISION_DEPTHS)
+LARGE_NAMES = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
 TWO_OF_A_KIND = ("tiny", "cifar_resnet20", "resnet18", "resnet50")
 
 
@@ -42,7 +44,7 @@ def last_map(name: str, height_px: int, width_px: int) -> tuple[int, ...]:
 
 
 @pytest.mark.usefixtures("on_meta")
-@pytest.mark.parametrize("name", MODEL_NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("side_px", [32, 64])
 def test_every_network_shows_one_face(name: str, side_px: int) -> None:
     net = build(name, n_classes=7, side_px=side_px)
@@ -267,7 +269,7 @@ def test_class_activation_map_averages_to_the_logit(name: str) -> None:
 
 
 @pytest.mark.usefixtures("on_meta")
-@pytest.mark.parametrize("name", MODEL_NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_change_meets_the_maps_of_its_stage(name: str) -> None:
     net, images = build(name), torch.zeros(2, 3, 32, 32)
     expected = [images.shape]
@@ -275,14 +277,14 @@ def test_a_change_meets_the_maps_of_its_stage(name: str) -> None:
     for stage in net.stages:
         maps = stage(maps)
         expected.append(maps.shape)
-    assert len(net.stages) == STAGES[name]
+    assert len(net.stages) == NETWORKS[name].n_stages
     seen: list[torch.Size] = []
 
     def look(maps: torch.Tensor) -> torch.Tensor:
         seen.append(maps.shape)
         return maps
 
-    net(images, changes=[(layer, look) for layer in range(STAGES[name] + 1)])
+    net(images, changes=[(layer, look) for layer in range(NETWORKS[name].n_stages + 1)])
     assert seen == expected
 
 

@@ -15,7 +15,7 @@ import torch
 
 from trainables.config import Model
 from trainables.models.build import build_model
-from trainables.models.torchvision_resnet import NarrowProjection
+from trainables.networks.modules.torchvision_resnet import NarrowProjection
 
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
@@ -24,11 +24,12 @@ WIDTHS = (1 / 64, 1 / 16)
 
 TRAIN = f"""
 import torch
-from trainables.config import MODEL_NAMES, Model
+from trainables.config import Model
+from trainables.networks import NETWORKS
 from trainables.models.build import build_model
 
 torch.set_num_threads(1)
-for name in MODEL_NAMES:
+for name in NETWORKS:
     for width in {WIDTHS}:
         print(name, width, flush=True)
         net = build_model(Model(name=name, width=width), n_classes=3, height_px=32, width_px=32, seed=0)
@@ -60,7 +61,7 @@ def test_contiguous_memory_changes_no_bit(
         pytest.skip("the convolution that is compared corrupts memory on this CPU")
     results = []
     for safe_channels in (8, 0):
-        monkeypatch.setattr("trainables.models.torchvision_resnet.SAFE_CHANNELS", safe_channels)
+        monkeypatch.setattr("trainables.networks.modules.torchvision_resnet.SAFE_CHANNELS", safe_channels)
         net = build_model(Model(name=name, width=width), n_classes=3, height_px=32, width_px=32, seed=0)
         assert any(isinstance(module, NarrowProjection) for module in net.modules()) == bool(safe_channels)
         net.to(memory_format=torch.channels_last)

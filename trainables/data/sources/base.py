@@ -60,7 +60,8 @@ class Source(ABC):
     """Labelled images in two splits.
 
     A new source is one file in this folder: :mod:`trainables.data.sources.registry` finds its class. Help texts, the
-    table of sources and the checks of a configuration use the attributes below.
+    table of sources and the checks of a configuration use the attributes below. A source outside this package is
+    spelled ``package.module:Class`` or ``package.module:Class:PATH``.
 
     Attributes:
         name: the short name in ``--data NAME`` or ``--data NAME:PATH``.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from trainables.data.sources.base import Source
 from trainables.discovery import import_variants
 from trainables.errors import UserError, did_you_mean
+from trainables.parts import Registry
 
 
 def _discover() -> dict[str, type[Source]]:
@@ -17,7 +19,13 @@ def _discover() -> dict[str, type[Source]]:
     return {source.name: source for source in sources}
 
 
-SOURCES: dict[str, type[Source]] = _discover()
+SOURCES: Registry[Source] = Registry(
+    "data source",
+    Source,
+    _discover(),
+    group="cutmix_sweep.sources",
+    declares=("name", "reads", "needs_path", "has_boxes", "flips"),
+)
 """Class of each source, by its name."""
 
 WITH_BOXES = tuple(name for name, source in SOURCES.items() if source.has_boxes)
@@ -51,8 +59,38 @@ def source_table() -> str:
     return "\n".join(rows)
 
 
+def split_text(source: str) -> tuple[str, str, str]:
+    """Split ``"NAME:PATH"`` or ``"package.module:Class:PATH"`` as text; nothing is imported or checked.
+
+    Returns:
+        The name, and the colon and the path that follow it, or two empty texts.
+
+    Examples:
+        >>> split_text("imagefolder:photos"), split_text("shapes.data:Shapes:photos")
+        (('imagefolder', ':', 'photos'), ('shapes.data:Shapes', ':', 'photos'))
+        >>> split_text("shapes.data:Shapes")
+        ('shapes.data:Shapes', '', '')
+    """
+    name, colon, rest = source.partition(":")
+    if not colon or name in SOURCES or SOURCES.is_own(name):
+        return name, colon, rest
+    class_name, colon, path = rest.partition(":")
+    return f"{name}:{class_name}", colon, path
+
+
+def absolute_source(source: str) -> str:
+    """Return a spelled source with an absolute path, which is valid in every folder.
+
+    Examples:
+        >>> absolute_source("digits"), absolute_source("imagefolder:/data/photos")
+        ('digits', 'imagefolder:/data/photos')
+    """
+    name, colon, path = split_text(source)
+    return f"{name}:{Path(path).expanduser().absolute()}" if colon and path else source
+
+
 def split_source(source: str) -> tuple[str, Path | None]:
-    """Split ``"NAME:PATH"`` into its name and path.
+    """Split ``"NAME:PATH"`` into its name and path; NAME may be ``package.module:Class``.
 
     Returns:
         The name of the source, and the path or None.
@@ -66,12 +104,19 @@ def split_source(source: str) -> tuple[str, Path | None]:
         >>> split_source("imagefolder:photos")
         ('imagefolder', PosixPath('photos'))
     """
-    name, colon, path = source.partition(":")
-    if name not in SOURCES:
-        raise ValueError(f"unknown data source {name!r}{did_you_mean(name, SOURCES)}")
-    if (SOURCES[name].needs_path or colon) and not path:
+    name, colon, path = split_text(source)
+    module = name.partition(":")[0]
+    try:
+        kind = SOURCES[name]
+    except ValueError:
+        if "." not in module and find_spec(module) is None:  # rather a mistyped NAME:PATH than a module
+            raise ValueError(
+                f"unknown data source {module!r}{did_you_mean(module, SOURCES.names())}, or package.module:Class"
+            ) from None
+        raise
+    if (kind.needs_path or colon) and not path:
         raise ValueError(f"data source {name!r} needs a path: '{name}:PATH'")
-    if path and not SOURCES[name].takes_path:
+    if path and not kind.takes_path:
         raise ValueError(f"data source {name!r} takes no path, got {path!r}")
     return name, Path(path).expanduser() if path else None
 

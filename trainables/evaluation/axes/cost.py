@@ -19,7 +19,7 @@ from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer
 from trainables.evaluation.base import Axis, Measured, Value, library
 from trainables.evaluation.subject import Subject
-from trainables.models.staged import StagedNet
+from trainables.networks.modules.staged import StagedNet
 from trainables.seeds import generator
 
 META = torch.device("meta")

@@ -8,13 +8,21 @@ from pydantic import Field
 
 from trainables.discovery import import_variants
 from trainables.mixing.masks.base import Mask
+from trainables.parts import OpenUnion, Registry
 
-FAMILIES: dict[str, type[Mask]] = {
-    str(family.model_fields["family"].default): family for family in import_variants(__name__, __path__, Mask)
-}
+FAMILIES: Registry[Mask] = Registry(
+    "mask family",
+    Mask,
+    {str(family.model_fields["family"].default): family for family in import_variants(__name__, __path__, Mask)},
+    group="cutmix_sweep.masks",
+)
 """Mask families by the name that a study file uses."""
 
 if TYPE_CHECKING:
     AnyMask = Mask
 else:
-    AnyMask = Annotated[Union[tuple(FAMILIES.values())], Field(discriminator="family")]  # noqa: UP007
+    AnyMask = Annotated[
+        Union[tuple(FAMILIES.values())],  # noqa: UP007
+        Field(discriminator="family"),
+        OpenUnion(FAMILIES, "family"),
+    ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from trainables.mixing.position import PLACING
+from trainables.parts import name_by_import_path
 from trainables.strict import Frozen
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Mask(Frozen, ABC):
     ``family: Literal["..."] = "..."`` and its parameters, and implements :meth:`draw`. The study schema, the checks
     of policies, the dose, the preview and the contract tests find it there.
 
+    A family outside this package declares no ``family``: a study names it ``package.module:Class``.
+
     Attributes:
         family: name in a study file; a subclass declares it as a ``Literal`` with a default.
         positions: names of the placing rules that the family supports.
@@ -37,6 +40,12 @@ class Mask(Frozen, ABC):
     needs: ClassVar[Literal["images", "boxes"] | None] = None
     exact_area: ClassVar[bool] = True
     family: str
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Name a family from outside this package by its import path."""
+        super().__pydantic_init_subclass__(**kwargs)
+        name_by_import_path(cls, "family")
 
     @abstractmethod
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:

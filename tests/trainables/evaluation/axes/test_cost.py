@@ -17,7 +17,7 @@ from trainables.evaluation.base import Value
 from trainables.evaluation.subject import Subject
 from trainables.models.build import build_model
 from trainables.models.saved import read_model
-from trainables.models.staged import StagedNet
+from trainables.networks.modules.staged import StagedNet
 
 N_TRAIN, MAX_EPOCHS, BATCH_SIZE = 120, 6, 16
 """Of the subject that all tests here share."""

@@ -22,7 +22,7 @@ from trainables.evaluation.base import Measured
 from trainables.evaluation.score_maps import best_ious, class_maps, ious, largest_boxes, score_maps
 from trainables.evaluation.subject import Subject
 from trainables.models.saved import SavedModel
-from trainables.models.staged import StagedNet
+from trainables.networks.modules.staged import StagedNet
 
 
 def values_of(measured: Measured) -> dict[tuple[str, str], float]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.models.staged import StagedNet, fitting_strides, init_convolutions, scaled
+from trainables.networks.modules.staged import StagedNet, fitting_strides, init_convolutions, scaled
 
 STAGE_CHANNELS = (16, 32, 64)
 LAYERS_PER_BLOCK = 2

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.models.staged import StagedNet, fitting_strides, init_convolutions, scaled
+from trainables.networks.modules.staged import StagedNet, fitting_strides, init_convolutions, scaled
 
 STAGE_PLANES = (64, 128, 256, 512)
 BLOCKS_PER_STAGE = {
