@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainables.mixing.draw import MixDraw, Paste
-from trainables.mixing.host import paste_pixels
+from trainables.mixing.host import can_paste_planes, paste_pixels, paste_planes
 
 
 def mix_images(images: Tensor, draw: MixDraw, *, out: Tensor | None = None) -> Tensor:
@@ -83,7 +83,9 @@ def _targets_on_host(labels: np.ndarray, draw: MixDraw, n_classes: int) -> np.nd
 def _mixed(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None) -> Tensor:
     """Return ``originals`` [n, C, H, W], some samples of ``batch`` [B, C, H, W], with the paste in them."""
     if _has_host_layout(originals):
-        return _mixed_on_host(originals, batch, paste, out)
+        return _mixed_on_host(originals, batch, paste, out, by_planes=False)
+    if _has_host_planes(originals) and can_paste_planes(originals.numpy(), paste.mask.numpy()):
+        return _mixed_on_host(originals, batch, paste, out, by_planes=True)
     pasted = _pasted_pixels(batch, paste)
     if paste.mask.dtype == torch.bool:
         # originals come first: the result has the memory layout of the first argument
@@ -113,16 +115,22 @@ def _selected(images: Tensor, index: Tensor) -> Tensor:
 
 def _has_host_layout(images: Tensor) -> bool:
     """Return whether whole pixels can be copied on the host: at most four channels, adjacent in memory."""
+    return images.shape[1] <= 4 and images.is_contiguous(memory_format=torch.channels_last) and _is_plain(images)
+
+
+def _has_host_planes(images: Tensor) -> bool:
+    """Return whether whole channels can be copied on the host: each is contiguous in memory."""
+    return images.is_contiguous() and _is_plain(images)
+
+
+def _is_plain(images: Tensor) -> bool:
+    """Return whether NumPy can write such images: on the host, float32 or uint8, without gradients."""
     return (
-        images.device.type == "cpu"
-        and images.dtype in (torch.float32, torch.uint8)
-        and images.shape[1] <= 4
-        and images.is_contiguous(memory_format=torch.channels_last)
-        and not images.requires_grad
+        images.device.type == "cpu" and images.dtype in (torch.float32, torch.uint8) and not images.requires_grad
     )
 
 
-def _mixed_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None) -> Tensor:
+def _mixed_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None, *, by_planes: bool) -> Tensor:
     """Return what :func:`_mixed` returns, in ``out`` if it fits."""
     fits = (  # the memory for a whole batch does not fit a smaller last one
         out is not None
@@ -133,25 +141,29 @@ def _mixed_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor |
     if out is None or not fits:
         out = torch.empty_like(originals)
     pasted, index = _pasted_on_host(batch, paste)
-    paste_pixels(_channels_last(originals), pasted, index, paste.mask.numpy(), out=_channels_last(out))
+    if by_planes:
+        paste_planes(originals.numpy(), pasted.contiguous().numpy(), index, paste.mask.numpy(), out=out.numpy())
+    else:
+        paste_pixels(
+            _channels_last(originals), _channels_last(pasted), index, paste.mask.numpy(), out=_channels_last(out)
+        )
     return out
 
 
-def _pasted_on_host(batch: Tensor, paste: Paste) -> tuple[np.ndarray, np.ndarray]:
-    """Return m images of pixels to paste, [m, H, W, C], and the index of the one for each sample, int64 [n].
+def _pasted_on_host(batch: Tensor, paste: Paste) -> tuple[Tensor, np.ndarray]:
+    """Return m images of pixels to paste, [m, C, H, W], and the index of the one for each sample, int64 [n].
 
     Partners at the same place are not copied: the index refers to the batch itself.
     """
     if paste.content is None and paste.source is None:
-        return _channels_last(batch), paste.partner.numpy()
+        return batch, paste.partner.numpy()
     pasted, n = _pasted_pixels(batch, paste).to(batch.dtype), len(paste.partner)
     constant = not pasted.ndim
     images = pasted.expand(1, *batch.shape[1:]) if constant else pasted
-    pixels = _channels_last(images.contiguous(memory_format=torch.channels_last))
-    return pixels, np.zeros(n, dtype=np.int64) if constant else np.arange(n)
+    return images, np.zeros(n, dtype=np.int64) if constant else np.arange(n)
 
 
 def _channels_last(images: Tensor) -> np.ndarray:
-    """Return a view [B, H, W, C] of images [B, C, H, W] that are channels last in memory."""
-    pixels: np.ndarray = images.permute(0, 2, 3, 1).numpy()
+    """Return pixels [B, H, W, C] of images [B, C, H, W]: a view if they are channels last in memory."""
+    pixels: np.ndarray = images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).numpy()
     return pixels

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 Pass = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
-"""Writes ``out`` [n, N] from ``originals`` [n, N], row ``index[i]`` of ``pasted`` [m, N], and ``mask`` [n, M].
+"""Writes ``out`` [n, N] from ``originals`` [n, N], row ``index[i]`` of ``pasted`` [m, N], and ``mask`` [k, M].
 
-The N numbers of a sample are M pixels with their channels side by side. A mask of one number (M = 1) is valid for all.
+The N numbers of a row are M pixels with their channels side by side. A mask of one number (M = 1) is valid for all.
+A row is a sample (k = n), or one channel of a sample (k = n / channels): the channels of a sample share its mask.
 """
 
 
@@ -48,13 +49,15 @@ RGB = 3
 
 
 def _paste(out: np.ndarray, originals: np.ndarray, pasted: np.ndarray, index: np.ndarray, mask: np.ndarray) -> None:
-    count, pixels = mask.shape
-    size = out.shape[1]
-    channels = size // pixels
+    (count, size), pixels = out.shape, mask.shape[1]
+    rows, channels = count // len(mask), size // pixels
     chosen = np.empty(size, dtype=out.dtype)
     for i in range(count):
-        ones, original, paste, mixed = mask[i], originals[i], pasted[index[i]], out[i]
-        if channels == RGB:
+        ones, original, paste, mixed = mask[i // rows], originals[i], pasted[index[i]], out[i]
+        if channels == 1:
+            for pixel in range(pixels):
+                chosen[pixel] = np.uint64(0) - np.uint64(ones[pixel])
+        elif channels == RGB:
             for pixel in range(pixels):
                 bits = np.uint64(0) - np.uint64(ones[pixel])  # all bits or none
                 chosen[pixel * RGB] = bits
@@ -68,14 +71,15 @@ def _paste(out: np.ndarray, originals: np.ndarray, pasted: np.ndarray, index: np
 
 
 def _blend(out: np.ndarray, originals: np.ndarray, pasted: np.ndarray, index: np.ndarray, mask: np.ndarray) -> None:
-    count, pixels = mask.shape
-    size = out.shape[1]
-    channels = size // pixels
+    (count, size), pixels = out.shape, mask.shape[1]
+    rows, channels = count // len(mask), size // pixels
     extended = np.empty(size, dtype=np.float32)
     for i in range(count):
-        values, original, paste, mixed = mask[i], originals[i], pasted[index[i]], out[i]
+        values, original, paste, mixed = mask[i // rows], originals[i], pasted[index[i]], out[i]
         if pixels == 1:
             extended[:] = values[0]
+        elif channels == 1:
+            extended[:] = values
         elif channels == RGB:
             for pixel in range(pixels):
                 extended[pixel * RGB] = values[pixel]

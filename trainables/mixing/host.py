@@ -1,4 +1,4 @@
-"""Paste on the host, one pixel with all its channels at a time: torch would loop over three channels at a time."""
+"""Paste on the host in one pass per sample: torch would write the whole batch after each step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def paste_pixels(
         >>> out.tolist()
         [[[[0, 0, 0], [9, 9, 9]]]]
     """
-    mask = _by_pixel(mask, originals)
+    mask = _by_pixel(mask, originals.shape[1:3])
     compiled = passes()
     if compiled is not None and mask.dtype == bool:
         compiled.paste(_bits(out), _bits(originals), _bits(pasted), index, mask.view(np.uint8))
@@ -40,12 +40,40 @@ def paste_pixels(
         (_restore if mask.dtype == bool else _blend)(out, originals, mask)
 
 
-def _by_pixel(mask: np.ndarray, originals: np.ndarray) -> np.ndarray:
+def can_paste_planes(originals: np.ndarray, mask: np.ndarray) -> bool:
+    """Return whether :func:`paste_planes` works for these types: with numba, and not for soft masks on uint8."""
+    return passes() is not None and (mask.dtype == bool or originals.dtype == np.float32)
+
+
+def paste_planes(
+    originals: np.ndarray, pasted: np.ndarray, index: np.ndarray, mask: np.ndarray, *, out: np.ndarray
+) -> None:
+    """Do what :func:`paste_pixels` does for images whose channels are apart in memory.
+
+    Args:
+        originals: contiguous pixels, float32 or uint8 [n, C, H, W].
+        pasted: contiguous pixels of the same type, [m, C, H, W].
+        index: which of the m images is pasted into each sample, int64 [n].
+        mask: where, bool, or how much, float32 [n, 1, H, W].
+        out: like ``originals``, without shared memory.
+    """
+    compiled = passes()
+    assert compiled is not None, "see can_paste_planes"
+    channels = originals.shape[1]
+    mask = _by_pixel(mask, originals.shape[2:])
+    index = (index[:, None] * channels + np.arange(channels)).ravel()
+    planes = [pixels.reshape(-1, *originals.shape[2:]) for pixels in (out, originals, pasted)]
+    if mask.dtype == bool:
+        compiled.paste(*(_bits(pixels) for pixels in planes), index, mask.view(np.uint8))
+    else:
+        compiled.blend(*(_numbers(pixels) for pixels in planes), index, mask)
+
+
+def _by_pixel(mask: np.ndarray, sides_px: tuple[int, ...]) -> np.ndarray:
     """Return the mask as [n, H * W], or as [n, 1] if it is one number per sample."""
-    count, height_px, width_px, _ = originals.shape
-    if mask.shape[2:] not in ((1, 1), (height_px, width_px)):
-        mask = np.broadcast_to(mask, (count, 1, height_px, width_px))
-    return np.ascontiguousarray(mask.reshape(count, -1))
+    if mask.shape[2:] not in ((1, 1), sides_px):
+        mask = np.broadcast_to(mask, (len(mask), 1, *sides_px))
+    return np.ascontiguousarray(mask.reshape(len(mask), -1))
 
 
 def _restore(mixed: np.ndarray, originals: np.ndarray, mask: np.ndarray) -> None:
@@ -69,10 +97,10 @@ def _blend(mixed: np.ndarray, originals: np.ndarray, mask: np.ndarray) -> None:
 
 
 def _numbers(pixels: np.ndarray) -> np.ndarray:
-    """Return a view [n, H * W * C] of pixels [n, H, W, C]."""
+    """Return a view [n, H * W * C] of pixels [n, H, W, C], or [n, H * W] of pixels [n, H, W]."""
     return pixels.reshape(len(pixels), -1)
 
 
 def _bits(pixels: np.ndarray) -> np.ndarray:
-    """Return a view [n, H * W * C] of pixels [n, H, W, C] as unsigned integers."""
+    """Return a view of pixels as unsigned integers, in the shape of :func:`_numbers`."""
     return _numbers(pixels).view(_UNSIGNED[pixels.dtype.itemsize])
