@@ -6,11 +6,13 @@ import errno
 import shlex
 from pathlib import Path
 
+from trainables.errors import OneLineError
+
 MAX_REASON = 200
 """Characters of another program's error that a message quotes; the whole message then fits into 500."""
 
 
-class Interrupted(Exception):
+class Interrupted(OneLineError):
     """A sweep was interrupted before all its trials had ended."""
 
     def __init__(self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
@@ -20,11 +22,12 @@ class Interrupted(Exception):
             >>> print(Interrupted(Path("my sweeps/box"), None, 3, 8))
             interrupted after 3 of 8 trials; resume with: cutmix-sweep resume 'my sweeps/box'
         """
+        self.sweep_dir, self.address = sweep_dir, address
         command = ["cutmix-sweep", "resume", str(sweep_dir), *(["--address", address] if address else [])]
         super().__init__(f"interrupted after {n_ended} of {n_trials} trials; resume with: {shlex.join(command)}")
 
 
-class EvaluationInterrupted(Exception):
+class EvaluationInterrupted(OneLineError):
     """An evaluation was interrupted."""
 
     def __init__(self, n_done: int, n_tasks: int) -> None:

@@ -17,6 +17,7 @@ from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.display import SILENT, Display
 from sweep.endings import reason_of
+from sweep.workers import check_running_ray, make_setup_hook
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ def cluster(resources: Resources, *, address: str | None, display: Display = SIL
     import ray
 
     starts = not ray.is_initialized()
-    if starts:
+    if not starts:
+        check_running_ray()
+    else:
         with display.show_status("starting Ray" if address is None else f"joining the Ray cluster at {address}"):
             dashboard_url = _start_ray(address)
         if dashboard_url:
@@ -98,7 +101,7 @@ def _start_ray(address: str | None) -> str:
             log_to_driver=False,
             logging_level=logging.CRITICAL,
             include_dashboard=None if address else True,
-            runtime_env={"env_vars": _worker_environment()},
+            runtime_env={"env_vars": _worker_environment(), "worker_process_setup_hook": make_setup_hook()},
         )
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         if address is None:
