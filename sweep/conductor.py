@@ -61,6 +61,7 @@ class Conductor:
     Attributes:
         study: the study that is run.
         entries: trials by name, approximately in the order of their start.
+        ended: trials that have ended since this conductor was made, in the order of their ends.
     """
 
     def __init__(self, study: Study, sweep_dir: Path, *, retry_failed: bool = False) -> None:
@@ -73,6 +74,7 @@ class Conductor:
         """
         self.study = study
         self.entries: dict[str, Entry] = {}
+        self.ended: list[Entry] = []
         self._dir = sweep_dir
         self._rule = {arm: study.budget.early_stopping.build(study.budget.max_epochs) for arm in study.arms}
         self._ledger = Ledger(study, sweep_dir)
@@ -80,13 +82,18 @@ class Conductor:
         self._decided = self._ledger.decisions()
         self._restore(retry_failed=retry_failed)
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
-        self._running: set[str] = set()
+        self._running: dict[str, Entry] = {}
         for entry in self._waiting.copy():
             if entry.verdict != PAUSE or entry.resumed_at_epoch != entry.epochs:  # otherwise it is already promoted
                 self._finish_if_over(entry)
         self.flush(force=True)
         for entry in self.entries.values():
             self._ledger.drop_checkpoint(entry)  # a kill may have come between the row and the removal
+
+    @property
+    def running(self) -> list[Entry]:
+        """Trials that a worker runs, in the order in which they were started or resumed."""
+        return list(self._running.values())
 
     @property
     def n_trials(self) -> int:
@@ -127,7 +134,7 @@ class Conductor:
             return None
         entry.status, entry.why = RUNNING, ""
         entry.attempts += 1
-        self._running.add(entry.trial)
+        self._running[entry.trial] = entry
         self._ledger.add_trial(entry)
         self.flush(force=not self._follows_from_its_number(entry))
         planned, confirms = self.study.max_epochs_of(entry.params), entry.confirms is not None
@@ -221,7 +228,7 @@ class Conductor:
 
         - ``EPOCH_COLUMNS`` and ``ABOUT_COLUMNS``; after the last epoch of a confirmation also ``test``, the test values
           as JSON;
-        - ``failed``: the reason;
+        - ``failed``: the reason, and ``node`` if it is known;
         - ``disk_fault``: number, message and file of an error that would stop every other trial too.
 
         A restarted trial repeats epochs; recorded epochs are not recorded again.
@@ -233,6 +240,8 @@ class Conductor:
         if "disk_fault" in report:
             raise OSError(*report["disk_fault"])
         if "failed" in report:
+            if "node" in report:
+                entry.about["node"] = report["node"]
             self._end(entry, FAILED, report["failed"])
             return True
         if "test" in report and not entry.tested:
@@ -264,7 +273,7 @@ class Conductor:
 
     def on_left(self, trial: str) -> None:
         """Forget a trial that no worker runs and that has not ended; ``resume`` continues it later."""
-        self._running.discard(trial)
+        self._running.pop(trial, None)
 
     def flush(self, *, force: bool = False) -> None:
         """Write the buffered rows if they have waited long enough or ``force`` is set."""
@@ -301,9 +310,11 @@ class Conductor:
 
     def _end(self, entry: Entry, status: str, why: str) -> None:
         entry.status, entry.why = status, why
-        self._running.discard(entry.trial)
+        self._running.pop(entry.trial, None)
         if entry in self._waiting:
             self._waiting.remove(entry)
+        if status not in LIVING:
+            self.ended.append(entry)
         self._ledger.end(entry)
 
     def _new_entry(self, arm: str, number: int) -> Entry:

@@ -129,7 +129,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         }
 
     def _failed(self, why: str) -> dict[str, Any]:
-        return {"trial": self._name, "failed": why}
+        return {"trial": self._name, "failed": why, "node": socket.gethostname()}
 
 
 def _tested(trial: Trial) -> str:

@@ -3,48 +3,149 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
 
 from sweep.conductor import Conductor
-from sweep.terminal.progress import Progress
+from sweep.event_lines import SUMMARY_S
+from sweep.formats import format_duration
+from sweep.terminal.progress import LiveTable, PlainProgress
 from sweep.terminal.tables import print_line
+
+PATIENCE_S = 2.0
+"""Time after which a step is named where there is no terminal."""
 
 
 class TerminalDisplay:
-    """Show on a console: a live table in a terminal, plain lines elsewhere."""
+    """Show on a console: a live table and moving status lines in a terminal, plain lines elsewhere."""
 
-    def __init__(self, console: Console) -> None:
-        """Show on ``console``."""
+    def __init__(self, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
+        """Show on ``console``.
+
+        Args:
+            console: where to print.
+            quiet: show warnings and failed trials only.
+            verbose: show one line per epoch and per event, also in a terminal.
+        """
         self._console = console
+        self._quiet = quiet
+        self._verbose = verbose
+        self._live = console.is_terminal and not console.is_dumb_terminal and not quiet
+        self._steps = _Steps()
 
     def show_line(self, text: str) -> None:
-        """Print one line."""
-        print_line(self._console, text)
+        """Print one line, unless the display is quiet."""
+        if not self._quiet:
+            print_line(self._console, text)
 
     def show_warning(self, text: str) -> None:
         """Print one line in yellow."""
         print_line(self._console, text, style="yellow")
 
-    def show_status(self, text: str) -> contextlib.AbstractContextManager[object]:
-        """Return a context with a moving status line; nothing is printed outside a terminal."""
-        return self._console.status(Text(text))
+    @contextlib.contextmanager
+    def show_status(self, text: str) -> Iterator[None]:
+        """Show what the program waits for, and for how long.
+
+        A step within a step replaces its text until it ends. Outside a terminal, a step that takes longer than
+        ``PATIENCE_S`` is named in one line.
+        """
+        if self._quiet:
+            yield
+            return
+        with self._moving(text) if self._live else self._named_if_slow(text):
+            yield
+
+    @contextlib.contextmanager
+    def _moving(self, text: str) -> Iterator[None]:
+        self._steps.names.append((text, time.monotonic()))
+        # the dots of the default spinner are not ASCII
+        spinner = "line" if self._console.options.ascii_only else "dots"
+        is_first = len(self._steps.names) == 1
+        try:
+            with self._console.status(self._steps, spinner=spinner) if is_first else contextlib.nullcontext():
+                yield
+        finally:
+            self._steps.names.pop()
+
+    @contextlib.contextmanager
+    def _named_if_slow(self, text: str) -> Iterator[None]:
+        timer = threading.Timer(PATIENCE_S, self.show_line, [f"{text} ..."])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     @contextlib.contextmanager
     def show_sweep(self, conductor: Conductor) -> Iterator[Callable[[], None]]:
-        """Show one row per arm; the yielded function draws an update if one is due."""
-        with Progress(conductor, self._console) as progress:
-            yield progress.update
+        """Show the progress of a sweep; the yielded function draws or prints what is due."""
+        quiet, verbose = self._quiet, self._verbose
+        if not self._live:
+            with PlainProgress(conductor, self._console, quiet=quiet, verbose=verbose) as plain:
+                yield plain.update
+        elif not verbose:
+            with LiveTable(conductor, self._console) as table:
+                yield table.update
+        else:  # the lines appear above the table
+            with (
+                LiveTable(conductor, self._console) as table,
+                PlainProgress(conductor, self._console, verbose=True) as plain,
+            ):
+
+                def update() -> None:
+                    plain.update()
+                    table.update()
+
+                yield update
 
     @contextlib.contextmanager
     def show_measurements(self, n_measurements: int) -> Iterator[Callable[[str], None]]:
-        """Show a bar; the yielded function advances it by one measurement."""
+        """Show a bar; the yielded function advances it by one measurement. Elsewhere: one line per minute."""
+        if not self._live:
+            yield self._measurement_lines(n_measurements)
+            return
         # rich's default columns would read the description as markup
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-        with RichProgress(*columns, TimeRemainingColumn(), console=self._console, transient=True) as bar:
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        with Bar(*columns, *times, console=self._console, transient=True) as bar:
             task = bar.add_task("measuring", total=n_measurements)
-            yield lambda text: bar.update(task, advance=1, description=text)
+
+            def update(text: str) -> None:
+                bar.update(task, advance=1, description=text)
+                if self._verbose:
+                    self.show_line(text)
+
+            yield update
+
+    def _measurement_lines(self, n_measurements: int) -> Callable[[str], None]:
+        began_at_s = shown_at_s = time.monotonic()
+        n_done = 0
+
+        def update(text: str) -> None:
+            nonlocal n_done, shown_at_s
+            n_done, now_s = n_done + 1, time.monotonic()
+            if self._verbose or now_s - shown_at_s >= SUMMARY_S:
+                shown_at_s = now_s
+                elapsed = format_duration(now_s - began_at_s)
+                clock = time.strftime("%H:%M:%S")
+                self.show_line(f"{clock} {n_done}/{n_measurements} measurements, {elapsed}, last: {text}")
+
+        return update
+
+
+class _Steps:
+    """Steps that the program is in, each within the one before; rich draws the last one again and again."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[str, float]] = []
+
+    def __rich__(self) -> Text:
+        name, began_at_s = self.names[-1]
+        return Text(f"{name}, {format_duration(time.monotonic() - began_at_s)}")

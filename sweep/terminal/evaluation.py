@@ -11,7 +11,7 @@ from rich.table import Table
 
 from sweep.evaluation.evaluate import Evaluated
 from sweep.findings.evaluated import summarise_evaluations
-from sweep.terminal.formats import format_decimal
+from sweep.formats import format_decimal
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 
 

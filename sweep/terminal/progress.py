@@ -1,149 +1,105 @@
-"""The progress of a running sweep: a live table in a terminal, one line at a time elsewhere."""
+"""The progress of a running sweep on a console: a live table in a terminal, one line per event elsewhere."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.control import Control
 from rich.live import Live
-from rich.table import Table
+from rich.segment import ControlType, Segment
 
 from sweep.conductor import Conductor
-from sweep.records.schema import COMPLETED, SEARCH, STATUSES
-from sweep.terminal.formats import format_duration, format_percent
-from sweep.terminal.tables import add_column, add_row, keep_whole, new_table, print_line
+from sweep.event_lines import EventLine, EventLines
+from sweep.progress import ProgressTracker
+from sweep.terminal.live_table import draw_progress
+from sweep.terminal.tables import print_line
 
-SECONDS_PER_LINE = 10.0
-"""Pause between two lines where there is no terminal."""
+DRAW_S = 0.25
+"""Shortest pause between two draws of the live table."""
 
-LABELS = {status: "done" if status == COMPLETED else status for status in STATUSES}
-"""Heading of each status: ``done`` is shorter than ``completed``, so that all columns fit into 80 characters."""
-
-
-@dataclass(frozen=True)
-class ArmProgress:
-    """State of one arm.
-
-    Attributes:
-        arm: name of the arm.
-        counts: number of search trials by status.
-        confirmed: number of completed confirmation trials.
-        best: lowest final validation top-1 error of the completed search trials; None without a completed trial.
-        median: median of the same errors.
-    """
-
-    arm: str
-    counts: dict[str, int]
-    confirmed: int
-    best: float | None
-    median: float | None
+MAX_DRAW_FRAC = 0.05
+"""Largest fraction of the time that is spent on draws: with thousands of trials, a draw takes longer."""
 
 
-def arms_progress(conductor: Conductor) -> list[ArmProgress]:
-    """Return the state of each arm, from the conductor's memory."""
-    rows = []
-    for arm in conductor.study.arms:
-        arm_entries = [entry for entry in conductor.entries.values() if entry.arm == arm]
-        search = [entry for entry in arm_entries if entry.phase == SEARCH]
-        errors = [entry.curve[entry.epochs]["val_top1_error"] for entry in search if entry.status == COMPLETED]
-        rows.append(
-            ArmProgress(
-                arm=arm,
-                counts={status: sum(entry.status == status for entry in search) for status in STATUSES},
-                confirmed=sum(entry.status == COMPLETED for entry in arm_entries) - len(errors),
-                best=min(errors, default=None),
-                median=statistics.median(errors) if errors else None,
-            )
-        )
-    return rows
+class PlainProgress:
+    """Print one line per event, with the time of day; use it as a context."""
 
-
-def shown_statuses(arms: list[ArmProgress]) -> list[str]:
-    """Return the statuses that some trial has, and ``completed`` in any case."""
-    return [status for status in STATUSES if status == COMPLETED or any(arm.counts[status] for arm in arms)]
-
-
-class Progress:
-    """Draw the progress of a sweep; use it as a context."""
-
-    def __init__(self, conductor: Conductor, console: Console) -> None:
-        """Draw ``conductor``'s state on ``console``."""
-        self._conductor = conductor
+    def __init__(self, conductor: Conductor, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
+        """Print the events of ``conductor`` on ``console``; if ``quiet``, failures only; if ``verbose``, epochs too."""
+        self._lines = EventLines(conductor, verbose=verbose)
         self._console = console
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._updated_at_s = 0.0
-        self._started_at_s = time.monotonic()
-        self._n_ended_before = self._n_ended()
-        self._n_epochs_before = self._n_epochs()
+        self._quiet = quiet
 
-    def __enter__(self) -> Progress:
-        """Start the live table."""
-        if self._live:
-            self._live.start()
+    def __enter__(self) -> PlainProgress:
+        """Begin."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the live table and show the cursor again."""
-        if self._live:
-            self._live.stop()
+        """Print the remaining lines."""
+        self._print(self._lines.last())
 
     def update(self) -> None:
-        """Draw if it is time: four times per second in a terminal, one line per ten seconds elsewhere."""
-        now_s = time.monotonic()
-        if now_s - self._updated_at_s < (0.25 if self._live else SECONDS_PER_LINE):
+        """Print the lines that are due."""
+        self._print(self._lines.new())
+
+    def _print(self, lines: Iterable[EventLine]) -> None:
+        for line in lines:
+            if line.failure or not self._quiet:
+                style = "yellow" if line.failure else ""
+                print_line(self._console, f"{time.strftime('%H:%M:%S')} {line.text}", style=style)
+
+
+class LiveTable:
+    """Draw a table that follows the sweep and the size of the terminal; use it as a context."""
+
+    def __init__(self, conductor: Conductor, console: Console) -> None:
+        """Draw ``conductor``'s state on ``console``."""
+        self._tracker = ProgressTracker(conductor)
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._due_at_s = 0.0
+        self._drawn: RenderableType = ""
+        self._width = console.width
+
+    def __enter__(self) -> LiveTable:
+        """Hide the cursor and draw for the first time."""
+        self._live.start()
+        self.update()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        """Remove the table and show the cursor again."""
+        self._erase_reflowed()
+        self._live.stop()
+
+    def update(self) -> None:
+        """Draw if it is time."""
+        began_at_s = time.monotonic()
+        if began_at_s < self._due_at_s:
             return
-        self._updated_at_s = now_s
-        if self._live:
-            self._live.update(self._table(), refresh=True)
-        else:
-            print_line(self._console, self._line())
+        self._erase_reflowed()
+        console = self._console
+        blocks = not (console.options.ascii_only or console.legacy_windows)
+        # the last line stays free: some terminals scroll when it is filled
+        size = {"width": console.width, "height": console.height - 1}
+        self._drawn = draw_progress(self._tracker.snapshot(), **size, blocks=blocks)
+        self._live.update(self._drawn, refresh=True)
+        now_s = time.monotonic()
+        self._due_at_s = began_at_s + max(DRAW_S, (now_s - began_at_s) / MAX_DRAW_FRAC)
 
-    def _table(self) -> Table:
-        arms = arms_progress(self._conductor)
-        statuses, confirms = shown_statuses(arms), any(arm.confirmed for arm in arms)
-        table = new_table(title=f"{self._conductor.study.name}: {self._rate()}")
-        add_column(table, "arm", justify="left")
-        for status in statuses:
-            add_column(table, LABELS[status])
-        for heading in (*(["confirmed"] if confirms else []), "best\nerror", "median\nerror"):
-            add_column(table, heading)
-        for arm in arms:
-            counts = [*(arm.counts[status] for status in statuses), *([arm.confirmed] if confirms else [])]
-            add_row(table, [arm.arm, *map(str, counts), format_percent(arm.best), format_percent(arm.median)])
-        return keep_whole(table)
+    def _erase_reflowed(self) -> None:
+        """Erase the lines that a terminal has added because it became narrower than the last drawing.
 
-    def _line(self) -> str:
-        arms = arms_progress(self._conductor)
-        statuses = shown_statuses(arms)
-        cells = [
-            f"{arm.arm}: {', '.join(f'{arm.counts[status]} {LABELS[status]}' for status in statuses)}"
-            f"{f', {arm.confirmed} confirmed' if arm.confirmed else ''}"
-            f", best error {format_percent(arm.best)}, median {format_percent(arm.median)}"
-            for arm in arms
-        ]
-        return f"{self._rate()} | {' | '.join(cells)}"
-
-    def _rate(self) -> str:
-        elapsed_s = time.monotonic() - self._started_at_s
-        ended = self._n_ended()
-        per_minute = 60 * (ended - self._n_ended_before) / max(elapsed_s, 1e-9)
-        return (
-            f"{ended}/{self._conductor.n_trials} trials ended, {per_minute:.1f} per minute, "
-            f"{self._time_left(elapsed_s)}"
-        )
-
-    def _time_left(self, elapsed_s: float) -> str:
-        """Return an upper bound: no further trial is assumed to stop early."""
-        epochs = self._n_epochs()
-        if epochs == self._n_epochs_before:
-            return "time left unknown"
-        left = self._conductor.epochs_left
-        return f"at most {format_duration(left * elapsed_s / (epochs - self._n_epochs_before))} left"
-
-    def _n_ended(self) -> int:
-        return self._conductor.n_trials - self._conductor.n_left
-
-    def _n_epochs(self) -> int:
-        return sum(entry.epochs for entry in self._conductor.entries.values())
+        rich moves the cursor up by the number of lines that it has drawn, but the terminal has broken long ones.
+        """
+        drawn_width, self._width = self._width, self._console.width
+        if self._width >= drawn_width:
+            return
+        options = self._console.options.update(width=drawn_width)
+        lines = self._console.render_lines(self._drawn, options, pad=False)
+        n_added = sum(max(Segment.get_line_length(line) - 1, 0) // self._width for line in lines)
+        erase = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
+        self._console.control(Control(*(erase * n_added)))

@@ -13,11 +13,13 @@ from rich.console import Console
 from sweep.engine import in_use
 from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
+from sweep.formats import format_decimal, format_duration, format_percent, format_points
 from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, STATUSES
-from sweep.terminal.formats import format_decimal, format_duration, format_percent, format_points
-from sweep.terminal.progress import LABELS
 from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
+
+LABELS = {status: "done" if status == COMPLETED else status for status in STATUSES}
+"""Heading of each status: ``done`` is shorter than ``completed``, so that all columns fit into 80 characters."""
 
 
 def print_status(sweep_dir: Path, console: Console) -> int:

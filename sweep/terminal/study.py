@@ -12,9 +12,9 @@ from search_spaces.budget import MAX_EPOCHS
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
+from sweep.formats import format_duration
 from sweep.plan import Plan
 from sweep.preview import describe_mix
-from sweep.terminal.formats import format_duration
 from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
 from trainables.errors import UserError
 

@@ -21,9 +21,9 @@ from search_spaces.discover import built_in_studies, load_study
 from search_spaces.scales import SCALES
 from search_spaces.study import Study
 from sweep import cli
+from sweep.formats import format_duration
 from sweep.plan import PROBED_NETS
 from sweep.records.reader import read_sweep
-from sweep.terminal.formats import format_duration
 from trainables.data.sources.registry import open_source, source_help
 from trainables.evaluation.axes import AXES
 from trainables.mixing.presets import PRESETS

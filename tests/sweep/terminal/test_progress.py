@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.formats import format_duration, format_percent
 from sweep.terminal import progress
-from sweep.terminal.formats import format_duration, format_percent
 from sweep.terminal.progress import Progress, arms_progress
 
 MakeStudy = Callable[..., Study]

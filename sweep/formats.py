@@ -1,4 +1,4 @@
-"""Numbers and time spans as the terminal prints them."""
+"""Numbers and time spans as people read them: in the terminal, in a log, in a notebook."""
 
 from __future__ import annotations
 

@@ -1,0 +1,255 @@
+"""Facts about a running sweep, from the conductor's memory: what the terminal, a notebook and the log show."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from dataclasses import dataclass
+
+from sweep.conductor import Conductor
+from sweep.entry import Entry
+from sweep.records.schema import COMPLETED, CONFIRM, FAILED, PAUSED, RUNNING, SEARCH, STATUSES
+
+CONFIRMED = "confirmed"
+"""Kind of the event that a confirmation trial has completed; the other kinds are statuses."""
+
+
+@dataclass(frozen=True)
+class ArmProgress:
+    """State of one arm.
+
+    Attributes:
+        arm: name of the arm.
+        counts: number of search trials by status. ``running``: given to a worker; ``paused``: paused at a rung, or
+            interrupted and not yet resumed.
+        confirmed: number of completed confirmation trials.
+        best: lowest final validation top-1 error of the completed search trials; None without a completed trial.
+        median: median of the same errors.
+        best_so_far: lowest of these errors after each completed trial, in the order in which the trials completed.
+    """
+
+    arm: str
+    counts: dict[str, int]
+    confirmed: int
+    best: float | None
+    median: float | None
+    best_so_far: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """State of one running trial.
+
+    Attributes:
+        trial: name of the trial.
+        arm: name of its arm.
+        phase: ``search`` or ``confirm``.
+        epoch: number of recorded epochs.
+        planned_epochs: number of epochs if it is not stopped early.
+        val_top1_error: validation top-1 error of the last epoch; None before the first epoch.
+        images_per_s: training images per second in the last epoch.
+        node: machine that trains it; None until it has reported from there.
+    """
+
+    trial: str
+    arm: str
+    phase: str
+    epoch: int
+    planned_epochs: int
+    val_top1_error: float | None
+    images_per_s: float | None
+    node: str | None
+
+
+@dataclass(frozen=True)
+class TrialEvent:
+    """End of one trial.
+
+    Attributes:
+        kind: ``completed``, ``stopped``, ``confirmed``, ``failed`` or ``diverged``.
+        trial: name of the trial.
+        arm: name of its arm.
+        epoch: number of recorded epochs.
+        planned_epochs: number of epochs if it had not ended early.
+        val_top1_error: validation top-1 error of the last epoch; None without an epoch.
+        node: machine that trained it last; None if unknown.
+        seconds: time of training and validation, sum over the recorded epochs.
+        why: reason of the end, one line; "" if all planned epochs were run.
+    """
+
+    kind: str
+    trial: str
+    arm: str
+    epoch: int
+    planned_epochs: int
+    val_top1_error: float | None
+    node: str | None
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """State of a sweep.
+
+    Attributes:
+        study: name of the study.
+        n_ended: number of trials that have ended, in all runs of the sweep.
+        n_trials: number of all trials, including the confirmations that will follow.
+        elapsed_s: seconds since this run began.
+        left_s: upper bound of the seconds left: no further trial stops early; None before this run's first epoch.
+        arms: state of each arm, in the order of the study.
+        running: running trials, in the order of their start.
+        last_failure: trial, node and reason of this run's last failed trial in one line; None without one.
+        n_epochs: number of epochs that trials have reported in this run; 0 while the first worker starts.
+    """
+
+    study: str
+    n_ended: int
+    n_trials: int
+    elapsed_s: float
+    left_s: float | None
+    arms: tuple[ArmProgress, ...]
+    running: tuple[RunningTrial, ...]
+    last_failure: str | None
+    n_epochs: int
+
+
+class ProgressTracker:
+    """Observe a conductor during one run of a sweep.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from search_spaces.discover import load_study
+        >>> with TemporaryDirectory() as folder:
+        ...     tracker = ProgressTracker(Conductor(load_study("quickstart"), Path(folder)))
+        >>> progress = tracker.snapshot()
+        >>> progress.n_ended, progress.n_trials, [arm.arm for arm in progress.arms], tracker.new_events()
+        (0, 32, ['off', 'cutout', 'mixup', 'cutmix'], [])
+    """
+
+    def __init__(self, conductor: Conductor) -> None:
+        """Begin the run: elapsed time and epochs count from here."""
+        self._conductor = conductor
+        self._started_at_s = time.monotonic()
+        self._n_epochs_before = self._n_epochs()
+        self._n_seen = 0
+        self._epochs_seen = {entry.trial: entry.epochs for entry in conductor.entries.values()}
+        ended = {entry.trial for entry in conductor.ended}
+        self._completed_before = [
+            entry for entry in conductor.entries.values() if entry.status == COMPLETED and entry.trial not in ended
+        ]
+
+    def snapshot(self) -> SweepProgress:
+        """Return the present state of the sweep."""
+        conductor = self._conductor
+        elapsed_s = time.monotonic() - self._started_at_s
+        n_epochs = self._n_epochs() - self._n_epochs_before
+        n_left, n_trials = conductor.n_left, conductor.n_trials
+        return SweepProgress(
+            study=conductor.study.name,
+            n_ended=n_trials - n_left,
+            n_trials=n_trials,
+            elapsed_s=elapsed_s,
+            left_s=conductor.epochs_left * elapsed_s / n_epochs if n_epochs else None,
+            arms=self._arms(),
+            running=tuple(map(self._running_trial, conductor.running)),
+            last_failure=self._last_failure(),
+            n_epochs=n_epochs,
+        )
+
+    def new_events(self) -> list[TrialEvent]:
+        """Return the ends of trials since the last call, each of them once."""
+        new = self._conductor.ended[self._n_seen :]
+        self._n_seen += len(new)
+        return list(map(self._event, new))
+
+    def new_epochs(self) -> list[RunningTrial]:
+        """Return the running trials that have reported an epoch since the last call."""
+        running = self._conductor.running
+        new = [entry for entry in running if entry.epochs > self._epochs_seen.get(entry.trial, 0)]
+        self._epochs_seen.update((entry.trial, entry.epochs) for entry in new)
+        return list(map(self._running_trial, new))
+
+    def _arms(self) -> tuple[ArmProgress, ...]:
+        arms = self._conductor.study.arms
+        counts = {arm: dict.fromkeys(STATUSES, 0) for arm in arms}
+        confirmed = dict.fromkeys(arms, 0)
+        running = {entry.trial for entry in self._conductor.running}
+        for entry in self._conductor.entries.values():
+            if entry.phase == SEARCH:
+                waits = entry.status == RUNNING and entry.trial not in running
+                counts[entry.arm][PAUSED if waits else entry.status] += 1
+            else:
+                confirmed[entry.arm] += entry.status == COMPLETED
+        errors: dict[str, list[float]] = {arm: [] for arm in arms}
+        for entry in (*self._completed_before, *self._conductor.ended):
+            if (entry.phase, entry.status) == (SEARCH, COMPLETED):
+                errors[entry.arm].append(entry.curve[entry.epochs]["val_top1_error"])
+        return tuple(
+            ArmProgress(
+                arm=arm,
+                counts=counts[arm],
+                confirmed=confirmed[arm],
+                best=min(errors[arm], default=None),
+                median=statistics.median(errors[arm]) if errors[arm] else None,
+                best_so_far=tuple(itertools.accumulate(errors[arm], min)),
+            )
+            for arm in arms
+        )
+
+    def _running_trial(self, entry: Entry) -> RunningTrial:
+        return RunningTrial(
+            trial=entry.trial,
+            arm=entry.arm,
+            phase=entry.phase,
+            epoch=entry.epochs,
+            planned_epochs=self._conductor.study.max_epochs_of(entry.params),
+            val_top1_error=entry.curve[entry.epochs]["val_top1_error"] if entry.curve else None,
+            images_per_s=entry.curve[entry.epochs]["images_per_s"] if entry.curve else None,
+            # a resumed trial may run on another node than before
+            node=entry.about.get("node") if entry.epochs > (entry.resumed_at_epoch or 0) else None,
+        )
+
+    def _event(self, entry: Entry) -> TrialEvent:
+        return TrialEvent(
+            kind=CONFIRMED if (entry.phase, entry.status) == (CONFIRM, COMPLETED) else entry.status,
+            trial=entry.trial,
+            arm=entry.arm,
+            epoch=entry.epochs,
+            planned_epochs=self._conductor.study.max_epochs_of(entry.params),
+            val_top1_error=entry.curve[entry.epochs]["val_top1_error"] if entry.curve else None,
+            node=entry.about.get("node"),
+            seconds=sum(row["seconds"] for row in entry.curve.values()),
+            why=reason_in_one_line(entry.why) if entry.status == FAILED else entry.why,
+        )
+
+    def _last_failure(self) -> str | None:
+        failed = next((entry for entry in reversed(self._conductor.ended) if entry.status == FAILED), None)
+        if failed is None:
+            return None
+        node = failed.about.get("node")
+        return f"{failed.trial}{f' on {node}' if node else ''}: {reason_in_one_line(failed.why)}"
+
+    def _n_epochs(self) -> int:
+        return sum(entry.epochs for entry in self._conductor.entries.values())
+
+
+def reason_in_one_line(why: str) -> str:
+    """Return the error that a traceback ends with, or any other reason, in one line.
+
+    Examples:
+        >>> reason_in_one_line('Traceback:\\n  File "net.py", line 3, in run\\n    step()\\nValueError: bad\\n  shape')
+        'ValueError: bad shape'
+        >>> reason_in_one_line("its worker died 4 times: out of memory")
+        'its worker died 4 times: out of memory'
+    """
+    lines = why.splitlines()
+    frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+    if frames:
+        after = lines[frames[-1] + 1 :]
+        begin = next((place for place, line in enumerate(after) if line and not line.startswith(" ")), 0)
+        lines = after[begin:]
+    return " ".join(" ".join(lines).split()) or "no reason given"
