@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 from sweep.signals import exit_code
+from trainables.errors import OneLineError
 
 MAX_REASON = 200
 """Characters of another program's error that a message quotes; the whole message then fits into 500."""
@@ -23,7 +24,7 @@ LIMIT_CODE = 3
 """Exit code of a sweep that used up its wall clock or GPU hours: nothing failed, and ``resume`` continues it."""
 
 
-class EndedEarly(Exception):
+class EndedEarly(OneLineError):
     """A command ended before its work was done; what is finished is recorded.
 
     Attributes:
@@ -50,7 +51,21 @@ class NotBegun(EndedEarly):
         )
 
 
-class Interrupted(EndedEarly):
+class Resumable(EndedEarly):
+    """A sweep ended before all its trials had; the message ends with the command that continues it.
+
+    Attributes:
+        sweep_dir: folder of the sweep.
+        address: Ray cluster that the sweep ran on; None: this machine.
+    """
+
+    def __init__(self, message: str, sweep_dir: Path, address: str | None, *options: str) -> None:
+        """Join ``message`` and the command; ``options`` are options of ``resume``."""
+        self.sweep_dir, self.address = sweep_dir, address
+        super().__init__(f"{message}resume with: {resume_command(sweep_dir, address, *options)}")
+
+
+class Interrupted(Resumable):
     """A sweep was interrupted before all its trials had ended."""
 
     def __init__(
@@ -65,24 +80,20 @@ class Interrupted(EndedEarly):
             interrupted by SIGTERM after 3 of 8 trials; resume with: cutmix-sweep resume box
         """
         self.exit_code = exit_code(signum)
-        resume = resume_command(sweep_dir, address)
         super().__init__(
-            f"interrupted{describe_signal(signum)} after {n_ended} of {n_trials} trials; resume with: {resume}"
+            f"interrupted{describe_signal(signum)} after {n_ended} of {n_trials} trials; ", sweep_dir, address
         )
 
 
-class WorkerLost(EndedEarly):
+class WorkerLost(Resumable):
     """A sweep ended although trials are left, because Tune gave up a trial that had lost its worker."""
 
     def __init__(self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
         """Describe the progress, and the command that continues the sweep."""
-        super().__init__(
-            f"a worker was lost: {n_ended} of {n_trials} trials have ended; "
-            f"resume with: {resume_command(sweep_dir, address)}"
-        )
+        super().__init__(f"a worker was lost: {n_ended} of {n_trials} trials have ended; ", sweep_dir, address)
 
 
-class LimitReached(EndedEarly):
+class LimitReached(Resumable):
     """A limit of the budget ended a sweep before all its trials had ended.
 
     Attributes:
@@ -95,20 +106,17 @@ class LimitReached(EndedEarly):
         """Describe the limit; ``options`` are the options of ``resume`` with which the sweep continues."""
         self.limit = limit
         self.exit_code = code
-        super().__init__(f"{message}; resume with: {resume_command(sweep_dir, address, *options)}")
+        super().__init__(f"{message}; ", sweep_dir, address, *options)
 
 
-class DiskFault(EndedEarly):
+class DiskFault(Resumable):
     """A sweep ended because a file could not be written."""
 
     exit_code = REFUSED_CODE
 
     def __init__(self, error: OSError, sweep_dir: Path, address: str | None) -> None:
         """Describe the error, and the command that continues the sweep."""
-        super().__init__(
-            f"{user_message(error) or reason_of(error)}; after fixing the cause, resume with: "
-            f"{resume_command(sweep_dir, address)}"
-        )
+        super().__init__(f"{user_message(error) or reason_of(error)}; after fixing the cause, ", sweep_dir, address)
 
 
 class EvaluationInterrupted(EndedEarly):

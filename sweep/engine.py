@@ -20,6 +20,7 @@ from sweep.endings import reason_of
 from sweep.records.schema import LOCK
 from sweep.signals import keep_handlers
 from sweep.watch import Watch
+from sweep.workers import check_running_ray, make_setup_hook
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def cluster(
     import ray
 
     starts = not ray.is_initialized()
-    if starts:
+    if not starts:
+        check_running_ray()
+    else:
         with display.show_status("starting Ray" if address is None else f"joining the Ray cluster at {address}"):
             dashboard_url = _start_ray(address, modules)
         if dashboard_url:
@@ -107,7 +110,7 @@ def _start_ray(address: str | None, modules: Sequence[Path]) -> str:
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
                 include_dashboard=None if address else True,
-                runtime_env={"env_vars": _worker_environment()}
+                runtime_env={"env_vars": _worker_environment(), "worker_process_setup_hook": make_setup_hook()}
                 | ({"py_modules": [str(module) for module in modules]} if modules else {}),
             )
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:

@@ -15,7 +15,15 @@ LISTED_NAMES = 60
 """Largest number of valid names in a message: more than any part of the program has."""
 
 
-class UserError(Exception):
+class OneLineError(Exception):
+    """An error of which a notebook shows the message alone: a traceback would not help."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback."""
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
+
+
+class UserError(OneLineError):
     """A mistake in a study, an option or a path.
 
     The message names the path or option, its value and the valid choices. The command line prints the message and exits

@@ -1,0 +1,361 @@
+"""Cutmix-sweep from Python and from a notebook.
+
+    import cutmix_sweep as cs
+
+    sweep = cs.run("alpha_prob", data="imagefolder:photos", out="sweeps/alpha")  # shows its progress
+    sweep.trials  # pandas, one row per trial
+    sweep.evaluate(axes=["calibration"])
+    sweep.report()  # path of one HTML page
+    cs.load("sweeps/alpha")  # the same sweep again, for example after a restart of the kernel
+
+Options have the names and meanings of the command line. Importing this module loads neither torch nor Ray.
+``python -m cutmix_sweep`` is the command line.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainables.mixing.mixer import Mixer
+
+    from search_spaces.study import Study
+    from sweep.endings import Interrupted
+    from sweep.notebook.handle import Folder, Sweep
+    from sweep.notebook.views import PlanView, PreviewView
+    from trainables.errors import UserError
+
+    StudyLike = str | Path | Mapping[str, Any] | Study
+
+__all__ = [
+    "Interrupted",
+    "Mixer",
+    "Sweep",
+    "UserError",
+    "confirm",
+    "extend",
+    "load",
+    "plan",
+    "preview",
+    "resume",
+    "run",
+    "studies",
+]
+
+_ROOT = Path(__file__).resolve().parent
+_PACKAGES = ("trainables", "search_spaces", "sweep", "analysis")
+_LAZY = {
+    "Interrupted": "sweep.endings",
+    "Mixer": "trainables.mixing.mixer",
+    "Sweep": "sweep.notebook.handle",
+    "UserError": "trainables.errors",
+}
+"""Modules of the names that are imported when they are first used."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of ``_LAZY``."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'cutmix_sweep' has no attribute '{name}'")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def run(
+    study: StudyLike,
+    *,
+    scale: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data: str | None = None,
+    download: bool = False,
+    address: str | None = None,
+    cpus: int | None = None,
+    gpus: float | None = None,
+    seed: int | None = None,
+    out: Folder | None = None,
+    log_to: Sequence[str] = (),
+) -> Sweep:
+    """Search each arm of a study, confirm the winners if the study says so, and return the sweep.
+
+    Args:
+        study: name of a built-in study, path of a YAML file, the values of such a file as a dict, or a ``Study``.
+        scale: size of the sweep: smoke, laptop, gpu or paper; None: as in the study.
+        settings: values that override the study, by dotted path, for example ``{"budget.trials": 8}``.
+        data: data source, for example ``imagefolder:photos``; overrides ``base.data.source``.
+        download: whether missing public data are downloaded.
+        address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        cpus: CPU cores and threads per trial.
+        gpus: GPUs per trial, may be a fraction.
+        seed: seed of all random draws.
+        out: folder of the sweep, new or empty; None: ``sweeps/STUDY-TIME``.
+        log_to: live loggers, for example ``["wandb:cutmix"]``.
+
+    Raises:
+        UserError: the study, its data, the folder, a logger or the cluster cannot be used; nothing was started.
+        Interrupted: by Ctrl-C or the stop button of a notebook. ``resume`` continues.
+
+    Examples:
+        >>> sweep = run("quickstart", scale="smoke", out="demo")  # doctest: +SKIP
+    """
+    from search_spaces.discover import load_study
+    from sweep.launch import start_sweep
+    from sweep.notebook.display import choose_display
+    from sweep.notebook.handle import Sweep, format_call, list_settings, says_how_to_resume
+
+    changes = list_settings(settings, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    loaded = load_study(study, scale=scale, settings=changes)
+    with says_how_to_resume():
+        sweep_dir = start_sweep(
+            loaded,
+            out=None if out is None else Path(out),
+            address=address,
+            download=download,
+            command=format_call("run", loaded.name, scale=scale, settings=changes, address=address, log_to=log_to),
+            display=choose_display(),
+            log_to=log_to,
+        )
+    return Sweep(sweep_dir)
+
+
+def resume(
+    sweep_dir: Folder, *, address: str | None = None, retry_failed: bool = False, log_to: Sequence[str] = ()
+) -> Sweep:
+    """Resume an interrupted sweep and return it; no trial is lost or repeated.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        retry_failed: whether failed trials are restarted.
+        log_to: live loggers, for example ``["wandb:cutmix"]``.
+
+    Raises:
+        UserError: there is no sweep, it is in use, or its data are gone or different.
+        Interrupted: by Ctrl-C or the stop button of a notebook.
+
+    Examples:
+        >>> resume("demo")  # doctest: +SKIP
+    """
+    return load(sweep_dir).resume(address=address, retry_failed=retry_failed, log_to=log_to)
+
+
+def extend(
+    sweep_dir: Folder,
+    *,
+    add_trials: int = 0,
+    add_seeds: int = 0,
+    add_arms: Sequence[str] | Mapping[str, Any] = (),
+    address: str | None = None,
+    log_to: Sequence[str] = (),
+) -> Sweep:
+    """Add trials, seeds or arms to a sweep, run them, and return the sweep; no trial is repeated.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        add_trials: search trials to add per arm.
+        add_seeds: seeds to add per confirmed configuration.
+        add_arms: arms to add: presets, or arms by name as in a study file.
+        address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        log_to: live loggers, for example ``["wandb:cutmix"]``.
+
+    Raises:
+        UserError: nothing is added, or the result is not a valid study.
+        Interrupted: by Ctrl-C or the stop button of a notebook. ``resume`` continues.
+
+    Examples:
+        >>> extend("demo", add_arms=["fmix"])  # doctest: +SKIP
+    """
+    return load(sweep_dir).extend(
+        add_trials=add_trials, add_seeds=add_seeds, add_arms=add_arms, address=address, log_to=log_to
+    )
+
+
+def confirm(
+    sweep_dir: Folder,
+    *,
+    seeds: int,
+    configs: int | None = None,
+    address: str | None = None,
+    log_to: Sequence[str] = (),
+) -> Sweep:
+    """Train each arm's winners again on fresh seeds, measure them on the test images, and return the sweep.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        seeds: total seeds per configuration, including those already confirmed.
+        configs: best configurations per arm to confirm; None: as in the study, otherwise 1.
+        address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        log_to: live loggers, for example ``["wandb:cutmix"]``.
+
+    Raises:
+        UserError: the study confirms more than that already.
+        Interrupted: by Ctrl-C or the stop button of a notebook. ``resume`` continues.
+
+    Examples:
+        >>> confirm("demo", seeds=5)  # doctest: +SKIP
+    """
+    return load(sweep_dir).confirm(seeds=seeds, configs=configs, address=address, log_to=log_to)
+
+
+def plan(
+    study: StudyLike,
+    *,
+    scale: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data: str | None = None,
+    cpus: int | None = None,
+    gpus: float | None = None,
+    seed: int | None = None,
+) -> PlanView:
+    """Return what a study would run on this machine: arms, trials, epochs, dose and time; start nothing.
+
+    The options are those of ``run``.
+
+    Raises:
+        UserError: the study or its data cannot be used.
+
+    Examples:
+        >>> plan("quickstart", scale="smoke").n_trials
+        8
+    """
+    from search_spaces.discover import load_study
+    from sweep.notebook.display import choose_display
+    from sweep.notebook.handle import list_settings
+    from sweep.notebook.views import PlanView
+    from sweep.plan import make_plan
+
+    changes = list_settings(settings, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    loaded = load_study(study, scale=scale, settings=changes)
+    with choose_display().show_status("measuring the training speed and the dose of each arm"):
+        return PlanView(**vars(make_plan(loaded)), study=loaded)
+
+
+def preview(
+    name: str,
+    *,
+    scale: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data: str | None = None,
+    seed: int | None = None,
+    samples: int = 6,
+    out: Folder | None = None,
+) -> PreviewView:
+    """Write one PNG picture with mixed samples, labels and coverage for each arm; a notebook shows it.
+
+    Args:
+        name: study, study file or preset to preview, for example cutmix.
+        scale: size of the sweep, which sets the data; None: as in the study.
+        settings: values that override the study, by dotted path.
+        data: data source, for example ``imagefolder:photos``.
+        seed: seed of all random draws.
+        samples: images per arm.
+        out: file to write; None: ``preview-NAME.png``.
+
+    Raises:
+        UserError: there is no such study or preset, or its data cannot be used.
+
+    Examples:
+        >>> preview("cutmix", samples=4).path  # doctest: +SKIP
+        PosixPath('preview-cutmix.png')
+    """
+    from sweep.notebook.display import choose_display
+    from sweep.notebook.handle import list_settings
+    from sweep.notebook.views import PreviewView
+    from sweep.preview import load_previewed, write_preview
+
+    study = load_previewed(name, scale=scale, settings=list_settings(settings, data=data, seed=seed))
+    path = Path(out or f"preview-{study.name}.png")
+    with choose_display().show_status("mixing the samples"):
+        write_preview(study, path, n_samples=samples)
+    return PreviewView(path)
+
+
+def load(sweep_dir: Folder) -> Sweep:
+    """Return the sweep in a folder, which may be running, interrupted or complete.
+
+    Raises:
+        RecordsError: there is no sweep.
+
+    Examples:
+        >>> load("no-such-folder")
+        Traceback (most recent call last):
+        ...
+        sweep.records.errors.RecordsError: no sweep in 'no-such-folder': the folder has no sweep.json
+    """
+    from sweep.notebook.handle import Sweep
+
+    return Sweep(sweep_dir)
+
+
+def studies() -> list[str]:
+    """Return the names of the built-in studies.
+
+    Examples:
+        >>> "quickstart" in studies()
+        True
+    """
+    from search_spaces.discover import built_in_studies
+
+    return built_in_studies()
+
+
+def main() -> None:
+    """Run the command line."""
+    from sweep.cli import main
+
+    main()
+
+
+class ShadowedImportError(ImportError):
+    """Raised when another module with the name of one of the packages has been imported already."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback."""
+        return [f"ImportError: {self}"]
+
+
+def _import_packages() -> None:
+    """Import the packages from the folder of this module, although a user's ``sweep.py`` may precede them on the path.
+
+    Raises:
+        ShadowedImportError: another module of the same name has been imported already.
+    """
+    path = list(sys.path)
+    sys.path.insert(0, str(_ROOT))
+    try:
+        modules = [importlib.import_module(name) for name in _PACKAGES]
+    finally:
+        sys.path.remove(str(_ROOT))
+    for module in modules:
+        file = Path(module.__file__ or next(iter(module.__path__)))
+        if _ROOT not in file.resolve().parents:
+            raise ShadowedImportError(
+                f"'{file}' is imported as '{module.__name__}', the name of a package of cutmix-sweep: rename the file "
+                "and restart Python, or import cutmix_sweep first"
+            )
+    if __name__ != "__main__" and Path(*sys.argv[:1]).name != "cutmix-sweep":  # the command line runs no user's import
+        _warn_of_shadowed_files(path)
+
+
+def _warn_of_shadowed_files(path: Sequence[str]) -> None:
+    """Warn of files that would have been imported in place of the packages, and that can no longer be imported."""
+    from sweep.workers import shadowing_files
+
+    before = path[: path.index(str(_ROOT))] if str(_ROOT) in path else path
+    files = shadowing_files(Path(folder).absolute() for folder in before)
+    if files:
+        names = ", ".join(f"'{file}'" for file in files)
+        warnings.warn(
+            f"{names}: a package of cutmix-sweep has the same name, so this process cannot import the file any more; "
+            "rename the file if your code imports it",
+            stacklevel=4,
+        )
+
+
+_import_packages()
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""A sweep as a Python object, and what the functions of ``cutmix_sweep`` share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.study import Study
+from sweep.endings import Resumable
+from sweep.notebook.display import choose_display
+from sweep.notebook.views import StatusView
+from sweep.records.reader import read_manifest, read_table
+from sweep.records.schema import MANIFEST, TRIALS
+from trainables.strict import parse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainables.models.saved import SavedModel
+
+Folder = str | os.PathLike[str]
+
+
+class Sweep:
+    """A sweep in its folder; everything is read from the records when it is asked for.
+
+    Attributes:
+        dir: absolute path of the folder.
+
+    Examples:
+        >>> sweep = Sweep("demo")  # doctest: +SKIP
+        >>> sweep.trials.query("arm == 'cutmix'")  # doctest: +SKIP
+    """
+
+    def __init__(self, sweep_dir: Folder) -> None:
+        """Check that the folder holds a sweep.
+
+        Raises:
+            RecordsError: it does not.
+        """
+        read_manifest(Path(sweep_dir))
+        self.dir = Path(sweep_dir).absolute()
+
+    @property
+    def study(self) -> Study:
+        """Return the study that was run."""
+        return parse(Study, read_manifest(self.dir)["study"], where=f"'{self.dir / MANIFEST}'")
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """Return one row per trial."""
+        return read_table(self.dir, TRIALS)
+
+    def status(self) -> StatusView:
+        """Return the progress and the results so far: a dict that prints as a table."""
+        return StatusView(self.dir)
+
+    def resume(self, *, address: str | None = None, retry_failed: bool = False, log_to: Sequence[str] = ()) -> Sweep:
+        """Resume this sweep; see ``cutmix_sweep.resume``."""
+        call = format_call("resume", str(self.dir), address=address, retry_failed=retry_failed, log_to=log_to)
+        return self._continue(call, address=address, retry_failed=retry_failed, log_to=log_to)
+
+    def extend(
+        self,
+        *,
+        add_trials: int = 0,
+        add_seeds: int = 0,
+        add_arms: Sequence[str] | Mapping[str, Any] = (),
+        address: str | None = None,
+        log_to: Sequence[str] = (),
+    ) -> Sweep:
+        """Add trials, seeds or arms and run them; see ``cutmix_sweep.extend``."""
+        from search_spaces.extension import extended
+
+        arms = add_arms if isinstance(add_arms, Mapping) else {name: {"mix": name} for name in add_arms}
+        additions = {"add_trials": add_trials, "add_seeds": add_seeds, "add_arms": add_arms}
+        return self._continue(
+            format_call("extend", str(self.dir), **additions, address=address, log_to=log_to),
+            change=lambda study: extended(study, trials=add_trials, seeds=add_seeds, arms=arms),
+            address=address,
+            log_to=log_to,
+        )
+
+    def confirm(
+        self, *, seeds: int, configs: int | None = None, address: str | None = None, log_to: Sequence[str] = ()
+    ) -> Sweep:
+        """Train the winners again on fresh seeds; see ``cutmix_sweep.confirm``."""
+        from search_spaces.extension import confirmed
+
+        return self._continue(
+            format_call("confirm", str(self.dir), seeds=seeds, configs=configs, address=address, log_to=log_to),
+            change=lambda study: confirmed(study, seeds=seeds, configs=configs),
+            address=address,
+            log_to=log_to,
+        )
+
+    def evaluate(
+        self,
+        axes: Sequence[str] | None = None,
+        *,
+        trials: Sequence[str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        address: str | None = None,
+        cpus: int | None = None,
+        gpus: float | None = None,
+    ) -> pd.DataFrame:
+        """Measure trained models on the evaluation axes and return the values; a recorded measurement is not repeated.
+
+        Args:
+            axes: names of axes, for example ``["calibration", "ood"]``; None: all applicable axes except transfer.
+            trials: names of trials, or ``["search"]`` for all completed search trials; None: confirmation trials.
+            settings: values that override settings of the axes, for example ``{"ood.n_images": 500}``.
+            address: Ray cluster to join; None: start Ray on this machine.
+            cpus: CPU cores and threads per measurement; None: as per trial of the sweep.
+            gpus: GPUs per measurement; None: as per trial of the sweep.
+
+        Returns:
+            One row per trial, axis, condition and metric.
+
+        Raises:
+            UserError: a trial, an axis or a setting does not exist or is not applicable; nothing was started.
+            EvaluationInterrupted: by Ctrl-C or the stop button; the same call measures the rest.
+        """
+        from sweep.evaluation.evaluate import evaluate_sweep
+
+        display = choose_display()
+        evaluated = evaluate_sweep(
+            self.dir,
+            axes=axes,
+            trials=trials,
+            settings=list_settings(settings),
+            address=address,
+            cpus=cpus,
+            gpus=gpus,
+            command=format_call("evaluate", str(self.dir), axes=axes, trials=trials, settings=settings),
+            display=display,
+        )
+        for failed in evaluated.failures.to_dict("records"):
+            display.show_warning(f"{failed['axis']} of {failed['trial']} failed: {failed['why'].splitlines()[-1]}")
+        return evaluated.evaluations
+
+    def report(self, *, to: Folder | None = None, study: str | None = None) -> Path:
+        """Write one HTML page with the verdict, figures and tables; return its path. Needs the extra ``report``.
+
+        Args:
+            to: folder of the report; None: ``report`` in the folder of the sweep.
+            study: notebook to run, a name or the path of an ``.ipynb`` file; None: the notebook of the sweep's study.
+
+        Raises:
+            UserError: the extra is not installed.
+            RecordsError: there is no such notebook, or ``to`` is not a folder.
+            NotebookFailedError: a cell of the notebook raised an error.
+        """
+        from trainables.extras import check_extra
+
+        check_extra("report", needed_by="Sweep.report")
+        from analysis.report.write import write_report
+
+        with choose_display().show_status("running the notebook"):
+            return write_report([self.dir], to=None if to is None else Path(to), study=study)
+
+    def export(self, format: str = "csv", *, to: Folder | None = None) -> list[Path]:
+        """Write the records for other tools and return the paths of the files.
+
+        Args:
+            format: csv, parquet, optuna or tensorboard.
+            to: folder of the files; None: ``export`` in the folder of the sweep.
+
+        Raises:
+            UserError: there is no such format.
+        """
+        from sweep.export.formats import export_sweep
+
+        return export_sweep(self.dir, Path(to or self.dir / "export"), format)
+
+    def model(self, trial: str) -> SavedModel:
+        """Load the model of a completed trial; ``.model`` maps images in [0, 1] to logits.
+
+        Raises:
+            UserError: there is no such trial, or the trial has no model.
+        """
+        from sweep.models import load_trial
+
+        return load_trial(self.dir, trial)
+
+    def _continue(self, command: str, **options: Any) -> Sweep:
+        """Resume the sweep with options of ``resume_sweep``."""
+        from sweep.launch import resume_sweep
+
+        with says_how_to_resume():
+            resume_sweep(self.dir, command=command, display=choose_display(), **options)
+        return self
+
+    def __repr__(self) -> str:
+        """Return the call that loads the sweep."""
+        return f"cutmix_sweep.load({str(self.dir)!r})"
+
+    def _repr_html_(self) -> str:
+        return self.status()._repr_html_()
+
+
+@contextlib.contextmanager
+def says_how_to_resume() -> Iterator[None]:
+    """Add to the message of an interrupted sweep how to resume it in Python."""
+    try:
+        yield
+    except Resumable as error:
+        options = {} if error.address is None else {"address": error.address}
+        error.add_note(f"in Python: {format_call('resume', str(error.sweep_dir), **options)}")
+        raise
+
+
+def list_settings(settings: Mapping[str, Any] | None, **shorthands: Any) -> list[str]:
+    """Return settings as on the command line; ``settings`` override the shorthands.
+
+    Examples:
+        >>> list_settings({"budget.trials": 8, "base.data.source": "digits"}, data="imagefolder:photos", cpus=2)
+        ['base.data.source="digits"', 'resources.cpus=2', 'budget.trials=8']
+    """
+    paths = {"data": "base.data.source", "cpus": "resources.cpus", "gpus": "resources.gpus", "seed": "seed"}
+    values = {paths[name]: value for name, value in shorthands.items() if value is not None} | dict(settings or {})
+    return [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in values.items()]
+
+
+def format_call(function: str, *arguments: str, **options: Any) -> str:
+    """Return a call of ``cutmix_sweep`` as it is recorded, without options that have no effect.
+
+    Examples:
+        >>> format_call("resume", "sweeps/box", address=None, retry_failed=True)
+        "cutmix_sweep.resume('sweeps/box', retry_failed=True)"
+    """
+    given = [f"{name}={value!r}" for name, value in options.items() if value]
+    return f"cutmix_sweep.{function}({', '.join([*map(repr, arguments), *given])})"

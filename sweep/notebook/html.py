@@ -1,0 +1,69 @@
+"""Pieces of HTML for notebooks; texts are escaped, because they contain names and paths of users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+_WIDTH_PX, _HEIGHT_PX = 60, 14
+
+
+class Html(str):
+    """HTML, which is not escaped again."""
+
+
+def paragraph(text: str, *, style: str = "") -> Html:
+    """Return a paragraph that keeps line breaks.
+
+    Examples:
+        >>> paragraph("box & off")
+        '<p style="margin: 0.3em 0; white-space: pre-line; ">box &amp; off</p>'
+    """
+    return Html(f'<p style="margin: 0.3em 0; white-space: pre-line; {style}">{_escaped(text)}</p>')
+
+
+def heading(text: str) -> Html:
+    """Return a short bold line."""
+    return paragraph(text, style="font-weight: bold")
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
+    """Return a table with one text per column in each row; the first column is aligned left, the others right.
+
+    Examples:
+        >>> "<td" in table(["arm", "best"], [["off", "7.31 %"]])
+        True
+    """
+    body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows)
+    return Html(
+        '<table style="border-collapse: collapse; font-variant-numeric: tabular-nums">'
+        f"<thead><tr>{_cells('th', headings)}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def sparkline(values: Sequence[float]) -> Html:
+    """Return a small line chart of ``values``, the largest value at the top; "" for fewer than two values.
+
+    Examples:
+        >>> "points='0.0,0.0 60.0,14.0'" in sparkline([0.5, 0.2])
+        True
+    """
+    if len(values) < 2:
+        return Html()
+    low, high = min(values), max(values)
+    down, right = _HEIGHT_PX / ((high - low) or 1.0), _WIDTH_PX / (len(values) - 1)
+    points = " ".join(f"{place * right:.1f},{(high - value) * down:.1f}" for place, value in enumerate(values))
+    return Html(
+        f"<svg width='{_WIDTH_PX + 2}' height='{_HEIGHT_PX + 2}' viewBox='-1 -1 {_WIDTH_PX + 2} {_HEIGHT_PX + 2}'>"
+        f"<polyline points='{points}' fill='none' stroke='currentColor' stroke-width='1.5'/></svg>"
+    )
+
+
+def _cells(tag: str, texts: Sequence[str]) -> str:
+    style = "padding: 0.15em 0.8em 0.15em 0; text-align: "
+    aligned = [("right" if place else "left", text) for place, text in enumerate(texts)]
+    return "".join(f'<{tag} style="{style}{align}">{_escaped(text)}</{tag}>' for align, text in aligned)
+
+
+def _escaped(text: str) -> str:
+    return text if isinstance(text, Html) else escape(text)

@@ -1,0 +1,61 @@
+"""The progress of a running sweep as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sweep.notebook.html import Html, heading, paragraph, sparkline, table
+from sweep.progress import ArmProgress, RunningTrial, SweepProgress
+from sweep.records.schema import COMPLETED, STATUSES
+from sweep.terminal.formats import format_duration, format_percent
+
+WARNING = "color: #b35900"
+"""Style of a text that needs attention; readable on light and dark pages."""
+
+
+def progress_html(progress: SweepProgress) -> Html:
+    """Return the state of a sweep: counts and times, one row per arm, one row per running trial, the last failure."""
+    return Html("".join(_parts(progress)))
+
+
+def _parts(progress: SweepProgress) -> Iterator[str]:
+    left = "" if progress.left_s is None else f", at most {format_duration(progress.left_s)} left"
+    counts = f"{progress.n_ended} of {progress.n_trials} trials"
+    yield heading(f"{progress.study}: {counts}, {format_duration(progress.elapsed_s)} elapsed{left}")
+    yield _arms(progress.arms)
+    if progress.running:
+        yield _running(progress.running)
+    if progress.last_failure is not None:
+        yield paragraph(f"last failure: {progress.last_failure}", style=WARNING)
+
+
+def _arms(arms: Sequence[ArmProgress]) -> str:
+    statuses = [status for status in STATUSES if status == COMPLETED or any(arm.counts[status] for arm in arms)]
+    confirms = any(arm.confirmed for arm in arms)
+    headings = ["arm", *statuses, *(["confirmed"] if confirms else []), "best error", "median", "best so far"]
+    rows = [
+        [
+            arm.arm,
+            *(str(arm.counts[status]) for status in statuses),
+            *([str(arm.confirmed)] if confirms else []),
+            format_percent(arm.best),
+            format_percent(arm.median),
+            sparkline(arm.best_so_far),
+        ]
+        for arm in arms
+    ]
+    return table(headings, rows)
+
+
+def _running(trials: Sequence[RunningTrial]) -> str:
+    rows = [
+        [
+            trial.trial,
+            f"{trial.epoch} of {trial.planned_epochs}",
+            format_percent(trial.val_top1_error),
+            "-" if trial.images_per_s is None else f"{trial.images_per_s:.0f}",
+            trial.node or "-",
+        ]
+        for trial in trials
+    ]
+    return table(["running trial", "epoch", "error", "images/s", "node"], rows)
