@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from search_spaces.study import Study
+    from sweep.terminal.display import TerminalDisplay
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ def plan(
     # first, so that a mistake in these options is refused before anything is printed
     power = describe_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)
     console = _console()
-    with console.status("measuring the training speed and the dose of each arm"):
+    with _display(stderr=True).show_status("measuring the training speed and the dose of each arm"):
         planned = make_plan(loaded)
     print_plan(loaded, planned, console)
     if power:
@@ -115,7 +116,7 @@ def preview(
 
     study = load_previewed(name, scale=scale, settings=options.with_shorthands(set_, data=data, seed=seed))
     path = out or Path(f"preview-{study.name}.png")
-    with _console().status("mixing the samples"):
+    with _display(stderr=True).show_status("mixing the samples"):
         write_preview(study, path, n_samples=samples)
     typer.echo(path)
 
@@ -133,26 +134,27 @@ def run(
     seed: options.Seed = None,
     out: options.SweepOut = None,
     log_to: options.LogTo = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Search each arm of a study, confirm the winners if the study says so, and write the records to a new folder.
 
     Example: `cutmix-sweep run quickstart --scale smoke`
     """
-    from sweep.launch import start_sweep
-    from sweep.terminal.display import TerminalDisplay
-
+    display = _display(quiet=quiet, verbose=verbose)
+    with display.show_status("loading the libraries"):
+        from sweep.launch import start_sweep
     loaded = _load(study, scale, options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed))
-    console = _console()
     sweep_dir = start_sweep(
         loaded,
         out=out,
         address=address,
         download=download,
         command=_command(),
-        display=TerminalDisplay(console),
+        display=display,
         log_to=log_to or (),
     )
-    _show_result(sweep_dir, console)
+    _show_result(sweep_dir, _console())
 
 
 @app.command()
@@ -161,12 +163,15 @@ def resume(
     address: options.Address = None,
     retry_failed: options.RetryFailed = False,
     log_to: options.LogTo = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Resume an interrupted sweep; no trial is lost or repeated.
 
     Example: `cutmix-sweep resume sweeps/box`
     """
-    _resume(sweep_dir, None, address=address, retry_failed=retry_failed, log_to=log_to)
+    display = _display(quiet=quiet, verbose=verbose)
+    _resume(sweep_dir, None, display, address=address, retry_failed=retry_failed, log_to=log_to)
 
 
 @app.command()
@@ -176,6 +181,8 @@ def confirm(
     configs: options.Configs = None,
     address: options.Address = None,
     log_to: options.LogTo = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Train each arm's winners again on fresh seeds and measure them on the test images; complete the search first.
 
@@ -183,7 +190,9 @@ def confirm(
     """
     from search_spaces.extension import confirmed
 
-    _resume(sweep_dir, lambda study: confirmed(study, seeds=seeds, configs=configs), address=address, log_to=log_to)
+    display = _display(quiet=quiet, verbose=verbose)
+    change = lambda study: confirmed(study, seeds=seeds, configs=configs)  # noqa: E731
+    _resume(sweep_dir, change, display, address=address, log_to=log_to)
 
 
 @app.command()
@@ -194,6 +203,8 @@ def extend(
     add_arms: options.AddArms = None,
     address: options.Address = None,
     log_to: options.LogTo = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     trials: options.OldTrials = None,
     seeds: options.OldSeeds = None,
     arms: options.OldArms = None,
@@ -211,6 +222,7 @@ def extend(
     _resume(
         sweep_dir,
         lambda study: extended(study, trials=n_trials, seeds=n_seeds, arms=new_arms),
+        _display(quiet=quiet, verbose=verbose),
         address=address,
         log_to=log_to,
     )
@@ -255,7 +267,7 @@ def replay(
     if csv is not None and not csv.absolute().parent.is_dir():
         raise UserError(f"--csv '{csv}': there is no folder '{csv.parent}'")
     console = _console()
-    with console.status("replaying"):
+    with _display(stderr=True).show_status("replaying"):
         frame = replay_sweep(sweep_dir, rules=rule or (), metric=metric, n_orders=orders, n_workers=workers, seed=seed)
     if csv is not None:
         frame.to_csv(csv, index=False)
@@ -271,16 +283,17 @@ def evaluate(
     address: options.Address = None,
     cpus: options.MeasurementCpus = None,
     gpus: options.MeasurementGpus = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Measure trained models on the evaluation axes, record the values and show one table per axis.
 
     Example: `cutmix-sweep evaluate sweeps/box --axes calibration,ood`
     """
-    from sweep.evaluation.evaluate import evaluate_sweep
-    from sweep.terminal.display import TerminalDisplay
-    from sweep.terminal.evaluation import print_evaluated
-
-    console = _console()
+    display = _display(quiet=quiet, verbose=verbose)
+    with display.show_status("loading the libraries"):
+        from sweep.evaluation.evaluate import evaluate_sweep
+        from sweep.terminal.evaluation import print_evaluated
     evaluated = evaluate_sweep(
         sweep_dir,
         axes=_split_names(axes),
@@ -290,9 +303,9 @@ def evaluate(
         cpus=cpus,
         gpus=gpus,
         command=_command(),
-        display=TerminalDisplay(console),
+        display=display,
     )
-    if print_evaluated(evaluated, console):
+    if print_evaluated(evaluated, _console()):
         raise typer.Exit(1)
 
 
@@ -346,7 +359,7 @@ def report(
     from analysis.report.write import NotebookFailedError, write_report
 
     try:
-        with _console().status("running the notebook"):
+        with _display(stderr=True).show_status("running the notebook"):
             path = write_report(sweep_dirs, to=to, study=study)
     except NotebookFailedError as error:
         typer.echo(f"error: {error}; no report was written", err=True)
@@ -436,25 +449,24 @@ def _at_scales(study: str) -> dict[str, Study | UserError]:
 def _resume(
     sweep_dir: Path,
     change: Callable[[Study], Study] | None,
+    display: TerminalDisplay,
     *,
     address: str | None,
     retry_failed: bool = False,
     log_to: list[str] | None = None,
 ) -> None:
-    from sweep.launch import resume_sweep
-    from sweep.terminal.display import TerminalDisplay
-
-    console = _console()
+    with display.show_status("loading the libraries"):
+        from sweep.launch import resume_sweep
     resume_sweep(
         sweep_dir,
         address=address,
         retry_failed=retry_failed,
         command=_command(),
-        display=TerminalDisplay(console),
+        display=display,
         change=change,
         log_to=log_to or (),
     )
-    _show_result(sweep_dir, console)
+    _show_result(sweep_dir, _console())
 
 
 def _show_result(sweep_dir: Path, console: Console) -> None:
@@ -484,7 +496,16 @@ def _command() -> str:
     return shlex.join(["cutmix-sweep", *sys.argv[1:]])
 
 
-def _console() -> Console:
+def _display(*, quiet: bool = False, verbose: bool = False, stderr: bool = False) -> TerminalDisplay:
+    """Return what shows the course of a command; on ``stderr`` if other programs may read the output."""
+    from sweep.terminal.display import TerminalDisplay
+
+    if quiet and verbose:
+        raise UserError("--quiet and --verbose exclude each other: give one of them")
+    return TerminalDisplay(_console(stderr=stderr), quiet=quiet, verbose=verbose)
+
+
+def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console()
+    return Console(stderr=stderr)

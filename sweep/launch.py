@@ -17,6 +17,7 @@ from sweep.endings import Interrupted
 from sweep.log_to import LogTo, parse_log_to
 from sweep.records.reader import read_manifest
 from sweep.records.schema import MANIFEST
+from sweep.run_log import LoggedDisplay
 from trainables.errors import UserError
 from trainables.strict import parse
 
@@ -62,14 +63,17 @@ def start_sweep(
     from sweep.manifest import new_manifest, with_run
     from sweep.records.writer import write_manifest
 
+    display = LoggedDisplay(display)
     sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
     with cluster(study.resources, address=address, display=display) as slots:
         _make_folder(sweep_dir)
         with locked(sweep_dir):
-            write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, command, fingerprints), command))
-            _run(Conductor(study, sweep_dir), sweep_dir, slots, address, display, loggers)
+            manifest = with_run(new_manifest(study, sweep_dir, command, fingerprints), command)
+            write_manifest(sweep_dir, manifest)
+            with display.log_run(sweep_dir, manifest["runs"][-1]):
+                _run(Conductor(study, sweep_dir), sweep_dir, slots, address, display, loggers)
     return sweep_dir
 
 
@@ -106,6 +110,7 @@ def resume_sweep(
     from sweep.manifest import with_run, with_study
     from sweep.records.writer import write_manifest
 
+    display = LoggedDisplay(display)
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
     read_manifest(sweep_dir)
     with locked(sweep_dir):
@@ -128,8 +133,10 @@ def resume_sweep(
         loggers = _open_loggers(targets, sweep_dir, study)
         with cluster(study.resources, address=address, display=display) as slots:
             # written only now: a cluster that cannot be reached must not leave a changed study behind
-            write_manifest(sweep_dir, with_run({**manifest, "data": fingerprints}, command))
-            _run(conductor, sweep_dir, slots, address, display, loggers)
+            manifest = with_run({**manifest, "data": fingerprints}, command)
+            write_manifest(sweep_dir, manifest)
+            with display.log_run(sweep_dir, manifest["runs"][-1]):
+                _run(conductor, sweep_dir, slots, address, display, loggers)
 
 
 def prepare(study: Study, *, address: str | None, download: bool, display: Display = SILENT) -> dict[str, str]:
@@ -153,8 +160,10 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
         source.check()
     if address is None:
         check_local(study.resources)
-    from trainables.data.prepared import prepare_data, prepare_test
-    from trainables.models.build import build_model
+
+    with display.show_status("loading torch"):
+        from trainables.data.prepared import prepare_data, prepare_test
+        from trainables.models.build import build_model
 
     for data, config in configs.items():
         with display.show_status(f"preparing the images of {data.source} (decoded once per node for all trials)"):
@@ -180,7 +189,10 @@ def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Lo
 def _run(
     conductor: Conductor, sweep_dir: Path, slots: int, address: str | None, display: Display, loggers: Loggers
 ) -> None:
-    from sweep.engine import run_trials
+    with display.show_status("loading Ray Tune"):
+        from ray import tune  # noqa: F401  (it takes seconds)
+
+        from sweep.engine import run_trials
 
     display.show_line(
         f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {slots} at a time, "

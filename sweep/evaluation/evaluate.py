@@ -15,6 +15,7 @@ from sweep.evaluation.pictures import write_sheets
 from sweep.evaluation.request import applicable_axes, list_tasks, select_axes, select_trials
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, FAILED, MANIFEST, MEASUREMENTS
+from sweep.run_log import LoggedDisplay
 from trainables.evaluation.base import Axis
 from trainables.strict import parse
 
@@ -75,7 +76,7 @@ def evaluate_sweep(
     from sweep.manifest import with_run
     from sweep.records.writer import write_manifest
 
-    sweep_dir = sweep_dir.resolve()
+    display, sweep_dir = LoggedDisplay(display), sweep_dir.resolve()
     study = parse(Study, read_manifest(sweep_dir)["study"], where=f"'{sweep_dir / MANIFEST}'")
     selected = select_trials(sweep_dir, trials)
     applicable = applicable_axes(select_axes(axes, settings), selected, by_name=axes is not None, display=display)
@@ -85,8 +86,10 @@ def evaluate_sweep(
         _write_headlines(sweep_dir, applicable)
         if tasks:
             with cluster(resources, address=address, display=display) as slots:
-                write_manifest(sweep_dir, with_run(read_manifest(sweep_dir), command))
-                run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
+                manifest = with_run(read_manifest(sweep_dir), command)
+                write_manifest(sweep_dir, manifest)
+                with display.log_run(sweep_dir, manifest["runs"][-1]):
+                    run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
         pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]
     return _read_results(sweep_dir, selected, applicable, pictures)
 

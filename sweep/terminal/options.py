@@ -72,6 +72,9 @@ Seed = Annotated[
     typer.Option(help="seed of all random draws; shorthand for --set seed, for example 7 (default: as in the study)"),
 ]
 
+Quiet = Annotated[bool, typer.Option("--quiet", help="show only warnings, failed trials and the result")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="show also one line per trial and epoch")]
+
 
 class Format(StrEnum):
     """Formats that a sweep is exported to."""

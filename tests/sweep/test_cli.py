@@ -32,17 +32,18 @@ MakeStudy = Callable[..., Study]
 ROOT = Path(__file__).parents[2]
 
 STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
+SHOWN = ["--quiet", "--verbose"]
 VERBS = {
     "studies": ["name"],
     "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
-    "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to"],
-    "resume": ["sweep_dir", "--address", "--retry-failed", "--log-to"],
-    "confirm": ["sweep_dir", "--seeds", "--configs", "--address", "--log-to"],
-    "extend": ["sweep_dir", "--add-trials", "--add-seeds", "--add-arms", "--address", "--log-to"],
+    "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to", *SHOWN],
+    "resume": ["sweep_dir", "--address", "--retry-failed", "--log-to", *SHOWN],
+    "confirm": ["sweep_dir", "--seeds", "--configs", "--address", "--log-to", *SHOWN],
+    "extend": ["sweep_dir", "--add-trials", "--add-seeds", "--add-arms", "--address", "--log-to", *SHOWN],
     "status": ["sweep_dir", "--why"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
-    "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus"],
+    "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus", *SHOWN],
     "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
     "report": ["sweep_dirs", "--to", "--study", "--open"],
@@ -60,6 +61,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run the program in this process, 80 columns wide; return exit status, output and messages."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sweep.terminal.display.PATIENCE_S", 1e6)  # a slow machine would be told what it waits for
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["cutmix-sweep", *map(str, arguments)])
