@@ -22,6 +22,7 @@ from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
 from sweep.records.reader import read_manifest
 from sweep.records.schema import LOCK, MANIFEST
+from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.errors import UserError
 from trainables.own_part import shipped_paths
@@ -82,7 +83,7 @@ def start_sweep(
     from sweep.manifest import new_manifest, with_run
     from sweep.records.writer import write_manifest
 
-    started_s, notify = time.monotonic(), notify_url()
+    started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
     sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
@@ -91,9 +92,11 @@ def start_sweep(
         _defer_signals(sweep_dir, address)
         _make_folder(sweep_dir)
         with locked(sweep_dir):
-            write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, command, fingerprints), command))
-            run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
-            run.run(Conductor(study, sweep_dir))
+            manifest = with_run(new_manifest(study, sweep_dir, command, fingerprints), command)
+            write_manifest(sweep_dir, manifest)
+            with display.log_run(sweep_dir, manifest["runs"][-1]):
+                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
+                run.run(Conductor(study, sweep_dir))
     return sweep_dir
 
 
@@ -131,7 +134,7 @@ def resume_sweep(
     from sweep.manifest import check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.writer import write_manifest
 
-    started_s, notify = time.monotonic(), notify_url()
+    started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
     read_manifest(sweep_dir)
     with locked(sweep_dir):
@@ -159,8 +162,10 @@ def resume_sweep(
         with cluster(study.resources, address=address, display=display, modules=modules) as slots:
             _defer_signals(sweep_dir, address)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
-            write_manifest(sweep_dir, with_run(with_parts({**manifest, "data": fingerprints}, parts), command))
-            _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
+            manifest = with_run(with_parts({**manifest, "data": fingerprints}, parts), command)
+            write_manifest(sweep_dir, manifest)
+            with display.log_run(sweep_dir, manifest["runs"][-1]):
+                _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
 
 
 def prepare(study: Study, *, address: str | None, download: bool, display: Display = SILENT) -> dict[str, str]:
@@ -184,8 +189,10 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
         source.check()
     if address is None:
         check_local(study.resources)
-    from trainables.data.prepared import prepare_data, prepare_test
-    from trainables.models.build import build_model
+
+    with display.show_status("loading torch"):
+        from trainables.data.prepared import prepare_data, prepare_test
+        from trainables.models.build import build_model
 
     for data, config in configs.items():
         with display.show_status(f"preparing the images of {data.source} (decoded once per node for all trials)"):
@@ -255,7 +262,10 @@ class _Run:
             raise ending
 
     def _run_trials(self, conductor: Conductor, watch: Watch) -> None:
-        from sweep.engine import run_trials
+        with self.display.show_status("loading Ray Tune"):
+            from ray import tune  # noqa: F401  (it takes seconds)
+
+            from sweep.engine import run_trials
 
         callbacks = []
         if self.loggers:

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from sweep.terminal import options
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from sweep.terminal.display import TerminalDisplay
 
 app = typer.Typer(
     name="cutmix-sweep",
@@ -40,6 +43,19 @@ def _root(
 def command_line() -> str:
     """Return the command with which the program was started, as it is recorded."""
     return shlex.join(["cutmix-sweep", *sys.argv[1:]])
+
+
+def new_display(*, quiet: bool = False, verbose: bool = False, stderr: bool = False) -> TerminalDisplay:
+    """Return what shows the course of a command; on ``stderr`` if other programs may read the output.
+
+    Raises:
+        UserError: ``quiet`` and ``verbose`` are both given.
+    """
+    from sweep.terminal.display import TerminalDisplay
+
+    if quiet and verbose:
+        raise UserError("--quiet and --verbose exclude each other: give one of them")
+    return TerminalDisplay(new_console(stderr=stderr), quiet=quiet, verbose=verbose)
 
 
 def new_console(*, stderr: bool = False) -> Console:

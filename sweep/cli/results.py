@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from sweep.cli.app import app, command_line, new_console, print_document, split_names
+from sweep.cli.app import app, command_line, new_console, new_display, print_document, split_names
 from sweep.signals import exit_code
 from sweep.terminal import options, result_options
 from trainables.errors import UserError
@@ -100,12 +100,11 @@ def replay(
 
     if csv is not None and not csv.absolute().parent.is_dir():
         raise UserError(f"--csv '{csv}': there is no folder '{csv.parent}'")
-    console = new_console()
-    with console.status("replaying"):
+    with new_display(stderr=True).show_status("replaying"):
         frame = replay_sweep(sweep_dir, rules=rule or (), metric=metric, n_orders=orders, n_workers=workers, seed=seed)
     if csv is not None:
         frame.to_csv(csv, index=False)
-    print_replay(frame, console, n_orders=orders, n_workers=workers)
+    print_replay(frame, new_console(), n_orders=orders, n_workers=workers)
 
 
 @app.command()
@@ -117,18 +116,19 @@ def evaluate(
     address: options.Address = None,
     cpus: result_options.MeasurementCpus = None,
     gpus: result_options.MeasurementGpus = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     json_: options.Json = False,
 ) -> None:
     """Measure trained models on the evaluation axes, record the values and show one table per axis.
 
     Example: `cutmix-sweep evaluate sweeps/box --axes calibration,ood`
     """
-    from sweep.documents import evaluate_document
-    from sweep.evaluation.evaluate import evaluate_sweep
-    from sweep.terminal.display import TerminalDisplay
-    from sweep.terminal.evaluation import print_evaluated
-
-    console = new_console(stderr=json_)
+    display = new_display(quiet=quiet, verbose=verbose, stderr=json_)
+    with display.show_status("loading the libraries"):
+        from sweep.documents import evaluate_document
+        from sweep.evaluation.evaluate import evaluate_sweep
+        from sweep.terminal.evaluation import print_evaluated
     evaluated = evaluate_sweep(
         sweep_dir,
         axes=split_names(axes),
@@ -138,12 +138,12 @@ def evaluate(
         cpus=cpus,
         gpus=gpus,
         command=command_line(),
-        display=TerminalDisplay(console),
+        display=display,
     )
     if json_:
         print_document(evaluate_document(sweep_dir, evaluated))
     else:
-        print_evaluated(evaluated, console)
+        print_evaluated(evaluated, new_console())
     if len(evaluated.failures):
         raise typer.Exit(1)
 
@@ -198,7 +198,7 @@ def report(
     from analysis.report.write import NotebookFailedError, write_report
 
     try:
-        with new_console().status("running the notebook"):
+        with new_display(stderr=True).show_status("running the notebook"):
             path = write_report(sweep_dirs, to=to, study=study)
     except NotebookFailedError as error:
         typer.echo(f"error: {error}; no report was written", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sweep.cli.app import app, new_console, print_document
+from sweep.cli.app import app, new_console, new_display, print_document
 from sweep.terminal import options
 from trainables.errors import UserError
 
@@ -70,13 +70,12 @@ def plan(
     )
     # first, so that a mistake in these options is refused before anything is printed
     power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)
-    console = new_console(stderr=json_)
-    with console.status("measuring the training speed and the dose of each arm"):
+    with new_display(stderr=True).show_status("measuring the training speed and the dose of each arm"):
         planned = make_plan(loaded)
     if json_:
         print_document(plan_document(loaded, planned, power))
         return
-    print_plan(loaded, planned, console)
+    print_plan(loaded, planned, new_console())
     if power:
         typer.echo(power.describe())
 
@@ -99,7 +98,7 @@ def preview(
 
     study = load_previewed(name, scale=scale, settings=options.with_shorthands(set_, data=data, seed=seed))
     path = out or Path(f"preview-{study.name}.png")
-    with new_console().status("mixing the samples"):
+    with new_display(stderr=True).show_status("mixing the samples"):
         write_preview(study, path, n_samples=samples)
     typer.echo(path)
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from sweep.cli.app import app, command_line, new_console
+from sweep.cli.app import app, command_line, new_console, new_display
 from sweep.terminal import options
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from search_spaces.study import Study
+    from sweep.terminal.display import TerminalDisplay
 
 T = TypeVar("T")
 
@@ -33,29 +32,30 @@ def run(
     seed: options.Seed = None,
     out: options.SweepOut = None,
     log_to: options.LogTo = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Search each arm of a study, confirm the winners if the study says so, and write the records to a new folder.
 
     Example: `cutmix-sweep run quickstart --scale smoke`
     """
-    from search_spaces.discover import load_study
-    from sweep.launch import start_sweep
-    from sweep.terminal.display import TerminalDisplay
-
+    display = new_display(quiet=quiet, verbose=verbose)
+    with display.show_status("loading the libraries"):
+        from search_spaces.discover import load_study
+        from sweep.launch import start_sweep
     loaded = load_study(
         study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     )
-    console = new_console()
     sweep_dir = start_sweep(
         loaded,
         out=out,
         address=address,
         download=download,
         command=command_line(),
-        display=TerminalDisplay(console),
+        display=display,
         log_to=log_to or (),
     )
-    _show_result(sweep_dir, console)
+    _show_result(sweep_dir)
 
 
 @app.command()
@@ -65,6 +65,8 @@ def resume(
     retry_failed: options.RetryFailed = False,
     set_: options.LimitSet = None,
     log_to: options.LogTo = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Resume an interrupted sweep; no trial is lost or repeated.
 
@@ -73,7 +75,8 @@ def resume(
     from search_spaces.extension import limited
 
     change = (lambda study: limited(study, set_)) if set_ else None
-    _resume(sweep_dir, change, address=address, retry_failed=retry_failed, log_to=log_to)
+    display = new_display(quiet=quiet, verbose=verbose)
+    _resume(sweep_dir, change, display, address=address, retry_failed=retry_failed, log_to=log_to)
 
 
 @app.command()
@@ -83,6 +86,8 @@ def confirm(
     configs: options.Configs = None,
     address: options.Address = None,
     log_to: options.LogTo = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Train each arm's winners again on fresh seeds and measure them on the test images; complete the search first.
 
@@ -90,7 +95,9 @@ def confirm(
     """
     from search_spaces.extension import confirmed
 
-    _resume(sweep_dir, lambda study: confirmed(study, seeds=seeds, configs=configs), address=address, log_to=log_to)
+    display = new_display(quiet=quiet, verbose=verbose)
+    change = lambda study: confirmed(study, seeds=seeds, configs=configs)  # noqa: E731
+    _resume(sweep_dir, change, display, address=address, log_to=log_to)
 
 
 @app.command()
@@ -101,6 +108,8 @@ def extend(
     add_arms: options.AddArms = None,
     address: options.Address = None,
     log_to: options.LogTo = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     trials: options.OldTrials = None,
     seeds: options.OldSeeds = None,
     arms: options.OldArms = None,
@@ -118,6 +127,7 @@ def extend(
     _resume(
         sweep_dir,
         lambda study: extended(study, trials=n_trials, seeds=n_seeds, arms=new_arms),
+        new_display(quiet=quiet, verbose=verbose),
         address=address,
         log_to=log_to,
     )
@@ -126,32 +136,31 @@ def extend(
 def _resume(
     sweep_dir: Path,
     change: Callable[[Study], Study] | None,
+    display: TerminalDisplay,
     *,
     address: str | None,
     retry_failed: bool = False,
     log_to: list[str] | None = None,
 ) -> None:
-    from sweep.launch import resume_sweep
-    from sweep.terminal.display import TerminalDisplay
-
-    console = new_console()
+    with display.show_status("loading the libraries"):
+        from sweep.launch import resume_sweep
     resume_sweep(
         sweep_dir,
         address=address,
         retry_failed=retry_failed,
         command=command_line(),
-        display=TerminalDisplay(console),
+        display=display,
         change=change,
         log_to=log_to or (),
     )
-    _show_result(sweep_dir, console)
+    _show_result(sweep_dir)
 
 
-def _show_result(sweep_dir: Path, console: Console) -> None:
+def _show_result(sweep_dir: Path) -> None:
     """Print the status of a sweep that has ended; exit with code 1 if a trial failed."""
     from sweep.terminal.status import print_status
 
-    if print_status(sweep_dir, console):
+    if print_status(sweep_dir, new_console()):
         raise typer.Exit(1)
 
 

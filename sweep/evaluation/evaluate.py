@@ -16,6 +16,7 @@ from sweep.evaluation.pictures import write_sheets
 from sweep.evaluation.request import applicable_axes, list_tasks, own_axes, select_axes, select_trials
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, FAILED, MEASUREMENTS
+from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.data.sources.registry import SOURCES
 from trainables.evaluation.base import Axis
@@ -81,7 +82,7 @@ def evaluate_sweep(
     from sweep.manifest import check_unchanged, read_study, with_parts, with_run
     from sweep.records.writer import write_manifest
 
-    sweep_dir = sweep_dir.resolve()
+    display, sweep_dir = LoggedDisplay(display), sweep_dir.resolve()
     manifest = read_manifest(sweep_dir)
     study = read_study(manifest, sweep_dir)
     selected = select_trials(sweep_dir, trials)
@@ -98,8 +99,10 @@ def evaluate_sweep(
         if tasks:
             with cluster(resources, address=address, display=display, modules=modules) as slots:
                 current_signals().bound("interrupted; run the same command again for the other measurements")
-                write_manifest(sweep_dir, with_run(with_parts(read_manifest(sweep_dir), parts), command))
-                run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
+                manifest = with_run(with_parts(read_manifest(sweep_dir), parts), command)
+                write_manifest(sweep_dir, manifest)
+                with display.log_run(sweep_dir, manifest["runs"][-1]):
+                    run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
         pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]
     return _read_results(sweep_dir, selected, applicable, pictures)
 

@@ -6,20 +6,24 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from sweep.conductor import Conductor
-from sweep.event_lines import SUMMARY_S
 from sweep.formats import format_duration
-from sweep.terminal.progress import LiveTable, PlainProgress
 from sweep.terminal.tables import print_line
+
+if TYPE_CHECKING:  # it is shown on this display that they are being loaded
+    from sweep.conductor import Conductor
 
 PATIENCE_S = 2.0
 """Time after which a step is named where there is no terminal."""
+
+SUMMARY_S = 60.0
+"""Pause between two lines about an evaluation where there is no terminal."""
 
 
 class TerminalDisplay:
@@ -86,6 +90,8 @@ class TerminalDisplay:
     @contextlib.contextmanager
     def show_sweep(self, conductor: Conductor) -> Iterator[Callable[[], None]]:
         """Show the progress of a sweep; the yielded function draws or prints what is due."""
+        from sweep.terminal.progress import LiveTable, PlainProgress
+
         quiet, verbose = self._quiet, self._verbose
         if not self._live:
             with PlainProgress(conductor, self._console, quiet=quiet, verbose=verbose) as plain:

@@ -88,6 +88,8 @@ Seed = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="print one JSON document; its schema: cutmix-sweep schema, with the verb's name")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", help="show only warnings, failed trials and the result")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="show also one line per trial and epoch")]
 
 
 # without a verb

@@ -141,6 +141,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run the program in this process, 80 columns wide; return exit status, output and messages."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sweep.terminal.display.PATIENCE_S", 1e6)  # a slow machine would be told what it waits for
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["cutmix-sweep", *map(str, arguments)])

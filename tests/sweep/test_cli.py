@@ -32,18 +32,19 @@ MakeStudy = Callable[..., Study]
 ROOT = Path(__file__).parents[2]
 
 STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
+SHOWN = ["--quiet", "--verbose"]
 VERBS = {
     "studies": ["name", "--json"],
     "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--json"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
-    "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to"],
-    "resume": ["sweep_dir", "--address", "--retry-failed", "--set", "--log-to"],
-    "confirm": ["sweep_dir", "--seeds", "--configs", "--address", "--log-to"],
-    "extend": ["sweep_dir", "--add-trials", "--add-seeds", "--add-arms", "--address", "--log-to"],
+    "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to", *SHOWN],
+    "resume": ["sweep_dir", "--address", "--retry-failed", "--set", "--log-to", *SHOWN],
+    "confirm": ["sweep_dir", "--seeds", "--configs", "--address", "--log-to", *SHOWN],
+    "extend": ["sweep_dir", "--add-trials", "--add-seeds", "--add-arms", "--address", "--log-to", *SHOWN],
     "status": ["sweep_dir", "--why", "--follow", "--json"],
     "trials": ["sweep_dir", "--arm", "--state", "--sort", "--top", "--columns", "--json"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
-    "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus", "--json"],
+    "evaluate": ["sweep_dir", "--axes", "--trials", "--set", "--address", "--cpus", "--gpus", *SHOWN, "--json"],
     "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
     "report": ["sweep_dirs", "--to", "--study", "--open"],

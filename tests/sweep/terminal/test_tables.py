@@ -19,7 +19,6 @@ from sweep.findings.replay import replay_sweep
 from sweep.terminal.display import TerminalDisplay
 from sweep.terminal.early_stopping import print_replay, print_why
 from sweep.terminal.evaluation import print_evaluated
-from sweep.terminal.progress import Progress
 from sweep.terminal.status import print_status
 from sweep.terminal.study import describe_budget, print_checks, print_plan, print_studies, print_study
 
@@ -54,12 +53,6 @@ class TestNamesOfArms:
         print_status(sweep_dir, console := narrow())
         assert f"\n{LONG} " in text_of(console)
         assert f"\n{LONG}-000" in text_of(console)  # of the confirmation
-
-    def test_in_the_live_table(self, simulate: Any, study: Study, tmp_path: Path) -> None:
-        console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-        with Progress(simulate(study, tmp_path).conductor, console) as progress:
-            progress.update()
-        assert LONG in text_of(console)
 
     def test_in_a_study(self, study: Study) -> None:
         print_study(study, console := narrow())
