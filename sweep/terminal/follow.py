@@ -67,7 +67,7 @@ class FollowedSweep:
         for row in epochs:
             if row["epoch"] > self.last.get(row["trial"], {"epoch": 0})["epoch"]:
                 self.last[row["trial"]] = row
-        ended = []
+        ended: list[Row] = []
         for row in trials:
             before = self.trials.get(row["trial"])
             self.trials[row["trial"]] = row
