@@ -66,7 +66,8 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
     declared = search.manifest["study"]
     study = parse(Study, declared, where=f"'{sweep_dir / MANIFEST}'")
     rows: list[Any] = read_table(sweep_dir, TRIALS).to_dict("records")
-    counted = count_trials(study, rows, final_epochs(search.trials, search.epochs)[study.metric].to_dict())
+    final: Any = final_epochs(search.trials, search.epochs)[study.metric].to_dict()
+    counted = count_trials(study, rows, final)
     interrupted = bool(counted.n_left) and not in_use(sweep_dir)
     order = list(study.arms).index
     summary = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda arms: arms.map(order))

@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Run CutMix ablations on Ray: search each arm fairly, then compare the arms on fresh seeds.\n\n"
     "Example: `cutmix-sweep run quickstart --scale smoke`",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )

@@ -83,7 +83,7 @@ def list_trials(
         sort_column, ascending=not descending, kind="stable", na_position="last", key=_comparable
     )
     rows = rows.head(len(rows) if top is None else top).reset_index(drop=True)
-    shown = [name for name in frame if not name.startswith(CONFIG)] if columns is None else list(columns)
+    shown = [name for name in map(str, frame) if not name.startswith(CONFIG)] if columns is None else list(columns)
     return rows[shown]
 
 
@@ -104,7 +104,7 @@ def sampled_parameters(trials: pd.DataFrame) -> list[str]:
         >>> sampled_parameters(pd.DataFrame(columns=["trial", "optimizer.lr", "mix", "seconds", "config.optimizer.lr"]))
         ['optimizer.lr', 'mix']
     """
-    return [name for name in trials if name not in _RECORDED and not name.startswith((CONFIG, _TEST))]
+    return [name for name in map(str, trials) if name not in _RECORDED and not name.startswith((CONFIG, _TEST))]
 
 
 def _all_trials(sweep_dir: Path, arms: Sequence[str]) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
@@ -137,7 +137,7 @@ def _all_trials(sweep_dir: Path, arms: Sequence[str]) -> tuple[pd.DataFrame, lis
 def _with_config(frame: pd.DataFrame, configs: list[dict[str, Any]], names: Sequence[str]) -> pd.DataFrame:
     """Return the frame with a column per named value of the configuration that some trial has."""
     paths = [name for name in names if name.startswith(CONFIG) and any(name in config for config in configs)]
-    return frame.assign(**{path: [config.get(path) for config in configs] for path in paths})
+    return frame.join(pd.DataFrame({path: [config.get(path) for config in configs] for path in dict.fromkeys(paths)}))
 
 
 def _parse_sort(sort: str) -> tuple[bool, str]:
@@ -161,7 +161,7 @@ def _check_names(option: str, names: str | Sequence[str], valid: Set[str]) -> li
 def _check_columns(option: str, names: Sequence[str], frame: pd.DataFrame) -> None:
     for name in names:
         if name not in frame:
-            valid = [column for column in frame if not column.startswith(("dose_", CONFIG))]
+            valid = [column for column in map(str, frame) if not column.startswith(("dose_", CONFIG))]
             more = ", dose columns such as dose_exposure, and config.PATH, for example config.optimizer.lr"
             raise UserError(f"{option} '{name}': the trials have no such column{did_you_mean(name, valid)}{more}")
 

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from sweep.conductor import Conductor
 from sweep.display import Display
+from sweep.formats import format_duration
 from sweep.notebook.html import paragraph
 from sweep.notebook.progress import WARNING, progress_html
 from sweep.progress import ProgressTracker
 from sweep.terminal.display import TerminalDisplay
-from sweep.terminal.formats import format_duration
 
 SECONDS_PER_DRAWING = 0.5
 """Shortest time between two updates of the output by events of a sweep."""

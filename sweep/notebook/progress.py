@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from sweep.formats import format_duration, format_percent
 from sweep.notebook.html import Html, heading, paragraph, sparkline, table
 from sweep.progress import ArmProgress, RunningTrial, SweepProgress
 from sweep.records.schema import COMPLETED, STATUSES
-from sweep.terminal.formats import format_duration, format_percent
 
 WARNING = "color: #b35900"
 """Style of a text that needs attention; readable on light and dark pages."""

@@ -138,8 +138,8 @@ def complete_setting(incomplete: str) -> list[str]:
     A path is completed level by level. After its end the values follow, or the type of the value in capital letters.
 
     Examples:
-        >>> complete_setting("base.model.na")[:2]
-        ['base.model.name=resnet18', 'base.model.name=tiny']
+        >>> complete_setting("base.model.name=resnet1")
+        ['base.model.name=resnet18', 'base.model.name=resnet101', 'base.model.name=resnet152']
         >>> complete_setting("budget.tr")
         ['budget.trials=', 'budget.trials=INTEGER']
     """

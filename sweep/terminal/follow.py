@@ -66,13 +66,8 @@ class FollowedSweep:
         for row in epochs:
             if row["epoch"] > self.last.get(row["trial"], {"epoch": 0})["epoch"]:
                 self.last[row["trial"]] = row
-        ended = []
-        for row in trials:
-            before = self.trials.get(row["trial"])
-            self.trials[row["trial"]] = row
-            if row["status"] not in LIVING and (before is None or before["status"] in LIVING):
-                ended.append(row)
-        return ended
+        self.trials.update((row["trial"], row) for row in trials)
+        return [row for row in trials if row["status"] not in LIVING]
 
     def count(self) -> TrialCount:
         """Return how many trials have ended, and how many the sweep has."""

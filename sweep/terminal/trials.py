@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pandas as pd
 from rich.cells import cell_len
 from rich.console import Console
 
+from sweep.engine import in_use
 from sweep.findings.trials import default_sort, list_trials, sampled_parameters
 from sweep.formats import format_decimal, format_duration, format_percent
 from sweep.records.reader import read_manifest
+from sweep.records.schema import LIVING
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 
 COLUMNS = ("trial", "status", "epochs", "val_top1_error", "val_nll")
@@ -55,6 +58,8 @@ def print_trials(
     )
     if left_out:
         print_line(console, f"Further parameters, for --columns: {', '.join(left_out)}.")
+    if "status" in shown and trials["status"].isin(LIVING).any() and not in_use(sweep_dir):
+        print_line(console, f"not running; resume with: cutmix-sweep resume {shlex.quote(str(sweep_dir))}")
 
 
 def _fitting(trials: pd.DataFrame, first: Sequence[str], width: int) -> tuple[list[str], list[str]]:

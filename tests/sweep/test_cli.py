@@ -152,12 +152,24 @@ class TestVerbsAndFlags:
         for name in names if verb else VERBS:
             assert name in out
 
+    @pytest.mark.parametrize("verb", [[], ["trials"]])
+    def test_h_is_short_for_help(self, run: Run, verb: list[str]) -> None:
+        assert run(*verb, "-h") == run(*verb, "--help")
+
     def test_version(self, run: Run) -> None:
         assert run("--version") == (0, f"cutmix-sweep {version('cutmix-sweep')}\n", "")
 
     @pytest.mark.parametrize(
         "arguments",
-        [["--help"], ["--version"], ["plan", "--help"], ["run", "--help"], ["schema"], ["studies", "--help"]],
+        [
+            ["--help"],
+            ["--version"],
+            ["plan", "--help"],
+            ["run", "--help"],
+            ["schema"],
+            ["schema", "plan"],
+            ["trials", "-h"],
+        ],
     )
     def test_answer_without_loading_engines(self, arguments: list[str]) -> None:
         code = (
