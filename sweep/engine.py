@@ -205,7 +205,7 @@ def run_trials(
         os.environ[name] = value
     from ray import tune
 
-    from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher, EndOfRun
+    from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher, EndOfRun, NoReporter
     from trainables.tune_trainable import CutMixTrainable
 
     resources = conductor.study.resources
@@ -227,6 +227,7 @@ def run_trials(
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
                 raise_on_failed_trial=False,
+                progress_reporter=NoReporter(),
                 verbose=0,
             )
         except EndOfRun:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.tune import Callback
+from ray.tune import Callback, ProgressReporter
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -127,3 +127,14 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         reason = str(trial.get_error() or "").strip().splitlines() or ["no reason given"]
         self._conductor.on_lost(trial.config["trial"], f"its worker died {trial.num_failures} times: {reason[-1]}")
         self._watch.on_report(trial.config["trial"])
+
+
+class NoReporter(ProgressReporter):  # type: ignore[misc]
+    """Show nothing: Tune's own reporter for notebooks clears the output of the cell, also if it has nothing to show."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        """Return that nothing is reported."""
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        """Do nothing."""

@@ -20,8 +20,11 @@ from sweep.notebook.progress import WARNING, progress_html
 from sweep.progress import ProgressTracker
 from sweep.terminal.display import TerminalDisplay
 
-SECONDS_PER_DRAWING = 0.5
+DRAW_S = 0.5
 """Shortest time between two updates of the output by events of a sweep."""
+
+MAX_DRAW_FRAC = 0.05
+"""Largest fraction of the time that is spent on updates: with thousands of trials, an update takes longer."""
 
 
 def in_notebook() -> bool:
@@ -85,18 +88,20 @@ class NotebookDisplay:
     def show_sweep(self, conductor: Conductor) -> Iterator[Callable[[], None]]:
         """Show the arms and the running trials; the yielded function draws an update if one is due."""
         tracker = ProgressTracker(conductor)
-        progress, drawn_s = tracker.snapshot(), time.monotonic()
+        progress, taken_at_s, due_at_s = tracker.snapshot(), time.monotonic(), 0.0
 
         def body() -> str:
             # drawn by another thread too, which must not read the conductor: between two events only the time changes
-            return progress_html(replace(progress, elapsed_s=progress.elapsed_s + time.monotonic() - drawn_s))
+            return progress_html(replace(progress, elapsed_s=progress.elapsed_s + time.monotonic() - taken_at_s))
 
         def update(*, at_once: bool = False) -> None:
-            nonlocal progress, drawn_s
+            nonlocal progress, taken_at_s, due_at_s
             now_s = time.monotonic()
-            if at_once or now_s - drawn_s >= SECONDS_PER_DRAWING:
-                progress, drawn_s = tracker.snapshot(), now_s
+            if at_once or now_s >= due_at_s:
+                progress, taken_at_s = tracker.snapshot(), now_s
                 self._draw()
+                cost_s = time.monotonic() - now_s
+                due_at_s = now_s + max(DRAW_S, cost_s / MAX_DRAW_FRAC)
 
         self._body = body
         self._draw()

@@ -41,18 +41,22 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
     )
 
 
-def sparkline(values: Sequence[float]) -> Html:
-    """Return a small line chart of ``values``, the largest value at the top; "" for fewer than two values.
+def sparkline(values: Sequence[float], *, lo: float, hi: float) -> Html:
+    """Return a small line chart; "" for fewer than two values.
+
+    Args:
+        values: values from left to right.
+        lo: value at the bottom.
+        hi: value at the top.
 
     Examples:
-        >>> "points='0.0,0.0 60.0,14.0'" in sparkline([0.5, 0.2])
+        >>> "points='0.0,0.0 60.0,7.0'" in sparkline([0.5, 0.3], lo=0.1, hi=0.5)
         True
     """
     if len(values) < 2:
         return Html()
-    low, high = min(values), max(values)
-    down, right = _HEIGHT_PX / ((high - low) or 1.0), _WIDTH_PX / (len(values) - 1)
-    points = " ".join(f"{place * right:.1f},{(high - value) * down:.1f}" for place, value in enumerate(values))
+    down, right = _HEIGHT_PX / ((hi - lo) or 1.0), _WIDTH_PX / (len(values) - 1)
+    points = " ".join(f"{place * right:.1f},{(hi - value) * down:.1f}" for place, value in enumerate(values))
     return Html(
         f"<svg width='{_WIDTH_PX + 2}' height='{_HEIGHT_PX + 2}' viewBox='-1 -1 {_WIDTH_PX + 2} {_HEIGHT_PX + 2}'>"
         f"<polyline points='{points}' fill='none' stroke='currentColor' stroke-width='1.5'/></svg>"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sweep.formats import format_duration, format_percent
+from sweep.event_lines import describe_time
+from sweep.formats import format_percent
 from sweep.notebook.html import Html, heading, paragraph, sparkline, table
 from sweep.progress import ArmProgress, RunningTrial, SweepProgress
 from sweep.records.schema import COMPLETED, STATUSES
@@ -19,9 +20,9 @@ def progress_html(progress: SweepProgress) -> Html:
 
 
 def _parts(progress: SweepProgress) -> Iterator[str]:
-    left = "" if progress.left_s is None else f", at most {format_duration(progress.left_s)} left"
-    counts = f"{progress.n_ended} of {progress.n_trials} trials"
-    yield heading(f"{progress.study}: {counts}, {format_duration(progress.elapsed_s)} elapsed{left}")
+    yield heading(
+        f"{progress.study}: {progress.n_ended} of {progress.n_trials} trials ended, {describe_time(progress)}"
+    )
     yield _arms(progress.arms)
     if progress.running:
         yield _running(progress.running)
@@ -32,6 +33,8 @@ def _parts(progress: SweepProgress) -> Iterator[str]:
 def _arms(arms: Sequence[ArmProgress]) -> str:
     statuses = [status for status in STATUSES if status == COMPLETED or any(arm.counts[status] for arm in arms)]
     confirms = any(arm.confirmed for arm in arms)
+    errors = [error for arm in arms for error in arm.best_so_far]
+    lo, hi = min(errors, default=0.0), max(errors, default=0.0)
     headings = ["arm", *statuses, *(["confirmed"] if confirms else []), "best error", "median", "best so far"]
     rows = [
         [
@@ -40,7 +43,7 @@ def _arms(arms: Sequence[ArmProgress]) -> str:
             *([str(arm.confirmed)] if confirms else []),
             format_percent(arm.best),
             format_percent(arm.median),
-            sparkline(arm.best_so_far),
+            sparkline(arm.best_so_far, lo=lo, hi=hi),
         ]
         for arm in arms
     ]
@@ -53,7 +56,7 @@ def _running(trials: Sequence[RunningTrial]) -> str:
             trial.trial,
             f"{trial.epoch} of {trial.planned_epochs}",
             format_percent(trial.val_top1_error),
-            "-" if trial.images_per_s is None else f"{trial.images_per_s:.0f}",
+            "-" if trial.images_per_s is None else f"{trial.images_per_s:,.0f}",
             trial.node or "-",
         ]
         for trial in trials

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -56,12 +57,24 @@ def kernel(folder: Path) -> Iterator[KernelManager]:
     manager.shutdown_kernel(now=True)
 
 
-def interrupt_after_an_epoch(kernel: KernelManager, sweep_dir: Path) -> None:
-    """Press the stop button as soon as a trial has saved an epoch."""
-    deadline_s = time.monotonic() + 200
-    while not any((sweep_dir / "checkpoints").glob("*.pt")) and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    kernel.interrupt_kernel()
+@contextmanager
+def stop_button(kernel: KernelManager, sweep_dir: Path) -> Iterator[None]:
+    """Press the stop button of the notebook as soon as a trial has saved an epoch."""
+    over = threading.Event()
+
+    def press() -> None:
+        while not over.wait(0.05):
+            if any((sweep_dir / "checkpoints").glob("*.pt")):
+                os.killpg(os.getpgid(kernel.provisioner.pid), signal.SIGINT)  # as Jupyter does
+                return
+
+    button = threading.Thread(target=press)
+    button.start()
+    try:
+        yield
+    finally:
+        over.set()
+        button.join()
 
 
 def outputs(cell: NotebookNode, kind: str) -> list[str]:
@@ -75,14 +88,12 @@ def test_a_sweep_in_a_notebook(folder: Path, kernel: KernelManager) -> None:
     cells = {name: nbformat.v4.new_code_cell(source.strip()) for name, source in CELLS.items()}
     cells["run"].metadata.tags = ["raises-exception"]
     notebook = nbformat.v4.new_notebook(cells=list(cells.values()))
-    button = threading.Thread(target=interrupt_after_an_epoch, args=(kernel, folder / "sweeps" / "tiny"))
-    button.start()
-    client = NotebookClient(notebook, timeout=240, km=kernel)
+    client = NotebookClient(notebook, timeout=120, km=kernel)
     try:
-        client.execute()
+        with stop_button(kernel, folder / "sweeps" / "tiny"):
+            client.execute()
     finally:
         client.kc.stop_channels()
-        button.join()
 
     [error] = [output for output in cells["run"].outputs if output.output_type == "error"]
     message, in_python = error.traceback
@@ -99,7 +110,7 @@ def test_a_sweep_in_a_notebook(folder: Path, kernel: KernelManager) -> None:
     assert outputs(cells["ray"], "stdout") == ["False\n"]
 
     resumed, result = outputs(cells["resume"], "text/html")
-    assert "6 of 6 trials" in resumed
+    assert "6 of 6 trials ended" in resumed
     assert "not running" not in result
     records = read_sweep(folder / "sweeps" / "tiny")
     assert records.trials["status"].tolist() == ["completed"] * 6

@@ -77,7 +77,8 @@ def test_a_sweep_shows_arms_running_trials_and_its_last_failure(
         fails = job.trial == "cutout-0000" and epoch == 2
         return {"failed": MARKUP} if fails else {"val_top1_error": 0.5 / epoch}
 
-    monkeypatch.setattr(display_module, "SECONDS_PER_DRAWING", 0.0)
+    monkeypatch.setattr(display_module, "DRAW_S", 0.0)
+    monkeypatch.setattr(display_module, "MAX_DRAW_FRAC", 1e9)
     simulation = simulate(study_of(), tmp_path / "sweep", curve=curve)
     with NotebookDisplay().show_sweep(simulation.conductor) as update:
         simulation.run(25)
@@ -87,7 +88,7 @@ def test_a_sweep_shows_arms_running_trials_and_its_last_failure(
     last = drawn[-1][0]
     assert "running trial" in running
     assert "running trial" not in last
-    assert "small: 12 of 12 trials" in text_of(last)
+    assert "small: 12 of 12 trials ended" in text_of(last)
     assert (
         "last failure: cutout-0000 on here: &lt;b&gt;cutmix" in last or "last failure: cutout-0000: &lt;b&gt;" in last
     )
@@ -120,5 +121,5 @@ def test_a_table_escapes_texts_and_keeps_html() -> None:
     html = table(["arm"], [[MARKUP], [Html("<i>x</i>")]])
     assert "&lt;b&gt;cutmix&lt;/b&gt; &amp; off" in html
     assert "<i>x</i>" in html
-    assert sparkline([0.5]) == ""
-    assert sparkline([0.5, 0.5]).count("0.0,0.0 60.0,0.0") == 1
+    assert sparkline([0.5], lo=0.1, hi=0.5) == ""
+    assert "0.0,0.0 60.0,0.0" in sparkline([0.5, 0.5], lo=0.5, hi=0.5)
