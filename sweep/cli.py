@@ -376,6 +376,27 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command("check-part")
+def check_part(
+    part: options.PartName,
+    set_: options.PartSet = None,
+) -> None:
+    """Check a part of your own against the laws of its kind; print one line per law.
+
+    Example: `cutmix-sweep check-part half_plane`
+    """
+    from sweep.check_part import check_part as check
+
+    kind, verdicts = check(part, set_ or [])
+    typer.echo(f"{kind} {part}")
+    n_broken = 0
+    for verdict in verdicts:
+        n_broken += bool(verdict.reason)
+        typer.echo(f"broken  {verdict.law}: {verdict.reason}" if verdict.reason else f"ok      {verdict.law}")
+    if n_broken:
+        raise typer.Exit(1)
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a study file, for editors.

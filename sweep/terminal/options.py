@@ -287,6 +287,24 @@ Notebook = Annotated[
 ]
 Open = Annotated[bool, typer.Option("--open", help="open the report in the browser")]
 
+# check-part
+PartName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PART",
+        help="package.module:Class of a mask, data source, network, evaluation axis or early-stopping rule; a source "
+        "that reads files with its path, for example shapes.data:Shapes:photos",
+    ),
+]
+PartSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PARAMETER=VALUE",
+        help="parameter of the part, for example width=2; repeatable (default: the part's own values)",
+    ),
+]
+
 # doctor
 DoctorData = Annotated[
     str,
