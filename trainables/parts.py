@@ -12,7 +12,7 @@ import importlib.metadata
 import inspect
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -116,6 +116,20 @@ class Registry(dict[str, type[T]], Generic[T]):
         return part  # type: ignore[no-any-return]
 
 
+def base_of(path: str, registries: Sequence[Registry[Any]]) -> Registry[Any]:
+    """Return the registry whose base class the class at an import path derives from.
+
+    Raises:
+        ValueError: the class cannot be imported, or derives from none of the base classes.
+    """
+    part = _class_at(path, tuple(registry.base for registry in registries))
+    for registry in registries:
+        if issubclass(part, registry.base):
+            return registry
+    bases = ", ".join(f"{registry.base.__module__}.{registry.base.__qualname__}" for registry in registries)
+    raise ValueError(f"class '{path}' is no part: it derives from none of {bases}")
+
+
 def add_folder(folder: Path) -> None:
     """Look for modules of one's own in a folder too, after all installed packages and the working directory."""
     if folder not in _FOLDERS:
@@ -201,7 +215,7 @@ def _entry_points(group: str) -> dict[str, str]:
     return {point.name: point.value for point in importlib.metadata.entry_points(group=group)}
 
 
-def _class_at(path: str, base: type) -> type:
+def _class_at(path: str, base: type | tuple[type, ...]) -> type:
     module_name, _, class_name = path.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
         raise ValueError("must have the form package.module:Class")
@@ -215,7 +229,7 @@ def _class_at(path: str, base: type) -> type:
             for name, value in vars(module).items()
             if isinstance(value, type) and issubclass(value, base) and is_outside(value)
         ]
-        valid = did_you_mean(class_name, classes) if classes else f", and no class derived from {base.__name__}"
+        valid = did_you_mean(class_name, classes) if classes else ", and no other class of the kind"
         raise ValueError(f"module '{module_name}' ({_file_of(module)}) has no class '{class_name}'{valid}")
     return part
 

@@ -1,4 +1,4 @@
-"""The verbs that check the machine and study files: doctor, schema."""
+"""The verbs that check the machine, one's own parts and study files: doctor, check-part, schema."""
 
 from __future__ import annotations
 
@@ -31,6 +31,27 @@ def doctor(
     else:
         print_checks(checks, new_console())
     if any(check.state == WRONG for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command("check-part")
+def check_part(
+    part: options.PartName,
+    set_: options.PartSet = None,
+) -> None:
+    """Check a part of your own against the laws of its kind; print one line per law.
+
+    Example: `cutmix-sweep check-part half_plane`
+    """
+    from sweep.check_part import check_part as check
+
+    kind, verdicts = check(part, set_ or [])
+    typer.echo(f"{kind} {part}")
+    n_broken = 0
+    for verdict in verdicts:
+        n_broken += bool(verdict.reason)
+        typer.echo(f"broken  {verdict.law}: {verdict.reason}" if verdict.reason else f"ok      {verdict.law}")
+    if n_broken:
         raise typer.Exit(1)
 
 

@@ -197,6 +197,24 @@ OldTrials = Annotated[int | None, typer.Option(min=0, hidden=True, help="old nam
 OldSeeds = Annotated[int | None, typer.Option(min=0, hidden=True, help="old name of --add-seeds")]
 OldArms = Annotated[str | None, typer.Option(hidden=True, help="old name of --add-arms")]
 
+# check-part
+PartName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PART",
+        help="package.module:Class of a mask, data source, network, evaluation axis or early-stopping rule; a source "
+        "that reads files with its path, for example shapes.data:Shapes:photos",
+    ),
+]
+PartSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PARAMETER=VALUE",
+        help="parameter of the part, for example width=2; repeatable (default: the part's own values)",
+    ),
+]
+
 # doctor
 DoctorData = Annotated[
     str,

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import trainables.data.sources
-from trainables.data.sources.base import Source
-from trainables.data.sources.registry import SOURCES, open_source, source_help, source_table
+from trainables.contracts.law import Law, judge
+from trainables.contracts.sources import LAWS, SourceCase
+from trainables.data.sources.base import Allocate, Decoded, Source, Split, in_memory
+from trainables.data.sources.digits import Digits
+from trainables.data.sources.registry import SOURCES, open_source, source_help, source_table, split_source
 from trainables.discovery import import_variants
 from trainables.errors import UserError
 
@@ -26,68 +29,36 @@ def spelled(request: pytest.FixtureRequest) -> str:
     return f"{source.name}:{request.getfixturevalue(source.__module__.rpartition('.')[2] + '_root')}"
 
 
-@pytest.fixture
-def source(spelled: str) -> Source:
-    return open_source(spelled)
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__.removeprefix("check_"))
+def test_law(law: Law[SourceCase], spelled: str) -> None:
+    name, path = split_source(spelled)
+    law(SourceCase(SOURCES[name], path))
 
 
-def test_check_and_describe_agree_with_what_is_read(source: Source) -> None:
-    source.check()
-    read = source.read("train")
-    described = source.describe()
-    assert (described.n_train, described.height_px, described.width_px, 3) == read.images.shape
-    assert described.n_classes == len(read.classes)
-    assert source.classes() == read.classes
-    assert (read.boxes is not None) == source.has_boxes
+class Careless(Digits):
+    """Images that differ at each call, of which some are in both splits."""
+
+    takes_path = True
+    images_per_original = 3
+
+    def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
+        images = np.full((8, 4, 4, 3), 7, np.uint8)
+        images[4:] = np.random.default_rng().integers(0, 256, (4, 4, 4, 3))
+        return Decoded(images, np.arange(8), self.classes(), None)
 
 
-@pytest.mark.parametrize("image_size_px", [None, 24])
-def test_shapes_types_and_ranges(source: Source, image_size_px: int | None) -> None:
-    train, test = source.read("train", image_size_px), source.read("test", image_size_px)
-    assert train.classes == test.classes
-    assert len(set(train.classes)) == len(train.classes)
-    for read in (train, test):
-        count, height_px, width_px, _ = read.images.shape
-        assert image_size_px is None or (height_px, width_px) == (image_size_px, image_size_px)
-        assert read.images.shape == (count, *train.images.shape[1:])
-        assert (read.images.dtype, read.labels.dtype, read.labels.shape) == (np.uint8, np.int64, (count,))
-        assert 0 <= read.labels.min() <= read.labels.max() < len(read.classes)
-        if read.boxes is not None:
-            y0, x0, y1, x1 = read.boxes.T
-            assert (read.boxes.dtype, read.boxes.shape) == (np.int32, (count, 4))
-            assert ((y0 >= 0) & (y0 < y1) & (y1 <= height_px)).all()
-            assert ((x0 >= 0) & (x0 < x1) & (x1 <= width_px)).all()
-
-
-def test_the_same_at_every_call(spelled: str) -> None:
-    first, second = (open_source(spelled).read("test") for _ in range(2))
-    np.testing.assert_array_equal(first.images, second.images)
-    np.testing.assert_array_equal(first.labels, second.labels)
-    assert open_source(spelled).fingerprint("test") == open_source(spelled).fingerprint("test")
-
-
-def test_no_image_in_both_splits(source: Source) -> None:
-    train, test = ({image.tobytes() for image in source.read(split).images} for split in ("train", "test"))
-    assert not train & test
-    assert source.fingerprint("train") != source.fingerprint("test")
-
-
-def test_decodes_into_the_array_it_is_given(source: Source) -> None:
-    arrays = []
-
-    def allocate(shape: tuple[int, int, int, int]) -> np.ndarray:
-        arrays.append(np.empty(shape, np.uint8))
-        return arrays[-1]
-
-    assert source.read("test", allocate=allocate).images is arrays[0]
-
-
-@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.takes_path])
-def test_a_missing_folder_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    source = open_source(f"{name}:{tmp_path / 'absent'}")
-    for use in (source.check, source.classes, source.describe, lambda: source.fingerprint("train")):
-        with pytest.raises(UserError, match="absent"):
-            use()
+def test_a_source_that_breaks_laws_is_told_which() -> None:
+    reasons = {verdict.law: verdict.reason for verdict in judge(LAWS, SourceCase(Careless, None))}
+    text = " | ".join(reasons.values())
+    for reason in (
+        "read returned (8, ",
+        "images differ",
+        "1 images are in both",
+        "another array",
+        "is 3",
+        "accepts '/no/",
+    ):
+        assert reason in text, reason
 
 
 @pytest.mark.parametrize(

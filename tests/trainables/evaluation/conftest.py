@@ -71,6 +71,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def subject(trained: Path) -> Subject:
     """That network with its images: 150 to train and validate on, 60 to test on."""
+    return measurable(trained)
+
+
+def measurable(trained: Path) -> Subject:
     errors = [0.5, 0.3, 0.2, 0.1, 0.2, 0.15]
     subject = Subject(
         read_model(trained),
