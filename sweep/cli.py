@@ -393,7 +393,9 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit code 2, never in a traceback."""
     from sweep.endings import EvaluationInterrupted, Interrupted, user_message
     from sweep.records.errors import RecordsError
+    from trainables.cores import limit_threads
 
+    limit_threads()  # before NumPy and torch are imported
     try:
         app()
     except (UserError, RecordsError) as error:

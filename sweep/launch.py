@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ def start_sweep(
     display: Display = SILENT,
     log_to: Sequence[str] = (),
 ) -> Path:
-    """Run a study in a new folder and return the folder, which is made once the cluster has been reached.
+    """Run a study in a new folder and return the folder, which is removed again if the cluster cannot be reached.
 
     Args:
         study: the study, for example from ``search_spaces.discover.load_study``.
@@ -65,11 +65,9 @@ def start_sweep(
     sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
-    with cluster(study.resources, address=address, display=display) as slots:
-        _make_folder(sweep_dir)
-        with locked(sweep_dir):
-            write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, command, fingerprints), command))
-            _run(Conductor(study, sweep_dir), sweep_dir, slots, address, display, loggers)
+    with _made(sweep_dir), cluster(study.resources, address=address, display=display) as slots, locked(sweep_dir):
+        write_manifest(sweep_dir, with_run(new_manifest(study, sweep_dir, command, fingerprints), command))
+        _run(Conductor(study, sweep_dir), sweep_dir, slots, address, display, loggers)
     return sweep_dir
 
 
@@ -150,11 +148,13 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
         source = open_source(data.source)
         if download:
             source.download()
-        source.check()
+        with display.show_status(f"checking the images of {data.source}"):
+            source.check()
     if address is None:
         check_local(study.resources)
-    from trainables.data.prepared import prepare_data, prepare_test
-    from trainables.models.build import build_model
+    with display.show_status("loading PyTorch"):
+        from trainables.data.prepared import prepare_data, prepare_test
+        from trainables.models.build import build_model
 
     for data, config in configs.items():
         with display.show_status(f"preparing the images of {data.source} (decoded once per node for all trials)"):
@@ -166,7 +166,8 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
     if study.match is not None:
         with display.show_status("matching the dose of the arms"):
             check_reachable(study)
-    return {data.source: open_source(data.source).fingerprint("train") for data in configs}
+    with display.show_status("computing the fingerprint of the images"):
+        return {data.source: open_source(data.source).fingerprint("train") for data in configs}
 
 
 def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Loggers:
@@ -214,8 +215,22 @@ def _new_folder(study: Study, out: Path | None) -> Path:
     return sweep_dir
 
 
-def _make_folder(sweep_dir: Path) -> None:
+@contextlib.contextmanager
+def _made(sweep_dir: Path) -> Iterator[None]:
+    """Make the folder of a new sweep; if nothing is written into it, remove it after an error.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    missing = [folder for folder in (sweep_dir, *sweep_dir.parents) if not folder.exists()]
     try:
-        sweep_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out '{sweep_dir}': {error.strerror}") from None
+        try:
+            sweep_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out '{sweep_dir}': cannot be made: {error.strerror}") from None
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty: the sweep has begun
+                folder.rmdir()
+        raise

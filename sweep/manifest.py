@@ -12,6 +12,7 @@ from typing import Any
 
 from search_spaces.study import Study
 from sweep.records.schema import SCHEMA_VERSION
+from trainables.cores import usable_cores
 
 PACKAGES = ("cutmix-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas")
 
@@ -48,12 +49,13 @@ def with_study(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return a description of this machine: system, processor, cores, GPUs, memory in GiB."""
+    """Return a description of this machine: system, processor, cores (all, and usable), GPUs, memory in GiB."""
     return {
         "host": socket.gethostname(),
         "system": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
         "gpus": _gpus(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     }
