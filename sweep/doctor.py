@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from search_spaces.study import Resources
+from sweep.display import SilentDisplay
+from sweep.engine import cluster
+from sweep.ray_folder import choose_folder
+from sweep.ray_start import OBJECT_STORE_BYTES
+from trainables.cores import describe_cores
+from trainables.errors import UserError
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 """States of a check: no problem; a sweep runs, but with a disadvantage; a sweep would fail."""
@@ -37,17 +46,21 @@ class Check:
 def diagnose(data: str, out: Path) -> list[Check]:
     """Run all checks for a sweep on ``data`` that is written below ``out``; return their results.
 
+    Ray is started and stopped, which takes about ten seconds.
+
     Example:
-        >>> [check.name for check in diagnose("digits", Path("sweeps"))][:3]
+        >>> [check.name for check in diagnose("digits", Path("sweeps"))][:3]  # doctest: +SKIP
         ['Python and packages', 'torch', 'GPU']
     """
     checks: list[Callable[[], Check]] = [
         _packages,
         _torch,
         _gpu,
+        _cores,
+        _memory,
+        _ray_folder,
         _ray,
         _ray_auth,
-        _memory,
         lambda: _data(data),
         _cache,
         lambda: _disk("disk for records", out),
@@ -96,11 +109,39 @@ def _ray() -> Check:
         import ray
     except ImportError as error:
         return Check("Ray", WRONG, str(error), "pip install 'ray[default,tune]'")
+    display, started_s = _Warnings(), time.perf_counter()
     try:
-        import aiohttp  # noqa: F401
-    except ImportError:
-        return Check("Ray", WARNING, f"{ray.__version__} without its dashboard", "pip install 'ray[default]'")
-    return Check("Ray", OK, f"{ray.__version__} with dashboard")
+        with cluster(Resources(), address=None, display=display):
+            result = f"{ray.__version__}, started in {time.perf_counter() - started_s:.1f} s"
+    except UserError as error:
+        return Check("Ray", WRONG, f"{ray.__version__}: {error}", "follow the message")
+    if display.warnings:
+        return Check("Ray", WARNING, f"{result}; {'; '.join(display.warnings)}", "a sweep runs as it is")
+    return Check("Ray", OK, result)
+
+
+class _Warnings(SilentDisplay):
+    """Keep the warnings of a start."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def show_warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def _cores() -> Check:
+    return Check("CPU cores", OK, describe_cores())
+
+
+def _ray_folder() -> Check:
+    try:
+        folder, note = choose_folder()
+    except UserError as error:
+        return Check("folder for Ray", WRONG, str(error), "follow the message")
+    if note:
+        return Check("folder for Ray", WARNING, note, "a sweep runs as it is; set RAY_TMPDIR to choose another folder")
+    return Check("folder for Ray", OK, str(folder))
 
 
 def _ray_auth() -> Check:
@@ -120,19 +161,18 @@ def _memory() -> Check:
     if not shared.exists():
         return Check("shared memory", OK, "no /dev/shm on this system")
     free_gib = shutil.disk_usage(shared).free / 2**30
-    if free_gib < 1:
+    if free_gib < OBJECT_STORE_BYTES / 2**30:
         return Check(
             "shared memory",
             WARNING,
-            f"{free_gib:.1f} GiB free in /dev/shm",
-            "in a container: start it with --shm-size=2g or more",
+            f"{free_gib:.1f} GiB free in /dev/shm: Ray keeps its objects on the disk",
+            "a sweep runs as it is; in a container, --shm-size=1g is enough",
         )
     return Check("shared memory", OK, f"{free_gib:.1f} GiB free in /dev/shm")
 
 
 def _data(source: str) -> Check:
     from trainables.data.sources.registry import open_source
-    from trainables.errors import UserError
 
     try:
         opened = open_source(source)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from filelock import FileLock, Timeout
 
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.display import SILENT, Display
-from sweep.endings import reason_of
+from sweep.ray_start import joined_ray, local_ray
 from sweep.records.schema import LOCK
-from sweep.signals import keep_handlers
 from sweep.watch import Watch
 from sweep.workers import check_running_ray, make_setup_hook
+from trainables.cores import describe_cores, usable_cores
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,9 +71,13 @@ def cluster(
 ) -> Iterator[int]:
     """Start Ray on this machine, or join the cluster at ``address``; yield the number of trials that fit at once.
 
-    ``modules`` are packages and files of the user's own code, which the workers get.
-
     If this process has started Ray already, that cluster is used and stays up.
+
+    Args:
+        resources: CPU cores and GPUs per trial.
+        address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        display: shows the progress.
+        modules: files or folders of the user's own code that workers import.
 
     Raises:
         UserError: Ray does not start, the cluster cannot be reached, or no trial fits on it.
@@ -82,48 +87,34 @@ def cluster(
     for name in ("ray", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
+    with contextlib.ExitStack() as stack:
+        if _is_initialized():
+            check_running_ray()
+        else:
+            environment = _runtime_env(modules)
+            ray_ = local_ray(environment, display) if address is None else joined_ray(address, environment, display)
+            dashboard_url = stack.enter_context(ray_)
+            if dashboard_url:
+                display.show_line(f"Ray dashboard: http://{dashboard_url} (if it asks for a token: ray get-auth-token)")
+        import ray
 
-    starts = not ray.is_initialized()
-    if not starts:
-        check_running_ray()
-    else:
-        with display.show_status("starting Ray" if address is None else f"joining the Ray cluster at {address}"):
-            dashboard_url = _start_ray(address, modules)
-        if dashboard_url:
-            display.show_line(f"Ray dashboard: http://{dashboard_url} (if it asks for a token: ray get-auth-token)")
-    try:
         yield _slots([node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
-    finally:
-        if starts:
-            ray.shutdown()
 
 
-def _start_ray(address: str | None, modules: Sequence[Path]) -> str:
-    """Start or join Ray and return the address of its dashboard, "" without one."""
-    import ray
+def _is_initialized() -> bool:
+    """Return whether this process uses a Ray; Ray is not imported for that."""
+    return "ray" in sys.modules and sys.modules["ray"].is_initialized()
 
-    try:
-        with keep_handlers():
-            context = ray.init(
-                address=address or "local",  # None would join any cluster that was started on this machine before
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                include_dashboard=None if address else True,
-                runtime_env={"env_vars": _worker_environment(), "worker_process_setup_hook": make_setup_hook()}
-                | ({"py_modules": [str(module) for module in modules]} if modules else {}),
-            )
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        if address is None:
-            raise UserError(
-                f"Ray does not start on this machine: {reason_of(error)}; check the machine with: cutmix-sweep doctor"
-            ) from None
-        raise UserError(
-            f"--address '{address}': cannot reach the cluster: {reason_of(error)}; if the cluster needs a token, set "
-            "RAY_AUTH_MODE=token and save the token in ~/.ray/auth_token (print it on the head node with: "
-            "ray get-auth-token)"
-        ) from None
-    return context.dashboard_url or ""
+
+def _runtime_env(modules: Sequence[Path]) -> dict[str, Any]:
+    """Return what the workers of a sweep get beside Ray's own environment."""
+    environment: dict[str, Any] = {
+        "env_vars": _worker_environment(),
+        "worker_process_setup_hook": make_setup_hook(),
+    }
+    if modules:
+        environment["py_modules"] = [str(path) for path in modules]
+    return environment
 
 
 def check_local(resources: Resources) -> None:
@@ -132,9 +123,8 @@ def check_local(resources: Resources) -> None:
     Raises:
         UserError: with the requested and the existing number.
     """
-    n_cpus = os.cpu_count() or 1
-    if resources.cpus > n_cpus:
-        _refuse_resource("cpus", f"{resources.cpus}", f"{n_cpus} CPU cores")
+    if resources.cpus > usable_cores():
+        _refuse_resource("cpus", f"{resources.cpus}", describe_cores())
     if resources.gpus:
         import torch
 
@@ -161,7 +151,7 @@ def local_slots(resources: Resources) -> int:
         import torch
 
         gpus = torch.cuda.device_count()
-    return _slots([{"CPU": os.cpu_count() or 1, "GPU": gpus}], resources)
+    return _slots([{"CPU": usable_cores(), "GPU": gpus}], resources)
 
 
 def check_address(address: str | None) -> None:
@@ -203,10 +193,11 @@ def run_trials(
     """
     for name, value in _TUNE_SETTINGS.items():
         os.environ[name] = value
-    from ray import tune
+    with display.show_status("loading Ray Tune"):
+        from ray import tune
 
-    from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher, EndOfRun, NoReporter
-    from trainables.tune_trainable import CutMixTrainable
+        from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher, EndOfRun, NoReporter
+        from trainables.tune_trainable import CutMixTrainable
 
     resources = conductor.study.resources
     scheduler = ConductorScheduler(conductor)

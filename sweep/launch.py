@@ -59,7 +59,7 @@ def start_sweep(
     display: Display = SILENT,
     log_to: Sequence[str] = (),
 ) -> Path:
-    """Run a study in a new folder and return the folder, which is made once the cluster has been reached.
+    """Run a study in a new folder and return the folder, which is removed again if the cluster cannot be reached.
 
     Args:
         study: the study, for example from ``search_spaces.discover.load_study``.
@@ -88,15 +88,17 @@ def start_sweep(
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
     modules = shipped_paths(own_parts(study))
-    with cluster(study.resources, address=address, display=display, modules=modules) as slots:
+    with (
+        _made(sweep_dir),
+        cluster(study.resources, address=address, display=display, modules=modules) as slots,
+        locked(sweep_dir),
+    ):
         _defer_signals(sweep_dir, address)
-        _make_folder(sweep_dir)
-        with locked(sweep_dir):
-            manifest = with_run(new_manifest(study, sweep_dir, command, fingerprints), command)
-            write_manifest(sweep_dir, manifest)
-            with display.log_run(sweep_dir, manifest["runs"][-1]):
-                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
-                run.run(Conductor(study, sweep_dir))
+        manifest = with_run(new_manifest(study, sweep_dir, command, fingerprints), command)
+        write_manifest(sweep_dir, manifest)
+        with display.log_run(sweep_dir, manifest["runs"][-1]):
+            run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
+            run.run(Conductor(study, sweep_dir))
     return sweep_dir
 
 
@@ -186,11 +188,11 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
         source = open_source(data.source)
         if download:
             source.download()
-        source.check()
+        with display.show_status(f"checking the images of {data.source}"):
+            source.check()
     if address is None:
         check_local(study.resources)
-
-    with display.show_status("loading torch"):
+    with display.show_status("loading PyTorch"):
         from trainables.data.prepared import prepare_data, prepare_test
         from trainables.models.build import build_model
 
@@ -204,7 +206,8 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
     if study.match is not None:
         with display.show_status("matching the dose of the arms"):
             check_reachable(study)
-    return {data.source: open_source(data.source).fingerprint("train") for data in configs}
+    with display.show_status("computing the fingerprint of the images"):
+        return {data.source: open_source(data.source).fingerprint("train") for data in configs}
 
 
 def _defer_signals(sweep_dir: Path, address: str | None) -> None:
@@ -310,8 +313,22 @@ def _new_folder(study: Study, out: Path | None) -> Path:
     return sweep_dir
 
 
-def _make_folder(sweep_dir: Path) -> None:
+@contextlib.contextmanager
+def _made(sweep_dir: Path) -> Iterator[None]:
+    """Make the folder of a new sweep; if nothing is written into it, remove it after an error.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    missing = [folder for folder in (sweep_dir, *sweep_dir.parents) if not folder.exists()]
     try:
-        sweep_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out '{sweep_dir}': {error.strerror}") from None
+        try:
+            sweep_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out '{sweep_dir}': cannot be made: {error.strerror}") from None
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty: the sweep has begun
+                folder.rmdir()
+        raise

@@ -14,6 +14,7 @@ from typing import Any
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.records.schema import MANIFEST, SCHEMA_VERSION
+from trainables.cores import usable_cores
 from trainables.errors import UserError
 from trainables.own_part import OwnPart
 from trainables.parts import add_folder
@@ -107,12 +108,13 @@ def check_unchanged(manifest: Mapping[str, Any], parts: Sequence[OwnPart], sweep
 
 
 def hardware() -> dict[str, Any]:
-    """Return a description of this machine: system, processor, cores, GPUs, memory in GiB."""
+    """Return a description of this machine: system, processor, cores (all, and usable), GPUs, memory in GiB."""
     return {
         "host": socket.gethostname(),
         "system": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
         "gpus": _gpus(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     }

@@ -98,13 +98,13 @@ def make_plan(study: Study) -> Plan:
     sizes = [_sizes(config.data, described.n_train) for config in configs]
     if min(sizes)[0] < 1:
         raise UserError(f"study '{study.name}': data.train_frac is so small that no image is left for training")
+    slots = local_slots(study.resources)  # before the measurement, which uses the threads of a trial
     speeds = _speeds(configs, described, study.resources)
     # n_val / 3: a forward pass takes about a third of a training step
     seconds = sum(
         config.optimizer.max_epochs * (n_train + n_val / 3) / speed
         for config, (n_train, n_val), speed in zip(configs, sizes, speeds, strict=True)
     )
-    slots = local_slots(study.resources)
     n_trains, n_vals = zip(*sizes, strict=True)
     return Plan(
         n_trials=n_trials,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import json
-import os
 import socket
 import traceback
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from trainables.config import TrialConfig
+from trainables.cores import set_threads
 from trainables.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -38,11 +38,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any]) -> None:
         """Set the number of threads before torch is imported, then begin the first trial."""
         self._threads = int(config["threads"])
-        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[variable] = str(self._threads)
-        import torch
-
-        torch.set_num_threads(self._threads)
+        set_threads(self._threads)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -154,7 +154,7 @@ def _counts(trials: pd.DataFrame) -> dict[str, str]:
 
 
 def _hardware(hardware: Mapping[str, Any]) -> list[str]:
-    formats = {"cores": "{} cores", "memory_gib": "{} GiB of memory"}
+    formats = {"cores": "{} cores", "usable_cores": "{} usable cores", "memory_gib": "{} GiB of memory"}
     unnamed = {name: value for name, value in hardware.items() if name not in ("host", "gpus")}
     gpus = [str(gpu.get("name", gpu) if isinstance(gpu, dict) else gpu) for gpu in hardware.get("gpus") or []]
     return [*gpus, *(formats.get(name, "{}").format(value) for name, value in unnamed.items())]

@@ -20,7 +20,9 @@ __all__ = ["app", "checks", "main", "results", "studies", "sweeps"]
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit code 2, never in a traceback."""
     from sweep.signals import catch_signals, exit_at_once, exit_code
+    from trainables.cores import limit_threads
 
+    limit_threads()  # before NumPy and torch are imported
     with catch_signals(is_program=True) as signals:
         try:
             _run_verb()

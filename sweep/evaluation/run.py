@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import time
@@ -20,6 +19,7 @@ from sweep.evaluation.request import Task
 from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED, MEASUREMENTS
 from sweep.records.writer import RecordsWriter
 from sweep.signals import current_signals
+from trainables.cores import set_threads
 from trainables.errors import UserError
 from trainables.evaluation.axes import AXES
 from trainables.evaluation.base import Measured, library
@@ -99,14 +99,10 @@ def measure_task(payload: Mapping[str, Any], threads: int, device: str) -> dict[
     Returns:
         ``measured``, or ``why`` if the measurement failed; and ``seconds``, ``device``, ``node``.
     """
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = str(threads)
-    import torch
-
+    set_threads(threads)
     from trainables.evaluation.subject import Subject
     from trainables.models.saved import read_model
 
-    torch.set_num_threads(threads)
     started_s = time.perf_counter()
     outcome: dict[str, Any] = {"device": device, "node": socket.gethostname()}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -261,7 +262,7 @@ class TestPlan:
     @pytest.fixture(autouse=True)
     def _no_probe(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 500.0)
-        monkeypatch.setattr("os.cpu_count", lambda: 4)
+        monkeypatch.setattr("sweep.engine.usable_cores", lambda: 4)
 
     def test_says_what_would_run(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
@@ -560,6 +561,11 @@ class TestExtend:
 
 
 class TestDoctor:
+    @pytest.fixture(autouse=True)
+    def _no_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A start of Ray takes ten seconds; tests/integration has a real one."""
+        monkeypatch.setattr("sweep.doctor.cluster", lambda *_, **__: contextlib.nullcontext(2))
+
     def test_finds_this_machine_fit(self, run: Run, tmp_path: Path) -> None:
         status, out, err = run("doctor", "--out", tmp_path)
         assert (status, err) == (0, "")

@@ -7,7 +7,6 @@ channel is dropped, as in torchvision's ``ImageFolder``.
 
 from __future__ import annotations
 
-import os
 import statistics
 import struct
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from trainables.cores import usable_cores
 from trainables.errors import UserError
 
 SAMPLED_FILES = 1000
@@ -67,7 +67,7 @@ def decode(files: Sequence[str], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.i
         for index in range(start, min(start + FILES_PER_TASK, len(files))):
             sizes[index] = _decode_into(files[index], out[index])
 
-    pool = ThreadPoolExecutor(min(MAX_THREADS, _usable_cpus()))
+    pool = ThreadPoolExecutor(min(MAX_THREADS, usable_cores()))
     try:
         for _ in pool.map(decode_some, range(0, len(files), FILES_PER_TASK)):
             pass
@@ -156,9 +156,3 @@ def _fitted(image: Image.Image, height_px: int, width_px: int) -> npt.NDArray[np
         window = (left, top, image.width - left, image.height - top)
         image = image.resize((width_px, height_px), Image.Resampling.BILINEAR, box=window)
     return np.asarray(image)
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):  # a trial may be confined to some of the machine's CPUs
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,0 +1,149 @@
+"""Where Ray keeps its files on this machine: a folder that is short enough for its sockets, and its token."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from sweep.endings import reason_of
+from trainables.errors import UserError
+
+SOCKET_BYTES = 107
+"""Longest path of a socket on Linux, in bytes; macOS allows 103."""
+
+_LONGEST_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/dash_TaskEventsHead"
+"""The longest path below its folder at which Ray, or its dashboard, makes a socket."""
+
+MAX_BYTES = SOCKET_BYTES - len(_LONGEST_SOCKET)
+"""Longest path of Ray's folder, in bytes."""
+
+PRIVATE_PARENTS = ("/tmp", "/var/tmp")
+"""Folders below which a private folder is made; not $XDG_RUNTIME_DIR, which the system empties at logout."""
+
+
+def choose_folder() -> tuple[Path, str]:
+    """Return the folder for Ray's files, and a sentence if it is another folder than Ray would take.
+
+    Ray takes ``ray`` below ``$RAY_TMPDIR``, ``$TMPDIR`` or ``/tmp``. Where that is too long, missing or not writable, a
+    private folder of this user is made.
+
+    Raises:
+        UserError: no folder can be used.
+    """
+    variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), None)
+    wanted = Path(os.environ[variable] if variable else "/tmp").absolute() / "ray"
+    origin = f"{variable}={wanted.parent}" if variable else str(wanted)
+    problem = _problem_of(wanted)
+    if problem is None:
+        return wanted, ""
+    try:
+        folder = private_folder() / "ray"  # Ray opens its own folder to all users
+    except OSError as error:
+        raise UserError(
+            f"{_shortened(origin)} {problem}, and no private folder can be made ({error}): set RAY_TMPDIR to a folder "
+            f"that you can write to, with a path of at most {MAX_BYTES - len('/ray')} bytes"
+        ) from None
+    return folder, f"{_shortened(origin)} {problem}: Ray's files are in {folder}"
+
+
+def private_folder() -> Path:
+    """Return a folder that only this user can read, which is made if it is missing.
+
+    Raises:
+        OSError: it cannot be made below any parent, or is a link, or belongs to another user.
+    """
+    reasons = []
+    for parent in PRIVATE_PARENTS:
+        folder = Path(parent) / f"cutmix-{os.getuid()}"
+        try:
+            _make_private(folder)
+        except OSError as error:
+            reasons.append(f"'{folder}': {error.strerror or error}")
+        else:
+            return folder
+    raise OSError("; ".join(reasons))
+
+
+def token_variables() -> dict[str, str]:
+    """Return the environment variables with which the parts of a local Ray find their token.
+
+    Ray reads the token from ``~/.ray/auth_token`` and makes it there. Without a home folder, or with one that cannot be
+    written, it is made in the private folder of this user instead.
+
+    Raises:
+        UserError: a token is needed, and can be written nowhere.
+    """
+    mode = os.environ.get("RAY_AUTH_MODE")
+    if mode is not None and mode.lower() != "token":
+        return {}
+    variables = {"RAY_AUTH_MODE": "token"}
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return variables
+    with contextlib.suppress(RuntimeError, OSError):  # no home folder is known, or it cannot be read
+        path = Path.home() / ".ray" / "auth_token"
+        if (path.is_file() and os.access(path, os.R_OK)) or _made_token(path):
+            return variables if os.environ.get("HOME") else {**variables, "RAY_AUTH_TOKEN_PATH": str(path)}
+    try:
+        path = private_folder() / "auth_token"
+    except OSError:
+        path = None
+    if path is None or not (path.is_file() or _made_token(path)):
+        raise UserError(
+            "Ray needs a token, and neither ~/.ray nor a private folder can be written: save a token in a file and set "
+            "RAY_AUTH_TOKEN_PATH to its path, or set HOME to a folder that you can write to"
+        )
+    return {**variables, "RAY_AUTH_TOKEN_PATH": str(path)}
+
+
+def _problem_of(folder: Path) -> str | None:
+    """Return why Ray cannot keep its files in ``folder``, which need not exist; None if it can."""
+    length = len(os.fsencode(folder))
+    if length > MAX_BYTES:
+        return f"is too long for Ray's sockets (at most {MAX_BYTES - len('/ray')} bytes)"
+    if not folder.parent.is_dir():
+        return "does not exist"
+    probe = folder if folder.exists() else folder.parent
+    if probe == folder and folder.stat().st_uid != os.getuid():
+        return "belongs to another user"
+    try:
+        # a file is written: the permissions say nothing of a read-only or special file system, and root may always
+        file = probe / f".cutmix-{os.getpid()}-{secrets.token_hex(4)}"
+        file.touch()
+        file.unlink()
+    except OSError as error:
+        return f"cannot be written ({reason_of(error) if error.strerror is None else error.strerror})"
+    return None
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that only this user can read.
+
+    Raises:
+        OSError: it cannot be made, or is a link, or belongs to another user.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()  # a link to a folder of one's own passes mkdir
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise PermissionError("is a link or belongs to another user")
+    folder.chmod(0o700)
+    problem = _problem_of(folder)
+    if problem is not None:
+        raise OSError(problem)
+
+
+def _made_token(path: Path) -> bool:
+    """Write a new token that only this user can read; return whether it could be written."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(secrets.token_hex(32))
+    except OSError:
+        return False
+    return True
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:97]}..."

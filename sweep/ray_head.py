@@ -1,0 +1,47 @@
+"""A Ray on this machine, in a process of its own: started as a script by ``ray_start``, never imported.
+
+Ray waits for its parts in compiled code, which no signal interrupts, and it leaves them running when one of them fails.
+So the wait happens here, where the caller can end it: it ends this process and all that it has started.
+
+The caller writes one line of JSON to the standard input: the arguments of ``ray.init``. The answer on the standard
+output is one line of JSON: the address, or the error. Ray runs until the standard input ends, also if the caller dies.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+
+def main() -> None:
+    """Start Ray, report it, and stop it when the standard input ends."""
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what Ray prints is no answer
+    try:
+        reply = _start(json.loads(sys.stdin.readline()))
+    except BaseException as error:  # Ray raises a bare Exception when it is slow
+        reply = {"error": f"{type(error).__name__}: {error}"}
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)  # the caller decides when it ends
+    print(json.dumps(reply), file=answer, flush=True)
+    sys.stdin.read()
+    if "error" in reply:
+        os._exit(1)  # not through the exit handlers of Ray, which would wait for its parts
+    import ray
+
+    ray.shutdown()
+
+
+def _start(arguments: dict[str, Any]) -> dict[str, Any]:
+    import ray
+
+    context = ray.init(address="local", log_to_driver=False, logging_level=logging.CRITICAL, **arguments)
+    return {"address": context.address_info["gcs_address"], "dashboard_url": context.dashboard_url or ""}
+
+
+if __name__ == "__main__":
+    main()

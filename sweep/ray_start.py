@@ -1,0 +1,162 @@
+"""Start Ray on this machine, patiently, or join a cluster; every failure is a message for the user."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sweep.display import Display
+from sweep.ray_errors import cause_of, describe_join_error, describe_load, describe_start_error, pressure
+from sweep.ray_folder import choose_folder, token_variables
+from sweep.ray_process import RayProcess, StartError
+from sweep.signals import keep_handlers
+from trainables.cores import usable_cores
+from trainables.errors import UserError
+
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Shared memory of a local Ray: trials read their images from a file, and results are small."""
+
+CONNECT_S = 10
+"""Longest wait for a connection to the address of a cluster, in seconds."""
+
+_JOIN_WAITS = {"RAY_gcs_server_port_wait_time_s": "1", "RAY_py_gcs_connect_timeout_s": "20"}
+"""Ray's own waits when it joins; it would try 20 times, for 30 seconds each."""
+
+_WITH_DASHBOARD, _WITHOUT_DASHBOARD = None, False
+"""Values of Ray's ``include_dashboard``; with the first, Ray also starts if only its dashboard does not."""
+
+
+@contextlib.contextmanager
+def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]:
+    """Start Ray on this machine and join it; yield the address of its dashboard, "" without one; stop it at the end.
+
+    Raises:
+        UserError: it does not start within its time, twice.
+    """
+    folder, note = choose_folder()
+    if note:
+        display.show_warning(note)
+    with _environment(token_variables()):
+        head = _start_patiently(folder, display)
+        try:
+            with display.show_status("connecting to Ray"):
+                _join(head.address, runtime_env)
+            yield head.dashboard_url
+        except StartError as error:
+            raise UserError(describe_start_error(str(error), head.logs)) from None
+        finally:
+            _leave()
+            head.stop()
+
+
+@contextlib.contextmanager
+def joined_ray(address: str, runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]:
+    """Join the cluster at ``address``; yield the address of its dashboard, "" without one; leave it at the end.
+
+    Raises:
+        UserError: the cluster cannot be reached, or does not accept this process.
+    """
+    try:
+        with display.show_status(f"joining the Ray cluster at {address}"), _environment(_JOIN_WAITS):
+            _check_port(address)
+            dashboard_url = _join(address, runtime_env)
+        yield dashboard_url
+    except StartError as error:
+        raise UserError(describe_join_error(address, str(error))) from None
+    finally:
+        _leave()
+
+
+def _start_patiently(folder: Path, display: Display) -> RayProcess:
+    """Return a running Ray; if the first attempt fails, a second one does without the dashboard.
+
+    Raises:
+        UserError: with the cause of the first failure, and what to do.
+    """
+    failures: list[StartError] = []
+    for attempt, include_dashboard in (("", _WITH_DASHBOARD), ("attempt 2, without its dashboard", _WITHOUT_DASHBOARD)):
+        with display.show_status(", ".join(filter(None, ("starting Ray", attempt, describe_load())))):
+            process = RayProcess(
+                folder,
+                patience_s=min(300.0, max(60.0, 30 * (1 + pressure()))),
+                num_cpus=usable_cores(),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=include_dashboard,
+            )
+            try:
+                import ray  # noqa: F401  # meanwhile
+
+                process.wait()
+            except StartError as error:
+                failures.append(error)
+            except BaseException:
+                process.stop(kill=True)
+                raise
+            else:
+                if not process.dashboard_url:
+                    display.show_warning("the dashboard of Ray did not start: the sweep runs without it")
+                return process
+        if not cause_of(str(failures[0])).passes:
+            break
+    raise UserError(describe_start_error(str(failures[0]), failures[0].logs))
+
+
+def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
+    """Join a cluster and return the address of its dashboard, "" without one.
+
+    Raises:
+        StartError: whatever Ray raises.
+    """
+    import ray
+
+    with contextlib.suppress(ImportError, AttributeError):
+        from ray._raylet import Config
+
+        Config.initialize("")  # Ray has read the environment when it was imported, perhaps long ago
+    try:
+        with keep_handlers():
+            context = ray.init(
+                address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=dict(runtime_env)
+            )
+    except Exception as error:  # Ray raises a bare Exception too
+        raise StartError(f"{type(error).__name__}: {error}") from error
+    return context.dashboard_url or ""
+
+
+def _leave() -> None:
+    import ray
+
+    with contextlib.suppress(Exception):  # the cluster may be gone, and a failure to leave must not hide another error
+        ray.shutdown()
+
+
+def _check_port(address: str) -> None:
+    """Check that something listens at ``HOST:PORT``: Ray itself would try for minutes.
+
+    Raises:
+        StartError: nothing does; other forms of addresses pass.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise StartError(str(error)) from None
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that are not set yet, and unset them at the end."""
+    added = [name for name in variables if name not in os.environ]
+    os.environ.update({name: variables[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
