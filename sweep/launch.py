@@ -265,10 +265,7 @@ class _Run:
             raise ending
 
     def _run_trials(self, conductor: Conductor, watch: Watch) -> None:
-        with self.display.show_status("loading Ray Tune"):
-            from ray import tune  # noqa: F401  (it takes seconds)
-
-            from sweep.engine import run_trials
+        from sweep.engine import run_trials
 
         callbacks = []
         if self.loggers:
