@@ -144,9 +144,9 @@ def complete_setting(incomplete: str) -> list[str]:
         ['budget.trials=', 'budget.trials=INTEGER']
     """
     from search_spaces.schema import study_schema
-    from trainables.config import MODEL_NAMES
+    from trainables.networks import NETWORKS
 
-    names = {"base.model.name": MODEL_NAMES, "base.data.source": complete_source("")}
+    names = {"base.model.name": NETWORKS.names(), "base.data.source": complete_source("")}
     schema = study_schema()
     path, equals, _ = incomplete.partition("=")
     *parents, _ = path.split(".")
