@@ -50,6 +50,7 @@ VERBS = {
     "export": ["sweep_dir", "--format", "--to"],
     "report": ["sweep_dirs", "--to", "--study", "--open"],
     "doctor": ["--data", "--out", "--json"],
+    "check-part": ["part", "--set"],
     "schema": ["kind"],
 }
 """Golden: people type these and scripts rely on them. A change here is a change for every user."""
