@@ -189,10 +189,7 @@ def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Lo
 def _run(
     conductor: Conductor, sweep_dir: Path, slots: int, address: str | None, display: Display, loggers: Loggers
 ) -> None:
-    with display.show_status("loading Ray Tune"):
-        from ray import tune  # noqa: F401  (it takes seconds)
-
-        from sweep.engine import run_trials
+    from sweep.engine import run_trials
 
     display.show_line(
         f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {slots} at a time, "
