@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from rich.cells import cell_len
-from rich.console import Group, JustifyMethod, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +12,7 @@ from sweep.event_lines import describe_time
 from sweep.formats import format_percent
 from sweep.progress import ArmProgress, RunningTrial, SweepProgress
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, STOPPED
+from sweep.terminal.tables import Column, fit_width, total_width
 
 HEADS = {RUNNING: "run", PAUSED: "wait", COMPLETED: "done", STOPPED: "stop", DIVERGED: "div", FAILED: "fail"}
 """Heading of each status."""
@@ -28,20 +27,6 @@ DISPENSABLE = ("median", "wait", "run", "conf", "stop", "div", "node", "images/s
 """Columns that a narrow terminal lacks, the first one first."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column with all its cells."""
-
-    head: str
-    cells: tuple[str, ...]
-    justify: JustifyMethod = "right"
-
-    @property
-    def width(self) -> int:
-        """Number of characters of the widest cell."""
-        return max(cell_len(text) for text in (self.head, *self.cells))
-
-
 def draw_progress(progress: SweepProgress, *, width: int, height: int, blocks: bool) -> Group:
     """Return title, arms, running trials and last failure, as far as they fit.
 
@@ -53,15 +38,15 @@ def draw_progress(progress: SweepProgress, *, width: int, height: int, blocks: b
     """
     title = [Text(line, style="bold", no_wrap=True) for line in _title(progress, width)]
     room = height - len(title)
-    arms = _fit_width(_arm_columns(progress.arms), width)
-    running = _fit_width(_running_columns(progress.running), width)
+    arms = fit_width(_arm_columns(progress.arms), width, without=DISPENSABLE)
+    running = fit_width(_running_columns(progress.running), width, without=DISPENSABLE)
     n_arms = _fit_height(len(progress.arms), room - 1)
     n_below = room - 1 - _n_lines(n_arms, len(progress.arms))
     failure = _failure(progress, width) if n_below >= 1 else []
     n_below -= len(failure)
-    beside = _total_width(arms) + 4 + _total_width(running) <= width and len(running[0].cells) + 1 > n_below
+    beside = total_width(arms, gap=2) + 4 + total_width(running, gap=2) <= width and len(running[0].cells) + 1 > n_below
     n_running = _fit_height(len(progress.running), room - 1 - len(failure) if beside else n_below - 1)
-    free = width - _total_width(arms) - (4 + _total_width(running) if beside else 0)
+    free = width - total_width(arms, gap=2) - (4 + total_width(running, gap=2) if beside else 0)
     arm_block = _block([*arms, *_extra_columns(progress, free, blocks=blocks)], n_arms, "arms", width)
     if not n_running:
         return Group(*title, *arm_block, *failure)
@@ -135,7 +120,7 @@ def _extra_columns(progress: SweepProgress, room: int, *, blocks: bool) -> list[
     """Return the sparkline and the pace of each arm, if there is room for them."""
     columns = []
     values = [value for arm in progress.arms for value in arm.best_so_far]
-    if any(trial.images_per_s for trial in progress.running) and room >= 10 + blocks * (2 + len(CURVE_HEAD)):
+    if progress.n_epochs and room >= 10 + blocks * (2 + len(CURVE_HEAD)):
         pace = dict.fromkeys((arm.arm for arm in progress.arms), 0.0)
         for trial in progress.running:
             pace[trial.arm] += trial.images_per_s or 0.0
@@ -159,19 +144,6 @@ def _failure(progress: SweepProgress, width: int) -> list[Text]:
     return [Text(line if len(line) <= width else f"{line[: width - 3]}...", style="yellow", no_wrap=True)]
 
 
-def _fit_width(columns: Sequence[Column], width: int) -> list[Column]:
-    """Return the columns that fit side by side, with at least one space between them."""
-    fitting = list(columns)
-    for head in DISPENSABLE:
-        if _total_width(fitting, gap=1) > width:
-            fitting = [column for column in fitting if column.head != head]
-    return fitting
-
-
-def _total_width(columns: Sequence[Column], *, gap: int = 2) -> int:
-    return sum(column.width for column in columns) + gap * (len(columns) - 1)
-
-
 def _fit_height(n_rows: int, room: int) -> int:
     """Return how many of the rows fit; if not all do, one line is kept for the number of the others."""
     return n_rows if n_rows <= room else max(room - 1, 0)
@@ -183,7 +155,7 @@ def _n_lines(n_shown: int, n_rows: int) -> int:
 
 def _block(columns: Sequence[Column], n_shown: int, kind: str, width: int) -> Iterable[RenderableType]:
     """Yield a table of the first rows, and a line with the number of the others."""
-    table = Table.grid(padding=(0, 2 if _total_width(columns) <= width else 1, 0, 0))
+    table = Table.grid(padding=(0, 2 if total_width(columns, gap=2) <= width else 1, 0, 0))
     for column in columns:
         table.add_column(justify=column.justify, no_wrap=True, min_width=column.width)
     table.add_row(*(Text(column.head, style="dim") for column in columns))

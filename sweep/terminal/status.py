@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from sweep.engine import in_use
 from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
 from sweep.formats import format_decimal, format_duration, format_percent, format_points
+from sweep.progress import reason_in_one_line
 from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, STATUSES
-from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
+from sweep.terminal.live_table import HEADS
+from sweep.terminal.tables import Column, print_columns, print_heading, print_line
 
-LABELS = {status: "done" if status == COMPLETED else status for status in STATUSES}
-"""Heading of each status: ``done`` is shorter than ``completed``, so that all columns fit into 80 characters."""
+DISPENSABLE = ("ECE", "NLL", "epochs", "trials")
+"""Columns that a narrow terminal lacks, the first one first."""
 
 
 def print_status(sweep_dir: Path, console: Console) -> int:
@@ -49,18 +51,22 @@ def print_status(sweep_dir: Path, console: Console) -> int:
 
 def _print_arms(summary: pd.DataFrame, console: Console) -> None:
     statuses = [status for status in STATUSES if status == COMPLETED or summary[f"n_{status}"].any()]
-    table = new_table(gap=0)
-    add_column(table, "arm", justify="left")
-    for heading in ("trials", *(LABELS[status] for status in statuses), "epochs"):
-        add_column(table, heading, wrap=True, min_width=4)  # 80 columns fold a heading, never a number
-    for heading in ("best\nerror", "median", "NLL", "ECE"):
-        add_column(table, heading)
-    for row in summary.to_dict("records"):
-        counts = [row["n_trials"], *(row[f"n_{status}"] for status in statuses), row["epochs"]]
-        errors = [format_percent(row["best"]), format_percent(row["median"])]
-        others = [format_decimal(row["val_nll"]), format_percent(row["val_ece"])]
-        add_row(table, [row["arm"], *map(str, counts), *errors, *others])
-    print_table(console, table)
+    columns: list[tuple[str, Iterable[str]]] = [
+        ("arm", summary["arm"]),
+        ("trials", map(str, summary["n_trials"])),
+        *((HEADS[status], map(str, summary[f"n_{status}"])) for status in statuses),
+        ("epochs", map(str, summary["epochs"])),
+        ("best\nerror", map(format_percent, summary["best"])),
+        ("median", map(format_percent, summary["median"])),
+        ("NLL", map(format_decimal, summary["val_nll"])),
+        ("ECE", map(format_percent, summary["val_ece"])),
+    ]
+    print_columns(console, _aligned(columns), without=DISPENSABLE)
+
+
+def _aligned(columns: Iterable[tuple[str, Iterable[str]]]) -> list[Column]:
+    """Return columns of which the first one, with names, is aligned to the left."""
+    return [Column(head, tuple(cells), "right" if place else "left") for place, (head, cells) in enumerate(columns)]
 
 
 def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, seconds: float) -> str:
@@ -83,7 +89,7 @@ def _describe_problems(
     resume = f"cutmix-sweep resume {shlex.quote(str(sweep_dir))}"
     failures = trials[trials["status"] == FAILED]
     for failed in failures.to_dict("records"):
-        yield f"failed: {failed['trial']}: {failed['why'].splitlines()[-1]}"
+        yield f"failed: {failed['trial']}: {reason_in_one_line(failed['why'])}"
     for diverged in confirm.trials[confirm.trials["status"] == DIVERGED].to_dict("records"):
         yield f"no test value: {diverged['trial']}: {diverged['why']}"
     if len(failures):
@@ -97,28 +103,27 @@ def _describe_problems(
 
 def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -> None:
     """Print the test errors of the winners on fresh seeds."""
-    table = new_table(gap=0)
-    add_column(table, "winner", justify="left")
-    for heading in ("n", "test\nerror", "95 %", "minus baseline\n(points)", "NLL", "ECE"):
-        add_column(table, heading)
-    for row in confirmed.to_dict("records"):
-        difference = format_points(row["difference"])
-        if row["difference_low"] == row["difference_low"]:
-            difference += f" ({format_points(row['difference_low'])}, {format_points(row['difference_high'])})"
-        cells = [
-            row["confirms"],
-            str(row["n"]),
-            format_percent(row["top1_error"]),
-            f"{100 * row['low']:.2f} .. {100 * row['high']:.2f}" if row["n"] > 1 else "-",
-            difference,
-            format_decimal(row["nll"]),
-            format_percent(row["ece"]),
-        ]
-        add_row(table, cells)
-    print_table(console, table)
+    rows = confirmed.to_dict("records")
+    columns: list[tuple[str, Iterable[str]]] = [
+        ("winner", confirmed["confirms"]),
+        ("n", map(str, confirmed["n"])),
+        ("test\nerror", map(format_percent, confirmed["top1_error"])),
+        ("95 %", (f"{100 * row['low']:.2f} .. {100 * row['high']:.2f}" if row["n"] > 1 else "-" for row in rows)),
+        ("minus baseline\n(points)", map(_format_difference, rows)),
+        ("NLL", map(format_decimal, confirmed["nll"])),
+        ("ECE", map(format_percent, confirmed["ece"])),
+    ]
+    print_columns(console, _aligned(columns), without=DISPENSABLE)
     print_line(
         console,
         f"Baseline: {baseline}. Differences are paired by seed. "
         "Their 95 % intervals hold for all comparisons together.",
     )
     print_line(console, verdict_confirmed(confirmed, baseline=baseline))
+
+
+def _format_difference(row: Mapping[Any, Any]) -> str:
+    difference = format_points(row["difference"])
+    if row["difference_low"] == row["difference_low"]:
+        difference += f" ({format_points(row['difference_low'])}, {format_points(row['difference_high'])})"
+    return difference

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -89,3 +90,49 @@ def add_column(
 def add_row(table: Table, cells: Sequence[str]) -> None:
     """Add a row of plain text."""
     table.add_row(*(Text(cell) for cell in cells))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of plain text, of which nothing is cut or broken."""
+
+    head: str
+    cells: tuple[str, ...]
+    justify: JustifyMethod = "right"
+
+    @property
+    def width(self) -> int:
+        """Number of characters of the widest line."""
+        return max(cell_len(line) for text in (self.head, *self.cells) for line in text.split("\n"))
+
+
+def total_width(columns: Sequence[Column], *, gap: int = 1) -> int:
+    """Return the characters per line, with ``gap`` spaces between the columns."""
+    return sum(column.width for column in columns) + gap * (len(columns) - 1)
+
+
+def fit_width(columns: Sequence[Column], width: int, *, without: Sequence[str]) -> list[Column]:
+    """Return the columns that fit side by side; those named in ``without`` are left out if need be, in this order.
+
+    Examples:
+        >>> columns = [Column("arm", ("cutmix",)), Column("error", ("7.31 %",)), Column("ECE", ("0.05",))]
+        >>> [column.head for column in fit_width(columns, 14, without=("ECE",))]
+        ['arm', 'error']
+    """
+    fitting = list(columns)
+    for head in without:
+        if total_width(fitting) > width:
+            fitting = [column for column in fitting if column.head != head]
+    return fitting
+
+
+def print_columns(console: Console, columns: Sequence[Column], *, without: Sequence[str]) -> None:
+    """Print columns as a table; a terminal that is too narrow lacks those that are named in ``without``."""
+    if console.is_terminal:
+        columns = fit_width(columns, console.width, without=without)
+    table = new_table(gap=0)
+    for column in columns:
+        add_column(table, column.head, justify=column.justify)
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        add_row(table, cells)
+    print_table(console, table)

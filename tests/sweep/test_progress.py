@@ -153,11 +153,14 @@ class TestEvents:
         stopping = {"rule": "asha", "mode": "promote", "min_recorded": 2, "grace_period_epochs": 1}
         session = simulate(study_of(budget=BUDGET | {"trials": 4, "early_stopping": stopping}), tmp_path, n_workers=1)
         tracker = ProgressTracker(session.conductor)
-        while not any(entry.status == "paused" for entry in session.conductor.entries.values()):
+        states: dict[str, str] = {}
+        while "paused" not in states.values():
             session.run(1)
-        assert tracker.new_events() == []
-        session.run()
+            states = {name: entry.status for name, entry in session.conductor.entries.items()}
         ends = [event.trial for event in tracker.new_events()]
+        assert all(states[name] == "completed" for name in ends)
+        session.run()
+        ends += [event.trial for event in tracker.new_events()]
         assert sorted(ends) == sorted(session.conductor.entries)
         stopped = next(entry for entry in session.conductor.ended if entry.status == "stopped")
         assert "never promoted" in stopped.why

@@ -151,7 +151,18 @@ class TestColumns:
         print_status(sweep_dir, console := narrow())
         header = next(line for line in text_of(console).splitlines() if line.startswith("arm"))
         assert "done" in header
-        assert not {"running", "paused", "stopped", "diverged", "failed"} & set(header.split())
+        assert not {"run", "wait", "stop", "div", "fail"} & set(header.split())
+
+    def test_a_narrow_terminal_lacks_some(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        name = "a_mask_with_a_name_of_30_chars"
+        simulate(study_of(arms={"off": {"mix": "off"}, name: {"mix": "cutmix"}}), tmp_path).run()
+        console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+        print_status(tmp_path, console)
+        table = [line for line in text_of(console).splitlines() if line.startswith(("arm ", "off ", f"{name} "))]
+        assert max(map(len, table)) <= 60
+        assert table[0].split() == ["arm", "done", "stop", "error", "median"]
+        print_status(tmp_path, console := Console(file=io.StringIO(), width=60))
+        assert "ECE" in text_of(console)  # a file has all columns
 
     def test_nothing_to_fix_leaves_no_column(self) -> None:
         print_checks([Check("disk", OK, "fine")], console := narrow())
