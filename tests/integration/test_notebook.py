@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 CHECKS = {
     "ray": "import ray; print(ray.is_initialized())",
-    "shadow": "_ = (sweep.dir / 'analysis.py').write_text('raise RuntimeError(\"shadowed by the folder of the sweep\")')",
+    "shadow": "_ = (sweep.dir / 'analysis.py').write_text('raise RuntimeError(\"shadowed by the sweep\")')",
     "printed": "print(len(sweep.trials)); print(report)",
 }
 """Cells that the test adds to the example."""
