@@ -122,7 +122,6 @@ def test_a_sweep_in_a_notebook(folder: Path, kernel: KernelManager) -> None:
     assert Path(report).read_text().startswith("<!DOCTYPE html>")
 
     # the user's files were not imported, neither in the kernel nor in the workers nor in the kernel of the report
-    warning, *others = "".join(outputs(cells["run"], "stderr")).splitlines()
+    [warning] = outputs(cells["run"], "stderr")  # and nothing else is printed
     assert f"'{folder}/sweep.py'" in warning
-    assert others == ["  import cutmix_sweep as cs"]
     assert not any("shadowed by" in str(cell.outputs) for cell in cells.values())
