@@ -218,7 +218,7 @@ def plan(
         UserError: the study or its data cannot be used.
 
     Examples:
-        >>> plan("quickstart", scale="smoke").n_trials
+        >>> plan("quickstart", scale="smoke").n_trials  # doctest: +SKIP
         8
     """
     from search_spaces.discover import load_study

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 import cutmix_sweep as cs
-from sweep import cli
+from sweep import cli, workers
 from sweep.workers import PACKAGES, check_running_ray, make_setup_hook, shadowing_files
 from trainables.errors import UserError
 
@@ -103,10 +103,15 @@ class TestShadowing:
         assert f"'{shadows / 'sweep.py'}'" in message
         assert "rename" in message
 
-    def test_a_worker_imports_our_packages_before_the_folder_precedes_them(self, shadows: Path) -> None:
+    @pytest.mark.parametrize("on_the_node_of_the_driver", [True, False])
+    def test_a_worker_imports_our_packages_before_the_folder_precedes_them(
+        self, on_the_node_of_the_driver: bool, shadows: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """As in a worker of Ray: the hook arrives by value, then the driver's folder is put first on the path."""
         from ray import cloudpickle
 
+        if not on_the_node_of_the_driver:
+            monkeypatch.setattr(workers, "ROOT", shadows / "no-such-folder")
         (shadows / "hook.pkl").write_bytes(cloudpickle.dumps(make_setup_hook()))
         code = (
             "import pickle, sys; hook = pickle.load(open('hook.pkl', 'rb')); "

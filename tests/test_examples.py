@@ -16,7 +16,8 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def _modules_with_examples() -> list[str]:
-    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if _examples(path)]
+    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    paths = [path for path in (ROOT / "cutmix_sweep.py", *files) if _examples(path)]
     return [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
 
 

@@ -85,7 +85,7 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
 def _written_files() -> list[Path]:
     patterns = ("**/*.py", "**/*.ipynb", "**/*.yaml", "**/*.j2", "README.md")
     in_packages = [path for package in PACKAGES for pattern in patterns for path in (ROOT / package).glob(pattern)]
-    return sorted([*in_packages, *ROOT.glob("*.md"), *(ROOT / "tests").glob("README.md")])
+    return sorted([*in_packages, *ROOT.glob("*.py"), *ROOT.glob("*.md"), *(ROOT / "tests").glob("README.md")])
 
 
 def _docstrings(path: Path) -> Iterator[tuple[int, str]]:

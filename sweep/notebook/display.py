@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -41,7 +43,17 @@ def in_notebook() -> bool:
 
 def choose_display() -> Display:
     """Return the display of the place where this code runs: an output of a notebook, a terminal or a file."""
-    return NotebookDisplay() if in_notebook() else TerminalDisplay(Console())
+    if not in_notebook():
+        return TerminalDisplay(Console())
+    _import_quietly("tqdm.auto")
+    return NotebookDisplay()
+
+
+def _import_quietly(module: str) -> None:
+    """Import a module that a library will import, without the warning of tqdm that a notebook lacks ipywidgets."""
+    with warnings.catch_warnings(), contextlib.suppress(ImportError):
+        warnings.simplefilter("ignore")
+        importlib.import_module(module)
 
 
 class NotebookDisplay:

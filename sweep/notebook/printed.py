@@ -23,7 +23,7 @@ def printed_text(print_to: Callable[[Console], object]) -> str:
         >>> printed_text(lambda console: console.print("7.31 %", style="red"))
         '7.31 %'
     """
-    console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_jupyter=False)
     with console.capture() as captured:
         print_to(console)
     return captured.get().rstrip()
@@ -45,7 +45,7 @@ class _HtmlConsole(Console):
     """Collect texts and tables in place of printing them."""
 
     def __init__(self) -> None:
-        super().__init__(file=io.StringIO(), width=WIDTH)
+        super().__init__(file=io.StringIO(), width=WIDTH, force_jupyter=False)
         self.parts: list[Html] = []
 
     def print(self, *objects: Any, **_: Any) -> None:

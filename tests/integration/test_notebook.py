@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -21,23 +22,24 @@ pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
 
-CELLS = {
-    "import": "import cutmix_sweep as cs",
-    "run": """
-study = {
-    "question": "Does <b>CutMix</b> help?",
-    "arms": {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}},
-    "budget": {"trials": 3, "max_epochs": 6, "early_stopping": {"rule": "none"}},
-    "base": {"data": {"train_frac": 0.3, "batch_size": 64}, "model": {"width": 0.25}},
-}
-cs.run(study, cpus=1, out="sweeps/tiny")
-""",
-    "load": "sweep = cs.load('sweeps/tiny'); sweep.status()",
+CHECKS = {
     "ray": "import ray; print(ray.is_initialized())",
-    "resume": "sweep.resume()",
-    "trials": "print(sweep.trials['status'].tolist())",
-    "report": "print(sweep.report())",
+    "shadow": "_ = (sweep.dir / 'analysis.py').write_text('raise RuntimeError(\"shadowed by the sweep\")')",
+    "printed": "print(len(sweep.trials)); print(report)",
 }
+"""Cells that the test adds to the example."""
+
+
+def notebook_cells() -> dict[str, NotebookNode]:
+    """Return the example of the README as cells, with further cells that check it."""
+    section = (ROOT / "sweep" / "README.md").read_text().split("## From Python and a notebook\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
+    run, load, resume, results = (nbformat.v4.new_code_cell(block.strip()) for block in blocks)
+    run.metadata.tags = ["raises-exception"]
+    checks = {name: nbformat.v4.new_code_cell(source) for name, source in CHECKS.items()}
+    example = {"run": run, "load": load, "resume": resume, "results": results}
+    order = ("run", "ray", "load", "resume", "shadow", "results", "printed")
+    return {name: (example | checks)[name] for name in order}
 
 
 @pytest.fixture
@@ -78,19 +80,19 @@ def stop_button(kernel: KernelManager, sweep_dir: Path) -> Iterator[None]:
 
 
 def outputs(cell: NotebookNode, kind: str) -> list[str]:
-    """Return what a cell has shown: texts of a mime type, or lines of an output type."""
+    """Return what a cell has shown: texts of a mime type, or texts of a stream."""
     if "/" in kind:
         return [output.data[kind] for output in cell.outputs if kind in output.get("data", {})]
     return [output.text for output in cell.outputs if output.output_type == "stream" and output.name == kind]
 
 
 def test_a_sweep_in_a_notebook(folder: Path, kernel: KernelManager) -> None:
-    cells = {name: nbformat.v4.new_code_cell(source.strip()) for name, source in CELLS.items()}
-    cells["run"].metadata.tags = ["raises-exception"]
+    sweep_dir = folder / "sweeps" / "digits"
+    cells = notebook_cells()
     notebook = nbformat.v4.new_notebook(cells=list(cells.values()))
     client = NotebookClient(notebook, timeout=120, km=kernel)
     try:
-        with stop_button(kernel, folder / "sweeps" / "tiny"):
+        with stop_button(kernel, sweep_dir):
             client.execute()
     finally:
         client.kc.stop_channels()
@@ -98,32 +100,28 @@ def test_a_sweep_in_a_notebook(folder: Path, kernel: KernelManager) -> None:
     [error] = [output for output in cells["run"].outputs if output.output_type == "error"]
     message, in_python = error.traceback
     assert message.startswith("Interrupted: interrupted after ")
-    assert " of 6 trials; resume with: " in message
-    assert in_python == f"in Python: cutmix_sweep.resume('{folder}/sweeps/tiny')"
+    assert message.endswith(f" of 6 trials; resume with: cutmix-sweep resume {sweep_dir}")
+    assert in_python == f"in Python: cutmix_sweep.resume('{sweep_dir}')"
     [progress] = outputs(cells["run"], "text/html")
     assert "running trial" in progress
-    assert "cutmix" in progress
-
-    [status] = outputs(cells["load"], "text/html")
-    assert "Does &lt;b&gt;CutMix&lt;/b&gt; help?" in status
-    assert "not running; resume with" in status
     assert outputs(cells["ray"], "stdout") == ["False\n"]
+    [status] = outputs(cells["load"], "text/html")
+    assert "not running; resume with" in status
 
     resumed, result = outputs(cells["resume"], "text/html")
     assert "6 of 6 trials ended" in resumed
     assert "not running" not in result
-    records = read_sweep(folder / "sweeps" / "tiny")
+    records = read_sweep(sweep_dir)
     assert records.trials["status"].tolist() == ["completed"] * 6
     assert records.trials["epochs"].tolist() == [6] * 6
-    assert [run["command"].split("(")[0] for run in records.manifest["runs"]] == [
-        "cutmix_sweep.run",
-        "cutmix_sweep.resume",
-    ]
-    assert outputs(cells["trials"], "stdout") == [f"{['completed'] * 6}\n"]
-    [report] = outputs(cells["report"], "stdout")
-    assert Path(report.strip()).read_text().startswith("<!DOCTYPE html>")
+    commands = [run["command"].split("(")[0] for run in records.manifest["runs"]]
+    assert commands == ["cutmix_sweep.run", "cutmix_sweep.resume"]
+    [printed] = outputs(cells["printed"], "stdout")
+    n_trials, report = printed.splitlines()
+    assert n_trials == "6"
+    assert Path(report).read_text().startswith("<!DOCTYPE html>")
 
-    # the files of the user were not imported, in the kernel, in the workers or in the kernel of the report
-    [warning] = outputs(cells["import"], "stderr")
+    # the user's files were not imported, neither in the kernel nor in the workers nor in the kernel of the report
+    [warning] = outputs(cells["run"], "stderr")  # and nothing else is printed
     assert f"'{folder}/sweep.py'" in warning
     assert not any("shadowed by" in str(cell.outputs) for cell in cells.values())
