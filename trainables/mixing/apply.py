@@ -125,9 +125,7 @@ def _has_host_planes(images: Tensor) -> bool:
 
 def _is_plain(images: Tensor) -> bool:
     """Return whether NumPy can write such images: on the host, float32 or uint8, without gradients."""
-    return (
-        images.device.type == "cpu" and images.dtype in (torch.float32, torch.uint8) and not images.requires_grad
-    )
+    return images.device.type == "cpu" and images.dtype in (torch.float32, torch.uint8) and not images.requires_grad
 
 
 def _mixed_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None, *, by_planes: bool) -> Tensor:
