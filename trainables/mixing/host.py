@@ -62,11 +62,11 @@ def paste_planes(
     channels = originals.shape[1]
     mask = _by_pixel(mask, originals.shape[2:])
     index = (index[:, None] * channels + np.arange(channels)).ravel()
-    planes = [pixels.reshape(-1, *originals.shape[2:]) for pixels in (out, originals, pasted)]
+    mixed, original, paste = (pixels.reshape(-1, *originals.shape[2:]) for pixels in (out, originals, pasted))
     if mask.dtype == bool:
-        compiled.paste(*(_bits(pixels) for pixels in planes), index, mask.view(np.uint8))
+        compiled.paste(_bits(mixed), _bits(original), _bits(paste), index, mask.view(np.uint8))
     else:
-        compiled.blend(*(_numbers(pixels) for pixels in planes), index, mask)
+        compiled.blend(_numbers(mixed), _numbers(original), _numbers(paste), index, mask)
 
 
 def _by_pixel(mask: np.ndarray, sides_px: tuple[int, ...]) -> np.ndarray:

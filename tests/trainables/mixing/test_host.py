@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trainables.mixing import host
 from trainables.mixing.compiled import passes
-from trainables.mixing.host import paste_pixels
+from trainables.mixing.host import can_paste_planes, paste_pixels, paste_planes
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -72,6 +72,20 @@ def test_both_ways_agree(seed: int, mask: str, channels: int) -> None:
         patch.setattr(host, "passes", lambda: None)
         paste_pixels(*arrays, out=plain)
     np.testing.assert_array_equal(compiled, plain)
+
+
+@pytest.mark.parametrize("mask", ["hard", "soft", "one number", "rows"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("shape", [(5, 4, 6, 3), (1, 3, 3, 1), (3, 8, 2, 7)])
+def test_channels_apart_in_memory(shape: tuple[int, ...], dtype: str, mask: str) -> None:
+    originals, pasted, index, masks = arrays = batch(0, shape, dtype, mask)
+    if not can_paste_planes(originals, masks):
+        assert passes() is None or (dtype == "uint8" and masks.dtype != bool)
+        return
+    planes = [np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)) for pixels in (originals, pasted)]
+    out = np.empty_like(planes[0])
+    paste_planes(*planes, index, masks, out=out)
+    np.testing.assert_array_equal(out, expected(*arrays).transpose(0, 3, 1, 2), strict=True)
 
 
 def test_one_image_may_be_pasted_into_all(way: str) -> None:
