@@ -31,7 +31,7 @@ Data = Annotated[
     str | None,
     typer.Option(
         metavar="SOURCE",
-        help=f"data source: {source_help()}; shorthand for --set base.data.source, for example imagefolder:photos "
+        help=f"data source: {source_help()}, or package.module:Class; shorthand for --set base.data.source, for example imagefolder:photos "
         "(default: as in the study)",
     ),
 ]
@@ -214,7 +214,7 @@ AXIS_NAMES = sorted(module.name for module in pkgutil.iter_modules([f"{trainable
 Axes = Annotated[
     str | None,
     typer.Option(
-        help=f"comma-separated axes of {', '.join(AXIS_NAMES)}; for example calibration,ood "
+        help=f"comma-separated axes of {', '.join(AXIS_NAMES)}, or package.module:Class; for example calibration,ood "
         "(default: all applicable axes except transfer)"
     ),
 ]

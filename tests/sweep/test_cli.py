@@ -47,6 +47,7 @@ VERBS = {
     "export": ["sweep_dir", "--format", "--to"],
     "report": ["sweep_dirs", "--to", "--study", "--open"],
     "doctor": ["--data", "--out"],
+    "check-part": ["part", "--set"],
     "schema": [],
 }
 """Golden: people type these and scripts rely on them. A change here is a change for every user."""
