@@ -14,7 +14,7 @@ def write_package(folder: Path) -> Path:
         text = (ROOT / name / "README.md").read_text()
         for file, code in re.findall(r"^```python\n# (mypkg/\w+\.py)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
             path = folder / file
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(code)
     package = folder / "mypkg"
     (package / "__init__.py").touch()
