@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainables.mixing.mixer import Mixer
-
     from search_spaces.study import Study
     from sweep.endings import Interrupted
     from sweep.notebook.handle import Folder, Sweep
     from sweep.notebook.views import PlanView, PreviewView
     from trainables.errors import UserError
+    from trainables.mixing.mixer import Mixer
 
     StudyLike = str | Path | Mapping[str, Any] | Study
 

@@ -82,6 +82,8 @@ def _mask(name: str, values: Mapping[str, Any]) -> tuple[Any, Any]:
 def _rule(name: str, values: Mapping[str, Any]) -> tuple[Any, Any]:
     from search_spaces.rule_contract import LAWS
 
+    if name == "none":
+        raise UserError("the rule 'none' stops no trial: there is no law to check")
     return LAWS, parse(RULES[name], values, where=f"--set, {name}")
 
 

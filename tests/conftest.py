@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.own_parts.package import write_package
+from trainables.parts import add_folder
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # torch reads them when it is imported
     os.environ.setdefault(_variable, "1")
@@ -21,3 +25,11 @@ def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def own_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of one's own that the README files show, in a folder in which parts are looked for."""
+    package = write_package(tmp_path_factory.mktemp("own"))
+    add_folder(package.parent)
+    return package

@@ -153,7 +153,7 @@ def is_outside(part: type) -> bool:
 
 
 def name_by_import_path(part: Any, tag: str) -> None:
-    """Give a configuration class from outside this program the field ``tag``, by default its import path.
+    """Name a configuration class from outside this program: the default of its field ``tag`` is its import path.
 
     A class of one's own declares no name. It may inherit the name of a built-in class, which must not stay.
     """

@@ -41,11 +41,11 @@ def check_part(
 ) -> None:
     """Check a part of your own against the laws of its kind; print one line per law.
 
-    Example: `cutmix-sweep check-part half_plane`
+    Example: `cutmix-sweep check-part my_package.masks:Diamond`
     """
-    from sweep.check_part import check_part as check
+    from sweep.check_part import check_laws
 
-    kind, verdicts = check(part, set_ or [])
+    kind, verdicts = check_laws(part, set_ or [])
     typer.echo(f"{kind} {part}")
     n_broken = 0
     for verdict in verdicts:

@@ -109,7 +109,7 @@ Axes = Annotated[
     str | None,
     typer.Option(
         autocompletion=complete_axes,
-        help=f"comma-separated axes of {', '.join(AXIS_NAMES)}; for example calibration,ood "
+        help=f"comma-separated axes of {', '.join(AXIS_NAMES)}, or package.module:Class; for example calibration,ood "
         "(default: all applicable axes except transfer)",
     ),
 ]

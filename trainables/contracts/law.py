@@ -52,7 +52,7 @@ def describe_law(law: Law[T]) -> str:
         ('the sum is 0', ['it is 3'])
     """
     sentence = " ".join((inspect.getdoc(law) or "").partition("\n\n")[0].split())
-    return sentence.removeprefix("Check that ").removesuffix(".")
+    return sentence.removeprefix("Check that ").removesuffix(".").replace("``", "`")
 
 
 def judge(laws: Iterable[Law[T]], part: T) -> Iterator[Verdict]:

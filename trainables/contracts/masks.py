@@ -170,7 +170,7 @@ def largest_deviation(drawn: torch.Tensor) -> float:
 
 
 def check_generator_decides_alone(mask: Mask) -> None:
-    """Check that ``canvas.rng`` is the only source of randomness, and that the requested fractions stay unchanged."""
+    """Check that ``canvas.rng`` is the only source of randomness, and the requested fractions stay unchanged."""
     fractions = np.linspace(0.1, 0.9, 8)
     for number, position in enumerate(mask.positions):
         # a size of its own: a bank that is made once per size must not draw from the generator either

@@ -28,6 +28,7 @@ from trainables.data.image_set import ImageSet
 from trainables.data.sources.base import Decoded, Source, Split
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
+from trainables.parts import import_path, is_outside
 
 FORMAT = 1
 """Version of the files and of the decoding. Raise it with each change: older entries are then ignored."""
@@ -107,7 +108,8 @@ def _write_padded(images: npt.NDArray[np.uint8], pad_px: int, path: Path) -> Non
 
 def _entry(source: Source, split: Split, image_size_px: int | None, folder: Path, *, basis: str) -> Path:
     """Return the folder of a split; ``basis`` is the name of the entry that its classes and size come from."""
-    key = repr((FORMAT, source.name, split, image_size_px, source.fingerprint(split), basis))
+    name = import_path(type(source)) if is_outside(type(source)) else source.name  # two packages may use one name
+    key = repr((FORMAT, name, split, image_size_px, source.fingerprint(split), basis))
     return folder / f"{source.name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
 
 

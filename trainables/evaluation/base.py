@@ -57,6 +57,8 @@ class Measured:
 class Axis(Frozen, ABC):
     """One property of a trained model that is measured. The fields are its settings; each axis is one file.
 
+    An axis outside this package is requested as ``package.module:Class``; its ``name`` stands in the records.
+
     Attributes:
         n_images: largest number of test images, drawn by class, the same images for each model; None: all.
         seed: seed of all random draws.
