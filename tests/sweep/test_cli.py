@@ -567,7 +567,7 @@ class TestDoctor:
     @pytest.fixture(autouse=True)
     def _no_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A start of Ray takes ten seconds; tests/integration has a real one."""
-        monkeypatch.setattr("sweep.doctor.cluster", lambda *_, **__: contextlib.nullcontext(2))
+        monkeypatch.setattr("sweep.engine.cluster", lambda *_, **__: contextlib.nullcontext(2))
 
     def test_finds_this_machine_fit(self, run: Run, tmp_path: Path) -> None:
         status, out, err = run("doctor", "--out", tmp_path)
