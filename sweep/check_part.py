@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trainables.evaluation.subject import Subject
 
 
-def check_part(name: str, settings: Sequence[str] = ()) -> tuple[str, Iterator[Verdict]]:
+def check_laws(name: str, settings: Sequence[str] = ()) -> tuple[str, Iterator[Verdict]]:
     """Return the kind of a part, and the verdict on each law of its kind, one after another.
 
     Args:
@@ -34,7 +34,7 @@ def check_part(name: str, settings: Sequence[str] = ()) -> tuple[str, Iterator[V
         UserError: there is no such part, it is of no kind that can be checked, or a setting is not valid.
 
     Examples:
-        >>> kind, verdicts = check_part("half_plane")
+        >>> kind, verdicts = check_laws("half_plane")
         >>> kind, next(verdicts).reason
         ('mask family', '')
     """

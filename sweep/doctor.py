@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from search_spaces.study import Resources
-from sweep.display import SilentDisplay
-from sweep.engine import cluster
 from sweep.ray_folder import choose_folder
-from sweep.ray_start import OBJECT_STORE_BYTES
 from trainables.cores import describe_cores
 from trainables.errors import UserError
 
@@ -109,25 +105,26 @@ def _ray() -> Check:
         import ray
     except ImportError as error:
         return Check("Ray", WRONG, str(error), "pip install 'ray[default,tune]'")
-    display, started_s = _Warnings(), time.perf_counter()
+    from search_spaces.study import Resources
+    from sweep.display import SilentDisplay
+    from sweep.engine import cluster
+
+    class Warnings(SilentDisplay):
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        def show_warning(self, text: str) -> None:
+            self.texts.append(text)
+
+    display, started_s = Warnings(), time.perf_counter()
     try:
         with cluster(Resources(), address=None, display=display):
             result = f"{ray.__version__}, started in {time.perf_counter() - started_s:.1f} s"
     except UserError as error:
         return Check("Ray", WRONG, f"{ray.__version__}: {error}", "follow the message")
-    if display.warnings:
-        return Check("Ray", WARNING, f"{result}; {'; '.join(display.warnings)}", "a sweep runs as it is")
+    if display.texts:
+        return Check("Ray", WARNING, f"{result}; {'; '.join(display.texts)}", "a sweep runs as it is")
     return Check("Ray", OK, result)
-
-
-class _Warnings(SilentDisplay):
-    """Keep the warnings of a start."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def show_warning(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 def _cores() -> Check:
@@ -157,6 +154,8 @@ def _ray_auth() -> Check:
 
 
 def _memory() -> Check:
+    from sweep.ray_start import OBJECT_STORE_BYTES
+
     shared = Path("/dev/shm")
     if not shared.exists():
         return Check("shared memory", OK, "no /dev/shm on this system")

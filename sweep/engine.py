@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -95,7 +96,9 @@ def cluster(
             ray_ = local_ray(environment, display) if address is None else joined_ray(address, environment, display)
             dashboard_url = stack.enter_context(ray_)
             if dashboard_url:
-                display.show_line(f"Ray dashboard: http://{dashboard_url} (if it asks for a token: ray get-auth-token)")
+                path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+                token = f"cat {shlex.quote(path)}" if path else "ray get-auth-token"
+                display.show_line(f"Ray dashboard: http://{dashboard_url} (if it asks for a token: {token})")
         import ray
 
         yield _slots([node["Resources"] for node in ray.nodes() if node["Alive"]], resources)

@@ -20,6 +20,9 @@ _LONGEST_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/dash_Task
 MAX_BYTES = SOCKET_BYTES - len(_LONGEST_SOCKET)
 """Longest path of Ray's folder, in bytes."""
 
+_PYTHON_SOCKET = "/pymp-12345678/listener-12345678"
+"""Path of a socket of Python's multiprocessing below ``$TMPDIR``."""
+
 PRIVATE_PARENTS = ("/tmp", "/var/tmp")
 """Folders below which a private folder is made; not $XDG_RUNTIME_DIR, which the system empties at logout."""
 
@@ -67,6 +70,17 @@ def private_folder() -> Path:
     raise OSError("; ".join(reasons))
 
 
+def temporary_variables(folder: Path) -> dict[str, str]:
+    """Return the environment variable with which the parts of Ray make their own temporary files below ``folder``.
+
+    It is empty if ``$TMPDIR`` can be used: the processes of the dashboard make sockets there too.
+    """
+    given = os.environ.get("TMPDIR")
+    if not given or (len(os.fsencode(given)) <= SOCKET_BYTES - len(_PYTHON_SOCKET) and Path(given).is_dir()):
+        return {}
+    return {"TMPDIR": str(folder)}
+
+
 def token_variables() -> dict[str, str]:
     """Return the environment variables with which the parts of a local Ray find their token.
 
@@ -86,16 +100,14 @@ def token_variables() -> dict[str, str]:
         path = Path.home() / ".ray" / "auth_token"
         if (path.is_file() and os.access(path, os.R_OK)) or _made_token(path):
             return variables if os.environ.get("HOME") else {**variables, "RAY_AUTH_TOKEN_PATH": str(path)}
-    try:
+    with contextlib.suppress(OSError):
         path = private_folder() / "auth_token"
-    except OSError:
-        path = None
-    if path is None or not (path.is_file() or _made_token(path)):
-        raise UserError(
-            "Ray needs a token, and neither ~/.ray nor a private folder can be written: save a token in a file and set "
-            "RAY_AUTH_TOKEN_PATH to its path, or set HOME to a folder that you can write to"
-        )
-    return {**variables, "RAY_AUTH_TOKEN_PATH": str(path)}
+        if path.is_file() or _made_token(path):
+            return {**variables, "RAY_AUTH_TOKEN_PATH": str(path)}
+    raise UserError(
+        "Ray needs a token, and neither ~/.ray nor a private folder can be written: save a token in a file and set "
+        "RAY_AUTH_TOKEN_PATH to its path, or set HOME to a folder that you can write to"
+    )
 
 
 def _problem_of(folder: Path) -> str | None:
@@ -138,7 +150,8 @@ def _made_token(path: Path) -> bool:
     """Write a new token that only this user can read; return whether it could be written."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with path.open("x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
     except OSError:
         return False

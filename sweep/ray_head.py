@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import signal
 import sys
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 
 def main() -> None:
     """Start Ray, report it, and stop it when the standard input ends."""
+    caller = os.getppid()
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what Ray prints is no answer
     try:
@@ -28,12 +30,13 @@ def main() -> None:
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)  # the caller decides when it ends
     print(json.dumps(reply), file=answer, flush=True)
-    sys.stdin.read()
-    if "error" in reply:
-        os._exit(1)  # not through the exit handlers of Ray, which would wait for its parts
-    import ray
+    while os.getppid() == caller and not select.select([sys.stdin], [], [], 1)[0]:
+        pass
+    if "error" not in reply:
+        import ray
 
-    ray.shutdown()
+        ray.shutdown()
+    os._exit(0)  # without the exit handlers of Ray, which wait for parts that did not start
 
 
 def _start(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import IO, Any
 import psutil
 
 from sweep import ray_head
+from sweep.ray_folder import temporary_variables
 
 _NEEDED = ("gcs_server", "raylet")
 """Parts without which a start cannot succeed."""
@@ -58,13 +59,14 @@ class RayProcess:
         """
         self._folder, self._limit_s = folder, 2 * patience_s
         self._parts: dict[int, psutil.Process] = {}
+        self._needed: dict[psutil.Process, str] = {}
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-P", ray_head.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=_waits(patience_s) | os.environ,  # a wait that the user has set stays
+            env=_waits(patience_s) | os.environ | temporary_variables(folder),  # a wait that the user has set stays
             start_new_session=True,  # Ctrl-C is for the sweep, which then stops Ray
         )
         assert self._process.stdin is not None
@@ -97,10 +99,10 @@ class RayProcess:
         Args:
             kill: end it at once; otherwise it may end its parts itself.
         """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
             self._note_parts()
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
             if not kill:
                 with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
                     self._process.stdin.close()
@@ -110,10 +112,13 @@ class RayProcess:
                 with contextlib.suppress(psutil.Error, OSError):
                     process.kill()
             self._process.wait()
-            psutil.wait_procs(self._parts.values(), timeout=_END_S)
-            for stream in (self._process.stdin, self._process.stdout, self._errors):
-                with contextlib.suppress(OSError):
-                    stream.close()
+            ends_at = time.monotonic() + _END_S
+            while any(map(_lives, self._parts.values())) and time.monotonic() < ends_at:
+                time.sleep(0.05)
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.stdout.close()
+            self._errors.close()
 
     def _reply(self) -> dict[str, str]:
         assert self._process.stdout is not None
@@ -127,6 +132,8 @@ class RayProcess:
                     if line:
                         reply: dict[str, str] = json.loads(line)
                         return reply
+                    raise StartError(self._last_words(), self.logs)
+                if self._process.poll() is not None:  # though one of its parts still holds the pipe
                     raise StartError(self._last_words(), self.logs)
                 now = time.monotonic()
                 self._note_parts()
@@ -150,16 +157,19 @@ class RayProcess:
         with contextlib.suppress(psutil.Error):
             for part in psutil.Process(self._process.pid).children(recursive=True):
                 self._parts.setdefault(part.pid, part)
+                if part.name() in _NEEDED:
+                    self._needed[part] = part.name()
 
     def _lost_part(self) -> str:
         """Return the name of a needed part that has ended; "" if there is none."""
-        for part in self._parts.values():
-            with contextlib.suppress(psutil.Error):
-                if part.name() in _NEEDED and part.is_running() and part.status() != psutil.STATUS_ZOMBIE:
-                    continue
-                if part.name() in _NEEDED:
-                    return str(part.name())
-        return ""
+        return next((name for part, name in self._needed.items() if not _lives(part)), "")
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _waits(patience_s: float) -> dict[str, str]:

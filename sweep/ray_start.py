@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,8 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
     """
     import ray
 
-    with contextlib.suppress(ImportError, AttributeError):
-        from ray._raylet import Config
-
-        Config.initialize("")  # Ray has read the environment when it was imported, perhaps long ago
+    with contextlib.suppress(AttributeError):  # Ray has read the environment when it was imported, perhaps long ago
+        ray._raylet.Config.initialize("")
     try:
         with keep_handlers():
             context = ray.init(
@@ -129,10 +128,9 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
 
 
 def _leave() -> None:
-    import ray
-
-    with contextlib.suppress(Exception):  # the cluster may be gone, and a failure to leave must not hide another error
-        ray.shutdown()
+    if "ray" in sys.modules:
+        with contextlib.suppress(Exception):  # the cluster may be gone; this must not hide another error
+            sys.modules["ray"].shutdown()
 
 
 def _check_port(address: str) -> None:

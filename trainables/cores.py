@@ -123,7 +123,7 @@ def _control_groups(root: Path) -> Iterator[Path]:
         mounts = (root / "proc/self/mountinfo").read_text().splitlines()
     except OSError:  # not Linux
         return
-    paths = {}
+    paths: dict[str, str] = {}
     for line in memberships:
         _, controllers, path = line.split(":", 2)
         paths |= dict.fromkeys(controllers.split(","), path)  # version 2 has one line, without controllers

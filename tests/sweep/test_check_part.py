@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sweep.check_part import check_part
+from sweep.check_part import check_laws
 from sweep.cli import app
 from trainables.errors import UserError
 
@@ -24,7 +24,7 @@ from trainables.errors import UserError
     ],
 )
 def test_the_examples_of_the_readme_keep_every_law(name: str, kind: str) -> None:
-    found, verdicts = check_part(name)
+    found, verdicts = check_laws(name)
     assert found == kind
     assert {verdict.law: verdict.reason for verdict in verdicts if verdict.reason} == {}
 
@@ -58,5 +58,5 @@ def test_a_broken_law_is_one_line_and_exit_code_1(tmp_path: Path, monkeypatch: p
 )
 def test_what_cannot_be_checked_is_refused(name: str, settings: list[str], message: str) -> None:
     with pytest.raises(UserError) as refused:
-        check_part(name, settings)
+        check_laws(name, settings)
     assert message in str(refused.value)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import pytest
@@ -26,6 +26,7 @@ from sweep.formats import format_duration
 from sweep.plan import PROBED_NETS
 from sweep.records.reader import read_sweep
 from trainables.data.sources.registry import open_source, source_help
+from trainables.errors import UserError
 from trainables.evaluation.axes import AXES
 from trainables.mixing.presets import PRESETS
 
@@ -565,7 +566,7 @@ class TestDoctor:
     @pytest.fixture(autouse=True)
     def _no_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A start of Ray takes ten seconds; tests/integration has a real one."""
-        monkeypatch.setattr("sweep.doctor.cluster", lambda *_, **__: contextlib.nullcontext(2))
+        monkeypatch.setattr("sweep.engine.cluster", lambda *_, **__: contextlib.nullcontext(2))
 
     def test_finds_this_machine_fit(self, run: Run, tmp_path: Path) -> None:
         status, out, err = run("doctor", "--out", tmp_path)
@@ -604,6 +605,22 @@ class TestDoctor:
         assert status == 0
         assert "warning" in out
         assert "RAY_AUTH_MODE" in out
+
+    def test_a_ray_that_does_not_start(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(*_: object, **__: object) -> NoReturn:
+            raise UserError("Ray does not start on this machine: too slow")
+
+        monkeypatch.setattr("sweep.engine.cluster", fails)
+        monkeypatch.setenv("RAY_TMPDIR", "/proc/nowhere")
+        monkeypatch.setattr("sweep.ray_folder.PRIVATE_PARENTS", (str(tmp_path),))
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+        monkeypatch.setattr("os.cpu_count", lambda: 64)
+        status, out, _ = run("doctor", "--out", tmp_path)
+        assert status == 1
+        text = " ".join(out.split())
+        assert "too slow" in text
+        assert "RAY_TMPDIR=/proc/nowhere does not exist" in text
+        assert "1 of 64 cores usable" in text
 
     def test_leaves_nothing_behind(self, run: Run, tmp_path: Path) -> None:
         run("doctor", "--out", tmp_path / "sweeps")

@@ -19,6 +19,7 @@ from PIL import Image
 from search_spaces.study import Study
 from sweep import cli
 from sweep.records import writer
+from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
 Refuse = Callable[..., str]
@@ -381,6 +382,19 @@ class TestOut:
     def test_may_not_be_written(self, refuse: Refuse, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sweep.launch.os.access", lambda *_: False)
         self.refused(refuse, here / "new" / "out", f"cannot write to '{here}'")
+
+    def test_that_even_root_cannot_make(self, refuse: Refuse) -> None:
+        self.refused(refuse, "/proc/x", "'/proc/x'", "cannot be made")
+
+    def test_without_a_cluster_nothing_is_left(
+        self, refuse: Refuse, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def unreachable(*_: object, **__: object) -> NoReturn:
+            assert (here / "new" / "out").is_dir()  # known to be writable before Ray starts
+            raise UserError("--out is fine, Ray does not start")
+
+        monkeypatch.setattr("sweep.engine.cluster", unreachable)
+        self.refused(refuse, here / "new" / "out", "Ray does not start")
 
     @pytest.mark.parametrize("address", ["s3://bucket/sweep", "gs://bucket", "http://host/x"])
     def test_is_an_address(self, refuse: Refuse, address: str) -> None:

@@ -1,0 +1,45 @@
+"""A real start of Ray in a bad environment: one core, a long $TMPDIR, no home folder; nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.ray
+
+CODE = """
+import os, psutil, ray
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from search_spaces.study import Resources
+from sweep.display import SilentDisplay
+from sweep.engine import cluster
+
+class Shown(SilentDisplay):
+    def show_warning(self, text):
+        print("warning:", text)
+
+before = dict(os.environ)
+with cluster(Resources(), address=None, display=Shown()) as slots:
+    cores = ray.get(ray.remote(lambda: len(os.sched_getaffinity(0))).remote())
+    print("slots", slots, "cores", cores, "CPU", ray.cluster_resources()["CPU"])
+print("left", psutil.Process().children(recursive=True))
+print("changed", [name for name in os.environ if name.startswith("RAY_A") and name not in before])
+"""
+
+
+def test_in_a_bad_environment(tmp_path: Path) -> None:
+    long = tmp_path / ("d" * 100)
+    long.mkdir()
+    environment = {**os.environ, "TMPDIR": str(long), "HOME": "/proc/self"}
+    environment.pop("RAY_TMPDIR", None)
+    command = [sys.executable, "-c", CODE]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert run.returncode == 0, run.stderr
+    first, *others = run.stdout.splitlines()
+    assert first.startswith("warning: TMPDIR=")
+    assert "too long for Ray's sockets" in first
+    assert others == ["slots 1 cores 1 CPU 1.0", "left []", "changed ['RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO']"]
