@@ -24,6 +24,10 @@ from sweep.records.schema import LOCK, MANIFEST
 from sweep.signals import catch_signals, current_signals
 from trainables.errors import UserError
 from trainables.strict import parse
+from trainables.whole_file import remove_abandoned
+
+ABANDONED_AFTER_S = 60.0
+"""Age of an unfinished file in a sweep that no process runs: a worker outlives a killed driver by seconds."""
 
 if TYPE_CHECKING:
     from ray.tune.logger import LoggerCallback
@@ -126,6 +130,7 @@ def resume_sweep(
     """
     from sweep.conductor import Conductor
     from sweep.engine import cluster, locked
+    from sweep.ledger import checkpoint_path, weights_path
     from sweep.manifest import with_run, with_study
     from sweep.records.writer import write_manifest
 
@@ -133,6 +138,8 @@ def resume_sweep(
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
     read_manifest(sweep_dir)
     with locked(sweep_dir):
+        for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
+            remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
         manifest = read_manifest(sweep_dir)
         study = parse(Study, manifest["study"], where=f"'{sweep_dir / MANIFEST}'")
         if change is not None:
