@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sweep.endings import resume_command
 from sweep.engine import in_use
-from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
+from sweep.findings.confirmed import has_cut_interval, summarise_confirmed, verdict_confirmed
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
 from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, STATUSES
@@ -137,4 +137,10 @@ def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -
         f"Baseline: {baseline}. Differences are paired by seed. "
         "Their 95 % intervals hold for all comparisons together.",
     )
+    if has_cut_interval(confirmed):
+        print_line(
+            console,
+            "Intervals are cut at 0 and 100 %, differences at -100 and +100 points: with so few seeds the spread is "
+            "hardly known.",
+        )
     print_line(console, verdict_confirmed(confirmed, baseline=baseline))

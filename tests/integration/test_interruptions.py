@@ -1,4 +1,4 @@
-"""Killed drivers, lost workers, Ctrl-C: nothing is lost, nothing doubled, the numbers stay the same."""
+"""Killed drivers, lost workers, signals, limits: nothing is lost, nothing doubled, the numbers stay the same."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,10 @@ import psutil
 import pytest
 
 from search_spaces.discover import load_study
+from search_spaces.extension import limited
+from sweep.conductor import Conductor
+from sweep.display import SilentDisplay
+from sweep.endings import LimitReached
 from sweep.launch import resume_sweep, start_sweep
 from sweep.records.errors import RecordsError
 from sweep.records.reader import SweepRecords, _read_parts, read_sweep, read_table
@@ -111,31 +115,52 @@ def test_sigkill_of_the_driver(uninterrupted: SweepRecords, study_file: Path, tm
     assert len(whole.manifest["runs"]) == KILLS + 1
 
 
-def test_ctrl_c_says_how_to_resume(study_file: Path, tmp_path: Path) -> None:
+def test_signals_a_limit_and_a_lost_worker(uninterrupted: SweepRecords, study_file: Path, tmp_path: Path) -> None:
+    """One sweep in four runs: ended by SIGTERM, by Ctrl-C, by a limit, and continued although a worker is killed."""
     out = tmp_path / "sweep"
-    with running(study_file, out) as process:
-        wait_for(lambda: an_epoch_is_done(out))
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, output
-    assert output.splitlines()[-1].endswith(f"cutmix-sweep resume {out}")
-    assert "Traceback" not in output
-
-
-def test_a_lost_worker_is_replaced(uninterrupted: SweepRecords, study_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "sweep"
-    with running(study_file, out) as process:
-        wait_for(lambda: an_epoch_is_done(out))
-        workers = [
-            child
-            for child in psutil.Process(process.pid).children(recursive=True)
-            if child.name().startswith("ray::") and "CutMix" in " ".join(child.cmdline())
-        ]
-        assert workers
-        workers[0].kill()
-        output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
+    resume = f"cutmix-sweep resume {out}"
+    for signum, start in ((signal.SIGTERM, "interrupted by SIGTERM after"), (signal.SIGINT, "interrupted after")):
+        goal = epochs_recorded(out) + 1
+        with running(study_file, out, [*WITHOUT_STOPPING, "budget.limits.wall_clock_h=1"]) as process:
+            wait_for(lambda: epochs_recorded(out) >= goal or process.poll() is not None)  # noqa: B023
+            processes = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signum)
+            output, _ = process.communicate(timeout=60)
+        assert process.returncode == 128 + signum, output
+        assert output.splitlines()[-1].startswith(start)
+        assert output.splitlines()[-1].endswith(f"trials; resume with: {resume}")
+        assert "Traceback" not in output
+        _, alive = psutil.wait_procs(processes, timeout=10)
+        assert not alive
+    with pytest.raises(LimitReached) as ended:
+        resume_sweep(out, change=lambda study: limited(study, ["budget.limits.wall_clock_h=1e-6"]))
+    assert str(ended.value).endswith(f"trials have ended; resume with: {resume}")
+    resume_and_kill_a_worker(out)
     whole = read_sweep(out)
     assert (whole.trials["status"] == "completed").all()
-    assert (whole.trials["attempts"] == 2).sum() == 1
     pd.testing.assert_frame_equal(curves(whole), curves(uninterrupted), check_exact=True)
+    assert len(whole.manifest["runs"]) == 4
+
+
+def resume_and_kill_a_worker(out: Path) -> None:
+    """Resume without a limit, and kill one worker while it trains; it is replaced."""
+    killed: list[psutil.Process] = []
+
+    class Killer(SilentDisplay):
+        def show_sweep(self, conductor: Conductor) -> AbstractContextManager[Callable[[], None]]:
+            n_recorded = sum(entry.epochs for entry in conductor.entries.values())
+
+            def update() -> None:
+                if not killed and sum(entry.epochs for entry in conductor.entries.values()) > n_recorded:
+                    workers = [
+                        process
+                        for process in psutil.Process().children(recursive=True)
+                        if process.name().startswith("ray::") and "CutMix" in " ".join(process.cmdline())
+                    ]
+                    killed.append(workers[0])
+                    workers[0].kill()
+
+            return nullcontext(update)
+
+    resume_sweep(out, change=lambda study: limited(study, ["budget.limits.wall_clock_h=null"]), display=Killer())
+    assert killed
