@@ -309,7 +309,7 @@ class TestDisk:
         ending = DiskFault(error, Path("my box"), "auto")
         assert ending.exit_code == 2
         assert str(ending) == (
-            "cannot write to 'box/records/part-0': No space left on device; after fixing the cause, resume with: "
+            "cannot write to 'box/records/part-0': No space left on device; fix the cause first; resume with: "
             "cutmix-sweep resume 'my box' --address auto"
         )
 
