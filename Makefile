@@ -1,10 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+DEMO := sweeps/demo-$(shell date +%Y%m%d-%H%M%S)
+
 .PHONY: demo test test-avx2 lint bench
 
-demo: .venv/installed  ## the study quickstart on the embedded digits: two minutes on two cores
-	$(BIN)/cutmix-sweep run quickstart
+demo: .venv/installed  ## the study quickstart on the embedded digits and its report: two minutes on two cores
+	$(BIN)/cutmix-sweep run quickstart --out $(DEMO)
+	$(BIN)/cutmix-sweep report $(DEMO)
 
 test: .venv/installed  ## the whole test suite: first in two processes, then what starts Ray, which needs both cores
 	$(BIN)/pytest -m "not ray" -n 2

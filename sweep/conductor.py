@@ -14,9 +14,8 @@ from typing import Any
 
 from search_spaces.early_stopping.base import CONTINUE, PAUSE, STOP
 from search_spaces.study import Study
-from sweep.confirm import confirming, winners
 from sweep.entry import Entry
-from sweep.ledger import EPOCH_COLUMNS, Ledger
+from sweep.ledger import EPOCH_COLUMNS, Ledger, read_entries
 from sweep.records.errors import RecordsError
 from sweep.records.schema import (
     ABOUT_COLUMNS,
@@ -29,6 +28,7 @@ from sweep.records.schema import (
     SEARCH,
     STOPPED,
 )
+from sweep.remaining import Remaining, count_remaining, n_unbegun, n_unconfirmed, planned_confirmation
 from sweep.search import PastTrial, propose
 from trainables.config import TrialConfig
 
@@ -100,13 +100,15 @@ class Conductor:
     @property
     def n_trials(self) -> int:
         """Number of trials of the sweep: the ended ones, including confirmations of former winners, and the rest."""
-        return sum(entry.status not in LIVING for entry in self.entries.values()) + self.n_left
+        return self._remaining().n_trials
 
     @property
     def n_left(self) -> int:
         """Number of trials that have not ended, including the confirmations that will follow."""
-        living = sum(entry.status in LIVING for entry in self.entries.values())
-        return living + self._n_unbegun() + sum(map(self._n_unconfirmed, self.study.arms))
+        return self._remaining().n_left
+
+    def _remaining(self) -> Remaining:
+        return count_remaining(self.study, self.entries, self._confirming)
 
     @property
     def epochs_left(self) -> int:
@@ -114,13 +116,15 @@ class Conductor:
         planned = self.study.max_epochs_of
         living = sum(planned(row.params) - row.epochs for row in self.entries.values() if row.status in LIVING)
         begun = sum(planned(row.params) for row in self.entries.values() if row.phase == SEARCH)
-        confirming = self.study.budget.max_epochs * sum(map(self._n_unconfirmed, self.study.arms))
-        return living + sum(map(self.study.max_epochs_in, self.study.arms)) - begun + confirming
+        arms = self.study.arms
+        n_confirming = sum(n_unconfirmed(self.study, self.entries, self._confirming(arm)) for arm in arms)
+        return living + sum(map(self.study.max_epochs_in, arms)) - begun + self.study.budget.max_epochs * n_confirming
 
     @property
     def may_go_on(self) -> bool:
         """Whether another job may follow, now or after further reports of running trials."""
-        return bool(self._waiting or self._running or self._n_unbegun() or self._next_confirming())
+        unbegun = n_unbegun(self.study, self.entries)
+        return bool(self._waiting or self._running or unbegun or self._next_confirming())
 
     def next_job(self) -> Job | None:
         """Return the next trial to run; None if there is none now.
@@ -167,10 +171,6 @@ class Conductor:
         arm = min(begun, key=lambda name: begun[name])
         return self._new_entry(arm, begun[arm]) if begun[arm] < self.study.trials_per_arm else None
 
-    def _n_unbegun(self) -> int:
-        """Return the number of search trials, in all arms, that have not begun."""
-        return len(self.study.arms) * self.study.trials_per_arm - sum(self._n_begun().values())
-
     def _n_begun(self) -> dict[str, int]:
         """Return the number of search trials that have begun, by arm."""
         begun = dict.fromkeys(self.study.arms, 0)
@@ -188,23 +188,13 @@ class Conductor:
                 left[len(planned) - len(new), arm] = new[0]
         return left[min(left, key=lambda key: key[0])] if left else None
 
-    def _n_unconfirmed(self, arm: str) -> int:
-        """Return the number of an arm's confirmation trials that have not begun; the winners may not be known yet."""
-        planned = self._confirming(arm)
-        if planned is None:
-            return self.study.confirming_per_arm
-        return sum(entry.trial not in self.entries for entry in planned)
-
     def _confirming(self, arm: str) -> list[Entry] | None:
         """Return the confirmation trials of an arm; None before the end of its search."""
-        if self.study.confirm is None:
-            return []
         if arm not in self._to_confirm:
-            search = self._search_of(arm)
-            if len(search) < self.study.trials_per_arm or any(entry.status in LIVING for entry in search):
+            planned = planned_confirmation(self.study, self.entries, arm)
+            if planned is None:
                 return None
-            best = winners(search, metric=self.study.metric, count=self.study.confirm.configs)
-            self._to_confirm[arm] = list(confirming(best, self.study.confirm))
+            self._to_confirm[arm] = planned
         return self._to_confirm[arm]
 
     def _search_of(self, arm: str) -> list[Entry]:
@@ -342,7 +332,9 @@ class Conductor:
         )
 
     def _restore(self, *, retry_failed: bool) -> None:
-        self.entries.update((entry.trial, entry) for entry in self._ledger.entries(retry_failed=retry_failed))
+        self.entries.update(
+            (entry.trial, entry) for entry in read_entries(self._dir, self.study, retry_failed=retry_failed)
+        )
         for row in self._ledger.epochs():
             entry = self._entry_of(row["trial"], row["arm"])
             if row["epoch"] == entry.epochs + 1:

@@ -51,27 +51,27 @@ class NotBegun(EndedEarly):
         )
 
 
-class Resumable(EndedEarly):
-    """A sweep ended before all its trials had; the message ends with the command that continues it.
+class SweepEnded(EndedEarly):
+    """A sweep ended before all its trials had ended; ``resume`` continues it.
 
     Attributes:
         sweep_dir: folder of the sweep.
-        address: Ray cluster that the sweep ran on; None: this machine.
+        address: Ray cluster of the run; None for this machine.
     """
 
     def __init__(self, message: str, sweep_dir: Path, address: str | None, *options: str) -> None:
-        """Join ``message`` and the command; ``options`` are options of ``resume``."""
+        """Describe what happened, and the command with which the sweep continues."""
         self.sweep_dir, self.address = sweep_dir, address
-        super().__init__(f"{message}resume with: {resume_command(sweep_dir, address, *options)}")
+        super().__init__(f"{message}; resume with: {resume_command(sweep_dir, address, *options)}")
 
 
-class Interrupted(Resumable):
-    """A sweep was interrupted before all its trials had ended."""
+class Interrupted(SweepEnded):
+    """A signal ended a sweep."""
 
     def __init__(
         self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int, *, signum: int = signal.SIGINT
     ) -> None:
-        """Describe the progress, and the command that continues the sweep.
+        """Describe the progress.
 
         Examples:
             >>> print(Interrupted(Path("my sweeps/box"), None, 3, 8))
@@ -81,20 +81,20 @@ class Interrupted(Resumable):
         """
         self.exit_code = exit_code(signum)
         super().__init__(
-            f"interrupted{describe_signal(signum)} after {n_ended} of {n_trials} trials; ", sweep_dir, address
+            f"interrupted{describe_signal(signum)} after {n_ended} of {n_trials} trials", sweep_dir, address
         )
 
 
-class WorkerLost(Resumable):
-    """A sweep ended although trials are left, because Tune gave up a trial that had lost its worker."""
+class WorkerLost(SweepEnded):
+    """Tune gave up a trial that had lost its worker, and no other trial is left."""
 
     def __init__(self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
-        """Describe the progress, and the command that continues the sweep."""
-        super().__init__(f"a worker was lost: {n_ended} of {n_trials} trials have ended; ", sweep_dir, address)
+        """Describe the progress."""
+        super().__init__(f"a worker was lost: {n_ended} of {n_trials} trials have ended", sweep_dir, address)
 
 
-class LimitReached(Resumable):
-    """A limit of the budget ended a sweep before all its trials had ended.
+class LimitReached(SweepEnded):
+    """A limit of the budget ended a sweep.
 
     Attributes:
         limit: name of the limit below ``budget.limits``.
@@ -106,17 +106,17 @@ class LimitReached(Resumable):
         """Describe the limit; ``options`` are the options of ``resume`` with which the sweep continues."""
         self.limit = limit
         self.exit_code = code
-        super().__init__(f"{message}; ", sweep_dir, address, *options)
+        super().__init__(message, sweep_dir, address, *options)
 
 
-class DiskFault(Resumable):
-    """A sweep ended because a file could not be written."""
+class DiskFault(SweepEnded):
+    """A file of a sweep could not be written."""
 
     exit_code = REFUSED_CODE
 
     def __init__(self, error: OSError, sweep_dir: Path, address: str | None) -> None:
-        """Describe the error, and the command that continues the sweep."""
-        super().__init__(f"{user_message(error) or reason_of(error)}; after fixing the cause, ", sweep_dir, address)
+        """Describe the error."""
+        super().__init__(f"{user_message(error) or reason_of(error)}; fix the cause first", sweep_dir, address)
 
 
 class EvaluationInterrupted(EndedEarly):

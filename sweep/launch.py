@@ -26,6 +26,10 @@ from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.errors import UserError
 from trainables.own_part import shipped_paths
+from trainables.whole_file import remove_abandoned
+
+ABANDONED_AFTER_S = 60.0
+"""Age of an unfinished file in a sweep that no process runs: a worker outlives a killed driver by seconds."""
 
 if TYPE_CHECKING:
     from ray.tune.logger import LoggerCallback
@@ -133,6 +137,7 @@ def resume_sweep(
     """
     from sweep.conductor import Conductor
     from sweep.engine import cluster, locked
+    from sweep.ledger import checkpoint_path, weights_path
     from sweep.manifest import check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.writer import write_manifest
 
@@ -140,6 +145,8 @@ def resume_sweep(
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
     read_manifest(sweep_dir)
     with locked(sweep_dir):
+        for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
+            remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
         manifest = read_manifest(sweep_dir)
         study = read_study(manifest, sweep_dir)
         if change is not None:

@@ -151,25 +151,6 @@ class Ledger:
         if entry.status not in (*LIVING, FAILED):
             checkpoint_path(self._dir, entry.trial).unlink(missing_ok=True)
 
-    def entries(self, *, retry_failed: bool) -> Iterator[Entry]:
-        """Read the recorded trials without their epochs; with ``retry_failed``, failed trials continue."""
-        tested = set(test_values(read_table(self._dir, EVALUATIONS))["trial"])
-        for row in read_table(self._dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
-            entry = Entry(
-                params=json.loads(row["params"]),
-                control=row["phase"] == SEARCH and self._study.is_control(row["number"]),
-                confirms=row["confirms"] if row["phase"] == CONFIRM else None,
-                about={name: row[name] for name in ABOUT_COLUMNS if row[name] == row[name]},
-                tested=row["trial"] in tested,
-                **{name: row[name] for name in _ENTRY_COLUMNS},
-            )
-            entry.why = row["why"] if entry.status != RUNNING else ""
-            if row["resumed_at_epoch"] == row["resumed_at_epoch"]:  # not null
-                entry.resumed_at_epoch = int(row["resumed_at_epoch"])
-            if retry_failed and entry.status == FAILED:
-                entry.status, entry.why = RUNNING, ""
-            yield entry
-
     def decisions(self) -> dict[tuple[str, int], Mapping[Any, Any]]:
         """Read the recorded decisions by trial and rung."""
         return {(row["trial"], row["rung_epochs"]): row for row in read_table(self._dir, DECISIONS).to_dict("records")}
@@ -177,6 +158,26 @@ class Ledger:
     def epochs(self) -> Iterator[Mapping[Any, Any]]:
         """Read the recorded epochs in the order of writing."""
         yield from read_table(self._dir, EPOCHS).to_dict("records")
+
+
+def read_entries(sweep_dir: Path, study: Study, *, retry_failed: bool = False) -> Iterator[Entry]:
+    """Read the recorded trials without their epochs; with ``retry_failed``, failed trials continue."""
+    tested = set(test_values(read_table(sweep_dir, EVALUATIONS))["trial"])
+    for row in read_table(sweep_dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
+        entry = Entry(
+            params=json.loads(row["params"]),
+            control=row["phase"] == SEARCH and study.is_control(row["number"]),
+            confirms=row["confirms"] if row["phase"] == CONFIRM else None,
+            about={name: row[name] for name in ABOUT_COLUMNS if row[name] == row[name]},
+            tested=row["trial"] in tested,
+            **{name: row[name] for name in _ENTRY_COLUMNS},
+        )
+        entry.why = row["why"] if entry.status != RUNNING else ""
+        if row["resumed_at_epoch"] == row["resumed_at_epoch"]:  # not null
+            entry.resumed_at_epoch = int(row["resumed_at_epoch"])
+        if retry_failed and entry.status == FAILED:
+            entry.status, entry.why = RUNNING, ""
+        yield entry
 
 
 def checkpoint_path(sweep_dir: Path, trial: str) -> Path:

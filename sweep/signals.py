@@ -65,7 +65,7 @@ class EndingSignals:
         return self._deferred
 
     def handle(self, signum: int, frame: FrameType | None = None) -> None:
-        """Note a signal.
+        """Receive a signal.
 
         Raises:
             KeyboardInterrupt: the signal is the first and is not deferred, or it is the second.

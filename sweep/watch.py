@@ -61,7 +61,7 @@ class Watch:
         self._n_failed = sum(entry.status == FAILED for entry in conductor.entries.values())
 
     def on_report(self, trial: str) -> None:
-        """Note that a trial reported an epoch, or failed."""
+        """Receive that a trial reported an epoch, or failed."""
         self._news_at_s, self._stall_after_s, self._stalled = self._clock(), None, False
         entry = self._conductor.entries[trial]
         if entry.status != FAILED:

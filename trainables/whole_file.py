@@ -26,7 +26,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     and the old content stays. A kill leaves the temporary file; a later write of the same file removes it.
 
     Raises:
-        OSError: the file cannot be written, for example because the disk is full.
+        OSError: the file cannot be written, for example because the disk is full; the error names ``path``.
 
     Example:
         >>> import tempfile
@@ -39,7 +39,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         'arm,top1_error'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
+    remove_abandoned(path.parent, name=glob.escape(path.name))
     # not the process id: two nodes of a cluster may write the same file with equal ids
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{UNFINISHED}")
     try:
@@ -48,8 +48,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())  # otherwise a crash of the machine may keep the new name and lose the content
         unfinished.replace(path)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        # a full disk is noticed while bytes are written: the error then names no file
+        if isinstance(error, OSError) and error.filename in (None, str(unfinished)):
+            error.filename = str(path)
         raise
 
 
@@ -63,11 +66,17 @@ def write_whole(path: Path, content: bytes | memoryview | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove temporary files of killed writers, but not those of a writer that may still run."""
-    for unfinished in path.parent.glob(f"{glob.escape(path.name)}.*{UNFINISHED}"):
+def remove_abandoned(folder: Path, *, name: str = "*", after_s: float = _ABANDONED_AFTER_S) -> None:
+    """Remove temporary files of killed writers from a folder.
+
+    Args:
+        folder: folder to look into; it may be missing.
+        name: pattern of the files that were to be written.
+        after_s: age in seconds from which no writer can still be at work.
+    """
+    for unfinished in folder.glob(f"{name}.*{UNFINISHED}"):
         try:
-            if time.time() - unfinished.stat().st_mtime > _ABANDONED_AFTER_S:
+            if time.time() - unfinished.stat().st_mtime > after_s:
                 unfinished.unlink()
         except FileNotFoundError:  # its writer has just renamed it
             continue

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _run_verb() -> None:
-    from sweep.endings import EndedEarly, user_message
+    from sweep.endings import DiskFault, EndedEarly, user_message
     from sweep.records.errors import RecordsError
     from sweep.signals import current_signals
 
@@ -52,6 +52,8 @@ def _run_verb() -> None:
         if message is None:
             raise
         _refuse(message)
+    except DiskFault as error:
+        _refuse(str(error))
     except EndedEarly as error:
         if not current_signals().announced:
             typer.echo(str(error), err=True)

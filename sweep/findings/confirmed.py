@@ -67,12 +67,12 @@ def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataF
         Columns ``COLUMNS``: arms in the study's order, the configurations of an arm in the order of their present rank.
         ``confirms``: first trial of the search with the configuration. ``rank``: from 1. ``n``: seeds that ran to the
         end. ``top1_error``, ``nll``, ``ece``: means of the test values. ``low``, ``high``: t interval of the top-1
-        error.
+        error, cut at 0 and 1.
 
         The best configuration of every other arm is compared with the baseline's best, seed by seed. ``difference`` of
         the top-1 error, with ``n_pairs``. ``difference_low``, ``difference_high``: an interval with Bonferroni's
-        correction, wide enough for all comparisons at once. ``p``: t-test on the pairs. ``p_holm``: with Holm's
-        correction for all comparisons, which finds more than the intervals. Unknown values are NaN.
+        correction, wide enough for all comparisons at once, cut at -1 and 1. ``p``: t-test on the pairs. ``p_holm``:
+        with Holm's correction for all comparisons, which finds more than the intervals. Unknown values are NaN.
     """
     done = confirm.trials[confirm.trials["status"] == COMPLETED]
     if done.empty:
@@ -97,6 +97,12 @@ def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataF
     tests[: has_p.sum()] = summary["p"].to_numpy()[has_p]
     summary.loc[has_p, "p_holm"] = holm(tests, n_compared)[: has_p.sum()]
     return summary
+
+
+def has_cut_interval(summary: pd.DataFrame) -> bool:
+    """Return whether an interval in the frame of :func:`summarise_confirmed` ends at a bound of an error rate."""
+    cut = (summary["low"] == 0) | (summary["high"] == 1)
+    return bool((cut | (summary["difference_low"] == -1) | (summary["difference_high"] == 1)).any())
 
 
 def test_values(evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -126,7 +132,7 @@ def _row(group: pd.DataFrame, baseline: pd.DataFrame | None, level: float) -> di
         "arm": group["arm"].iloc[0],
         "confirms": group["confirms"].iloc[0],
         "n": len(group),
-        **{"top1_error": error, "low": low, "high": high},
+        **{"top1_error": error, "low": max(low, 0.0), "high": min(high, 1.0)},
         **{name: group[name].mean() for name in ("nll", "ece")},
         "n_pairs": 0,
         **{"p": math.nan, "p_holm": math.nan},
@@ -137,7 +143,7 @@ def _row(group: pd.DataFrame, baseline: pd.DataFrame | None, level: float) -> di
     differences = paired.dropna().to_numpy()
     difference, low, high = mean_interval(differences, level=level)
     return row | {
-        **{"difference": difference, "difference_low": low, "difference_high": high},
+        **{"difference": difference, "difference_low": max(low, -1.0), "difference_high": min(high, 1.0)},
         "n_pairs": len(differences),
         "p": float(p_value(difference, differences.std(ddof=1), len(differences)))
         if len(differences) > 1

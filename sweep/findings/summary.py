@@ -157,20 +157,22 @@ def _best(final: pd.DataFrame, metric: str) -> dict[str, Any]:
     }
 
 
-def verdict(summary: pd.DataFrame, *, metric: str = "val_top1_error") -> str:
+def verdict(summary: pd.DataFrame, *, metric: str = "val_top1_error", unfinished: bool = False) -> str:
     """Return the verdict of a search: the arm with the lowest error so far, and the limits of this result.
 
     Args:
         summary: from ``summarise_arms``, for the same ``metric``.
         metric: metric of ``best`` and ``median``.
+        unfinished: whether trials are left to run that ``summary`` does not show, because they have not begun.
     """
+    unfinished = unfinished or _n_living(summary) > 0
     label = metric_label(metric)
     arms = summary[summary["median"].notna()]
     if arms.empty:
-        return _no_result(summary)
+        return _no_result(summary, unfinished=unfinished)
     if len(arms) == 1:
         return _one_arm(arms.iloc[0], len(summary), label)
-    so_far = "So far" if _n_living(summary) else "Among completed trials"
+    so_far = "So far" if unfinished else "Among completed trials"
     result = f"{so_far}, {_lowest(arms, label)}. {_CAVEAT}"
     if few := list(summary["arm"][summary["n_completed"] < MIN_COMPLETED]):
         return f"{result} {_list(few)} {_has(few)} fewer than {MIN_COMPLETED} completed trials: too few to compare."
@@ -184,9 +186,9 @@ def _n_living(summary: pd.DataFrame) -> int:
     return int(summary[[f"n_{status}" for status in LIVING]].to_numpy().sum())
 
 
-def _no_result(summary: pd.DataFrame) -> str:
+def _no_result(summary: pd.DataFrame, *, unfinished: bool) -> str:
     n_trials = int(summary["n_trials"].sum())
-    if not n_trials or _n_living(summary):
+    if not n_trials or unfinished:
         return "No trial has completed yet; there is no result to compare."
     counts = {status: int(summary[f"n_{status}"].sum()) for status in STATUSES}
     if n_trials in counts.values():

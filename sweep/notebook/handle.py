@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.study import Study
-from sweep.endings import Resumable
+from sweep.endings import SweepEnded
 from sweep.notebook.display import choose_display
 from sweep.notebook.views import StatusView
 from sweep.records.reader import read_manifest, read_table
@@ -208,7 +208,7 @@ def says_how_to_resume() -> Iterator[None]:
     """Add to the message of an interrupted sweep how to resume it in Python."""
     try:
         yield
-    except Resumable as error:
+    except SweepEnded as error:
         options = {} if error.address is None else {"address": error.address}
         error.add_note(f"in Python: {format_call('resume', str(error.sweep_dir), **options)}")
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,18 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from sweep.endings import resume_command
 from sweep.engine import in_use
-from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
+from sweep.findings.confirmed import has_cut_interval, summarise_confirmed, verdict_confirmed
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
 from sweep.formats import format_decimal, format_duration, format_percent, format_points
 from sweep.progress import reason_in_one_line
 from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, STATUSES
+from sweep.remaining import Remaining, read_remaining
 from sweep.terminal.live_table import HEADS
 from sweep.terminal.tables import Column, print_columns, print_heading, print_line
+from trainables.errors import UserError
 
 DISPENSABLE = ("ECE", "NLL", "epochs", "trials")
 """Columns that a narrow terminal lacks, the first one first."""
@@ -39,11 +41,17 @@ def print_status(sweep_dir: Path, console: Console) -> int:
     trials = pd.concat([search.trials, confirm.trials]) if len(confirm.trials) else search.trials
     seconds = float(search.epochs["seconds"].sum() + confirm.epochs["seconds"].sum())
     print_line(console, _describe_training(search.manifest, trials, seconds))
-    for line in _describe_problems(sweep_dir, search, confirm, trials):
+    try:
+        remaining = read_remaining(sweep_dir, search.manifest)
+    except UserError as error:  # a part of one's own may be gone; the records can be read without it
+        print_line(console, f"the number of trials left is not known: {error}", style="yellow")
+        n_living = int(trials["status"].isin(LIVING).sum())
+        remaining = Remaining(n_left=n_living, n_trials=len(trials))
+    for line in _describe_problems(sweep_dir, search, confirm, remaining):
         print_line(console, line)
     confirmed = summarise_confirmed(search, confirm)
     if confirmed.empty:
-        print_line(console, verdict(summary))
+        print_line(console, verdict(summary, unfinished=remaining.n_left > 0))
     else:
         _print_confirmed(confirmed, baseline_arm(study), console)
     return int((trials["status"] == FAILED).sum())
@@ -83,22 +91,38 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
 
 
 def _describe_problems(
-    sweep_dir: Path, search: SweepRecords, confirm: SweepRecords, trials: pd.DataFrame
+    sweep_dir: Path, search: SweepRecords, confirm: SweepRecords, remaining: Remaining
 ) -> Iterator[str]:
-    """Yield one line for each failed or lost trial, and the command that continues the sweep."""
-    resume = f"cutmix-sweep resume {shlex.quote(str(sweep_dir))}"
-    failures = trials[trials["status"] == FAILED]
-    for failed in failures.to_dict("records"):
+    """Yield one line for each failed or lost trial, each arm without a result, and the command to resume."""
+    failures = [trial for phase in (search, confirm) for trial in phase.trials.to_dict("records")]
+    failures = [trial for trial in failures if trial["status"] == FAILED]
+    for failed in failures:
         yield f"failed: {failed['trial']}: {reason_in_one_line(failed['why'])}"
     for diverged in confirm.trials[confirm.trials["status"] == DIVERGED].to_dict("records"):
         yield f"no test value: {diverged['trial']}: {diverged['why']}"
-    if len(failures):
-        yield f"after fixing the cause, run: {resume} --retry-failed"
-    study = search.manifest["study"]
-    n_planned = len(study["arms"]) * (study["budget"]["trials"] or 0)  # a grid without a number: unknown here
-    unfinished = trials["status"].isin(LIVING).any() or len(search.trials) < n_planned
-    if unfinished and not in_use(sweep_dir):
-        yield f"not running; resume with: {resume}"
+    if failures:
+        yield f"after fixing the cause, run: {resume_command(sweep_dir, None, '--retry-failed')}"
+    if not remaining.n_left:
+        yield from _describe_arms_without_result(search)
+    elif not in_use(sweep_dir):
+        left = f"{remaining.n_left} of {remaining.n_trials} trials are left"
+        yield f"not running, {left}; resume with: {resume_command(sweep_dir)}"
+
+
+def _describe_arms_without_result(search: SweepRecords) -> Iterator[str]:
+    """Yield one line for each arm of a finished sweep of which no search trial completed."""
+    confirms = search.manifest["study"].get("confirm") is not None
+    for arm in search.manifest["study"]["arms"]:
+        trials = search.trials[search.trials["arm"] == arm]
+        if trials.empty or (trials["status"] == COMPLETED).any():
+            continue
+        counts = ", ".join(f"{count} {status}" for status, count in trials["status"].value_counts().items())
+        line = f"{arm}: the search is over and no trial completed ({counts})"
+        yield f"{line}, so nothing of it is confirmed" if confirms else line
+    rates = search.trials.loc[search.trials["status"] == DIVERGED, "config.optimizer.lr"].astype(float)
+    if len(rates) and not (search.trials["status"] == COMPLETED).any():
+        values = f"{rates.min():.4g}" if rates.min() == rates.max() else f"{rates.min():.4g} to {rates.max():.4g}"
+        yield f"lower optimizer.lr in a new sweep: it was {values} in the diverged trials"
 
 
 def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -> None:
@@ -119,6 +143,12 @@ def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -
         f"Baseline: {baseline}. Differences are paired by seed. "
         "Their 95 % intervals hold for all comparisons together.",
     )
+    if has_cut_interval(confirmed):
+        print_line(
+            console,
+            "Intervals are cut at 0 and 100 %, differences at -100 and +100 points: with so few seeds the spread is "
+            "hardly known.",
+        )
     print_line(console, verdict_confirmed(confirmed, baseline=baseline))
 
 

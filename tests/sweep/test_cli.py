@@ -637,7 +637,7 @@ def test_schema_is_json(run: Run) -> None:
 
 class TestInterruption:
     def test_ends_with_130_and_says_how_to_go_on(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        from sweep.launch import Interrupted
+        from sweep.endings import Interrupted
 
         def interrupted(*_: object, **__: object) -> Path:
             raise Interrupted(Path("sweeps/mine"), None, 3, 12)

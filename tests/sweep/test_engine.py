@@ -51,7 +51,7 @@ def test_a_folder_has_one_driver(tmp_path: Path) -> None:
 
 
 class _Noted:
-    """A conductor that notes what it is told of trials without a worker."""
+    """A conductor, and a watch, that note what they are told of trials without a worker."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, ...]] = []
@@ -61,6 +61,9 @@ class _Noted:
 
     def on_lost(self, trial: str, why: str) -> None:
         self.told.append(("lost", trial, why))
+
+    def on_report(self, trial: str) -> None:
+        self.told.append(("watched", trial))
 
 
 class _Ended:
@@ -77,15 +80,18 @@ class _Ended:
 
 @pytest.mark.parametrize(
     ("num_failures", "told"),
-    [(0, ("left", "off-0000")), (4, ("lost", "off-0000", "its worker died 4 times: out of memory"))],
+    [
+        (0, [("left", "off-0000")]),
+        (4, [("lost", "off-0000", "its worker died 4 times: out of memory"), ("watched", "off-0000")]),
+    ],
 )
-def test_a_trial_that_tune_gives_up_is_not_waited_for(num_failures: int, told: tuple[str, ...]) -> None:
+def test_a_trial_that_tune_gives_up_is_not_waited_for(num_failures: int, told: list[tuple[str, ...]]) -> None:
     from sweep.tune_adapters import ConductorCallback
 
     conductor = _Noted()
-    callback = ConductorCallback(conductor, lambda: None)  # type: ignore[arg-type]
+    callback = ConductorCallback(conductor, lambda: None, conductor)  # type: ignore[arg-type]
     callback.on_trial_error(0, [], _Ended(num_failures))
-    assert conductor.told == [told]
+    assert conductor.told == told
 
 
 class _Full:

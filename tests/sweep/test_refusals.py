@@ -466,7 +466,7 @@ class TestDisk:
             cli.main()
         assert ended.value.code == 2
         message = capsys.readouterr().err
-        assert_one_message(message, (str(here / "out" / "records"), os.strerror(number)))
+        assert_one_message(message, (str(here / "out" / "records"), os.strerror(number), "cutmix-sweep resume"))
         assert len(message.splitlines()) == 1
 
     def test_export_cannot_be_written(

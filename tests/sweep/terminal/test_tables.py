@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ from rich.console import Console
 
 from search_spaces.discover import load_study
 from search_spaces.study import Study
+from sweep.conductor import Job
 from sweep.doctor import OK, WRONG, Check
 from sweep.findings.replay import replay_sweep
 from sweep.terminal.display import TerminalDisplay
@@ -191,7 +194,56 @@ class TestWords:
         simulate(study_of(), tmp_path).run(3).conductor.flush(force=True)
         print_status(tmp_path, console := narrow())
         assert "Training time so far: 6 s in 2 trials; 0 of them were resumed." in text_of(console)
-        assert f"\nnot running; resume with: cutmix-sweep resume {tmp_path}\n" in text_of(console)
+        left = "not running, 12 of 12 trials are left; resume with"
+        assert f"\n{left}: cutmix-sweep resume {tmp_path}\n" in text_of(console)
+
+    def test_a_sweep_is_unfinished_until_its_last_confirmation(
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path
+    ) -> None:
+        """Killed between the end of the search and the first confirmation: no trial runs, and none is missing."""
+        study = study_of(confirm={"seeds": 2})
+        session = simulate(study, tmp_path, n_workers=1)
+        while session.conductor.n_left > 3 * 2:
+            session.run(1)
+        session.conductor.flush(force=True)
+        print_status(tmp_path, console := narrow())
+        assert f"6 of {12 + 6} trials are left; resume with: cutmix-sweep resume {tmp_path}\n" in text_of(console)
+        assert "So far, arm" in text_of(console)
+        simulate(study, tmp_path).run()
+        print_status(tmp_path, console := narrow())
+        assert "trials are left" not in text_of(console)
+
+    def test_arms_without_a_completed_trial(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        study = study_of(confirm={"seeds": 2}, base={"optimizer": {"lr": 1e9}}, space={})
+
+        def diverging(job: Job, epoch: int) -> dict[str, Any]:
+            return {"train_loss": math.nan if job.trial.startswith(hot) else 1.0}
+
+        hot = "cutmix"
+        simulate(study, tmp_path / "one", curve=diverging).run()
+        print_status(tmp_path / "one", console := narrow())
+        line = "cutmix: the search is over and no trial completed (4 diverged), so nothing of it is confirmed"
+        assert f"\n{line}\n" in text_of(console)
+        assert "lower optimizer.lr" not in text_of(console)
+        hot = ""
+        simulate(study, tmp_path / "all", curve=diverging).run()
+        print_status(tmp_path / "all", console := narrow())
+        assert text_of(console).count("so nothing of it is confirmed") == 3
+        assert "\nlower optimizer.lr in a new sweep: it was 1e+09 in the diverged trials\n" in text_of(console)
+        assert "\nAll 12 trials diverged; there is no result to compare.\n" in text_of(console)
+
+    def test_intervals_of_an_error_stay_between_0_and_100(
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path
+    ) -> None:
+        study = study_of(confirm={"seeds": 2})
+        errors = {"00": 0.2, "01": 0.7}
+        simulate(study, tmp_path, curve=lambda job, epoch: {"val_top1_error": errors.get(job.trial[-2:], 0.5)}).run()
+        print_status(tmp_path, console := narrow())
+        text = text_of(console)
+        assert "Intervals are cut at 0 and 100 %" in text
+        bounds = re.findall(r"(-?[\d.]+) \.\. (-?[\d.]+)", text)
+        assert bounds
+        assert all(0 <= float(low) <= float(high) <= 100 for low, high in bounds)
 
     def test_a_budget(self, study_of: MakeStudy) -> None:
         stopping = {"rule": "asha", "grace_period_epochs": 2}

@@ -1,0 +1,322 @@
+"""How a sweep ends before its last trial: signals, limits of the budget, and the notices of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search_spaces.study import Study
+from sweep import notices as notices_module
+from sweep import signals as signals_module
+from sweep.endings import DiskFault, Interrupted, LimitReached, WorkerLost, user_message
+from sweep.notices import URL, URL_FILE, Notices, notify_url
+from sweep.signals import SIGNALS, EndingSignals, catch_signals, current_signals
+from sweep.watch import MIN_STALL_S, Watch
+from trainables.errors import UserError
+
+MakeStudy = Callable[..., Study]
+SECRET = "T0ken"
+
+
+class TestSignals:
+    @pytest.mark.parametrize("signum", SIGNALS)
+    def test_are_raised_at_once_or_noted(self, signum: signal.Signals) -> None:
+        with catch_signals() as signals, pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signum)
+        assert signals.signum == signum
+        with catch_signals() as signals:
+            signals.defer()
+            signal.raise_signal(signum)
+        assert signals.signum == signum
+
+    def test_a_second_one_counts_only_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """``timeout`` and closing terminals send theirs twice."""
+        with catch_signals() as signals:
+            signals.defer()
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            monkeypatch.setattr(signals_module, "SAME_SIGNAL_S", 0.0)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signals.signum == signal.SIGTERM
+
+    def test_handlers_are_restored(self) -> None:
+        before = [signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGUSR1)]
+        with catch_signals() as outer:
+            with catch_signals() as inner:
+                assert inner is outer is current_signals()
+            signal.signal(signal.SIGUSR1, lambda *_: None)  # as Tune does
+            assert signal.getsignal(signal.SIGTERM) == outer.handle
+        assert [signal.getsignal(signum) for signum in (*SIGNALS, signal.SIGUSR1)] == before
+
+    def test_a_thread_catches_none(self) -> None:
+        """A sweep may be started in a thread, where Python allows no handlers."""
+        caught: list[EndingSignals] = []
+
+        def enter() -> None:
+            with catch_signals() as signals:
+                caught.append(signals)
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        assert caught[0].signum is None
+
+    @pytest.mark.parametrize("announced", [True, False])
+    def test_end_a_program_in_time(self, announced: bool) -> None:
+        """Also if the main thread never gets to say how to resume; the words come once."""
+        code = (
+            "import os, signal, threading, time\n"
+            "from sweep import signals as module\n"
+            "module.TEARDOWN_S = 0.3\n"
+            "with module.catch_signals(is_program=True) as signals:\n"
+            "    signals.defer()\n"
+            "    signals.bound('resume with: x')\n"
+            "    threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start()\n"
+            f"    while signals.signum is None or not {announced}: time.sleep(0.01)\n"
+            "    signals.announce('resume with: x')\n"
+            "    time.sleep(30)\n"
+        )
+        started_s = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (143, "resume with: x\n")
+        assert time.monotonic() - started_s < 15
+
+
+@pytest.fixture
+def watched(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Callable[..., tuple[Any, Watch]]:
+    """Return the function that makes a session of a sweep with limits, and its watch."""
+
+    def make(*, limits: dict[str, Any] | None = None, curve: Any = None, **options: Any) -> tuple[Any, Watch]:
+        budget = {"trials": 2, "max_epochs": 2, "limits": limits or {}}
+        resources = {"cpus": 1, "gpus": 0.5}
+        session = simulate(
+            study_of(budget=budget, resources=resources), tmp_path / "box", **({"curve": curve} if curve else {})
+        )
+        return session, Watch(session.conductor, tmp_path / "box", **options)
+
+    return make
+
+
+Watched = Callable[..., tuple[Any, Watch]]
+
+
+class TestLimits:
+    def test_wall_clock_counts_from_the_start_of_the_command(self, watched: Watched) -> None:
+        now_s = 5000.0
+        _, watch = watched(limits={"wall_clock_h": 1.5}, started_s=1000.0, clock=lambda: now_s)
+        assert not watch.is_over()
+        now_s = 1000.0 + 1.5 * 3600
+        assert watch.is_over()
+        ending = watch.ending()
+        assert isinstance(ending, LimitReached)
+        assert ending.exit_code == 3
+        assert str(ending).startswith("ended by budget.limits.wall_clock_h = 1.5: 1.5 h since this command started, 0")
+        assert str(ending).endswith("box")
+
+    def test_gpu_hours_are_those_of_all_runs(self, watched: Watched, simulate: Any, tmp_path: Path) -> None:
+        limits = {"gpu_hours": 4 * 2.0 * 0.5 / 3600}  # four epochs of 2 s on half a GPU
+        session, watch = watched(limits=limits)
+        session.run(3)
+        assert not watch.is_over()
+        session.conductor.flush(force=True)
+        again = simulate(session.conductor.study, tmp_path / "box")
+        watch = Watch(again.conductor, tmp_path / "box", address="auto")
+        assert not watch.is_over()
+        again.run(1)
+        assert watch.is_over()
+        ending = watch.ending()
+        assert ending is not None
+        assert ending.exit_code == 3
+        assert str(ending).endswith("--address auto --set budget.limits.gpu_hours=0.00222222")
+
+    def test_failed_trials(self, watched: Watched) -> None:
+        session, watch = watched(limits={"failed_trials": 2}, curve=lambda job, epoch: {"failed": "no\nreason"})
+        for n_failed in (1, 2):
+            session.run(1)
+            watch.on_report(("off-0000", "cutout-0000")[n_failed - 1])
+            assert watch.is_over() == (n_failed == 2)
+        ending = watch.ending()
+        assert ending is not None
+        assert ending.exit_code == 1
+        assert "2 failed trials, 2 of 6 trials have ended" in str(ending)
+        assert str(ending).endswith("box --retry-failed")
+
+    def test_a_signal_comes_first_and_a_whole_sweep_has_no_early_end(self, watched: Watched) -> None:
+        signals = EndingSignals()
+        session, watch = watched(limits={"wall_clock_h": 1e-9}, signals=signals)
+        signals.signum = signal.SIGHUP
+        assert watch.is_over()
+        ending = watch.ending()
+        assert isinstance(ending, Interrupted)
+        assert ending.exit_code == 129
+        session.run()
+        assert watch.ending() is None
+
+    def test_a_trial_that_tune_gave_up_is_said(self, watched: Watched) -> None:
+        ending = watched()[1].ending()
+        assert isinstance(ending, WorkerLost)
+        assert ending.exit_code == 1
+
+
+class Received(HTTPServer):
+    """Webhook that keeps what it receives."""
+
+    status = 200
+    delay_s = 0.0
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hooks/{SECRET}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        server: Any = self.server
+        server.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        time.sleep(server.delay_s)
+        self.send_response(server.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def webhook(*, status: int = 200, delay_s: float = 0.0) -> Iterator[Received]:
+    with Received() as server:
+        server.status, server.delay_s = status, delay_s
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class TestNotices:
+    @pytest.fixture(autouse=True)
+    def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(notices_module, "_PAUSE_S", 0.01)
+        monkeypatch.setattr(notices_module, "TIMEOUT_S", 0.2)
+        for name in (URL, URL_FILE, "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+
+    def test_of_a_sweep(self, watched: Watched) -> None:
+        now_s = 0.0
+        with webhook() as server:
+            notices = Notices(server.url, sweep="box")
+            failing = lambda job, epoch: {"failed": "Traceback\nValueError: no"} if job.trial == "off-0000" else {}  # noqa: E731
+            session, watch = watched(curve=failing, notices=notices, clock=lambda: now_s)
+            session.run(3)
+            watch.on_report("off-0000")
+            watch.on_report("cutout-0000")
+            for now_s in (MIN_STALL_S - 1, MIN_STALL_S, MIN_STALL_S + 1):  # noqa: B007 (the clock reads it)
+                assert not watch.is_over()
+            watch.on_report("cutout-0000")
+            now_s += MIN_STALL_S
+            watch.is_over()
+            session.run()
+            assert watch.ending() is None
+            notices.close()
+        assert [body["event"] for body in server.bodies] == ["failed", "stalled", "stalled", "ended"]
+        failed, stalled, _, ended = server.bodies
+        assert failed["text"] == "cutmix-sweep box: trial off-0000 failed, 1 failed trial so far: ValueError: no"
+        assert (failed["trial"], failed["sweep"], failed["study"]) == ("off-0000", "box", "small")
+        assert stalled["quiet_s"] == MIN_STALL_S
+        assert (ended["n_ended"], ended["n_trials"]) == (6, 6)
+
+    def test_every_tenth_failure(self, watched: Watched) -> None:
+        sent: list[str] = []
+        notices: Any = SimpleNamespace(send=lambda event, *_, **__: sent.append(event), show_failure=lambda: None)
+        session, watch = watched(curve=lambda job, epoch: {"failed": ""}, notices=notices)
+        session.run(1)
+        for _ in range(21):
+            watch.on_report("off-0000")
+        assert sent == ["failed"] * 3
+
+    @pytest.mark.parametrize(
+        ("status", "delay_s", "reason"),
+        [(500, 0.0, "HTTP status 500"), (200, 0.6, "no answer within 0.2 s"), (None, 0.0, "Connection refused")],
+    )
+    def test_a_webhook_that_fails_is_one_warning(self, status: int | None, delay_s: float, reason: str) -> None:
+        warnings: list[str] = []
+        with webhook(status=status or 200, delay_s=delay_s) as server:
+            url = server.url if status else f"http://127.0.0.1:9/hooks/{SECRET}"
+            notices = Notices(url, sweep="box", warn=warnings.append)
+            started_s = time.monotonic()
+            for _ in range(3):
+                notices.send("failed", "no")
+            assert time.monotonic() - started_s < 0.1
+            notices.close(5)
+        assert len(warnings) == 1
+        assert f": {reason}; the sweep continues" in warnings[0]
+        assert SECRET not in warnings[0]
+        if status == 500:
+            assert len(server.bodies) == 6  # each is tried twice
+
+    def test_a_webhook_that_hangs_delays_no_end(self) -> None:
+        with webhook(delay_s=0.5) as server:
+            notices = Notices(server.url)
+            notices.send("ended", "all")
+            started_s = time.monotonic()
+            notices.close(0.1)
+            assert time.monotonic() - started_s < 0.4
+
+    def test_the_url_comes_from_the_environment_or_a_file(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "url"
+        path.write_text(f"https://example.org/{SECRET}\n")
+        monkeypatch.setenv(URL_FILE, str(path))
+        assert notify_url() == f"https://example.org/{SECRET}"
+        monkeypatch.setenv(URL, "https://example.org")
+        with pytest.raises(UserError, match="both set"):
+            notify_url()
+        monkeypatch.delenv(URL_FILE)
+        assert notify_url() == "https://example.org"
+        for wrong in (f"{SECRET}", f"ftp://{SECRET}", f"https://example.org:{SECRET}", f"https://a b/{SECRET}"):
+            monkeypatch.setenv(URL, wrong)
+            with pytest.raises(UserError, match=URL) as refused:
+                notify_url()
+            assert SECRET not in str(refused.value)
+        monkeypatch.delenv(URL)
+        monkeypatch.setenv(URL_FILE, str(tmp_path / "none"))
+        with pytest.raises(UserError, match="No such file"):
+            notify_url()
+
+
+class TestDisk:
+    def test_a_full_one_names_the_file_and_how_to_resume(self) -> None:
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "box/records/part-0")
+        ending = DiskFault(error, Path("my box"), "auto")
+        assert ending.exit_code == 2
+        assert str(ending) == (
+            "cannot write to 'box/records/part-0': No space left on device; fix the cause first; resume with: "
+            "cutmix-sweep resume 'my box' --address auto"
+        )
+
+    @pytest.mark.parametrize("readable", [True, False])
+    def test_reading_and_writing_are_told_apart(
+        self, readable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "access", lambda *_: readable)  # root may do everything
+        message = user_message(PermissionError(errno.EACCES, "Permission denied", str(tmp_path)))
+        assert message == f"cannot {'write to' if readable else 'read'} '{tmp_path}': Permission denied"
