@@ -100,8 +100,8 @@ def _name_of_file(path: Path) -> str:
 
 def _extended_file(name_or_path: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     """Return file and values of a study that another one extends, a path relative to that one's folder."""
-    name_or_path = name_or_path if name_or_path in built_in_studies() else str(folder / Path(name_or_path).expanduser())
-    path = _find(name_or_path)
+    is_path = name_or_path not in built_in_studies() and _is_path(name_or_path)
+    path = _find(str(folder / Path(name_or_path).expanduser()) if is_path else name_or_path)
     return path.resolve(), _read(path)
 
 
@@ -183,11 +183,15 @@ def _with_absolute_source(part: Mapping[str, Any]) -> dict[str, Any]:
     return merged(part, {"base": at_path("data.source", absolute)})
 
 
+def _is_path(name_or_path: str) -> bool:
+    return name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path
+
+
 def _find(name_or_path: str) -> Path:
     if name_or_path in built_in_studies():
         return STUDIES_DIR / f"{name_or_path}.yaml"
     path, quoted = Path(name_or_path), shorten(name_or_path)
-    if path.suffix not in (".yaml", ".yml") and "/" not in name_or_path:
+    if not _is_path(name_or_path):
         raise UserError(
             f"unknown study '{quoted}'{did_you_mean(name_or_path, built_in_studies())}, or the path of a .yaml file"
         )

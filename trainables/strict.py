@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -87,7 +88,10 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
         case "value_error":
             return f"'{path}': {context['error']}" if location else str(context["error"])
         case _:
-            message = item["msg"][0].lower() + item["msg"][1:]
+            message = re.sub(
+                r"valid dictionary( or instance of \w+)?", "mapping", item["msg"].replace("valid tuple", "list")
+            )
+            message = message[0].lower() + message[1:]
             return f"'{path}': {message}, got {format_value(item['input'])}"
 
 
