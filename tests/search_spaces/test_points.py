@@ -126,10 +126,7 @@ def test_a_point_whose_values_do_not_go_together() -> None:
         "mix.size.lo": {"kind": "choice", "values": [0.0, 0.6]},
         "mix.size.hi": {"kind": "choice", "values": [1.0, 0.5]},
     }
-    changes: dict[str, Any] = {"arms": {"clip": {"mix": "cutmix", "space": space}}}
-    load_study(VALUES | changes | {"points": []})
+    arm, point = {"mix": "cutmix", "space": space}, {"mix.size.lo": 0.6, "mix.size.hi": 0.5}
+    load_study(VALUES | {"arms": {"clip": arm}})
     with pytest.raises(UserError, match=r"lo must be <= hi, got 0\.6 > 0\.5"):
-        load_study(
-            VALUES
-            | {"arms": {"clip": changes["arms"]["clip"] | {"points": [{"mix.size.lo": 0.6, "mix.size.hi": 0.5}]}}}
-        )
+        load_study(VALUES | {"arms": {"clip": arm | {"points": [point]}}})
