@@ -179,8 +179,12 @@ def _with_absolute_source(part: Mapping[str, Any]) -> dict[str, Any]:
     name, colon, path = source.partition(":") if isinstance(source, str) else ("", "", "")
     if not (colon and path):
         return dict(part)
-    absolute = f"{name}:{Path(path).expanduser().absolute()}"
-    return merged(part, {"base": at_path("data.source", absolute)})
+    folder = Path(path).expanduser().absolute()
+    try:
+        folder.exists()
+    except (OSError, ValueError) as error:  # too long a name, a NUL
+        raise UserError(f"--data or data.source: '{name}:{shorten(path)}': {_reason(error)}") from None
+    return merged(part, {"base": at_path("data.source", f"{name}:{folder}")})
 
 
 def _is_path(name_or_path: str) -> bool:

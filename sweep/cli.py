@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 from collections.abc import Callable
@@ -151,6 +152,7 @@ def run(
         command=_command(),
         display=TerminalDisplay(console),
         log_to=log_to or (),
+        project=Path(study).parent if study.endswith((".yaml", ".yml")) else None,
     )
     _show_result(sweep_dir, console)
 
@@ -394,6 +396,9 @@ def main() -> None:
     from sweep.endings import EvaluationInterrupted, Interrupted, user_message
     from sweep.records.errors import RecordsError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a study may have letters that the locale has not
     try:
         app()
     except (UserError, RecordsError) as error:
