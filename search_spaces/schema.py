@@ -60,9 +60,8 @@ def _extension(study: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
     """
     null = {"type": "null", "description": "drops it"}
     part = {"type": "object", "description": "values that override those of the extended study"}
-    arm = definitions["Arm"]["properties"] | {
-        "space": {"type": "object", "additionalProperties": {"anyOf": [part, null]}}
-    }
+    space = {"type": "object", "additionalProperties": {"anyOf": [part, null]}}
+    arm = definitions["Arm"]["properties"] | {"space": space}
     properties = study["properties"] | {
         "extends": {
             "type": "string",

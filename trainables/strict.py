@@ -15,6 +15,9 @@ from trainables.renames import describe_rename
 TAGS = ("kind", "family", "rule")
 """Keys that name the variant in a union of models."""
 
+MAX_REASON = 1_000
+"""Longest reason that a check of a configuration gives: a sentence with all valid names."""
+
 MAX_LINES = 10
 """Largest number of lines of a message."""
 
@@ -86,7 +89,8 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
             near = did_you_mean(value if isinstance(value, str) else format_value(value), choices)
             return f"'{path}' is unknown: {format_value(value)}{near}"
         case "value_error":
-            return f"'{path}': {context['error']}" if location else str(context["error"])
+            reason = shorten(str(context["error"]), MAX_REASON)
+            return f"'{path}': {reason}" if location else reason
         case _:
             message = re.sub(
                 r"valid dictionary( or instance of \w+)?", "mapping", item["msg"].replace("valid tuple", "list")
