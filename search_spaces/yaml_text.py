@@ -47,7 +47,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Put merged keys (``<<``) into a mapping; a key may override a merged one, but must not be written twice."""
+        """Insert merged keys (``<<``); a key may override a merged one, but must not be written twice."""
         if id(node) in self._flat:  # an alias: its merged keys are no repetition
             return
         self._flat.add(id(node))

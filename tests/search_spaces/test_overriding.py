@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from search_spaces.discover import load_study
 from search_spaces.study import Study
+from search_spaces.yaml_text import parse_yaml
 from trainables.errors import UserError
 
 BASE = """
@@ -114,3 +116,13 @@ def test_refused(tmp_path: Path, text: str, words: str) -> None:
 def test_a_null_arm_means_nothing_in_a_study_of_its_own(tmp_path: Path) -> None:
     """An empty entry must not drop an arm in silence."""
     assert "'arms.cutout': input should be a mapping" in refusal(tmp_path, BASE.replace("{mix: cutout}", ""))
+
+
+def test_the_examples_of_the_readme() -> None:
+    readme = Path(__file__).parents[2] / "search_spaces" / "README.md"
+    points, extends = re.findall(r"```yaml\n(.*?)```", readme.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lr = {"kind": "uniform", "lo": 0.01, "hi": 1.0}
+    whole = {"question": "?", "space": {"optimizer.lr": lr}, "budget": {"trials": 4, "max_epochs": 3}}
+    study = load_study(whole | parse_yaml(points))
+    assert study.known_values("cutmix", 1) == {"mix.size.alpha": 1.0, "mix.apply.prob": 0.5}
+    assert list(load_study(parse_yaml(extends)).arms) == ["off", "mixup", "cutmix", "fmix"]

@@ -240,7 +240,7 @@ class TestLongMessages:
 
     def test_a_long_value_is_cut(self) -> None:
         for value in ("x" * 100_000, list(range(100_000)), {"k" * 100_000: "v" * 100_000}, 10**6000):
-            for values in ({"seed": value}, {"optimizer": {"lr": value}}, {"model": {"name": value}}):
+            for values in ({"data": value}, {"optimizer": {"lr": value}}, {"model": {"name": value}}):
                 message = refusal(values)
                 assert len(message) < 1100
                 assert "\n" not in message
