@@ -15,6 +15,8 @@ from trainables.renames import describe_rename
 TAGS = ("kind", "family", "rule")
 """Keys that name the variant in a union of models."""
 
+_TYPE_OF_PYDANTIC = r"valid (?:(dictionary)(?: or instance of \w+| or object to extract fields from)?|tuple)"
+
 MAX_REASON = 1_000
 """Longest reason that a check of a configuration gives: a sentence with all valid names."""
 
@@ -69,7 +71,7 @@ def _lines(model: type[BaseModel], values: Mapping[str, Any], error: ValidationE
 
 def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, Any]) -> str:
     location = _without_tags(values, item["loc"], last_is_absent=item["type"] == "missing")
-    path = ".".join(shorten(str(part)) for part in location) or "(top level)"
+    path = ".".join(shorten(str(part)) for part in location) or ("''" if location else "(top level)")
     context = item.get("ctx", {})
     match item["type"]:
         case "extra_forbidden":
@@ -92,10 +94,7 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
             reason = shorten(str(context["error"]), MAX_REASON)
             return f"'{path}': {reason}" if location else reason
         case _:
-            message = re.sub(
-                r"valid dictionary( or instance of \w+)?", "mapping", item["msg"].replace("valid tuple", "list")
-            )
-            message = message[0].lower() + message[1:]
+            message = re.sub(_TYPE_OF_PYDANTIC, lambda match: "mapping" if match[1] else "list", message)
             return f"'{path}': {message}, got {format_value(item['input'])}"
 
 
