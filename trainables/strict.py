@@ -94,6 +94,7 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
             reason = shorten(str(context["error"]), MAX_REASON)
             return f"'{path}': {reason}" if location else reason
         case _:
+            message = item["msg"][0].lower() + item["msg"][1:]
             message = re.sub(_TYPE_OF_PYDANTIC, lambda match: "mapping" if match[1] else "list", message)
             return f"'{path}': {message}, got {format_value(item['input'])}"
 
