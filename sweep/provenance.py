@@ -88,6 +88,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
             text, _ = process.communicate(timeout=GIT_LIMIT_S)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # its children too: they would keep the pipe open
+                os.killpg(process.pid, signal.SIGKILL)  # its children too: they would stay
             return None
     return text if process.returncode == 0 else None

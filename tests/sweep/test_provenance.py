@@ -9,6 +9,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 import pytest
 
 from search_spaces.discover import load_study
@@ -68,11 +69,13 @@ def test_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_git_that_hangs(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("sweep.provenance.GIT_LIMIT_S", 0.1)
-    fake_git(tmp_path, monkeypatch, "sleep 60")  # sleep keeps the pipe open when the shell is gone
+    monkeypatch.setattr("sweep.provenance.GIT_LIMIT_S", 0.5)
+    fake_git(tmp_path, monkeypatch, f"sleep 60 & echo $! > '{tmp_path}/child'; wait")
     started = time.monotonic()
     assert git_state(repository) is None
     assert time.monotonic() - started < 5
+    child = psutil.pid_exists(pid := int((tmp_path / "child").read_text(encoding="utf-8"))) and psutil.Process(pid)
+    assert not child or child.status() == psutil.STATUS_ZOMBIE
 
 
 def test_all_packages() -> None:
