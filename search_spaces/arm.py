@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from search_spaces.domains import AnyDomain
+from trainables.errors import format_value
 from trainables.merging import merged
 from trainables.mixing.presets import expand_preset
 from trainables.strict import Frozen
@@ -17,7 +19,16 @@ Overrides = dict[str, Any]
 Space = dict[str, AnyDomain]
 """Domain by dotted path of TrialConfig."""
 
-Point = dict[str, bool | int | float | str | None]
+
+def _one_value(value: Any) -> Any:
+    if isinstance(value, (Mapping, list, tuple)):
+        raise ValueError(
+            f"a point has one value per dotted path, for example optimizer.lr: 0.1, got {format_value(value)}"
+        )
+    return value
+
+
+Point = dict[str, Annotated[bool | int | float | str | None, BeforeValidator(_one_value)]]
 """Known values by dotted path of a space; paths that are left out are sampled as usual."""
 
 Points = Annotated[tuple[Point, ...], Field(strict=False)]

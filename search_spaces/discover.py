@@ -14,7 +14,7 @@ from search_spaces.overriding import extended_values, overridden
 from search_spaces.scales import scaled
 from search_spaces.study import Study
 from search_spaces.yaml_text import MAX_CHARS, check_size, parse_yaml
-from trainables.data.sources.registry import absolute_source
+from trainables.data.sources.registry import absolute_source, split_text
 from trainables.errors import UserError, did_you_mean, shorten
 from trainables.merging import at_path, flattened, merged
 from trainables.parts import add_folder
@@ -102,8 +102,8 @@ def _name_of_file(path: Path) -> str:
 
 def _extended_file(name_or_path: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     """Return file and values of a study that another one extends, a path relative to that one's folder."""
-    name_or_path = name_or_path if name_or_path in built_in_studies() else str(folder / Path(name_or_path).expanduser())
-    path = _find_with_parts(name_or_path)
+    is_path = name_or_path not in built_in_studies() and _is_path(name_or_path)
+    path = _find_with_parts(str(folder / Path(name_or_path).expanduser()) if is_path else name_or_path)
     return path.resolve(), _read(path)
 
 
@@ -180,7 +180,12 @@ def _with_absolute_source(part: Mapping[str, Any]) -> dict[str, Any]:
     source = data.get("source") if isinstance(data, Mapping) else None
     if not isinstance(source, str):
         return dict(part)
-    return merged(part, {"base": at_path("data.source", absolute_source(source))})
+    absolute = absolute_source(source)
+    try:
+        Path(split_text(absolute)[2]).exists()
+    except (OSError, ValueError) as error:  # too long a name, a NUL
+        raise UserError(f"--data or data.source: '{shorten(source)}': {_reason(error)}") from None
+    return merged(part, {"base": at_path("data.source", absolute)})
 
 
 def _find_with_parts(name_or_path: str) -> Path:
@@ -191,11 +196,15 @@ def _find_with_parts(name_or_path: str) -> Path:
     return path
 
 
+def _is_path(name_or_path: str) -> bool:
+    return name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path
+
+
 def _find(name_or_path: str) -> Path:
     if name_or_path in built_in_studies():
         return STUDIES_DIR / f"{name_or_path}.yaml"
     path, quoted = Path(name_or_path), shorten(name_or_path)
-    if path.suffix not in (".yaml", ".yml") and "/" not in name_or_path:
+    if not _is_path(name_or_path):
         raise UserError(
             f"unknown study '{quoted}'{did_you_mean(name_or_path, built_in_studies())}, or the path of a .yaml file"
         )

@@ -240,11 +240,15 @@ class Fixed(Domain):
 
 def _equal_one(values: tuple[Any, ...], value: Any) -> Any:
     """Return the one of ``values`` that is equal: 1 equals 1.0, but not True."""
-    for candidate in values:
-        if candidate == value and (type(candidate) is type(value) or (_is_number(candidate) and _is_number(value))):
-            return candidate
+    equal = [item for item in values if item == value and _same_kind(item, value)]
+    if equal:
+        return next((item for item in equal if type(item) is type(value)), equal[0])
     listed = " | ".join(map(str, values[:10])) + (" | ..." if len(values) > 10 else "")
     raise ValueError(f"must be one of {shorten(listed, 200)}, got {format_value(value)}")
+
+
+def _same_kind(one: Any, other: Any) -> bool:
+    return type(one) is type(other) or (_is_number(one) and _is_number(other))
 
 
 def _is_number(value: Any) -> bool:

@@ -74,18 +74,25 @@ def _check_has_size(study: Study, arm: str, where: str) -> None:
             raise UserError(f"{where}.by is 'size', but labels of arm '{arm}' do not follow it: match by prob")
 
 
-def check_reachable(study: Study) -> None:
+def check_reachable(study: Study, *, max_trials: int | None = None) -> None:
     """Check, by measuring, that every trial can have its dose, before anything starts.
 
     All trials that are known beforehand are solved for. The sweep reuses these solutions.
 
+    Args:
+        study: the study.
+        max_trials: about the number of trials to solve for, the first of each arm; None: all.
+
     Raises:
         UserError: names the arm, the exposure that it can have and the target.
     """
+    if max_trials is not None:
+        max_trials = max(1, max_trials // len(study.arms))
     for arm in study.arms:
         if not study.is_matched(arm):
             continue
         for config in study.extremes(arm):
             study.matched(arm, config)
-        for number in range(study.trials_per_arm if study.space_of(arm) else 0):
+        n_trials = study.trials_per_arm if max_trials is None else min(study.trials_per_arm, max_trials)
+        for number in range(n_trials if study.space_of(arm) else 0):
             study.trial_config(arm, study.draw(arm, number), replicate=0)

@@ -44,8 +44,40 @@ def study_schema() -> dict[str, Any]:
     for definition in (schema, *definitions.values()):
         if "description" in definition:  # a docstring: an editor would show its examples of Python as well
             definition["description"] = definition["description"].partition("\n\nExamples:")[0]
-    schema["required"] = [name for name in schema["required"] if name != "name"]  # the default is the name of the file
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    required = [name for name in schema.pop("required") if name != "name"]  # the default is the name of the file
+    about = {key: schema.pop(key) for key in ("$defs", "title", "description") if key in schema}
+    definitions["Study"] = {**schema, "required": required}
+    definitions["Extension"] = _extension(schema, definitions)
+    kinds = {"then": {"$ref": "#/$defs/Extension"}, "else": {"$ref": "#/$defs/Study"}}
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": draft, **about, "type": "object", "if": {"required": ["extends"]}, **kinds}
+
+
+def _extension(study: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a study that extends another one: parts of its values, and ``null`` for what is dropped.
+
+    Parts of arms and domains are not described: they are complete only together with the study that is extended.
+    """
+    null = {"type": "null", "description": "drops it"}
+    part = {"type": "object", "description": "values that override those of the extended study"}
+    space = {"type": "object", "additionalProperties": {"anyOf": [part, null]}}
+    arm = definitions["Arm"]["properties"] | {"space": space}
+    properties = study["properties"] | {
+        "extends": {
+            "type": "string",
+            "description": "name of a built-in study, or path of a study file relative to this file; all values that "
+            "this file does not give are taken from it, except name, question and why_open",
+        },
+        "arms": {
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [{"type": "object", "properties": arm, "additionalProperties": False}, null]
+            },
+        },
+        "space": space,
+        "budget": {"$ref": "#/$defs/PartOfBudget"},
+    }
+    return {**study, "properties": properties, "required": ["extends", "question"]}
 
 
 def _part_of_budget(budget: dict[str, Any]) -> dict[str, Any]:

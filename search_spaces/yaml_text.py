@@ -33,7 +33,6 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._n_values = self._depth = 0
-        self._flat: set[int] = set()
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose a node; its depth is checked here, because the parser calls itself for each level."""
@@ -47,10 +46,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Put merged keys (``<<``) into a mapping; a key may override a merged one, but must not be written twice."""
-        if id(node) in self._flat:  # an alias: its merged keys are no repetition
-            return
-        self._flat.add(id(node))
+        """Insert merged keys (``<<``); a key may override a merged one, but must not be written twice."""
         written: set[str] = set()
         for key, _ in node.value:
             if key.tag not in (f"{_PREFIX}str", f"{_PREFIX}merge"):
@@ -60,7 +56,7 @@ class _Loader(yaml.SafeLoader):
                 raise _error(key, f"key '{shorten(key.value)}' is given twice")
             written.add(key.value)
         super().flatten_mapping(node)
-        # one pair per key: otherwise merges of merges multiply
+        # one pair per key: otherwise merges of merges multiply, and an alias of this mapping seems to repeat keys
         node.value = list({key.value: (key, value) for key, value in node.value}.values())
 
 

@@ -24,7 +24,7 @@ from sweep.records.reader import read_manifest
 from sweep.records.schema import LOCK, MANIFEST
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
-from trainables.errors import UserError
+from trainables.errors import UserError, shorten
 from trainables.own_part import shipped_paths
 from trainables.whole_file import remove_abandoned
 
@@ -62,6 +62,7 @@ def start_sweep(
     command: str = "sweep.launch.start_sweep",
     display: Display = SILENT,
     log_to: Sequence[str] = (),
+    project: Path | None = None,
 ) -> Path:
     """Run a study in a new folder and return the folder, which is removed again if the cluster cannot be reached.
 
@@ -73,6 +74,7 @@ def start_sweep(
         command: how the sweep was started, for the manifest.
         display: shows the progress.
         log_to: live loggers, for example ``wandb:cutmix``.
+        project: folder of the user's project, whose commit is recorded; None: the working directory.
 
     Raises:
         UserError: the study, its data, the folder, a logger or the cluster cannot be used.
@@ -98,7 +100,7 @@ def start_sweep(
         locked(sweep_dir),
     ):
         _defer_signals(sweep_dir, address)
-        manifest = with_run(new_manifest(study, sweep_dir, command, fingerprints), command)
+        manifest = with_run(new_manifest(study, sweep_dir, command, fingerprints), command, project=project)
         write_manifest(sweep_dir, manifest)
         with display.log_run(sweep_dir, manifest["runs"][-1]):
             run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
@@ -305,6 +307,14 @@ def _new_folder(study: Study, out: Path | None) -> Path:
         raise UserError(f"--out '{out}': must be a folder that all nodes of the cluster can use, not an address")
     stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     sweep_dir = (out or Path("sweeps") / f"{study.name}-{stamp}").absolute()
+    try:
+        _check_new_folder(sweep_dir)
+    except OSError as error:  # for example a name that is too long
+        raise UserError(f"--out '{shorten(str(out or sweep_dir))}': {error.strerror}") from None
+    return sweep_dir
+
+
+def _check_new_folder(sweep_dir: Path) -> None:
     if (sweep_dir / MANIFEST).exists():
         resume = f"cutmix-sweep resume {shlex.quote(str(sweep_dir))}"
         raise UserError(f"--out '{sweep_dir}' already contains a sweep: resume it with: {resume}")
@@ -314,7 +324,6 @@ def _new_folder(study: Study, out: Path | None) -> Path:
     nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"--out '{sweep_dir}': cannot write to '{nearest}'")
-    return sweep_dir
 
 
 @contextlib.contextmanager

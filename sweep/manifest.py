@@ -13,6 +13,7 @@ from typing import Any
 
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
+from sweep.provenance import code_versions, installed_packages
 from sweep.records.schema import MANIFEST, SCHEMA_VERSION
 from trainables.cores import usable_cores
 from trainables.errors import UserError
@@ -39,15 +40,33 @@ def new_manifest(study: Study, sweep_dir: Path, command: str, data: dict[str, st
     }
 
 
-def with_run(manifest: dict[str, Any], command: str) -> dict[str, Any]:
-    """Return a manifest with one more run of this program on the sweep, which writes the present schema."""
+def with_run(manifest: dict[str, Any], command: str, *, project: Path | None = None) -> dict[str, Any]:
+    """Return a manifest with one more run of this program on the sweep, which writes the present schema.
+
+    Args:
+        manifest: manifest so far.
+        command: how the run was started.
+        project: folder of the user's project; None: the folder of the first run if it is still there, otherwise the
+            working directory.
+    """
     run = {
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command,
         "host": socket.gethostname(),
         "versions": {name: version(name) for name in PACKAGES},
+        "code": code_versions(project or _first_project(manifest)),
+        "packages": installed_packages(),
     }
     return {**manifest, "schema_version": SCHEMA_VERSION, "runs": [*manifest["runs"], run]}
+
+
+def _first_project(manifest: dict[str, Any]) -> Path | None:
+    """Return the project folder of the first run, which older manifests do not have."""
+    for run in manifest["runs"][:1]:
+        project = run.get("code", {}).get("project")
+        if project is not None and Path(project["folder"]).is_dir():
+            return Path(project["folder"])
+    return None
 
 
 def with_study(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
@@ -128,7 +147,7 @@ def _gpus() -> list[str]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from trainables.data.config import Data
 from trainables.data.sources.base import Description
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
+from trainables.seeds import generator
 
 if TYPE_CHECKING:
     from trainables.mixing.dose import Dose
@@ -27,6 +28,9 @@ _PROBE_IMAGES = 32
 
 DOSE_DRAWS = 16
 """Largest number of configurations over which an arm's dose is averaged, if the arm's space varies its mixing."""
+
+PLANNED_TRIALS = 2_000
+"""Largest number of trials for which a configuration is built; a random sample stands for more trials."""
 
 PROBED_NETS = 8
 """Largest number of networks that are measured; all others get the harmonic mean of the measured speeds."""
@@ -79,21 +83,15 @@ def make_plan(study: Study) -> Plan:
         >>> plan.n_trials, plan.height_px
         (8, 32)
     """
-    configs = [
-        study.declared_config(arm, study.draw(arm, number), replicate=0)
-        for arm in study.arms
-        for number in range(study.trials_per_arm)
-    ]
-    n_trials = len(configs)
+    n_searching = study.trials_per_arm * len(study.arms)
+    n_confirming = study.confirming_per_arm * len(study.arms)
     # the winners are not known yet: the first configurations of each arm stand for them
-    configs += [
-        study.declared_config(arm, study.draw(arm, number % study.trials_per_arm), replicate=0)
-        for arm in study.arms
-        for number in range(study.confirming_per_arm)
-    ]
+    trials = [*_trials(study, study.trials_per_arm), *_trials(study, study.confirming_per_arm)]
+    configs = [study.declared_config(arm, study.draw(arm, number), replicate=0) for arm, number, _ in trials]
+    weights = [weight for _, _, weight in trials]
     source = open_source(configs[0].data.source)
     source.check()
-    check_reachable(study)
+    check_reachable(study, max_trials=PLANNED_TRIALS)
     described = source.describe(configs[0].data.image_size_px)
     sizes = [_sizes(config.data, described.n_train) for config in configs]
     if min(sizes)[0] < 1:
@@ -102,24 +100,36 @@ def make_plan(study: Study) -> Plan:
     speeds = _speeds(configs, described, study.resources)
     # n_val / 3: a forward pass takes about a third of a training step
     seconds = sum(
-        config.optimizer.max_epochs * (n_train + n_val / 3) / speed
-        for config, (n_train, n_val), speed in zip(configs, sizes, speeds, strict=True)
+        weight * config.optimizer.max_epochs * (n_train + n_val / 3) / speed
+        for config, (n_train, n_val), speed, weight in zip(configs, sizes, speeds, weights, strict=True)
     )
+    max_epochs = sum(weight * config.optimizer.max_epochs for config, weight in zip(configs, weights, strict=True))
     n_trains, n_vals = zip(*sizes, strict=True)
     return Plan(
-        n_trials=n_trials,
-        n_confirming=len(configs) - n_trials,
-        max_epochs=sum(config.optimizer.max_epochs for config in configs),
+        n_trials=n_searching,
+        n_confirming=n_confirming,
+        max_epochs=round(max_epochs),
         n_train=(min(n_trains), max(n_trains)),
         n_val=(min(n_vals), max(n_vals)),
         height_px=described.height_px,
         width_px=described.width_px,
         images_per_s=(min(speeds), max(speeds)),
         slots=slots,
-        seconds=seconds / min(slots, len(configs)),
+        seconds=seconds / min(slots, n_searching + n_confirming),
         doses={arm: _dose(study, arm) for arm in study.arms},
         matched=tuple(arm for arm in study.arms if study.is_matched(arm)),
     )
+
+
+def _trials(study: Study, per_arm: int) -> Iterator[tuple[str, int, float]]:
+    """Yield arm, number and weight of trials that stand for ``per_arm`` trials of each arm: all, or a sample."""
+    n_sampled = min(per_arm, max(1, PLANNED_TRIALS // len(study.arms)))
+    numbers = np.arange(per_arm)
+    if n_sampled < per_arm:
+        numbers = np.sort(generator(study.seed, "plan").choice(per_arm, n_sampled, replace=False))
+    for arm in study.arms:
+        for number in numbers:
+            yield arm, int(number) % study.trials_per_arm, per_arm / n_sampled
 
 
 def _sizes(data: Data, n_images: int) -> tuple[int, int]:

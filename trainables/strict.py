@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -14,6 +15,11 @@ from trainables.renames import describe_rename
 
 TAGS = ("kind", "family", "rule")
 """Keys that name the variant in a union of models."""
+
+_TYPE_OF_PYDANTIC = r"valid (?:(dictionary)(?: or instance of \w+| or object to extract fields from)?|tuple)"
+
+MAX_REASON = 1_000
+"""Longest reason that a check of a configuration gives: a sentence with all valid names."""
 
 MAX_LINES = 10
 """Largest number of lines of a message."""
@@ -66,7 +72,7 @@ def _lines(model: type[BaseModel], values: Mapping[str, Any], error: ValidationE
 
 def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, Any]) -> str:
     location = _without_tags(values, item["loc"], last_is_absent=item["type"] == "missing")
-    path = ".".join(shorten(str(part)) for part in location) or "(top level)"
+    path = ".".join(shorten(str(part)) for part in location) or ("''" if location else "(top level)")
     context = item.get("ctx", {})
     match item["type"]:
         case "extra_forbidden":
@@ -86,9 +92,11 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
             near = did_you_mean(value if isinstance(value, str) else format_value(value), choices)
             return f"'{path}' is unknown: {format_value(value)}{near}"
         case "value_error":
-            return f"'{path}': {context['error']}" if location else str(context["error"])
+            reason = shorten(str(context["error"]), MAX_REASON)
+            return f"'{path}': {reason}" if location else reason
         case _:
             message = item["msg"][0].lower() + item["msg"][1:]
+            message = re.sub(_TYPE_OF_PYDANTIC, lambda match: "mapping" if match[1] else "list", message)
             return f"'{path}': {message}, got {format_value(item['input'])}"
 
 

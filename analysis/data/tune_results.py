@@ -120,10 +120,10 @@ def _run(folder: Path, status: str) -> _Run:
     results = _results(folder)
     ids = list(results["trial_id"].dropna()) if "trial_id" in results else []
     error = folder / "error.txt"
-    lines = error.read_text().strip().splitlines() if error.exists() else []
+    lines = error.read_text(encoding="utf-8").strip().splitlines() if error.exists() else []
     return _Run(
         name=str(ids[0]) if ids else folder.name,
-        params=flattened(json.loads((folder / "params.json").read_text())),
+        params=flattened(json.loads((folder / "params.json").read_text(encoding="utf-8"))),
         results=results,
         status=status,
         why=lines[-1] if lines else "",
@@ -135,7 +135,7 @@ def _statuses(folder: Path) -> dict[str, str]:
     snapshots = sorted(folder.glob("experiment_state-*.json"))
     if not snapshots:
         return {}
-    rows = json.loads(snapshots[-1].read_text()).get("trial_data", [])
+    rows = json.loads(snapshots[-1].read_text(encoding="utf-8")).get("trial_data", [])
     states = [json.loads(row[0]) for row in rows]  # a row has the trial and its last report, both as JSON text
     return {state["relative_logdir"]: state["status"] for state in states}
 
@@ -144,7 +144,7 @@ def _results(folder: Path) -> pd.DataFrame:
     """Read ``result.json``, one report per line, or ``progress.csv``, the same reports without the parameters."""
     lines, table = folder / "result.json", folder / "progress.csv"
     if lines.exists():
-        return pd.DataFrame(list(_reports(lines.read_text().splitlines())))
+        return pd.DataFrame(list(_reports(lines.read_text(encoding="utf-8").splitlines())))
     try:
         return pd.read_csv(table)
     except (FileNotFoundError, pd.errors.EmptyDataError):  # the trial has begun but not reported

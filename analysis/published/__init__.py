@@ -47,7 +47,7 @@ def load_published() -> pd.DataFrame:
         >>> published.columns.tolist()[:6]
         ['dataset', 'model', 'arm', 'metric', 'unit', 'value']
     """
-    with files(__name__).joinpath("results.csv").open() as file:
+    with files(__name__).joinpath("results.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False, na_values={"n_seeds": [""], "epochs": [""]})
 
 

@@ -128,7 +128,7 @@ def _show_table(frame: pd.DataFrame, styled: Styler, latex: str, name: str, fold
     if folder:
         csv = _new_file(Path(folder) / TABLES / f"{name}.csv")
         frame.to_csv(csv, index=has_index(frame))
-        csv.with_suffix(".tex").write_text(latex)
+        csv.with_suffix(".tex").write_text(latex, encoding="utf-8")
     _display({"text/html": styled.to_html()}, "table", name)
 
 
@@ -139,7 +139,7 @@ def _show_figure(figure: Figure, name: str, folder: str | None) -> None:
         # text stays text, for screen readers and search; the salt makes equal figures equal files
         with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
             figure.savefig(png.with_suffix(".svg"), bbox_inches="tight", metadata=_NO_METADATA)
-        _display({"image/svg+xml": png.with_suffix(".svg").read_text()}, "figure", name)
+        _display({"image/svg+xml": png.with_suffix(".svg").read_text(encoding="utf-8")}, "figure", name)
     else:
         display(figure)
     plt.close(figure)

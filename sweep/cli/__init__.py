@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import signal
 import sys
 
@@ -23,6 +24,9 @@ def main() -> None:
     from trainables.cores import limit_threads
 
     limit_threads()  # before NumPy and torch are imported
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a study may have letters that the locale has not
     with catch_signals(is_program=True) as signals:
         try:
             _run_verb()

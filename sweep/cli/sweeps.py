@@ -54,6 +54,7 @@ def run(
         command=command_line(),
         display=display,
         log_to=log_to or (),
+        project=Path(study).parent if study.endswith((".yaml", ".yml")) else None,
     )
     _show_result(sweep_dir)
 

@@ -109,7 +109,7 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
     """
     path = sweep_dir / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}") from None
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, JustifyMethod
 from rich.text import Text
 
+from search_spaces.arm import Point
 from search_spaces.budget import MAX_EPOCHS
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
@@ -115,6 +116,7 @@ def describe_budget(study: Study) -> str:
         f"trial; {resources.cpus} CPU and {resources.gpus:g} GPU per trial.",
         f"Stopping: {budget.early_stopping.describe()}{control}. "
         f"Trials are compared within their arm, by {study.metric}.",
+        *(f"Known point of {arm}: {_describe_point(point)}." for arm, point in _points(study)),
     ]
     if confirm is not None:
         configs = "configuration" if confirm.configs == 1 else f"{confirm.configs} configurations"
@@ -124,6 +126,15 @@ def describe_budget(study: Study) -> str:
     if limits := budget.limits.describe():
         lines.append(f"Limits: the sweep ends {limits}, and can then be resumed.")
     return "\n".join(lines)
+
+
+def _points(study: Study) -> Iterator[tuple[str, Point]]:
+    yield from (("every arm", point) for point in study.points)
+    yield from ((arm, point) for arm in study.arms for point in study.arms[arm].points)
+
+
+def _describe_point(point: Point) -> str:
+    return ", ".join(f"{path} {value}" for path, value in point.items())
 
 
 def describe_domain(domain: Any) -> str:

@@ -327,6 +327,12 @@ class TestDataPath:
         study = load_study(small, settings=["base.data.source=tiny-imagenet:~/tiny"])
         assert self.source(study) == "tiny-imagenet:/somewhere/tiny"
 
+    def test_that_is_too_long(self, small: str) -> None:
+        message = refusal(small, f"base.data.source=imagefolder:{'x' * 5000}")
+        assert message.startswith("--data or data.source: 'imagefolder:xxx")
+        assert message.endswith("File name too long")
+        assert len(message) < 200
+
     def test_names_without_a_path_stay(self, small: str) -> None:
         assert self.source(load_study(small, settings=["base.data.source=cifar100"])) == "cifar100"
 

@@ -22,10 +22,19 @@ DOMAINS: dict[str, Domain] = {
     "integers": Integers(lo=-2, hi=5),
     "one integer": Integers(lo=3, hi=3),
     "choice of names": Choice(values=("clip", "inside", "torus")),
-    "choice of kinds": Choice(values=(True, 1, 1.5, "1", None)),
+    "choice of kinds": Choice(values=(True, 1, 1.0, 1.5, "1", None)),
     "fixed": Fixed(value=0.25),
     "fixed at none": Fixed(value=None),
 }
+
+
+def test_a_grid_is_counted_and_consists_of_members(domain: Domain) -> None:
+    grid = domain.grid()
+    assert domain.n_values() == len(grid)
+    assert [domain.member(value) for value in grid] == grid
+    assert [type(domain.member(value)) for value in grid] == [type(value) for value in grid]
+    with pytest.raises(ValueError, match="must be "):
+        domain.member("something else")
 
 
 @pytest.fixture(params=DOMAINS.values(), ids=DOMAINS.keys())

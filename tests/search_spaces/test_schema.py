@@ -50,6 +50,8 @@ ACCEPTED = {
         {"preset": "timm", "alternate": {"mix": {"size": {"kind": "fixed"}}}},
     ),
     "a list of layers": (["base", "mix"], {"preset": "feature_cutmix", "layer": [0, 1, 2, 3]}),
+    "points": (["points"], [{"optimizer.lr": 0.1}, {"data.flip": None, "mix.position.kind": "clip"}]),
+    "points of an arm": (["arms", "cutmix", "points"], [{"mix.size.alpha": 1, "mix.apply.prob": 0.5}]),
     "a name": (["name"], "alpha_prob"),
     "a schedule": (["base", "optimizer", "schedule"], {"kind": "step", "milestones_frac": [0.3, 0.6]}),
     "nothing for an option that may be off": (["base", "data", "flip"], None),
@@ -90,6 +92,9 @@ REFUSED = {
     "an unknown scale": (["scales", "gpus"], {}),
     "a scale that changes the meaning": (["scales", "gpu"], {"search": "grid"}),
     "an unknown key in a scale": (["scales", "gpu", "budget"], {"trails": 3}),
+    "a point that is nested": (["points"], [{"optimizer": {"lr": 0.1}}]),
+    "an arm that is dropped, but not taken from another study": (["arms", "off"], None),
+    "a name with a capital": (["name"], "Mine"),
     "an unknown attack": (["base", "adversarial"], {"kind": "cw"}),
     "an unknown search": (["search"], "luck"),
     "an unknown kind of domain": (["space", "optimizer.lr"], {"kind": "gauss", "lo": 0.1, "hi": 1.0}),
@@ -101,6 +106,25 @@ REFUSED = {
 @pytest.mark.parametrize(("path", "value"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(validator: Draft202012Validator, path: list[str], value: Any) -> None:
     assert list(validator.iter_errors(with_value(path, value))) != []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"arms": {"cutout": None, "mine": {"mix": "fmix"}, "cutmix": {"space": {"mix.size.alpha": None}}}},
+        {"budget": {"trials": 3}, "space": {"optimizer.lr": {"hi": 0.5}}, "points": [{"optimizer.lr": 0.1}]},
+    ],
+)
+def test_accepts_a_study_that_extends_another(validator: Draft202012Validator, values: dict[str, Any]) -> None:
+    assert list(validator.iter_errors({"extends": "quickstart", "question": "?", **values})) == []
+    assert not validator.is_valid({"question": "?", **values})
+
+
+@pytest.mark.parametrize(
+    "values", [{"question": None}, {"extends": 3}, {"budgets": {}}, {"arms": {"off": {"mixx": "off"}}}]
+)
+def test_refuses_in_a_study_that_extends_another(validator: Draft202012Validator, values: dict[str, Any]) -> None:
+    assert not validator.is_valid({"extends": "quickstart", "question": "?", **values})
 
 
 @pytest.mark.parametrize("name", ["question", "arms", "budget"])

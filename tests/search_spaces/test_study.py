@@ -83,6 +83,29 @@ class TestBudget:
     def test_a_search_needs_a_number_of_trials(self, search: str) -> None:
         assert "budget.trials is missing" in refusal(search=search, budget={"max_epochs": 4})
 
+    @pytest.mark.parametrize(
+        ("changes", "path", "bound"),
+        [
+            ({"budget": {"trials": 10**11, "max_epochs": 4}}, "budget.trials", 10_000),
+            ({"budget": {"trials": 8, "max_epochs": 10**18}}, "budget.max_epochs", 100_000),
+            ({"confirm": {"seeds": 10**6}}, "confirm.seeds", 1_000),
+            ({"replicates": 10**6}, "replicates", 1_000),
+        ],
+    )
+    def test_is_bounded(self, changes: dict[str, Any], path: str, bound: int) -> None:
+        assert f"'{path}': input should be less than or equal to {bound}" in refusal(**changes)
+
+    def test_a_grid_is_counted_and_not_listed(self) -> None:
+        """Its 8e9 points would not fit into the memory."""
+        wide = {"kind": "uniform", "lo": 0.01, "hi": 0.5, "points": 2000}
+        space = dict.fromkeys(("optimizer.lr", "optimizer.momentum", "data.train_frac"), wide)
+        message = refusal(search="grid", arms={"off": {"mix": "off"}}, space=space, budget={"max_epochs": 4})
+        assert "the grid of arm 'off' has 8,000,000,000 points" in message
+        assert "at most 10,000 trials" in message
+        study = study_of(search="grid", space={"data.pad_px": {"kind": "integers", "lo": 0, "hi": 10**18}})
+        with pytest.raises(ValueError, match=r"1,000,000,000,000,000,001 points"):
+            study.n_grid_points("off")
+
     def test_a_grid_larger_than_the_budget_is_refused(self) -> None:
         message = refusal(search="grid", budget__trials=47)
         assert "budget.trials is 47" in message

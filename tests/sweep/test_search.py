@@ -156,6 +156,27 @@ class TestTpe:
         assert not recwarn.list
 
 
+class TestKnownPoints:
+    POINTS = [{LR: 0.05}, {LR: 0.2}]
+
+    def test_come_first_in_every_search(self) -> None:
+        for search in ("tpe", "random", "quasi_random"):
+            past = run(study_of(search=search, points=self.POINTS), "off", 3, lambda _: 1.0)
+            assert [trial.params for trial in past[:2]] == self.POINTS
+            assert past[2].params not in self.POINTS
+
+    def test_leave_open_what_they_do_not_name(self) -> None:
+        study = study_of(space=MIXED, points=self.POINTS)
+        assert propose(study, "off", 0, []) == propose(study_of(space=MIXED), "off", 0, []) | self.POINTS[0]
+
+    def test_are_observed_like_other_trials(self) -> None:
+        """After the startup trials the search stays near a known good point."""
+        study = study_of(points=[{LR: 0.05}], budget={"trials": 30, "max_epochs": 3})
+        past = run(study, "off", 15, lambda params: abs(math.log(params[LR] / 0.05)))
+        distances = [abs(math.log(trial.params[LR] / 0.05)) for trial in past]
+        assert np.median(distances[5:]) < np.median(distances[1:5])
+
+
 class TestWhatOptunaIsTold:
     def tell(self, told: list[optuna.trial.FrozenTrial], trial: PastTrial) -> optuna.trial.FrozenTrial:
         propose(study_of(), "off", 1, [trial])

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from trainables.config import TrialConfig
 from trainables.data.config import Data
-from trainables.errors import UserError
+from trainables.errors import UserError, did_you_mean
 from trainables.mixing.config import Mix
 from trainables.mixing.presets import PRESETS
 from trainables.strict import parse
@@ -233,3 +233,33 @@ def test_what_is_there_is_accepted(values: dict[str, Any]) -> None:
 
 def test_no_blocks_are_dropped_by_default() -> None:
     assert TrialConfig().model.dropblock is None
+
+
+class TestLongMessages:
+    """What is quoted may be much longer than a screen, and must not be built in full."""
+
+    def test_a_long_value_is_cut(self) -> None:
+        for value in ("x" * 100_000, list(range(100_000)), {"k" * 100_000: "v" * 100_000}, 10**6000):
+            for values in ({"data": value}, {"optimizer": {"lr": value}}, {"model": {"name": value}}):
+                message = refusal(values)
+                assert len(message) < 1100
+                assert "\n" not in message
+
+    def test_an_alias_of_aliases_is_not_expanded(self) -> None:
+        value: Any = ["lol"] * 9
+        for _ in range(12):
+            value = [value] * 9
+        assert refusal({"seed": value}).endswith("...")
+
+    def test_many_errors_are_counted(self) -> None:
+        lines = refusal({f"key_{number}": 1 for number in range(4000)}).splitlines()
+        assert len(lines) == 10
+        assert lines[0].startswith("here: unknown key 'key_0'")
+        assert lines[-1] == "here: and 3,991 more errors"
+
+    def test_ten_errors_are_shown(self) -> None:
+        assert len(refusal({f"key_{number}": 1 for number in range(10)}).splitlines()) == 10
+
+    def test_a_long_key_and_many_valid_names_are_cut(self) -> None:
+        assert len(refusal({"x" * 100_000: 1})) < 400
+        assert did_you_mean("arm_7", [f"arm_{number}" for number in range(3000)]).endswith(" and 2,940 more")

@@ -68,7 +68,7 @@ def open_split(data: Data, split: Split, *, cache_dir: Path | None = None) -> Im
     if split == "test":
         entry = _entry(source, "test", data.image_size_px, folder, basis=train.name)
         _ensure(entry, source, "test", data.image_size_px)
-    return _load(entry, json.loads((train / "meta.json").read_text()))
+    return _load(entry, json.loads((train / "meta.json").read_text(encoding="utf-8")))
 
 
 def open_padded(data: Data, *, cache_dir: Path | None = None) -> npt.NDArray[np.uint8]:
@@ -145,7 +145,7 @@ def _save_rest(folder: Path, decoded: Decoded, split: Split) -> None:
     if split == "train":
         mean, std = _statistics(decoded.images)
         meta = {"classes": decoded.classes, "mean": mean.tolist(), "std": std.tolist()}
-        (folder / "meta.json").write_text(json.dumps(meta))
+        (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     for path in folder.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())

@@ -143,7 +143,7 @@ class Cub(Source):
     def _table(self, name: str, columns: str) -> dict[str, list[str]]:
         """Return the lines of a table by the number at their start."""
         path, rows = self._existing(name), {}
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             key, *row = line.split() or [""]
             numbers = [key, *(row if name in (BOXES, SPLITS) else ())]
             if len(row) != len(columns.split()) or not all(map(_is_number, numbers)):

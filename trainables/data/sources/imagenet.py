@@ -84,7 +84,7 @@ class ImageNet(Source):
     def classes(self) -> tuple[str, ...]:
         """Return the names of the classes, see :class:`ImageNet`."""
         path = self._root / NAMES
-        lines = path.read_text().splitlines() if path.is_file() else []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         names_by_wnid = {wnid: names for wnid, _, names in (line.partition(" ") for line in lines)}
         return class_names(self._wnids(), names_by_wnid)
 

@@ -61,7 +61,7 @@ class TinyImageNet(Source):
 
     def classes(self) -> tuple[str, ...]:
         """Return the first name of each class, or its WordNet id if two classes share the name."""
-        lines = self._existing("words.txt").read_text().splitlines()
+        lines = self._existing("words.txt").read_text(encoding="utf-8").splitlines()
         names_by_wnid = {wnid: names for wnid, _, names in (line.partition("\t") for line in lines)}
         return class_names(self._wnids(), names_by_wnid)
 
@@ -111,7 +111,7 @@ class TinyImageNet(Source):
 
     def _wnids(self) -> list[str]:
         path = self._existing("wnids.txt")
-        wnids = sorted(path.read_text().split())
+        wnids = sorted(path.read_text(encoding="utf-8").split())
         if not wnids:
             raise UserError(f"tiny-imagenet: {path} is empty; expected one WordNet id per line")
         return wnids
@@ -138,7 +138,7 @@ class TinyImageNet(Source):
 
 
 def _rows(path: Path, *, n_names: int) -> Iterator[list[str]]:
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         row = line.split()
         if len(row) != n_names + 4 or not all(corner.isdecimal() for corner in row[n_names:]):
             columns = " ".join(["file", "wnid"][:n_names])
