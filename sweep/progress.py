@@ -252,4 +252,6 @@ def reason_in_one_line(why: str) -> str:
         after = lines[frames[-1] + 1 :]
         begin = next((place for place, line in enumerate(after) if line and not line.startswith(" ")), 0)
         lines = after[begin:]
+    elif why.startswith("Traceback"):
+        lines = lines[-1:]
     return " ".join(" ".join(lines).split()) or "no reason given"
