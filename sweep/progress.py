@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sweep.conductor import Conductor
 from sweep.entry import Entry
-from sweep.records.schema import COMPLETED, CONFIRM, FAILED, PAUSED, RUNNING, SEARCH, STATUSES
+from sweep.records.schema import COMPLETED, CONFIRM, FAILED, LIVING, PAUSED, RUNNING, SEARCH, STATUSES
 
 CONFIRMED = "confirmed"
 """Kind of the event that a confirmation trial has completed; the other kinds are statuses."""
@@ -147,11 +147,11 @@ class ProgressTracker:
         conductor = self._conductor
         elapsed_s = time.monotonic() - self._started_at_s
         n_epochs = self._n_epochs() - self._n_epochs_before
-        n_left, n_trials = conductor.n_left, conductor.n_trials
+        n_ended = sum(entry.status not in LIVING for entry in conductor.entries.values())
         return SweepProgress(
             study=conductor.study.name,
-            n_ended=n_trials - n_left,
-            n_trials=n_trials,
+            n_ended=n_ended,
+            n_trials=n_ended + conductor.n_left,
             elapsed_s=elapsed_s,
             left_s=conductor.epochs_left * elapsed_s / n_epochs if n_epochs else None,
             arms=self._arms(),
@@ -252,4 +252,6 @@ def reason_in_one_line(why: str) -> str:
         after = lines[frames[-1] + 1 :]
         begin = next((place for place, line in enumerate(after) if line and not line.startswith(" ")), 0)
         lines = after[begin:]
+    elif why.startswith("Traceback"):
+        lines = lines[-1:]
     return " ".join(" ".join(lines).split()) or "no reason given"

@@ -33,9 +33,11 @@ def text_of(console: Console) -> str:
 
 
 class TestStatus:
-    def test_a_quick_step_is_not_mentioned_outside_a_terminal(self) -> None:
+    def test_a_quick_step_is_not_mentioned_outside_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "PATIENCE_S", 0.3)
         with TerminalDisplay(console := plain()).show_status("starting Ray"):
             pass
+        time.sleep(0.4)
         assert text_of(console) == ""
 
     def test_a_slow_step_has_one_line_and_a_step_within_it_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
