@@ -121,8 +121,8 @@ class Mixer:
             boxes: each object's (y0, x0, y1, x1) in half-open pixels, integers [B, 4] on the CPU, for policies that
                 need boxes.
             t: fraction of the planned steps that is done, for the schedule; by default from ``n_steps``.
-            out: memory for mixed images, which may be written and returned: of the shape, type and memory layout of
-                ``images``. It saves the allocation, most of the time for large batches on the CPU.
+            out: memory for mixed images with the shape, type and memory layout of ``images``; it may be written and
+                returned. It saves the allocation, which takes most of the time for large batches on the CPU.
 
         Raises:
             TypeError: images or labels are of another type.
