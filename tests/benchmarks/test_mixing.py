@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -114,7 +115,7 @@ def test_mixer(size: str, benchmark, capsys: pytest.CaptureFixture[str]) -> None
         print("\n\n" + "\n".join(rows))
     assert overhead < 0.1
     for name in MIXERS:
-        assert seconds[name] <= timm_s, name
+        assert 3 * seconds[f"{name}, out="] <= timm_s, name
         assert seconds[f"{name}, out="] <= (1 if side_px > 32 else 2) * torchvision_s, name
 
 
@@ -133,8 +134,10 @@ def _mixers(batch: int, side_px: int) -> dict[str, Work]:
         }
     mix, view = Mix.model_validate(policies()["box, clipped"]), BatchView((batch, 3, side_px, side_px), labels.numpy())
 
+    steps = itertools.count()
+
     def draw_and_apply() -> None:
-        draw = draw_mix(mix, view, rng=generator(0, "mixer", 0), device=CPU)
+        draw = draw_mix(mix, view, rng=generator(0, "mixer", next(steps)), device=CPU)
         mix_images(images, draw, out=spare)
         mix_targets(labels, draw, n_classes=CLASSES)
 
