@@ -113,7 +113,7 @@ def test_mixer(size: str, benchmark, capsys: pytest.CaptureFixture[str]) -> None
     benchmark.pedantic(lambda: None, rounds=1)
     with capsys.disabled():
         print("\n\n" + "\n".join(rows))
-    assert overhead < 0.1
+    assert overhead < (0.1 if side_px > 32 else 0.2)
     for name in MIXERS:
         assert 3 * seconds[f"{name}, out="] <= timm_s, name
         assert seconds[f"{name}, out="] <= (1 if side_px > 32 else 2) * torchvision_s, name

@@ -36,7 +36,7 @@ class Mixer:
         mix: the policy.
         n_classes: number of classes; the targets have as many columns.
         n_steps: planned steps, for a policy with a schedule; after them the schedule keeps its last value.
-        last_draw: the draw for the last batch: ``lam``, ``partner``, ``applied``, ``weight``; None before it.
+        last_draw: draw of the last batch (``lam``, ``partner``, ``applied``, ``weight``); None before the first batch.
 
     Examples:
         In a training loop:
