@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -17,9 +19,11 @@ from trainables.config import Model
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDrawer
+from trainables.mixing.draw import MixDrawer, draw_mix
 from trainables.mixing.masks import FAMILIES
+from trainables.mixing.mixer import Mixer
 from trainables.models.build import build_model
+from trainables.seeds import generator
 
 CLASSES = 10
 EPOCH = 10**9
@@ -84,6 +88,60 @@ def test_mixing(size: str, benchmark, capsys: pytest.CaptureFixture[str]) -> Non
     if step_s:
         for name in FAMILIES:
             assert name in FOLLOWS_CONTENT or seconds[name] <= 0.03 * step_s, name
+
+
+MIXERS: dict[str, dict[str, Any]] = {
+    "`torchvision_cutmix`": {"preset": "torchvision_cutmix"},
+    "`cutmix`, each sample": {"preset": "cutmix", "apply": {"prob": 1.0}},
+    "`mixup`, each sample": {"preset": "mixup"},
+}
+
+
+@pytest.mark.parametrize("size", ["32 px, B=128", "224 px, B=64"])
+def test_mixer(size: str, benchmark, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    """The mixer as a user calls it, beside torchvision and timm, on images as a DataLoader returns them."""
+    batch, side_px, rounds = SIZES[size]
+    seconds = _in_turn(_mixers(batch, side_px), rounds=rounds)
+    torchvision_s, timm_s = seconds["torchvision"], seconds["timm, each sample"]
+    rows = [f"| {size} | ms | torchvision / this | timm, each sample / this |", "| --- " * 4 + "|"]
+    for name, taken_s in seconds.items():
+        rows.append(f"| {name} | {1e3 * taken_s:.2f} | {torchvision_s / taken_s:.2f} | {timm_s / taken_s:.2f} |")
+    # in memory that is reused: the time of an allocation varies more than what is compared
+    overhead = seconds["`cutmix`, each sample, out="] / seconds["its draw and its application, out="] - 1
+    rows.append(f"overhead of the mixer over the draw and its application: {100 * overhead:.1f} %")
+    benchmark.extra_info.update(seconds, overhead=overhead)
+    benchmark.pedantic(lambda: None, rounds=1)
+    with capsys.disabled():
+        print("\n\n" + "\n".join(rows))
+    assert overhead < (0.1 if side_px > 32 else 0.2)
+    for name in MIXERS:
+        assert 3 * seconds[f"{name}, out="] <= timm_s, name
+        assert seconds[f"{name}, out="] <= (1 if side_px > 32 else 2) * torchvision_s, name
+
+
+def _mixers(batch: int, side_px: int) -> dict[str, Work]:
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.standard_normal((batch, 3, side_px, side_px), dtype=np.float32))
+    labels, spare = torch.from_numpy(rng.integers(CLASSES, size=batch)), torch.empty_like(images)
+    works: dict[str, Work] = {"torchvision": functools.partial(v2.CutMix(num_classes=CLASSES), images, labels)}
+    for name, mode in {"timm, one box": "batch", "timm, each sample": "elem"}.items():
+        works[name] = functools.partial(Mixup(0.0, 1.0, mode=mode, num_classes=CLASSES), images, labels)
+    for name, policy in MIXERS.items():
+        mixer = Mixer(policy, n_classes=CLASSES)
+        works |= {
+            name: functools.partial(mixer, images, labels),
+            f"{name}, out=": functools.partial(mixer, images, labels, out=spare),
+        }
+    mix, view = Mix.model_validate(policies()["box, clipped"]), BatchView((batch, 3, side_px, side_px), labels.numpy())
+
+    steps = itertools.count()
+
+    def draw_and_apply() -> None:
+        draw = draw_mix(mix, view, rng=generator(0, "mixer", next(steps)), device=CPU)
+        mix_images(images, draw, out=spare)
+        mix_targets(labels, draw, n_classes=CLASSES)
+
+    return works | {"its draw and its application, out=": draw_and_apply}
 
 
 def _works(batch: int, side_px: int) -> dict[str, Work]:

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import re
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,10 +150,16 @@ def test_epochs_differ_in_workers() -> None:
     assert not any(torch.equal(one, two) for one, two in zip(first, second, strict=True))
 
 
-def test_a_schedule_in_workers_needs_the_step() -> None:
+def test_a_schedule_in_workers_needs_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixer = Mixer("cutmix_scheduled", n_classes=N_CLASSES, n_steps=20)
+    worker = types.SimpleNamespace(id=1, num_workers=2, seed=5)
+    monkeypatch.setattr("trainables.mixing.mixer.get_worker_info", lambda: worker)
     with pytest.raises(ValueError, match=r"mixer\.set_step\(epoch \* len\(loader\)\)"):
-        epochs(1, set_step=False, n_epochs=1, policy="cutmix_scheduled")
-    assert len(epochs(1, set_step=True, n_epochs=1, policy="cutmix_scheduled")) == 7
+        mixer(*batch(8))
+    mixer.set_step(18)  # this worker gets the second batch from there on: step 19 of 20
+    mixer(*batch(200))
+    assert mixer.last_draw is not None
+    assert mixer.last_draw.applied.mean() > 0.8
 
 
 def test_samples_with_a_box() -> None:
@@ -186,8 +193,7 @@ def test_schedule() -> None:
 
 @pytest.mark.parametrize(
     "preset",
-    # cutmix_complete_label: torch would load its reference implementations for one operation, which takes 5 s
-    [name for name in IMAGE_PRESETS if not Mix.model_validate(name).needs and name != "cutmix_complete_label"],
+    [name for name in IMAGE_PRESETS if not Mix.model_validate(name).needs],
 )
 def test_nothing_waits_for_the_device(preset: str) -> None:
     """Tensors without data: whatever read a value back would fail."""
@@ -197,6 +203,14 @@ def test_nothing_waits_for_the_device(preset: str) -> None:
         mixed, targets = Mixer(policy, n_classes=N_CLASSES, n_steps=5)(images, labels.to(where))
         assert (mixed.shape, targets.shape) == (images.shape, (6, N_CLASSES))
         assert targets.device.type == "meta"
+
+
+def test_masks_do_not_depend_on_autocast() -> None:
+    images, labels = batch(8)
+    plain, cast = (Mixer("saliencymix", n_classes=N_CLASSES) for _ in range(2))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = cast(images, labels)
+    assert same(plain(images, labels), result)
 
 
 def test_memory_that_is_reused() -> None:
