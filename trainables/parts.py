@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -184,7 +185,8 @@ class OpenUnion:
     ) -> dict[str, Any]:
         """Return the JSON Schema of the union, with one more member: a class of one's own."""
         described = handler(schema)
-        name = {"type": "string", "pattern": ":", "description": "package.module:Class"}
+        pattern = "|".join([":", *(f"^{re.escape(name)}$" for name in _entry_points(self.registry.group))])
+        name = {"type": "string", "pattern": pattern, "description": "package.module:Class, or an entry point"}
         own = {"type": "object", "properties": {self.tag: name}, "required": [self.tag]}
         return {**described, "oneOf": [*described["oneOf"], own]}
 
