@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -69,8 +70,18 @@ class Registry(dict[str, type[T]], Generic[T]):
         return self._found[name]
 
     def names(self) -> list[str]:
-        """Return the names that are valid without an import path: built-in parts and entry points."""
-        return [*self, *_entry_points(self.group)]
+        """Return the names that are valid without an import path: built-in parts and entry points.
+
+        Raises:
+            ValueError: an entry point has the name of a built-in part.
+        """
+        entry_points = _entry_points(self.group)
+        if clash := sorted(self.keys() & entry_points):
+            raise ValueError(
+                f"{self.kind} '{clash[0]}' is built in, but the entry point '{clash[0]}' of the group '{self.group}' "
+                f"names {entry_points[clash[0]]}: give the entry point another name"
+            )
+        return [*self, *entry_points]
 
     def is_own(self, name: str) -> bool:
         """Return whether a name means a part of one's own: an import path or an entry point."""
@@ -85,13 +96,7 @@ class Registry(dict[str, type[T]], Generic[T]):
         return next((name for name, built_in in self.items() if built_in is part), import_path(part))
 
     def _import(self, name: str) -> type[T]:
-        entry_points = _entry_points(self.group) if ":" not in name else {}
-        if clash := sorted(self.keys() & entry_points):
-            raise ValueError(
-                f"{self.kind} '{clash[0]}' is built in, but the entry point '{clash[0]}' of the group '{self.group}' "
-                f"names {entry_points[clash[0]]}: give the entry point another name"
-            )
-        path = entry_points.get(name, name)
+        path = name if ":" in name else _entry_points(self.group).get(name, name)
         if ":" not in path:
             raise ValueError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}, or package.module:Class")
         try:
@@ -184,7 +189,8 @@ class OpenUnion:
     ) -> dict[str, Any]:
         """Return the JSON Schema of the union, with one more member: a class of one's own."""
         described = handler(schema)
-        name = {"type": "string", "pattern": ":", "description": "package.module:Class"}
+        pattern = "|".join([":", *(f"^{re.escape(name)}$" for name in _entry_points(self.registry.group))])
+        name = {"type": "string", "pattern": pattern, "description": "package.module:Class, or an entry point"}
         own = {"type": "object", "properties": {self.tag: name}, "required": [self.tag]}
         return {**described, "oneOf": [*described["oneOf"], own]}
 

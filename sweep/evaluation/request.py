@@ -95,7 +95,7 @@ def select_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[st
     kinds = _axes_by_name(names)
     for name in values:
         if name not in AXES and name not in kinds:
-            raise UserError(f"axis '{name}' is unknown{did_you_mean(name, {*AXES, *kinds})}")
+            raise UserError(f"unknown evaluation axis '{name}'{did_you_mean(name, {*AXES, *kinds})}")
     for name, axis_values in values.items():
         if not isinstance(axis_values, Mapping):
             raise UserError(f"--set {name}: takes one setting, for example {name}.n_images=500, got {axis_values!r}")

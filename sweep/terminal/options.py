@@ -41,8 +41,8 @@ Data = Annotated[
     typer.Option(
         autocompletion=complete_source,
         metavar="SOURCE",
-        help=f"data source: {source_help()}, or package.module:Class; shorthand for --set base.data.source, "
-        "for example imagefolder:photos "
+        help=f"data source: {source_help()}; or a class of your own, package.module:Class; "
+        "shorthand for --set base.data.source, for example imagefolder:photos "
         "(default: as in the study)",
     ),
 ]

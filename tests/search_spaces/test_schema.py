@@ -41,6 +41,8 @@ def test_accepts_the_built_in_studies(validator: Draft202012Validator, name: str
 
 
 ACCEPTED = {
+    "a mask of one's own": (["arms", "off", "mix"], {"mask": {"family": "mypkg.masks:Diamond", "width": 2}}),
+    "a rule of one's own": (["budget", "early_stopping"], {"rule": "mypkg.rules:Patience", "patience_epochs": 2}),
     "a preset": (["base", "mix"], "cutmix"),
     "a preset with changes": (["arms", "off", "mix"], {"preset": "cutmix", "size": {"kind": "beta", "alpha": 0.5}}),
     "a policy in parts": (["arms", "off", "mix"], {"mask": {"family": "box"}, "apply": {"prob": 0.5}}),

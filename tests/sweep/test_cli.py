@@ -124,7 +124,11 @@ class TestVerbsAndFlags:
         assert {flag: sorted(starts) for flag, starts in texts.items() if len(starts) > 1} == {
             "--cpus": ["CPU cores and threads per measurement", "CPU cores and threads per trial"],
             "--gpus": ["GPUs per measurement", "GPUs per trial"],
-            "--set": ["value that overrides a setting of an axis", "value that overrides the study"],
+            "--set": [
+                "parameter of the part",
+                "value that overrides a setting of an axis",
+                "value that overrides the study",
+            ],
             "--out": [
                 "PNG file to write",
                 "file to write",

@@ -147,9 +147,7 @@ def test_an_entry_point_is_a_short_name(entry_point: Callable[[str], None]) -> N
     with pytest.raises(UserError, match="did you mean 'diamond'"):
         config({"mix": {"mask": {"family": "diamnd"}}})
     entry_point("box")
-    with pytest.raises(
-        UserError, match=r"entry point 'box' .* names mypkg\.masks:Diamond: give the entry point another"
-    ):
+    with pytest.raises(UserError, match=r"entry point 'box' .* names mypkg\.masks:Diamond"):
         config({"mix": {"mask": {"family": "diamond"}}})
 
 

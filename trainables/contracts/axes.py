@@ -35,7 +35,7 @@ class AxisCase:
 
 
 def check_settings_are_kept(case: AxisCase) -> None:
-    """Check that ``n_images`` and ``seed`` are settings, and that settings survive JSON."""
+    """Check that ``n_images`` and ``seed`` are settings, and settings survive JSON."""
     axis = type(case.axis).model_validate({**case.axis.model_dump(), "seed": 3, "n_images": 7})
     require(type(axis).model_validate_json(axis.model_dump_json()) == axis, "JSON gives other settings")
     require(axis.name == axis.name.lower().replace(" ", "_"), f"the name '{axis.name}' is not small_with_underscores")

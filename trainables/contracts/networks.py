@@ -50,7 +50,7 @@ def check_last_map(name: str) -> None:
 
 
 def check_weights_follow_the_seed(name: str) -> None:
-    """Check that the seed alone decides the initial weights, and that other random numbers stay as they are."""
+    """Check that the seed alone decides the initial weights, and other random numbers stay as they are."""
     before = torch.get_rng_state()
     first, again, other = built(name, seed=3), built(name, seed=3), built(name, seed=4)
     require(torch.equal(torch.get_rng_state(), before), "building changed the global generator of torch")
@@ -105,7 +105,7 @@ def check_channels_last(name: str) -> None:
 
 
 def check_every_width_trains(name: str) -> None:
-    """Check that each parameter gets a gradient, also at the smallest width, and that width adds weights."""
+    """Check that each parameter gets a gradient, also at the smallest width, and width adds weights."""
     for width in (1e-6, WIDTH):
         net = built(name, width=width, side_px=8)
         net(images(8, count=4)).square().sum().backward()

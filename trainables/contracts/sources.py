@@ -33,7 +33,7 @@ class SourceCase:
 
 
 def check_description(case: SourceCase) -> None:
-    """Check that ``check`` accepts the data, and that ``describe``, ``classes`` and ``has_boxes`` say what is read."""
+    """Check that ``check`` accepts the data, and ``describe``, ``classes`` and ``has_boxes`` say what is read."""
     source = case.open()
     source.check()
     read, described = source.read("train"), source.describe()
@@ -90,7 +90,7 @@ def check_same_at_every_call(case: SourceCase) -> None:
 
 
 def check_splits_are_apart(case: SourceCase) -> None:
-    """Check that no image is in both splits, and that the splits have different fingerprints."""
+    """Check that no image is in both splits, and the splits have different fingerprints."""
     source = case.open()
     train, test = ({image.tobytes() for image in source.read(split).images} for split in SPLITS)
     require(not train & test, f"{len(train & test)} images are in both splits")
@@ -110,7 +110,7 @@ def check_decodes_into_the_given_array(case: SourceCase) -> None:
 
 
 def check_originals_are_together(case: SourceCase) -> None:
-    """Check that training images of one original have one class, and that originals are complete."""
+    """Check that training images of one original have one class, and originals are complete."""
     repeats = case.kind.images_per_original
     labels = case.open().read("train").labels
     require(len(labels) % repeats == 0, f"{len(labels)} images, but images_per_original is {repeats}")

@@ -21,6 +21,7 @@ from sweep.records.writer import RecordsWriter
 from trainables.errors import UserError
 from trainables.evaluation.base import Axis, Measured
 from trainables.evaluation.subject import ModelInfo, Subject
+from trainables.parts import Registry
 
 
 class Quick(Axis):
@@ -49,7 +50,8 @@ class Slow(Quick):
 
 @pytest.fixture(autouse=True)
 def _axes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request, "AXES", {"quick": Quick, "boxed": Boxed, "slow": Slow})
+    kinds: dict[str, type[Axis]] = {"quick": Quick, "boxed": Boxed, "slow": Slow}
+    monkeypatch.setattr(request, "AXES", Registry("evaluation axis", Axis, kinds, group="cutmix_sweep.axes"))
 
 
 @pytest.fixture
@@ -127,8 +129,8 @@ def test_settings_reach_their_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 @pytest.mark.parametrize(
     ("axes", "settings", "message"),
     [
-        (["quik"], [], "axis 'quik' is unknown; did you mean 'quick'"),
-        (None, ["quik.seed=1"], "axis 'quik' is unknown; did you mean 'quick'"),
+        (["quik"], [], "unknown evaluation axis 'quik'; did you mean 'quick'"),
+        (None, ["quik.seed=1"], "unknown evaluation axis 'quik'; did you mean 'quick'"),
         (["quick"], ["boxed.seed=1"], "the axis 'boxed' is not in --axes"),
         (["quick"], ["quick.n_image=1"], "unknown key 'n_image'; did you mean 'n_images'"),
         (["quick"], ["quick.n_images=0"], "'n_images': input should be greater than or equal to 1, got 0"),
