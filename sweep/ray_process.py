@@ -193,5 +193,8 @@ def _last_error(logs: Path | None) -> str:
                 lines = (logs / name).read_text(errors="replace").splitlines()
                 errors = [line for line in lines if re.match(r"\[[^]]* [CE] \d+ \d+\]", line)]
                 if errors:
-                    return ": " + re.sub(r"^\[[^]]*\]( \([^)]*\))? (\S+:\d+: )?", "", errors[-1])
+                    text = re.sub(r"^\[[^]]*\]( \([^)]*\))? (\S+:\d+: )?", "", errors[-1])
+                    return (
+                        ": " + text.partition("Check failed: ")[2] if "Check failed: " in text else ": " + text.strip()
+                    )
     return ""
