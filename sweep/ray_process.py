@@ -194,7 +194,5 @@ def _last_error(logs: Path | None) -> str:
                 errors = [line for line in lines if re.match(r"\[[^]]* [CE] \d+ \d+\]", line)]
                 if errors:
                     text = re.sub(r"^\[[^]]*\]( \([^)]*\))? (\S+:\d+: )?", "", errors[-1])
-                    return (
-                        ": " + text.partition("Check failed: ")[2] if "Check failed: " in text else ": " + text.strip()
-                    )
+                    return ": " + text.rpartition("Check failed: ")[2].strip()
     return ""
