@@ -53,7 +53,7 @@ def _start(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choose_agent_ports(parameter: Any) -> None:
-    """Give the agents of Ray their ports; ``parameter`` is Ray's module with the parameters of a node.
+    """Set the ports of Ray's agents; ``parameter`` is Ray's module with the parameters of a node.
 
     An agent that chooses its own port writes it to a file, for which the raylet waits 15 s and then ends. That is too
     short on a busy machine, and no variable changes it. With a given port, it waits as long as it is told.
