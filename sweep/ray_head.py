@@ -64,7 +64,7 @@ def _choose_agent_ports(parameter: Any) -> None:
             super().__init__(*args, **kwargs)
             with contextlib.ExitStack() as stack:  # all are bound at the same time, so they differ
                 for name in _AGENT_PORTS:
-                    if getattr(self, name, 0) is None:
+                    if not getattr(self, name, True):  # None or 0: the agent would choose
                         setattr(self, name, stack.enter_context(socket.create_server(("", 0))).getsockname()[1])
 
     parameter.RayParams = Params
