@@ -95,13 +95,14 @@ def describe_join_error(address: str, error: str) -> str:
     """Return one line of at most 500 characters: why a cluster cannot be joined, and what to do.
 
     Examples:
-        >>> print(describe_join_error("head:6379", "Connection refused"))
-        --address 'head:6379': cannot reach the cluster: Connection refused; check the address with: ray status
+        >>> describe_join_error("head:6379", "Connection refused").split(";")[0]
+        "--address 'head:6379': cannot reach the cluster: Connection refused"
     """
-    cause = cause_of(error)
-    names = {id(CAUSES[name]): name for name in ("version", "token")}
-    advice = cause.advice if id(cause) in names else "check the address with: ray status"
-    return f"--address '{address[:100]}': cannot reach the cluster: {reason_of(RuntimeError(error))[:150]}; {advice}"
+    if cause_of(error) is CAUSES["version"]:
+        advice = CAUSES["version"].advice
+    else:  # Ray does not always say that a token is missing
+        advice = f"check the address with: ray status; if the cluster needs a token, {CAUSES['token'].advice}"
+    return f"--address '{address[:80]}': cannot reach the cluster: {reason_of(RuntimeError(error))[:150]}; {advice}"
 
 
 def pressure() -> float:

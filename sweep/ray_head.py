@@ -9,13 +9,17 @@ output is one line of JSON: the address, or the error. Ray runs until the standa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import select
 import signal
+import socket
 import sys
 from typing import Any
+
+_AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 
 
 def main() -> None:
@@ -42,8 +46,28 @@ def main() -> None:
 def _start(arguments: dict[str, Any]) -> dict[str, Any]:
     import ray
 
+    with contextlib.suppress(AttributeError):  # another version of Ray
+        _choose_agent_ports(ray._private.parameter)
     context = ray.init(address="local", log_to_driver=False, logging_level=logging.CRITICAL, **arguments)
     return {"address": context.address_info["gcs_address"], "dashboard_url": context.dashboard_url or ""}
+
+
+def _choose_agent_ports(parameter: Any) -> None:
+    """Set the ports of Ray's agents; ``parameter`` is Ray's module with the parameters of a node.
+
+    An agent that chooses its own port writes it to a file, for which the raylet waits 15 s and then ends. That is too
+    short on a busy machine, and no variable changes it. With a given port, it waits as long as it is told.
+    """
+
+    class Params(parameter.RayParams):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            with contextlib.ExitStack() as stack:  # all are bound at the same time, so they differ
+                for name in _AGENT_PORTS:
+                    if not getattr(self, name, True):  # None or 0: the agent would choose
+                        setattr(self, name, stack.enter_context(socket.create_server(("", 0))).getsockname()[1])
+
+    parameter.RayParams = Params
 
 
 if __name__ == "__main__":

@@ -193,5 +193,6 @@ def _last_error(logs: Path | None) -> str:
                 lines = (logs / name).read_text(errors="replace").splitlines()
                 errors = [line for line in lines if re.match(r"\[[^]]* [CE] \d+ \d+\]", line)]
                 if errors:
-                    return ": " + re.sub(r"^\[[^]]*\]( \([^)]*\))? (\S+:\d+: )?", "", errors[-1])
+                    text = re.sub(r"^\[[^]]*\]( \([^)]*\))? (\S+:\d+: )?", "", errors[-1])
+                    return ": " + text.rpartition("Check failed: ")[2].strip()
     return ""

@@ -123,7 +123,8 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
                 address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=dict(runtime_env)
             )
     except Exception as error:  # Ray raises a bare Exception too
-        raise StartError(f"{type(error).__name__}: {error}") from error
+        causes = [error, *([error.__cause__] if error.__cause__ else [])]  # Ray words the first alone in general terms
+        raise StartError("; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)) from error
     return context.dashboard_url or ""
 
 
