@@ -94,9 +94,11 @@ class EndingSignals:
                 continue
             time.sleep(TEARDOWN_S)
             if self._last_words is not None:
-                if not self.announced:
-                    os.write(sys.stderr.fileno(), f"{self._last_words}\n".encode())
+                with contextlib.suppress(OSError):
+                    if not self.announced:
+                        os.write(2, f"{self._last_words}\n".encode())
                 exit_at_once(numbers[0])
+        os.close(pipe)
 
 
 _active: EndingSignals | None = None  # the handlers of signals belong to the process

@@ -109,10 +109,10 @@ def test_a_sweep_survives_every_end(
             assert line.startswith("interrupted by SIGTERM after" if signum == signal.SIGTERM else "interrupted after")
             assert line.endswith(f"trials; resume with: {resume}")
             assert output.count("a notice could not be sent") == 1
+            _, alive = psutil.wait_procs(processes, timeout=10)
+            assert not alive
         assert "Traceback" not in output
         assert secret not in output
-        _, alive = psutil.wait_procs(processes, timeout=10)
-        assert not alive
         decided.append(read_table(out, DECISIONS))
     with pytest.raises(LimitReached) as ended:
         resume_sweep(out, change=lambda study: limited(study, ["budget.limits.wall_clock_h=1e-6"]))

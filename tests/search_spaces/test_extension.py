@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from search_spaces.budget import Limits
 from search_spaces.discover import load_study
-from search_spaces.extension import confirmed, extended, parse_arms
+from search_spaces.extension import confirmed, extended, limited, parse_arms
 from search_spaces.study import Study
 from trainables.errors import UserError
 
@@ -105,3 +106,13 @@ def test_what_was_given_in_a_matched_study_stays_given() -> None:
 def test_trials_of_unequal_length_are_not_confirmed() -> None:
     with pytest.raises(UserError, match="of different length"):
         confirmed(load_study("budget"), seeds=3)
+
+
+def test_a_limit_can_be_changed_and_nothing_else() -> None:
+    study = load_study("quickstart", settings=["budget.limits.gpu_hours=2", "budget.limits.wall_clock_h=1"])
+    changed = limited(study, ["budget.limits.gpu_hours=4", "budget.limits.wall_clock_h=null"])
+    assert changed.budget.limits == Limits(gpu_hours=4)
+    assert study == limited(changed, ["budget.limits.gpu_hours=2", "budget.limits.wall_clock_h=1"])
+    for setting in ("budget.trials=9", "budget.limits_=1", "seed=1"):
+        with pytest.raises(UserError, match="only a limit of a sweep can be changed"):
+            limited(study, [setting])
