@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -26,7 +26,6 @@ from sweep.formats import format_duration
 from sweep.plan import PROBED_NETS
 from sweep.records.reader import read_sweep
 from trainables.data.sources.registry import open_source, source_help
-from trainables.errors import UserError
 from trainables.evaluation.axes import AXES
 from trainables.mixing.presets import PRESETS
 
@@ -609,22 +608,6 @@ class TestDoctor:
         assert status == 0
         assert "warning" in out
         assert "RAY_AUTH_MODE" in out
-
-    def test_a_ray_that_does_not_start(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fails(*_: object, **__: object) -> NoReturn:
-            raise UserError("Ray does not start on this machine: too slow")
-
-        monkeypatch.setattr("sweep.engine.cluster", fails)
-        monkeypatch.setenv("RAY_TMPDIR", "/proc/nowhere")
-        monkeypatch.setattr("sweep.ray_folder.PRIVATE_PARENTS", (str(tmp_path),))
-        monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
-        monkeypatch.setattr("os.cpu_count", lambda: 64)
-        status, out, _ = run("doctor", "--out", tmp_path)
-        assert status == 1
-        text = " ".join(out.split())
-        assert "too slow" in text
-        assert "RAY_TMPDIR=/proc/nowhere does not exist" in text
-        assert "1 of 64 cores usable" in text
 
     def test_leaves_nothing_behind(self, run: Run, tmp_path: Path) -> None:
         run("doctor", "--out", tmp_path / "sweeps")
