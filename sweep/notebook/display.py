@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import sys
 import threading
 import time
@@ -45,15 +46,16 @@ def choose_display() -> Display:
     """Return the display of the place where this code runs: an output of a notebook, a terminal or a file."""
     if not in_notebook():
         return TerminalDisplay(Console())
-    _import_quietly("tqdm.auto")
+    _silence_widgets()
     return NotebookDisplay()
 
 
-def _import_quietly(module: str) -> None:
-    """Import a module that a library will import, without the warning of tqdm that a notebook lacks ipywidgets."""
+def _silence_widgets() -> None:
+    """Hide that ipywidgets is missing, which tqdm and Ray report in a notebook: nothing here uses it."""
+    logging.getLogger("ray.widgets").setLevel(logging.CRITICAL)
     with warnings.catch_warnings(), contextlib.suppress(ImportError):
         warnings.simplefilter("ignore")
-        importlib.import_module(module)
+        importlib.import_module("tqdm.auto")  # it warns once, when it is first imported
 
 
 class NotebookDisplay:

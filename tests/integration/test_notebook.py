@@ -53,7 +53,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def kernel(folder: Path) -> Iterator[KernelManager]:
-    manager, client = start_new_kernel(cwd=str(folder), env={**os.environ, "PYTHONPATH": str(ROOT)})
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    manager, client = start_new_kernel(cwd=str(folder), env=environment)
     client.stop_channels()
     yield manager
     manager.shutdown_kernel(now=True)
