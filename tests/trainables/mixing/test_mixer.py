@@ -206,8 +206,9 @@ def test_nothing_waits_for_the_device(preset: str) -> None:
 
 
 def test_masks_do_not_depend_on_autocast() -> None:
-    images, labels = batch(8)
-    plain, cast = (Mixer("saliencymix", n_classes=N_CLASSES) for _ in range(2))
+    images, labels = batch(128)
+    policy = {"preset": "saliencymix", "apply": {"prob": 1.0}}
+    plain, cast = (Mixer(policy, n_classes=N_CLASSES) for _ in range(2))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         result = cast(images, labels)
     assert same(plain(images, labels), result)
