@@ -159,7 +159,7 @@ class Integers(Domain):
         """Return the value, which must be a whole number of the interval."""
         if type(value) is not int or not self.lo <= value <= self.hi:
             raise ValueError(f"must be a whole number from {self.lo} to {self.hi}, got {format_value(value)}")
-        return value
+        return int(value)
 
     def corners(self) -> list[Any]:
         """Return both ends."""

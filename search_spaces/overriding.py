@@ -72,7 +72,8 @@ def extended_values(
     if "extends" not in values:
         return dict(values)
     chain = [] if path is None else [path.resolve()]
-    layers, layer = [], dict(values)
+    layers: list[dict[str, Any]] = []
+    layer = dict(values)
     while "extends" in layer:
         name = layer.pop("extends")
         if not isinstance(name, str):

@@ -217,8 +217,9 @@ class Study(Frozen):
         """
         points, space = self.points_of(arm), self.space_of(arm)
         index = number // self.replicates
+        point = points[index] if index < len(points) else {}
         values = {}
-        for path, value in points[index].items() if index < len(points) else ():
+        for path, value in point.items():
             if path not in space:
                 raise ValueError(f"'{shorten(path)}' is not in the space of arm '{arm}'{did_you_mean(path, space)}")
             try:

@@ -61,8 +61,8 @@ def installed_packages() -> dict[str, str]:
         >>> "torch" in installed_packages()
         True
     """
-    found = {package.name: package.version for package in distributions() if package.name}
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    packages = {package.name: package.version for package in distributions() if package.name}
+    return dict(sorted(packages.items(), key=lambda item: item[0].lower()))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

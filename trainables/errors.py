@@ -39,10 +39,10 @@ class _ShortRepr(reprlib.Repr):
         self.maxlevel, self.maxdict, self.maxlist, self.maxtuple, self.maxset = 4, 8, 8, 8, 8
         self.maxstring = self.maxother = QUOTED_CHARS
 
-    def repr_int(self, value: int, level: int) -> str:
+    def repr_int(self, x: int, level: int) -> str:
         """Return the text of an integer; Python refuses to print thousands of digits."""
-        n_bits = value.bit_length()
-        return repr(value) if n_bits <= 128 else f"an integer of about {round(n_bits * math.log10(2)):,} digits"
+        n_bits = x.bit_length()
+        return repr(x) if n_bits <= 128 else f"an integer of about {round(n_bits * math.log10(2)):,} digits"
 
 
 def format_value(value: Any) -> str:
