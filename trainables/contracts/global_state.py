@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ def check_no_global_draws(where: str) -> Iterator[None]:
         ...     np.random.default_rng(0).random() < 1
         True
     """
-    states = {
+    states: dict[str, Callable[[], object]] = {
         "random": random.getstate,
         "numpy.random": lambda: pickle.dumps(np.random.get_state(legacy=False)),  # noqa: NPY002
         "torch": lambda: pickle.dumps(torch.get_rng_state().tolist()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def check_missing_path_is_refused(case: SourceCase) -> None:
     if not case.kind.takes_path:
         return
     source = case.kind(Path("/no/such/folder"))
-    uses = {
+    uses: dict[str, Callable[[], object]] = {
         "check": source.check,
         "classes": source.classes,
         "describe": source.describe,
