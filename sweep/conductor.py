@@ -28,7 +28,7 @@ from sweep.records.schema import (
     SEARCH,
     STOPPED,
 )
-from sweep.remaining import Remaining, count_remaining, n_unbegun, n_unconfirmed, planned_confirmation
+from sweep.remaining import Remaining, count_epochs_left, count_remaining, n_unbegun, planned_confirmation
 from sweep.search import PastTrial, propose
 from trainables.config import TrialConfig
 
@@ -113,12 +113,7 @@ class Conductor:
     @property
     def epochs_left(self) -> int:
         """Number of epochs that are left if no further trial stops early."""
-        planned = self.study.max_epochs_of
-        living = sum(planned(row.params) - row.epochs for row in self.entries.values() if row.status in LIVING)
-        begun = sum(planned(row.params) for row in self.entries.values() if row.phase == SEARCH)
-        arms = self.study.arms
-        n_confirming = sum(n_unconfirmed(self.study, self.entries, self._confirming(arm)) for arm in arms)
-        return living + sum(map(self.study.max_epochs_in, arms)) - begun + self.study.budget.max_epochs * n_confirming
+        return count_epochs_left(self.study, self.entries, self._confirming)
 
     @property
     def may_go_on(self) -> bool:

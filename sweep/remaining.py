@@ -12,7 +12,8 @@ from sweep.entry import Entry
 from sweep.ledger import read_entries
 from sweep.manifest import read_study
 from sweep.records.reader import read_table
-from sweep.records.schema import EPOCHS, LIVING, SEARCH
+from sweep.records.schema import EPOCHS, LIVING, SEARCH, TRIALS
+from trainables.errors import UserError
 
 
 class Remaining(NamedTuple):
@@ -21,10 +22,12 @@ class Remaining(NamedTuple):
     Attributes:
         n_left: trials that have not ended, including those that have not begun and the confirmations that follow.
         n_trials: all trials of the sweep.
+        problem: why the trials that have not begun are not counted; "" if they are.
     """
 
     n_left: int
     n_trials: int
+    problem: str = ""
 
 
 def planned_confirmation(study: Study, entries: Mapping[str, Entry], arm: str) -> list[Entry] | None:
@@ -65,17 +68,29 @@ def count_remaining(
     return Remaining(n_left, len(entries) - n_living + n_left)
 
 
+def count_epochs_left(study: Study, entries: Mapping[str, Entry], planned: Callable[[str], list[Entry] | None]) -> int:
+    """Return the number of epochs that are left if no further trial stops early; see ``count_remaining``."""
+    planned_epochs = study.max_epochs_of
+    living = sum(planned_epochs(entry.params) - entry.epochs for entry in entries.values() if entry.status in LIVING)
+    begun = sum(planned_epochs(entry.params) for entry in entries.values() if entry.phase == SEARCH)
+    n_confirming = sum(n_unconfirmed(study, entries, planned(arm)) for arm in study.arms)
+    return living + sum(map(study.max_epochs_in, study.arms)) - begun + study.budget.max_epochs * n_confirming
+
+
 def read_remaining(sweep_dir: Path, manifest: Mapping[str, Any]) -> Remaining:
     """Count the trials of a recorded sweep; nothing is written.
+
+    If the study cannot be read, only the recorded trials are counted: a part of the user's own may be gone.
 
     Args:
         sweep_dir: folder of the sweep.
         manifest: content of its ``sweep.json``.
-
-    Raises:
-        UserError: the recorded study cannot be read.
     """
-    study = read_study(manifest, sweep_dir)
+    try:
+        study = read_study(manifest, sweep_dir)
+    except UserError as error:
+        status = read_table(sweep_dir, TRIALS)["status"]
+        return Remaining(int(status.isin(LIVING).sum()), len(status), str(error))
     entries = {entry.trial: entry for entry in read_entries(sweep_dir, study)}
     for row in read_table(sweep_dir, EPOCHS)[["trial", "epoch", study.metric]].to_dict("records"):
         if row["trial"] in entries:

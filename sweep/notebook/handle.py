@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.study import Study
 from sweep.endings import SweepEnded
+from sweep.formats import reason_in_one_line
+from sweep.manifest import read_study
 from sweep.notebook.display import choose_display
 from sweep.notebook.views import StatusView
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import MANIFEST, TRIALS
-from trainables.strict import parse
+from sweep.records.schema import TRIALS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,7 @@ class Sweep:
     @property
     def study(self) -> Study:
         """Return the study that was run."""
-        return parse(Study, read_manifest(self.dir)["study"], where=f"'{self.dir / MANIFEST}'")
+        return read_study(read_manifest(self.dir), self.dir)
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -140,7 +141,7 @@ class Sweep:
             display=display,
         )
         for failed in evaluated.failures.to_dict("records"):
-            display.show_warning(f"{failed['axis']} of {failed['trial']} failed: {failed['why'].splitlines()[-1]}")
+            display.show_warning(f"{failed['axis']} of {failed['trial']} failed: {reason_in_one_line(failed['why'])}")
         return evaluated.evaluations
 
     def report(self, *, to: Folder | None = None, study: str | None = None) -> Path:

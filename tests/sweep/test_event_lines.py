@@ -12,7 +12,7 @@ import pytest
 from search_spaces.study import Study
 from sweep import event_lines, progress
 from sweep.event_lines import MAX_CHARS, MAX_EVENTS, EventLines, describe_event, describe_progress
-from sweep.progress import SweepProgress, TrialEvent
+from sweep.progress import ProgressTracker, SweepProgress, TrialEvent
 
 MakeStudy = Callable[..., Study]
 BUDGET = {"trials": 2, "max_epochs": 4, "early_stopping": {"rule": "none"}}
@@ -76,7 +76,7 @@ class TestEvent:
 
 class TestLines:
     def test_one_per_event_and_a_summary_per_minute(self, session: Any, clock: Clock) -> None:
-        lines = EventLines(session.conductor)
+        lines = EventLines(ProgressTracker(session.conductor))
         shown: list[str] = []
         for _ in range(24):
             session.run(1)
@@ -96,7 +96,7 @@ class TestLines:
         assert len(shown) == 10
 
     def test_no_news_no_line(self, session: Any, clock: Clock) -> None:
-        lines = EventLines(session.conductor)
+        lines = EventLines(ProgressTracker(session.conductor))
         session.run(1)
         clock.now_s += 60
         assert len(texts(lines.new())) == 1
@@ -106,7 +106,7 @@ class TestLines:
         assert not texts(lines.last())
 
     def test_waiting_for_the_first_worker(self, session: Any, clock: Clock) -> None:
-        lines = EventLines(session.conductor)
+        lines = EventLines(ProgressTracker(session.conductor))
         shown = []
         for _ in range(130):
             shown += texts(lines.new())
@@ -123,7 +123,8 @@ class TestLines:
     ) -> None:
         curve = lambda job, epoch: {"failed": "out of luck"} if job.trial in ("off-0097", "off-0098") else {}  # noqa: E731
         budget = {"trials": 100, "max_epochs": 1, "early_stopping": {"rule": "none"}}
-        lines = EventLines(simulate(study_of(budget=budget), tmp_path, n_workers=1, curve=curve).run().conductor)
+        session = simulate(study_of(budget=budget), tmp_path, n_workers=1, curve=curve).run()
+        lines = EventLines(ProgressTracker(session.conductor))
         clock.now_s += 61
         shown = list(lines.new())
         assert len(shown) == MAX_EVENTS + 2 + 2
@@ -136,13 +137,14 @@ class TestLines:
     ) -> None:
         curve = lambda job, epoch: {"failed": "out of luck"}  # noqa: E731
         budget = BUDGET | {"trials": 100}
-        lines = EventLines(simulate(study_of(budget=budget), tmp_path, n_workers=1, curve=curve).run().conductor)
+        session = simulate(study_of(budget=budget), tmp_path, n_workers=1, curve=curve).run()
+        lines = EventLines(ProgressTracker(session.conductor))
         shown = texts(lines.last())
         assert shown[-2] == f"and {300 - MAX_EVENTS} more trials ended, {300 - MAX_EVENTS} of them failed"
         assert len(shown) == MAX_EVENTS + 2
 
     def test_verbose_has_a_line_per_epoch(self, session: Any, clock: Clock) -> None:
-        lines = EventLines(session.conductor, verbose=True)
+        lines = EventLines(ProgressTracker(session.conductor), verbose=True)
         session.run(1)
         (text,) = texts(lines.new())
         assert re.fullmatch(r"off-0000 epoch 1/4, validation error \d+\.\d\d %, 1,000 images/s, here", text)

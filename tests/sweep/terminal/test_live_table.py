@@ -151,7 +151,7 @@ class TestDrawing:
 
         monkeypatch.setattr(progress, "time", clock)
         monkeypatch.setattr(progress, "draw_progress", draw)
-        with LiveTable(session.conductor, self.console()) as table:
+        with LiveTable(ProgressTracker(session.conductor), self.console()) as table:
             for step in range(100):
                 clock.now_s = 1000 + step / 16
                 table.update()
@@ -159,14 +159,14 @@ class TestDrawing:
 
     def test_leaves_the_terminal_as_it_was(self, session: Any) -> None:
         console = self.console()
-        with LiveTable(session.conductor, console):
+        with LiveTable(ProgressTracker(session.conductor), console):
             assert "\x1b[?25l" in console.file.getvalue()  # type: ignore[attr-defined]  # hides the cursor
         assert console.file.getvalue().count("\x1b[?25h") == 1  # type: ignore[attr-defined]
 
     def test_a_narrower_terminal_shows_no_old_lines(self, session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Terminals break the lines of the last drawing, so more lines must be erased than were drawn."""
         console = self.console()
-        with LiveTable(session.conductor, console) as table:
+        with LiveTable(ProgressTracker(session.conductor), console) as table:
             console.width = 30
             before = len(console.file.getvalue())  # type: ignore[attr-defined]
             monkeypatch.setattr(table, "_due_at_s", 0.0)
