@@ -16,10 +16,10 @@ from sweep.progress import ProgressTracker
 from sweep.records.reader import read_manifest
 from sweep.records.schema import EPOCHS, LIVING, RUNNING, TRIALS
 from sweep.records.tail import Tail
-from sweep.remaining import Remaining, count_epochs_left, count_remaining, planned_confirmation
+from sweep.remaining import RunningSweep
 
 
-class FollowedSweep:
+class FollowedSweep(RunningSweep):
     """State of a sweep from its records; only rows that are new are read.
 
     Attributes:
@@ -35,8 +35,7 @@ class FollowedSweep:
             RecordsError: there is no sweep in ``sweep_dir``.
             UserError: the recorded study cannot be read.
         """
-        self.entries: dict[str, Entry] = {}
-        self.ended: list[Entry] = []
+        super().__init__(read_study(read_manifest(sweep_dir), sweep_dir))
         self._dir = sweep_dir
         self._tails = Tail(sweep_dir, TRIALS), Tail(sweep_dir, EPOCHS)
         self._curves: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
@@ -48,7 +47,7 @@ class FollowedSweep:
         manifest = read_manifest(self._dir)
         self.study = read_study(manifest, self._dir)  # `extend` changes it
         self._run_started_s = _start_of_last_run(manifest)
-        self._planned: dict[str, list[Entry] | None] = {}
+        self._to_confirm.clear()
         trials, epochs = (tail.new_rows() for tail in self._tails)  # epochs last: those of an ended trial are complete
         for row in epochs:
             self._curves[row["trial"]].setdefault(row["epoch"], row)
@@ -84,29 +83,6 @@ class FollowedSweep:
             if entry.status == RUNNING and self._began_in_run(entry.trial, entry.attempts)
         }
         return [running[key] for key in sorted(running, key=self._started_s.__getitem__)]
-
-    @property
-    def n_trials(self) -> int:
-        """Number of trials of the sweep."""
-        return self._remaining().n_trials
-
-    @property
-    def n_left(self) -> int:
-        """Number of trials that have not ended, including the confirmations that will follow."""
-        return self._remaining().n_left
-
-    @property
-    def epochs_left(self) -> int:
-        """Number of epochs that are left if no further trial stops early."""
-        return count_epochs_left(self.study, self.entries, self._confirming)
-
-    def _remaining(self) -> Remaining:
-        return count_remaining(self.study, self.entries, self._confirming)
-
-    def _confirming(self, arm: str) -> list[Entry] | None:
-        if arm not in self._planned:
-            self._planned[arm] = planned_confirmation(self.study, self.entries, arm)
-        return self._planned[arm]
 
 
 def _start_of_last_run(manifest: Mapping[str, Any]) -> float:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
-from search_spaces.study import Study
 from sweep.entry import Entry
 from sweep.formats import reason_in_one_line
 from sweep.records.schema import COMPLETED, CONFIRM, FAILED, PAUSED, RUNNING, SEARCH, STATUSES
+from sweep.remaining import RunningSweep
 
 CONFIRMED = "confirmed"
 """Kind of the event that a confirmation trial has completed; the other kinds are statuses."""
@@ -117,38 +115,6 @@ class SweepProgress:
     running: tuple[RunningTrial, ...]
     last_failure: str | None
     n_epochs: int
-
-
-class RunningSweep(Protocol):
-    """A sweep that runs: in this process a conductor, from the records of another process a ``FollowedSweep``."""
-
-    @property
-    def study(self) -> Study:
-        """The study that is run."""
-
-    @property
-    def entries(self) -> Mapping[str, Entry]:
-        """Trials by name, approximately in the order of their start."""
-
-    @property
-    def running(self) -> list[Entry]:
-        """Trials that a worker runs, in the order in which they were started or resumed."""
-
-    @property
-    def ended(self) -> list[Entry]:
-        """Trials that have ended in this run, in the order of their ends; the list only grows."""
-
-    @property
-    def n_trials(self) -> int:
-        """Number of trials of the sweep."""
-
-    @property
-    def n_left(self) -> int:
-        """Number of trials that have not ended."""
-
-    @property
-    def epochs_left(self) -> int:
-        """Number of epochs that are left if no further trial stops early."""
 
 
 class ProgressTracker:

@@ -37,7 +37,7 @@ class SweepStatus:
         baseline: arm that the others are compared with.
         arms: from ``summarise_arms``, in the order of the study.
         confirmed: from ``summarise_confirmed``.
-        verdict: of the confirmation, and before its first test values that of the search.
+        verdict: sentences about the confirmation; before its first test values, about the search.
     """
 
     search: SweepRecords

@@ -107,13 +107,15 @@ def _arm_columns(arms: Sequence[ArmProgress]) -> list[Column]:
 
 
 def _running_columns(running: Sequence[RunningTrial]) -> list[Column]:
-    return [
+    """Return the columns of the running trials; without ``node`` if no node is known."""
+    columns = [
         Column("running", tuple(trial.trial for trial in running), "left"),
         Column("epoch", tuple(f"{trial.epoch}/{trial.planned_epochs}" for trial in running)),
         Column("error", tuple(format_percent(trial.val_top1_error) for trial in running)),
         Column("images/s", tuple(map(format_pace, (trial.images_per_s for trial in running)))),
         Column("node", tuple(trial.node or "-" for trial in running), "left"),
     ]
+    return columns if any(trial.node for trial in running) else columns[:-1]
 
 
 def _extra_columns(progress: SweepProgress, room: int, *, blocks: bool) -> list[Column]:

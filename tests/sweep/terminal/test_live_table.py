@@ -120,15 +120,6 @@ class TestContent:
             assert any(line.startswith(f"{name} ") for line in lines)
 
 
-class Clock:
-    """Time that passes when it is told to."""
-
-    now_s = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-
 class TestDrawing:
     @pytest.fixture
     def session(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Any:
@@ -139,17 +130,16 @@ class TestDrawing:
 
     @pytest.mark.parametrize(("seconds_per_draw", "n_drawn"), [(0.0, 25), (0.05, 7)])
     def test_is_drawn_four_times_per_second_or_less(
-        self, session: Any, monkeypatch: pytest.MonkeyPatch, seconds_per_draw: float, n_drawn: int
+        self, session: Any, clock: Any, monkeypatch: pytest.MonkeyPatch, seconds_per_draw: float, n_drawn: int
     ) -> None:
         """A draw that takes long is repeated less often: at most a twentieth of the time."""
-        clock, times = Clock(), []
+        times: list[float] = []
 
         def draw(*_: object, **__: object) -> str:
             times.append(clock.now_s)
             clock.now_s += seconds_per_draw
             return ""
 
-        monkeypatch.setattr(progress, "time", clock)
         monkeypatch.setattr(progress, "draw_progress", draw)
         with LiveTable(ProgressTracker(session.conductor), self.console()) as table:
             for step in range(100):
