@@ -28,7 +28,7 @@ from sweep.records.schema import (
     SEARCH,
     STOPPED,
 )
-from sweep.remaining import Remaining, count_remaining, n_unbegun, n_unconfirmed, planned_confirmation
+from sweep.remaining import RunningSweep
 from sweep.search import PastTrial, propose
 from trainables.config import TrialConfig
 
@@ -53,7 +53,7 @@ class Job:
     test: bool
 
 
-class Conductor:
+class Conductor(RunningSweep):
     """Source of the trials of a sweep: it chooses the next one, judges the reports and writes the records.
 
     The arms take turns. After an arm's search, its winners are confirmed on fresh seeds if the study says so.
@@ -73,14 +73,11 @@ class Conductor:
         Raises:
             RecordsError: a newer program wrote the records, or they have trials that the study does not have.
         """
-        self.study = study
-        self.entries: dict[str, Entry] = {}
-        self.ended: list[Entry] = []
+        super().__init__(study)
         self.training_s = 0.0
         self._dir = sweep_dir
         self._rule = {arm: study.budget.early_stopping.build(study.budget.max_epochs) for arm in study.arms}
         self._ledger = Ledger(study, sweep_dir)
-        self._to_confirm: dict[str, list[Entry]] = {}
         self._decided = self._ledger.decisions()
         self._restore(retry_failed=retry_failed)
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
@@ -98,33 +95,9 @@ class Conductor:
         return list(self._running.values())
 
     @property
-    def n_trials(self) -> int:
-        """Number of trials of the sweep: the ended ones, including confirmations of former winners, and the rest."""
-        return self._remaining().n_trials
-
-    @property
-    def n_left(self) -> int:
-        """Number of trials that have not ended, including the confirmations that will follow."""
-        return self._remaining().n_left
-
-    def _remaining(self) -> Remaining:
-        return count_remaining(self.study, self.entries, self._confirming)
-
-    @property
-    def epochs_left(self) -> int:
-        """Number of epochs that are left if no further trial stops early."""
-        planned = self.study.max_epochs_of
-        living = sum(planned(row.params) - row.epochs for row in self.entries.values() if row.status in LIVING)
-        begun = sum(planned(row.params) for row in self.entries.values() if row.phase == SEARCH)
-        arms = self.study.arms
-        n_confirming = sum(n_unconfirmed(self.study, self.entries, self._confirming(arm)) for arm in arms)
-        return living + sum(map(self.study.max_epochs_in, arms)) - begun + self.study.budget.max_epochs * n_confirming
-
-    @property
     def may_go_on(self) -> bool:
         """Whether another job may follow, now or after further reports of running trials."""
-        unbegun = n_unbegun(self.study, self.entries)
-        return bool(self._waiting or self._running or unbegun or self._next_confirming())
+        return bool(self._waiting or self._running or self.n_unbegun or self._next_confirming())
 
     def next_job(self) -> Job | None:
         """Return the next trial to run; None if there is none now.
@@ -183,22 +156,10 @@ class Conductor:
         self._end_paused()
         left = {}
         for arm in self.study.arms:
-            planned = self._confirming(arm) or []
+            planned = self.confirming(arm) or []
             if new := [entry for entry in planned if entry.trial not in self.entries]:
                 left[len(planned) - len(new), arm] = new[0]
         return left[min(left, key=lambda key: key[0])] if left else None
-
-    def _confirming(self, arm: str) -> list[Entry] | None:
-        """Return the confirmation trials of an arm; None before the end of its search."""
-        if arm not in self._to_confirm:
-            planned = planned_confirmation(self.study, self.entries, arm)
-            if planned is None:
-                return None
-            self._to_confirm[arm] = planned
-        return self._to_confirm[arm]
-
-    def _search_of(self, arm: str) -> list[Entry]:
-        return [entry for entry in self.entries.values() if (entry.arm, entry.phase) == (arm, SEARCH)]
 
     def _end_paused(self) -> None:
         """End the paused trials of each arm in which no trial is left that could still promote them.
@@ -207,7 +168,7 @@ class Conductor:
         """
         paused = {entry.arm for entry in self.entries.values() if entry.status == PAUSED}
         for arm in paused:
-            search = self._search_of(arm)
+            search = self.search_of(arm)
             if len(search) == self.study.trials_per_arm and not any(entry.status == RUNNING for entry in search):
                 for entry in search:
                     if entry.status == PAUSED:
@@ -313,7 +274,7 @@ class Conductor:
     def _new_entry(self, arm: str, number: int) -> Entry:
         past = []
         if self.study.search == "tpe":  # the other searches do not use past trials
-            past = [self._past(entry) for entry in sorted(self._search_of(arm), key=lambda entry: entry.number)]
+            past = [self._past(entry) for entry in sorted(self.search_of(arm), key=lambda entry: entry.number)]
         return Entry(
             trial=f"{arm}-{number:04d}",
             arm=arm,

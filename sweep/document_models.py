@@ -111,6 +111,7 @@ class StatusDocument(Document):
     verdict: str
     resume_command: str | None = Field(description="null unless the sweep was interrupted")
     versions: dict[str, str]
+    problem: str | None = Field(description="why trials that have not begun are not counted; null if they are")
 
 
 class TrialsDocument(Document):

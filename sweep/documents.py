@@ -5,7 +5,6 @@ The models of the documents, and with them their schemas, are in ``document_mode
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +32,7 @@ from sweep.document_models import (
     StudyEntry,
     TrialsDocument,
 )
-from sweep.records.schema import CONFIRM, DIVERGED, FAILED, STATUSES
+from sweep.records.schema import STATUSES
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,46 +51,32 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
     Raises:
         RecordsError: there is no sweep in ``sweep_dir``.
     """
-    from search_spaces.study import Study
-    from sweep.engine import in_use
-    from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
-    from sweep.findings.remaining import count_trials
-    from sweep.findings.summary import baseline_arm, final_epochs, summarise_arms, verdict
-    from sweep.records.reader import read_sweep, read_table
-    from sweep.records.schema import MANIFEST, TRIALS
-    from trainables.strict import parse
+    from sweep.endings import resume_command
+    from sweep.status import INTERRUPTED, read_status
 
     sweep_dir = Path(sweep_dir)
-    search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
-    declared = search.manifest["study"]
-    study = parse(Study, declared, where=f"'{sweep_dir / MANIFEST}'")
-    rows: list[Any] = read_table(sweep_dir, TRIALS).to_dict("records")
-    final: Any = final_epochs(search.trials, search.epochs)[study.metric].to_dict()
-    counted = count_trials(study, rows, final)
-    interrupted = bool(counted.n_left) and not in_use(sweep_dir)
-    order = list(study.arms).index
-    summary = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda arms: arms.map(order))
-    confirmed = summarise_confirmed(search, confirm)
-    baseline = baseline_arm(declared)
-    problems = [row for row in rows if row["status"] == FAILED or (row["phase"], row["status"]) == (CONFIRM, DIVERGED)]
+    status = read_status(sweep_dir)
+    manifest, remaining = status.search.manifest, status.remaining
+    study = manifest["study"]
     return _dump(
         StatusDocument(
             sweep_dir=str(sweep_dir),
-            study=study.name,
-            question=study.question,
-            state="interrupted" if interrupted else "running" if counted.n_left else "ended",
-            n_ended=counted.n_ended,
-            n_trials=counted.n_trials,
-            n_resumed=sum(row["attempts"] > 1 for row in rows),
-            training_s=float(search.epochs["seconds"].sum() + confirm.epochs["seconds"].sum()),
-            metric=study.metric,
-            baseline=baseline,
-            arms=[_arm_status(row) for row in summary.to_dict("records")],
-            confirmed=[ConfirmedConfiguration(**row) for row in _records(confirmed)],
-            failures=[Failure(trial=row["trial"], status=row["status"], why=row["why"]) for row in problems],
-            verdict=verdict(summary) if confirmed.empty else verdict_confirmed(confirmed, baseline=baseline),
-            resume_command=f"cutmix-sweep resume {shlex.quote(str(sweep_dir))}" if interrupted else None,
-            versions=search.manifest["versions"],
+            study=study["name"],
+            question=study["question"],
+            state=status.state,
+            n_ended=remaining.n_trials - remaining.n_left,
+            n_trials=remaining.n_trials,
+            n_resumed=int((status.trials["attempts"] > 1).sum()),
+            training_s=status.training_s,
+            metric=study["metric"],
+            baseline=status.baseline,
+            arms=[_arm_status(row) for row in status.arms.to_dict("records")],
+            confirmed=[ConfirmedConfiguration(**row) for row in _records(status.confirmed)],
+            failures=[Failure(trial=row["trial"], status=row["status"], why=row["why"]) for row in status.failures],
+            verdict=status.verdict,
+            resume_command=resume_command(sweep_dir) if status.state == INTERRUPTED else None,
+            versions=manifest["versions"],
+            problem=remaining.problem or None,
         )
     )
 

@@ -8,6 +8,7 @@ import shlex
 import signal
 from pathlib import Path
 
+from sweep.formats import cut
 from sweep.signals import exit_code
 from trainables.errors import OneLineError
 
@@ -181,4 +182,4 @@ def reason_of(error: BaseException) -> str:
         'no such server: connection refused'
     """
     line = " ".join(str(error).split()) or type(error).__name__
-    return line if len(line) <= MAX_REASON else f"{line[: MAX_REASON - 3]}..."
+    return cut(line, MAX_REASON)

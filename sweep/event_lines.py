@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sweep.conductor import Conductor
-from sweep.formats import format_duration, format_percent
+from sweep.formats import cut, format_duration, format_pace, format_percent
 from sweep.progress import CONFIRMED, ProgressTracker, RunningTrial, SweepProgress, TrialEvent
 from sweep.records.schema import COMPLETED, FAILED, STOPPED
 
@@ -46,17 +45,22 @@ class EventLines:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> from search_spaces.discover import load_study
+        >>> from sweep.conductor import Conductor
         >>> with TemporaryDirectory() as folder:
-        ...     lines = EventLines(Conductor(load_study("quickstart"), Path(folder)))
+        ...     lines = EventLines(ProgressTracker(Conductor(load_study("quickstart"), Path(folder))))
         >>> list(lines.new())
         []
     """
 
-    def __init__(self, conductor: Conductor, *, verbose: bool = False) -> None:
-        """Describe the events of ``conductor``; if ``verbose``, also each epoch, and every event has its line."""
-        self._tracker = ProgressTracker(conductor)
+    def __init__(self, tracker: ProgressTracker, *, verbose: bool = False) -> None:
+        """Describe the events of a sweep; if ``verbose``, also each epoch, and every event has its line.
+
+        A run that has reported epochs already is summed up at once.
+        """
+        self._tracker = tracker
         self._verbose = verbose
-        self._began_at_s = self._summed_up_at_s = time.monotonic()
+        self._began_at_s = time.monotonic()
+        self._summed_up_at_s = self._began_at_s - (SUMMARY_S if tracker.snapshot().n_epochs else 0)
         self._waited_s = FIRST_WAIT_S
         self._n_epochs = 0
         self._n_ended = self._n_failed = 0  # since the last summary
@@ -66,7 +70,7 @@ class EventLines:
         """Yield the lines that are due now; call it after each event of the sweep."""
         if self._verbose:
             for trial in self._tracker.new_epochs():
-                yield EventLine(_cut(describe_epoch(trial)))
+                yield EventLine(cut(describe_epoch(trial), MAX_CHARS))
         for event in self._tracker.new_events():
             if self._has_line(event):
                 yield EventLine(describe_event(event), failure=event.kind == FAILED)
@@ -126,9 +130,9 @@ def describe_event(event: TrialEvent) -> str:
         return _describe_whole(event)
     if event.kind == STOPPED:
         why = event.why.replace(f" at epoch {event.epoch}", "", 1)
-        return _cut(f"{event.trial} stopped at epoch {event.epoch}/{event.planned_epochs}: {why}")
+        return cut(f"{event.trial} stopped at epoch {event.epoch}/{event.planned_epochs}: {why}", MAX_CHARS)
     place = f" on {event.node}" if event.node else ""
-    return _cut(f"{event.trial} {event.kind}{place}: {event.why}")
+    return cut(f"{event.trial} {event.kind}{place}: {event.why}", MAX_CHARS)
 
 
 def _describe_whole(event: TrialEvent) -> str:
@@ -136,7 +140,7 @@ def _describe_whole(event: TrialEvent) -> str:
     epochs = f"{event.trial} {verb} {event.epoch}/{event.planned_epochs} epochs"
     error, duration = f"validation error {format_percent(event.val_top1_error)}", format_duration(event.seconds)
     whole = ", ".join(filter(None, (epochs, error, event.node, duration)))
-    return whole if len(whole) <= MAX_CHARS else _cut(f"{epochs}, {error}, {duration}")
+    return whole if len(whole) <= MAX_CHARS else cut(f"{epochs}, {error}, {duration}", MAX_CHARS)
 
 
 def describe_epoch(trial: RunningTrial) -> str:
@@ -149,7 +153,7 @@ def describe_epoch(trial: RunningTrial) -> str:
     parts = [
         f"{trial.trial} epoch {trial.epoch}/{trial.planned_epochs}",
         f"validation error {format_percent(trial.val_top1_error)}",
-        "" if trial.images_per_s is None else f"{trial.images_per_s:,.0f} images/s",
+        "" if trial.images_per_s is None else f"{format_pace(trial.images_per_s)} images/s",
         trial.node or "",
     ]
     return ", ".join(filter(None, parts))
@@ -169,7 +173,7 @@ def describe_progress(progress: SweepProgress) -> str:
         "" if best is None else f"best so far: {best[1]} {format_percent(best[0])}",
         describe_time(progress),
     ]
-    return _cut(", ".join(filter(None, parts)))
+    return cut(", ".join(filter(None, parts)), MAX_CHARS)
 
 
 def describe_time(progress: SweepProgress) -> str:
@@ -183,7 +187,3 @@ def describe_time(progress: SweepProgress) -> str:
     if progress.left_s is None:
         return f"waiting for the first worker, {elapsed}" if progress.n_ended < progress.n_trials else elapsed
     return f"{elapsed}, at most {format_duration(progress.left_s)} left"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - 3]}..."

@@ -1,4 +1,4 @@
-"""Numbers and time spans as people read them: in the terminal, in a log, in a notebook."""
+"""Numbers, time spans and reasons as people read them: in the terminal, in a log, in a notebook."""
 
 from __future__ import annotations
 
@@ -56,3 +56,43 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def format_pace(images_per_s: float | None) -> str:
+    """Format images per second; a dash for None.
+
+    Examples:
+        >>> format_pace(1234.5)
+        '1,234'
+    """
+    return "-" if images_per_s is None else f"{images_per_s:,.0f}"
+
+
+def reason_in_one_line(why: str) -> str:
+    """Return the error that a traceback ends with, or any other reason, in one line.
+
+    Examples:
+        >>> reason_in_one_line('Traceback:\\n  File "net.py", line 3, in run\\n    step()\\nValueError: bad\\n  shape')
+        'ValueError: bad shape'
+        >>> reason_in_one_line("its worker died 4 times: out of memory")
+        'its worker died 4 times: out of memory'
+    """
+    lines = why.splitlines()
+    frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+    if frames:
+        after = lines[frames[-1] + 1 :]
+        begin = next((place for place, line in enumerate(after) if line and not line.startswith(" ")), 0)
+        lines = after[begin:]
+    elif why.startswith("Traceback"):
+        lines = lines[-1:]
+    return " ".join(" ".join(lines).split()) or "no reason given"
+
+
+def cut(text: str, n_chars: int) -> str:
+    """Return a text of at most ``n_chars`` characters; dots replace what is cut off.
+
+    Examples:
+        >>> cut("no such server", 10)
+        'no such...'
+    """
+    return text if len(text) <= n_chars else f"{text[: n_chars - 3]}..."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -316,8 +315,7 @@ def _new_folder(study: Study, out: Path | None) -> Path:
 
 def _check_new_folder(sweep_dir: Path) -> None:
     if (sweep_dir / MANIFEST).exists():
-        resume = f"cutmix-sweep resume {shlex.quote(str(sweep_dir))}"
-        raise UserError(f"--out '{sweep_dir}' already contains a sweep: resume it with: {resume}")
+        raise UserError(f"--out '{sweep_dir}' already contains a sweep: resume it with: {resume_command(sweep_dir)}")
     # a kill before the manifest was written leaves the lock
     if sweep_dir.is_dir() and any(path.name != LOCK for path in sweep_dir.iterdir()):
         raise UserError(f"--out '{sweep_dir}' is not empty: choose a new folder")

@@ -164,20 +164,28 @@ def read_entries(sweep_dir: Path, study: Study, *, retry_failed: bool = False) -
     """Read the recorded trials without their epochs; with ``retry_failed``, failed trials continue."""
     tested = set(test_values(read_table(sweep_dir, EVALUATIONS))["trial"])
     for row in read_table(sweep_dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
-        entry = Entry(
-            params=json.loads(row["params"]),
-            control=row["phase"] == SEARCH and study.is_control(row["number"]),
-            confirms=row["confirms"] if row["phase"] == CONFIRM else None,
-            about={name: row[name] for name in ABOUT_COLUMNS if row[name] == row[name]},
-            tested=row["trial"] in tested,
-            **{name: row[name] for name in _ENTRY_COLUMNS},
-        )
-        entry.why = row["why"] if entry.status != RUNNING else ""
-        if row["resumed_at_epoch"] == row["resumed_at_epoch"]:  # not null
-            entry.resumed_at_epoch = int(row["resumed_at_epoch"])
+        entry = entry_of(row, study)
+        entry.tested = entry.trial in tested
         if retry_failed and entry.status == FAILED:
             entry.status, entry.why = RUNNING, ""
         yield entry
+
+
+def entry_of(row: Mapping[Any, Any], study: Study) -> Entry:
+    """Return a trial as its row of the table ``trials`` has it: without its epochs and its test values."""
+    return Entry(
+        params=json.loads(row["params"]),
+        control=row["phase"] == SEARCH and study.is_control(row["number"]),
+        confirms=row["confirms"] if row["phase"] == CONFIRM else None,
+        why=row["why"] if row["status"] != RUNNING else "",
+        resumed_at_epoch=None if _is_null(row["resumed_at_epoch"]) else int(row["resumed_at_epoch"]),
+        about={name: row[name] for name in ABOUT_COLUMNS if not _is_null(row[name])},
+        **{name: row[name] for name in _ENTRY_COLUMNS},
+    )
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or value != value
 
 
 def checkpoint_path(sweep_dir: Path, trial: str) -> Path:

@@ -1,4 +1,4 @@
-"""Facts about a running sweep, from the conductor's memory: what the terminal, a notebook and the log show."""
+"""Facts about a running sweep, from its conductor or its records: what the terminal, a notebook and the log show."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from sweep.conductor import Conductor
 from sweep.entry import Entry
+from sweep.formats import reason_in_one_line
 from sweep.records.schema import COMPLETED, CONFIRM, FAILED, LIVING, PAUSED, RUNNING, SEARCH, STATUSES
+from sweep.remaining import RunningSweep
 
 CONFIRMED = "confirmed"
 """Kind of the event that a confirmation trial has completed; the other kinds are statuses."""
@@ -117,10 +118,11 @@ class SweepProgress:
 
 
 class ProgressTracker:
-    """Observe a conductor during one run of a sweep.
+    """Observe a sweep during one run.
 
     Examples:
         >>> from pathlib import Path
+        >>> from sweep.conductor import Conductor
         >>> from tempfile import TemporaryDirectory
         >>> from search_spaces.discover import load_study
         >>> with TemporaryDirectory() as folder:
@@ -130,62 +132,69 @@ class ProgressTracker:
         (0, 32, ['off', 'cutout', 'mixup', 'cutmix'], [])
     """
 
-    def __init__(self, conductor: Conductor) -> None:
-        """Begin the run: elapsed time and epochs count from here."""
-        self._conductor = conductor
-        self._started_at_s = time.monotonic()
-        self._n_epochs_before = self._n_epochs()
-        self._n_seen = 0
-        self._epochs_seen = {entry.trial: entry.epochs for entry in conductor.entries.values()}
-        ended = {entry.trial for entry in conductor.ended}
+    def __init__(self, sweep: RunningSweep, *, elapsed_s: float = 0.0, n_epochs: int = 0, n_seen: int = 0) -> None:
+        """Begin to observe.
+
+        Args:
+            sweep: what is observed.
+            elapsed_s: seconds since the run began; 0: it begins now.
+            n_epochs: number of epochs that trials have reported in this run so far.
+            n_seen: number of trials in ``sweep.ended`` that are no new events.
+        """
+        self._sweep = sweep
+        self._started_at_s = time.monotonic() - elapsed_s
+        self._n_epochs_before = self._n_epochs() - n_epochs
+        self._n_seen = n_seen
+        self._epochs_seen = {entry.trial: entry.epochs for entry in sweep.entries.values()}
+        ended = {entry.trial for entry in sweep.ended}
         self._completed_before = [
-            entry for entry in conductor.entries.values() if entry.status == COMPLETED and entry.trial not in ended
+            entry for entry in sweep.entries.values() if entry.status == COMPLETED and entry.trial not in ended
         ]
 
     def snapshot(self) -> SweepProgress:
         """Return the present state of the sweep."""
-        conductor = self._conductor
+        sweep = self._sweep
         elapsed_s = time.monotonic() - self._started_at_s
         n_epochs = self._n_epochs() - self._n_epochs_before
-        n_ended = sum(entry.status not in LIVING for entry in conductor.entries.values())
+        n_ended = sum(entry.status not in LIVING for entry in sweep.entries.values())
         return SweepProgress(
-            study=conductor.study.name,
+            study=sweep.study.name,
             n_ended=n_ended,
-            n_trials=n_ended + conductor.n_left,
+            n_trials=n_ended + sweep.n_left,
             elapsed_s=elapsed_s,
-            left_s=conductor.epochs_left * elapsed_s / n_epochs if n_epochs else None,
+            left_s=sweep.epochs_left * elapsed_s / n_epochs if n_epochs else None,
             arms=self._arms(),
-            running=tuple(map(self._running_trial, conductor.running)),
+            running=tuple(map(self._running_trial, sweep.running)),
             last_failure=self._last_failure(),
             n_epochs=n_epochs,
         )
 
     def new_events(self) -> list[TrialEvent]:
         """Return the ends of trials since the last call, each of them once."""
-        new = self._conductor.ended[self._n_seen :]
+        new = self._sweep.ended[self._n_seen :]
         self._n_seen += len(new)
         return list(map(self._event, new))
 
     def new_epochs(self) -> list[RunningTrial]:
         """Return the running trials that have reported an epoch since the last call."""
-        running = self._conductor.running
+        running = self._sweep.running
         new = [entry for entry in running if entry.epochs > self._epochs_seen.get(entry.trial, 0)]
         self._epochs_seen.update((entry.trial, entry.epochs) for entry in new)
         return list(map(self._running_trial, new))
 
     def _arms(self) -> tuple[ArmProgress, ...]:
-        arms = self._conductor.study.arms
+        arms = self._sweep.study.arms
         counts = {arm: dict.fromkeys(STATUSES, 0) for arm in arms}
         confirmed = dict.fromkeys(arms, 0)
-        running = {entry.trial for entry in self._conductor.running}
-        for entry in self._conductor.entries.values():
+        running = {entry.trial for entry in self._sweep.running}
+        for entry in self._sweep.entries.values():
             if entry.phase == SEARCH:
                 waits = entry.status == RUNNING and entry.trial not in running
                 counts[entry.arm][PAUSED if waits else entry.status] += 1
             else:
                 confirmed[entry.arm] += entry.status == COMPLETED
         errors: dict[str, list[float]] = {arm: [] for arm in arms}
-        for entry in (*self._completed_before, *self._conductor.ended):
+        for entry in (*self._completed_before, *self._sweep.ended):
             if (entry.phase, entry.status) == (SEARCH, COMPLETED):
                 errors[entry.arm].append(entry.curve[entry.epochs]["val_top1_error"])
         return tuple(
@@ -206,7 +215,7 @@ class ProgressTracker:
             arm=entry.arm,
             phase=entry.phase,
             epoch=entry.epochs,
-            planned_epochs=self._conductor.study.max_epochs_of(entry.params),
+            planned_epochs=self._sweep.study.max_epochs_of(entry.params),
             val_top1_error=entry.curve[entry.epochs]["val_top1_error"] if entry.curve else None,
             images_per_s=entry.curve[entry.epochs]["images_per_s"] if entry.curve else None,
             # a resumed trial may run on another node than before
@@ -219,7 +228,7 @@ class ProgressTracker:
             trial=entry.trial,
             arm=entry.arm,
             epoch=entry.epochs,
-            planned_epochs=self._conductor.study.max_epochs_of(entry.params),
+            planned_epochs=self._sweep.study.max_epochs_of(entry.params),
             val_top1_error=entry.curve[entry.epochs]["val_top1_error"] if entry.curve else None,
             node=entry.about.get("node"),
             seconds=sum(row["seconds"] for row in entry.curve.values()),
@@ -227,31 +236,11 @@ class ProgressTracker:
         )
 
     def _last_failure(self) -> str | None:
-        failed = next((entry for entry in reversed(self._conductor.ended) if entry.status == FAILED), None)
+        failed = next((entry for entry in reversed(self._sweep.ended) if entry.status == FAILED), None)
         if failed is None:
             return None
         node = failed.about.get("node")
         return f"{failed.trial}{f' on {node}' if node else ''}: {reason_in_one_line(failed.why)}"
 
     def _n_epochs(self) -> int:
-        return sum(entry.epochs for entry in self._conductor.entries.values())
-
-
-def reason_in_one_line(why: str) -> str:
-    """Return the error that a traceback ends with, or any other reason, in one line.
-
-    Examples:
-        >>> reason_in_one_line('Traceback:\\n  File "net.py", line 3, in run\\n    step()\\nValueError: bad\\n  shape')
-        'ValueError: bad shape'
-        >>> reason_in_one_line("its worker died 4 times: out of memory")
-        'its worker died 4 times: out of memory'
-    """
-    lines = why.splitlines()
-    frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
-    if frames:
-        after = lines[frames[-1] + 1 :]
-        begin = next((place for place, line in enumerate(after) if line and not line.startswith(" ")), 0)
-        lines = after[begin:]
-    elif why.startswith("Traceback"):
-        lines = lines[-1:]
-    return " ".join(" ".join(lines).split()) or "no reason given"
+        return sum(entry.epochs for entry in self._sweep.entries.values())

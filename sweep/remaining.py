@@ -1,8 +1,9 @@
-"""Number of trials that a sweep has left: one count for the conductor, the display and ``status``."""
+"""Trials that a sweep has left: one count for the conductor, the display and ``status``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ from sweep.entry import Entry
 from sweep.ledger import read_entries
 from sweep.manifest import read_study
 from sweep.records.reader import read_table
-from sweep.records.schema import EPOCHS, LIVING, SEARCH
+from sweep.records.schema import EPOCHS, LIVING, SEARCH, TRIALS
+from trainables.errors import UserError
 
 
 class Remaining(NamedTuple):
@@ -21,63 +23,119 @@ class Remaining(NamedTuple):
     Attributes:
         n_left: trials that have not ended, including those that have not begun and the confirmations that follow.
         n_trials: all trials of the sweep.
+        problem: why the trials that have not begun are not counted; "" if they are.
     """
 
     n_left: int
     n_trials: int
+    problem: str = ""
 
 
-def planned_confirmation(study: Study, entries: Mapping[str, Entry], arm: str) -> list[Entry] | None:
-    """Return the confirmation trials of an arm; None before the end of its search."""
-    if study.confirm is None:
-        return []
-    search = [entry for entry in entries.values() if (entry.arm, entry.phase) == (arm, SEARCH)]
-    if len(search) < study.trials_per_arm or any(entry.status in LIVING for entry in search):
-        return None
-    return list(confirming(winners(search, metric=study.metric, count=study.confirm.configs), study.confirm))
+class SweepTrials:
+    """The trials of a sweep that have begun, and the numbers of those that are left.
 
-
-def n_unbegun(study: Study, entries: Mapping[str, Entry]) -> int:
-    """Return the number of search trials, in all arms, that have not begun."""
-    return len(study.arms) * study.trials_per_arm - sum(entry.phase == SEARCH for entry in entries.values())
-
-
-def n_unconfirmed(study: Study, entries: Mapping[str, Entry], planned: list[Entry] | None) -> int:
-    """Return the number of an arm's confirmation trials that have not begun; the winners may not be known yet."""
-    if planned is None:
-        return study.confirming_per_arm
-    return sum(entry.trial not in entries for entry in planned)
-
-
-def count_remaining(
-    study: Study, entries: Mapping[str, Entry], planned: Callable[[str], list[Entry] | None]
-) -> Remaining:
-    """Count the trials of a sweep.
-
-    Args:
-        study: the study.
-        entries: trials that have begun, by name.
-        planned: returns the confirmation trials of an arm, as :func:`planned_confirmation` does.
+    Attributes:
+        study: the study that is run.
+        entries: trials by name, approximately in the order of their start.
     """
-    n_living = sum(entry.status in LIVING for entry in entries.values())
-    n_unconfirmed_trials = sum(n_unconfirmed(study, entries, planned(arm)) for arm in study.arms)
-    n_left = n_living + n_unbegun(study, entries) + n_unconfirmed_trials
-    return Remaining(n_left, len(entries) - n_living + n_left)
+
+    def __init__(self, study: Study) -> None:
+        """Begin without trials."""
+        self.study = study
+        self.entries: dict[str, Entry] = {}
+        self._to_confirm: dict[str, list[Entry]] = {}
+
+    @property
+    def n_trials(self) -> int:
+        """Number of trials of the sweep: the ended ones, including confirmations of former winners, and the rest."""
+        return len(self.entries) - self._n_living + self.n_left
+
+    @property
+    def n_left(self) -> int:
+        """Number of trials that have not ended, including the confirmations that will follow."""
+        return self._n_living + self.n_unbegun + self._n_unconfirmed
+
+    @property
+    def epochs_left(self) -> int:
+        """Number of epochs that are left if no further trial stops early."""
+        planned = self.study.max_epochs_of
+        living = sum(planned(row.params) - row.epochs for row in self.entries.values() if row.status in LIVING)
+        begun = sum(planned(row.params) for row in self.entries.values() if row.phase == SEARCH)
+        search = sum(map(self.study.max_epochs_in, self.study.arms))
+        return living + search - begun + self.study.budget.max_epochs * self._n_unconfirmed
+
+    @property
+    def n_unbegun(self) -> int:
+        """Number of search trials, in all arms, that have not begun."""
+        n_begun = sum(entry.phase == SEARCH for entry in self.entries.values())
+        return len(self.study.arms) * self.study.trials_per_arm - n_begun
+
+    @property
+    def _n_living(self) -> int:
+        return sum(entry.status in LIVING for entry in self.entries.values())
+
+    @property
+    def _n_unconfirmed(self) -> int:
+        """Number of confirmation trials that have not begun; the winners may not be known yet."""
+        planned = map(self.confirming, self.study.arms)
+        return sum(
+            self.study.confirming_per_arm if trials is None else sum(row.trial not in self.entries for row in trials)
+            for trials in planned
+        )
+
+    def confirming(self, arm: str) -> list[Entry] | None:
+        """Return the confirmation trials of an arm; None before the end of its search."""
+        if self.study.confirm is None:
+            return []
+        if arm not in self._to_confirm:
+            search = self.search_of(arm)
+            if len(search) < self.study.trials_per_arm or any(entry.status in LIVING for entry in search):
+                return None
+            best = winners(search, metric=self.study.metric, count=self.study.confirm.configs)
+            self._to_confirm[arm] = list(confirming(best, self.study.confirm))
+        return self._to_confirm[arm]
+
+    def search_of(self, arm: str) -> list[Entry]:
+        """Return the search trials of an arm that have begun."""
+        return [entry for entry in self.entries.values() if (entry.arm, entry.phase) == (arm, SEARCH)]
+
+
+class RunningSweep(SweepTrials, ABC):
+    """A sweep that runs: in this process a conductor, from the records of another process a ``FollowedSweep``.
+
+    Attributes:
+        ended: trials that have ended in this run, in the order of their ends; the list only grows.
+    """
+
+    def __init__(self, study: Study) -> None:
+        """Begin without trials."""
+        super().__init__(study)
+        self.ended: list[Entry] = []
+
+    @property
+    @abstractmethod
+    def running(self) -> list[Entry]:
+        """Trials that a worker runs, in the order in which they were started or resumed."""
 
 
 def read_remaining(sweep_dir: Path, manifest: Mapping[str, Any]) -> Remaining:
     """Count the trials of a recorded sweep; nothing is written.
 
+    If the study cannot be read, only the recorded trials are counted: a part of the user's own may be gone.
+
     Args:
         sweep_dir: folder of the sweep.
         manifest: content of its ``sweep.json``.
-
-    Raises:
-        UserError: the recorded study cannot be read.
     """
-    study = read_study(manifest, sweep_dir)
-    entries = {entry.trial: entry for entry in read_entries(sweep_dir, study)}
+    try:
+        study = read_study(manifest, sweep_dir)
+    except UserError as error:
+        status = read_table(sweep_dir, TRIALS)["status"]
+        return Remaining(int(status.isin(LIVING).sum()), len(status), str(error))
+    trials = SweepTrials(study)
+    entries = trials.entries
+    entries.update((entry.trial, entry) for entry in read_entries(sweep_dir, study))
     for row in read_table(sweep_dir, EPOCHS)[["trial", "epoch", study.metric]].to_dict("records"):
         if row["trial"] in entries:
             entries[row["trial"]].curve[row["epoch"]] = {study.metric: float(row[study.metric])}
-    return count_remaining(study, entries, lambda arm: planned_confirmation(study, entries, arm))
+    return Remaining(trials.n_left, trials.n_trials)

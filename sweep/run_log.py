@@ -17,6 +17,7 @@ from sweep.display import Display
 from sweep.endings import reason_of
 from sweep.event_lines import EventLine, EventLines
 from sweep.formats import format_duration
+from sweep.progress import ProgressTracker
 
 LOG = "sweep.log"
 """File in the folder of the sweep."""
@@ -85,7 +86,7 @@ class LoggedDisplay:
     @contextlib.contextmanager
     def show_sweep(self, conductor: Conductor) -> Iterator[Callable[[], None]]:
         """Show the progress of a sweep, and log its events."""
-        lines = EventLines(conductor)
+        lines = EventLines(ProgressTracker(conductor))
         with self._display.show_sweep(conductor) as update:
 
             def log_and_update() -> None:

@@ -17,6 +17,7 @@ from sweep.endings import (
     WorkerLost,
     reason_of,
 )
+from sweep.formats import reason_in_one_line
 from sweep.notices import Notices
 from sweep.records.schema import FAILED
 from sweep.signals import EndingSignals
@@ -68,7 +69,7 @@ class Watch:
             return
         self._n_failed += 1
         if self._n_failed == 1 or self._n_failed % EVERY_FAILURE == 0:
-            why = (entry.why.strip().splitlines() or ["no reason given"])[-1]
+            why = reason_in_one_line(entry.why)
             text = f"trial {trial} failed, {_count(self._n_failed, 'failed trial')} so far: {why}"
             self._send("failed", text, trial=trial, why=why, n_failed=self._n_failed)
 

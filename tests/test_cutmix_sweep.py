@@ -16,6 +16,7 @@ import typer
 
 import cutmix_sweep as cs
 from sweep import cli, workers
+from sweep.documents import status_document
 from sweep.workers import PACKAGES, check_running_ray, make_setup_hook, shadowing_files
 from trainables.errors import UserError
 
@@ -147,7 +148,7 @@ class TestSweep:
         assert len(sweep.trials) == 6
         status = sweep.status()
         assert sweep.study.question in repr(status)
-        assert set(status) >= {"study", "arms"}
+        assert dict(status) == status_document(folder)
         assert all(f">{arm}</td>" in sweep._repr_html_() for arm in sweep.study.arms)
         assert [path.name for path in sweep.export("csv")] == ["trials.csv", "epochs.csv", "decisions.csv"]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from search_spaces.early_stopping import RULES
 from search_spaces.early_stopping.base import PAUSE, Stopping
+from sweep.formats import reason_in_one_line
 from sweep.records.schema import COMPLETED, PAUSED, RUNNING, SPARED, STOPPED
 
 
@@ -29,7 +30,7 @@ def explain(trial: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) ->
     elif status == RUNNING:
         sentence = f"{name} is running"
     else:  # diverged, failed
-        sentence = f"{name} {status}: {trial['why'].splitlines()[-1]}"
+        sentence = f"{name} {status}: {reason_in_one_line(trial['why'])}"
     spared = [decision for decision in decisions if decision["verdict"] == SPARED]
     if trial["control"] == 1:  # null in records of older versions
         sentence += "; it is a control trial, which no rule may stop"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.study import Study
 from sweep.endings import SweepEnded
+from sweep.formats import reason_in_one_line
+from sweep.manifest import read_study
 from sweep.notebook.display import choose_display
 from sweep.notebook.views import StatusView
-from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import MANIFEST, TRIALS
-from trainables.strict import parse
+from sweep.records.reader import read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,12 +48,14 @@ class Sweep:
     @property
     def study(self) -> Study:
         """Return the study that was run."""
-        return parse(Study, read_manifest(self.dir)["study"], where=f"'{self.dir / MANIFEST}'")
+        return read_study(read_manifest(self.dir), self.dir)
 
     @property
     def trials(self) -> pd.DataFrame:
         """Return one row per trial."""
-        return read_table(self.dir, TRIALS)
+        from sweep.findings.trials import list_trials
+
+        return list_trials(self.dir)
 
     def status(self) -> StatusView:
         """Return the progress and the results so far: a dict that prints as a table."""
@@ -140,7 +142,7 @@ class Sweep:
             display=display,
         )
         for failed in evaluated.failures.to_dict("records"):
-            display.show_warning(f"{failed['axis']} of {failed['trial']} failed: {failed['why'].splitlines()[-1]}")
+            display.show_warning(f"{failed['axis']} of {failed['trial']} failed: {reason_in_one_line(failed['why'])}")
         return evaluated.evaluations
 
     def report(self, *, to: Folder | None = None, study: str | None = None) -> Path:

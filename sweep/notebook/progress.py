@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sweep.event_lines import describe_time
-from sweep.formats import format_percent
+from sweep.formats import format_pace, format_percent
 from sweep.notebook.html import Html, heading, paragraph, sparkline, table
 from sweep.progress import ArmProgress, RunningTrial, SweepProgress
 from sweep.records.schema import COMPLETED, STATUSES
@@ -56,7 +56,7 @@ def _running(trials: Sequence[RunningTrial]) -> str:
             trial.trial,
             f"{trial.epoch} of {trial.planned_epochs}",
             format_percent(trial.val_top1_error),
-            "-" if trial.images_per_s is None else f"{trial.images_per_s:,.0f}",
+            format_pace(trial.images_per_s),
             trial.node or "-",
         ]
         for trial in trials

@@ -9,10 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from search_spaces.study import Study
-from sweep.findings.summary import summarise_arms
+from sweep.documents import status_document
 from sweep.notebook.printed import printed_html, printed_text
 from sweep.plan import Plan
-from sweep.records.reader import read_sweep
 from sweep.terminal.status import print_status
 from sweep.terminal.study import print_plan
 
@@ -43,10 +42,7 @@ class StatusView(dict[str, Any]):
 
     def __init__(self, sweep_dir: Path) -> None:
         """Read the records of a sweep."""
-        records = read_sweep(sweep_dir)
-        study = records.manifest["study"]
-        arms = summarise_arms(records.trials, records.epochs).to_dict("records")
-        super().__init__(study=study["name"], question=study["question"], arms=arms)
+        super().__init__(status_document(sweep_dir))
         self._text = printed_text(lambda console: print_status(sweep_dir, console))
         self._html = printed_html(lambda console: print_status(sweep_dir, console))
 

@@ -37,7 +37,8 @@ ATTEMPTS, PAUSE_S = 100, 0.02
 _MANY_ROWS = 100_000
 _READERS = 4
 
-_JSON_COLUMNS = ("params", "config")
+JSON_COLUMNS = ("params", "config")
+"""Columns with configurations as JSON."""
 """Columns of the trials with keys of a configuration, as JSON."""
 
 
@@ -133,7 +134,7 @@ def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     repeated = keys.duplicated(keep=table.keep).to_numpy()
     if repeated.any():
         frame = frame[~repeated].reset_index(drop=True)
-    for column in set(_JSON_COLUMNS) & set(frame.columns):
+    for column in set(JSON_COLUMNS) & set(frame.columns):
         frame[column] = frame[column].map(json_with_present_keys, na_action="ignore")
     return frame
 
@@ -186,6 +187,6 @@ def _spread(trials: pd.DataFrame) -> pd.DataFrame:
     """Return trials with one column per dotted path instead of the JSON columns ``config`` and ``params``."""
     spread = [
         pd.DataFrame([flattened(json.loads(text), f"{column}.") for text in trials[column]], index=trials.index)
-        for column in _JSON_COLUMNS
+        for column in JSON_COLUMNS
     ]
-    return pd.concat([trials.drop(columns=list(_JSON_COLUMNS)), *spread], axis=1)
+    return pd.concat([trials.drop(columns=list(JSON_COLUMNS)), *spread], axis=1)

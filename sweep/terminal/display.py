@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from sweep.terminal.tables import print_line
 
 if TYPE_CHECKING:  # it is shown on this display that they are being loaded
     from sweep.conductor import Conductor
+    from sweep.progress import ProgressTracker
 
 PATIENCE_S = 2.0
 """Time after which a step is named where there is no terminal."""
@@ -87,22 +89,28 @@ class TerminalDisplay:
         finally:
             timer.cancel()
 
+    def show_sweep(self, conductor: Conductor) -> AbstractContextManager[Callable[[], None]]:
+        """Show the progress of a sweep; the function that the context yields draws or prints what is due."""
+        from sweep.progress import ProgressTracker
+
+        return self.show_progress(ProgressTracker(conductor))
+
     @contextlib.contextmanager
-    def show_sweep(self, conductor: Conductor) -> Iterator[Callable[[], None]]:
-        """Show the progress of a sweep; the yielded function draws or prints what is due."""
+    def show_progress(self, tracker: ProgressTracker) -> Iterator[Callable[[], None]]:
+        """Show the progress of a sweep, which another process may run."""
         from sweep.terminal.progress import LiveTable, PlainProgress
 
         quiet, verbose = self._quiet, self._verbose
         if not self._live:
-            with PlainProgress(conductor, self._console, quiet=quiet, verbose=verbose) as plain:
+            with PlainProgress(tracker, self._console, quiet=quiet, verbose=verbose) as plain:
                 yield plain.update
         elif not verbose:
-            with LiveTable(conductor, self._console) as table:
+            with LiveTable(tracker, self._console) as table:
                 yield table.update
         else:  # the lines appear above the table
             with (
-                LiveTable(conductor, self._console) as table,
-                PlainProgress(conductor, self._console, verbose=True) as plain,
+                LiveTable(tracker, self._console) as table,
+                PlainProgress(tracker, self._console, verbose=True) as plain,
             ):
 
                 def update() -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from sweep.evaluation.evaluate import Evaluated
 from sweep.findings.evaluated import summarise_evaluations
-from sweep.formats import format_decimal
+from sweep.formats import format_decimal, reason_in_one_line
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 
 
@@ -29,7 +29,7 @@ def print_evaluated(evaluated: Evaluated, console: Console) -> int:
         if any(shown):
             print_table(console, _table(name, rows[shown]))
     for failed in evaluated.failures.to_dict("records"):
-        print_line(console, f"failed: {failed['axis']} of {failed['trial']}: {str(failed['why']).splitlines()[-1]}")
+        print_line(console, f"failed: {failed['axis']} of {failed['trial']}: {reason_in_one_line(failed['why'])}")
     if len(evaluated.failures):
         print_line(console, "run the same command again to repeat the failed measurements")
     for path in evaluated.pictures:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.event_lines import describe_time
-from sweep.formats import format_percent
+from sweep.formats import cut, format_pace, format_percent
 from sweep.progress import ArmProgress, RunningTrial, SweepProgress
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, STOPPED
 from sweep.terminal.tables import Column, fit_width, total_width
@@ -107,13 +107,15 @@ def _arm_columns(arms: Sequence[ArmProgress]) -> list[Column]:
 
 
 def _running_columns(running: Sequence[RunningTrial]) -> list[Column]:
-    return [
+    """Return the columns of the running trials; without ``node`` if no node is known."""
+    columns = [
         Column("running", tuple(trial.trial for trial in running), "left"),
         Column("epoch", tuple(f"{trial.epoch}/{trial.planned_epochs}" for trial in running)),
         Column("error", tuple(format_percent(trial.val_top1_error) for trial in running)),
-        Column("images/s", tuple(map(_format_pace, (trial.images_per_s for trial in running)))),
+        Column("images/s", tuple(map(format_pace, (trial.images_per_s for trial in running)))),
         Column("node", tuple(trial.node or "-" for trial in running), "left"),
     ]
+    return columns if any(trial.node for trial in running) else columns[:-1]
 
 
 def _extra_columns(progress: SweepProgress, room: int, *, blocks: bool) -> list[Column]:
@@ -124,7 +126,7 @@ def _extra_columns(progress: SweepProgress, room: int, *, blocks: bool) -> list[
         pace = dict.fromkeys((arm.arm for arm in progress.arms), 0.0)
         for trial in progress.running:
             pace[trial.arm] += trial.images_per_s or 0.0
-        columns.append(Column("images/s", tuple(_format_pace(speed or None) for speed in pace.values())))
+        columns.append(Column("images/s", tuple(format_pace(speed or None) for speed in pace.values())))
         room -= 2 + columns[0].width
     if blocks and values and room >= 2 + len(CURVE_HEAD):
         lo, hi, width = min(values), max(values), min(room - 2, MAX_CURVE)
@@ -133,15 +135,11 @@ def _extra_columns(progress: SweepProgress, room: int, *, blocks: bool) -> list[
     return columns
 
 
-def _format_pace(images_per_s: float | None) -> str:
-    return "-" if images_per_s is None else f"{images_per_s:,.0f}"
-
-
 def _failure(progress: SweepProgress, width: int) -> list[Text]:
     if progress.last_failure is None:
         return []
     line = f"last failure: {progress.last_failure}"
-    return [Text(line if len(line) <= width else f"{line[: width - 3]}...", style="yellow", no_wrap=True)]
+    return [Text(cut(line, width), style="yellow", no_wrap=True)]
 
 
 def _fit_height(n_rows: int, room: int) -> int:

@@ -11,7 +11,6 @@ from rich.control import Control
 from rich.live import Live
 from rich.segment import ControlType, Segment
 
-from sweep.conductor import Conductor
 from sweep.event_lines import EventLine, EventLines
 from sweep.progress import ProgressTracker
 from sweep.terminal.live_table import draw_progress
@@ -27,9 +26,11 @@ MAX_DRAW_FRAC = 0.05
 class PlainProgress:
     """Print one line per event, with the time of day; use it as a context."""
 
-    def __init__(self, conductor: Conductor, console: Console, *, quiet: bool = False, verbose: bool = False) -> None:
-        """Print the events of ``conductor`` on ``console``; if ``quiet``, failures only; if ``verbose``, epochs too."""
-        self._lines = EventLines(conductor, verbose=verbose)
+    def __init__(
+        self, tracker: ProgressTracker, console: Console, *, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        """Print the events of a sweep on ``console``; if ``quiet``, failures only; if ``verbose``, epochs too."""
+        self._lines = EventLines(tracker, verbose=verbose)
         self._console = console
         self._quiet = quiet
 
@@ -55,9 +56,9 @@ class PlainProgress:
 class LiveTable:
     """Draw a table that follows the sweep and the size of the terminal; use it as a context."""
 
-    def __init__(self, conductor: Conductor, console: Console) -> None:
-        """Draw ``conductor``'s state on ``console``."""
-        self._tracker = ProgressTracker(conductor)
+    def __init__(self, tracker: ProgressTracker, console: Console) -> None:
+        """Draw the state of a sweep on ``console``."""
+        self._tracker = tracker
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._due_at_s = 0.0

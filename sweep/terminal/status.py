@@ -10,17 +10,13 @@ import pandas as pd
 from rich.console import Console
 
 from sweep.endings import resume_command
-from sweep.engine import in_use
-from sweep.findings.confirmed import has_cut_interval, summarise_confirmed, verdict_confirmed
-from sweep.findings.summary import baseline_arm, summarise_arms, verdict
-from sweep.formats import format_decimal, format_duration, format_percent, format_points
-from sweep.progress import reason_in_one_line
-from sweep.records.reader import SweepRecords, read_sweep
-from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, STATUSES
-from sweep.remaining import Remaining, read_remaining
+from sweep.findings.confirmed import has_cut_interval
+from sweep.formats import format_decimal, format_duration, format_percent, format_points, reason_in_one_line
+from sweep.records.reader import SweepRecords
+from sweep.records.schema import COMPLETED, DIVERGED, FAILED, STATUSES
+from sweep.status import ENDED, INTERRUPTED, SweepStatus, read_status
 from sweep.terminal.live_table import HEADS
 from sweep.terminal.tables import Column, print_columns, print_heading, print_line
-from trainables.errors import UserError
 
 DISPENSABLE = ("ECE", "NLL", "epochs", "trials")
 """Columns that a narrow terminal lacks, the first one first."""
@@ -32,29 +28,19 @@ def print_status(sweep_dir: Path, console: Console) -> int:
     Returns:
         Number of failed trials.
     """
-    search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
-    study = search.manifest["study"]
-    print_heading(console, study["name"], study["question"])
-    order = {arm: place for place, arm in enumerate(study["arms"])}
-    summary = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda arms: arms.map(order))
-    _print_arms(summary, console)
-    trials = pd.concat([search.trials, confirm.trials]) if len(confirm.trials) else search.trials
-    seconds = float(search.epochs["seconds"].sum() + confirm.epochs["seconds"].sum())
-    print_line(console, _describe_training(search.manifest, trials, seconds))
-    try:
-        remaining = read_remaining(sweep_dir, search.manifest)
-    except UserError as error:  # a part of one's own may be gone; the records can be read without it
-        print_line(console, f"the number of trials left is not known: {error}", style="yellow")
-        n_living = int(trials["status"].isin(LIVING).sum())
-        remaining = Remaining(n_left=n_living, n_trials=len(trials))
-    for line in _describe_problems(sweep_dir, search, confirm, remaining):
+    status = read_status(sweep_dir)
+    manifest = status.search.manifest
+    print_heading(console, manifest["study"]["name"], manifest["study"]["question"])
+    _print_arms(status.arms, console)
+    print_line(console, _describe_training(manifest, status.trials, status.training_s))
+    if status.remaining.problem:
+        print_line(console, f"the number of trials left is not known: {status.remaining.problem}", style="yellow")
+    for line in _describe_problems(sweep_dir, status):
         print_line(console, line)
-    confirmed = summarise_confirmed(search, confirm)
-    if confirmed.empty:
-        print_line(console, verdict(summary, unfinished=remaining.n_left > 0))
-    else:
-        _print_confirmed(confirmed, baseline_arm(study), console)
-    return int((trials["status"] == FAILED).sum())
+    if not status.confirmed.empty:
+        _print_confirmed(status.confirmed, status.baseline, console)
+    print_line(console, status.verdict)
+    return int((status.trials["status"] == FAILED).sum())
 
 
 def _print_arms(summary: pd.DataFrame, console: Console) -> None:
@@ -90,22 +76,17 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
     )
 
 
-def _describe_problems(
-    sweep_dir: Path, search: SweepRecords, confirm: SweepRecords, remaining: Remaining
-) -> Iterator[str]:
+def _describe_problems(sweep_dir: Path, status: SweepStatus) -> Iterator[str]:
     """Yield one line for each failed or lost trial, each arm without a result, and the command to resume."""
-    failures = [trial for phase in (search, confirm) for trial in phase.trials.to_dict("records")]
-    failures = [trial for trial in failures if trial["status"] == FAILED]
-    for failed in failures:
-        yield f"failed: {failed['trial']}: {reason_in_one_line(failed['why'])}"
-    for diverged in confirm.trials[confirm.trials["status"] == DIVERGED].to_dict("records"):
-        yield f"no test value: {diverged['trial']}: {diverged['why']}"
-    if failures:
+    for trial in status.failures:
+        kind = "failed" if trial["status"] == FAILED else "no test value"
+        yield f"{kind}: {trial['trial']}: {reason_in_one_line(trial['why'])}"
+    if any(trial["status"] == FAILED for trial in status.failures):
         yield f"after fixing the cause, run: {resume_command(sweep_dir, None, '--retry-failed')}"
-    if not remaining.n_left:
-        yield from _describe_arms_without_result(search)
-    elif not in_use(sweep_dir):
-        left = f"{remaining.n_left} of {remaining.n_trials} trials are left"
+    if status.state == ENDED:
+        yield from _describe_arms_without_result(status.search)
+    elif status.state == INTERRUPTED:
+        left = f"{status.remaining.n_left} of {status.remaining.n_trials} trials are left"
         yield f"not running, {left}; resume with: {resume_command(sweep_dir)}"
 
 
@@ -149,7 +130,6 @@ def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -
             "Intervals are cut at 0 and 100 %, differences at -100 and +100 points: with so few seeds the spread is "
             "hardly known.",
         )
-    print_line(console, verdict_confirmed(confirmed, baseline=baseline))
 
 
 def _format_difference(row: Mapping[Any, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 from rich.cells import cell_len
 from rich.console import Console
 
+from sweep.endings import resume_command
 from sweep.engine import in_use
 from sweep.findings.trials import default_sort, list_trials, sampled_parameters
 from sweep.formats import format_decimal, format_duration, format_percent
@@ -59,7 +59,7 @@ def print_trials(
     if left_out:
         print_line(console, f"Further parameters, for --columns: {', '.join(left_out)}.")
     if "status" in shown and trials["status"].isin(LIVING).any() and not in_use(sweep_dir):
-        print_line(console, f"not running; resume with: cutmix-sweep resume {shlex.quote(str(sweep_dir))}")
+        print_line(console, f"not running; resume with: {resume_command(sweep_dir)}")
 
 
 def _fitting(trials: pd.DataFrame, first: Sequence[str], width: int) -> tuple[list[str], list[str]]:

@@ -15,11 +15,12 @@ import pytest
 
 from search_spaces.check import check_study
 from search_spaces.study import Study
-from sweep import cli
+from sweep import cli, event_lines, progress
 from sweep.conductor import Conductor, Job
 from sweep.ledger import DOSE_COLUMNS, checkpoint_path
 from sweep.manifest import new_manifest, with_run
 from sweep.records.writer import write_manifest
+from sweep.terminal import progress as terminal_progress
 from trainables.strict import parse
 
 Curve = Callable[[Job, int], Mapping[str, Any]]
@@ -134,6 +135,24 @@ def study_of() -> Callable[..., Study]:
         return study
 
     return make
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock of what shows a running sweep."""
+    clock = Clock()
+    for module in (progress, event_lines, terminal_progress):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 @pytest.fixture

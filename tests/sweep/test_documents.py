@@ -22,6 +22,7 @@ from sweep.evaluation.evaluate import Evaluated
 from sweep.findings.summary import summarise_arms
 from sweep.findings.trials import list_trials
 from sweep.records.reader import read_sweep
+from sweep.records.schema import MANIFEST
 
 MakeStudy = Callable[..., Study]
 Run = Callable[..., tuple[int, str, str]]
@@ -87,6 +88,30 @@ class TestStatus:
             session.run(4).conductor.flush(force=True)
         with locked(session.sweep_dir):
             assert check(run("status", session.sweep_dir, "--json")[1], "status", run)["state"] == "running"
+
+    def test_of_a_sweep_whose_rule_is_gone(self, session: Any, run: Run) -> None:
+        """The records are shown without it, in text and as a document."""
+        session.run(4).conductor.flush(force=True)
+        path = session.sweep_dir / MANIFEST
+        path.write_text(path.read_text().replace('"rule": "asha"', '"rule": "gone_package.rules:Rule"'))
+        document = check(run("status", session.sweep_dir, "--json")[1], "status", run)
+        assert "there is no module 'gone_package'" in document["problem"]
+        assert (document["state"], document["n_trials"]) == ("interrupted", len(session.conductor.entries))
+        status, out, err = run("status", session.sweep_dir)
+        assert (status, err) == (0, "")
+        assert "the number of trials left is not known" in out
+        assert " ".join(document["verdict"].split()) in " ".join(out.split())
+        assert run("trials", session.sweep_dir)[0] == run("trials", session.sweep_dir, "--json")[0] == 0
+
+    def test_has_the_verdict_of_the_text(self, simulate: Any, study_of: MakeStudy, tmp_path: Path, run: Run) -> None:
+        """Also between the search and the confirmation, when every recorded trial has ended."""
+        session = simulate(study_of(confirm={"seeds": 2}), tmp_path, n_workers=1)
+        while session.conductor.n_left > 6:
+            session.run(1)
+        session.conductor.flush(force=True)
+        document = check(run("status", session.sweep_dir, "--json")[1], "status", run)
+        assert document["verdict"].startswith("So far")
+        assert document["verdict"] in " ".join(run("status", session.sweep_dir)[1].split())
 
     def test_of_no_sweep_is_refused_in_plain_text(self, run: Run, tmp_path: Path) -> None:
         status, out, err = run("status", tmp_path, "--json")

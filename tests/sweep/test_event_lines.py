@@ -10,30 +10,13 @@ from typing import Any
 import pytest
 
 from search_spaces.study import Study
-from sweep import event_lines, progress
+from sweep import progress
 from sweep.event_lines import MAX_CHARS, MAX_EVENTS, EventLines, describe_event, describe_progress
-from sweep.progress import SweepProgress, TrialEvent
+from sweep.progress import ProgressTracker, SweepProgress, TrialEvent
 
 MakeStudy = Callable[..., Study]
 BUDGET = {"trials": 2, "max_epochs": 4, "early_stopping": {"rule": "none"}}
 NAME = "a_mask_with_a_name_of_30_chars"
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    now_s = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
-    monkeypatch.setattr(event_lines, "time", clock)
-    return clock
 
 
 @pytest.fixture
@@ -75,8 +58,8 @@ class TestEvent:
 
 
 class TestLines:
-    def test_one_per_event_and_a_summary_per_minute(self, session: Any, clock: Clock) -> None:
-        lines = EventLines(session.conductor)
+    def test_one_per_event_and_a_summary_per_minute(self, session: Any, clock: Any) -> None:
+        lines = EventLines(ProgressTracker(session.conductor))
         shown: list[str] = []
         for _ in range(24):
             session.run(1)
@@ -95,8 +78,8 @@ class TestLines:
         )
         assert len(shown) == 10
 
-    def test_no_news_no_line(self, session: Any, clock: Clock) -> None:
-        lines = EventLines(session.conductor)
+    def test_no_news_no_line(self, session: Any, clock: Any) -> None:
+        lines = EventLines(ProgressTracker(session.conductor))
         session.run(1)
         clock.now_s += 60
         assert len(texts(lines.new())) == 1
@@ -105,8 +88,8 @@ class TestLines:
             assert not texts(lines.new())
         assert not texts(lines.last())
 
-    def test_waiting_for_the_first_worker(self, session: Any, clock: Clock) -> None:
-        lines = EventLines(session.conductor)
+    def test_waiting_for_the_first_worker(self, session: Any, clock: Any) -> None:
+        lines = EventLines(ProgressTracker(session.conductor))
         shown = []
         for _ in range(130):
             shown += texts(lines.new())
@@ -119,11 +102,12 @@ class TestLines:
         assert summary.startswith("0/6 trials ended, 1 running")
 
     def test_a_flood_is_bounded_and_failures_are_kept(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Clock
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Any
     ) -> None:
         curve = lambda job, epoch: {"failed": "out of luck"} if job.trial in ("off-0097", "off-0098") else {}  # noqa: E731
         budget = {"trials": 100, "max_epochs": 1, "early_stopping": {"rule": "none"}}
-        lines = EventLines(simulate(study_of(budget=budget), tmp_path, n_workers=1, curve=curve).run().conductor)
+        session = simulate(study_of(budget=budget), tmp_path, n_workers=1, curve=curve).run()
+        lines = EventLines(ProgressTracker(session.conductor))
         clock.now_s += 61
         shown = list(lines.new())
         assert len(shown) == MAX_EVENTS + 2 + 2
@@ -132,17 +116,18 @@ class TestLines:
         assert shown[-1].text.startswith("300/300 trials ended, 0 running")
 
     def test_failures_alone_are_bounded_too(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Clock
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Any
     ) -> None:
         curve = lambda job, epoch: {"failed": "out of luck"}  # noqa: E731
         budget = BUDGET | {"trials": 100}
-        lines = EventLines(simulate(study_of(budget=budget), tmp_path, n_workers=1, curve=curve).run().conductor)
+        session = simulate(study_of(budget=budget), tmp_path, n_workers=1, curve=curve).run()
+        lines = EventLines(ProgressTracker(session.conductor))
         shown = texts(lines.last())
         assert shown[-2] == f"and {300 - MAX_EVENTS} more trials ended, {300 - MAX_EVENTS} of them failed"
         assert len(shown) == MAX_EVENTS + 2
 
-    def test_verbose_has_a_line_per_epoch(self, session: Any, clock: Clock) -> None:
-        lines = EventLines(session.conductor, verbose=True)
+    def test_verbose_has_a_line_per_epoch(self, session: Any, clock: Any) -> None:
+        lines = EventLines(ProgressTracker(session.conductor), verbose=True)
         session.run(1)
         (text,) = texts(lines.new())
         assert re.fullmatch(r"off-0000 epoch 1/4, validation error \d+\.\d\d %, 1,000 images/s, here", text)

@@ -10,27 +10,10 @@ from typing import Any
 import pytest
 
 from search_spaces.study import Study
-from sweep import progress
 from sweep.progress import ProgressTracker, SweepProgress
 
 MakeStudy = Callable[..., Study]
 BUDGET = {"trials": 2, "max_epochs": 4, "early_stopping": {"rule": "none"}}
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    now_s = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
-    return clock
 
 
 @pytest.fixture
@@ -90,7 +73,7 @@ class TestTimeLeft:
     """Upper bound: the epochs left at the pace of this run."""
 
     def after(
-        self, clock: Clock, conductor: Any, run: Callable[[], Any], *, elapsed_s: float
+        self, clock: Any, conductor: Any, run: Callable[[], Any], *, elapsed_s: float
     ) -> tuple[int, float | None]:
         tracker = ProgressTracker(conductor)
         run()
@@ -99,30 +82,28 @@ class TestTimeLeft:
         assert shown.elapsed_s == elapsed_s
         return shown.n_epochs, shown.left_s
 
-    def test_uses_the_pace_so_far(self, session: Any, clock: Clock) -> None:
+    def test_uses_the_pace_so_far(self, session: Any, clock: Any) -> None:
         assert self.after(clock, session.conductor, lambda: session.run(6), elapsed_s=60) == (6, 180)
 
     def test_does_not_count_epochs_that_stopped_trials_saved(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Clock
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Any
     ) -> None:
         curve = lambda job, epoch: {"failed": "x"} if (job.trial, epoch) == ("off-0000", 2) else {}  # noqa: E731
         session = simulate(study_of(budget=BUDGET), tmp_path, n_workers=1, curve=curve)
         assert self.after(clock, session.conductor, lambda: session.run(2), elapsed_s=10) == (1, 200)
 
-    def test_counts_this_run_only(self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Clock) -> None:
+    def test_counts_this_run_only(self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Any) -> None:
         simulate(study_of(budget=BUDGET), tmp_path, n_workers=1).run(12).conductor.flush(force=True)
         again = simulate(study_of(budget=BUDGET), tmp_path, n_workers=1)
         assert self.after(clock, again.conductor, lambda: again.run(3), elapsed_s=30) == (3, 90)
 
-    def test_follows_each_trials_own_plan(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Clock
-    ) -> None:
+    def test_follows_each_trials_own_plan(self, simulate: Any, study_of: MakeStudy, tmp_path: Path, clock: Any) -> None:
         space = {"optimizer.max_epochs": {"kind": "choice", "values": [1, 4]}}
         study = study_of(arms={"off": {}}, space=space, search="grid", budget=BUDGET | {"trials": 4})
         session = simulate(study, tmp_path, n_workers=1)
         assert self.after(clock, session.conductor, lambda: session.run(3), elapsed_s=30) == (3, 70)
 
-    def test_is_unknown_before_the_first_epoch_and_zero_at_the_end(self, session: Any, clock: Clock) -> None:
+    def test_is_unknown_before_the_first_epoch_and_zero_at_the_end(self, session: Any, clock: Any) -> None:
         assert self.after(clock, session.conductor, lambda: None, elapsed_s=30) == (0, None)
         assert self.after(clock, session.conductor, session.run, elapsed_s=30) == (24, 0)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sweep.records import tail, writer
 from sweep.records.errors import RecordsError
-from sweep.records.schema import EPOCHS, SCHEMA_VERSION
+from sweep.records.schema import EPOCHS, RECORDS, SCHEMA_VERSION, TRIALS
 from sweep.records.tail import Tail
 from sweep.records.writer import RecordsWriter, write_manifest
 
@@ -66,3 +67,14 @@ def test_a_missing_part_is_an_error(records: RecordsWriter, tmp_path: Path, monk
     (tmp_path / "records" / "epochs" / "part-000000000000-000000000000.parquet").unlink()
     with pytest.raises(RecordsError, match="a part is missing"):
         Tail(tmp_path, EPOCHS).new_rows()
+
+
+def test_rows_of_an_older_program_are_like_those_of_this_one(tmp_path: Path) -> None:
+    """A column that it did not have is null, and a key that it named otherwise has its present name."""
+    folder = tmp_path / RECORDS / TRIALS.name
+    folder.mkdir(parents=True)
+    old = pa.table({"seq": [0], "trial": ["off-0000"], "params": ['{"mix.other.prob": 0.5}']})
+    pq.write_table(old, folder / "part-000000000000-000000000000.parquet")
+    (row,) = Tail(tmp_path, TRIALS).new_rows()
+    assert (row["trial"], row["params"], row["config"]) == ("off-0000", '{"mix.alternate.prob": 0.5}', None)
+    assert row.keys() == {"seq", *TRIALS.columns.names}

@@ -120,15 +120,6 @@ class TestContent:
             assert any(line.startswith(f"{name} ") for line in lines)
 
 
-class Clock:
-    """Time that passes when it is told to."""
-
-    now_s = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-
 class TestDrawing:
     @pytest.fixture
     def session(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Any:
@@ -139,19 +130,18 @@ class TestDrawing:
 
     @pytest.mark.parametrize(("seconds_per_draw", "n_drawn"), [(0.0, 25), (0.05, 7)])
     def test_is_drawn_four_times_per_second_or_less(
-        self, session: Any, monkeypatch: pytest.MonkeyPatch, seconds_per_draw: float, n_drawn: int
+        self, session: Any, clock: Any, monkeypatch: pytest.MonkeyPatch, seconds_per_draw: float, n_drawn: int
     ) -> None:
         """A draw that takes long is repeated less often: at most a twentieth of the time."""
-        clock, times = Clock(), []
+        times: list[float] = []
 
         def draw(*_: object, **__: object) -> str:
             times.append(clock.now_s)
             clock.now_s += seconds_per_draw
             return ""
 
-        monkeypatch.setattr(progress, "time", clock)
         monkeypatch.setattr(progress, "draw_progress", draw)
-        with LiveTable(session.conductor, self.console()) as table:
+        with LiveTable(ProgressTracker(session.conductor), self.console()) as table:
             for step in range(100):
                 clock.now_s = 1000 + step / 16
                 table.update()
@@ -159,14 +149,14 @@ class TestDrawing:
 
     def test_leaves_the_terminal_as_it_was(self, session: Any) -> None:
         console = self.console()
-        with LiveTable(session.conductor, console):
+        with LiveTable(ProgressTracker(session.conductor), console):
             assert "\x1b[?25l" in console.file.getvalue()  # type: ignore[attr-defined]  # hides the cursor
         assert console.file.getvalue().count("\x1b[?25h") == 1  # type: ignore[attr-defined]
 
     def test_a_narrower_terminal_shows_no_old_lines(self, session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Terminals break the lines of the last drawing, so more lines must be erased than were drawn."""
         console = self.console()
-        with LiveTable(session.conductor, console) as table:
+        with LiveTable(ProgressTracker(session.conductor), console) as table:
             console.width = 30
             before = len(console.file.getvalue())  # type: ignore[attr-defined]
             monkeypatch.setattr(table, "_due_at_s", 0.0)

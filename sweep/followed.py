@@ -1,0 +1,90 @@
+"""A sweep that another process runs, observed by its records: what a conductor knows, without the conductor."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweep.entry import Entry
+from sweep.ledger import entry_of
+from sweep.manifest import read_study
+from sweep.progress import ProgressTracker
+from sweep.records.reader import read_manifest
+from sweep.records.schema import EPOCHS, LIVING, RUNNING, TRIALS
+from sweep.records.tail import Tail
+from sweep.remaining import RunningSweep
+
+
+class FollowedSweep(RunningSweep):
+    """State of a sweep from its records; only rows that are new are read.
+
+    Attributes:
+        study: the study as it is recorded now.
+        entries: trials by name, in the order of their first rows.
+        ended: trials that have ended in the last run of the sweep, in the order of their ends.
+    """
+
+    def __init__(self, sweep_dir: Path) -> None:
+        """Read all rows that are there.
+
+        Raises:
+            RecordsError: there is no sweep in ``sweep_dir``.
+            UserError: the recorded study cannot be read.
+        """
+        super().__init__(read_study(read_manifest(sweep_dir), sweep_dir))
+        self._dir = sweep_dir
+        self._tails = Tail(sweep_dir, TRIALS), Tail(sweep_dir, EPOCHS)
+        self._curves: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+        self._started_s: dict[tuple[str, int], float] = {}  # time of each start and resumption, by trial and attempt
+        self.update()
+
+    def update(self) -> None:
+        """Read the new rows."""
+        manifest = read_manifest(self._dir)
+        self.study = read_study(manifest, self._dir)  # `extend` changes it
+        self._run_started_s = _start_of_last_run(manifest)
+        self._to_confirm.clear()
+        trials, epochs = (tail.new_rows() for tail in self._tails)  # epochs last: those of an ended trial are complete
+        for row in epochs:
+            self._curves[row["trial"]].setdefault(row["epoch"], row)
+        for row in trials:
+            self._add(row)
+
+    def _add(self, row: dict[str, Any]) -> None:
+        entry = self.entries[row["trial"]] = entry_of(row, self.study)
+        entry.curve = self._curves[entry.trial]
+        if entry.status == RUNNING:
+            self._started_s.setdefault((entry.trial, entry.attempts), row["time_s"])
+            entry.about.pop("node", None)  # of the attempt before: where a trial runs is recorded at its end
+        elif entry.status not in LIVING and row["time_s"] >= self._run_started_s:
+            self.ended.append(entry)
+
+    def tracker(self) -> ProgressTracker:
+        """Return a tracker of the last run of the sweep, for which the trials that have ended are no news."""
+        n_epochs = sum(
+            self._began_in_run(trial, row["attempt"]) for trial, curve in self._curves.items() for row in curve.values()
+        )
+        elapsed_s = time.time() - self._run_started_s
+        return ProgressTracker(self, elapsed_s=elapsed_s, n_epochs=n_epochs, n_seen=len(self.ended))
+
+    def _began_in_run(self, trial: str, attempt: int) -> bool:
+        return self._started_s.get((trial, attempt), 0.0) >= self._run_started_s
+
+    @property
+    def running(self) -> list[Entry]:
+        """Trials that a worker runs, in the order in which they were started or resumed."""
+        running = {
+            (entry.trial, entry.attempts): entry
+            for entry in self.entries.values()
+            if entry.status == RUNNING and self._began_in_run(entry.trial, entry.attempts)
+        }
+        return [running[key] for key in sorted(running, key=self._started_s.__getitem__)]
+
+
+def _start_of_last_run(manifest: Mapping[str, Any]) -> float:
+    """Return when the last run of a sweep was started, in seconds since the Unix epoch."""
+    return datetime.datetime.fromisoformat(manifest["runs"][-1]["started_at"]).timestamp()

@@ -1,0 +1,87 @@
+"""Progress and results of a sweep at any instant: what ``status`` prints, and what ``status --json`` contains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from sweep.engine import in_use
+from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
+from sweep.findings.summary import baseline_arm, summarise_arms, verdict
+from sweep.records.reader import SweepRecords, read_sweep
+from sweep.records.schema import CONFIRM, DIVERGED, FAILED
+from sweep.remaining import Remaining, read_remaining
+
+ENDED: Literal["ended"] = "ended"
+"""State: all trials have ended."""
+
+ACTIVE: Literal["running"] = "running"
+"""State: a process runs the sweep."""
+
+INTERRUPTED: Literal["interrupted"] = "interrupted"
+"""State: trials are left, and no process runs them."""
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """Progress and results of a sweep.
+
+    Attributes:
+        search: records of the search.
+        confirm: records of the confirmation.
+        remaining: number of trials that are left.
+        state: ``ended``, ``running`` or ``interrupted``.
+        baseline: arm that the others are compared with.
+        arms: from ``summarise_arms``, in the order of the study.
+        confirmed: from ``summarise_confirmed``.
+        verdict: sentences about the confirmation; before its first test values, about the search.
+    """
+
+    search: SweepRecords
+    confirm: SweepRecords
+    remaining: Remaining
+    state: Literal["ended", "running", "interrupted"]
+    baseline: str
+    arms: pd.DataFrame
+    confirmed: pd.DataFrame
+    verdict: str
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial of both phases."""
+        trials = self.search.trials
+        return pd.concat([trials, self.confirm.trials]) if len(self.confirm.trials) else trials
+
+    @property
+    def training_s(self) -> float:
+        """Seconds of all recorded epochs."""
+        return float(self.search.epochs["seconds"].sum() + self.confirm.epochs["seconds"].sum())
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """Rows of the failed trials, and of the confirmation trials that diverged: these have no test value."""
+        rows = [dict(row) for row in self.trials.to_dict("records")]
+        return [row for row in rows if row["status"] == FAILED or (row["phase"], row["status"]) == (CONFIRM, DIVERGED)]
+
+
+def read_status(sweep_dir: Path) -> SweepStatus:
+    """Read the progress and the results of a sweep.
+
+    Raises:
+        RecordsError: there is no sweep in ``sweep_dir``.
+    """
+    search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
+    study = search.manifest["study"]
+    place = {arm: number for number, arm in enumerate(study["arms"])}
+    arms = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda names: names.map(place))
+    remaining, baseline = read_remaining(sweep_dir, search.manifest), baseline_arm(study)
+    confirmed = summarise_confirmed(search, confirm)
+    if confirmed.empty:
+        sentence = verdict(arms, unfinished=remaining.n_left > 0)
+    else:
+        sentence = verdict_confirmed(confirmed, baseline=baseline)
+    state = ENDED if not remaining.n_left else ACTIVE if in_use(sweep_dir) else INTERRUPTED
+    return SweepStatus(search, confirm, remaining, state, baseline, arms, confirmed, sentence)
