@@ -121,12 +121,18 @@ def run(
 
 
 def resume(
-    sweep_dir: Folder, *, address: str | None = None, retry_failed: bool = False, log_to: Sequence[str] = ()
+    sweep_dir: Folder,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    address: str | None = None,
+    retry_failed: bool = False,
+    log_to: Sequence[str] = (),
 ) -> Sweep:
     """Resume an interrupted sweep and return it; no trial is lost or repeated.
 
     Args:
         sweep_dir: folder of the sweep.
+        settings: other limits of the sweep by dotted path, for example ``{"budget.limits.gpu_hours": 8}``.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         retry_failed: whether failed trials are restarted.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
@@ -138,7 +144,7 @@ def resume(
     Examples:
         >>> resume("demo")  # doctest: +SKIP
     """
-    return load(sweep_dir).resume(address=address, retry_failed=retry_failed, log_to=log_to)
+    return load(sweep_dir).resume(settings=settings, address=address, retry_failed=retry_failed, log_to=log_to)
 
 
 def extend(

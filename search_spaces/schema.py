@@ -45,7 +45,7 @@ def study_schema() -> dict[str, Any]:
         if "description" in definition:  # a docstring: an editor would show its examples of Python as well
             definition["description"] = definition["description"].partition("\n\nExamples:")[0]
     required = [name for name in schema.pop("required") if name != "name"]  # the default is the name of the file
-    about = {key: schema.pop(key) for key in ("$defs", "title", "description") if key in schema}
+    about: dict[str, Any] = {key: schema.pop(key) for key in ("$defs", "title", "description") if key in schema}
     definitions["Study"] = {**schema, "required": required}
     definitions["Extension"] = _extension(schema, definitions)
     kinds = {"then": {"$ref": "#/$defs/Extension"}, "else": {"$ref": "#/$defs/Study"}}

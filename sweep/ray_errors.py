@@ -126,7 +126,7 @@ def _load() -> float:
     """Return the load average of the last minute, or the number of running processes where that has just risen."""
     load = os.getloadavg()[0]
     try:
-        running = Path("/proc/loadavg").read_text().split()[3].partition("/")[0]
+        running = Path("/proc/loadavg").read_text(encoding="utf-8").split()[3].partition("/")[0]
     except (OSError, IndexError):
         return load
     return max(load, float(running) - 1)  # without this process

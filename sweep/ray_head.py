@@ -25,7 +25,7 @@ _AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_li
 def main() -> None:
     """Start Ray, report it, and stop it when the standard input ends."""
     caller = os.getppid()
-    answer = os.fdopen(os.dup(1), "w")
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what Ray prints is no answer
     try:
         reply = _start(json.loads(sys.stdin.readline()))

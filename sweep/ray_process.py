@@ -190,7 +190,7 @@ def _last_error(logs: Path | None) -> str:
     if logs is not None:
         for name in ("raylet.err", "raylet.out", "gcs_server.err", "gcs_server.out"):
             with contextlib.suppress(OSError):
-                lines = (logs / name).read_text(errors="replace").splitlines()
+                lines = (logs / name).read_text(encoding="utf-8", errors="replace").splitlines()
                 errors = [line for line in lines if re.match(r"\[[^]]* [CE] \d+ \d+\]", line)]
                 if errors:
                     text = re.sub(r"^\[[^]]*\]( \([^)]*\))? (\S+:\d+: )?", "", errors[-1])

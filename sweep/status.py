@@ -63,7 +63,7 @@ class SweepStatus:
     @property
     def failures(self) -> list[dict[str, Any]]:
         """Rows of the failed trials, and of the confirmation trials that diverged: these have no test value."""
-        rows = [dict(row) for row in self.trials.to_dict("records")]
+        rows: list[dict[str, Any]] = [{str(name): row[name] for name in row} for row in self.trials.to_dict("records")]
         return [row for row in rows if row["status"] == FAILED or (row["phase"], row["status"]) == (CONFIRM, DIVERGED)]
 
 

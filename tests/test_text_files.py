@@ -19,7 +19,7 @@ def without_encoding(source: str) -> Iterator[int]:
         if name not in ("read_text", "write_text", "open", "fdopen"):
             continue
         owner = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
-        if owner in ("Image", "webbrowser") or any("b" in mode for mode in _modes(call)):
+        if (name == "open" and owner in ("Image", "os", "webbrowser")) or any("b" in mode for mode in _modes(call)):
             continue
         if not any(keyword.arg in ("encoding", None) for keyword in call.keywords):
             yield call.lineno

@@ -107,20 +107,20 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _quota_v2(folder: Path) -> float | None:
-    quota, period = (folder / "cpu.max").read_text().split()
+    quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
     return None if quota == "max" else int(quota) / int(period)
 
 
 def _quota_v1(folder: Path) -> float | None:
-    quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+    quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8")) for name in ("quota", "period"))
     return None if quota < 0 else quota / period
 
 
 def _control_groups(root: Path) -> Iterator[Path]:
     """Yield the folders of the control groups that may limit the CPU time of this process."""
     try:
-        memberships = (root / "proc/self/cgroup").read_text().splitlines()
-        mounts = (root / "proc/self/mountinfo").read_text().splitlines()
+        memberships = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         return
     paths: dict[str, str] = {}

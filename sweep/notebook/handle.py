@@ -61,10 +61,24 @@ class Sweep:
         """Return the progress and the results so far: a dict that prints as a table."""
         return StatusView(self.dir)
 
-    def resume(self, *, address: str | None = None, retry_failed: bool = False, log_to: Sequence[str] = ()) -> Sweep:
+    def resume(
+        self,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        address: str | None = None,
+        retry_failed: bool = False,
+        log_to: Sequence[str] = (),
+    ) -> Sweep:
         """Resume this sweep; see ``cutmix_sweep.resume``."""
-        call = format_call("resume", str(self.dir), address=address, retry_failed=retry_failed, log_to=log_to)
-        return self._continue(call, address=address, retry_failed=retry_failed, log_to=log_to)
+        from search_spaces.extension import limited
+
+        options = {"address": address, "retry_failed": retry_failed, "log_to": log_to}
+        limits = list_settings(settings)
+        return self._continue(
+            format_call("resume", str(self.dir), settings=settings, **options),
+            change=(lambda study: limited(study, limits)) if limits else None,
+            **options,
+        )
 
     def extend(
         self,

@@ -150,7 +150,7 @@ def complete_setting(incomplete: str) -> list[str]:
     schema = study_schema()
     path, equals, _ = incomplete.partition("=")
     *parents, _ = path.split(".")
-    nodes = _resolved(schema, schema)
+    nodes = _resolved(schema, schema["$defs"]["Study"])
     for parent in parents:
         nodes = _children(schema, nodes).get(parent, [])
     before = "".join(f"{parent}." for parent in parents)

@@ -619,7 +619,7 @@ def test_schema_is_json(run: Run) -> None:
     assert (status, err) == (0, "")
     schema = json.loads(out)
     assert schema["title"] == "Study"
-    assert {"question", "arms", "budget", "space"} <= set(schema["properties"])
+    assert {"question", "arms", "budget", "space"} <= set(schema["$defs"]["Study"]["properties"])
 
 
 class TestInterruption:

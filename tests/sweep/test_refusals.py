@@ -211,7 +211,6 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "no arms": (STUDY.replace("arms:\n  off: {mix: off}\n  cutmix: {mix: cutmix}", "arms: {}"), ("'arms'",)),
     "a name for an arm that is none": (STUDY.replace("off: {", "Not This: {"), ("'arms'", "'Not This'")),
     "a part that is missing": (STUDY.replace("question: Does it matter?", ""), ("'question' is missing",)),
-    "another name than the file's": (STUDY + "name: other\n", ("'other'", "'mine'")),
     "broken YAML": (STUDY + "space: {a: [}\n", ("cannot read study", "mine.yaml")),
     "a key given twice": (STUDY + "question: Again?\n", ("'question' is given twice", "mine.yaml")),
     "no mapping": ("- just\n- a list\n", ("mine.yaml", "mapping", "arms")),

@@ -28,14 +28,14 @@ class SourceCase:
     kind: type[Source]
     path: Path | None
 
-    def open(self) -> Source:
+    def source(self) -> Source:
         """Return a new reader."""
         return self.kind(self.path)
 
 
 def check_description(case: SourceCase) -> None:
     """Check that ``check`` accepts the data, and ``describe``, ``classes`` and ``has_boxes`` say what is read."""
-    source = case.open()
+    source = case.source()
     source.check()
     read, described = source.read("train"), source.describe()
     wanted = (described.n_train, described.height_px, described.width_px, 3)
@@ -50,7 +50,7 @@ def check_description(case: SourceCase) -> None:
 def check_arrays(case: SourceCase) -> None:
     """Check that both splits have images uint8 [N, H, W, 3], labels int64 [N] and, if any, boxes inside the images."""
     for image_size_px in (None, 24):
-        read = {split: case.open().read(split, image_size_px) for split in SPLITS}
+        read = {split: case.source().read(split, image_size_px) for split in SPLITS}
         train, test = read["train"], read["test"]
         require(train.classes == test.classes, "the splits have different classes")
         require(len(set(train.classes)) == len(train.classes), f"two classes have one name: {train.classes}")
@@ -82,17 +82,18 @@ def check_same_at_every_call(case: SourceCase) -> None:
     """Check that two calls read the same data, without global random generators."""
     for split in SPLITS:
         with check_no_global_draws(f"split '{split}'"):
-            first, second = (case.open().read(split) for _ in range(2))
+            first, second = (case.source().read(split) for _ in range(2))
         require(np.array_equal(first.images, second.images), f"split '{split}': images differ")
         require(np.array_equal(first.labels, second.labels), f"split '{split}': labels differ")
         require(
-            case.open().fingerprint(split) == case.open().fingerprint(split), f"split '{split}': fingerprints differ"
+            case.source().fingerprint(split) == case.source().fingerprint(split),
+            f"split '{split}': fingerprints differ",
         )
 
 
 def check_splits_are_apart(case: SourceCase) -> None:
     """Check that no image is in both splits, and the splits have different fingerprints."""
-    source = case.open()
+    source = case.source()
     train, test = ({image.tobytes() for image in source.read(split).images} for split in SPLITS)
     require(not train & test, f"{len(train & test)} images are in both splits")
     require(source.fingerprint("train") != source.fingerprint("test"), "both splits have one fingerprint")
@@ -106,14 +107,14 @@ def check_decodes_into_the_given_array(case: SourceCase) -> None:
         arrays.append(np.empty(shape, np.uint8))
         return arrays[-1]
 
-    images = case.open().read("test", allocate=allocate).images
+    images = case.source().read("test", allocate=allocate).images
     require(len(arrays) == 1 and images is arrays[0], "read returned another array, so images would stay in memory")
 
 
 def check_originals_are_together(case: SourceCase) -> None:
     """Check that training images of one original have one class, and originals are complete."""
     repeats = case.kind.images_per_original
-    labels = case.open().read("train").labels
+    labels = case.source().read("train").labels
     require(len(labels) % repeats == 0, f"{len(labels)} images, but images_per_original is {repeats}")
     groups = labels.reshape(-1, repeats)
     require((groups == groups[:, :1]).all(), f"{repeats} consecutive images have different labels")
