@@ -15,7 +15,7 @@ from search_spaces.scales import scaled
 from search_spaces.study import Study
 from search_spaces.yaml_text import MAX_CHARS, check_size, parse_yaml
 from trainables.data.sources.registry import absolute_source, split_text
-from trainables.errors import UserError, did_you_mean, shorten
+from trainables.errors import UserError, did_you_mean, shorten, shorten_path
 from trainables.merging import at_path, flattened, merged
 from trainables.parts import add_folder
 from trainables.strict import parse
@@ -92,7 +92,7 @@ def _values_of(study: str | Path | Mapping[str, Any] | Study) -> dict[str, Any]:
 def _name_of_file(path: Path) -> str:
     """Return the name of a study whose file gives none."""
     if not re.fullmatch(NAME, path.stem):
-        name, quoted = proposed_name(path.stem), shorten(str(path))
+        name, quoted = proposed_name(path.stem), shorten_path(path)
         raise UserError(
             f"study '{quoted}' gives no name, and the name of its file is not one: a study's name has small letters, "
             f"digits and '_', and a letter first: rename the file to {name}{path.suffix}, or write into it name: {name}"
@@ -203,7 +203,7 @@ def _is_path(name_or_path: str) -> bool:
 def _find(name_or_path: str) -> Path:
     if name_or_path in built_in_studies():
         return STUDIES_DIR / f"{name_or_path}.yaml"
-    path, quoted = Path(name_or_path), shorten(name_or_path)
+    path, quoted = Path(name_or_path), shorten_path(name_or_path)
     if not _is_path(name_or_path):
         raise UserError(
             f"unknown study '{quoted}'{did_you_mean(name_or_path, built_in_studies())}, or the path of a .yaml file"
@@ -219,7 +219,7 @@ def _find(name_or_path: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    quoted = shorten(str(path))
+    quoted = shorten_path(path)
     try:
         if path.stat().st_size > 4 * MAX_CHARS:  # UTF-8 has at most four bytes per character
             raise UserError(f"cannot read study '{quoted}': it has more than {MAX_CHARS:,} characters")

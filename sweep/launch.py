@@ -23,7 +23,7 @@ from sweep.records.reader import read_manifest
 from sweep.records.schema import LOCK, MANIFEST
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
-from trainables.errors import UserError, shorten
+from trainables.errors import UserError, shorten_path
 from trainables.own_part import shipped_paths
 from trainables.whole_file import remove_abandoned
 
@@ -309,7 +309,7 @@ def _new_folder(study: Study, out: Path | None) -> Path:
     try:
         _check_new_folder(sweep_dir)
     except OSError as error:  # for example a name that is too long
-        raise UserError(f"--out '{shorten(str(out or sweep_dir))}': {error.strerror}") from None
+        raise UserError(f"--out '{shorten_path(out or sweep_dir)}': {error.strerror}") from None
     return sweep_dir
 
 

@@ -11,6 +11,9 @@ from typing import Any
 QUOTED_CHARS = 80
 """Longest quotation of one value in a message."""
 
+PATH_CHARS = 200
+"""Largest number of characters of a path that a message quotes."""
+
 LISTED_NAMES = 60
 """Largest number of valid names in a message: more than any part of the program has."""
 
@@ -65,6 +68,17 @@ def shorten(text: str, n_chars: int = QUOTED_CHARS) -> str:
         'aaaaaaa...'
     """
     return text if len(text) <= n_chars else f"{text[: n_chars - 3]}..."
+
+
+def shorten_path(path: object, n_chars: int = PATH_CHARS) -> str:
+    """Return a path, of which at most the last ``n_chars`` characters are kept: its end names the file.
+
+    Examples:
+        >>> shorten_path("sweeps/alpha/prob/studies/small.yaml", 20)
+        '...dies/small.yaml'
+    """
+    text = str(path)
+    return text if len(text) <= n_chars else f"...{text[3 - n_chars :]}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
