@@ -15,13 +15,15 @@ from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import CONFIRM, DIVERGED, FAILED
 from sweep.remaining import Remaining, read_remaining
 
-ENDED: Literal["ended"] = "ended"
+State = Literal["ended", "running", "interrupted"]
+
+ENDED: State = "ended"
 """State: all trials have ended."""
 
-ACTIVE: Literal["running"] = "running"
+ACTIVE: State = "running"
 """State: a process runs the sweep."""
 
-INTERRUPTED: Literal["interrupted"] = "interrupted"
+INTERRUPTED: State = "interrupted"
 """State: trials are left, and no process runs them."""
 
 
@@ -43,7 +45,7 @@ class SweepStatus:
     search: SweepRecords
     confirm: SweepRecords
     remaining: Remaining
-    state: Literal["ended", "running", "interrupted"]
+    state: State
     baseline: str
     arms: pd.DataFrame
     confirmed: pd.DataFrame
@@ -61,9 +63,9 @@ class SweepStatus:
         return float(self.search.epochs["seconds"].sum() + self.confirm.epochs["seconds"].sum())
 
     @property
-    def failures(self) -> list[dict[str, Any]]:
+    def failures(self) -> list[dict[Any, Any]]:
         """Rows of the failed trials, and of the confirmation trials that diverged: these have no test value."""
-        rows = [dict(row) for row in self.trials.to_dict("records")]
+        rows: list[dict[Any, Any]] = self.trials.to_dict("records")
         return [row for row in rows if row["status"] == FAILED or (row["phase"], row["status"]) == (CONFIRM, DIVERGED)]
 
 
@@ -83,5 +85,5 @@ def read_status(sweep_dir: Path) -> SweepStatus:
         sentence = verdict(arms, unfinished=remaining.n_left > 0)
     else:
         sentence = verdict_confirmed(confirmed, baseline=baseline)
-    state = ENDED if not remaining.n_left else ACTIVE if in_use(sweep_dir) else INTERRUPTED
+    state: State = ENDED if not remaining.n_left else ACTIVE if in_use(sweep_dir) else INTERRUPTED
     return SweepStatus(search, confirm, remaining, state, baseline, arms, confirmed, sentence)
