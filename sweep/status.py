@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +52,7 @@ class SweepStatus:
     confirmed: pd.DataFrame
     verdict: str
 
-    @property
+    @cached_property
     def trials(self) -> pd.DataFrame:
         """One row per trial of both phases."""
         trials = self.search.trials
@@ -62,11 +63,12 @@ class SweepStatus:
         """Seconds of all recorded epochs."""
         return float(self.search.epochs["seconds"].sum() + self.confirm.epochs["seconds"].sum())
 
-    @property
+    @cached_property
     def failures(self) -> list[dict[Any, Any]]:
         """Rows of the failed trials, and of the confirmation trials that diverged: these have no test value."""
-        rows: list[dict[Any, Any]] = self.trials.to_dict("records")
-        return [row for row in rows if row["status"] == FAILED or (row["phase"], row["status"]) == (CONFIRM, DIVERGED)]
+        phase, status = self.trials["phase"], self.trials["status"]
+        failed = (status == FAILED) | ((phase == CONFIRM) & (status == DIVERGED))
+        return self.trials[failed].to_dict("records")
 
 
 def read_status(sweep_dir: Path) -> SweepStatus:
