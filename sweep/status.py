@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +16,15 @@ from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import CONFIRM, DIVERGED, FAILED
 from sweep.remaining import Remaining, read_remaining
 
-ENDED: Literal["ended"] = "ended"
+State = Literal["ended", "running", "interrupted"]
+
+ENDED: State = "ended"
 """State: all trials have ended."""
 
-ACTIVE: Literal["running"] = "running"
+ACTIVE: State = "running"
 """State: a process runs the sweep."""
 
-INTERRUPTED: Literal["interrupted"] = "interrupted"
+INTERRUPTED: State = "interrupted"
 """State: trials are left, and no process runs them."""
 
 
@@ -43,13 +46,13 @@ class SweepStatus:
     search: SweepRecords
     confirm: SweepRecords
     remaining: Remaining
-    state: Literal["ended", "running", "interrupted"]
+    state: State
     baseline: str
     arms: pd.DataFrame
     confirmed: pd.DataFrame
     verdict: str
 
-    @property
+    @cached_property
     def trials(self) -> pd.DataFrame:
         """One row per trial of both phases."""
         trials = self.search.trials
@@ -60,11 +63,12 @@ class SweepStatus:
         """Seconds of all recorded epochs."""
         return float(self.search.epochs["seconds"].sum() + self.confirm.epochs["seconds"].sum())
 
-    @property
-    def failures(self) -> list[dict[str, Any]]:
+    @cached_property
+    def failures(self) -> list[dict[Any, Any]]:
         """Rows of the failed trials, and of the confirmation trials that diverged: these have no test value."""
-        rows: list[dict[str, Any]] = [{str(name): row[name] for name in row} for row in self.trials.to_dict("records")]
-        return [row for row in rows if row["status"] == FAILED or (row["phase"], row["status"]) == (CONFIRM, DIVERGED)]
+        phase, status = self.trials["phase"], self.trials["status"]
+        failed = (status == FAILED) | ((phase == CONFIRM) & (status == DIVERGED))
+        return self.trials[failed].to_dict("records")
 
 
 def read_status(sweep_dir: Path) -> SweepStatus:
@@ -83,5 +87,5 @@ def read_status(sweep_dir: Path) -> SweepStatus:
         sentence = verdict(arms, unfinished=remaining.n_left > 0)
     else:
         sentence = verdict_confirmed(confirmed, baseline=baseline)
-    state = ENDED if not remaining.n_left else ACTIVE if in_use(sweep_dir) else INTERRUPTED
+    state: State = ENDED if not remaining.n_left else ACTIVE if in_use(sweep_dir) else INTERRUPTED
     return SweepStatus(search, confirm, remaining, state, baseline, arms, confirmed, sentence)

@@ -122,7 +122,7 @@ def _extra_columns(progress: SweepProgress, room: int, *, blocks: bool) -> list[
     """Return the sparkline and the pace of each arm, if there is room for them."""
     columns = []
     values = [value for arm in progress.arms for value in arm.best_so_far]
-    if progress.n_epochs and progress.running and room >= 10 + blocks * (2 + len(CURVE_HEAD)):
+    if any(trial.images_per_s for trial in progress.running) and room >= 10 + blocks * (2 + len(CURVE_HEAD)):
         pace = dict.fromkeys((arm.arm for arm in progress.arms), 0.0)
         for trial in progress.running:
             pace[trial.arm] += trial.images_per_s or 0.0

@@ -107,7 +107,7 @@ def test_a_sweep_in_a_notebook(folder: Path, kernel: KernelManager) -> None:
     assert "running trial" in progress
     assert outputs(cells["ray"], "stdout") == ["False\n"]
     [status] = outputs(cells["load"], "text/html")
-    assert "not running; resume with" in status
+    assert re.search(r"not running, \d of 6 trials are left; resume with: cutmix-sweep resume", status)
 
     resumed, result = outputs(cells["resume"], "text/html")
     assert "6 of 6 trials ended" in resumed

@@ -35,7 +35,8 @@ def test_in_a_bad_environment(tmp_path: Path) -> None:
     long = tmp_path / ("d" * 100)
     long.mkdir()
     environment = {**os.environ, "TMPDIR": str(long), "HOME": "/proc/self"}
-    environment.pop("RAY_TMPDIR", None)
+    for name in ("RAY_TMPDIR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
+        environment.pop(name, None)
     command = [sys.executable, "-c", CODE]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert run.returncode == 0, run.stderr

@@ -79,8 +79,12 @@ def test_plain_lines_name_each_trial_that_ends_once(session: Any, grow: Callable
     assert lines[-1].startswith("Confirmed on fresh seeds")  # the status of the whole sweep
 
 
-def test_a_terminal_shows_a_table_that_changes(session: Any, grow: Callable[[int], list[int]]) -> None:
+def test_a_terminal_shows_a_table_that_changes(
+    session: Any, grow: Callable[[int], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     grow(30)
+    monkeypatch.setattr("sweep.terminal.progress.DRAW_S", 0.0)
+    monkeypatch.setattr("sweep.terminal.progress.MAX_DRAW_FRAC", 1.0)
     console = screen(terminal=True)
     with locked(session.sweep_dir):
         follow_sweep(session.sweep_dir, console)

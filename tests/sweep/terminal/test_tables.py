@@ -133,7 +133,7 @@ class TestTextOfUsers:
         assert MARKUP in text_of(console)
 
     def test_in_an_evaluation(self) -> None:
-        failures = pd.DataFrame([{"axis": "ood", "trial": "a", "why": f"Traceback\n{MARKUP}"}])
+        failures = pd.DataFrame([{"axis": "ood", "trial": "a", "why": f'  File "a.py", line 1\n{MARKUP}'}])
         results = evaluated(failures=failures, pictures=[Path("[red]/a.png")])
         console = Console(file=io.StringIO(), width=400)
         assert print_evaluated(results, console) == 1
