@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import select
 import signal
 import socket
@@ -48,6 +49,7 @@ def _start(arguments: dict[str, Any]) -> dict[str, Any]:
 
     with contextlib.suppress(AttributeError):  # another version of Ray
         _choose_agent_ports(ray._private.parameter)
+        _pass_listen_port(ray._private.services)
     context = ray.init(address="local", log_to_driver=False, logging_level=logging.CRITICAL, **arguments)
     return {"address": context.address_info["gcs_address"], "dashboard_url": context.dashboard_url or ""}
 
@@ -64,10 +66,25 @@ def _choose_agent_ports(parameter: Any) -> None:
             super().__init__(*args, **kwargs)
             with contextlib.ExitStack() as stack:  # all are bound at the same time, so they differ
                 for name in _AGENT_PORTS:
-                    if not getattr(self, name, True):  # None or 0: the agent would choose
-                        setattr(self, name, stack.enter_context(socket.create_server(("", 0))).getsockname()[1])
+                    setattr(self, name, stack.enter_context(socket.create_server(("", 0))).getsockname()[1])
 
     parameter.RayParams = Params
+
+
+def _pass_listen_port(services: Any) -> None:
+    """Pass the raylet the listen port of its agent too; ``services`` is Ray's module that starts processes.
+
+    Ray passes this port to the agent alone, so the raylet would wait for its file. The raylet has an option for it.
+    """
+    start = services.start_ray_process
+
+    def start_ray_process(command: list[str], process_type: str, *args: Any, **kwargs: Any) -> Any:
+        port = re.search(r"--listen-port=(\d+)", " ".join(command))
+        if process_type == "raylet" and port is not None:
+            command = [*command, f"--dashboard_agent_listen_port={port[1]}"]
+        return start(command, process_type, *args, **kwargs)
+
+    services.start_ray_process = start_ray_process
 
 
 if __name__ == "__main__":
