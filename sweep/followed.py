@@ -59,7 +59,7 @@ class FollowedSweep(RunningSweep):
         entry.curve = self._curves[entry.trial]
         if entry.status == RUNNING:
             self._started_s.setdefault((entry.trial, entry.attempts), row["time_s"])
-            entry.about.pop("node", None)  # the node of an earlier attempt: a trial's node is recorded at its end
+            entry.about.pop("node", None)  # the node of the previous attempt; the present one is recorded at the end
         elif entry.status not in LIVING and row["time_s"] >= self._run_started_s:
             self.ended.append(entry)
 

@@ -223,7 +223,8 @@ class TestNotices:
         now_s = 0.0
         with webhook() as server:
             notices = Notices(server.url, sweep="box")
-            failing = lambda job, epoch: {"failed": "Traceback\nValueError: no"} if job.trial == "off-0000" else {}  # noqa: E731
+            error = 'Traceback:\n  File "net.py", line 3, in run\nValueError: no'
+            failing = lambda job, epoch: {"failed": error} if job.trial == "off-0000" else {}  # noqa: E731
             session, watch = watched(curve=failing, notices=notices, clock=lambda: now_s)
             session.run(3)
             watch.on_report("off-0000")
