@@ -49,6 +49,7 @@ class Watch:
         """Watch the run of ``sweep_dir``; the wall clock counts from ``started_s`` (default: from now)."""
         self._limit: tuple[str, str] | None = None
         self._ending: EndedEarly | None = None
+        self._is_told = False
         self._dir = sweep_dir
         self._address = address
         self._conductor = conductor
@@ -90,13 +91,16 @@ class Watch:
             self._signals.announce(str(self._ending))
 
     def ending(self) -> EndedEarly | None:
-        """Return why the run ended before all trials had ended; None if all have. Send the notice of the end."""
+        """Return why the run ended before all trials had ended; None if all have. Send the notice of the end once."""
         if self._ending is not None:
             return self._ending
         n_trials, n_left = self._conductor.n_trials, self._conductor.n_left
         n_ended = n_trials - n_left
         if not n_left:
-            self._send("ended", f"the sweep has ended: {_count(n_trials, 'trial')}, {self._n_failed} of them failed")
+            if not self._is_told:  # a signal or a limit may come with the last trial: the end is then asked for twice
+                self._is_told = True
+                failed = f"{self._n_failed} of them failed"
+                self._send("ended", f"the sweep has ended: {_count(n_trials, 'trial')}, {failed}")
             return None
         ending: EndedEarly
         if self._signals.signum is not None:

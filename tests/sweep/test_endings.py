@@ -243,6 +243,16 @@ class TestNotices:
         assert stalled["quiet_s"] == MIN_STALL_S
         assert (ended["n_ended"], ended["n_trials"]) == (6, 6)
 
+    def test_a_limit_that_comes_with_the_last_trial_ends_the_sweep_once(self, watched: Watched) -> None:
+        sent: list[str] = []
+        notices: Any = SimpleNamespace(send=lambda event, *_, **__: sent.append(event), show_failure=lambda: None)
+        session, watch = watched(limits={"wall_clock_h": 1e-9}, notices=notices)
+        session.run()
+        assert watch.is_over()
+        watch.on_over()
+        assert watch.ending() is None
+        assert sent == ["ended"]
+
     def test_every_tenth_failure(self, watched: Watched) -> None:
         sent: list[str] = []
         notices: Any = SimpleNamespace(send=lambda event, *_, **__: sent.append(event), show_failure=lambda: None)
