@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sweep.conductor import Conductor
 from sweep.endings import (
@@ -119,15 +120,14 @@ class Watch:
     def _limit_ending(self, name: str, reached: str, n_ended: int, n_trials: int) -> LimitReached:
         value = getattr(self._conductor.study.budget.limits, name)
         message = f"ended by budget.limits.{name} = {value:g}: {reached}, {n_ended} of {n_trials} trials have ended"
-        options: tuple[str, ...] = ()
+        options: dict[str, Any] = {"code": LIMIT_CODE}
         if name == "gpu_hours":
             message += "; the limit must be raised to continue"
-            options = ("--set", f"budget.limits.gpu_hours={2 * value:g}")
+            options["settings"] = {"budget.limits.gpu_hours": float(f"{2 * value:g}")}
         elif name == "failed_trials":
             message += "; fix the cause first"
-            options = ("--retry-failed",)
-        code = FAILED_CODE if name == "failed_trials" else LIMIT_CODE
-        return LimitReached(name, message, self._dir, self._address, options=options, code=code)
+            options = {"code": FAILED_CODE, "retry_failed": True}
+        return LimitReached(name, message, self._dir, self._address, **options)
 
     def _limit_reached(self) -> tuple[str, str] | None:
         study = self._conductor.study
