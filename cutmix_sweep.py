@@ -98,7 +98,7 @@ def run(
     Raises:
         UserError: the study, its data, the folder, a logger or the cluster cannot be used; nothing was started.
         EndedEarly: Ctrl-C, the stop button of a notebook, a limit of the budget or a full disk ended it; the message
-            says how to continue. ``Interrupted`` after the first trial has begun.
+            says how to continue. ``Interrupted`` if trials had begun.
 
     Examples:
         >>> sweep = run("quickstart", scale="smoke", out="demo")  # doctest: +SKIP
@@ -147,7 +147,7 @@ def resume(
     Raises:
         UserError: there is no sweep, it is in use, or its data are gone or different.
         EndedEarly: Ctrl-C, the stop button of a notebook, a limit of the budget or a full disk ended it; the message
-            says how to continue. ``Interrupted`` after the first trial has begun.
+            says how to continue. ``Interrupted`` if trials had begun.
 
     Examples:
         >>> resume("demo")  # doctest: +SKIP
@@ -177,7 +177,7 @@ def extend(
     Raises:
         UserError: nothing is added, or the result is not a valid study.
         EndedEarly: Ctrl-C, the stop button of a notebook, a limit of the budget or a full disk ended it; the message
-            says how to continue. ``Interrupted`` after the first trial has begun.
+            says how to continue. ``Interrupted`` if trials had begun.
 
     Examples:
         >>> extend("demo", add_arms=["fmix"])  # doctest: +SKIP
@@ -207,7 +207,7 @@ def confirm(
     Raises:
         UserError: the study confirms more than that already.
         EndedEarly: Ctrl-C, the stop button of a notebook, a limit of the budget or a full disk ended it; the message
-            says how to continue. ``Interrupted`` after the first trial has begun.
+            says how to continue. ``Interrupted`` if trials had begun.
 
     Examples:
         >>> confirm("demo", seeds=5)  # doctest: +SKIP
