@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
-    from sweep.endings import Interrupted
+    from sweep.endings import EndedEarly, Interrupted
     from sweep.notebook.handle import Folder, Sweep
     from sweep.notebook.views import PlanView, PreviewView
     from trainables.errors import UserError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     StudyLike = str | Path | Mapping[str, Any] | Study
 
 __all__ = [
+    "EndedEarly",
     "Interrupted",
     "Mixer",
     "Sweep",
@@ -49,6 +50,7 @@ __all__ = [
 _ROOT = Path(__file__).resolve().parent
 _PACKAGES = ("trainables", "search_spaces", "sweep", "analysis")
 _LAZY = {
+    "EndedEarly": "sweep.endings",
     "Interrupted": "sweep.endings",
     "Mixer": "trainables.mixing.mixer",
     "Sweep": "sweep.notebook.handle",
@@ -95,27 +97,32 @@ def run(
 
     Raises:
         UserError: the study, its data, the folder, a logger or the cluster cannot be used; nothing was started.
-        Interrupted: by Ctrl-C or the stop button of a notebook. ``resume`` continues.
+        EndedEarly: Ctrl-C, the stop button of a notebook, a limit of the budget or a full disk ended it; the message
+            says how to continue. ``Interrupted`` if trials had begun.
 
     Examples:
         >>> sweep = run("quickstart", scale="smoke", out="demo")  # doctest: +SKIP
     """
-    from search_spaces.discover import load_study
+    from search_spaces.discover import folder_of, load_study
     from sweep.launch import start_sweep
     from sweep.notebook.display import choose_display
     from sweep.notebook.handle import Sweep, format_call, list_settings, says_how_to_resume
 
-    changes = list_settings(settings, data=data, cpus=cpus, gpus=gpus, seed=seed)
-    loaded = load_study(study, scale=scale, settings=changes)
+    shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "seed": seed}
+    loaded = load_study(study, scale=scale, settings=list_settings(settings, **shorthands))
+    folder = None if out is None else Path(out)
+    options = {"scale": scale, "settings": settings, **shorthands, "download": download, "address": address}
+    called = str(study) if isinstance(study, str | Path) else loaded.name
     with says_how_to_resume():
         sweep_dir = start_sweep(
             loaded,
-            out=None if out is None else Path(out),
+            out=folder,
             address=address,
             download=download,
-            command=format_call("run", loaded.name, scale=scale, settings=changes, address=address, log_to=log_to),
+            command=format_call("run", called, **options, out=folder and str(folder), log_to=log_to),
             display=choose_display(),
             log_to=log_to,
+            project=folder_of(study),
         )
     return Sweep(sweep_dir)
 
@@ -139,7 +146,8 @@ def resume(
 
     Raises:
         UserError: there is no sweep, it is in use, or its data are gone or different.
-        Interrupted: by Ctrl-C or the stop button of a notebook.
+        EndedEarly: Ctrl-C, the stop button of a notebook, a limit of the budget or a full disk ended it; the message
+            says how to continue. ``Interrupted`` if trials had begun.
 
     Examples:
         >>> resume("demo")  # doctest: +SKIP
@@ -168,7 +176,8 @@ def extend(
 
     Raises:
         UserError: nothing is added, or the result is not a valid study.
-        Interrupted: by Ctrl-C or the stop button of a notebook. ``resume`` continues.
+        EndedEarly: Ctrl-C, the stop button of a notebook, a limit of the budget or a full disk ended it; the message
+            says how to continue. ``Interrupted`` if trials had begun.
 
     Examples:
         >>> extend("demo", add_arms=["fmix"])  # doctest: +SKIP
@@ -197,7 +206,8 @@ def confirm(
 
     Raises:
         UserError: the study confirms more than that already.
-        Interrupted: by Ctrl-C or the stop button of a notebook. ``resume`` continues.
+        EndedEarly: Ctrl-C, the stop button of a notebook, a limit of the budget or a full disk ended it; the message
+            says how to continue. ``Interrupted`` if trials had begun.
 
     Examples:
         >>> confirm("demo", seeds=5)  # doctest: +SKIP

@@ -196,6 +196,18 @@ def _find_with_parts(name_or_path: str) -> Path:
     return path
 
 
+def folder_of(study: str | Path | Mapping[str, Any] | Study) -> Path | None:
+    """Return the folder of a study file; None for a built-in study, and for values without a file.
+
+    Examples:
+        >>> folder_of("project/small.yaml"), folder_of("quickstart")
+        (PosixPath('project'), None)
+    """
+    if not isinstance(study, str | Path) or str(study) in built_in_studies() or not _is_path(str(study)):
+        return None
+    return Path(study).parent
+
+
 def _is_path(name_or_path: str) -> bool:
     return name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path
 

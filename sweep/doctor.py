@@ -88,8 +88,10 @@ def _torch() -> Check:
 
 
 def _gpu() -> Check:
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError):
+        return Check("GPU", WARNING, "not checked: torch cannot be imported", "fix torch first")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return Check("GPU", OK, ", ".join(names))

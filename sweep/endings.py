@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 from sweep.formats import cut
@@ -58,11 +59,25 @@ class SweepEnded(EndedEarly):
     Attributes:
         sweep_dir: folder of the sweep.
         address: Ray cluster of the run; None for this machine.
+        settings: limits to change when the sweep is resumed, by dotted path; otherwise it ends again at once.
+        retry_failed: whether failed trials are to be restarted; otherwise it ends again at once.
     """
 
-    def __init__(self, message: str, sweep_dir: Path, address: str | None, *options: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        sweep_dir: Path,
+        address: str | None,
+        *,
+        settings: Mapping[str, float] | None = None,
+        retry_failed: bool = False,
+    ) -> None:
         """Describe what happened, and the command with which the sweep continues."""
         self.sweep_dir, self.address = sweep_dir, address
+        self.settings, self.retry_failed = dict(settings or {}), retry_failed
+        options = ["--retry-failed"] if retry_failed else []
+        for path, value in self.settings.items():
+            options += ["--set", f"{path}={value:g}"]
         super().__init__(f"{message}; resume with: {resume_command(sweep_dir, address, *options)}")
 
 
@@ -102,12 +117,20 @@ class LimitReached(SweepEnded):
     """
 
     def __init__(
-        self, limit: str, message: str, sweep_dir: Path, address: str | None, *, options: tuple[str, ...], code: int
+        self,
+        limit: str,
+        message: str,
+        sweep_dir: Path,
+        address: str | None,
+        *,
+        code: int,
+        settings: Mapping[str, float] | None = None,
+        retry_failed: bool = False,
     ) -> None:
-        """Describe the limit; ``options`` are the options of ``resume`` with which the sweep continues."""
+        """Describe the limit, and the options of ``resume`` with which the sweep continues."""
         self.limit = limit
         self.exit_code = code
-        super().__init__(message, sweep_dir, address, *options)
+        super().__init__(message, sweep_dir, address, settings=settings, retry_failed=retry_failed)
 
 
 class DiskFault(SweepEnded):

@@ -93,17 +93,15 @@ def start_sweep(
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
     modules = shipped_paths(own_parts(study))
-    with (
-        _made(sweep_dir),
-        cluster(study.resources, address=address, display=display, modules=modules) as slots,
-        locked(sweep_dir),
-    ):
-        _defer_signals(sweep_dir, address)
+    with _made(sweep_dir), cluster(study.resources, address=address, display=display, modules=modules) as slots:
+        # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = with_run(new_manifest(study, sweep_dir, command, fingerprints), command, project=project)
-        write_manifest(sweep_dir, manifest)
-        with display.log_run(sweep_dir, manifest["runs"][-1]):
-            run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
-            run.run(Conductor(study, sweep_dir))
+        with locked(sweep_dir):
+            _defer_signals(sweep_dir, address)
+            write_manifest(sweep_dir, manifest)
+            with display.log_run(sweep_dir, manifest["runs"][-1]):
+                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
+                run.run(Conductor(study, sweep_dir))
     return sweep_dir
 
 
@@ -170,9 +168,9 @@ def resume_sweep(
         loggers = _open_loggers(targets, sweep_dir, study)
         modules = shipped_paths(parts)
         with cluster(study.resources, address=address, display=display, modules=modules) as slots:
+            manifest = with_run(with_parts({**manifest, "data": fingerprints}, parts), command)
             _defer_signals(sweep_dir, address)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
-            manifest = with_run(with_parts({**manifest, "data": fingerprints}, parts), command)
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
                 _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)

@@ -56,19 +56,26 @@ class RayProcess:
             folder: folder of Ray's files.
             patience_s: longest wait for each part of Ray, in seconds; the whole start may take twice as long.
             arguments: arguments of ``ray.init``.
+
+        Raises:
+            StartError: the process cannot be started.
         """
         self._folder, self._limit_s = folder, 2 * patience_s
         self._parts: dict[int, psutil.Process] = {}
         self._needed: dict[psutil.Process, str] = {}
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", ray_head.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=_waits(patience_s) | os.environ | temporary_variables(folder),  # a wait that the user has set stays
-            start_new_session=True,  # Ctrl-C is for the sweep, which then stops Ray
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", ray_head.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=_waits(patience_s) | os.environ | temporary_variables(folder),  # a wait that the user has set stays
+                start_new_session=True,  # Ctrl-C is for the sweep, which then stops Ray
+            )
+        except OSError as error:  # a limit on processes or memory
+            self._errors.close()
+            raise StartError(str(error)) from None
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"_temp_dir": str(folder), **arguments}).encode() + b"\n")
         self._process.stdin.flush()

@@ -82,22 +82,23 @@ def _start_patiently(folder: Path, display: Display) -> RayProcess:
     failures: list[StartError] = []
     for attempt, include_dashboard in (("", _WITH_DASHBOARD), ("attempt 2, without its dashboard", _WITHOUT_DASHBOARD)):
         with display.show_status(", ".join(filter(None, ("starting Ray", attempt, describe_load())))):
-            process = RayProcess(
-                folder,
-                patience_s=min(300.0, max(60.0, 30 * (1 + pressure()))),
-                num_cpus=usable_cores(),
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=include_dashboard,
-            )
             try:
-                import ray  # noqa: F401  # meanwhile
+                process = RayProcess(
+                    folder,
+                    patience_s=min(300.0, max(60.0, 30 * (1 + pressure()))),
+                    num_cpus=usable_cores(),
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    include_dashboard=include_dashboard,
+                )
+                try:
+                    import ray  # noqa: F401  # meanwhile
 
-                process.wait()
+                    process.wait()
+                except BaseException:  # Ctrl-C too
+                    process.stop(kill=True)
+                    raise
             except StartError as error:
                 failures.append(error)
-            except BaseException:
-                process.stop(kill=True)
-                raise
             else:
                 if not process.dashboard_url:
                     display.show_warning("the dashboard of Ray did not start: the sweep runs without it")

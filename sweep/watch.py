@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sweep.conductor import Conductor
 from sweep.endings import (
@@ -49,6 +50,7 @@ class Watch:
         """Watch the run of ``sweep_dir``; the wall clock counts from ``started_s`` (default: from now)."""
         self._limit: tuple[str, str] | None = None
         self._ending: EndedEarly | None = None
+        self._is_told = False
         self._dir = sweep_dir
         self._address = address
         self._conductor = conductor
@@ -90,13 +92,16 @@ class Watch:
             self._signals.announce(str(self._ending))
 
     def ending(self) -> EndedEarly | None:
-        """Return why the run ended before all trials had ended; None if all have. Send the notice of the end."""
+        """Return why the run ended before all trials had ended; None if all have. Send the notice of the end once."""
         if self._ending is not None:
             return self._ending
         n_trials, n_left = self._conductor.n_trials, self._conductor.n_left
         n_ended = n_trials - n_left
         if not n_left:
-            self._send("ended", f"the sweep has ended: {_count(n_trials, 'trial')}, {self._n_failed} of them failed")
+            if not self._is_told:  # a signal or a limit may come with the last trial: the end is then asked for twice
+                self._is_told = True
+                failed = f"{self._n_failed} of them failed"
+                self._send("ended", f"the sweep has ended: {_count(n_trials, 'trial')}, {failed}")
             return None
         ending: EndedEarly
         if self._signals.signum is not None:
@@ -115,15 +120,14 @@ class Watch:
     def _limit_ending(self, name: str, reached: str, n_ended: int, n_trials: int) -> LimitReached:
         value = getattr(self._conductor.study.budget.limits, name)
         message = f"ended by budget.limits.{name} = {value:g}: {reached}, {n_ended} of {n_trials} trials have ended"
-        options: tuple[str, ...] = ()
+        options: dict[str, Any] = {"code": LIMIT_CODE}
         if name == "gpu_hours":
             message += "; the limit must be raised to continue"
-            options = ("--set", f"budget.limits.gpu_hours={2 * value:g}")
+            options["settings"] = {"budget.limits.gpu_hours": float(f"{2 * value:g}")}
         elif name == "failed_trials":
             message += "; fix the cause first"
-            options = ("--retry-failed",)
-        code = FAILED_CODE if name == "failed_trials" else LIMIT_CODE
-        return LimitReached(name, message, self._dir, self._address, options=options, code=code)
+            options = {"code": FAILED_CODE, "retry_failed": True}
+        return LimitReached(name, message, self._dir, self._address, **options)
 
     def _limit_reached(self) -> tuple[str, str] | None:
         study = self._conductor.study

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 import cutmix_sweep as cs
-from sweep import cli, workers
+from sweep import cli, launch, workers
 from sweep.documents import status_document
 from sweep.workers import PACKAGES, check_running_ray, make_setup_hook, shadowing_files
 from trainables.errors import UserError
@@ -159,6 +159,23 @@ class TestSweep:
         with pytest.raises(cs.UserError, match="budget"):
             cs.run("quickstart", settings={"budget.trails": 3}, out=out)
         assert not out.exists()
+
+    def test_the_recorded_call_and_project_are_those_of_the_user(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given: dict[str, object] = {}
+
+        def start(study: object, **options: object) -> Path:
+            given.update(options)
+            shutil.copytree(RECORDED, tmp_path / "sweep")
+            return tmp_path / "sweep"
+
+        monkeypatch.setattr(launch, "start_sweep", start)
+        file = tmp_path / "small.yaml"
+        file.write_text("question: Why?\narms: {off: {mix: off}}\nbudget: {trials: 2, max_epochs: 2}\n")
+        cs.run(file, settings={"budget.trials": 3}, seed=0)
+        assert given["command"] == f"cutmix_sweep.run('{file}', settings={{'budget.trials': 3}}, seed=0)"
+        assert given["project"] == tmp_path
 
     def test_an_error_is_one_line_in_a_notebook(self) -> None:
         with pytest.raises(cs.UserError) as error:

@@ -41,7 +41,7 @@ def run(
     """
     display = new_display(quiet=quiet, verbose=verbose)
     with display.show_status("loading the libraries"):
-        from search_spaces.discover import load_study
+        from search_spaces.discover import folder_of, load_study
         from sweep.launch import start_sweep
     loaded = load_study(
         study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
@@ -54,7 +54,7 @@ def run(
         command=command_line(),
         display=display,
         log_to=log_to or (),
-        project=Path(study).parent if study.endswith((".yaml", ".yml")) else None,
+        project=folder_of(study),
     )
     _show_result(sweep_dir)
 

@@ -93,7 +93,7 @@ class Sweep:
         from search_spaces.extension import extended
 
         arms = add_arms if isinstance(add_arms, Mapping) else {name: {"mix": name} for name in add_arms}
-        additions = {"add_trials": add_trials, "add_seeds": add_seeds, "add_arms": add_arms}
+        additions = {"add_trials": add_trials or None, "add_seeds": add_seeds or None, "add_arms": add_arms}
         return self._continue(
             format_call("extend", str(self.dir), **additions, address=address, log_to=log_to),
             change=lambda study: extended(study, trials=add_trials, seeds=add_seeds, arms=arms),
@@ -152,7 +152,9 @@ class Sweep:
             address=address,
             cpus=cpus,
             gpus=gpus,
-            command=format_call("evaluate", str(self.dir), axes=axes, trials=trials, settings=settings),
+            command=format_call(
+                "evaluate", str(self.dir), axes=axes, trials=trials, settings=settings, cpus=cpus, gpus=gpus
+            ),
             display=display,
         )
         for failed in evaluated.failures.to_dict("records"):
@@ -221,11 +223,11 @@ class Sweep:
 
 @contextlib.contextmanager
 def says_how_to_resume() -> Iterator[None]:
-    """Add to the message of an interrupted sweep how to resume it in Python."""
+    """Add to the message of a sweep that ended early how to resume it in Python."""
     try:
         yield
     except SweepEnded as error:
-        options = {} if error.address is None else {"address": error.address}
+        options = {"settings": error.settings, "address": error.address, "retry_failed": error.retry_failed}
         error.add_note(f"in Python: {format_call('resume', str(error.sweep_dir), **options)}")
         raise
 
@@ -243,11 +245,14 @@ def list_settings(settings: Mapping[str, Any] | None, **shorthands: Any) -> list
 
 
 def format_call(function: str, *arguments: str, **options: Any) -> str:
-    """Return a call of ``cutmix_sweep`` as it is recorded, without options that have no effect.
+    """Return a call of ``cutmix_sweep`` as it is recorded, without options that are None, False or empty.
 
     Examples:
         >>> format_call("resume", "sweeps/box", address=None, retry_failed=True)
         "cutmix_sweep.resume('sweeps/box', retry_failed=True)"
+        >>> format_call("run", "quickstart", seed=0, log_to=())
+        "cutmix_sweep.run('quickstart', seed=0)"
     """
-    given = [f"{name}={value!r}" for name, value in options.items() if value]
+    is_number = {name: type(value) in (int, float) for name, value in options.items()}
+    given = [f"{name}={value!r}" for name, value in options.items() if value or is_number[name]]
     return f"cutmix_sweep.{function}({', '.join([*map(repr, arguments), *given])})"

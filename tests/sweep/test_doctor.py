@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +13,11 @@ import pytest
 from sweep import doctor, ray_folder
 from sweep.display import Display
 from trainables.errors import UserError
+
+
+def test_a_torch_that_cannot_be_imported_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert [doctor._torch().state, doctor._gpu().state] == [doctor.WRONG, doctor.WARNING]
 
 
 def test_a_ray_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:

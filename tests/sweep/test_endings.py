@@ -23,6 +23,7 @@ from search_spaces.study import Study
 from sweep import notices as notices_module
 from sweep import signals as signals_module
 from sweep.endings import DiskFault, Interrupted, LimitReached, WorkerLost, user_message
+from sweep.notebook.handle import says_how_to_resume
 from sweep.notices import URL, URL_FILE, Notices, notify_url
 from sweep.signals import SIGNALS, EndingSignals, catch_signals, current_signals
 from sweep.watch import MIN_STALL_S, Watch
@@ -143,6 +144,10 @@ class TestLimits:
         assert ending is not None
         assert ending.exit_code == 3
         assert str(ending).endswith("--address auto --set budget.limits.gpu_hours=0.00222222")
+        with pytest.raises(LimitReached) as raised, says_how_to_resume():
+            raise ending
+        call = f"resume('{tmp_path / 'box'}', settings={{'budget.limits.gpu_hours': 0.00222222}}, address='auto')"
+        assert raised.value.__notes__ == [f"in Python: cutmix_sweep.{call}"]
 
     def test_failed_trials(self, watched: Watched) -> None:
         session, watch = watched(limits={"failed_trials": 2}, curve=lambda job, epoch: {"failed": "no\nreason"})
@@ -155,6 +160,9 @@ class TestLimits:
         assert ending.exit_code == 1
         assert "2 failed trials, 2 of 6 trials have ended" in str(ending)
         assert str(ending).endswith("box --retry-failed")
+        with pytest.raises(LimitReached) as raised, says_how_to_resume():
+            raise ending
+        assert raised.value.__notes__[0].endswith("box', retry_failed=True)")
 
     def test_a_signal_comes_first_and_a_whole_sweep_has_no_early_end(self, watched: Watched) -> None:
         signals = EndingSignals()
@@ -243,6 +251,16 @@ class TestNotices:
         assert (failed["trial"], failed["sweep"], failed["study"]) == ("off-0000", "box", "small")
         assert stalled["quiet_s"] == MIN_STALL_S
         assert (ended["n_ended"], ended["n_trials"]) == (6, 6)
+
+    def test_a_limit_that_comes_with_the_last_trial_ends_the_sweep_once(self, watched: Watched) -> None:
+        sent: list[str] = []
+        notices: Any = SimpleNamespace(send=lambda event, *_, **__: sent.append(event), show_failure=lambda: None)
+        session, watch = watched(limits={"wall_clock_h": 1e-9}, notices=notices)
+        session.run()
+        assert watch.is_over()
+        watch.on_over()
+        assert watch.ending() is None
+        assert sent == ["ended"]
 
     def test_every_tenth_failure(self, watched: Watched) -> None:
         sent: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -100,6 +101,15 @@ def test_what_fails_ends_in_one_message(make_head: MakeHead, idle: None, error: 
         ray_start._start_patiently(folder, Shown())
     assert len(str(refused.value)) <= 500
     assert len(arguments(folder)) == attempts
+
+
+def test_a_limit_on_processes_is_one_message(tmp_path: Path, idle: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("sweep.ray_process.subprocess.Popen", refuse)
+    with pytest.raises(UserError, match=r"Resource temporarily unavailable; raise the limits on processes"):
+        ray_start._start_patiently(tmp_path, Shown())
 
 
 @pytest.mark.parametrize(
