@@ -16,7 +16,7 @@ from trainables.renames import describe_rename
 TAGS = ("kind", "family", "rule")
 """Keys that name the variant in a union of models."""
 
-_TYPE_OF_PYDANTIC = r"valid (?:(dictionary)(?: or instance of \w+| or object to extract fields from)?|tuple)"
+_TYPE_OF_PYDANTIC = r"valid (?:(dictionary)(?: or instance of \w+| or object to extract fields from)?|tuple|array)"
 
 MAX_REASON = 1_000
 """Longest reason that a check of a configuration gives: a sentence with all valid names."""
@@ -94,6 +94,8 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
         case "value_error":
             reason = shorten(str(context["error"]), MAX_REASON)
             return f"'{path}': {reason}" if location else reason
+        case "tuple_type" if isinstance(item["input"], list):  # in a class of the user's own
+            return f"'{path}': a list is taken only for a tuple that is declared Annotated[..., Field(strict=False)]"
         case _:
             message = item["msg"][0].lower() + item["msg"][1:]
             message = re.sub(_TYPE_OF_PYDANTIC, lambda match: "mapping" if match[1] else "list", message)
