@@ -126,8 +126,8 @@ class Mixer:
 
         Raises:
             TypeError: images or labels are of another type.
-            ValueError: shapes do not fit, a label is not a class, ``out`` is the memory of ``images``, or the policy needs
-                boxes, ``n_steps`` or ``t``.
+            ValueError: shapes do not fit, a label is not a class, ``out`` is the memory of ``images``, or the policy
+                needs boxes, ``n_steps`` or ``t``.
 
         Examples:
             >>> mixer = Mixer({"preset": "mixup", "size": {"kind": "fixed"}, "pairing": {"kind": "flip"}}, n_classes=2)
