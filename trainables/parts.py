@@ -18,13 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidatorFunctionWrapHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidatorFunctionWrapHandler
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticKnownError, core_schema, to_json
 
 from trainables.errors import did_you_mean
 
 T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 OWN_PACKAGES = ("trainables", "search_spaces", "sweep", "analysis")
 """Packages of this program: their classes are built in."""
@@ -167,6 +168,11 @@ def name_by_import_path(part: Any, tag: str) -> None:
         part.model_rebuild(force=True)
 
 
+def validate_own(model: type[ModelT], values: Any) -> ModelT:
+    """Return values validated as JSON: a study file and a manifest have a list where a class may declare a tuple."""
+    return model.model_validate_json(to_json(values, inf_nan_mode="constants"))
+
+
 class OpenUnion:
     """Annotation that opens a union of built-in configuration classes to classes of one's own.
 
@@ -205,8 +211,7 @@ class OpenUnion:
             raise PydanticKnownError(
                 "union_tag_invalid", {"discriminator": f"'{self.tag}'", "tag": name, "expected_tags": expected}
             )
-        # as JSON, because a YAML file and a manifest contain a list where the class may declare a tuple
-        return self.registry[name].model_validate_json(to_json(value, inf_nan_mode="constants"))
+        return validate_own(self.registry[name], value)
 
 
 OPEN_UNIONS: dict[str, Registry[Any]] = {}

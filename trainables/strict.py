@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainables.errors import UserError, did_you_mean, format_value, shorten
-from trainables.parts import OPEN_UNIONS
+from trainables.parts import OPEN_UNIONS, is_outside, validate_own
 from trainables.renames import describe_rename
 
 TAGS = ("kind", "family", "rule")
@@ -55,7 +55,7 @@ def parse(model: type[ModelT], values: Mapping[str, Any], *, where: str) -> Mode
         trainables.errors.UserError: example: unknown key 'lowset'; did you mean 'lowest'? valid: lowest
     """
     try:
-        return model.model_validate(values)
+        return validate_own(model, values) if is_outside(model) else model.model_validate(values)
     except ValidationError as error:
         raise UserError("\n".join(f"{where}: {line}" for line in _lines(model, values, error))) from None
 
@@ -94,8 +94,6 @@ def _explain(model: type[BaseModel], values: Mapping[str, Any], item: dict[str, 
         case "value_error":
             reason = shorten(str(context["error"]), MAX_REASON)
             return f"'{path}': {reason}" if location else reason
-        case "tuple_type" if isinstance(item["input"], list):  # in a class of the user's own
-            return f"'{path}': a list is taken only for a tuple that is declared Annotated[..., Field(strict=False)]"
         case _:
             message = item["msg"][0].lower() + item["msg"][1:]
             message = re.sub(_TYPE_OF_PYDANTIC, lambda match: "mapping" if match[1] else "list", message)
@@ -109,7 +107,7 @@ def _without_tags(values: Any, location: tuple[Any, ...], *, last_is_absent: boo
         last = index == len(location) - 1
         if not last and isinstance(values, Mapping) and part in [values.get(tag) for tag in TAGS]:
             continue  # a tag that is also the name of a key, for example size: {kind: beta, beta: 1.0}
-        in_list = isinstance(values, (list, tuple)) and isinstance(part, int)
+        in_list = isinstance(values, (list, tuple)) and isinstance(part, int) and part < len(values)
         is_key = in_list or (isinstance(values, Mapping) and part in values)
         if not is_key and not (last and last_is_absent):
             continue

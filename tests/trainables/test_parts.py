@@ -124,10 +124,13 @@ def test_a_list_stands_for_a_tuple(own_module: Callable[[str], str]) -> None:
     )
     ring = config({"mix": {"mask": {"family": f"{name}:Ring", "radii": [0.3, 0.4]}}})
     assert ring.mix.mask.model_dump()["radii"] == (0.3, 0.4)
+    assert parse(FAMILIES[f"{name}:Ring"], {"radii": [0.3, 0.4]}, where="check-part") == ring.mix.mask
     assert config(ring.model_dump()).mix == ring.mix
     assert config({"mix": {"mask": ring.mix.mask.model_dump(mode="json")}}).mix == ring.mix
     with pytest.raises(UserError, match=r"radii': .* list, got 3"):
         config({"mix": {"mask": {"family": f"{name}:Ring", "radii": 3}}})
+    with pytest.raises(UserError, match=r"'mix\.mask\.radii\.1' is missing"):
+        config({"mix": {"mask": {"family": f"{name}:Ring", "radii": [0.3]}}})
 
 
 def test_missing_declarations_and_taken_names_are_refused(own_module: Callable[[str], str]) -> None:
