@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.budget import MAX_EPOCHS
+from search_spaces.budget import MAX_EPOCHS, MAX_TRIALS
 from search_spaces.contradictions import check_contradictions
 from search_spaces.match_checks import check_matchable
 from search_spaces.study import DEFAULTS, Study
@@ -26,13 +26,23 @@ def check_study(study: Study) -> None:
             for params in study.corner_params(arm):
                 study.declared_config(arm, params, replicate=0)
             if study.search == "grid":
-                study.n_grid_points(arm)
+                _check_grid_size(study, arm)
     except ValueError as error:
         raise UserError(f"study '{study.name}': {error}") from None
     if study.search == "grid":
         _check_grid_budget(study)
     _check_points(study)
     check_matchable(study)
+
+
+def _check_grid_size(study: Study, arm: str) -> None:
+    """Check the number of trials of a grid: not in the model, because a recorded sweep is read with any number."""
+    n_points = study.n_grid_points(arm)
+    if n_points * study.replicates > MAX_TRIALS:
+        raise ValueError(
+            f"the grid of arm '{arm}' has {n_points:,} points with {study.replicates} replicates, but an arm has at "
+            f"most {MAX_TRIALS:,} trials: use fewer values, or search 'random'"
+        )
 
 
 def _check_points(study: Study) -> None:

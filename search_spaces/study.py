@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from search_spaces.arm import Arm, Overrides, Point, Points, Space
-from search_spaces.budget import MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, Budget, Confirm
+from search_spaces.budget import MAX_EPOCHS, MAX_SEEDS, Budget, Confirm
 from search_spaces.halton import halton_point
 from search_spaces.matching import Match, lowest_exposure, mixes_labels, with_exposure
 from search_spaces.names import NAME, check_name
@@ -146,7 +146,7 @@ class Study(Frozen):
         """Return the number of combinations of the values in the arm's space; they are not listed.
 
         Raises:
-            ValueError: a continuous domain has no number of points, or there are more points than an arm has trials.
+            ValueError: a continuous domain has no number of points.
         """
         n_points = 1
         for path, domain in self.space_of(arm).items():
@@ -154,11 +154,6 @@ class Study(Frozen):
                 n_points *= domain.n_values()
             except ValueError as error:
                 raise ValueError(f"space of arm '{arm}', '{path}': {error}") from None
-        if n_points * self.replicates > MAX_TRIALS:
-            raise ValueError(
-                f"the grid of arm '{arm}' has {n_points:,} points with {self.replicates} replicates, but an arm has at "
-                f"most {MAX_TRIALS:,} trials: use fewer values, or search 'random'"
-            )
         return n_points
 
     def grid_point(self, arm: str, index: int) -> dict[str, Any]:
@@ -195,8 +190,8 @@ class Study(Frozen):
         """Return the values by dotted path of one arm's trial ``number``, for random, quasi-random and grid search.
 
         A pure function of the study: it depends neither on the order nor on the outcome of other trials. Parameters
-        that vary in every arm take the same values in all arms, trial by trial. The first trials take the values of
-        ``points``; that changes no other trial.
+        that vary in every arm take the same values in all arms, trial by trial, unless an arm's own ``points`` give
+        another value. The first trials take the values of ``points``; that changes no other trial.
         """
         if self.search == "grid":
             return self.grid_point(arm, number % self.n_grid_points(arm))

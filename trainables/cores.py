@@ -119,8 +119,10 @@ def _quota_v1(folder: Path) -> float | None:
 def _control_groups(root: Path) -> Iterator[Path]:
     """Yield the folders of the control groups that may limit the CPU time of this process."""
     try:
-        memberships = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-        mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        memberships, mounts = (  # any bytes may be in the path of a mount
+            (root / "proc/self" / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            for name in ("cgroup", "mountinfo")
+        )
     except OSError:  # not Linux
         return
     paths: dict[str, str] = {}

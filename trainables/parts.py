@@ -18,13 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, ValidatorFunctionWrapHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidatorFunctionWrapHandler
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticKnownError, core_schema, to_json
 
 from trainables.errors import did_you_mean
 
 T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 OWN_PACKAGES = ("trainables", "search_spaces", "sweep", "analysis")
 """Packages of this program: their classes are built in."""
@@ -167,6 +168,11 @@ def name_by_import_path(part: Any, tag: str) -> None:
         part.model_rebuild(force=True)
 
 
+def validate_own(model: type[ModelT], values: Any) -> ModelT:
+    """Return values validated as JSON: a study file and a manifest have a list where a class may declare a tuple."""
+    return model.model_validate_json(to_json(values, inf_nan_mode="constants"))
+
+
 class OpenUnion:
     """Annotation that opens a union of built-in configuration classes to classes of one's own.
 
@@ -180,7 +186,7 @@ class OpenUnion:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Return the schema of the union, with a validator around it that finds one's own members."""
-        return core_schema.with_info_wrap_validator_function(
+        return core_schema.no_info_wrap_validator_function(
             self._validate, handler(source), serialization=core_schema.simple_ser_schema("any")
         )
 
@@ -194,7 +200,7 @@ class OpenUnion:
         own = {"type": "object", "properties": {self.tag: name}, "required": [self.tag]}
         return {**described, "oneOf": [*described["oneOf"], own]}
 
-    def _validate(self, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    def _validate(self, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         if isinstance(value, self.registry.base) and is_outside(type(value)):
             return value
         name = value.get(self.tag) if isinstance(value, Mapping) else None
@@ -205,10 +211,7 @@ class OpenUnion:
             raise PydanticKnownError(
                 "union_tag_invalid", {"discriminator": f"'{self.tag}'", "tag": name, "expected_tags": expected}
             )
-        model = self.registry[name]
-        if info.mode == "json":  # a list may then stand for a tuple
-            return model.model_validate_json(to_json(value, inf_nan_mode="constants"))
-        return model.model_validate(value)
+        return validate_own(self.registry[name], value)
 
 
 OPEN_UNIONS: dict[str, Registry[Any]] = {}
@@ -255,11 +258,11 @@ def _module(name: str) -> ModuleType:
                 "folder, put it beside the study, or install it"
             ) from None
         raise ValueError(_describe_failure(name, error)) from None
-    except Exception as error:  # whatever the module does while it is imported
+    except (Exception, SystemExit) as error:  # whatever the module does while it is imported
         raise ValueError(_describe_failure(name, error)) from None
 
 
-def _describe_failure(name: str, error: Exception) -> str:
+def _describe_failure(name: str, error: BaseException) -> str:
     """Return one line: the module, what went wrong, and the last line of code that is not Python's own."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"

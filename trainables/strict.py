@@ -10,13 +10,13 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainables.errors import UserError, did_you_mean, format_value, shorten
-from trainables.parts import OPEN_UNIONS
+from trainables.parts import OPEN_UNIONS, is_outside, validate_own
 from trainables.renames import describe_rename
 
 TAGS = ("kind", "family", "rule")
 """Keys that name the variant in a union of models."""
 
-_TYPE_OF_PYDANTIC = r"valid (?:(dictionary)(?: or instance of \w+| or object to extract fields from)?|tuple)"
+_TYPE_OF_PYDANTIC = r"valid (?:(dictionary)(?: or instance of \w+| or object to extract fields from)?|tuple|array)"
 
 MAX_REASON = 1_000
 """Longest reason that a check of a configuration gives: a sentence with all valid names."""
@@ -55,7 +55,7 @@ def parse(model: type[ModelT], values: Mapping[str, Any], *, where: str) -> Mode
         trainables.errors.UserError: example: unknown key 'lowset'; did you mean 'lowest'? valid: lowest
     """
     try:
-        return model.model_validate(values)
+        return validate_own(model, values) if is_outside(model) else model.model_validate(values)
     except ValidationError as error:
         raise UserError("\n".join(f"{where}: {line}" for line in _lines(model, values, error))) from None
 
@@ -107,7 +107,7 @@ def _without_tags(values: Any, location: tuple[Any, ...], *, last_is_absent: boo
         last = index == len(location) - 1
         if not last and isinstance(values, Mapping) and part in [values.get(tag) for tag in TAGS]:
             continue  # a tag that is also the name of a key, for example size: {kind: beta, beta: 1.0}
-        in_list = isinstance(values, (list, tuple)) and isinstance(part, int)
+        in_list = isinstance(values, (list, tuple)) and isinstance(part, int) and part < len(values)
         is_key = in_list or (isinstance(values, Mapping) and part in values)
         if not is_key and not (last and last_is_absent):
             continue

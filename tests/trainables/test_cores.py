@@ -69,6 +69,13 @@ def test_quotas_of_control_groups(
     assert core_limits(machine(tmp_path, membership, mount, files), {}).get(cores.QUOTA) == quota
 
 
+def test_a_mount_with_any_bytes_in_its_path(tmp_path: Path) -> None:
+    root = machine(tmp_path, "0::/", V2.format(inside="/"), {"sys/fs/cgroup/cpu.max": "400000 100000"})
+    with (root / "proc/self/mountinfo").open("ab") as file:
+        file.write(b"40 23 8:1 / /media/gr\xfc\xdfe rw - vfat /dev/sdb1 rw\n")
+    assert core_limits(root, {})[cores.QUOTA] == 4
+
+
 def test_numbers_of_slurm(tmp_path: Path) -> None:
     limits = core_limits(tmp_path, {"SLURM_CPUS_PER_TASK": "3", "SLURM_CPUS_ON_NODE": "16"})
     assert {name: limit for name, limit in limits.items() if "SLURM" in name} == {

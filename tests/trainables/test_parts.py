@@ -72,6 +72,7 @@ def test_a_trial_of_own_parts_trains_and_survives_json() -> None:
         ({"model": {"name": "tniy"}}, "unknown network 'tniy'; did you mean 'tiny'?"),
         ({"model": {"name": "mypkg.nets:Plain"}, "mix": {"layer": 3}}, "'mypkg.nets:Plain' has 2 stages"),
         ({"data": {"source": "mypkg.data:Stripes:photos"}}, "'mypkg.data:Stripes' takes no path, got 'photos'"),
+        ({"data": {"source": "__main__:Stripes"}}, "write it to a file"),
         ({"data": {"source": "imagefoldr:photos"}}, "unknown data source 'imagefoldr'; did you mean 'imagefolder'?"),
         ({"data": STRIPES, "mix": "objectmix"}, "data.source 'mypkg.data:Stripes' has none"),
     ],
@@ -89,6 +90,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(values: dict[str, Any], mess
         ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
         ("class Half:\n    def", "SyntaxError"),
         ("x = 1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit('usage: script.py FILE')", "SystemExit: usage: script.py FILE"),
         (
             "from trainables.mixing.masks.base import Mask\nclass Half(Mask):\n    pass",
             "is abstract: it does not define draw",
@@ -112,6 +114,23 @@ def test_a_class_derived_from_a_built_in_one_has_a_name_of_its_own(own_module: C
     mix = config({"mix": {"mask": {"family": f"{name}:Wide", "count": 3}}}).mix
     assert mix.model_dump()["mask"]["family"] == f"{name}:Wide"
     assert type(mix.mask)().family == f"{name}:Wide"
+
+
+def test_a_list_stands_for_a_tuple(own_module: Callable[[str], str]) -> None:
+    """YAML and the manifest have no tuples: a sweep with such a class could be started, but not resumed."""
+    name = own_module(
+        f"{IMPORT}\nclass Ring(Mask):\n    positions = ('clip',)\n    radii: tuple[float, float] = (0.1, 0.2)\n"
+        "    def draw(self, pasted_frac, canvas): pass\n"
+    )
+    ring = config({"mix": {"mask": {"family": f"{name}:Ring", "radii": [0.3, 0.4]}}})
+    assert ring.mix.mask.model_dump()["radii"] == (0.3, 0.4)
+    assert parse(FAMILIES[f"{name}:Ring"], {"radii": [0.3, 0.4]}, where="check-part") == ring.mix.mask
+    assert config(ring.model_dump()).mix == ring.mix
+    assert config({"mix": {"mask": ring.mix.mask.model_dump(mode="json")}}).mix == ring.mix
+    with pytest.raises(UserError, match=r"radii': .* list, got 3"):
+        config({"mix": {"mask": {"family": f"{name}:Ring", "radii": 3}}})
+    with pytest.raises(UserError, match=r"'mix\.mask\.radii\.1' is missing"):
+        config({"mix": {"mask": {"family": f"{name}:Ring", "radii": [0.3]}}})
 
 
 def test_missing_declarations_and_taken_names_are_refused(own_module: Callable[[str], str]) -> None:

@@ -121,12 +121,13 @@ class Mixer:
             boxes: each object's (y0, x0, y1, x1) in half-open pixels, integers [B, 4] on the CPU, for policies that
                 need boxes.
             t: fraction of the planned steps that is done, for the schedule; by default from ``n_steps``.
-            out: memory for mixed images with the shape, type and memory layout of ``images``; it may be written and
-                returned. It saves the allocation, which takes most of the time for large batches on the CPU.
+            out: other memory for mixed images, with the shape, type and memory layout of ``images``; it may be written
+                and returned. It saves the allocation, which takes most of the time for large batches on the CPU.
 
         Raises:
             TypeError: images or labels are of another type.
-            ValueError: shapes do not fit, a label is not a class, or the policy needs boxes, ``n_steps`` or ``t``.
+            ValueError: shapes do not fit, a label is not a class, ``out`` is the memory of ``images``, or the policy
+                needs boxes, ``n_steps`` or ``t``.
 
         Examples:
             >>> mixer = Mixer({"preset": "mixup", "size": {"kind": "fixed"}, "pairing": {"kind": "flip"}}, n_classes=2)
@@ -136,6 +137,8 @@ class Mixer:
             ([0.25, 0.75], [[0.75, 0.25], [0.25, 0.75]])
         """
         _check_batch(images, labels, self.n_classes)
+        if out is not None and out.data_ptr() == images.data_ptr():
+            raise ValueError("out must be other memory than images: partners are read while mixed images are written")
         self.last_draw = None  # its memory serves the next draw
         step, stream = self._position()
         count, channels, height_px, width_px = images.shape

@@ -271,6 +271,7 @@ def test_mixers_that_are_refused(policy: Any, options: Any, error: type[Exceptio
         ("cutmix", {"t": 1.5}, "t must be from 0 to 1, .*got 1.5"),
         ("objectmix", {}, r"pass mixer\(images, labels, boxes=\.\.\.\)"),
         ("cutmix", {"boxes": torch.zeros(4, 2, dtype=torch.int64)}, r"shape \(4, 4\), got \(4, 2\)"),
+        ("mixup", {"out": IMAGES}, "out must be other memory than images"),
     ],
 )
 def test_calls_that_are_refused(policy: str, options: Any, message: str) -> None:

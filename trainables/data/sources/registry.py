@@ -109,7 +109,8 @@ def split_source(source: str) -> tuple[str, Path | None]:
     try:
         kind = SOURCES[name]
     except ValueError:
-        if "." not in module and find_spec(module) is None:  # rather a mistyped NAME:PATH than a module
+        # rather a mistyped NAME:PATH than a module; find_spec cannot find "__main__", which is always there
+        if "." not in module and module != "__main__" and find_spec(module) is None:
             raise ValueError(
                 f"unknown data source {module!r}{did_you_mean(module, SOURCES.names())}, or package.module:Class"
             ) from None
