@@ -25,8 +25,8 @@ SAME_SIGNAL_S = 0.5
 TEARDOWN_S = 5.0
 """Time after a signal in which a command on Ray ends.
 
-A signal to a whole process group ends Ray's processes as well. Ray then blocks the driver for minutes, and Python does
-not even call the handler. Batch systems do not wait that long.
+A batch system may signal all processes of a job, and so end Ray's processes as well. Ray then blocks the driver for
+minutes, and Python does not even call the handler. Batch systems do not wait that long.
 """
 
 
@@ -164,11 +164,7 @@ def current_signals() -> EndingSignals:
 
 @contextlib.contextmanager
 def keep_handlers() -> Iterator[None]:
-    """Start Ray inside this context: Ray would replace the handler of SIGTERM by one that ends in a stack dump.
-
-    The processes that are started inside ignore SIGHUP: the driver ends them. Otherwise a terminal that closes would
-    end them before the driver has written the records.
-    """
+    """Join Ray inside this context: Ray would replace the handler of SIGTERM by one that ends in a stack dump."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -177,7 +173,6 @@ def keep_handlers() -> Iterator[None]:
 
     replace = utils.set_sigterm_handler
     utils.set_sigterm_handler = lambda handler: None
-    masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
     finally:
@@ -185,7 +180,6 @@ def keep_handlers() -> Iterator[None]:
         for signum, handler in handlers.items():
             if handler is not None:
                 signal.signal(signum, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 def exit_at_once(signum: int) -> NoReturn:
