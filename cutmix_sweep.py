@@ -106,7 +106,7 @@ def run(
     from search_spaces.discover import folder_of, load_study
     from sweep.launch import start_sweep
     from sweep.notebook.display import choose_display
-    from sweep.notebook.handle import Sweep, format_call, list_settings, says_how_to_resume
+    from sweep.notebook.handle import Sweep, as_list, format_call, list_settings, says_how_to_resume
 
     shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "seed": seed}
     loaded = load_study(study, scale=scale, settings=list_settings(settings, **shorthands))
@@ -121,7 +121,7 @@ def run(
             download=download,
             command=format_call("run", called, **options, out=folder and str(folder), log_to=log_to),
             display=choose_display(),
-            log_to=log_to,
+            log_to=as_list(log_to),
             project=folder_of(study),
         )
     return Sweep(sweep_dir)

@@ -91,6 +91,11 @@ def cluster(
     with contextlib.ExitStack() as stack:
         if _is_initialized():
             check_running_ray()
+            if modules:
+                display.show_warning(
+                    f"Ray runs in this process already, so its workers do not get '{modules[0]}': they must be able to "
+                    "import it themselves, or call ray.shutdown() first"
+                )
         else:
             environment = _runtime_env(modules)
             ray_ = local_ray(environment, display) if address is None else joined_ray(address, environment, display)

@@ -158,6 +158,8 @@ class TestSweep:
             cs.run("quikstart", out=out)
         with pytest.raises(cs.UserError, match="budget"):
             cs.run("quickstart", settings={"budget.trails": 3}, out=out)
+        with pytest.raises(cs.UserError, match="--log-to 'wandbb:mine'"):  # one name need not be a list
+            cs.run("quickstart", log_to="wandbb:mine", out=out)
         assert not out.exists()
 
     def test_the_recorded_call_and_project_are_those_of_the_user(

@@ -92,7 +92,7 @@ class Sweep:
         """Add trials, seeds or arms and run them; see ``cutmix_sweep.extend``."""
         from search_spaces.extension import extended
 
-        arms = add_arms if isinstance(add_arms, Mapping) else {name: {"mix": name} for name in add_arms}
+        arms = add_arms if isinstance(add_arms, Mapping) else {name: {"mix": name} for name in as_list(add_arms)}
         additions = {"add_trials": add_trials or None, "add_seeds": add_seeds or None, "add_arms": add_arms}
         return self._continue(
             format_call("extend", str(self.dir), **additions, address=address, log_to=log_to),
@@ -146,8 +146,8 @@ class Sweep:
         display = choose_display()
         evaluated = evaluate_sweep(
             self.dir,
-            axes=axes,
-            trials=trials,
+            axes=None if axes is None else as_list(axes),
+            trials=None if trials is None else as_list(trials),
             settings=list_settings(settings),
             address=address,
             cpus=cpus,
@@ -205,12 +205,12 @@ class Sweep:
 
         return load_trial(self.dir, trial)
 
-    def _continue(self, command: str, **options: Any) -> Sweep:
+    def _continue(self, command: str, *, log_to: Sequence[str], **options: Any) -> Sweep:
         """Resume the sweep with options of ``resume_sweep``."""
         from sweep.launch import resume_sweep
 
         with says_how_to_resume():
-            resume_sweep(self.dir, command=command, display=choose_display(), **options)
+            resume_sweep(self.dir, command=command, display=choose_display(), log_to=as_list(log_to), **options)
         return self
 
     def __repr__(self) -> str:
@@ -230,6 +230,16 @@ def says_how_to_resume() -> Iterator[None]:
         options = {"settings": error.settings, "address": error.address, "retry_failed": error.retry_failed}
         error.add_note(f"in Python: {format_call('resume', str(error.sweep_dir), **options)}")
         raise
+
+
+def as_list(names: str | Sequence[str]) -> list[str]:
+    """Return names as a list; a single name may be given as it is.
+
+    Examples:
+        >>> as_list("calibration"), as_list(("calibration", "ood"))
+        (['calibration'], ['calibration', 'ood'])
+    """
+    return [names] if isinstance(names, str) else list(names)
 
 
 def list_settings(settings: Mapping[str, Any] | None, **shorthands: Any) -> list[str]:
