@@ -248,6 +248,7 @@ def _module(name: str) -> ModuleType:
         if str(folder) not in sys.path:  # at the end: a file of the user must not hide a package of this program
             sys.path.append(str(folder))
     importlib.invalidate_caches()
+    _check_one_place(name.partition(".")[0])
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -260,6 +261,18 @@ def _module(name: str) -> ModuleType:
         raise ValueError(_describe_failure(name, error)) from None
     except (Exception, SystemExit) as error:  # whatever the module does while it is imported
         raise ValueError(_describe_failure(name, error)) from None
+
+
+def _check_one_place(top: str) -> None:
+    """Check that a top-level module is in one of the folders: Python would import the first one for every study."""
+    folders = dict.fromkeys(folder.resolve() for folder in (Path.cwd(), *_FOLDERS))
+    places = [path for folder in folders for path in (folder / f"{top}.py", folder / top / "__init__.py")]
+    found = [str(path) for path in places if path.is_file()]
+    if len(found) > 1:
+        raise ValueError(
+            f"there are several modules '{top}': '{found[0]}' and '{found[1]}': give one of them another name, or run "
+            "the command in another folder"
+        )
 
 
 def _describe_failure(name: str, error: BaseException) -> str:

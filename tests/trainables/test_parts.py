@@ -108,6 +108,19 @@ def test_a_broken_module_is_named_with_file_and_reason(
     assert f"{tmp_path / name}.py" in str(refused.value)
 
 
+def test_a_module_that_two_folders_have_is_refused(
+    own_module: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python imports the first one, also for the study in the other folder."""
+    name = own_module("")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / f"{name}.py").touch()
+    monkeypatch.setattr("trainables.parts._FOLDERS", [other])
+    with pytest.raises(UserError, match=f"several modules '{name}'"):
+        config({"mix": {"mask": {"family": f"{name}:Half"}}})
+
+
 def test_a_class_derived_from_a_built_in_one_has_a_name_of_its_own(own_module: Callable[[str], str]) -> None:
     """Otherwise its configuration would mean the built-in class in every worker."""
     name = own_module("from trainables.mixing.masks.box import Box\nclass Wide(Box):\n    wide: int = 2\n")
