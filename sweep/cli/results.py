@@ -44,7 +44,7 @@ def status(
 
 
 def _follow(sweep_dir: Path) -> None:
-    """Show a running sweep until it ends; exit as ``run`` would."""
+    """Show a running sweep until it ends; exit with code 1 if a trial failed."""
     from sweep.terminal.follow import follow_sweep
 
     try:
