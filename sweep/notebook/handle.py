@@ -72,11 +72,12 @@ class Sweep:
         """Resume this sweep; see ``cutmix_sweep.resume``."""
         from search_spaces.extension import limited
 
-        options = {"address": address, "retry_failed": retry_failed, "log_to": log_to}
+        options = {"address": address, "retry_failed": retry_failed}
         limits = list_settings(settings)
         return self._continue(
-            format_call("resume", str(self.dir), settings=settings, **options),
+            format_call("resume", str(self.dir), settings=settings, **options, log_to=log_to),
             change=(lambda study: limited(study, limits)) if limits else None,
+            log_to=log_to,
             **options,
         )
 

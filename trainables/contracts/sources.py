@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,8 +86,8 @@ def check_same_at_every_call(case: SourceCase) -> None:
             first, second = (case.source().read(split) for _ in range(2))
         require(np.array_equal(first.images, second.images), f"split '{split}': images differ")
         require(np.array_equal(first.labels, second.labels), f"split '{split}': labels differ")
-        boxes, again = ([] if read.boxes is None else read.boxes for read in (first, second))
-        require(np.array_equal(boxes, again), f"split '{split}': boxes differ")
+        boxes: list[Any] = [[] if read.boxes is None else read.boxes for read in (first, second)]
+        require(np.array_equal(*boxes), f"split '{split}': boxes differ")
         require(
             case.source().fingerprint(split) == case.source().fingerprint(split),
             f"split '{split}': fingerprints differ",
