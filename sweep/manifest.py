@@ -13,7 +13,7 @@ from typing import Any
 
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
-from sweep.provenance import code_versions, installed_packages
+from sweep.provenance import code_versions, git_state, installed_packages
 from sweep.records.schema import MANIFEST, SCHEMA_VERSION
 from trainables.cores import usable_cores
 from trainables.errors import UserError
@@ -26,18 +26,19 @@ PACKAGES = ("cutmix-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "p
 
 def new_manifest(study: Study, sweep_dir: Path, command: str, data: dict[str, str]) -> dict[str, Any]:
     """Return the manifest of a new sweep; ``data`` maps each data source to the fingerprint of its training images."""
-    return {
+    manifest = {
         "schema_version": SCHEMA_VERSION,
         "sweep": sweep_dir.name,
         "study": study.model_dump(mode="json"),
         "seed": study.seed,
         "data": data,
-        "parts": [part.record() for part in own_parts(study)],
+        "parts": [],
         "command": command,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "hardware": hardware(),
         "runs": [],
     }
+    return with_parts(manifest, own_parts(study))
 
 
 def with_run(manifest: dict[str, Any], command: str, *, project: Path | None = None) -> dict[str, Any]:
@@ -75,10 +76,14 @@ def with_study(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
 
 
 def with_parts(manifest: Mapping[str, Any], parts: Iterable[OwnPart]) -> dict[str, Any]:
-    """Return a manifest that also records these parts of one's own; a part that is recorded already stays as it is."""
+    """Return a manifest that also records these parts of one's own, each with the commit of its folder.
+
+    A part that is recorded already stays as it is.
+    """
     recorded = list(manifest.get("parts", []))
     known = {(part["kind"], part["name"]) for part in recorded}
-    return {**manifest, "parts": [*recorded, *(part.record() for part in parts if (part.kind, part.name) not in known)]}
+    new = [part for part in parts if (part.kind, part.name) not in known]
+    return {**manifest, "parts": [*recorded, *(part.record() | {"code": git_state(part.file.parent)} for part in new)]}
 
 
 def read_study(manifest: Mapping[str, Any], sweep_dir: Path) -> Study:

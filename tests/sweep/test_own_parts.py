@@ -28,7 +28,8 @@ STUDY = Study(
 
 
 @pytest.fixture
-def manifest(own_package: Path, tmp_path: Path) -> dict[str, object]:
+def manifest(own_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    monkeypatch.setattr("sweep.manifest.git_state", lambda folder: {"folder": str(folder), "commit": "3f2a"})
     return new_manifest(STUDY, tmp_path, "cutmix-sweep run own.yaml", {})
 
 
@@ -37,6 +38,7 @@ def test_the_manifest_names_file_and_hash(manifest: dict[str, object], own_packa
     (part,) = json.loads(json.dumps(manifest))["parts"]
     assert (part["kind"], part["name"]) == ("mask family", "mypkg.masks:Diamond")
     assert (part["file"], part["sha256"]) == (str(file), hashlib.sha256(file.read_bytes()).hexdigest())
+    assert part["code"] == {"folder": str(own_package), "commit": "3f2a"}
     assert with_parts(manifest, own_parts(STUDY)) == manifest
 
 
