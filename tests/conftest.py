@@ -1,8 +1,9 @@
-"""Settings of all tests: one cache folder per session, and one thread."""
+"""Settings of all tests: one cache folder per session, one thread, and signals that are not ignored."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from trainables.parts import add_folder
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # torch reads them when it is imported
     os.environ.setdefault(_variable, "1")
+
+# a job in the background of a script ignores Ctrl-C, and its children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("tests", deadline=None, database=None)
 settings.load_profile("tests")
