@@ -95,7 +95,9 @@ class EndingSignals:
             time.sleep(TEARDOWN_S)
             if self._last_words is not None:
                 with contextlib.suppress(OSError):
-                    if not self.announced:
+                    if os.isatty(2):  # a live table may stand below what was announced
+                        os.write(2, f"\n{self._last_words}\n".encode())
+                    elif not self.announced:
                         os.write(2, f"{self._last_words}\n".encode())
                 exit_at_once(numbers[0])
         os.close(pipe)
