@@ -19,6 +19,7 @@ from sweep import cli, launch, workers
 from sweep.documents import status_document
 from sweep.workers import PACKAGES, check_running_ray, make_setup_hook, shadowing_files
 from trainables.errors import UserError
+from trainables.parts import OWN_PACKAGES
 
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "tests" / "sweep" / "records" / "version_1"
@@ -53,7 +54,7 @@ def test_importing_it_is_quick_and_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_the_packages_are_those_of_the_wheel() -> None:
-    assert cs._PACKAGES == PACKAGES
+    assert cs._PACKAGES == PACKAGES == OWN_PACKAGES
     assert all((ROOT / package / "__init__.py").is_file() for package in PACKAGES)
 
 
