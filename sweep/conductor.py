@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ class Conductor(RunningSweep):
         self._restore(retry_failed=retry_failed)
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
         self._running: dict[str, Entry] = {}
+        self._n_left_behind: Counter[str] = Counter()
         for entry in self._waiting.copy():
             if entry.verdict != PAUSE or entry.resumed_at_epoch != entry.epochs:  # otherwise it is already promoted
                 self._finish_if_over(entry)
@@ -226,8 +228,17 @@ class Conductor(RunningSweep):
             self._end(self.entries[trial], FAILED, why)
 
     def on_left(self, trial: str) -> None:
-        """Forget a trial that no worker runs and that has not ended; ``resume`` continues it later."""
-        self._running.pop(trial, None)
+        """Queue a trial again whose worker died before it took the trial over; after several such deaths it fails."""
+        entry = self._running.pop(trial, None)
+        if entry is None:
+            return
+        self._n_left_behind[trial] += 1
+        if self._n_left_behind[trial] > MAX_LOST_WORKERS:
+            self._end(
+                entry, FAILED, f"its worker died {self._n_left_behind[trial]} times before it took the trial over"
+            )
+        else:
+            self._waiting.append(entry)
 
     def flush(self, *, force: bool = False) -> None:
         """Write the buffered rows if they have waited long enough or ``force`` is set."""

@@ -102,7 +102,7 @@ class Interrupted(SweepEnded):
 
 
 class WorkerLost(SweepEnded):
-    """Tune gave up a trial that had lost its worker, and no other trial is left."""
+    """Tune ended its run although trials are left: no other worker took over the trial of a lost one."""
 
     def __init__(self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
         """Describe the progress."""

@@ -118,15 +118,15 @@ class ConductorCallback(Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report a trial that lost its worker too often.
 
-        Tune also ends a trial whose worker dies during the hand-over. Such a trial stays unfinished, and
-        ``cutmix-sweep resume`` runs it again.
+        Tune also gives up a trial if its worker dies between two trials. The searcher then proposes the trial again.
         """
+        name = trial.config["trial"]
         if trial.num_failures <= MAX_LOST_WORKERS:
-            self._conductor.on_left(trial.config["trial"])
-            return
-        reason = str(trial.get_error() or "").strip().splitlines() or ["no reason given"]
-        self._conductor.on_lost(trial.config["trial"], f"its worker died {trial.num_failures} times: {reason[-1]}")
-        self._watch.on_report(trial.config["trial"])
+            self._conductor.on_left(name)
+        else:
+            reason = str(trial.get_error() or "").strip().splitlines() or ["no reason given"]
+            self._conductor.on_lost(name, f"its worker died {trial.num_failures} times: {reason[-1]}")
+        self._watch.on_report(name)
 
 
 class NoReporter(ProgressReporter):  # type: ignore[misc]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -25,7 +26,7 @@ from sweep.launch import resume_sweep, start_sweep
 from sweep.notices import URL
 from sweep.records.errors import RecordsError
 from sweep.records.reader import SweepRecords, _read_parts, read_sweep, read_table
-from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, RECORDS
+from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, RECORDS, TRIALS
 
 pytestmark = pytest.mark.ray
 
@@ -162,3 +163,26 @@ def resume_and_kill_a_worker(out: Path) -> None:
 
     resume_sweep(out, change=lambda study: limited(study, ["budget.limits.wall_clock_h=null"]), display=Killer())
     assert killed
+
+
+def test_a_worker_that_dies_between_two_trials_is_replaced(ray_cluster: None, study_file: Path, tmp_path: Path) -> None:
+    """Tune gives up a trial if its worker dies before it has begun the trial; the searcher proposes the trial again."""
+    from sweep.engine import run_trials
+    from trainables.tune_trainable import CutMixTrainable
+
+    died = tmp_path / "died"
+
+    class DiesOnce(CutMixTrainable):
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            if not died.exists():
+                died.touch()
+                os._exit(1)
+            return super().reset_config(new_config)
+
+    study = load_study(str(study_file), settings=[*WITHOUT_STOPPING, "budget.trials=1", "budget.max_epochs=1"])
+    conductor = Conductor(study, tmp_path)
+    run_trials(tmp_path, conductor, slots=2, trainable=DiesOnce)
+    assert died.exists()
+    trials = read_table(tmp_path, TRIALS).set_index("trial")
+    assert (trials["status"] == "completed").all()
+    assert (trials["attempts"] > 1).sum() == 1

@@ -219,7 +219,7 @@ class TestPromotion:
         conductor.on_lost(promoted.trial, "its worker was lost")
         assert (conductor.next_job(), conductor.may_go_on, conductor.n_left) == (None, False, 0)
 
-    def test_a_trial_left_without_a_worker_leaves_the_paused_for_later(
+    def test_a_trial_left_without_a_worker_keeps_the_paused_waiting(
         self, study: Study, simulate: Any, tmp_path: Path, report_of: Any
     ) -> None:
         conductor = simulate(study, tmp_path).conductor
@@ -228,7 +228,8 @@ class TestPromotion:
             conductor.on_report(job.trial, report_of(job, 1, self.curve(job, 1)))
         for job in (jobs[0], jobs[3]):
             conductor.on_left(job.trial)
-        assert (conductor.next_job(), conductor.may_go_on, conductor.n_left) == (None, False, 4)
+        assert (conductor.may_go_on, conductor.n_left) == (True, 4)
+        assert {conductor.next_job().trial for _ in range(2)} == {jobs[0].trial, jobs[3].trial}
         simulate(study, tmp_path, curve=self.curve, n_workers=1).run()
         assert_whole(tmp_path, study)
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search_spaces.study import Study
+from sweep.conductor import MAX_LOST_WORKERS
 from sweep.confirm import confirming, winners
 from sweep.entry import Entry
 from sweep.ledger import Ledger
@@ -176,15 +177,27 @@ class TestConductor:
         assert (confirm.epochs.groupby("trial").size() == 5).all()
 
 
-def test_a_trial_left_without_a_worker_does_not_keep_the_sweep_waiting(
-    simulate: Any, study_of: MakeStudy, tmp_path: Path
-) -> None:
-    simulated = simulate(study_of(confirm=CONFIRM), tmp_path)
-    simulated.conductor.on_left(simulated.conductor.next_job().trial)
-    simulated.run()
-    assert simulated.conductor.next_job() is None
-    assert not simulated.conductor.may_go_on
-    assert simulated.conductor.n_left > 0
+class TestAWorkerThatDiesBetweenTwoTrials:
+    def test_another_worker_takes_the_trial_over(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        simulated = simulate(study_of(confirm=CONFIRM), tmp_path)
+        left = simulated.conductor.next_job().trial
+        simulated.conductor.on_left(left)
+        assert simulated.conductor.running == []
+        simulated.run()
+        assert simulated.conductor.n_left == 0
+        assert simulated.conductor.entries[left].attempts == 2
+        assert left in set(read_sweep(tmp_path).trials["trial"])
+
+    def test_a_trial_that_kills_its_workers_fails(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        conductor = simulate(study_of(), tmp_path).conductor
+        first = conductor.next_job().trial
+        conductor.on_left(first)
+        for _ in range(MAX_LOST_WORKERS):
+            assert conductor.next_job().trial == first
+            conductor.on_left(first)
+        assert conductor.next_job().trial != first
+        assert conductor.entries[first].status == "failed"
+        assert conductor.entries[first].why == "its worker died 4 times before it took the trial over"
 
 
 def test_promotion_then_confirmation(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:

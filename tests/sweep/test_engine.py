@@ -81,7 +81,7 @@ class _Ended:
 @pytest.mark.parametrize(
     ("num_failures", "told"),
     [
-        (0, [("left", "off-0000")]),
+        (0, [("left", "off-0000"), ("watched", "off-0000")]),
         (4, [("lost", "off-0000", "its worker died 4 times: out of memory"), ("watched", "off-0000")]),
     ],
 )
