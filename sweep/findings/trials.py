@@ -113,7 +113,8 @@ def _all_trials(sweep_dir: Path, arms: Sequence[str]) -> tuple[pd.DataFrame, lis
     trials = read_table(sweep_dir, TRIALS)
     places = trials["arm"].map({arm: place for place, arm in enumerate(arms)})
     confirms = (trials["phase"] != SEARCH).to_numpy()
-    trials = trials.iloc[np.lexsort((trials["number"], places, confirms))].reset_index(drop=True)
+    order = np.lexsort((trials["search"], trials["number"], places, confirms))
+    trials = trials.iloc[order].reset_index(drop=True)
     configs = [flattened(json.loads(text), CONFIG) for text in trials["config"]]
     epochs = read_table(sweep_dir, EPOCHS)
     names = trials["trial"]
