@@ -269,14 +269,16 @@ class MeasuredValue(_Strict):
 
 
 class MeasuredMean(_Strict):
-    """Mean over the seeds of an arm, with its 95 % interval."""
+    """Mean of an arm over searches or over seeds, with its 95 % interval."""
 
     axis: str
     split: str
     setting: str
     metric: str
     arm: str
-    seeds: int
+    unit: Literal["search", "seed"] = Field(description="what n_units counts")
+    n_units: int = Field(description="independent values of the arm")
+    seeds: int = Field(description="trials with a value")
     n: int = Field(description="images, smallest number")
     mean: Number
     low: Number

@@ -201,6 +201,7 @@ def test_doctor_has_the_exit_code_of_its_text(run: Run, monkeypatch: pytest.Monk
 
 def test_evaluate(run: Run, tmp_path: Path) -> None:
     trials = pd.DataFrame({"trial": ["off-0000-confirm-00", "off-0000-confirm-01"], "arm": "off"})
+    trials = trials.assign(phase="confirm", search=0)
     value = {"axis": "ood", "split": "test", "setting": "svhn", "metric": "auroc", "n": 50, "library": "x", "seed": 0}
     values = pd.DataFrame([{"trial": trial, "value": 1 / 3, **value} for trial in trials["trial"]])
     values.loc[1, "value"] = math.nan
@@ -214,7 +215,7 @@ def test_evaluate(run: Run, tmp_path: Path) -> None:
 
 
 def test_evaluate_prints_it_with_the_same_exit_code(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    trials = pd.DataFrame({"trial": ["off-0000"], "arm": ["off"]})
+    trials = pd.DataFrame({"trial": ["off-0000"], "arm": ["off"], "phase": ["search"], "search": [0]})
     columns = ["trial", "axis", "split", "setting", "metric", "value", "n"]
     failures = pd.DataFrame({"trial": ["off-0000"], "axis": ["pgd"], "why": ["no"]})
 

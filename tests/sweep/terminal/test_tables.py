@@ -90,7 +90,7 @@ class TestNamesOfArms:
 
 def evaluated(**changes: Any) -> Any:
     """Results of 12 metrics of one axis, which do not fit into 80 columns."""
-    trials = pd.DataFrame({"trial": ["a", "b"], "arm": LONG})
+    trials = pd.DataFrame({"trial": ["a", "b"], "arm": LONG, "phase": "confirm", "search": 0})
     rows = [
         {"trial": trial, "axis": "ood", "split": "test", "setting": MARKUP, "metric": f"m{n}", "value": 0.5, "n": 10}
         for trial in "ab"
