@@ -208,6 +208,7 @@ class StudyAtScale(_Strict):
     """Size of a study at a scale, or why its file does not allow the scale."""
 
     scale: str
+    n_searches: int | None = Field(description="independent searches per arm")
     n_search_trials: int | None
     n_confirmation_trials: int | None
     max_epochs_per_trial: int | None
@@ -224,6 +225,7 @@ class StudyEntry(_Strict):
     baseline: str
     search: str
     metric: str
+    n_searches: int = Field(description="independent searches per arm")
     n_search_trials: int
     n_confirmation_trials: int
     max_epochs_per_trial: int

@@ -207,6 +207,7 @@ def _study_entry(study: Study, scales: list[StudyAtScale] | None) -> StudyEntry:
         baseline=study.baseline,
         search=study.search,
         metric=study.metric,
+        n_searches=study.n_searches,
         n_search_trials=len(study.arms) * study.trials_per_arm,
         n_confirmation_trials=len(study.arms) * study.confirming_per_arm,
         max_epochs_per_trial=study.budget.max_epochs,
@@ -219,6 +220,7 @@ def _at_scale(scale: str, study: Study | UserError) -> StudyAtScale:
     if isinstance(study, UserError):
         return StudyAtScale(
             scale=scale,
+            n_searches=None,
             n_search_trials=None,
             n_confirmation_trials=None,
             max_epochs_per_trial=None,
@@ -226,6 +228,7 @@ def _at_scale(scale: str, study: Study | UserError) -> StudyAtScale:
         )
     return StudyAtScale(
         scale=scale,
+        n_searches=study.n_searches,
         n_search_trials=len(study.arms) * study.trials_per_arm,
         n_confirmation_trials=len(study.arms) * study.confirming_per_arm,
         max_epochs_per_trial=study.budget.max_epochs,

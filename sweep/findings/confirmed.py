@@ -201,13 +201,14 @@ def _configurations(search: SweepRecords) -> pd.DataFrame:
         configuration=list(params.itertuples(index=False, name=None)),
         error=search.trials["trial"].map(final["val_top1_error"]),
     )
-    rows: list[tuple[str, int, float]] = []
-    for _, group in trials.groupby(["arm", "search"]):
-        named = group[["trial", "number", "configuration"]].itertuples(index=False, name=None)
-        order = ranked(RankedTrial(*trial, value=values.get(trial[0])) for trial in named)
-        errors = group.set_index("trial").groupby("configuration")["error"].transform("mean")
-        rows += [(trial, rank, errors[trial]) for rank, trial in enumerate(order, start=1)]
-    return pd.DataFrame(rows, columns=["trial", "rank", "val_top1_error"]).set_index("trial")
+    errors = trials.groupby(["arm", "search", "configuration"])["error"].transform("mean")
+    searches: dict[tuple[str, int], list[RankedTrial]] = {}
+    for row in trials.itertuples():
+        trial = RankedTrial(row.trial, row.number, row.configuration, values.get(row.trial))
+        searches.setdefault((row.arm, row.search), []).append(trial)
+    ranks = {trial: rank for rows in searches.values() for rank, trial in enumerate(ranked(rows), start=1)}
+    errors.index = trials["trial"]
+    return pd.DataFrame({"rank": pd.Series(ranks, dtype=int)}).join(errors.rename("val_top1_error"))
 
 
 def _estimate(units: pd.DataFrame) -> dict[str, Any]:

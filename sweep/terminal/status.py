@@ -111,7 +111,7 @@ def _describe_arms_without_result(search: SweepRecords) -> Iterator[str]:
 
 
 def _print_confirmed(status: SweepStatus, console: Console) -> None:
-    """Print the test errors on fresh seeds: of the configuration of one search, or of an arm over its searches."""
+    """Print the test errors on fresh seeds, per configuration of one search or per arm over its searches."""
     study = status.search.manifest["study"]
     several = unit_of(study) == "search"
     # a former winner, replaced after more trials, is not a second value of its arm: the table of winners has it
@@ -147,7 +147,7 @@ def _print_confirmed(status: SweepStatus, console: Console) -> None:
 def _describe_unit(study: Mapping[str, Any], *, several: bool) -> str:
     """Return what n counts in the table of test errors."""
     if not several:
-        return "n: fresh seeds of the configuration that the name of its first search trial stands for."
+        return "n: fresh seeds of the configuration of the named search trial."
     n_trials = trials_per_search(study)
     trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
     return f"n: independent searches of {trials} each; the winner of each search is trained again on fresh seeds."

@@ -104,7 +104,7 @@ class TestOneSearch:
         assert ends == pytest.approx([np.subtract(CUTMIX, OFF).mean(), test.low, test.high])
         assert math.isnan(off["difference"])
 
-    def test_the_numbers_are_those_of_version_0_2(self) -> None:
+    def test_the_numbers_are_those_of_earlier_versions(self) -> None:
         """Bit by bit, in any order of the trials and with a missing seed."""
         rng = np.random.default_rng(3)
         means = {"off-0001": 0.30, "cutmix-0003": 0.27, "cutmix-0001": 0.28, "mixup-0000": 0.31}

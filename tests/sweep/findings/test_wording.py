@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.sweep.findings.test_confirmed import ARMS, CUTMIX, LR, OFF, study_of, verdict
+from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
+from tests.sweep.findings.test_confirmed import ARMS, CUTMIX, LR, OFF, records, study_of, verdict
 
 LOWER, HIGHER, SAME = [0.20, 0.221, 0.21], [0.40, 0.421, 0.41], [0.30, 0.33, 0.30]
 BASELINE = [0.30, 0.321, 0.31]
@@ -140,11 +141,9 @@ def test_without_the_baseline_nothing_is_compared() -> None:
 def test_older_records_have_one_search() -> None:
     """Their manifest has no number of searches."""
     study = study_of(space=LR, arms=ARMS[:2])
-    assert "the configuration found for cutmix" in verdict(of_seeds(off=BASELINE, cutmix=LOWER), study)
+    search, confirm = records(of_seeds(off=BASELINE, cutmix=LOWER), study=study)
     del study["confirm"]["searches"]
-    from sweep.findings.searches import unit_of
-
-    assert unit_of(study) == "seed"
+    assert "the configuration found for cutmix" in verdict_confirmed(summarise_confirmed(search, confirm), study)
 
 
 @pytest.mark.parametrize("values", [LOWER, HIGHER, SAME])
