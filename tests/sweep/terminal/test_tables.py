@@ -18,7 +18,11 @@ from search_spaces.discover import load_study
 from search_spaces.study import Study
 from sweep.conductor import Job
 from sweep.doctor import OK, WRONG, Check
+from sweep.findings.confirmed import search_winners
 from sweep.findings.replay import replay_sweep
+from sweep.formats import format_percent
+from sweep.records.reader import read_sweep
+from sweep.records.schema import CONFIRM
 from sweep.terminal.display import TerminalDisplay
 from sweep.terminal.early_stopping import print_replay, print_why
 from sweep.terminal.evaluation import print_evaluated
@@ -86,7 +90,7 @@ class TestNamesOfArms:
 
 def evaluated(**changes: Any) -> Any:
     """Results of 12 metrics of one axis, which do not fit into 80 columns."""
-    trials = pd.DataFrame({"trial": ["a", "b"], "arm": LONG})
+    trials = pd.DataFrame({"trial": ["a", "b"], "arm": LONG, "phase": "confirm", "search": 0})
     rows = [
         {"trial": trial, "axis": "ood", "split": "test", "setting": MARKUP, "metric": f"m{n}", "value": 0.5, "n": 10}
         for trial in "ab"
@@ -149,6 +153,49 @@ class TestTextOfUsers:
         assert "give [another]" in text_of(console)
 
 
+class TestSeveralSearches:
+    @pytest.fixture
+    def shown(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> str:
+        """Status of a sweep with three searches per arm, of which one has no completed trial, in a terminal."""
+
+        def curve(job: Job, epoch: int) -> dict[str, Any]:
+            lost = job.trial in {"cutout-0001", "cutout-0004"}  # both trials of the second search
+            return {"failed": "no"} if lost else {"val_top1_error": 0.02 * (1 + job.config.seed % 7)}
+
+        study = study_of(confirm={"searches": 3, "seeds": 2}, budget={"trials": 6, "max_epochs": 2})
+        simulate(study, tmp_path, curve=curve).run()
+        console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+        print_status(tmp_path, console)
+        return text_of(console)
+
+    def test_per_arm_and_per_search(self, shown: str, tmp_path: Path) -> None:
+        lines = [line.rstrip() for line in shown.splitlines()]
+        cells = [line.split() for line in lines]
+        assert [row[:2] for row in cells if row[:1] in (["off"], ["cutout"], ["cutmix"])][3:] == [
+            *(["off", "3"], ["cutout", "2"], ["cutmix", "3"])
+        ]
+        assert "n: independent searches of 2 trials each;" in shown
+        assert "Differences are paired by search." in shown
+        winners = search_winners(read_sweep(tmp_path), read_sweep(tmp_path, CONFIRM))
+        listed = [row for row in cells if row[0:1] and row[0] in set(winners["winner"])]
+        assert [" ".join(row) for row in listed] == [
+            f"{row['winner']} {row['search']} 2 {format_percent(row['val_top1_error'])} "
+            f"{format_percent(row['top1_error'])}"
+            for row in winners.to_dict("records")
+        ]
+        assert len(listed) == 8
+        assert "Searches that are left out, because no confirmation trial has completed: cutout 1." in lines
+
+    def test_tables_fit_80_columns_and_intervals_stay_in_range(self, shown: str) -> None:
+        tables = [line for line in shown.splitlines() if line.startswith("─")]
+        assert len(tables) == 3
+        assert max(map(len, tables)) <= 80
+        assert "with so few searches the spread is hardly known" in shown
+        bounds = re.findall(r"(-?[\d.]+) \.\. (-?[\d.]+)", shown)
+        assert len(bounds) == 3
+        assert all(0 <= float(low) <= float(high) <= 100 for low, high in bounds)
+
+
 class TestColumns:
     def test_a_status_that_no_trial_has_is_left_out(self, sweep_dir: Path) -> None:
         print_status(sweep_dir, console := narrow())
@@ -208,7 +255,7 @@ class TestWords:
         session.conductor.flush(force=True)
         print_status(tmp_path, console := narrow())
         assert f"6 of {12 + 6} trials are left; resume with: cutmix-sweep resume {tmp_path}\n" in text_of(console)
-        assert "So far, arm" in text_of(console)
+        assert "So far, the trials of" in text_of(console)
         simulate(study, tmp_path).run()
         print_status(tmp_path, console := narrow())
         assert "trials are left" not in text_of(console)
