@@ -18,7 +18,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "smoke": {
         "replicates": 1,
         "budget": {"trials": 2, "max_epochs": 2, "early_stopping": {"rule": "none"}},
-        "confirm": {"seeds": 2},
+        "confirm": {"searches": 2, "seeds": 1},
         "base": {"data": {"train_frac": 0.05, "batch_size": 64}, "model": {"width": 0.25}},
     },
     # about an hour on two cores with a fifth of CIFAR-10 or similar images, given by --data
@@ -77,17 +77,36 @@ def scaled(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[
 def _applicable(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a common scale that apply to a study.
 
-    These do not apply: values of varied paths, the number of trials of a grid, replicates of a random search, and
-    confirmation seeds if the study confirms nothing.
+    These do not apply: values of varied paths, the number of trials of a grid, replicates of a random search, and the
+    confirmation if the study confirms nothing. A study with one search is confirmed on as many seeds as the scale has
+    searches.
     """
     excluded = {f"base.{path}" for path in _space_of(study)}
-    if study.get("confirm") is None:
-        excluded.add("confirm.seeds")
     excluded.add("budget.trials" if study.get("search") == "grid" else "replicates")
+    values = dict(common)
+    if "confirm" in values:
+        values["confirm"] = _confirmation(study, values["confirm"])
     kept: dict[str, Any] = {}
-    for path, value in flattened(common).items():
+    for path, value in flattened(values).items():
         kept = kept if path in excluded else merged(kept, at_path(path, value))
     return kept
+
+
+def _confirmation(study: Mapping[str, Any], common: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the values of a common scale for ``confirm``."""
+    confirm = study.get("confirm")
+    if confirm is None:
+        return {}
+    seeds = {"seeds": common["searches"]}
+    if isinstance(confirm, Mapping) and confirm.get("searches") == 1:
+        return seeds
+    arms = study.get("arms")
+    spaces = [_space_of(study), *(map(_space_of, arms.values()) if isinstance(arms, Mapping) else ())]
+    if not any(_varies(domain) for space in spaces for domain in space.values()):
+        return seeds
+    # a search needs a whole round of the grid, or all replicates of a configuration: too many trials for two searches
+    in_rounds = study.get("search") == "grid" or study.get("replicates", 1) != 1
+    return {"searches": 1, **seeds} if in_rounds else common
 
 
 def _check_same_meaning(study: Mapping[str, Any], exceptions: Any, where: str) -> None:
@@ -109,6 +128,13 @@ def _check_same_meaning(study: Mapping[str, Any], exceptions: Any, where: str) -
                 )
 
 
-def _space_of(study: Mapping[str, Any]) -> Mapping[str, Any]:
-    space = study.get("space")
+def _space_of(study_or_arm: Any) -> Mapping[str, Any]:
+    space = study_or_arm.get("space") if isinstance(study_or_arm, Mapping) else None
     return space if isinstance(space, Mapping) else {}
+
+
+def _varies(domain: Any) -> bool:
+    if not isinstance(domain, Mapping):
+        return True
+    values = domain.get("values")
+    return domain.get("kind") != "fixed" and not (isinstance(values, list) and len(values) == 1)
