@@ -129,11 +129,13 @@ def _check_same_meaning(study: Mapping[str, Any], exceptions: Any, where: str) -
 
 
 def _space_of(study_or_arm: Any) -> Mapping[str, Any]:
+    """Return the space of a study or of an arm, as its file has it."""
     space = study_or_arm.get("space") if isinstance(study_or_arm, Mapping) else None
     return space if isinstance(space, Mapping) else {}
 
 
 def _varies(domain: Any) -> bool:
+    """Return whether a domain, as a file has it, has several values."""
     if not isinstance(domain, Mapping):
         return True
     values = domain.get("values")
