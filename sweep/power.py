@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sweep.findings.searches import Unit
+from sweep.findings.spread import MAX_POINTS, Spread, check_points, search_spread, seed_spread
 from sweep.findings.student_t import ALPHA, MIN_SEEDS, POWER, detectable_points, power, seeds_needed
 from trainables.errors import UserError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from search_spaces.study import Study
-    from sweep.findings.spread import Spread
 
 LONG_RUN_EPOCHS = 100
 """Planned epochs from which a run counts as long."""
@@ -141,26 +141,27 @@ def compute_power(
     if sd_points is not None and sd_from is not None:
         raise UserError(f"--sd {sd_points:g} and --sd-from '{sd_from}' both give an SD: drop one of them")
     if effect_points is not None:
-        _check("--effect", effect_points)
+        check_points("--effect", effect_points)
     unit = unit_of(study)
     spread = _spread(study, unit, sd_points, sd_from)
     compared = comparisons(study, unit)
     n_units = min((comparison.n for comparison in compared), default=0)
-    obstacle = _obstacle(study, unit, n_units)
     alpha = ALPHA / max(1, len(compared))
     sds = [spread.paired_sd_points * comparison.sd_factor for comparison in compared]
-    detectable = found = needed = None
+    obstacle = _obstacle(study, unit, n_units)
+    points = []
     if not obstacle:
         points = [
             detectable_points(comparison.n, sd_points=sd, paired=True, alpha=alpha)
             for comparison, sd in zip(compared, sds, strict=True)
         ]
-        detectable = (min(points), max(points))
+        if max(points) > MAX_POINTS:  # an error rate has no larger difference
+            obstacle, points = f"{n_units} {UNITS[unit]} per arm are too few.", []
+    needed = found = None
     if effect_points is not None:
-        needed = seeds_needed(
-            effect_points, sd_points=max(sds, default=spread.paired_sd_points), paired=True, alpha=alpha
-        )
-    if effect_points is not None and not obstacle:
+        largest = max(sds, default=spread.paired_sd_points)
+        needed = seeds_needed(effect_points, sd_points=largest, paired=True, alpha=alpha)
+    if effect_points is not None and points:
         found = min(
             power(effect_points, n_seeds=comparison.n, sd=sd, paired=True, alpha=alpha)
             for comparison, sd in zip(compared, sds, strict=True)
@@ -173,7 +174,7 @@ def compute_power(
         averages_settings=unit == "seed" and study.confirm is None and any(map(study.is_searched, study.arms)),
         spread=spread,
         obstacle=obstacle,
-        detectable_points=detectable,
+        detectable_points=(min(points), max(points)) if points else None,
         effect_points=effect_points,
         units_needed=needed,
         power=found,
@@ -225,8 +226,6 @@ def _obstacle(study: Study, unit: Unit, n_units: int) -> str:
 
 
 def _spread(study: Study, unit: Unit, sd_points: float | None, sd_from: Path | None) -> Spread:
-    from sweep.findings.spread import Spread, check_points, search_spread, seed_spread
-
     units, seeds = UNITS[unit], 1 if study.confirm is None else study.confirm.seeds
     if sd_points is not None:
         check_points("--sd", sd_points)
@@ -241,9 +240,3 @@ def _spread(study: Study, unit: Unit, sd_points: float | None, sd_from: Path | N
     if unit == "search":
         sd *= math.hypot(TYPICAL_WINNER_SD, 1 / math.sqrt(seeds))
     return Spread(sd, None, f"SD over {units} {sd:.2g} points, assumed: typical of {length} runs")
-
-
-def _check(name: str, points: float) -> None:
-    from sweep.findings.spread import check_points
-
-    check_points(name, points)

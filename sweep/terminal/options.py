@@ -118,8 +118,8 @@ Sd = Annotated[
     float | None,
     typer.Option(
         metavar="POINTS",
-        help="SD of an arm's top-1 errors over searches, or over seeds if the study counts seeds, in percentage points, "
-        "for example 0.4 (default: from --sd-from, otherwise a typical SD)",
+        help="SD of an arm's top-1 errors over searches, or over seeds if the study counts seeds, in percentage "
+        "points, for example 0.4 (default: from --sd-from, otherwise a typical SD)",
     ),
 ]
 SdFrom = Annotated[
