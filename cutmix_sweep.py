@@ -159,16 +159,18 @@ def extend(
     sweep_dir: Folder,
     *,
     add_trials: int = 0,
+    add_searches: int = 0,
     add_seeds: int = 0,
     add_arms: Sequence[str] | Mapping[str, Any] = (),
     address: str | None = None,
     log_to: Sequence[str] = (),
 ) -> Sweep:
-    """Add trials, seeds or arms to a sweep, run them, and return the sweep; no trial is repeated.
+    """Add trials, searches, seeds or arms to a sweep, run them, and return the sweep; no trial is repeated.
 
     Args:
         sweep_dir: folder of the sweep.
-        add_trials: search trials to add per arm.
+        add_trials: trials to add to each search.
+        add_searches: independent searches to add per arm.
         add_seeds: seeds to add per confirmed configuration.
         add_arms: arms to add: presets, or arms by name as in a study file.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
@@ -183,7 +185,12 @@ def extend(
         >>> extend("demo", add_arms=["fmix"])  # doctest: +SKIP
     """
     return load(sweep_dir).extend(
-        add_trials=add_trials, add_seeds=add_seeds, add_arms=add_arms, address=address, log_to=log_to
+        add_trials=add_trials,
+        add_searches=add_searches,
+        add_seeds=add_seeds,
+        add_arms=add_arms,
+        address=address,
+        log_to=log_to,
     )
 
 
@@ -191,28 +198,31 @@ def confirm(
     sweep_dir: Folder,
     *,
     seeds: int,
+    searches: int | None = None,
     configs: int | None = None,
     address: str | None = None,
     log_to: Sequence[str] = (),
 ) -> Sweep:
-    """Train each arm's winners again on fresh seeds, measure them on the test images, and return the sweep.
+    """Train each search's winners again on fresh seeds, measure them on the test images, and return the sweep.
 
     Args:
         sweep_dir: folder of the sweep.
         seeds: total seeds per configuration, including those already confirmed.
-        configs: best configurations per arm to confirm; None: as in the study, otherwise 1.
+        searches: independent searches per arm to divide the trials of an unconfirmed sweep into; None: as in the study,
+            otherwise 1.
+        configs: best configurations per search to confirm; None: as in the study, otherwise 1.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
     Raises:
-        UserError: the study confirms more than that already.
+        UserError: the study confirms more than that already, or its trials cannot be divided into searches.
         EndedEarly: Ctrl-C, the stop button of a notebook, a limit of the budget or a full disk ended it; the message
             says how to continue. ``Interrupted`` if trials had begun.
 
     Examples:
         >>> confirm("demo", seeds=5)  # doctest: +SKIP
     """
-    return load(sweep_dir).confirm(seeds=seeds, configs=configs, address=address, log_to=log_to)
+    return load(sweep_dir).confirm(seeds=seeds, searches=searches, configs=configs, address=address, log_to=log_to)
 
 
 def plan(

@@ -77,27 +77,36 @@ def scaled(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[
 def _applicable(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a common scale that apply to a study.
 
-    These do not apply: values of varied paths, the number of trials of a grid, replicates of a random search, and
-    the confirmation if the study confirms nothing. A grid, or a study without a space, has one search.
+    These do not apply: values of varied paths, the number of trials of a grid, replicates of a random search, and the
+    confirmation if the study confirms nothing. A study with one search is confirmed on as many seeds as the scale has
+    searches.
     """
     excluded = {f"base.{path}" for path in _space_of(study)}
-    is_grid = study.get("search") == "grid"
-    excluded.add("budget.trials" if is_grid else "replicates")
-    confirm = common.get("confirm", {})
-    if study.get("confirm") is None:
-        confirm = {}
-    elif confirm and (is_grid or not _varies(study)):  # one round of a grid, or nothing: as many seeds of one search
-        confirm = {"searches": 1, "seeds": confirm["searches"] * confirm["seeds"]}
+    excluded.add("budget.trials" if study.get("search") == "grid" else "replicates")
+    values = dict(common)
+    if "confirm" in values:
+        values["confirm"] = _confirmation(study, values["confirm"])
     kept: dict[str, Any] = {}
-    for path, value in flattened({key: value for key, value in common.items() if key != "confirm"}).items():
+    for path, value in flattened(values).items():
         kept = kept if path in excluded else merged(kept, at_path(path, value))
-    return merged(kept, {"confirm": confirm}) if confirm else kept
+    return kept
 
 
-def _varies(study: Mapping[str, Any]) -> bool:
-    """Return whether a study or one of its arms has a space."""
+def _confirmation(study: Mapping[str, Any], common: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the values of a common scale for ``confirm``."""
+    confirm = study.get("confirm")
+    if confirm is None:
+        return {}
+    seeds = {"seeds": common["searches"]}
+    if isinstance(confirm, Mapping) and confirm.get("searches") == 1:
+        return seeds
     arms = study.get("arms")
-    return any(map(_space_of, [study, *(arms.values() if isinstance(arms, Mapping) else ())]))
+    spaces = [_space_of(study), *(map(_space_of, arms.values()) if isinstance(arms, Mapping) else ())]
+    if not any(_varies(domain) for space in spaces for domain in space.values()):
+        return seeds
+    # a search needs a whole round of the grid, or all replicates of a configuration: too many trials for two searches
+    in_rounds = study.get("search") == "grid" or study.get("replicates", 1) != 1
+    return {"searches": 1, **seeds} if in_rounds else common
 
 
 def _check_same_meaning(study: Mapping[str, Any], exceptions: Any, where: str) -> None:
@@ -119,7 +128,15 @@ def _check_same_meaning(study: Mapping[str, Any], exceptions: Any, where: str) -
                 )
 
 
-def _space_of(study: Any) -> Mapping[str, Any]:
+def _space_of(study_or_arm: Any) -> Mapping[str, Any]:
     """Return the space of a study or of an arm, as its file has it."""
-    space = study.get("space") if isinstance(study, Mapping) else None
+    space = study_or_arm.get("space") if isinstance(study_or_arm, Mapping) else None
     return space if isinstance(space, Mapping) else {}
+
+
+def _varies(domain: Any) -> bool:
+    """Return whether a domain, as a file has it, has several values."""
+    if not isinstance(domain, Mapping):
+        return True
+    values = domain.get("values")
+    return domain.get("kind") != "fixed" and not (isinstance(values, list) and len(values) == 1)

@@ -162,18 +162,19 @@ class Extremes(_Strict):
     max: float
 
 
-class SeedsForEffect(_Strict):
-    """Seeds that a difference needs; null for paired values if the SD of differences is not known."""
+class PlannedPower(_Strict):
+    """Difference in top-1 error that a study detects, and what a given difference needs; in percentage points."""
 
-    effect_points: float = Field(description="difference in top-1 error, percentage points")
+    unit: Literal["search", "seed"] = Field(description="what is counted per arm")
+    n_units: int = Field(description="searches or seeds per arm")
     n_comparisons: int
-    sd_points: float
-    paired_sd_points: Number
-    seeds_needed: int
-    seeds_needed_paired: int | None
-    study_seeds: int
-    detectable_points: Number
-    detectable_points_paired: Number
+    sd_points: float = Field(description="SD of an arm over these units")
+    difference_sd_points: Number = Field(description="SD of the differences between two arms; null if not known")
+    detectable_points: Extremes | None = Field(description="over the comparisons; null if no difference is detected")
+    effect_points: Number = Field(description="difference that was asked for")
+    units_needed: int | None = Field(description="searches or seeds per arm that detect it")
+    power: Number = Field(description="probability that this study finds it; null if it detects no difference")
+    text: str = Field(description="what the study detects, in one line")
 
 
 class PlanDocument(Document):
@@ -193,7 +194,7 @@ class PlanDocument(Document):
     images_per_s: Extremes = Field(description="training images per second and trial, measured on this machine")
     slots: int = Field(description="trials at a time")
     seconds: float = Field(description="upper bound of the duration on this machine")
-    power: SeedsForEffect | None
+    power: PlannedPower
 
 
 class StudyArm(_Strict):

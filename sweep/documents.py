@@ -24,8 +24,8 @@ from sweep.document_models import (
     MeasuredValue,
     MeasurementFailure,
     PlanDocument,
+    PlannedPower,
     SearchWinner,
-    SeedsForEffect,
     StatusDocument,
     StudiesDocument,
     StudyArm,
@@ -136,8 +136,8 @@ def trials_document(
     )
 
 
-def plan_document(study: Study, plan: Plan, power: Power | None = None) -> dict[str, Any]:
-    """Return what a study would run on this machine; see ``PlanDocument``."""
+def plan_document(study: Study, plan: Plan, power: Power) -> dict[str, Any]:
+    """Return what a study would run on this machine, and what it would detect; see ``PlanDocument``."""
     arms = [ArmPlan(arm=arm, matched=arm in plan.matched, dose=dose.as_columns()) for arm, dose in plan.doses.items()]
     return _dump(
         PlanDocument(
@@ -154,7 +154,7 @@ def plan_document(study: Study, plan: Plan, power: Power | None = None) -> dict[
             images_per_s=_extremes(plan.images_per_s),
             slots=plan.slots,
             seconds=plan.seconds,
-            power=None if power is None else _seeds_for_effect(power),
+            power=_planned_power(power),
         )
     )
 
@@ -163,17 +163,18 @@ def _extremes(pair: tuple[float, float]) -> Extremes:
     return Extremes(min=pair[0], max=pair[1])
 
 
-def _seeds_for_effect(power: Power) -> SeedsForEffect:
-    return SeedsForEffect(
-        effect_points=power.effect_points,
+def _planned_power(power: Power) -> PlannedPower:
+    return PlannedPower(
+        unit=power.unit,
+        n_units=power.n_units,
         n_comparisons=power.n_comparisons,
         sd_points=power.spread.sd_points,
-        paired_sd_points=power.spread.paired_sd_points,
-        seeds_needed=power.seeds_needed,
-        seeds_needed_paired=power.seeds_needed_paired,
-        study_seeds=power.study_seeds,
-        detectable_points=power.detectable_points,
-        detectable_points_paired=power.detectable_points_paired,
+        difference_sd_points=power.spread.difference_sd_points,
+        detectable_points=None if power.detectable_points is None else _extremes(power.detectable_points),
+        effect_points=power.effect_points,
+        units_needed=power.units_needed,
+        power=power.power,
+        text=power.describe(),
     )
 
 

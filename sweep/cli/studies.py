@@ -20,12 +20,13 @@ def studies(
     name: options.StudyToShow = None,
     json_: options.Json = False,
 ) -> None:
-    """List the built-in studies, or show one study with its arms, its space and its cost at each scale.
+    """List the built-in studies, or show one study: its arms, its space, what it detects, and its cost at each scale.
 
     Example: `cutmix-sweep studies quickstart`
     """
     from search_spaces.discover import built_in_studies, load_study
     from sweep.documents import studies_document
+    from sweep.power import compute_power
     from sweep.terminal.study import print_scales, print_studies, print_study
 
     names = built_in_studies() if name is None else [name]
@@ -37,7 +38,7 @@ def studies(
         print_studies(loaded, new_console())
     else:
         console = new_console()
-        print_study(loaded[names[0]], console)
+        print_study(loaded[names[0]], compute_power(loaded[names[0]]), console)
         print_scales(at_scales, console)
 
 
@@ -55,7 +56,7 @@ def plan(
     sd_from: options.SdFrom = None,
     json_: options.Json = False,
 ) -> None:
-    """Show what a study would run on this machine: arms, trials, epochs, dose and time; start nothing.
+    """Show what a study would run on this machine and what it would detect; start nothing.
 
     Example: `cutmix-sweep plan mask_shape --effect 0.5`
     """
@@ -75,9 +76,7 @@ def plan(
     if json_:
         print_document(plan_document(loaded, planned, power))
         return
-    print_plan(loaded, planned, new_console())
-    if power:
-        typer.echo(power.describe())
+    print_plan(loaded, planned, power, new_console())
 
 
 @app.command()

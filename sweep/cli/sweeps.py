@@ -84,20 +84,21 @@ def resume(
 def confirm(
     sweep_dir: options.SweepDir,
     seeds: options.Seeds,
+    searches: options.Searches = None,
     configs: options.Configs = None,
     address: options.Address = None,
     log_to: options.LogTo = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train each arm's winners again on fresh seeds and measure them on the test images; complete the search first.
+    """Train each search's winners again on fresh seeds and measure them on test images; complete the searches first.
 
     Example: `cutmix-sweep confirm sweeps/box --seeds 5`
     """
     from search_spaces.extension import confirmed
 
     display = new_display(quiet=quiet, verbose=verbose)
-    change = lambda study: confirmed(study, seeds=seeds, configs=configs)  # noqa: E731
+    change = lambda study: confirmed(study, seeds=seeds, configs=configs, searches=searches)  # noqa: E731
     _resume(sweep_dir, change, display, address=address, log_to=log_to)
 
 
@@ -105,6 +106,7 @@ def confirm(
 def extend(
     sweep_dir: options.SweepDir,
     add_trials: options.AddTrials = 0,
+    add_searches: options.AddSearches = 0,
     add_seeds: options.AddSeeds = 0,
     add_arms: options.AddArms = None,
     address: options.Address = None,
@@ -115,9 +117,9 @@ def extend(
     seeds: options.OldSeeds = None,
     arms: options.OldArms = None,
 ) -> None:
-    """Add trials, seeds or arms to a finished or interrupted sweep and run them; no trial is repeated.
+    """Add trials, searches, seeds or arms to a finished or interrupted sweep and run them; no trial is repeated.
 
-    Example: `cutmix-sweep extend sweeps/box --add-trials 8`
+    Example: `cutmix-sweep extend sweeps/box --add-searches 3`
     """
     from search_spaces.extension import extended, parse_arms
 
@@ -127,7 +129,7 @@ def extend(
     new_arms = None if arms_text is None else parse_arms(arms_text)
     _resume(
         sweep_dir,
-        lambda study: extended(study, trials=n_trials, seeds=n_seeds, arms=new_arms),
+        lambda study: extended(study, trials=n_trials, searches=add_searches, seeds=n_seeds, arms=new_arms),
         new_display(quiet=quiet, verbose=verbose),
         address=address,
         log_to=log_to,

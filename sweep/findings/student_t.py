@@ -1,7 +1,7 @@
-"""Student's t: intervals of means, p-values with Holm's correction, power, and the seeds that a difference needs.
+"""Student's t: intervals of means, p-values with Holm's correction, power, and the sample that a difference needs.
 
-Tests are two-sided. A ``paired`` test uses the SD of the differences between two arms over their common seeds, an
-unpaired test uses the SD of one arm.
+Tests are two-sided. The sample of an arm is its searches or its seeds, one value each. A ``paired`` test uses the SD of
+the differences between two arms over their common searches or seeds, an unpaired test uses the SD of one arm.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ def power(effect: float, *, n_seeds: int, sd: float, paired: bool = False, alpha
 
     Args:
         effect: difference of two means, in the unit of ``sd``.
-        n_seeds: seeds per arm.
+        n_seeds: values per arm: seeds, or searches.
         sd: SD of one arm, or, if ``paired``, of the differences.
-        paired: whether the arms share their seeds.
+        paired: whether the arms share their seeds or searches.
         alpha: two-sided level of the test.
 
     Examples:
@@ -126,12 +126,12 @@ def power(effect: float, *, n_seeds: int, sd: float, paired: bool = False, alpha
 
 
 def seeds_needed(effect_points: float, *, sd_points: float, paired: bool = False, alpha: float = ALPHA) -> int:
-    """Return the least number of seeds per arm for which a test finds ``effect_points`` with probability ``POWER``.
+    """Return the least number of seeds, or searches, per arm for which a test has the power ``POWER``.
 
     Args:
-        effect_points: difference of two means.
+        effect_points: difference of two means that the test is to find.
         sd_points: SD of one arm, or, if ``paired``, of the differences.
-        paired: whether the arms share their seeds.
+        paired: whether the arms share their seeds or searches.
         alpha: two-sided level of the test.
 
     Examples:
@@ -152,9 +152,9 @@ def detectable_points(n_seeds: int, *, sd_points: float, paired: bool = False, a
     """Return the difference that a test with ``n_seeds`` per arm finds with probability ``POWER``; NaN for one seed.
 
     Args:
-        n_seeds: seeds per arm.
+        n_seeds: values per arm: seeds, or searches.
         sd_points: SD of one arm, or, if ``paired``, of the differences.
-        paired: whether the arms share their seeds.
+        paired: whether the arms share their seeds or searches.
         alpha: two-sided level of the test.
     """
     from scipy import optimize

@@ -85,32 +85,48 @@ class Sweep:
         self,
         *,
         add_trials: int = 0,
+        add_searches: int = 0,
         add_seeds: int = 0,
         add_arms: Sequence[str] | Mapping[str, Any] = (),
         address: str | None = None,
         log_to: Sequence[str] = (),
     ) -> Sweep:
-        """Add trials, seeds or arms and run them; see ``cutmix_sweep.extend``."""
+        """Add trials, searches, seeds or arms and run them; see ``cutmix_sweep.extend``."""
         from search_spaces.extension import extended
 
         arms = add_arms if isinstance(add_arms, Mapping) else {name: {"mix": name} for name in as_list(add_arms)}
-        additions = {"add_trials": add_trials or None, "add_seeds": add_seeds or None, "add_arms": add_arms}
+        counts = {"add_trials": add_trials, "add_searches": add_searches, "add_seeds": add_seeds}
+        additions = {**{name: count or None for name, count in counts.items()}, "add_arms": add_arms}
         return self._continue(
             format_call("extend", str(self.dir), **additions, address=address, log_to=log_to),
-            change=lambda study: extended(study, trials=add_trials, seeds=add_seeds, arms=arms),
+            change=lambda study: extended(study, trials=add_trials, searches=add_searches, seeds=add_seeds, arms=arms),
             address=address,
             log_to=log_to,
         )
 
     def confirm(
-        self, *, seeds: int, configs: int | None = None, address: str | None = None, log_to: Sequence[str] = ()
+        self,
+        *,
+        seeds: int,
+        searches: int | None = None,
+        configs: int | None = None,
+        address: str | None = None,
+        log_to: Sequence[str] = (),
     ) -> Sweep:
         """Train the winners again on fresh seeds; see ``cutmix_sweep.confirm``."""
         from search_spaces.extension import confirmed
 
         return self._continue(
-            format_call("confirm", str(self.dir), seeds=seeds, configs=configs, address=address, log_to=log_to),
-            change=lambda study: confirmed(study, seeds=seeds, configs=configs),
+            format_call(
+                "confirm",
+                str(self.dir),
+                seeds=seeds,
+                searches=searches,
+                configs=configs,
+                address=address,
+                log_to=log_to,
+            ),
+            change=lambda study: confirmed(study, seeds=seeds, searches=searches, configs=configs),
             address=address,
             log_to=log_to,
         )

@@ -110,16 +110,16 @@ Effect = Annotated[
     float | None,
     typer.Option(
         metavar="POINTS",
-        help="smallest difference in top-1 error to detect, in percentage points; prints the seeds needed, "
-        "for example 0.5 (default: no number of seeds)",
+        help="smallest difference in top-1 error to detect, in percentage points; prints the searches or seeds needed, "
+        "for example 0.5 (default: no difference)",
     ),
 ]
 Sd = Annotated[
     float | None,
     typer.Option(
         metavar="POINTS",
-        help="SD of top-1 errors over seeds, in percentage points, for example 0.4 "
-        "(default: from --sd-from, otherwise 0.4)",
+        help="SD of an arm's top-1 errors over searches, or over seeds if the study counts seeds, in percentage "
+        "points, for example 0.4 (default: from --sd-from, otherwise a typical SD)",
     ),
 ]
 SdFrom = Annotated[
@@ -168,18 +168,30 @@ LimitSet = Annotated[
 # confirm
 Seeds = Annotated[
     int,
-    typer.Option(min=2, help="total seeds per configuration, including those already confirmed, for example 5"),
+    typer.Option(min=1, help="total seeds per configuration, including those already confirmed, for example 5"),
 ]
 Configs = Annotated[
     int | None,
     typer.Option(
-        min=1, help="best configurations per arm to confirm, for example 2 (default: as in the study, otherwise 1)"
+        min=1, help="best configurations per search to confirm, for example 2 (default: as in the study, otherwise 1)"
+    ),
+]
+Searches = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="independent searches per arm to divide the trials of an unconfirmed sweep into, for example 5 "
+        "(default: as in the study, otherwise 1)",
     ),
 ]
 
 # extend
 AddTrials = Annotated[
-    int, typer.Option(min=0, help="search trials to add per arm, for example 8 (default: 0)", show_default=False)
+    int, typer.Option(min=0, help="trials to add to each search, for example 4 (default: 0)", show_default=False)
+]
+AddSearches = Annotated[
+    int,
+    typer.Option(min=0, help="independent searches to add per arm, for example 3 (default: 0)", show_default=False),
 ]
 AddSeeds = Annotated[
     int,

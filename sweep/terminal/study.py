@@ -9,12 +9,13 @@ from rich.console import Console, JustifyMethod
 from rich.text import Text
 
 from search_spaces.arm import Point
-from search_spaces.budget import MAX_EPOCHS
+from search_spaces.budget import MAX_EPOCHS, Confirm
 from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.formats import format_duration
 from sweep.plan import Plan
+from sweep.power import Power
 from sweep.preview import describe_mix
 from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
 from trainables.errors import UserError
@@ -52,8 +53,8 @@ def print_studies(studies: Mapping[str, Study], console: Console) -> None:
     print_table(console, table)
 
 
-def print_study(study: Study, console: Console) -> None:
-    """Print one study: its question, its arms, the parameters that vary, and its budget."""
+def print_study(study: Study, power: Power, console: Console) -> None:
+    """Print one study: its question, its arms, the parameters that vary, its budget and what it can detect."""
     print_heading(console, study.name, study.question)
     if study.why_open:
         print_line(console, study.why_open.strip())
@@ -66,6 +67,7 @@ def print_study(study: Study, console: Console) -> None:
         add_row(table, [arm, _describe_mixing(study, arm), "\n".join(varies) or "seeds only"])
     print_table(console, table)
     print_line(console, describe_budget(study))
+    print_line(console, power.describe())
 
 
 def _describe_mixing(study: Study, arm: str) -> str:
@@ -109,23 +111,34 @@ def _cost(study: Study) -> Iterator[str]:
 
 def describe_budget(study: Study) -> str:
     """Return what each arm may spend, when a trial may end early, and what is confirmed: one line each."""
-    resources, budget, confirm = study.resources, study.budget, study.confirm
+    resources, budget = study.resources, study.budget
     control = f"; control cohort: {100 * budget.control_frac:g} % of the trials" if budget.control_frac else ""
+    within = "search" if study.n_searches > 1 else "arm"
     lines = [
         f"Budget: {study.search} search, {study.trials_per_arm} trials per arm, at most {budget.max_epochs} epochs per "
         f"trial; {resources.cpus} CPU and {resources.gpus:g} GPU per trial.",
         f"Stopping: {budget.early_stopping.describe()}{control}. "
-        f"Trials are compared within their arm, by {study.metric}.",
+        f"Trials are compared within their {within}, by {study.metric}.",
         *(f"Known point of {arm}: {_describe_point(point)}." for arm, point in _points(study)),
     ]
-    if confirm is not None:
-        configs = "configuration" if confirm.configs == 1 else f"{confirm.configs} configurations"
-        lines.append(
-            f"Confirmation: best {configs} of each arm, on {confirm.seeds} fresh seeds, measured on test images."
-        )
+    if study.confirm is not None:
+        lines.append(_describe_confirm(study, study.confirm))
     if limits := budget.limits.describe():
         lines.append(f"Limits: the sweep ends {limits}, and can then be resumed.")
     return "\n".join(lines)
+
+
+def _describe_confirm(study: Study, confirm: Confirm) -> str:
+    seeds = "1 fresh seed" if confirm.seeds == 1 else f"{confirm.seeds} fresh seeds"
+    one = confirm.configs == 1
+    winners = "the best configuration" if one else f"the {confirm.configs} best configurations"
+    trained = f"{'is' if one else 'are'} trained again on {seeds} and measured on test images."
+    if confirm.searches > 1:
+        size = f"{confirm.searches} searches of {study.trials_per_search} trials per arm"
+        return f"Confirmation: {size}; {winners} of each search {trained}"
+    if not any(map(study.is_searched, study.arms)):
+        return f"Confirmation: each arm is trained again on {seeds} and measured on test images."
+    return f"Confirmation: 1 search of {study.trials_per_search} trials per arm; {winners} of each arm {trained}"
 
 
 def _points(study: Study) -> Iterator[tuple[str, Point]]:
@@ -158,9 +171,9 @@ def describe_domain(domain: Any) -> str:
     raise AssertionError(domain)
 
 
-def print_plan(study: Study, plan: Plan, console: Console) -> None:
-    """Print what a study would run, and how long it would take on this machine."""
-    print_study(study, console)
+def print_plan(study: Study, plan: Plan, power: Power, console: Console) -> None:
+    """Print what a study would run and could detect, and how long it would take on this machine."""
+    print_study(study, power, console)
     confirming = f" and {plan.n_confirming} confirmation trials" if plan.n_confirming else ""
     print_line(
         console,
@@ -171,6 +184,8 @@ def print_plan(study: Study, plan: Plan, console: Console) -> None:
         f"{_format_range(plan.images_per_s)} training images per second and trial.",
     )
     _print_doses(study, plan, console)
+    if effect := power.describe_effect():
+        print_line(console, effect)
 
 
 def _format_range(extremes: tuple[float, float]) -> str:

@@ -1,170 +1,149 @@
-"""The spread over seeds is measured in the records; the text states the seeds and the difference for a test."""
+"""What a study detects is promised for its own tests: searches where something varies, otherwise seeds."""
 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from search_spaces.discover import load_study
+from search_spaces.discover import built_in_studies, load_study
 from search_spaces.study import Study
-from sweep.findings.student_t import detectable_points, seeds_needed
-from sweep.power import compute_power, seed_spread, seeds_of
-from trainables.errors import UserError
+from sweep.findings.student_t import seeds_needed
+from sweep.power import comparisons, compute_power, unit_of
 
 MakeStudy = Callable[..., Study]
 
 BUDGET = {"trials": 12, "max_epochs": 2, "early_stopping": {"rule": "none"}}
+FIXED = {"off": {"mix": "off"}, "cutout": {"mix": "cutout"}}
+SEARCHES = {"searches": 6, "seeds": 2}
 
 
-class TestSeedsOf:
-    def test_a_search_trains_each_configuration_once(self, study_of: MakeStudy) -> None:
-        assert seeds_of(study_of()) == 1
+class TestComparisons:
+    def test_of_a_grid_are_means_over_settings_of_common_seeds(self) -> None:
+        study = load_study("position")
+        compared = {each.arm: each for each in comparisons(study, unit_of(study))}
+        assert unit_of(study) == "seed"
+        assert {arm: each.n for arm, each in compared.items()} == {
+            **{"cutout": 36, "mixup": 12, "cutmix": 6},
+            **{"spill": 6, "inside": 12, "torus": 12},
+        }
+        assert compared["cutout"].sd_factor == 1
+        assert compared["cutmix"].sd_factor == pytest.approx(math.sqrt((1 + 1 / 6) / 2))
 
-    @pytest.mark.parametrize("search", ["random", "quasi_random", "tpe"])
-    def test_replicates(self, study_of: MakeStudy, search: str) -> None:
-        assert seeds_of(study_of(search=search, replicates=4, budget=BUDGET)) == 4
+    def test_without_a_space_are_over_all_trials_or_the_confirmed_seeds(self, study_of: MakeStudy) -> None:
+        search = study_of(space={}, arms=FIXED)
+        confirmed = study_of(space={}, arms=FIXED, confirm={"seeds": 7})
+        assert [unit_of(study) for study in (search, confirmed)] == ["seed", "seed"]
+        assert comparisons(search, "seed") == [("cutout", 4, 1.0)]
+        assert comparisons(confirmed, "seed") == [("cutout", 7, 1.0)]
 
-    def test_a_configuration_that_is_cut_short_counts(self, study_of: MakeStudy) -> None:
-        assert seeds_of(study_of(replicates=5, budget=BUDGET)) == 2
-
-    def test_without_a_space_every_trial_is_one(self, study_of: MakeStudy) -> None:
-        assert seeds_of(study_of(space={}, arms={"off": {"mix": "off"}, "cutout": {"mix": "cutout"}})) == 4
-
-    def test_of_a_grid(self) -> None:
-        assert seeds_of(load_study("position")) == 3
-
-
-def planted(points: Callable[[Any], float]) -> Callable[[Any, int], dict[str, Any]]:
-    """Return a curve with the job's error, in points, after the last epoch; the error before it is the same for all."""
-
-    def curve(job: Any, epoch: int) -> dict[str, Any]:
-        return {"val_top1_error": (50.0 if epoch == 1 else points(job)) / 100, "val_nll": 1.0}
-
-    return curve
+    def test_of_searches(self, study_of: MakeStudy) -> None:
+        study = study_of(budget=BUDGET, confirm=SEARCHES)
+        assert unit_of(study) == "search"
+        assert comparisons(study, "search") == [("cutout", 6, 1.0), ("cutmix", 6, 1.0)]
 
 
-def number_of(job: Any) -> int:
-    return int(job.trial.rpartition("-")[2])
-
-
-def noisy(job: Any) -> float:
-    """Return an error that varies by arm and configuration, by 0.3 points over seeds and 0.2 points over trials."""
-    configuration = job.config.model_copy(update={"seed": 0}).model_dump_json()
-    level = 10 + 5 * random.Random(configuration).random()
-    return level + random.Random(job.config.seed).gauss(0, 0.3) + random.Random(job.trial).gauss(0, 0.2)
-
-
-class TestSeedSpread:
-    def test_is_that_of_trials_that_differ_in_their_seed_only(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path
-    ) -> None:
-        """Two seeds each: a pair that differs by d has variance d^2 / 2; configurations far apart do not count."""
-        errors = {"off": (10.0, 10.4, 30.0, 30.0), "cutout": (20.0, 20.0, 50.0, 50.8), "cutmix": (5.0, 5.2, 6.0, 6.0)}
-        study = study_of(replicates=2, budget=BUDGET | {"trials": 4})
-        simulate(
-            study, tmp_path / "sweep", curve=planted(lambda job: errors[job.trial.partition("-")[0]][number_of(job)])
-        ).run()
-        spread = seed_spread(tmp_path / "sweep")
-        assert spread.sd_points == pytest.approx(math.sqrt((0.4**2 + 0.8**2 + 0.2**2) / 2 / 6))
-        changes = np.array([[0.4, 0.0, 0.2], [0.0, 0.8, 0.0]])  # from the first seed to the second, by configuration
-        differences = np.array([changes[:, i] - changes[:, j] for i, j in ((0, 1), (0, 2), (1, 2))])
-        assert spread.paired_sd_points == pytest.approx(math.sqrt((differences**2).mean() / 2))
-
-    def test_finds_what_was_planted(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        """The part of an error that depends on the seed only drops out of the differences of arms."""
-        study = study_of(replicates=20, budget=BUDGET | {"trials": 40})
-        simulate(study, tmp_path / "sweep", curve=planted(noisy)).run()
-        spread = seed_spread(tmp_path / "sweep")
-        assert spread.sd_points == pytest.approx(math.hypot(0.3, 0.2), rel=0.2)
-        assert spread.paired_sd_points == pytest.approx(0.2 * math.sqrt(2), rel=0.2)
-
-    def test_of_one_arm_has_no_pairs(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        study = study_of(replicates=4, arms={"off": {"mix": "off"}}, budget=BUDGET)
-        simulate(study, tmp_path / "sweep", curve=planted(noisy)).run()
-        assert seed_spread(tmp_path / "sweep").paired_sd_points is None
-
-    def test_leaves_out_trials_that_early_stopping_chose(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path
-    ) -> None:
-        stopping = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
-        budget = BUDGET | {"trials": 16, "control_frac": 0.5, "early_stopping": stopping}
-        study = study_of(space={}, arms={"off": {"mix": "off"}}, budget=budget)
-        points = {number: 10.0 + number**2 for number in range(16)}
-        simulate(study, tmp_path / "sweep", curve=planted(lambda job: points[number_of(job)])).run()
-        control = [points[number] for number in points if study.is_control("off", number)]
-        assert seed_spread(tmp_path / "sweep").sd_points == pytest.approx(np.std(control, ddof=1))
-
-    def test_prefers_confirmed_trials(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        tests = (10.0, 11.0, 13.0)
-        study = study_of(
-            space={},
-            arms={"off": {"mix": "off"}},
-            budget=BUDGET | {"trials": 4},
-            confirm={"searches": 1, "seeds": len(tests)},
+class TestPromise:
+    def test_of_searches_is_kept_by_the_paired_test(self, study_of: MakeStudy) -> None:
+        """5,000 sweeps of two seeds per search: winners differ by 0.8 points, seeds by 1 point, shared by the arms."""
+        study = study_of(budget=BUDGET, confirm=SEARCHES)
+        of_means = math.hypot(0.8, 1 / math.sqrt(2))
+        power = compute_power(study, effect_points=2.0, sd_points=of_means)
+        rng = np.random.default_rng(0)
+        seeds = rng.normal(0, 1, (2, 5000, 6, 2))
+        values = rng.normal(0, 0.8, (2, 5000, 6)) + seeds.mean(axis=3)
+        p = stats.ttest_1samp(values[1] - values[0] + 2.0, 0.0, axis=1).pvalue
+        assert power.power is not None
+        assert np.mean(p < 0.05 / 2) == pytest.approx(power.power, abs=0.03)
+        assert (power.n_comparisons, power.units_needed) == (
+            2,
+            seeds_needed(2.0, sd_points=math.sqrt(2) * of_means, paired=True, alpha=0.05 / 2),
         )
-        curve = planted(lambda job: tests[number_of(job)] if job.test else 20.0 * number_of(job))
-        simulate(study, tmp_path / "sweep", curve=curve).run()
-        assert seed_spread(tmp_path / "sweep").sd_points == pytest.approx(np.std(tests, ddof=1))
 
-    @pytest.mark.parametrize("n_reports", [0, 1, None])
-    def test_without_replicates_is_refused(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, n_reports: int | None
-    ) -> None:
-        simulate(study_of(budget=BUDGET), tmp_path / "sweep", curve=planted(noisy)).run(n_reports).conductor.flush(
-            force=True
+    def test_of_a_grid_is_kept_by_the_means_over_settings(self) -> None:
+        """Independent trials with an SD of 1 point: 6 pairs of one trial and a mean over six."""
+        power = compute_power(load_study("position"), sd_points=1.0)
+        assert power.detectable_points is not None
+        rng = np.random.default_rng(1)
+        values = rng.normal(0, 1, (5000, 6, 6)).mean(axis=2) - rng.normal(power.detectable_points[1], 1, (5000, 6))
+        assert np.mean(stats.ttest_1samp(values, 0.0, axis=1).pvalue < 0.05 / 6) == pytest.approx(0.8, abs=0.03)
+
+    def test_needed_units_find_the_effect(self, study_of: MakeStudy) -> None:
+        needed = compute_power(study_of(budget=BUDGET, confirm=SEARCHES), effect_points=1.5, sd_points=1.0).units_needed
+        assert needed is not None
+        enough, too_few = (
+            compute_power(
+                study_of(budget=BUDGET | {"trials": n}, confirm={"searches": n}), effect_points=1.5, sd_points=1.0
+            ).power
+            for n in (needed, needed - 1)
         )
-        with pytest.raises(UserError, match=r"no two completed trials .* differ in their seed only"):
-            seed_spread(tmp_path / "sweep")
-
-    def test_without_spread_is_refused(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        study = study_of(replicates=2, budget=BUDGET)
-        simulate(study, tmp_path / "sweep", curve=planted(lambda job: 10.0)).run()
-        with pytest.raises(UserError, match=r"the SD over seeds must be .* got 0"):
-            seed_spread(tmp_path / "sweep")
-
-
-def describe(study: Study, **options: Any) -> str:
-    power = compute_power(study, **options)
-    assert power is not None
-    return power.describe()
+        assert enough is not None
+        assert too_few is not None
+        assert enough >= 0.8 > too_few
 
 
 class TestWords:
-    def test_of_a_given_sd(self, study_of: MakeStudy) -> None:
-        study = study_of(replicates=3, budget=BUDGET)
-        words = describe(study, effect_points=0.5, sd_points=0.4, sd_from=None)
-        assert "SD over seeds 0.4 points, given by --sd" in words
-        assert "difference of 0.5 points needs 12 seeds per arm" in words
-        assert "This study has 3 seeds per configuration: they detect 1.23 points" in words
-        assert "same seeds" not in words
+    def test_of_searches(self, study_of: MakeStudy) -> None:
+        power = compute_power(study_of(budget=BUDGET, confirm=SEARCHES), effect_points=1.0, sd_points=0.5)
+        assert power.describe() == (
+            "Detects a difference of 1.1 points to off with probability 80 % (paired t-test at 5 % for 2 comparisons "
+            "together; 6 searches per arm; SD over searches 0.5 points, given by --sd)."
+        )
+        assert power.describe_effect() == (
+            "A difference of 1 points needs 8 searches per arm (power 80 %). "
+            "This study has 6 and finds it with probability 66 %."
+        )
 
-    def test_of_no_sd_say_that_it_is_assumed(self, study_of: MakeStudy) -> None:
-        words = describe(study_of(), effect_points=1.0, sd_points=None, sd_from=None)
-        assert "SD over seeds 0.4 points, the usual value on CIFAR-100" in words
-        assert "1 seed per configuration, which detects no difference" in words
+    def test_of_a_grid(self) -> None:
+        words = compute_power(load_study("position")).describe()
+        assert "Detects a difference of 0.86 to 2.4 points to off with" in words
+        assert "6 seeds per arm, means over the settings of an arm" in words
+        assert "SD over seeds 1 points, assumed: typical of short runs" in words
 
-    def test_of_a_sweep(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        study = study_of(replicates=4, budget=BUDGET)
-        simulate(study, tmp_path / "sweep", curve=planted(noisy)).run()
-        words = describe(study, effect_points=0.5, sd_points=None, sd_from=tmp_path / "sweep")
-        spread = seed_spread(tmp_path / "sweep")
-        assert spread.source in words
-        assert spread.paired_sd_points is not None
-        for figure in (
-            seeds_needed(0.5, sd_points=spread.sd_points),
-            f"with the same seeds in both arms: {seeds_needed(0.5, sd_points=spread.paired_sd_points, paired=True)}",
-            f"4 seeds per configuration: they detect {detectable_points(4, sd_points=spread.sd_points):.3g} ",
-        ):
-            assert str(figure) in words
+    def test_a_long_run_differs_less(self) -> None:
+        assert "SD over seeds 0.4 points" in compute_power(load_study("position", scale="gpu")).describe()
 
-    def test_of_no_effect_are_none(self, study_of: MakeStudy) -> None:
-        assert compute_power(study_of(), effect_points=None, sd_points=None, sd_from=None) is None
+    def test_of_one_search_name_the_remedy(self, study_of: MakeStudy) -> None:
+        power = compute_power(study_of(confirm={"searches": 1, "seeds": 5}), effect_points=1.0)
+        assert power.describe() == (
+            "Detects no difference. "
+            "1 search per arm: no number of seeds shows a difference between the arms; raise confirm.searches."
+        )
+        assert "needs " in power.describe_effect()
+        assert "searches per arm" in power.describe_effect()
 
-    def test_points_may_be_small(self, study_of: MakeStudy) -> None:
-        assert "0.005 points" in describe(study_of(), effect_points=0.005, sd_points=0.4, sd_from=None)
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({}, "not confirmed: set confirm.searches"),
+            ({"space": {}, "arms": {"off": {"mix": "off"}}}, "1 arm: there is nothing to compare"),
+            ({"space": {}, "arms": FIXED, "budget": BUDGET | {"trials": 1}}, "1 seed per configuration"),
+            ({"budget": BUDGET, "confirm": {"searches": 2}, "replicates": 1}, "2 searches per arm are too few"),
+        ],
+    )
+    def test_of_nothing_say_why(self, study_of: MakeStudy, changes: dict[str, Any], reason: str) -> None:
+        power = compute_power(study_of(**changes), effect_points=1.0, sd_points=10.0)
+        assert reason in power.describe()
+        assert (power.detectable_points, power.power) == (None, None)
+
+    def test_of_an_earlier_sweep(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        study = study_of(budget=BUDGET, confirm=SEARCHES)
+        simulate(study, tmp_path / "sweep").run()
+        power = compute_power(study, sd_from=tmp_path / "sweep")
+        assert f"measured in '{tmp_path / 'sweep'}' (6 searches of 2 trials per arm)" in power.describe()
+        assert power.spread.difference_sd_points == power.spread.paired_sd_points
+
+
+@pytest.mark.parametrize("scale", [None, "laptop", "gpu", "paper"])
+@pytest.mark.parametrize("name", sorted(set(built_in_studies()) - {"co_movement", "early_stopping", "quickstart"}))
+def test_built_in_studies_can_be_decided(name: str, scale: str | None) -> None:
+    """Of the others, one compares no arms, one replays rules, and one is a demonstration."""
+    power = compute_power(load_study(name, scale=scale))
+    largest = 2.5 if scale == "laptop" else 4.0
+    assert power.detectable_points is not None
+    assert power.detectable_points[1] < largest
