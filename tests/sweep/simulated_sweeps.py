@@ -96,9 +96,11 @@ class Setting:
             "budget": {
                 "trials": self.searches * self.trials,
                 "max_epochs": MAX_EPOCHS if self.early_stopping else 1,
-                "early_stopping": {"rule": "asha", "grace_period_epochs": 1} if self.early_stopping else {"rule": "none"},
+                "early_stopping": {"rule": "asha", "grace_period_epochs": 1}
+                if self.early_stopping
+                else {"rule": "none"},
             },
-            "confirm": {"seeds": self.seeds},
+            "confirm": {"searches": self.searches, "seeds": self.seeds},
         }
         study = parse(Study, values, where="simulated study")
         check_study(study)
@@ -110,7 +112,7 @@ class Setting:
         return new_manifest(self.study, Path("simulated"), "simulated", {})
 
     def run(self, seed: int, folder: Path) -> pd.DataFrame:
-        """Run the sweep of one seed in ``folder``, which is removed after it; return the summary of its confirmation."""
+        """Run the sweep of one seed in ``folder``, which is then removed; return the summary of its confirmation."""
         study = self.study.model_copy(update={"seed": seed})
         folder.mkdir()
         try:
@@ -188,9 +190,8 @@ def run_sweeps(setting: Setting, n_sweeps: int, folder: Path) -> pd.DataFrame:
     """Run ``n_sweeps`` independent sweeps.
 
     Returns:
-        One row per sweep and arm other than the baseline: ``sweep``, ``arm``, ``difference`` of the test errors from the
-        baseline (points), ``sd`` of the differences within the sweep (points) and ``differs``, whether the verdict
-        finds a difference.
+        One row per sweep and arm other than the baseline: ``sweep``, ``arm``, ``difference`` of the test errors from
+        the baseline (points) and ``differs``, whether the verdict finds a difference.
     """
     frames = []
     for number in range(n_sweeps):
