@@ -31,7 +31,7 @@ USUAL_FIRST_RUNG = 3
 """Default first rung of a study: the sentences refer to it."""
 
 OWN, SHARED = "own", "shared"
-"""Rungs: each arm has its own (the rule in sweeps), or the trials of all arms share them."""
+"""Rungs: each search of an arm has its own (the rule in sweeps), or equal searches of all arms share them."""
 
 
 def full_trials(sweep: Sweep) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def stopped_winners(
     """Replay ASHA in many orders of arrival, and count how often it stops the trial of lowest final value.
 
     The rule is the one that sweeps use, with the default parameters of a study. One worker runs one trial after
-    another, and the arms take turns.
+    another, and the arms take turns. Each search has a winner: with several searches, frequencies are means over them.
 
     Args:
         sweep: from :func:`analysis.data.frames.load`.
@@ -116,7 +116,7 @@ def stopped_winners(
         would stop it) and ``n_orders``. Empty before any trial has completed.
     """
     trials = full_trials(sweep)
-    orders = [_order(trials["arm"], rng).tolist() for _ in range(n_orders)]
+    orders = [_order(trials["arm"], trials["search"], rng).tolist() for _ in range(n_orders)]
     rows: list[dict[str, Any]] = []
     for metric in metrics:
         curves = _curves(sweep, trials, metric)
@@ -136,7 +136,8 @@ def _curves(sweep: Sweep, trials: pd.DataFrame, metric: str) -> Curves:
     """Return the curves of ``trials``; a value that is not a number becomes infinite."""
     arms, names = pd.factorize(trials["arm"].astype(str))
     values, errors = (_after_each_epoch(sweep, trials, name) for name in (metric, "val_top1_error"))
-    return Curves(arms=tuple(names), arm=arms, values=values, top1_error=errors)
+    searches = trials["search"].to_numpy(int)
+    return Curves(arms=tuple(names), arm=arms, search=searches, values=values, top1_error=errors)
 
 
 def _after_each_epoch(sweep: Sweep, trials: pd.DataFrame, metric: str) -> np.ndarray:
@@ -148,25 +149,34 @@ def _after_each_epoch(sweep: Sweep, trials: pd.DataFrame, metric: str) -> np.nda
     return np.where(np.isnan(values), math.inf, values)
 
 
-def _order(arms: pd.Series[Any], rng: np.random.Generator) -> np.ndarray:
-    """Sample an order of arrival: the trials of each arm at random, the arms in turn."""
+def _order(arms: pd.Series[Any], searches: pd.Series[int], rng: np.random.Generator) -> np.ndarray:
+    """Sample an order of arrival: the trials of each search at random, the searches in turn, and the arms in turn."""
     turn, sequence = np.empty(len(arms), int), np.empty(len(arms))
     for places in arms.groupby(arms, observed=True).indices.values():
-        turn[places], sequence[places] = rng.permutation(len(places)), rng.random()
+        search = searches.to_numpy()[places]
+        for index in np.unique(search):
+            of_search = places[search == index]
+            turn[of_search] = rng.permutation(len(of_search)) * (searches.max() + 1) + index
+        sequence[places] = rng.random()
     return np.lexsort((sequence, turn))
 
 
 def _counted(trials: pd.DataFrame, curves: np.ndarray, kept: np.ndarray, rungs: str) -> list[dict[str, Any]]:
-    """Count the orders that stop the winner of each arm, if arms have their own rungs, and the winner of all arms."""
+    """Count how often the winners of each arm, if arms have their own rungs, and those of all arms are stopped.
+
+    The counts are over orders and searches.
+    """
     names = trials["arm"].astype(str).to_numpy()
     arms = list(trials["arm"].cat.categories) if rungs == OWN else []
     groups = {str(arm): np.flatnonzero(names == arm) for arm in arms if arm in names}
     rows = []
+    searches = trials["search"].to_numpy()
     for arm, places in (*groups.items(), (ALL_ARMS, np.arange(len(trials)))):
-        winner = int(places[curves[places, -1].argmin()])
-        stopped = int((~kept[:, winner]).sum())
-        low, high = stats.binomtest(stopped, len(kept)).proportion_ci(method="wilson")
-        frequency = {"stopped_frac": stopped / len(kept), "low": float(low), "high": float(high)}
+        by_search = [places[searches[places] == search] for search in np.unique(searches[places])]
+        winners = [int(trials_of[curves[trials_of, -1].argmin()]) for trials_of in by_search]
+        stopped = ~kept[:, winners]
+        low, high = stats.binomtest(int(stopped.sum()), stopped.size).proportion_ci(method="wilson")
+        frequency = {"stopped_frac": stopped.mean(), "low": float(low), "high": float(high)}
         rows.append({"arm": arm, "n": len(places), **frequency, "blind_frac": float(1 - kept[:, places].mean())})
     return rows
 
@@ -182,7 +192,7 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
         return ["Undecided: no trial that no rule could stop has completed yet."]
     own_rungs = stopped[stopped["rungs"] == OWN]
     sentences = [
-        f"By {metric_label(str(metric)).name} from epoch {first}, with rungs of each arm, ASHA stops the winner of "
+        f"By {metric_label(str(metric)).name} from epoch {first}, with rungs of each search, ASHA stops the winner of "
         f"{_frequencies(rows)}, of {rows['n_orders'].iloc[0]} orders of n = {rows['n'].iloc[-1]} curves."
         for (metric, first), rows in own_rungs.groupby(["metric", "first_rung_epochs"], sort=False)
         if first == USUAL_FIRST_RUNG

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,8 +174,7 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
             old_parts = live_parts(folder.with_name(table.old_name)) if table.old_name else []
             parts = live_parts(folder) or old_parts
             if is_gapless(parts):
-                with ThreadPoolExecutor(_READERS) as pool:  # with many small parts, most of the time is latency
-                    rows = list(pool.map(_read, parts))
+                rows = _read_all(parts)
                 # null in columns that the older program of a part did not have
                 return pa.concat_tables([table.schema.empty_table(), *rows], promote_options="default")
         except FileNotFoundError:
@@ -183,6 +183,14 @@ def _read_parts(folder: Path, table: Table) -> pa.Table:
             raise RecordsError(f"cannot read the records in '{folder}': {error}") from None
         time.sleep(PAUSE_S)
     raise RecordsError(f"cannot read the records in '{folder}': a part is missing")
+
+
+def _read_all(parts: Sequence[Part]) -> list[pa.Table]:
+    """Return the rows of each part."""
+    if len(parts) < 2:
+        return [_read(part) for part in parts]
+    with ThreadPoolExecutor(_READERS) as pool:  # with many small parts, most of the time is latency
+        return list(pool.map(_read, parts))
 
 
 def _read(part: Part) -> pa.Table:

@@ -13,9 +13,9 @@ from sweep.findings.summary import metric_label
 _TEXT = """## What early stopping cost
 
 Decisions over time, by rung and verdict. Control trials are never stopped: `n spared` of them would have been. `regret`
-is the final value of the best control trial that the rule would have kept, minus that of the best control trial. `gap`
-is the mean final value of spared minus kept trials, with Welch's 95 % interval; above 0, the rule stops the right
-trials. Values: {metric}, as fractions or nats."""
+is the final value of the best control trial that the rule would have kept, minus that of the best control trial. With
+several searches per arm, it is a mean over the searches. `gap` is the mean final value of spared minus kept trials,
+with Welch's 95 % interval; above 0, the rule stops the right trials. Values: {metric}, as fractions or nats."""
 
 
 def show_control_cohort(sweep: Sweep) -> None:

@@ -26,13 +26,20 @@ def sweep_of(
     decisions: Sequence[tuple[int, int, str]] = (),
     arms: Sequence[str] = (),
     status: Sequence[str] = (),
+    search: Sequence[int] = (),
 ) -> Sweep:
     """A row a trial; ``decisions`` are trial, rung and verdict."""
     names = [f"t{number}" for number in range(len(curves))]
     arm = pd.Categorical(arms or ["a"] * len(curves))
     trials = pd.DataFrame(
         {
-            **{"trial": names, "arm": arm, "replicate": range(len(curves)), "status": status or "completed"},
+            **{
+                "trial": names,
+                "arm": arm,
+                "search": search or 0,
+                "replicate": range(len(curves)),
+                "status": status or "completed",
+            },
             **{"control": control if control is not None else True, PLANNED_EPOCHS: [len(curve) for curve in curves]},
             f"final_{METRIC}": [curve[-1] for curve in curves],
         }
@@ -103,7 +110,7 @@ class TestStoppingRegret:
         decisions = [(0, 1, "continue"), (1, 1, "continue"), (2, 1, SPARED), (3, 1, SPARED)]
         sweep = sweep_of(self.CURVES, rule="asha", control=[True] * 4, decisions=decisions)
         (row,) = stopping_regret(sweep).to_dict("records")
-        assert (row["n"], row["n_spared"], row["winner_stopped"]) == (4, 2, True)
+        assert (row["n"], row["n_spared"], row["winner_stopped_frac"]) == (4, 2, 1)
         assert (row["best"], row["best_kept"]) == (0.20, 0.30)
         assert row["regret"] == pytest.approx(0.10)
         welch = stats.ttest_ind([0.20, 0.40], [0.30, 0.35], equal_var=False).confidence_interval()
@@ -113,7 +120,7 @@ class TestStoppingRegret:
         decisions = [(0, 1, SPARED), (2, 1, "continue")]
         sweep = sweep_of(self.CURVES, rule="asha", control=[True, True, True, False], decisions=decisions)
         (row,) = stopping_regret(sweep).to_dict("records")
-        assert (row["n"], row["n_spared"], row["regret"], row["winner_stopped"]) == (3, 1, 0, False)
+        assert (row["n"], row["n_spared"], row["regret"], row["winner_stopped_frac"]) == (3, 1, 0, 0)
         assert np.isnan([row["low"], row["high"]]).all()
 
     def test_is_unknown_where_none_would_have_been_kept(self) -> None:
@@ -121,7 +128,7 @@ class TestStoppingRegret:
         sweep = sweep_of(self.CURVES, rule="asha", control=[True] * 4, decisions=decisions)
         (row,) = stopping_regret(sweep).to_dict("records")
         assert np.isnan(row["regret"])
-        assert row["winner_stopped"]
+        assert row["winner_stopped_frac"] == 1
 
     def test_needs_a_rule_and_a_cohort(self) -> None:
         assert stopping_regret(sweep_of(self.CURVES)).empty

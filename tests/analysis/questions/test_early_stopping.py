@@ -16,7 +16,7 @@ from tests.analysis.simulated_studies import SimulatedTrial, record
 
 def test_an_order_takes_the_arms_in_turn() -> None:
     arms = pd.Series([*"aaabbb"], dtype="category")
-    orders = [early_stopping._order(arms, np.random.default_rng(seed)) for seed in range(20)]
+    orders = [early_stopping._order(arms, pd.Series([0] * 6), np.random.default_rng(seed)) for seed in range(20)]
     for order in orders:
         assert sorted(order) == [0, 1, 2, 3, 4, 5]
         names = arms[order].tolist()

@@ -21,7 +21,7 @@ def planted(rng: np.random.Generator, *, lead: float, lag: float) -> Curves:
     level[::N_TRIALS] = 0.2 - lead
     falling = np.exp(-epochs / 4) + lag * arm[:, None] * np.maximum(0, 1 - epochs / N_EPOCHS)
     values = level[:, None] + falling + rng.normal(0, 0.05, (2 * N_TRIALS, N_EPOCHS))
-    return Curves(arms=("fast", "slow"), arm=arm, values=values, top1_error=values)
+    return Curves(arms=("fast", "slow"), arm=arm, search=np.zeros_like(arm), values=values, top1_error=values)
 
 
 def played(rule: str, *, lead: float = 0.0, lag: float = 0.0) -> list[tuple[Curves, np.ndarray]]:

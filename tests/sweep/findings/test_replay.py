@@ -44,8 +44,11 @@ STOPPING = variants(needed=2, grace_period_epochs=1, reduction_factor=2)
 every_rule = pytest.mark.parametrize("rule", STOPPING)
 
 
-def curves_of(values: np.ndarray, arm: list[int], arms: tuple[str, ...] = ("a", "b")) -> Curves:
-    return Curves(arms=arms, arm=np.array(arm), values=values, top1_error=values / 10)
+def curves_of(
+    values: np.ndarray, arm: list[int], arms: tuple[str, ...] = ("a", "b"), search: list[int] | None = None
+) -> Curves:
+    searches = np.array(search if search else [0] * len(arm))
+    return Curves(arms=arms, arm=np.array(arm), search=searches, values=values, top1_error=values / 10)
 
 
 def noisy(rng: np.random.Generator, *, offset: np.ndarray, n_epochs: int = 9, noise: float = 0.05) -> np.ndarray:
