@@ -24,11 +24,11 @@ Frac = Annotated[float, Field(ge=0, le=1)]
 class Occlusion(Axis):
     """Error on images with a hidden part, and on mixtures of two images of different classes.
 
-    After Yun et al. (ICCV 2019), section 4.4 and figure 4. A square hole in the middle is filled (``center``), or the
-    area outside it (``boundary``). A pair of test images of two classes is mixed with the fraction ``lam`` of the first
-    image: blended (``mixup``), or with a box of the second image in the first (``cutmix``). The error is to predict
-    neither class. The paper does not say where the box is. Here it lies fully inside the image, at a uniformly drawn
-    place that is the same for each ``lam``.
+    After Yun et al. (ICCV 2019), section 4.4, figure 5 and appendix E.1. A square hole in the middle is filled
+    (``center``), or the area outside it (``boundary``). A pair of test images of two classes is mixed: blended with the
+    fraction ``lam`` of the first image (``mixup``), or the hole in the middle of the first image shows the second one
+    (``cutmix hole``). The error is to predict neither class. The paper draws 50,000 pairs. Here each measured image is
+    the first image of one pair, and its partner is drawn among all test images of other classes.
 
     Values, with n images or pairs:
 
@@ -36,18 +36,20 @@ class Occlusion(Axis):
       image's sides.
     - ``area``, condition ``center`` or ``boundary``: area under this curve by the trapezoidal rule, divided by the
       range of the holes; smaller is better.
-    - ``in_between_error``, condition ``mixup 0.3`` or ``cutmix 0.3``: fraction of the pairs at this ``lam`` for which
-      neither class is predicted.
-    - ``in_between_mean``, condition ``mixup`` or ``cutmix``: mean of this error over ``lam``.
+    - ``in_between_error``, condition ``mixup 0.3`` (``lam``) or ``cutmix hole 0.5`` (sides of the hole): fraction of
+      the pairs for which neither class is predicted. Figure 5b plots the hole by the fraction of the first image,
+      which is 1 minus the square of the hole's side.
+    - ``in_between_mean``, condition ``mixup`` or ``cutmix hole``: mean of this error over ``lam`` or over the holes.
 
     Attributes:
-        holes_frac: sides of the hole as fractions of the sides of the image, rising; rounded to whole pixels.
+        holes_frac: sides of the hole as fractions of the sides of the image, rising; rounded to whole pixels. The paper
+            has 0 to 224 of 224 pixels, and does not give the steps.
         fill: ``mean`` fills with zero after normalisation, the mean of each channel over the training images, like the
             paper and like Cutout here; ``black`` fills with zero before normalisation.
-        lams: fractions of the first image, rising.
+        mixup_lams: fractions of the first image in a blend, rising.
 
     Examples:
-        >>> Occlusion(holes_frac=(0.0, 0.5, 1.0), fill="black").lams[:3]
+        >>> Occlusion(holes_frac=(0.0, 0.5, 1.0), fill="black").mixup_lams[:3]
         (0.0, 0.1, 0.2)
     """
 
@@ -56,15 +58,15 @@ class Occlusion(Axis):
         ("center", "area"),
         ("boundary", "area"),
         ("mixup", "in_between_mean"),
-        ("cutmix", "in_between_mean"),
+        ("cutmix hole", "in_between_mean"),
     )
 
     n_images: int | None = Field(default=2000, ge=1)
     holes_frac: Annotated[tuple[Frac, ...], Field(strict=False, min_length=2)] = tuple(i / 8 for i in range(9))
     fill: Literal["mean", "black"] = "mean"
-    lams: Annotated[tuple[Frac, ...], Field(strict=False, min_length=1)] = tuple(i / 10 for i in range(11))
+    mixup_lams: Annotated[tuple[Frac, ...], Field(strict=False, min_length=1)] = tuple(i / 10 for i in range(11))
 
-    @field_validator("holes_frac", "lams")
+    @field_validator("holes_frac", "mixup_lams")
     @classmethod
     def _rising(cls, fracs: tuple[float, ...]) -> tuple[float, ...]:
         if list(fracs) != sorted(set(fracs)):
@@ -107,31 +109,35 @@ class Occlusion(Axis):
         return values
 
     def _in_between(self, subject: Subject, rows: np.ndarray) -> list[Value]:
-        images, partners, corners = subject.test, *self._pairs(subject.test.labels)
+        images, partners = subject.test, self._partners(subject.test.labels)
 
         def neithers(chunk: np.ndarray) -> Tensor:
             first, labels = subject.shown(images, chunk)
             second, other_labels = subject.shown(images, partners[chunk])
-            mixes = [blended(first, second, lam=lam) for lam in self.lams]
-            mixes += [pasted(first, second, lam=lam, corners_frac=corners[chunk]) for lam in self.lams]
+            mixes = [blended(first, second, lam=lam) for lam in self.mixup_lams]
+            mixes += [occluded(first, second, hole_frac=hole_frac, outside=False) for hole_frac in self.holes_frac]
             predictions = torch.stack([predicted(subject.saved.model(mix)) for mix in mixes], dim=1)
             return (predictions != labels[:, None]) & (predictions != other_labels[:, None])
 
         flags = subject.over_rows(neithers, images, rows)
-        errors = [fraction(column) for column in flags.T]
+        errors = np.array([fraction(column) for column in flags.T])
+        n_blends = len(self.mixup_lams)
         values: list[Value] = []
-        for kind, curve in zip(("mixup", "cutmix"), np.split(np.array(errors), 2), strict=True):
+        for kind, mixed, curve in (
+            ("mixup", self.mixup_lams, errors[:n_blends]),
+            ("cutmix hole", self.holes_frac, errors[n_blends:]),
+        ):
             values += [
-                Value("in_between_error", float(error), len(rows), f"{kind} {lam:g}")
-                for lam, error in zip(self.lams, curve, strict=True)
+                Value("in_between_error", float(error), len(rows), f"{kind} {frac:g}")
+                for frac, error in zip(mixed, curve, strict=True)
             ]
             values.append(Value("in_between_mean", float(curve.mean()), len(rows), kind))
         return values
 
-    def _pairs(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a partner of another class for each test image, int64 [N], and the place of its box, float64 [N, 2].
+    def _partners(self, labels: np.ndarray) -> np.ndarray:
+        """Draw a partner of another class for each test image, int64 [N].
 
-        Pairs are drawn for all test images, so that a pair does not depend on ``n_images``.
+        Partners are drawn for all test images, so that a pair does not depend on ``n_images``.
 
         Raises:
             UserError: all test images are of one class.
@@ -139,11 +145,12 @@ class Occlusion(Axis):
         if len(np.unique(labels)) < 2:
             raise UserError("occlusion mixes images of two classes, but all test images have the same class")
         rng = generator(self.seed, "pairs in between classes")
-        corners = rng.random((len(labels), 2))
+        # numbers of the former random places of the box: skipped, so that the pairs remain those of earlier values
+        rng.random((len(labels), 2))
         partners = np.arange(len(labels))
         while (same := np.flatnonzero(labels[partners] == labels)).size:
             partners[same] = rng.integers(len(labels), size=same.size)
-        return partners, corners
+        return partners
 
 
 def occluded(pixels: Tensor, fill: Tensor, *, hole_frac: float, outside: bool) -> Tensor:
@@ -151,8 +158,9 @@ def occluded(pixels: Tensor, fill: Tensor, *, hole_frac: float, outside: bool) -
 
     Args:
         pixels: float32 [B, 3, H, W]; left unchanged.
-        fill: float32 [1, 3, 1, 1].
-        hole_frac: side of the hole as a fraction of the sides of the image.
+        fill: what is shown instead, broadcasting to [B, 3, H, W]: a colour, or other images.
+        hole_frac: side of the hole as a fraction of the sides of the image, rounded to whole pixels; if as many pixels
+            cannot remain on both sides, one more remains below and on the right.
         outside: fill the area outside the hole, not the hole.
 
     Examples:
@@ -164,7 +172,7 @@ def occluded(pixels: Tensor, fill: Tensor, *, hole_frac: float, outside: bool) -
                 [0., 0., 0., 0.]])
     """
     height_px, width_px = pixels.shape[-2:]
-    hole_h_px, hole_w_px = _box_px(height_px, width_px, hole_frac)
+    hole_h_px, hole_w_px = round(hole_frac * height_px), round(hole_frac * width_px)
     y0, x0 = (height_px - hole_h_px) // 2, (width_px - hole_w_px) // 2
     hole = np.s_[..., y0 : y0 + hole_h_px, x0 : x0 + hole_w_px]
     filled = fill.expand_as(pixels)
@@ -176,25 +184,3 @@ def occluded(pixels: Tensor, fill: Tensor, *, hole_frac: float, outside: bool) -
 def blended(first: Tensor, second: Tensor, *, lam: float) -> Tensor:
     """Return ``lam * first + (1 - lam) * second``; blending commutes with normalisation."""
     return lam * first + (1 - lam) * second
-
-
-def pasted(first: Tensor, second: Tensor, *, lam: float, corners_frac: np.ndarray) -> Tensor:
-    """Return the first images, each with a box of the second; the box has sqrt(1 - lam) of the image's sides.
-
-    Args:
-        first: float32 [B, 3, H, W].
-        second: float32 [B, 3, H, W].
-        lam: fraction of the first image; the box is rounded to whole pixels.
-        corners_frac: float64 [B, 2] in [0, 1), place of the box between its first and its last possible place.
-    """
-    height_px, width_px = first.shape[-2:]
-    box_px = np.array(_box_px(height_px, width_px, float(np.sqrt(1 - lam))))
-    starts = np.floor(corners_frac * (np.array([height_px, width_px]) - box_px + 1)).astype(np.int64)
-    y0, x0 = torch.from_numpy(starts).to(first.device)[..., None].unbind(dim=1)
-    ys, xs = torch.arange(height_px, device=first.device), torch.arange(width_px, device=first.device)
-    in_rows, in_columns = (ys >= y0) & (ys < y0 + int(box_px[0])), (xs >= x0) & (xs < x0 + int(box_px[1]))
-    return torch.where((in_rows[:, :, None] & in_columns[:, None, :])[:, None], second, first)
-
-
-def _box_px(height_px: int, width_px: int, side_frac: float) -> tuple[int, int]:
-    return round(side_frac * height_px), round(side_frac * width_px)

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.trainables.evaluation.conftest import planted
 from trainables.data.image_set import ImageSet
 from trainables.errors import UserError
-from trainables.evaluation.axes.occlusion import Occlusion, blended, occluded, pasted
+from trainables.evaluation.axes.occlusion import Occlusion, blended, occluded
 from trainables.evaluation.base import Measured
 from trainables.evaluation.subject import Subject
 
@@ -94,10 +94,10 @@ class TestOcclusion:
         rare = 1 - (subject.test.labels == 1).mean()
         assert list(by_setting(found, "error").values()) == pytest.approx([rare] * 18)
         assert list(by_setting(found, "area").values()) == pytest.approx([rare] * 2)
-        partners, _ = Occlusion()._pairs(subject.test.labels)
+        partners = Occlusion()._partners(subject.test.labels)
         neither = np.mean((subject.test.labels != 1) & (subject.test.labels[partners] != 1))
         assert 0.2 < neither < 0.45  # 1 - 2 / C of a third, by chance
-        assert list(by_setting(found, "in_between_error").values()) == pytest.approx([neither] * 22)
+        assert list(by_setting(found, "in_between_error").values()) == pytest.approx([neither] * 20)
         assert list(by_setting(found, "in_between_mean").values()) == pytest.approx([neither] * 2)
 
 
@@ -122,62 +122,62 @@ class TestInBetween:
         assert set(by_setting(found, "in_between_error").values()) == {0.0}
 
     def test_the_third_class_is_neither(self, answering: Callable[..., Subject]) -> None:
-        found = Occlusion(lams=(0.5,)).measure(answering(lambda pixels: -pixels.mean(dim=(2, 3)), test=plain()))
-        assert by_setting(found, "in_between_error") == {"mixup 0.5": 1.0, "cutmix 0.5": 1.0}
+        axis = Occlusion(mixup_lams=(0.5,), holes_frac=(0.5, 0.75))
+        found = axis.measure(answering(lambda pixels: -pixels.mean(dim=(2, 3)), test=plain()))
+        errors = {"mixup 0.5": 1.0, "cutmix hole 0.5": 1.0, "cutmix hole 0.75": 1.0}
+        assert by_setting(found, "in_between_error") == errors
 
-    def test_equals_a_loop_over_pairs(self, subject: Subject) -> None:
-        axis = Occlusion(n_images=None, lams=(0.3, 0.75), seed=4)
+    def test_equals_a_loop_over_pixels(self, answering: Callable[..., Subject]) -> None:
+        """Yun et al., appendix E.1: a blend of lam; the second image in a hole of s by s pixels about the centre."""
+        weight = torch.randn(3, 3 * 16 * 16, generator=torch.Generator().manual_seed(0))  # each pixel counts
+        subject = answering(lambda pixels: (pixels - 0.45).flatten(1) @ weight.T, test=planted(60, seed=2))
+        axis = Occlusion(n_images=None, mixup_lams=(0.3, 0.8), holes_frac=(0.25, 0.375, 0.75, 0.875), seed=4)
         found = axis.measure(subject)
         images, labels = subject.test.images / 255.0, subject.test.labels
-        partners, corners = axis._pairs(labels)
-        neither = {"mixup 0.3": 0, "cutmix 0.75": 0}
-        for index, partner in enumerate(partners):
-            boxed = images[index].copy()
-            y0, x0 = (corners[index] * 9).astype(int)  # a box of 8 of 16 px has 9 places a side
-            boxed[y0 : y0 + 8, x0 : x0 + 8] = images[partner][y0 : y0 + 8, x0 : x0 + 8]
-            mixes = {"mixup 0.3": 0.3 * images[index] + 0.7 * images[partner], "cutmix 0.75": boxed}
-            for setting, mix in mixes.items():
+        partners = axis._partners(labels)
+        neither = dict.fromkeys(by_setting(found, "in_between_error"), 0)
+        for first, second in zip(range(60), partners.tolist(), strict=True):
+            for condition in neither:
+                kind, size = condition.rsplit(" ", 1)
+                mix = float(size) * images[first] + (1 - float(size)) * images[second]
+                if kind == "cutmix hole":
+                    mix = images[first].copy()
+                    for y in range(16):
+                        for x in range(16):
+                            if max(abs(y - 7.5), abs(x - 7.5)) < 16 * float(size) / 2:
+                                mix[y, x] = images[second, y, x]
                 logits = subject.saved.model(torch.tensor(mix, dtype=torch.float32).permute(2, 0, 1)[None])
-                neither[setting] += int(logits.argmax()) not in (labels[index], labels[partner])
+                neither[condition] += int(logits.argmax()) not in (labels[first], labels[second])
+        assert len(set(neither.values())) > 3
         errors = by_setting(found, "in_between_error")
-        assert {setting: errors[setting] * 60 for setting in neither} == pytest.approx(neither)
-        mean = (errors["cutmix 0.3"] + errors["cutmix 0.75"]) / 2
-        assert by_setting(found, "in_between_mean")["cutmix"] == pytest.approx(mean)
+        assert {condition: error * 60 for condition, error in errors.items()} == pytest.approx(neither)
+        holes = [count / 60 for condition, count in neither.items() if condition.startswith("cutmix")]
+        assert by_setting(found, "in_between_mean")["cutmix hole"] == pytest.approx(np.mean(holes))
 
     def test_pairs_are_of_two_classes_and_the_same_for_all(self) -> None:
         labels = np.random.default_rng(0).integers(0, 4, size=500)
-        partners, corners = Occlusion()._pairs(labels)
+        partners = Occlusion()._partners(labels)
         assert (labels[partners] != labels).all()
         assert len(np.unique(partners)) > 250  # 500 draws of 500 meet 316 of them
-        again, same_corners = Occlusion(n_images=3)._pairs(labels)
-        assert (again == partners).all()
-        assert (same_corners == corners).all()
-        other, _ = Occlusion(seed=1)._pairs(labels)
-        assert (other != partners).any()
+        assert (Occlusion(n_images=3)._partners(labels) == partners).all()
+        assert (Occlusion(seed=1)._partners(labels) != partners).any()
+
+    def test_values_of_the_random_box_are_not_mixed_with_those_of_the_hole(self) -> None:
+        """Records are found by settings and condition: both differ from those of the former definition."""
+        assert "lams" not in Occlusion.model_fields
+        assert ("cutmix", "in_between_mean") not in Occlusion.headline
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.floats(0, 1), st.floats(0, 1, exclude_max=True))
-def test_a_box_has_its_area_wherever_it_is(height_px: int, width_px: int, lam: float, corner: float) -> None:
-    first, second = torch.zeros(2, 3, height_px, width_px), torch.ones(2, 3, height_px, width_px)
-    mix = pasted(first, second, lam=lam, corners_frac=np.array([[corner, 0.0], [0.0, corner]]))
-    sides = [round(float(np.sqrt(1 - lam)) * side_px) for side_px in (height_px, width_px)]
-    assert mix.sum(dim=(1, 2, 3)).tolist() == [3 * sides[0] * sides[1]] * 2
-    assert torch.equal(mix[:, 0], mix[:, 2])
-    rows, columns = mix[0, 0].any(dim=1), mix[0, 0].any(dim=0)
-    assert torch.equal(mix[0, 0].bool(), rows[:, None] & columns[None])
-
-
-def test_shares_of_all_or_nothing_are_the_images() -> None:
+def test_fractions_of_all_or_nothing_are_the_images() -> None:
     first, second = torch.rand(2, 2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
-    corners = np.zeros((2, 2))
-    for mix in (blended(first, second, lam=1), pasted(first, second, lam=1, corners_frac=corners)):
+    for mix in (blended(first, second, lam=1), occluded(first, second, hole_frac=0, outside=False)):
         assert torch.equal(mix, first)
-    for mix in (blended(first, second, lam=0), pasted(first, second, lam=0, corners_frac=corners)):
+    for mix in (blended(first, second, lam=0), occluded(first, second, hole_frac=1, outside=False)):
         assert torch.equal(mix, second)
 
 
 def test_twice_and_in_other_batches_it_is_the_same(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    axis = Occlusion(n_images=30, holes_frac=(0.0, 0.5), lams=(0.4,))
+    axis = Occlusion(n_images=30, holes_frac=(0.0, 0.5), mixup_lams=(0.4,))
     found = axis.measure(subject)
     assert axis.measure(subject) == found
     monkeypatch.setattr(subject, "_batch_size", lambda images: 7)
@@ -196,7 +196,7 @@ def test_one_class_is_refused(answering: Callable[..., Subject]) -> None:
         Occlusion().measure(answering(pixel(0, 0), test=same))
 
 
-@pytest.mark.parametrize("settings", [{"holes_frac": [0.5, 0.5]}, {"lams": [0.7, 0.2]}, {"holes_frac": [0, 1.2]}])
+@pytest.mark.parametrize("settings", [{"holes_frac": [0.5, 0.5]}, {"mixup_lams": [0.7, 0.2]}, {"holes_frac": [0, 1.2]}])
 def test_settings_that_make_no_curve_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(settings))):
         Occlusion.model_validate(settings)
