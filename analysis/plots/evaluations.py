@@ -94,7 +94,7 @@ def correlations(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Args:
         info: one row per pair of quantities, as from ``analysis.questions.co_movement.relations``: ``first``,
             ``second``, ``correlation`` (NaN if one is constant), ``low``, ``high`` (NaN without an interval), ``n``
-            (trials with both), ``within_arms`` (whether medians of arms were subtracted), ``confidence``, and
+            (trials with both), ``within_arms`` (whether trials were ranked within their arm), ``confidence``, and
             optionally ``given``, the name of the quantity that was controlled for.
         ax: axes to plot into; None makes a figure.
     """

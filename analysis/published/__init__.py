@@ -6,6 +6,7 @@ A published number may come from another network, budget, number of seeds or sel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
@@ -17,6 +18,9 @@ from sweep.findings.confirmed import test_values
 from sweep.findings.student_t import mean_interval
 from sweep.findings.summary import PLANNED_EPOCHS
 from sweep.records.schema import COMPLETED
+
+UNKNOWN = "not known"
+"""Text of ``selection`` and ``start`` where it was not found in the source."""
 
 BASELINE = "off"
 """Arm that changes of the error are measured from."""
@@ -31,6 +35,7 @@ PRESETS = {
 }
 """Preset of each arm of the built-in study ``paper_ablation``. Other arms have the name of their preset."""
 
+_NUMBERS = ["n_seeds", "epochs", "batch_size"]
 _COMPARED = ["arm", "own", "low", "high", "seeds", "published", "published_model", "own_change", "published_change"]
 
 
@@ -39,8 +44,10 @@ def load_published() -> pd.DataFrame:
 
     Returns:
         One row per number, unchanged from its source: ``dataset``, ``model`` and ``arm`` (in the names of this program
-        if it has one), ``metric``, ``unit``, ``value``, ``n_seeds`` (NaN: not reported), planned ``epochs``,
-        ``selection`` (the reported epoch), ``source`` and ``note``.
+        if it has one), ``metric``, ``unit``, ``value``, ``n_seeds``, planned ``epochs`` and ``batch_size`` (NaN: not
+        known), ``selection`` (the reported epoch), ``start`` (the initial weights), ``source`` (with its table),
+        ``taken_from`` (the paper from which the source copied the number, trained by another recipe; otherwise empty)
+        and ``note``. Text is ``not known`` where we did not find it in the source.
 
     Examples:
         >>> published = load_published()
@@ -48,7 +55,7 @@ def load_published() -> pd.DataFrame:
         ['dataset', 'model', 'arm', 'metric', 'unit', 'value']
     """
     with files(__name__).joinpath("results.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file, keep_default_na=False, na_values={"n_seeds": [""], "epochs": [""]})
+        return pd.read_csv(file, keep_default_na=False, na_values={name: [""] for name in _NUMBERS})
 
 
 def compare_to_published(
@@ -57,7 +64,8 @@ def compare_to_published(
     """Compare the test errors of a confirmation with published errors of the same data set and arm.
 
     Absolute errors are rarely comparable. The changes ``own_change`` and ``published_change``, each from the arm
-    ``off`` that was trained in the same way, are more comparable.
+    ``off`` that was trained in the same way, are more comparable. Numbers that the source copied from another paper
+    have no such ``off``.
 
     Args:
         sweep: a sweep, loaded with ``phase="confirm"``.
@@ -67,7 +75,7 @@ def compare_to_published(
     Returns:
         One row per confirmed configuration and published network with its arm, in the study's order: ``arm``, ``own``
         (mean test top-1 error, %), ``low`` and ``high`` (its 95 % t interval), ``seeds``, ``published`` (%),
-        ``published_model``, ``own_change`` and ``published_change`` (points, from ``off``; NaN without that arm),
+        ``published_model``, ``own_change`` and ``published_change`` (points, from ``off``; NaN without it),
         ``differs`` (differences in training), ``source``. If several configurations of ``off`` were confirmed,
         ``own_change`` is from their mean. If the network of the sweep was published, only its rows are returned. Empty
         if no number was published.
@@ -82,12 +90,14 @@ def compare_to_published(
     if (same := published["model"].isin(confirmed["model"])).any():
         published = published[same]
     baseline = confirmed.loc[confirmed["arm"] == BASELINE, "own"].mean()
+    own_recipe = published[(published["arm"] == BASELINE) & (published["taken_from"] == "")]
+    baselines = own_recipe.groupby("model")["value"].mean()
     rows = [
         {
             **configuration,
             **{"published": row["value"], "published_model": row["model"], "source": row["source"]},
             "own_change": configuration["own"] - baseline,
-            "published_change": row["value"] - _published_baseline(published, row["model"]),
+            "published_change": math.nan if row["taken_from"] else row["value"] - baselines.get(row["model"], math.nan),
             "differs": "; ".join(_differences(configuration, row)),
         }
         for configuration in confirmed.to_dict("records")
@@ -112,7 +122,8 @@ def _confirmed(sweep: Sweep) -> pd.DataFrame:
                 **{"arm": arm, "own": mean, "low": low, "high": high, "seeds": len(group)},
                 **{"dataset": first["config.data.source"], "model": first["config.model.name"]},
                 **{"width": first.get("config.model.width", 1.0), "epochs": int(first[PLANNED_EPOCHS])},
-                **{"train_frac": _train_frac(first), "weights": first["setting"]},
+                **{"train_frac": _train_frac(first), "batch_size": first.get("config.data.batch_size", math.nan)},
+                "weights": first["setting"],
             }
         )
     frame = pd.DataFrame(rows)
@@ -141,10 +152,6 @@ def preset_of(arm: str) -> str:
     return PRESETS.get(arm, arm)
 
 
-def _published_baseline(published: pd.DataFrame, model: str) -> float:
-    return float(published.loc[(published["arm"] == BASELINE) & (published["model"] == model), "value"].mean())
-
-
 def _differences(confirmed: Mapping[Any, Any], published: Mapping[Any, Any]) -> Iterator[str]:
     """Describe the differences in training, that of the sweep first."""
     if confirmed["model"] != published["model"]:
@@ -152,13 +159,18 @@ def _differences(confirmed: Mapping[Any, Any], published: Mapping[Any, Any]) -> 
     if confirmed["width"] != 1.0:
         yield f"width times {confirmed['width']:g}"
     yield f"{100 * confirmed['train_frac']:.3g} % of the training images, not all"
-    if confirmed["epochs"] != published["epochs"]:
-        yield f"{confirmed['epochs']} epochs, not {published['epochs']:g}"
+    yield from _different_number(confirmed["epochs"], published["epochs"], "epochs")
+    yield from _different_number(confirmed["batch_size"], published["batch_size"], "images per batch")
     weights = "averaged weights" if confirmed["weights"] == "ema" else "weights"
-    yield f"{weights} of the last epoch, not {published['selection']}"
-    if confirmed["seeds"] != published["n_seeds"]:
-        is_reported = published["n_seeds"] == published["n_seeds"]  # not NaN
-        published_seeds = f"not {published['n_seeds']:g}" if is_reported else "published number unknown"
-        yield f"{confirmed['seeds']} seeds, {published_seeds}"
+    selection = published["selection"]
+    yield f"{weights} of the last epoch, {'published epoch unknown' if selection == UNKNOWN else f'not {selection}'}"
+    yield from _different_number(confirmed["seeds"], published["n_seeds"], "seeds")
+    if published["taken_from"]:
+        yield f"published: number from {published['taken_from']}"
     if published["note"]:
         yield f"published: {published['note']}"
+
+
+def _different_number(own: float, published: float, unit: str) -> Iterator[str]:
+    if own != published and not math.isnan(own):
+        yield f"{own:g} {unit}, {'published number unknown' if math.isnan(published) else f'not {published:g}'}"

@@ -50,7 +50,7 @@ Kind = Literal["pooled", "within arms", "given the error"]
 POOLED: Kind = "pooled"
 WITHIN: Kind = "within arms"
 GIVEN: Kind = "given the error"
-"""Correlations: over all trials; of deviations from the arm's median; of these, controlling for the error."""
+"""Correlations: over all trials; of ranks within arms; of these, controlling for the error by a curve in each arm."""
 
 
 def gains(values: pd.DataFrame) -> pd.DataFrame:

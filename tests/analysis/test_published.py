@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import analysis
 from analysis.data.frames import Sweep, load
 from analysis.published import compare_to_published, load_published
 from sweep.records.schema import EPOCHS, EVALUATIONS, TRIALS
@@ -32,7 +34,7 @@ def confirmed(tmp_path: Path) -> MakeSweep:
         write_manifest(tmp_path, {"schema_version": 1, "study": {"arms": {arm: {} for arm in errors}}})
         writer = RecordsWriter(tmp_path)
         config = {
-            "data": {"source": "cifar100", "train_frac": 0.5, "val_frac": 0.2} | data,
+            "data": {"source": "cifar100", "train_frac": 0.5, "val_frac": 0.2, "batch_size": 128} | data,
             "model": {"name": model, "width": 1.0},
             "optimizer": {"max_epochs": 60},
         }
@@ -64,7 +66,18 @@ class TestTable:
             ("cifar10", "pyramidnet200_a240", "top1_error", "mixup"): 3.09,
             ("cub200", "resnet50", "top1_loc", "cutout"): 52.78,
             ("imagenet", "resnet50", "fgsm_top1_accuracy", "mixup"): 24.4,
-            ("cifar100", "", "ood_tnr_at_tpr95", "cutmix"): 69.0,
+            ("cifar100", "pyramidnet200_a240", "top1_error", "stochastic_depth"): 15.86,
+            ("cifar100", "pyramidnet200_a240", "top1_error", "mixup_alpha_0.5"): 15.78,
+            ("cifar100", "pyramidnet200_a240", "top1_error", "cutout_manifold_mixup"): 15.09,
+            ("cifar100", "pyramidnet200_a240", "top1_error", "shakedrop"): 15.08,
+            ("cifar10", "pyramidnet200_a240", "top1_error", "manifold_mixup"): 3.15,
+            ("cifar100", "pyramidnet200_a240", "ood_tnr_at_tpr95", "cutmix"): 69.0,
+            ("cifar100", "pyramidnet200_a240", "ood_tnr_at_tpr95", "mixup"): 11.8,
+            ("cifar100", "pyramidnet200_a240", "ood_auroc", "mixup"): 49.3,
+            ("cifar100", "pyramidnet200_a240", "ood_detection_accuracy", "mixup"): 60.9,
+            ("cifar100", "pyramidnet200_a240", "ood_tnr_at_tpr95", "cutout"): 18.8,
+            ("cifar100", "pyramidnet200_a240", "ood_auroc", "cutout"): 68.7,
+            ("cifar100", "pyramidnet200_a240", "ood_detection_accuracy", "cutout"): 71.3,
             ("coco", "resnet50", "coco_caption_bleu4", "cutmix"): 24.9,
         }.items():
             assert table[key] == value
@@ -76,6 +89,61 @@ class TestTable:
         assert len(gain) == 16
         assert (gain[is_error] < 0).all()
         assert (gain[~is_error] > 0).all()
+
+    def test_is_whole(self) -> None:
+        """Rows per table of the paper; the one number without a table is from the repository's README."""
+        tables = load_published()["source"].str.extract(r"Table (\d+)")[0].value_counts()
+        assert tables.to_dict() == {
+            **{"3": 9, "4": 6, "5": 15, "6": 4, "7": 5, "8": 5, "9": 8},
+            **{"10": 12, "11": 4, "12": 12},
+        }
+
+    def test_says_how_each_number_was_trained(self) -> None:
+        table = load_published()
+        rows = {
+            "cifar": table["dataset"].str.startswith("cifar"),
+            "localization": (table["metric"] == "top1_loc") & (table["dataset"] == "imagenet"),
+            "birds": table["dataset"] == "cub200",
+            "copied": table["taken_from"] != "",
+        }
+        own_imagenet = (table["dataset"] == "imagenet") & ~rows["copied"] & ~rows["localization"]
+        training = ["epochs", "batch_size", "selection", "start"]
+        best = "best epoch on test"
+        for chosen, expected in (
+            (rows["cifar"], (300, 64, best, "random weights")),
+            (own_imagenet, (300, 256, best, "random weights")),
+        ):
+            assert set(table.loc[chosen, training].itertuples(index=False, name=None)) == {expected}
+        assert set(table.loc[rows["localization"], "epochs"]) == {20}  # appendix B.2
+        assert set(table.loc[rows["localization"], "start"]) == {"ImageNet weights"}
+        assert table.loc[rows["localization"], "note"].str.contains("stride 1 in the last stage").all()
+        assert set(table.loc[rows["birds"], "epochs"]) == {600}  # appendix B.1
+        assert set(table.loc[rows["cifar"] & table["metric"].str.startswith("ood"), "model"]) == {"pyramidnet200_a240"}
+
+    def test_names_the_numbers_that_the_paper_copied(self) -> None:
+        copied = load_published().query("taken_from != ''").set_index("arm")
+        assert dict(copied["value"]) == {"dropblock": 21.87, "off": 21.69, "autoaugment": 22.40}
+        assert set(copied["selection"]) == {"not known"}
+        assert copied.loc["dropblock", "epochs"] == 270
+        assert copied.loc["off", "model"] == "resnet152"
+
+    def test_says_how_much_noise_adds_to_the_gain_out_of_distribution(self) -> None:
+        """Gain of the mean of seven sets, of which the five natural ones gain 21.9 points of TNR."""
+        table = load_published().set_index(["metric", "arm"])
+        tnr = table.loc["ood_tnr_at_tpr95", "value"]
+        noise = 100 * (1 - 5 * (56.6 - 34.7) / (7 * (tnr["cutmix"] - tnr["off"])))
+        assert f"{noise:.0f} % of the gain" in table.loc[("ood_tnr_at_tpr95", "cutmix"), "note"]
+        assert "39 % of the gain" in table.loc[("ood_auroc", "cutmix"), "note"]
+
+    @pytest.mark.parametrize("name", ["compute", "paper_ablation", "robust_vs_adversarial", "schedule"])
+    def test_notebooks_quote_it(self, name: str) -> None:
+        table = load_published()
+        text = (Path(analysis.__file__).parent / "notebooks" / f"{name}.ipynb").read_text("utf-8")
+        why = text.split("## Why it is open")[1].split("## What was run")[0]
+        quoted = re.findall(r"(\d\d?\.\d+)(?= %| against| on)", why)
+        values = {*table["value"].map("{:g}".format), *re.findall(r"\d+\.\d+", " ".join(table["note"]))}
+        assert quoted
+        assert {f"{float(number):g}" for number in quoted} <= values
 
     def test_every_number_has_a_source_a_unit_and_a_range(self) -> None:
         table = load_published()
@@ -114,8 +182,8 @@ class TestBeside:
     def test_says_what_differs(self, confirmed: MakeSweep) -> None:
         differs = compare_to_published(confirmed())["differs"].iloc[0]
         assert differs == (
-            "40 % of the training images, not all; 60 epochs, not 300; weights of the last epoch, not best epoch on "
-            "test; published: rate 0.1, mixed with probability 1"
+            "40 % of the training images, not all; 60 epochs, not 300; 128 images per batch, not 64; weights of the "
+            "last epoch, not best epoch on test; published: rate 0.1, mixed with probability 1"
         )
 
     def test_of_another_network_every_one_is_shown(self, confirmed: MakeSweep) -> None:
@@ -135,6 +203,17 @@ class TestBeside:
         found = compare_to_published(confirmed({"off": [0.2, 0.3]}))
         assert "2 seeds, not 3" in found["differs"].iloc[0]
 
+    def test_a_copied_number_has_no_change(self, confirmed: MakeSweep) -> None:
+        """Its baseline was trained by another recipe."""
+        found = compare_to_published(
+            confirmed({"off": [0.2], "dropblock": [0.1]}, model="resnet50"), dataset="imagenet"
+        )
+        row = found.set_index("arm").loc["dropblock"]
+        assert (row["published"], math.isnan(row["published_change"])) == (21.87, True)
+        assert "60 epochs, not 270" in row["differs"]
+        assert "published epoch unknown" in row["differs"]
+        assert "published: number from Ghiasi et al., NeurIPS 2018" in row["differs"]
+
     def test_the_data_set_may_be_named(self, confirmed: MakeSweep) -> None:
         sweep = confirmed(source="imagefolder:somewhere/cifar10")
         assert compare_to_published(sweep).empty
@@ -146,7 +225,7 @@ class TestBeside:
     def test_takes_a_table_of_ones_own(self, confirmed: MakeSweep) -> None:
         mine = pd.DataFrame(
             [{"dataset": "cifar100", "model": "cifar_resnet110", "arm": "off", "metric": "top1_error", "value": 30.0}]
-        ).assign(n_seeds=3, epochs=60, selection="last epoch", source="mine", note="")
+        ).assign(n_seeds=3, epochs=60, batch_size=128, selection="last epoch", source="mine", taken_from="", note="")
         assert compare_to_published(confirmed(), published=mine)["published"].tolist() == [30.0]
 
     def test_without_test_values_it_says_so(self, planted: Sweep) -> None:
