@@ -139,7 +139,8 @@ def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataF
     n_compared = max(1, len(study["arms"]) - 1)
     level = 1 - (1 - LEVEL) / n_compared
     baseline_units = units[(units["arm"] == baseline) & (units["rank"] == 1)]
-    names = values.groupby(["arm", "rank"])["confirms"].agg(lambda column: ", ".join(column.unique()))
+    by_rank = values.groupby(["arm", "rank"])["confirms"]
+    names = {key: ", ".join(map(str, column.unique())) for key, column in by_rank}
     table: list[dict[str, Any]] = []
     for (arm, rank), group in units.groupby(["arm", "rank"], sort=False):
         compared = baseline_units if rank == 1 and arm != baseline and len(baseline_units) else None
@@ -198,14 +199,14 @@ def _configurations(search: SweepRecords) -> pd.DataFrame:
     values = final[search.manifest["study"]["metric"]]
     params = search.trials.filter(regex=r"^params\.").astype(str)
     trials = search.trials[["trial", "arm", "search", "number"]].assign(
-        configuration=list(params.itertuples(index=False, name=None)),
+        configuration=pd.Series(list(params.itertuples(index=False, name=None)), index=params.index, dtype=object),
         error=search.trials["trial"].map(final["val_top1_error"]),
     )
     errors = trials.groupby(["arm", "search", "configuration"])["error"].transform("mean")
     searches: dict[tuple[str, int], list[RankedTrial]] = {}
-    for row in trials.itertuples():
-        trial = RankedTrial(row.trial, row.number, row.configuration, values.get(row.trial))
-        searches.setdefault((row.arm, row.search), []).append(trial)
+    for row in trials.to_dict("records"):
+        trial = RankedTrial(row["trial"], row["number"], row["configuration"], values.get(row["trial"]))
+        searches.setdefault((row["arm"], row["search"]), []).append(trial)
     ranks = {trial: rank for rows in searches.values() for rank, trial in enumerate(ranked(rows), start=1)}
     errors.index = trials["trial"]
     return pd.DataFrame({"rank": pd.Series(ranks, dtype=int)}).join(errors.rename("val_top1_error"))

@@ -73,7 +73,7 @@ class Curves:
     @property
     def group(self) -> np.ndarray:
         """Index of each trial's search among the searches of all arms, arm by arm, int [N]."""
-        return self.arm * self.n_searches + self.search
+        return np.asarray(self.arm * self.n_searches + self.search)
 
 
 def full_curves(records: SweepRecords, *, metric: str) -> Curves:
