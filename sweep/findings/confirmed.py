@@ -199,7 +199,7 @@ def _configurations(search: SweepRecords) -> pd.DataFrame:
     params = search.trials.filter(regex=r"^params\.").astype(str)
     trials = search.trials[["trial", "arm", "search", "number"]].assign(
         configuration=list(params.itertuples(index=False, name=None)),
-        error=search.trials["trial"].map(final["val_top1_error"]),
+        error=search.trials["trial"].map(final["val_top1_error"]).astype(float),
     )
     errors = trials.groupby(["arm", "search", "configuration"])["error"].transform("mean")
     searches: dict[tuple[str, int], list[RankedTrial]] = {}
