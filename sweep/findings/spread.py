@@ -215,7 +215,7 @@ def _resampled(
         )
     own = [_variance_of_best(table, configurations) for table in tables.values()]
     pairs = [
-        _variance_of_difference(first.join(second, lsuffix="_a", rsuffix="_b", how="inner"), configurations)
+        _variance_of_difference(first.add_suffix("_a").join(second.add_suffix("_b"), how="inner"), configurations)
         for first, second in itertools.combinations(tables.values(), 2)
     ]
     known = [value for value in pairs if math.isfinite(value)]

@@ -142,13 +142,13 @@ class TestSearchSpread:
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
         """Winners that are equally good differ by the noise of their seeds only, which a mean reduces."""
-        study = study_of(budget=BUDGET | {"trials": 40}, confirm={"searches": 40, "seeds": 3}, space={}, arms=VARIED)
+        study = study_of(budget=BUDGET | {"trials": 16}, confirm={"searches": 16, "seeds": 3}, space={}, arms=VARIED)
         simulate(study, tmp_path / "sweep", curve=planted(lambda job: random.Random(job.trial).gauss(10, 1.0))).run()
         sds = {
             seeds: search_spread(tmp_path / "sweep", configurations=1, seeds=seeds, metric="val_nll").sd_points
             for seeds in (1, 3, 9)
         }
-        assert sds == {seeds: pytest.approx(seeds**-0.5, rel=0.25) for seeds in sds}
+        assert sds == {seeds: pytest.approx(seeds**-0.5, rel=0.3) for seeds in sds}
         assert sds[1] > sds[3] > sds[9]
 
     @pytest.mark.parametrize("n_drawn", [1, 3])
