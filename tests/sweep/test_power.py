@@ -91,7 +91,7 @@ class TestWords:
     def test_of_searches(self, study_of: MakeStudy) -> None:
         power = compute_power(study_of(budget=BUDGET, confirm=SEARCHES), effect_points=1.0, sd_points=0.5)
         assert power.describe() == (
-            "Detects a difference of 1.1 points to off with probability 80 % (paired t-test at 5 % for 2 comparisons "
+            "Detects a difference of 1.2 points to off with probability 80 % (paired t-test at 5 % for 2 comparisons "
             "together; 6 searches per arm; SD over searches 0.5 points, given by --sd)."
         )
         assert power.describe_effect() == (
