@@ -358,7 +358,7 @@ class TestPlan:
         status, out, err = run("plan", "mask_shape", "--effect", "0.5", "--sd", "0.4")
         assert (status, err) == (0, "")
         words = " ".join(out.split())
-        assert "Detects a difference of 0.65 points to off with probability 80 %" in words
+        assert "Detects a difference of 0.64 points to off with probability 80 %" in words
         assert "SD over seeds 0.4 points, given by --sd" in words
         assert words.endswith(
             "A difference of 0.5 points needs 23 seeds per arm (power 80 %). "
@@ -569,6 +569,20 @@ class TestExtend:
         study = resumed["change"](study_of(confirm={"configs": 1, "searches": 1, "seeds": 2}))
         assert (study.budget.trials, study.confirm.seeds) == (6, 3)
         assert {"fmix", "gridmix"} <= set(study.arms)
+
+    def test_by_searches(self, run: Run, resumed: dict[str, Any], study_of: MakeStudy) -> None:
+        assert run("extend", "sweeps/mine", "--add-trials", 1, "--add-searches", 2)[0] == 0
+        stopping = {"rule": "none"}
+        study = study_of(budget={"trials": 6, "max_epochs": 2, "early_stopping": stopping}, confirm={"searches": 3})
+        study = resumed["change"](study)
+        assert (study.n_searches, study.trials_per_search) == (5, 3)
+
+    def test_a_sweep_without_a_confirmation_is_divided_into_searches(
+        self, run: Run, resumed: dict[str, Any], study_of: MakeStudy
+    ) -> None:
+        assert run("confirm", "sweeps/mine", "--seeds", 1, "--searches", 3)[0] == 0
+        study = resumed["change"](study_of(budget={"trials": 6, "max_epochs": 2, "early_stopping": {"rule": "none"}}))
+        assert (study.n_searches, study.trials_per_search, study.confirming_per_arm) == (3, 2, 3)
 
     def test_by_both_names(self, run: Run, resumed: dict[str, Any]) -> None:
         status, _, err = run("extend", "sweeps/mine", "--trials", 2, "--add-trials", 3)
