@@ -96,7 +96,7 @@ class TestWords:
         )
         assert power.describe_effect() == (
             "A difference of 1 points needs 8 searches per arm (power 80 %). "
-            "This study has 6 and finds it with probability 66 %."
+            "This study has 6 and finds it with probability 63 %."
         )
 
     def test_of_a_grid(self) -> None:

@@ -184,6 +184,15 @@ class TestSearchSpread:
         assert spread.sd_points == pytest.approx(np.std(range(4), ddof=1) / math.sqrt(2))
         assert spread.difference_sd_points is None  # the errors of equal seeds are equal
 
+    def test_of_searches_that_are_not_confirmed_is_refused(
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path
+    ) -> None:
+        simulate(study_of(budget=BUDGET, confirm={"searches": 4}), tmp_path / "sweep").run(3).conductor.flush(
+            force=True
+        )
+        with pytest.raises(UserError, match="no arm has two searches with a confirmed winner"):
+            search_spread(tmp_path / "sweep", configurations=3, seeds=1, metric="val_nll")
+
     def test_of_too_few_trials_is_refused(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         simulate(study_of(budget=BUDGET), tmp_path / "sweep", curve=planted(noisy)).run()
         with pytest.raises(UserError, match="more than 12 completed configurations"):
