@@ -187,9 +187,9 @@ class TestSweep:
 
 
 def test_a_plan_is_shown_as_text_and_as_tables() -> None:
-    plan = cs.plan("quickstart", scale="smoke", settings={"budget.trials": 3})
-    assert plan.n_trials == 12
-    assert "12 search trials" in repr(plan)
+    plan = cs.plan("quickstart", scale="smoke", settings={"budget.trials": 4})
+    assert plan.n_trials == 16
+    assert "16 search trials" in repr(plan)
     assert plan._repr_html_().count("<table") == 2
 
 

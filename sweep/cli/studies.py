@@ -26,7 +26,6 @@ def studies(
     """
     from search_spaces.discover import built_in_studies, load_study
     from sweep.documents import studies_document
-    from sweep.power import compute_power
     from sweep.terminal.study import print_scales, print_studies, print_study
 
     names = built_in_studies() if name is None else [name]
@@ -38,7 +37,7 @@ def studies(
         print_studies(loaded, new_console())
     else:
         console = new_console()
-        print_study(loaded[names[0]], compute_power(loaded[names[0]]), console)
+        print_study(loaded[names[0]], console)
         print_scales(at_scales, console)
 
 
@@ -76,7 +75,7 @@ def plan(
     if json_:
         print_document(plan_document(loaded, planned, power))
         return
-    print_plan(loaded, planned, power, new_console())
+    print_plan(loaded, planned, new_console(), power)
 
 
 @app.command()

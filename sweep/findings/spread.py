@@ -104,7 +104,7 @@ def search_spread(sweep_dir: Path, *, configurations: int, seeds: int, metric: s
     study = search.manifest["study"]
     if n_searches(study) > 1:
         values = confirmed_values(search, confirm)
-        best = values[values["rank"] == 1].assign(points=lambda rows: 100 * rows["top1_error"])
+        best = values[values["rank"] == 1].assign(points=lambda rows: 100 * rows["top1_error"].astype(float))
         errors = best.pivot_table(index=["search", "replicate"], columns="arm", values="points", observed=True)
         differences = _differences(errors)
         size = f" ({n_searches(study)} searches of {trials_per_search(study)} trials per arm)"
@@ -215,7 +215,7 @@ def _resampled(
         )
     own = [_variance_of_best(table, configurations) for table in tables.values()]
     pairs = [
-        _variance_of_difference(first.join(second, lsuffix="_a", rsuffix="_b", how="inner"), configurations)
+        _variance_of_difference(first.add_suffix("_a").join(second.add_suffix("_b"), how="inner"), configurations)
         for first, second in itertools.combinations(tables.values(), 2)
     ]
     known = [value for value in pairs if math.isfinite(value)]

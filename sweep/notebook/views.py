@@ -12,7 +12,6 @@ from search_spaces.study import Study
 from sweep.documents import status_document
 from sweep.notebook.printed import printed_html, printed_text
 from sweep.plan import Plan
-from sweep.power import compute_power
 from sweep.terminal.status import print_status
 from sweep.terminal.study import print_plan
 
@@ -35,7 +34,7 @@ class PlanView(Plan):
         return printed_html(self._print_to)
 
     def _print_to(self, console: Console) -> None:
-        print_plan(self.study, self, compute_power(self.study), console)
+        print_plan(self.study, self, console)
 
 
 class StatusView(dict[str, Any]):

@@ -15,7 +15,7 @@ from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.formats import format_duration
 from sweep.plan import Plan
-from sweep.power import Power
+from sweep.power import Power, compute_power
 from sweep.preview import describe_mix
 from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
 from trainables.errors import UserError
@@ -53,8 +53,11 @@ def print_studies(studies: Mapping[str, Study], console: Console) -> None:
     print_table(console, table)
 
 
-def print_study(study: Study, power: Power, console: Console) -> None:
-    """Print one study: its question, its arms, the parameters that vary, its budget and what it can detect."""
+def print_study(study: Study, console: Console, power: Power | None = None) -> None:
+    """Print one study: its question, its arms, the parameters that vary, its budget and what it can detect.
+
+    Without ``power``, a typical SD is assumed.
+    """
     print_heading(console, study.name, study.question)
     if study.why_open:
         print_line(console, study.why_open.strip())
@@ -67,7 +70,7 @@ def print_study(study: Study, power: Power, console: Console) -> None:
         add_row(table, [arm, _describe_mixing(study, arm), "\n".join(varies) or "seeds only"])
     print_table(console, table)
     print_line(console, describe_budget(study))
-    print_line(console, power.describe())
+    print_line(console, (power or compute_power(study)).describe())
 
 
 def _describe_mixing(study: Study, arm: str) -> str:
@@ -171,9 +174,9 @@ def describe_domain(domain: Any) -> str:
     raise AssertionError(domain)
 
 
-def print_plan(study: Study, plan: Plan, power: Power, console: Console) -> None:
+def print_plan(study: Study, plan: Plan, console: Console, power: Power | None = None) -> None:
     """Print what a study would run and could detect, and how long it would take on this machine."""
-    print_study(study, power, console)
+    print_study(study, console, power)
     confirming = f" and {plan.n_confirming} confirmation trials" if plan.n_confirming else ""
     print_line(
         console,
@@ -184,7 +187,7 @@ def print_plan(study: Study, plan: Plan, power: Power, console: Console) -> None
         f"{_format_range(plan.images_per_s)} training images per second and trial.",
     )
     _print_doses(study, plan, console)
-    if effect := power.describe_effect():
+    if power is not None and (effect := power.describe_effect()):
         print_line(console, effect)
 
 

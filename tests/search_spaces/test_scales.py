@@ -92,6 +92,28 @@ class TestCommon:
         drawn = load("smoke", space=space, replicates=2)
         assert (drawn.trials_per_arm, drawn.replicates) == (2, 2)
 
+    @pytest.mark.parametrize(
+        ("changes", "searches", "seeds"),
+        [
+            ({"confirm": {}}, 2, 1),
+            ({"confirm": {"searches": 3, "seeds": 4}}, 2, 1),
+            ({"confirm": {"searches": 1, "seeds": 4}}, 1, 2),
+            ({"confirm": {"searches": 3}, "replicates": 2}, 1, 2),
+            ({"confirm": {"searches": 3}, "search": "grid", "replicates": 3}, 1, 2),
+            ({"confirm": {}, "space": {"data.pad_px": {"kind": "fixed", "value": 2}}}, 1, 2),
+            ({"confirm": {}, "space": {}}, 1, 2),
+        ],
+    )
+    def test_smoke_confirms_two_values_per_arm(
+        self, load: Any, changes: dict[str, Any], searches: int, seeds: int
+    ) -> None:
+        """Two searches where they can be divided, otherwise two seeds."""
+        space = {"data.pad_px": {"kind": "choice", "values": [0, 2, 4]}}
+        budget = {"trials": None if changes.get("search") == "grid" else 6, "max_epochs": 30}
+        study = load("smoke", **({"space": space, "budget": budget} | changes))
+        assert (study.n_searches, study.confirm.seeds) == (searches, seeds)
+        assert study.confirming_per_arm == 2
+
     def test_laptop_reads_no_images_that_must_be_fetched(self) -> None:
         for scale in ("smoke", "laptop"):
             assert "source" not in SCALES[scale]["base"]["data"]

@@ -40,8 +40,11 @@ VERBS = {
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to", *SHOWN],
     "resume": ["sweep_dir", "--address", "--retry-failed", "--set", "--log-to", *SHOWN],
-    "confirm": ["sweep_dir", "--seeds", "--configs", "--address", "--log-to", *SHOWN],
-    "extend": ["sweep_dir", "--add-trials", "--add-seeds", "--add-arms", "--address", "--log-to", *SHOWN],
+    "confirm": ["sweep_dir", "--seeds", "--searches", "--configs", "--address", "--log-to", *SHOWN],
+    "extend": [
+        *("sweep_dir", "--add-trials", "--add-searches", "--add-seeds", "--add-arms"),
+        *("--address", "--log-to", *SHOWN),
+    ],
     "status": ["sweep_dir", "--why", "--follow", "--json"],
     "trials": ["sweep_dir", "--arm", "--state", "--sort", "--top", "--columns", "--json"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
@@ -354,15 +357,24 @@ class TestPlan:
     def test_says_how_many_seeds_a_difference_needs(self, run: Run) -> None:
         status, out, err = run("plan", "mask_shape", "--effect", "0.5", "--sd", "0.4")
         assert (status, err) == (0, "")
-        assert out.splitlines()[-2].startswith(
-            "Power (t-test of two arms, top-1 error, two-sided 5 %, power 80 %; SD over seeds 0.4"
+        words = " ".join(out.split())
+        assert "Detects a difference of 0.64 points to off with probability 80 %" in words
+        assert "SD over seeds 0.4 points, given by --sd" in words
+        assert words.endswith(
+            "A difference of 0.5 points needs 23 seeds per arm (power 80 %). "
+            "This study has 15 and finds it with probability 51 %."
         )
-        assert out.splitlines()[-1].startswith("Detecting a difference of 0.5 points needs 12 seeds per arm.")
+
+    def test_says_what_a_study_detects_without_being_asked(self, run: Run) -> None:
+        for verb in ("studies", "plan"):
+            words = " ".join(run(verb, "quickstart")[1].split())
+            assert "Detects a difference of " in words
+            assert "5 searches per arm; SD over searches 1.1 points, assumed: typical of short runs)" in words
 
     def test_takes_short_flags(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-        _, out, _ = run("plan", "quickstart", "--cpus", "2", "--gpus", "0.5", "--set", "budget.trials=5")
-        assert "5 trials per arm, at most 10 epochs per trial; 2 CPU and 0.5 GPU per trial" in out
+        _, out, _ = run("plan", "quickstart", "--cpus", "2", "--gpus", "0.5")
+        assert "15 trials per arm, at most 4 epochs per trial; 2 CPU and 0.5 GPU per trial" in out
         assert "2 trials at a time" in out
 
     def test_takes_a_scale(self, run: Run) -> None:
@@ -559,6 +571,20 @@ class TestExtend:
         study = resumed["change"](study_of(confirm={"configs": 1, "searches": 1, "seeds": 2}))
         assert (study.budget.trials, study.confirm.seeds) == (6, 3)
         assert {"fmix", "gridmix"} <= set(study.arms)
+
+    def test_by_searches(self, run: Run, resumed: dict[str, Any], study_of: MakeStudy) -> None:
+        assert run("extend", "sweeps/mine", "--add-trials", 1, "--add-searches", 2)[0] == 0
+        stopping = {"rule": "none"}
+        study = study_of(budget={"trials": 6, "max_epochs": 2, "early_stopping": stopping}, confirm={"searches": 3})
+        study = resumed["change"](study)
+        assert (study.n_searches, study.trials_per_search) == (5, 3)
+
+    def test_a_sweep_without_a_confirmation_is_divided_into_searches(
+        self, run: Run, resumed: dict[str, Any], study_of: MakeStudy
+    ) -> None:
+        assert run("confirm", "sweeps/mine", "--seeds", 1, "--searches", 3)[0] == 0
+        study = resumed["change"](study_of(budget={"trials": 6, "max_epochs": 2, "early_stopping": {"rule": "none"}}))
+        assert (study.n_searches, study.trials_per_search, study.confirming_per_arm) == (3, 2, 3)
 
     def test_by_both_names(self, run: Run, resumed: dict[str, Any]) -> None:
         status, _, err = run("extend", "sweeps/mine", "--trials", 2, "--add-trials", 3)

@@ -161,12 +161,16 @@ class TestPlan:
         doses = {arm["arm"]: arm["dose"] for arm in document["arms"]}
         assert doses["off"]["dose_exposure"] == 0
         assert doses["cutmix"]["dose_exposure"] > 0
-        assert document["power"]["seeds_needed"] > 1
-        assert document["power"]["seeds_needed_paired"] is None
+        assert (document["power"]["unit"], document["power"]["n_units"]) == ("search", 2)
+        assert document["power"]["units_needed"] > 2
+        assert 0 < document["power"]["power"] < 1
 
     def test_without_an_effect(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 500.0)
-        assert check(run("plan", "quickstart", "--scale", "smoke", "--json")[1], "plan", run)["power"] is None
+        power = check(run("plan", "quickstart", "--json")[1], "plan", run)["power"]
+        assert (power["effect_points"], power["units_needed"], power["power"]) == (None, None, None)
+        assert power["detectable_points"]["min"] > 0
+        assert "5 searches per arm" in power["text"]
 
 
 class TestStudies:

@@ -91,12 +91,12 @@ class TestWords:
     def test_of_searches(self, study_of: MakeStudy) -> None:
         power = compute_power(study_of(budget=BUDGET, confirm=SEARCHES), effect_points=1.0, sd_points=0.5)
         assert power.describe() == (
-            "Detects a difference of 1.1 points to off with probability 80 % (paired t-test at 5 % for 2 comparisons "
+            "Detects a difference of 1.2 points to off with probability 80 % (paired t-test at 5 % for 2 comparisons "
             "together; 6 searches per arm; SD over searches 0.5 points, given by --sd)."
         )
         assert power.describe_effect() == (
             "A difference of 1 points needs 8 searches per arm (power 80 %). "
-            "This study has 6 and finds it with probability 66 %."
+            "This study has 6 and finds it with probability 63 %."
         )
 
     def test_of_a_grid(self) -> None:

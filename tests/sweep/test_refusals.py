@@ -271,8 +271,6 @@ class TestPower:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["--sd", "0.4"], ("--sd", "--effect")),
-            (["--sd-from", "sweeps/old"], ("--sd-from", "--effect")),
             (["--effect", "1", "--sd", "0.4", "--sd-from", "old"], ("--sd 0.4", "--sd-from 'old'", "drop one")),
             (["--effect", "0"], ("--effect", "from 0.001 to 100, got 0")),
             (["--effect", "-0.5"], ("--effect", "got -0.5")),
@@ -280,18 +278,18 @@ class TestPower:
             (["--effect", "101"], ("--effect", "got 101")),
             (["--effect", "1", "--sd", "0"], ("--sd", "got 0")),
             (["--effect", "1", "--sd", "inf"], ("--sd", "got inf")),
-            (["--effect", "1", "--sd-from", "old"], ("no sweep in 'old'",)),
+            (["--sd-from", "old"], ("no sweep in 'old'",)),
         ],
     )
     def test_of_no_sense(self, refuse: Refuse, arguments: list[str], words: tuple[str, ...]) -> None:
         assert_one_message(refuse("plan", "quickstart", *arguments), words)
 
-    def test_of_a_sweep_without_replicates(
+    def test_of_a_sweep_with_too_few_trials(
         self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy
     ) -> None:
         simulate(study_of(), here / "old").run()
         message = refuse("plan", "quickstart", "--effect", "1", "--sd-from", here / "old")
-        assert_one_message(message, (f"--sd-from '{here / 'old'}'", "differ in their seed only", "--sd"))
+        assert_one_message(message, (f"--sd-from '{here / 'old'}'", "more than 3 completed configurations", "--sd"))
 
 
 class TestUsage:

@@ -142,13 +142,13 @@ class TestSearchSpread:
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
         """Winners that are equally good differ by the noise of their seeds only, which a mean reduces."""
-        study = study_of(budget=BUDGET | {"trials": 40}, confirm={"searches": 40, "seeds": 3}, space={}, arms=VARIED)
+        study = study_of(budget=BUDGET | {"trials": 16}, confirm={"searches": 16, "seeds": 3}, space={}, arms=VARIED)
         simulate(study, tmp_path / "sweep", curve=planted(lambda job: random.Random(job.trial).gauss(10, 1.0))).run()
         sds = {
             seeds: search_spread(tmp_path / "sweep", configurations=1, seeds=seeds, metric="val_nll").sd_points
             for seeds in (1, 3, 9)
         }
-        assert sds == {seeds: pytest.approx(seeds**-0.5, rel=0.25) for seeds in sds}
+        assert sds == {seeds: pytest.approx(seeds**-0.5, rel=0.3) for seeds in sds}
         assert sds[1] > sds[3] > sds[9]
 
     @pytest.mark.parametrize("n_drawn", [1, 3])
@@ -183,6 +183,15 @@ class TestSearchSpread:
         spread = search_spread(tmp_path / "sweep", configurations=4, seeds=2, metric="val_nll")
         assert spread.sd_points == pytest.approx(np.std(range(4), ddof=1) / math.sqrt(2))
         assert spread.difference_sd_points is None  # the errors of equal seeds are equal
+
+    def test_of_searches_that_are_not_confirmed_is_refused(
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path
+    ) -> None:
+        simulate(study_of(budget=BUDGET, confirm={"searches": 4}), tmp_path / "sweep").run(3).conductor.flush(
+            force=True
+        )
+        with pytest.raises(UserError, match="no arm has two searches with a confirmed winner"):
+            search_spread(tmp_path / "sweep", configurations=3, seeds=1, metric="val_nll")
 
     def test_of_too_few_trials_is_refused(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         simulate(study_of(budget=BUDGET), tmp_path / "sweep", curve=planted(noisy)).run()

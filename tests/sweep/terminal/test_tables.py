@@ -300,4 +300,18 @@ class TestWords:
         assert lines[1].startswith("Stopping: ")
         assert "first rung at 2 epochs" in lines[1]
         assert "control cohort: 25 % of the trials" in lines[1]
-        assert "best 2 configurations of each arm, on 3 fresh seeds" in lines[2]
+        assert "1 search of 8 trials per arm; the 2 best configurations of each arm are trained again" in lines[2]
+        assert "on 3 fresh seeds and measured on test images" in lines[2]
+
+    def test_a_confirmation_of_several_searches_or_of_none(self, study_of: MakeStudy) -> None:
+        budget = {"trials": 8, "max_epochs": 9}
+        several = describe_budget(study_of(budget=budget, confirm={"searches": 4})).splitlines()
+        assert several[1].endswith("Trials are compared within their search, by val_nll.")
+        assert several[2] == (
+            "Confirmation: 4 searches of 2 trials per arm; the best configuration of each search is trained again on "
+            "1 fresh seed and measured on test images."
+        )
+        nothing_varies = study_of(budget=budget, space={}, arms={"off": {}, "cutout": {"mix": "cutout"}}, confirm={})
+        assert describe_budget(nothing_varies).splitlines()[2] == (
+            "Confirmation: each arm is trained again on 5 fresh seeds and measured on test images."
+        )
