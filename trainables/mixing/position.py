@@ -68,6 +68,12 @@ class ClipPosition(PlacingRule):
 class InsidePosition(PlacingRule):
     """Uniform among the places where the whole shape is inside the image: exact area, centre-biased coverage.
 
+    The centre stays half a side away from the borders, the side rounded down to whole pixels. The free room is then a
+    whole number of pixels, each position relative to the pixels is equally likely, and the mean area is the drawn one.
+    A shape may reach over a border by less than half a pixel, where no pixel has its centre. A shape as long as the
+    image has one place only: ellipses above pi/4 of the image, and soft boxes whose edges reach both borders, may miss
+    the drawn area (at 32 px by 0.003 at 0.95, and by 0.01 at 0.99).
+
     Examples:
         >>> import torch
         >>> from trainables.mixing.canvas import Canvas
@@ -81,8 +87,10 @@ class InsidePosition(PlacingRule):
     kind: Literal["inside"] = "inside"
 
     def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
-        """Draw centres at least half a side from the borders."""
-        half = np.minimum(sides_px, canvas.sides_px) / 2
+        """Draw centres at least half a side, rounded down, from the borders."""
+        # not rounded, the room would leave out some positions between two pixels: boxes within half a pixel of the
+        # whole image would always be the whole image, which takes 2 % of the exposure at alpha 0.2 and 32 px
+        half = np.floor(np.minimum(sides_px, canvas.sides_px)) / 2
         centres: np.ndarray = half + canvas.rng.random(sides_px.shape) * (canvas.sides_px - 2 * half)
         return centres
 

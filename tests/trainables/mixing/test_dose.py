@@ -48,8 +48,10 @@ def by_clipping(side: float, pixel: float) -> float:
 
 
 def inside(side: float, pixel: float) -> float:
-    low, high = max(side / 2, pixel - side / 2), min(1 - side / 2, pixel + side / 2)
-    return max(0.0, high - low) / (1 - side)
+    """The centre stays half a side from the borders, the side rounded down to whole pixels."""
+    half = math.floor(side * PX) / PX / 2
+    low, high = max(half, pixel - side / 2), min(1 - half, pixel + side / 2)
+    return max(0.0, high - low) / (1 - 2 * half)
 
 
 class TestClosedForms:

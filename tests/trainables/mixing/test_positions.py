@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -68,11 +70,22 @@ def test_clip_centres_lie_in_the_image(length: int, share: float, seed: int) -> 
 
 
 @given(length=LENGTHS, share=st.floats(0, 1), seed=SEEDS)
-def test_inside_leaves_the_whole_shape_in_the_image(length: int, share: float, seed: int) -> None:
+def test_inside_loses_no_pixel_of_the_shape(length: int, share: float, seed: int) -> None:
     side = np.full(9, share * length)
     centre = centres(InsidePosition(), side, length, seed)
-    assert (centre - side / 2 >= -1e-9).all()
-    assert (centre + side / 2 <= length + 1e-9).all()
+    assert (centre - side / 2 >= -0.5).all()  # the first pixel outside has its centre at -0.5
+    assert (centre + side / 2 <= length + 0.5).all()
+
+
+@given(length=LENGTHS, share=st.floats(0, 1) | st.floats(0.9, 1))
+def test_inside_has_the_drawn_area_on_average(length: int, share: float) -> None:
+    """Evenly spaced random numbers: the mean is the integral, also within half a pixel of the whole image."""
+    side, spread = share * length, (np.arange(4000) + 0.5) / 4000
+    rng = cast(np.random.Generator, SimpleNamespace(random=lambda shape: np.broadcast_to(spread, shape)))
+    canvas = replace(canvas_of(InsidePosition(), length, length), rng=rng)
+    centre = InsidePosition().centres(np.full((2, 4000), side), canvas)[0]
+    pixels = np.abs(np.arange(length) + 0.5 - centre[:, None]) < side / 2
+    assert pixels.sum(axis=1).mean() == pytest.approx(side, abs=0.02)
 
 
 def test_inside_centres_a_shape_that_is_too_large() -> None:
