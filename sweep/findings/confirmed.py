@@ -1,28 +1,35 @@
-"""Confirmed winners: test errors of each arm's best configurations on fresh seeds, with intervals."""
+"""Confirmed winners: test errors of each arm on fresh seeds, with intervals over independent searches or over seeds."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from sweep.findings.searches import Unit, unit_of
 from sweep.findings.student_t import LEVEL, holm, mean_interval, p_value
 from sweep.findings.summary import baseline_arm, final_epochs
+from sweep.findings.wording import Wording
 from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED, WEIGHTS
 
+METRICS = ["top1_error", "nll", "ece"]
+"""Test values of a confirmation trial."""
+
+VALUE_COLUMNS = ["trial", "arm", "search", "rank", "confirms", "replicate", *METRICS]
+
 COLUMNS = [
-    *("arm", "confirms", "rank", "n", "top1_error", "low", "high", "nll", "ece"),
+    *("arm", "rank", "winners", "unit", "n", "n_seeds", "top1_error", "low", "high", "nll", "ece"),
     *("difference", "difference_low", "difference_high", "n_pairs", "p", "p_holm"),
 ]
 
 
 class RankedTrial(NamedTuple):
-    """A trial of an arm's search.
+    """A trial of one search of an arm.
 
     Attributes:
         trial: its name.
@@ -38,7 +45,7 @@ class RankedTrial(NamedTuple):
 
 
 def ranked(trials: Iterable[RankedTrial]) -> list[str]:
-    """Return the configurations of one arm's search, each by the name of its first trial, best first.
+    """Return the configurations of one search of an arm, each by the name of its first trial, best first.
 
     A configuration is ranked by its mean over the replicates that ran to the end, because a stopped replicate was
     trained for fewer epochs. A configuration with more such replicates comes first, so that none is ranked by its
@@ -56,40 +63,86 @@ def ranked(trials: Iterable[RankedTrial]) -> list[str]:
     return [name for *_, name in sorted(order)]
 
 
-def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataFrame:
-    """Summarise each confirmed configuration in one row.
+def confirmed_values(search: SweepRecords, confirm: SweepRecords) -> pd.DataFrame:
+    """Return the test values of each completed confirmation trial.
 
     Args:
         search: records of the phase ``search``.
         confirm: records of the phase ``confirm``.
 
     Returns:
-        Columns ``COLUMNS``: arms in the study's order, the configurations of an arm in the order of their present rank.
-        ``confirms``: first trial of the search with the configuration. ``rank``: from 1. ``n``: seeds that ran to the
-        end. ``top1_error``, ``nll``, ``ece``: means of the test values. ``low``, ``high``: t interval of the top-1
-        error, cut at 0 and 1.
-
-        The best configuration of every other arm is compared with the baseline's best, seed by seed. ``difference`` of
-        the top-1 error, with ``n_pairs``. ``difference_low``, ``difference_high``: an interval with Bonferroni's
-        correction, wide enough for all comparisons at once, cut at -1 and 1. ``p``: t-test on the pairs. ``p_holm``:
-        with Holm's correction for all comparisons, which finds more than the intervals. Unknown values are NaN.
+        Columns ``VALUE_COLUMNS``, arms in the study's order, then by rank and by search. ``search``: index of the
+        search, from 0. ``rank``: present rank of the configuration in its search, from 1. ``confirms``: first trial of
+        the search with the configuration. ``replicate``: equal for trials with the same seed.
     """
     done = confirm.trials[confirm.trials["status"] == COMPLETED]
     if done.empty:
-        return pd.DataFrame(columns=COLUMNS)
-    values = test_values(confirm.evaluations).pivot_table(index="trial", columns="metric", values="value")
-    rows = done[["trial", "arm", "confirms", "replicate"]].join(values, on="trial")
+        return pd.DataFrame(columns=VALUE_COLUMNS)
+    tests = test_values(confirm.evaluations).pivot_table(index="trial", columns="metric", values="value")
+    rows = done[["trial", "arm", "search", "confirms", "replicate"]].join(tests, on="trial")
+    rank = rows["confirms"].map(_ranks(search))
+    rows = rows.assign(rank=rank)[rank.notna()].astype({"rank": int})
+    place = rows["arm"].map({arm: place for place, arm in enumerate(search.manifest["study"]["arms"])})
+    order = np.lexsort((rows["search"], rows["rank"], place))
+    return rows.iloc[order].reindex(columns=VALUE_COLUMNS).reset_index(drop=True)
+
+
+def unit_values(values: pd.DataFrame, unit: Unit) -> pd.DataFrame:
+    """Return one row per independent value of an arm: the mean of a search over its seeds, or the value of a seed.
+
+    Args:
+        values: from :func:`confirmed_values`.
+        unit: ``search`` or ``seed``, from :func:`~sweep.findings.searches.unit_of`.
+
+    Returns:
+        Columns ``arm``, ``rank``, ``unit`` (index of the search, or replicate of the seed), ``n_seeds`` and the means
+        ``top1_error``, ``nll``, ``ece``; in the order of ``values``.
+
+    Examples:
+        >>> values = pd.DataFrame({"arm": "off", "rank": 1, "search": [0, 0, 1], "replicate": [0, 1, 1000]})
+        >>> values = values.assign(top1_error=[0.3, 0.4, 0.2], nll=1.0, ece=0.1)
+        >>> unit_values(values, "search")[["unit", "n_seeds", "top1_error"]].to_numpy().tolist()
+        [[0.0, 2.0, 0.35], [1.0, 1.0, 0.2]]
+    """
+    column = "search" if unit == "search" else "replicate"
+    groups = values.groupby(["arm", "rank", column], sort=False)
+    table = groups[METRICS].mean().assign(n_seeds=groups.size()).rename_axis(index={column: "unit"}).reset_index()
+    return table[["arm", "rank", "unit", "n_seeds", *METRICS]]
+
+
+def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataFrame:
+    """Summarise each arm's confirmed configurations of each rank in one row.
+
+    Args:
+        search: records of the phase ``search``.
+        confirm: records of the phase ``confirm``.
+
+    Returns:
+        Columns ``COLUMNS``: arms in the study's order, the ranks of an arm from 1. ``winners``: the configurations of
+        that rank, one per search, each by the name of its first search trial, separated by commas. ``unit``:
+        ``search`` for a study with several searches per arm, otherwise ``seed``. ``n``: units, which are searches with
+        a completed confirmation trial, or seeds. ``n_seeds``: completed confirmation trials. ``top1_error``, ``nll``,
+        ``ece``: means over the units. ``low``, ``high``: t interval of the top-1 error over the units, cut at 0 and 1.
+
+        The winners of every other arm are compared with the winners of the baseline, search by search or seed by seed.
+        ``difference`` of the top-1 error, with ``n_pairs``. ``difference_low``, ``difference_high``: an interval with
+        Bonferroni's correction, wide enough for all comparisons at once, cut at -1 and 1. ``p``: t-test on the pairs.
+        ``p_holm``: with Holm's correction for all comparisons, which finds more than the intervals. Unknown values are
+        NaN.
+    """
     study = search.manifest["study"]
+    unit, baseline = unit_of(study), baseline_arm(study)
+    values = confirmed_values(search, confirm)
+    units = unit_values(values, unit)
     n_compared = max(1, len(study["arms"]) - 1)
     level = 1 - (1 - LEVEL) / n_compared
-    baseline = baseline_arm(study)
-    ranks = {arm: _confirmed_of(arm, rows, search) for arm in study["arms"]}
-    baseline_rows = ranks[baseline].get(1)
+    baseline_units = units[(units["arm"] == baseline) & (units["rank"] == 1)]
+    names = values.groupby(["arm", "rank"])["confirms"].agg(lambda column: ", ".join(column.unique()))
     table: list[dict[str, Any]] = []
-    for arm, configurations in ranks.items():
-        for rank, group in configurations.items():
-            compared = baseline_rows if rank == 1 and arm != baseline else None
-            table.append({"rank": rank, **_row(group, compared, level)})
+    for (arm, rank), group in units.groupby(["arm", "rank"], sort=False):
+        compared = baseline_units if rank == 1 and arm != baseline and len(baseline_units) else None
+        row = {"arm": arm, "rank": rank, "winners": names[arm, rank], "unit": unit}
+        table.append(row | _estimate(group) | _comparison(group, compared, level))
     summary = pd.DataFrame(table, columns=COLUMNS)
     # an arm that is not confirmed yet counts as a test: it will be compared later
     tests = np.full(n_compared, np.nan)
@@ -111,35 +164,36 @@ def test_values(evaluations: pd.DataFrame) -> pd.DataFrame:
     return evaluations[is_confirmation & (evaluations["split"] == "test")]
 
 
-def _confirmed_of(arm: str, rows: pd.DataFrame, search: SweepRecords) -> dict[int, pd.DataFrame]:
-    """Return the confirming trials of each configuration of an arm by the configuration's rank, best first."""
-    by_config = dict(list(rows[rows["arm"] == arm].groupby("confirms")))
-    ranks = enumerate(_ranked_in(search, arm), start=1)
-    return {rank: by_config[name] for rank, name in ranks if name in by_config}
-
-
-def _ranked_in(search: SweepRecords, arm: str) -> list[str]:
-    trials = search.trials[search.trials["arm"] == arm]
+def _ranks(search: SweepRecords) -> dict[str, int]:
+    """Return the rank of each configuration in its search, from 1, by the name of its first trial."""
+    trials = search.trials
     final = final_epochs(trials, search.epochs)[search.manifest["study"]["metric"]]
     params = trials.filter(regex=r"^params\.").astype(str)
-    rows = zip(trials["trial"], trials["number"], params.itertuples(index=False, name=None), strict=True)
-    return ranked(RankedTrial(trial, number, values, final.get(trial)) for trial, number, values in rows)
+    ranks: dict[str, int] = {}
+    for _, rows in trials.groupby(["arm", "search"]):
+        configurations = params.loc[rows.index].itertuples(index=False, name=None)
+        named = zip(rows["trial"], rows["number"], configurations, strict=True)
+        order = ranked(RankedTrial(trial, number, values, final.get(trial)) for trial, number, values in named)
+        ranks |= {trial: rank for rank, trial in enumerate(order, start=1)}
+    return ranks
 
 
-def _row(group: pd.DataFrame, baseline: pd.DataFrame | None, level: float) -> dict[str, Any]:
-    error, low, high = mean_interval(group["top1_error"].to_numpy())
-    row = {
-        "arm": group["arm"].iloc[0],
-        "confirms": group["confirms"].iloc[0],
-        "n": len(group),
+def _estimate(units: pd.DataFrame) -> dict[str, Any]:
+    error, low, high = mean_interval(units["top1_error"].to_numpy())
+    return {
+        "n": len(units),
+        "n_seeds": int(units["n_seeds"].sum()),
         **{"top1_error": error, "low": max(low, 0.0), "high": min(high, 1.0)},
-        **{name: group[name].mean() for name in ("nll", "ece")},
-        "n_pairs": 0,
-        **{"p": math.nan, "p_holm": math.nan},
+        **{name: units[name].mean() for name in ("nll", "ece")},
     }
+
+
+def _comparison(units: pd.DataFrame, baseline: pd.DataFrame | None, level: float) -> dict[str, Any]:
+    """Return the difference from the baseline over the units that both have; only NaN without a baseline."""
+    row: dict[str, Any] = {"n_pairs": 0, "p": math.nan, "p_holm": math.nan}
     if baseline is None:
         return row
-    paired = group.set_index("replicate")["top1_error"] - baseline.set_index("replicate")["top1_error"]
+    paired = units.set_index("unit")["top1_error"] - baseline.set_index("unit")["top1_error"]
     differences = paired.dropna().to_numpy()
     difference, low, high = mean_interval(differences, level=level)
     return row | {
@@ -151,28 +205,24 @@ def _row(group: pd.DataFrame, baseline: pd.DataFrame | None, level: float) -> di
     }
 
 
-def verdict_confirmed(summary: pd.DataFrame, *, baseline: str) -> str:
-    """Return one sentence: which arms differ from the baseline, by paired t-tests with Holm's correction.
+def verdict_confirmed(summary: pd.DataFrame, study: Mapping[str, Any]) -> str:
+    """Return sentences: which arms differ from the baseline, by paired t-tests with Holm's correction.
+
+    Several searches per arm allow a sentence about an arm. One search does not, if something varies in the arm: the
+    sentence is then about the configuration that the search found.
 
     Args:
         summary: from :func:`summarise_confirmed`.
-        baseline: arm that the others are compared with, from :func:`~sweep.findings.summary.baseline_arm`.
+        study: the study as it is recorded in the manifest.
     """
+    baseline = baseline_arm(study)
     compared = summary[summary["difference_low"].notna()]
     if compared.empty:
         return f"Confirmed on fresh seeds; no arm can be compared with {baseline} yet."
-    seeds = compared["n_pairs"]
-    missing = [arm for arm in summary["arm"].unique() if arm not in {baseline, *compared["arm"]}]
-    n = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    differing = compared[compared["p_holm"] <= 1 - LEVEL]
-    lower = list(differing["arm"][differing["difference"] < 0].unique())
-    higher = list(differing["arm"][differing["difference"] > 0].unique())
-    results = [
-        f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} a {direction} test error than {baseline}"
-        for names, direction in ((lower, "lower"), (higher, "higher"))
-        if names
-    ]
-    result = " and ".join(results) if results else f"undecided: no arm differs significantly from {baseline}"
-    correction = f", Holm's correction for {len(compared)} comparisons" if len(compared) > 1 else ""
-    remark = f"; not compared: {', '.join(missing)}" if missing else ""
-    return f"Confirmed on fresh seeds (n = {n}, paired t-tests at 5 %{correction}): {result}{remark}."
+    wording = Wording(study, compared)
+    missing = [arm for arm in study["arms"] if arm not in {baseline, *compared["arm"]}]
+    not_compared = f"; not compared: {', '.join(missing)}" if missing else ""
+    n_compared = len(study["arms"]) - 1
+    correction = f", Holm's correction for {n_compared} comparisons" if n_compared > 1 else ""
+    tests = f"{wording.describe_sample()}, paired t-tests at 5 %{correction}"
+    return f"Confirmed on fresh seeds ({tests}): {wording.describe_result()}{not_compared}.{wording.describe_limits()}"
