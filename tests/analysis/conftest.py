@@ -64,11 +64,11 @@ class Simulation:
     def write(self) -> Path:
         """Write the whole sweep and return its folder."""
         self.sweep_dir.mkdir(parents=True, exist_ok=True)
+        if self.replicates:
+            self.n_trials = self.replicates * max(len(self._grid(arm)) for arm in self.arms)
         write_manifest(self.sweep_dir, self._manifest())
         writer = RecordsWriter(self.sweep_dir)
         rng = np.random.default_rng(self.seed)
-        if self.replicates:
-            self.n_trials = self.replicates * max(len(self._grid(arm)) for arm in self.arms)
         for number in range(self.n_trials):
             for arm in self.arms:
                 self._trial(writer, arm, number, rng)
@@ -96,9 +96,12 @@ class Simulation:
             "study": {
                 "name": self.study,
                 "question": "simulated",
-                "arms": {arm: {} for arm in self.arms},
+                "arms": {arm: {"space": _choices(self.spaces.get(arm, {}))} for arm in self.arms},
+                "space": _choices(self.space),
+                "search": "grid" if self.replicates else "random",
                 "budget": budget,
                 "metric": "val_top1_error",
+                "confirm": {"configs": 1, "searches": 1, "seeds": self.confirm_seeds} if self.confirm_seeds else None,
             },
             "seed": self.seed,
             "versions": {"python": "3.11"},
@@ -171,6 +174,10 @@ class Simulation:
         row |= {"number": number, "replicate": replicate, "seed": replicate, "attempts": 1}
         row |= {"n_train": round(1000 * params.get("data.train_frac", 1.0)), **self.doses.get(arm, {})}
         return {**row, "params": json.dumps(params), "config": json.dumps({**config, **self.config})}
+
+
+def _choices(space: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    return {path: {"kind": "choice", "values": list(values)} for path, values in space.items()}
 
 
 def _params(arm: str, rng: np.random.Generator) -> dict[str, Any]:

@@ -59,7 +59,9 @@ def _errors(made: Any) -> pd.DataFrame:
     """Return the errors of each arm in two sweeps."""
     trials = made.trials.dropna(subset=["final_val_top1_error"])
     rows = trials.groupby("arm", observed=True)["final_val_top1_error"].agg(error="mean", n="size").reset_index()
-    rows = rows.assign(error_low=rows["error"] - 0.01, error_high=rows["error"] + 0.01, images="validation")
+    rows = rows.assign(
+        error_low=rows["error"] - 0.01, error_high=rows["error"] + 0.01, images="validation", unit="seed"
+    )
     names = ["digits at a tenth of the images", "cifar10"]
     return pd.concat([rows.assign(sweep=name) for name in names], ignore_index=True)
 
