@@ -74,6 +74,10 @@ def _check_searches(study: Study) -> None:
             f"{replicates}: use a multiple of {smallest}, for example "
             f"{smallest * max(1, round(study.trials_per_arm / smallest))}"
         )
+    try:
+        study.budget.early_stopping.check(max_epochs=study.budget.max_epochs, trials=study.trials_per_search)
+    except ValueError as error:
+        raise UserError(f"study '{study.name}': {error}") from None
 
 
 def _check_points(study: Study) -> None:

@@ -12,8 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-SCHEMA_VERSION: Literal[1] = 1
-"""Version of all documents."""
+SCHEMA_VERSION: Literal[2] = 2
+"""Version of all documents.
+
+- 2: an arm may have several searches. In the document ``status``, ``n`` of a row of ``confirmed`` may count searches,
+  and its ``winners`` were ``confirms``.
+"""
 
 
 def without_nan(value: Any) -> Any:
@@ -44,7 +48,7 @@ class _Strict(BaseModel):
 class Document(_Strict):
     """What every document has."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
 
 
 class ArmStatus(_Strict):
@@ -63,24 +67,40 @@ class ArmStatus(_Strict):
     best_trial_val_ece: Number
 
 
-class ConfirmedConfiguration(_Strict):
-    """Test values of one configuration on fresh seeds: means over seeds, with 95 % intervals."""
+class ConfirmedConfigurations(_Strict):
+    """Test values of an arm's winners on fresh seeds: means over searches or over seeds, with 95 % intervals."""
 
     arm: str
-    confirms: str = Field(description="first search trial with the configuration")
-    rank: int
-    n: int = Field(description="seeds")
+    rank: int = Field(description="1: the winner of each search, which is compared; former winners have higher ranks")
+    winners: list[str] = Field(description="first search trial with the configuration, one per search")
+    unit: Literal["search", "seed"] = Field(description="what n counts: searches if an arm has several")
+    n: int = Field(description="independent values of the arm")
+    n_seeds: int = Field(description="completed confirmation trials")
     top1_error: Number
     low: Number
     high: Number
     nll: Number
     ece: Number
-    difference: Number = Field(description="top-1 error minus the baseline's, paired by seed")
+    difference: Number = Field(description="top-1 error minus the baseline's, paired by search or by seed")
     difference_low: Number = Field(description="interval that holds for all comparisons together")
     difference_high: Number
     n_pairs: Number
     p: Number
     p_holm: Number
+
+
+class SearchWinner(_Strict):
+    """Confirmed configuration of one search of an arm."""
+
+    arm: str
+    search: int = Field(description="index of the search, from 0")
+    rank: int = Field(description="1: the present winner of the search")
+    winner: str = Field(description="first search trial with the configuration")
+    val_top1_error: Number = Field(description="of the search, too optimistic after the selection")
+    n_seeds: int = Field(description="completed confirmation trials")
+    top1_error: Number = Field(description="mean over these seeds, on test images")
+    nll: Number
+    ece: Number
 
 
 class Failure(_Strict):
@@ -106,7 +126,9 @@ class StatusDocument(Document):
     metric: str = Field(description="metric that the study selects by")
     baseline: str
     arms: list[ArmStatus]
-    confirmed: list[ConfirmedConfiguration]
+    n_searches: int = Field(description="independent searches per arm")
+    confirmed: list[ConfirmedConfigurations]
+    winners: list[SearchWinner]
     failures: list[Failure]
     verdict: str
     resume_command: str | None = Field(description="null unless the sweep was interrupted")
@@ -186,6 +208,7 @@ class StudyAtScale(_Strict):
     """Size of a study at a scale, or why its file does not allow the scale."""
 
     scale: str
+    n_searches: int | None = Field(description="independent searches per arm")
     n_search_trials: int | None
     n_confirmation_trials: int | None
     max_epochs_per_trial: int | None
@@ -202,6 +225,7 @@ class StudyEntry(_Strict):
     baseline: str
     search: str
     metric: str
+    n_searches: int = Field(description="independent searches per arm")
     n_search_trials: int
     n_confirmation_trials: int
     max_epochs_per_trial: int
@@ -247,14 +271,16 @@ class MeasuredValue(_Strict):
 
 
 class MeasuredMean(_Strict):
-    """Mean over the seeds of an arm, with its 95 % interval."""
+    """Mean of an arm over searches or over seeds, with its 95 % interval."""
 
     axis: str
     split: str
     setting: str
     metric: str
     arm: str
-    seeds: int
+    unit: Literal["search", "seed"] = Field(description="what n_units counts")
+    n_units: int = Field(description="independent values of the arm")
+    seeds: int = Field(description="trials with a value")
     n: int = Field(description="images, smallest number")
     mean: Number
     low: Number

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.document_models import (
     ArmPlan,
     ArmStatus,
-    ConfirmedConfiguration,
+    ConfirmedConfigurations,
     DoctorCheck,
     DoctorDocument,
     Document,
@@ -24,6 +24,7 @@ from sweep.document_models import (
     MeasuredValue,
     MeasurementFailure,
     PlanDocument,
+    SearchWinner,
     SeedsForEffect,
     StatusDocument,
     StudiesDocument,
@@ -52,6 +53,7 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
         RecordsError: there is no sweep in ``sweep_dir``.
     """
     from sweep.endings import resume_command
+    from sweep.findings.searches import n_searches
     from sweep.status import INTERRUPTED, read_status
 
     sweep_dir = Path(sweep_dir)
@@ -71,7 +73,9 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
             metric=study["metric"],
             baseline=status.baseline,
             arms=[_arm_status(row) for row in status.arms.to_dict("records")],
-            confirmed=[ConfirmedConfiguration(**row) for row in _records(status.confirmed)],
+            n_searches=n_searches(study),
+            confirmed=[_confirmed(row) for row in _records(status.confirmed)],
+            winners=[SearchWinner(**row) for row in _records(status.winners)],
             failures=[Failure(trial=row["trial"], status=row["status"], why=row["why"]) for row in status.failures],
             verdict=status.verdict,
             resume_command=resume_command(sweep_dir) if status.state == INTERRUPTED else None,
@@ -95,6 +99,10 @@ def _arm_status(row: Mapping[Any, Any]) -> ArmStatus:
         best_trial_val_nll=row["val_nll"],
         best_trial_val_ece=row["val_ece"],
     )
+
+
+def _confirmed(row: Mapping[str, Any]) -> ConfirmedConfigurations:
+    return ConfirmedConfigurations(**{**row, "winners": row["winners"].split(", ")})
 
 
 def trials_document(
@@ -199,6 +207,7 @@ def _study_entry(study: Study, scales: list[StudyAtScale] | None) -> StudyEntry:
         baseline=study.baseline,
         search=study.search,
         metric=study.metric,
+        n_searches=study.n_searches,
         n_search_trials=len(study.arms) * study.trials_per_arm,
         n_confirmation_trials=len(study.arms) * study.confirming_per_arm,
         max_epochs_per_trial=study.budget.max_epochs,
@@ -211,6 +220,7 @@ def _at_scale(scale: str, study: Study | UserError) -> StudyAtScale:
     if isinstance(study, UserError):
         return StudyAtScale(
             scale=scale,
+            n_searches=None,
             n_search_trials=None,
             n_confirmation_trials=None,
             max_epochs_per_trial=None,
@@ -218,6 +228,7 @@ def _at_scale(scale: str, study: Study | UserError) -> StudyAtScale:
         )
     return StudyAtScale(
         scale=scale,
+        n_searches=study.n_searches,
         n_search_trials=len(study.arms) * study.trials_per_arm,
         n_confirmation_trials=len(study.arms) * study.confirming_per_arm,
         max_epochs_per_trial=study.budget.max_epochs,

@@ -160,7 +160,7 @@ def describe_epoch(trial: RunningTrial) -> str:
 
 
 def describe_progress(progress: SweepProgress) -> str:
-    """Return the state of a sweep in one line: trials, best arm so far, time, upper bound of the time left.
+    """Return the state of a sweep in one line: trials, lowest error so far, time, upper bound of the time left.
 
     Examples:
         >>> describe_progress(SweepProgress("small", 31, 64, 720.0, 1080.0, (), (), None, 200))
@@ -170,7 +170,7 @@ def describe_progress(progress: SweepProgress) -> str:
     parts = [
         f"{progress.n_ended}/{progress.n_trials} trials ended",
         f"{len(progress.running)} running",
-        "" if best is None else f"best so far: {best[1]} {format_percent(best[0])}",
+        "" if best is None else f"best trial so far: {format_percent(best[0])} ({best[1]})",
         describe_time(progress),
     ]
     return cut(", ".join(filter(None, parts)), MAX_CHARS)

@@ -51,6 +51,7 @@ class RunningTrial:
         val_top1_error: validation top-1 error of the last epoch; None before the first epoch.
         images_per_s: training images per second in the last epoch.
         node: machine that trains it; None until it has reported from there.
+        search: index, from 0, of the search of its arm that it belongs to or confirms.
     """
 
     trial: str
@@ -61,6 +62,7 @@ class RunningTrial:
     val_top1_error: float | None
     images_per_s: float | None
     node: str | None
+    search: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class SweepProgress:
         running: running trials, in the order of their start.
         last_failure: trial, node and reason of this run's last failed trial in one line; None without one.
         n_epochs: number of epochs that trials have reported in this run; 0 while the first worker starts.
+        n_searches: number of independent searches per arm.
     """
 
     study: str
@@ -115,6 +118,7 @@ class SweepProgress:
     running: tuple[RunningTrial, ...]
     last_failure: str | None
     n_epochs: int
+    n_searches: int = 1
 
 
 class ProgressTracker:
@@ -167,6 +171,7 @@ class ProgressTracker:
             running=tuple(map(self._running_trial, sweep.running)),
             last_failure=self._last_failure(),
             n_epochs=n_epochs,
+            n_searches=sweep.study.n_searches,
         )
 
     def new_events(self) -> list[TrialEvent]:
@@ -220,6 +225,7 @@ class ProgressTracker:
             images_per_s=entry.curve[entry.epochs]["images_per_s"] if entry.curve else None,
             # a resumed trial may run on another node than before
             node=entry.about.get("node") if entry.epochs > (entry.resumed_at_epoch or 0) else None,
+            search=entry.search,
         )
 
     def _event(self, entry: Entry) -> TrialEvent:

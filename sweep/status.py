@@ -10,7 +10,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from sweep.engine import in_use
-from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
+from sweep.findings.confirmed import search_winners, summarise_confirmed, verdict_confirmed
+from sweep.findings.searches import n_searches
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
 from sweep.records.reader import SweepRecords, read_sweep
 from sweep.records.schema import CONFIRM, DIVERGED, FAILED
@@ -40,6 +41,7 @@ class SweepStatus:
         baseline: arm that the others are compared with.
         arms: from ``summarise_arms``, in the order of the study.
         confirmed: from ``summarise_confirmed``.
+        winners: from ``search_winners``.
         verdict: sentences about the confirmation; before its first test values, about the search.
     """
 
@@ -50,6 +52,7 @@ class SweepStatus:
     baseline: str
     arms: pd.DataFrame
     confirmed: pd.DataFrame
+    winners: pd.DataFrame
     verdict: str
 
     @cached_property
@@ -57,6 +60,17 @@ class SweepStatus:
         """One row per trial of both phases."""
         trials = self.search.trials
         return pd.concat([trials, self.confirm.trials]) if len(self.confirm.trials) else trials
+
+    @cached_property
+    def unconfirmed(self) -> list[tuple[str, int]]:
+        """Arm and index of each search of the study without a completed confirmation trial of its winner."""
+        study = self.search.manifest["study"]
+        if study.get("confirm") is None:
+            return []
+        first = self.winners[self.winners["rank"] == 1]
+        confirmed = set(zip(first["arm"], first["search"], strict=True))
+        searches = [(arm, index) for arm in study["arms"] for index in range(n_searches(study))]
+        return [search for search in searches if search not in confirmed]
 
     @property
     def training_s(self) -> float:
@@ -82,10 +96,10 @@ def read_status(sweep_dir: Path) -> SweepStatus:
     place = {arm: number for number, arm in enumerate(study["arms"])}
     arms = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda names: names.map(place))
     remaining, baseline = read_remaining(sweep_dir, search.manifest), baseline_arm(study)
-    confirmed = summarise_confirmed(search, confirm)
+    confirmed, winners = summarise_confirmed(search, confirm), search_winners(search, confirm)
     if confirmed.empty:
         sentence = verdict(arms, unfinished=remaining.n_left > 0)
     else:
-        sentence = verdict_confirmed(confirmed, baseline=baseline)
+        sentence = verdict_confirmed(confirmed, study)
     state: State = ENDED if not remaining.n_left else ACTIVE if in_use(sweep_dir) else INTERRUPTED
-    return SweepStatus(search, confirm, remaining, state, baseline, arms, confirmed, sentence)
+    return SweepStatus(search, confirm, remaining, state, baseline, arms, confirmed, winners, sentence)

@@ -22,6 +22,8 @@ METRICS = ["top1_error", "nll", "ece"]
 
 VALUE_COLUMNS = ["trial", "arm", "search", "rank", "confirms", "replicate", *METRICS]
 
+WINNER_COLUMNS = ["arm", "search", "rank", "winner", "val_top1_error", "n_seeds", *METRICS]
+
 COLUMNS = [
     *("arm", "rank", "winners", "unit", "n", "n_seeds", "top1_error", "low", "high", "nll", "ece"),
     *("difference", "difference_low", "difference_high", "n_pairs", "p", "p_holm"),
@@ -80,7 +82,7 @@ def confirmed_values(search: SweepRecords, confirm: SweepRecords) -> pd.DataFram
         return pd.DataFrame(columns=VALUE_COLUMNS)
     tests = test_values(confirm.evaluations).pivot_table(index="trial", columns="metric", values="value")
     rows = done[["trial", "arm", "search", "confirms", "replicate"]].join(tests, on="trial")
-    rank = rows["confirms"].map(_ranks(search))
+    rank = rows["confirms"].map(_configurations(search)["rank"])
     rows = rows.assign(rank=rank)[rank.notna()].astype({"rank": int})
     place = rows["arm"].map({arm: place for place, arm in enumerate(search.manifest["study"]["arms"])})
     order = np.lexsort((rows["search"], rows["rank"], place))
@@ -152,6 +154,29 @@ def summarise_confirmed(search: SweepRecords, confirm: SweepRecords) -> pd.DataF
     return summary
 
 
+def search_winners(search: SweepRecords, confirm: SweepRecords) -> pd.DataFrame:
+    """Return one row per confirmed configuration of each search.
+
+    Args:
+        search: records of the phase ``search``.
+        confirm: records of the phase ``confirm``.
+
+    Returns:
+        Columns ``WINNER_COLUMNS``, arms in the study's order, then by search and by rank. ``search``: index of the
+        search, from 0. ``rank``: 1 for the present winner of the search; former winners have higher ranks. ``winner``:
+        first trial of the search with the configuration. ``val_top1_error``: mean over its completed search trials,
+        after the last epoch; it is too optimistic, because the winner was selected on validation data. ``n_seeds``:
+        completed confirmation trials. ``top1_error``, ``nll``, ``ece``: means of the test values over these seeds.
+    """
+    values = confirmed_values(search, confirm)
+    groups = values.groupby(["arm", "search", "rank", "confirms"], sort=False)
+    table = groups[METRICS].mean().assign(n_seeds=groups.size()).reset_index().rename(columns={"confirms": "winner"})
+    table["val_top1_error"] = table["winner"].map(_configurations(search)["val_top1_error"])
+    place = table["arm"].map({arm: place for place, arm in enumerate(search.manifest["study"]["arms"])})
+    order = np.lexsort((table["rank"], table["search"], place))
+    return table.iloc[order][WINNER_COLUMNS].reset_index(drop=True)
+
+
 def has_cut_interval(summary: pd.DataFrame) -> bool:
     """Return whether an interval in the frame of :func:`summarise_confirmed` ends at a bound of an error rate."""
     cut = (summary["low"] == 0) | (summary["high"] == 1)
@@ -164,18 +189,26 @@ def test_values(evaluations: pd.DataFrame) -> pd.DataFrame:
     return evaluations[is_confirmation & (evaluations["split"] == "test")]
 
 
-def _ranks(search: SweepRecords) -> dict[str, int]:
-    """Return the rank of each configuration in its search, from 1, by the name of its first trial."""
-    trials = search.trials
-    final = final_epochs(trials, search.epochs)[search.manifest["study"]["metric"]]
-    params = trials.filter(regex=r"^params\.").astype(str)
-    ranks: dict[str, int] = {}
-    for _, rows in trials.groupby(["arm", "search"]):
-        configurations = params.loc[rows.index].itertuples(index=False, name=None)
-        named = zip(rows["trial"], rows["number"], configurations, strict=True)
-        order = ranked(RankedTrial(trial, number, values, final.get(trial)) for trial, number, values in named)
-        ranks |= {trial: rank for rank, trial in enumerate(order, start=1)}
-    return ranks
+def _configurations(search: SweepRecords) -> pd.DataFrame:
+    """Return the ranked configurations of each search, indexed by the name of their first trial.
+
+    Columns ``rank``, from 1, and ``val_top1_error``, the mean over the completed trials of the configuration.
+    """
+    final = final_epochs(search.trials, search.epochs)
+    values = final[search.manifest["study"]["metric"]]
+    params = search.trials.filter(regex=r"^params\.").astype(str)
+    trials = search.trials[["trial", "arm", "search", "number"]].assign(
+        configuration=list(params.itertuples(index=False, name=None)),
+        error=search.trials["trial"].map(final["val_top1_error"]),
+    )
+    errors = trials.groupby(["arm", "search", "configuration"])["error"].transform("mean")
+    searches: dict[tuple[str, int], list[RankedTrial]] = {}
+    for row in trials.itertuples():
+        trial = RankedTrial(row.trial, row.number, row.configuration, values.get(row.trial))
+        searches.setdefault((row.arm, row.search), []).append(trial)
+    ranks = {trial: rank for rows in searches.values() for rank, trial in enumerate(ranked(rows), start=1)}
+    errors.index = trials["trial"]
+    return pd.DataFrame({"rank": pd.Series(ranks, dtype=int)}).join(errors.rename("val_top1_error"))
 
 
 def _estimate(units: pd.DataFrame) -> dict[str, Any]:

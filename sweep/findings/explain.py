@@ -49,5 +49,5 @@ def _at_rung(decision: Mapping[str, Any]) -> str:
     cutoff = "is not finite" if not math.isfinite(value) else f"> cutoff {decision['cutoff']:.4g}"
     return (
         f"at the rung at epoch {decision['rung_epochs']}: {judged} {value:.4g} {cutoff} "
-        f"of {decision['n_recorded']} recorded trials"
+        f"of {decision['n_recorded']} recorded trials of its search"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,7 +158,9 @@ def _best(final: pd.DataFrame, metric: str) -> dict[str, Any]:
 
 
 def verdict(summary: pd.DataFrame, *, metric: str = "val_top1_error", unfinished: bool = False) -> str:
-    """Return the verdict of a search: the arm with the lowest error so far, and the limits of this result.
+    """Return the verdict of a search: the arm with trials of the lowest error so far, and the limits of this result.
+
+    It describes the trials that were run. It claims nothing about the arms, because the trials select.
 
     Args:
         summary: from ``summarise_arms``, for the same ``metric``.
@@ -175,7 +177,8 @@ def verdict(summary: pd.DataFrame, *, metric: str = "val_top1_error", unfinished
     so_far = "So far" if unfinished else "Among completed trials"
     result = f"{so_far}, {_lowest(arms, label)}. {_CAVEAT}"
     if few := list(summary["arm"][summary["n_completed"] < MIN_COMPLETED]):
-        return f"{result} {_list(few)} {_has(few)} fewer than {MIN_COMPLETED} completed trials: too few to compare."
+        have = "has" if len(few) == 1 else "have"
+        return f"{result} {list_names(few)} {have} fewer than {MIN_COMPLETED} completed trials: too few to compare."
     return result
 
 
@@ -222,12 +225,14 @@ def _lowest(arms: pd.DataFrame, label: Metric) -> str:
 
 def _named(arms: pd.DataFrame) -> str:
     names = [f"{arm} (n = {n})" for arm, n in zip(arms["arm"], arms["n_completed"], strict=True)]
-    return f"arm {names[0]} has" if len(names) == 1 else f"arms {_list(names)} share"
+    return f"the trials of {list_names(names)} {'have' if len(names) == 1 else 'share'}"
 
 
-def _has(names: list[str]) -> str:
-    return "has" if len(names) == 1 else "have"
+def list_names(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence.
 
-
-def _list(names: list[str]) -> str:
+    Examples:
+        >>> list_names(["off", "cutmix", "mixup"])
+        'off, cutmix and mixup'
+    """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -21,7 +21,7 @@ CONFIG = "config."
 """Start of the names of columns with values of the whole configuration, for example ``config.optimizer.lr``."""
 
 _LAST_EPOCH = ("val_top1_error", "val_top5_error", "val_nll", "val_ece", "train_loss")
-_ABOUT_TRIAL = ("number", "replicate", "seed", "control", "confirms", "attempts", "resumed_at_epoch", "why")
+_ABOUT_TRIAL = ("search", "number", "replicate", "seed", "control", "confirms", "attempts", "resumed_at_epoch", "why")
 _FIRST = ("trial", "arm", "phase", "status")
 _TEST = "test_"
 _COMPUTED = ("epochs", "planned_epochs", "seconds", "images_per_s")
@@ -51,7 +51,8 @@ def list_trials(
         ``trial``, ``arm``, ``phase``, ``status``, ``epochs`` (recorded), ``planned_epochs``; validation metrics and
         ``train_loss`` after the last recorded epoch, which is not the last planned epoch of a stopped trial;
         ``test_top1_error`` and other test values of a confirmation; one column per sampled parameter under its dotted
-        path; ``seconds`` and ``images_per_s`` over the recorded epochs; the other columns of the records.
+        path; ``seconds`` and ``images_per_s`` over the recorded epochs; ``search``, the index from 0 of the search of
+        the arm that a trial belongs to or confirms; the other columns of the records.
         ``columns`` may also name a value of the configuration: ``config.optimizer.lr``. Unknown values are NaN. Rows
         with NaN in the sorted column come last.
 
@@ -112,7 +113,8 @@ def _all_trials(sweep_dir: Path, arms: Sequence[str]) -> tuple[pd.DataFrame, lis
     trials = read_table(sweep_dir, TRIALS)
     places = trials["arm"].map({arm: place for place, arm in enumerate(arms)})
     confirms = (trials["phase"] != SEARCH).to_numpy()
-    trials = trials.iloc[np.lexsort((trials["number"], places, confirms))].reset_index(drop=True)
+    order = np.lexsort((trials["search"], trials["number"], places, confirms))
+    trials = trials.iloc[order].reset_index(drop=True)
     configs = [flattened(json.loads(text), CONFIG) for text in trials["config"]]
     epochs = read_table(sweep_dir, EPOCHS)
     names = trials["trial"]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sweep.findings.searches import is_searched, n_searches, trials_per_search
 from sweep.findings.student_t import LEVEL
-from sweep.findings.summary import baseline_arm
+from sweep.findings.summary import baseline_arm, list_names
 
 
 class Wording:
@@ -109,13 +109,3 @@ class Wording:
         elif not self._all_searched:
             names = f"{names}, {'each ' if is_plural else ''}{self._effort},"
         return [*subjects, (names, is_plural)]
-
-
-def list_names(names: Sequence[str]) -> str:
-    """Return names as a list in a sentence.
-
-    Examples:
-        >>> list_names(["off", "cutmix", "mixup"])
-        'off, cutmix and mixup'
-    """
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

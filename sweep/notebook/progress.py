@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sweep.event_lines import describe_time
 from sweep.formats import format_pace, format_percent
 from sweep.notebook.html import Html, heading, paragraph, sparkline, table
-from sweep.progress import ArmProgress, RunningTrial, SweepProgress
+from sweep.progress import ArmProgress, SweepProgress
 from sweep.records.schema import COMPLETED, STATUSES
 
 WARNING = "color: #b35900"
@@ -25,7 +25,7 @@ def _parts(progress: SweepProgress) -> Iterator[str]:
     )
     yield _arms(progress.arms)
     if progress.running:
-        yield _running(progress.running)
+        yield _running(progress)
     if progress.last_failure is not None:
         yield paragraph(f"last failure: {progress.last_failure}", style=WARNING)
 
@@ -50,15 +50,17 @@ def _arms(arms: Sequence[ArmProgress]) -> str:
     return table(headings, rows)
 
 
-def _running(trials: Sequence[RunningTrial]) -> str:
+def _running(progress: SweepProgress) -> str:
+    several = progress.n_searches > 1
     rows = [
         [
             trial.trial,
+            *([str(trial.search)] if several else []),
             f"{trial.epoch} of {trial.planned_epochs}",
             format_percent(trial.val_top1_error),
             format_pace(trial.images_per_s),
             trial.node or "-",
         ]
-        for trial in trials
+        for trial in progress.running
     ]
-    return table(["running trial", "epoch", "error", "images/s", "node"], rows)
+    return table(["running trial", *(["search"] if several else []), "epoch", "error", "images/s", "node"], rows)

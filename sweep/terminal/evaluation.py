@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from sweep.evaluation.evaluate import Evaluated
-from sweep.findings.evaluated import summarise_evaluations
+from sweep.findings.evaluated import is_error_rate, summarise_evaluations
 from sweep.formats import format_decimal, reason_in_one_line
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 
 
 def print_evaluated(evaluated: Evaluated, console: Console) -> int:
-    """Print means over seeds with half the width of their 95 % intervals.
+    """Print means over searches or over seeds, with their 95 % intervals.
 
     Returns:
         Number of failed measurements.
@@ -28,6 +28,8 @@ def print_evaluated(evaluated: Evaluated, console: Console) -> int:
         shown = [not axis.headline or quantity in axis.headline for quantity in quantities]
         if any(shown):
             print_table(console, _table(name, rows[shown]))
+    if _has_cut_interval(summary):
+        print_line(console, "Intervals of error rates are cut at 0 and 1.")
     for failed in evaluated.failures.to_dict("records"):
         print_line(console, f"failed: {failed['axis']} of {failed['trial']}: {reason_in_one_line(failed['why'])}")
     if len(evaluated.failures):
@@ -37,10 +39,15 @@ def print_evaluated(evaluated: Evaluated, console: Console) -> int:
     return len(evaluated.failures)
 
 
+def _has_cut_interval(summary: pd.DataFrame) -> bool:
+    rates = summary[summary["metric"].map(is_error_rate)]
+    return bool(((rates["low"] == 0) | (rates["high"] == 1)).any())
+
+
 def _table(axis: str, rows: pd.DataFrame) -> Table:
     table = new_table(title=axis)
     add_column(table, "arm", justify="left")
-    add_column(table, "seeds")
+    add_column(table, "searches" if "search" in set(rows["unit"]) else "seeds")
     quantities = list(rows.groupby(["split", "setting", "metric"], sort=False))
     for (split, setting, metric), of_quantity in quantities:
         labels = [] if split == "test" else [str(split)]
@@ -52,10 +59,10 @@ def _table(axis: str, rows: pd.DataFrame) -> Table:
         cells: dict[Any, str] = {
             (row["split"], row["setting"], row["metric"]): _cell(row) for row in of_arm.to_dict("records")
         }
-        add_row(table, [str(arm), str(of_arm["seeds"].max()), *(cells.get(key, "-") for key, _ in quantities)])
+        add_row(table, [str(arm), str(of_arm["n_units"].max()), *(cells.get(key, "-") for key, _ in quantities)])
     return table
 
 
 def _cell(row: Mapping[Any, Any]) -> str:
-    mean, half = row["mean"], (row["high"] - row["low"]) / 2
-    return f"{format_decimal(mean)}\n± {format_decimal(half)}" if half > 0 else format_decimal(mean)  # nan: one seed
+    mean, low, high = (format_decimal(row[name]) for name in ("mean", "low", "high"))
+    return f"{mean}\n{low} .. {high}" if row["low"] < row["high"] else mean  # nan: one value

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from sweep.event_lines import describe_time
 from sweep.formats import cut, format_pace, format_percent
-from sweep.progress import ArmProgress, RunningTrial, SweepProgress
+from sweep.progress import ArmProgress, SweepProgress
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, STOPPED
 from sweep.terminal.tables import Column, fit_width, total_width
 
@@ -23,7 +23,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE_HEAD, MAX_CURVE = "best so far", 40
 """Heading and largest number of characters of a sparkline."""
 
-DISPENSABLE = ("median", "wait", "run", "conf", "stop", "div", "node", "images/s")
+DISPENSABLE = ("median", "wait", "run", "conf", "stop", "div", "search", "node", "images/s")
 """Columns that a narrow terminal lacks, the first one first."""
 
 
@@ -39,7 +39,7 @@ def draw_progress(progress: SweepProgress, *, width: int, height: int, blocks: b
     title = [Text(line, style="bold", no_wrap=True) for line in _title(progress, width)]
     room = height - len(title)
     arms = fit_width(_arm_columns(progress.arms), width, without=DISPENSABLE)
-    running = fit_width(_running_columns(progress.running), width, without=DISPENSABLE)
+    running = fit_width(_running_columns(progress), width, without=DISPENSABLE)
     n_arms = _fit_height(len(progress.arms), room - 1)
     n_below = room - 1 - _n_lines(n_arms, len(progress.arms))
     failure = _failure(progress, width) if n_below >= 1 else []
@@ -106,10 +106,12 @@ def _arm_columns(arms: Sequence[ArmProgress]) -> list[Column]:
     ]
 
 
-def _running_columns(running: Sequence[RunningTrial]) -> list[Column]:
-    """Return the columns of the running trials; without ``node`` if no node is known."""
+def _running_columns(progress: SweepProgress) -> list[Column]:
+    """Return the columns of the running trials: ``search`` if an arm has several, ``node`` if a node is known."""
+    running = progress.running
     columns = [
         Column("running", tuple(trial.trial for trial in running), "left"),
+        *([Column("search", tuple(str(trial.search) for trial in running))] if progress.n_searches > 1 else []),
         Column("epoch", tuple(f"{trial.epoch}/{trial.planned_epochs}" for trial in running)),
         Column("error", tuple(format_percent(trial.val_top1_error) for trial in running)),
         Column("images/s", tuple(map(format_pace, (trial.images_per_s for trial in running)))),

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sweep.endings import resume_command
 from sweep.findings.confirmed import has_cut_interval
+from sweep.findings.searches import n_searches, trials_per_search, unit_of
 from sweep.formats import format_decimal, format_duration, format_percent, format_points, reason_in_one_line
 from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, STATUSES
@@ -38,7 +39,7 @@ def print_status(sweep_dir: Path, console: Console) -> int:
     for line in _describe_problems(sweep_dir, status):
         print_line(console, line)
     if not status.confirmed.empty:
-        _print_confirmed(status.confirmed, status.baseline, console)
+        _print_confirmed(status, console)
     print_line(console, status.verdict)
     return int((status.trials["status"] == FAILED).sum())
 
@@ -69,8 +70,11 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
     n_resumed = int((trials["attempts"] > 1).sum())
     gpus = sorted(set(trials["device"].dropna()) - {"cpu"})
     machine = ", ".join(gpus) or f"{hardware['processor']}, {hardware['cores']} cores"
+    n = n_searches(manifest["study"])
+    searches = f" in the {n} searches of each arm" if n > 1 else ""
     return (
-        "Validation top-1 error of completed trials after their last epoch; NLL and ECE of the best of these trials.\n"
+        f"Validation top-1 error of completed trials{searches} after their last epoch; NLL and ECE of the best of "
+        "these trials.\n"
         f"Training time so far: {format_duration(seconds)} in {len(trials)} trials; {n_resumed} of them were resumed. "
         f"{machine}; torch {versions['torch']}, ray {versions['ray']}, cutmix-sweep {versions['cutmix-sweep']}."
     )
@@ -106,11 +110,15 @@ def _describe_arms_without_result(search: SweepRecords) -> Iterator[str]:
         yield f"lower optimizer.lr in a new sweep: it was {values} in the diverged trials"
 
 
-def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -> None:
-    """Print the test errors of the winners on fresh seeds."""
+def _print_confirmed(status: SweepStatus, console: Console) -> None:
+    """Print the test errors on fresh seeds, per configuration of one search or per arm over its searches."""
+    study = status.search.manifest["study"]
+    several = unit_of(study) == "search"
+    # a former winner, replaced after more trials, is not a second value of its arm: the table of winners has it
+    confirmed = status.confirmed[status.confirmed["rank"] == 1] if several else status.confirmed
     rows = confirmed.to_dict("records")
     columns: list[tuple[str, Iterable[str]]] = [
-        ("winner", confirmed["confirms"]),
+        ("arm", confirmed["arm"]) if several else ("winner", confirmed["winners"]),
         ("n", map(str, confirmed["n"])),
         ("test\nerror", map(format_percent, confirmed["top1_error"])),
         ("95 %", (f"{100 * row['low']:.2f} .. {100 * row['high']:.2f}" if row["n"] > 1 else "-" for row in rows)),
@@ -119,17 +127,48 @@ def _print_confirmed(confirmed: pd.DataFrame, baseline: str, console: Console) -
         ("ECE", map(format_percent, confirmed["ece"])),
     ]
     print_columns(console, _aligned(columns), without=DISPENSABLE)
+    unit, units = ("search", "searches") if several else ("seed", "seeds")
+    print_line(console, _describe_unit(study, several=several))
     print_line(
         console,
-        f"Baseline: {baseline}. Differences are paired by seed. "
+        f"Baseline: {status.baseline}. Differences are paired by {unit}. "
         "Their 95 % intervals hold for all comparisons together.",
     )
     if has_cut_interval(confirmed):
         print_line(
             console,
-            "Intervals are cut at 0 and 100 %, differences at -100 and +100 points: with so few seeds the spread is "
+            f"Intervals are cut at 0 and 100 %, differences at -100 and +100 points: with so few {units} the spread is "
             "hardly known.",
         )
+    if several:
+        _print_winners(status, console)
+
+
+def _describe_unit(study: Mapping[str, Any], *, several: bool) -> str:
+    """Return what n counts in the table of test errors."""
+    if not several:
+        return "n: fresh seeds of the configuration of the named search trial."
+    n_trials = trials_per_search(study)
+    trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
+    return f"n: independent searches of {trials} each; the winner of each search is trained again on fresh seeds."
+
+
+def _print_winners(status: SweepStatus, console: Console) -> None:
+    """Print the winner of each search, and which searches are left out."""
+    winners = status.winners
+    columns: list[tuple[str, Iterable[str]]] = [
+        ("winner", winners["winner"]),
+        ("search", map(str, winners["search"])),
+        ("rank", map(str, winners["rank"])),
+        ("seeds", map(str, winners["n_seeds"])),
+        ("validation\nerror", map(format_percent, winners["val_top1_error"])),
+        ("test\nerror", map(format_percent, winners["top1_error"])),
+    ]
+    is_constant = {"rank": winners["rank"].max() == 1, "seeds": winners["n_seeds"].max() == 1}
+    print_columns(console, _aligned(column for column in columns if not is_constant.get(column[0])), without=("seeds",))
+    if status.state == ENDED and status.unconfirmed:
+        searches = ", ".join(f"{arm} {search}" for arm, search in status.unconfirmed)
+        print_line(console, f"Searches that are left out, because no confirmation trial has completed: {searches}.")
 
 
 def _format_difference(row: Mapping[Any, Any]) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from sweep.endings import resume_command
 from sweep.engine import in_use
+from sweep.findings.searches import n_searches
 from sweep.findings.trials import default_sort, list_trials, sampled_parameters
 from sweep.formats import format_decimal, format_duration, format_percent
 from sweep.records.reader import read_manifest
@@ -20,7 +21,10 @@ from sweep.records.schema import LIVING
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 
 COLUMNS = ("trial", "status", "epochs", "val_top1_error", "val_nll")
-"""Columns that are always shown unless ``--columns`` names others; sampled parameters follow as far as they fit."""
+"""Columns that are always shown unless ``--columns`` names others; sampled parameters follow as far as they fit.
+
+With several searches per arm, ``search`` comes after ``trial``.
+"""
 
 HEADING_WIDTH = 10
 """Characters per line of a heading: a longer name is folded after a dot or an underscore."""
@@ -43,9 +47,11 @@ def print_trials(
     """
     every = list_trials(sweep_dir, arm=arm, state=state, sort=sort, columns=columns)
     trials = every if top is None else every.head(top)
-    sorted_by = sort or default_sort(read_manifest(sweep_dir)["study"])
+    study = read_manifest(sweep_dir)["study"]
+    sorted_by = sort or default_sort(study)
     if columns is None:
-        shown, left_out = _fitting(trials, [*COLUMNS, sorted_by.removeprefix("-")], console.width)
+        first = ["trial", *(["search"] if n_searches(study) > 1 else []), *COLUMNS[1:], sorted_by.removeprefix("-")]
+        shown, left_out = _fitting(trials, first, console.width)
     else:
         shown, left_out = list(columns), []
     if len(trials):

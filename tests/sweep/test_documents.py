@@ -39,7 +39,7 @@ def check(text: str, kind: str, run: Run) -> dict[str, Any]:
     assert status == 0
     jsonschema.Draft202012Validator.check_schema(json.loads(schema))
     jsonschema.validate(document, json.loads(schema), cls=jsonschema.Draft202012Validator)
-    assert (document["kind"], document["schema_version"]) == (kind, 1)
+    assert (document["kind"], document["schema_version"]) == (kind, 2)
     return document
 
 
@@ -53,7 +53,7 @@ def curve(job: Any, epoch: int) -> dict[str, Any]:
 
 @pytest.fixture
 def session(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Any:
-    return simulate(study_of(confirm={"seeds": 2}), tmp_path / "a sweep", curve=curve)
+    return simulate(study_of(confirm={"searches": 2, "seeds": 2}), tmp_path / "a sweep", curve=curve)
 
 
 class TestStatus:
@@ -78,6 +78,15 @@ class TestStatus:
             assert sum(arm["n_by_status"].values()) == arm["n_trials"] == 4
         assert {row["arm"] for row in document["confirmed"]} == {"off", "cutout", "cutmix"}
         assert document["confirmed"][0]["difference"] is None  # of the baseline to itself
+        assert document["n_searches"] == 2
+        assert {(row["unit"], row["n"], row["n_seeds"]) for row in document["confirmed"]} == {("search", 2, 4)}
+        assert {(row["arm"], row["search"], row["rank"]) for row in document["winners"]} == {
+            (arm, search, 1) for arm in ("off", "cutout", "cutmix") for search in range(2)
+        }
+        for row in document["confirmed"]:
+            of_arm = [winner for winner in document["winners"] if winner["arm"] == row["arm"]]
+            assert row["winners"] == [winner["winner"] for winner in of_arm]
+            assert row["top1_error"] == pytest.approx(sum(winner["top1_error"] for winner in of_arm) / 2)
 
     def test_at_every_instant(self, session: Any, run: Run) -> None:
         session.conductor.flush(force=True)
@@ -105,7 +114,7 @@ class TestStatus:
 
     def test_has_the_verdict_of_the_text(self, simulate: Any, study_of: MakeStudy, tmp_path: Path, run: Run) -> None:
         """Also between the search and the confirmation, when every recorded trial has ended."""
-        session = simulate(study_of(confirm={"seeds": 2}), tmp_path, n_workers=1)
+        session = simulate(study_of(confirm={"searches": 1, "seeds": 2}), tmp_path, n_workers=1)
         while session.conductor.n_left > 6:
             session.run(1)
         session.conductor.flush(force=True)
@@ -192,6 +201,7 @@ def test_doctor_has_the_exit_code_of_its_text(run: Run, monkeypatch: pytest.Monk
 
 def test_evaluate(run: Run, tmp_path: Path) -> None:
     trials = pd.DataFrame({"trial": ["off-0000-confirm-00", "off-0000-confirm-01"], "arm": "off"})
+    trials = trials.assign(phase="confirm", search=0)
     value = {"axis": "ood", "split": "test", "setting": "svhn", "metric": "auroc", "n": 50, "library": "x", "seed": 0}
     values = pd.DataFrame([{"trial": trial, "value": 1 / 3, **value} for trial in trials["trial"]])
     values.loc[1, "value"] = math.nan
@@ -205,7 +215,7 @@ def test_evaluate(run: Run, tmp_path: Path) -> None:
 
 
 def test_evaluate_prints_it_with_the_same_exit_code(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    trials = pd.DataFrame({"trial": ["off-0000"], "arm": ["off"]})
+    trials = pd.DataFrame({"trial": ["off-0000"], "arm": ["off"], "phase": ["search"], "search": [0]})
     columns = ["trial", "axis", "split", "setting", "metric", "value", "n"]
     failures = pd.DataFrame({"trial": ["off-0000"], "axis": ["pgd"], "why": ["no"]})
 

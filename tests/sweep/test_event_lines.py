@@ -73,7 +73,7 @@ class TestLines:
             f"{n}/6 trials ended, {running} running" for n, running in ((1, 1), (3, 0), (4, 1), (6, 0))
         ]
         assert re.fullmatch(
-            r"1/6 trials ended, 1 running, best so far: off \d+\.\d\d %, 1 min 0 s, at most 3 min 0 s left",
+            r"1/6 trials ended, 1 running, best trial so far: \d+\.\d\d % \(off\), 1 min 0 s, at most 3 min 0 s left",
             summaries[0],
         )
         assert len(shown) == 10

@@ -49,7 +49,7 @@ def test_a_stopped_trial(sweep_of: Callable[..., Path]) -> None:
     assert why(sweep_of(ASHA), "off-0001") == [
         "epoch val_nll cutoff trials verdict",
         "1 0.9 0.5 2 stop",
-        "off-0001 was stopped at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials.",
+        "off-0001 was stopped at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials of its search.",
     ]
 
 
@@ -79,7 +79,7 @@ def test_without_early_stopping(sweep_of: Callable[..., Path]) -> None:
 
 
 def test_a_paused_trial_and_what_became_of_it(sweep_of: Callable[..., Path]) -> None:
-    at_rung = "at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials"
+    at_rung = "at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials of its search"
     promote = {**ASHA, "mode": "promote"}
     assert why(sweep_of(promote, 5), "off-0001")[-1] == f"off-0001 is paused {at_rung}; it may still be promoted."
     never = f"off-0001 was stopped {at_rung}, and was never promoted."
@@ -96,7 +96,7 @@ def test_a_control_trial(sweep_of: Callable[..., Path]) -> None:
     *_, sentence = why(folder, "off-0001")
     assert sentence == (
         "off-0001 completed its 3 epochs; it is a control trial, which no rule may stop; without that "
-        "it would have ended at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials."
+        "it would have ended at the rung at epoch 1: val_nll 0.9 > cutoff 0.5 of 2 recorded trials of its search."
     )
 
 

@@ -1,4 +1,4 @@
-"""Means over seeds of what evaluation measured, against SciPy."""
+"""Means over seeds or searches of what evaluation measured, against SciPy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from scipy import stats
 
 from sweep.findings.evaluated import COLUMNS, summarise_evaluations
 
-TRIALS = pd.DataFrame({"trial": ["o0", "o1", "o2", "c0", "c1"], "arm": ["off", "off", "off", "cutmix", "cutmix"]})
+TRIALS = pd.DataFrame(
+    {"trial": ["o0", "o1", "o2", "c0", "c1"], "arm": ["off", "off", "off", "cutmix", "cutmix"]}
+    | {"phase": "confirm", "search": 0}
+)
 
 
 def row(trial: str, value: float, *, metric: str = "ece", setting: str = "", n: int = 50) -> dict[str, object]:
@@ -30,6 +33,24 @@ def test_means_and_t_intervals() -> None:
     assert [first[name] for name in ("seeds", "n", "mean", "low", "high")] == pytest.approx([3, 50, 0.2, low, high])
     assert (cutmix["seeds"], cutmix["n"], cutmix["mean"]) == (1, 40, 0.5)
     assert math.isnan(cutmix["low"])
+
+
+def test_the_seeds_of_a_search_are_one_value() -> None:
+    trials = TRIALS.assign(search=[0, 0, 1, 0, 1])
+    values = [row("o0", 0.1), row("o1", 0.3), row("o2", 0.4)]
+    (off,) = summarise_evaluations(trials, pd.DataFrame(values)).to_dict("records")
+    low, high = stats.t.interval(0.95, 1, 0.3, stats.sem([0.2, 0.4]))
+    assert [off[name] for name in ("unit", "n_units", "seeds")] == ["search", 2, 3]
+    assert [off[name] for name in ("mean", "low", "high")] == pytest.approx([0.3, low, high])
+    searched = summarise_evaluations(trials.assign(phase="search"), pd.DataFrame(values))
+    assert (searched["unit"].item(), searched["n_units"].item()) == ("seed", 3)
+
+
+@pytest.mark.parametrize(("metric", "low", "high"), [("robust_error", 0, 1), ("nll", -1.57, 2.24)])
+def test_intervals_of_error_rates_are_cut(metric: str, low: float, high: float) -> None:
+    values = pd.DataFrame([row("c0", 0.18, metric=metric), row("c1", 0.48, metric=metric)])
+    (cutmix,) = summarise_evaluations(TRIALS, values).to_dict("records")
+    assert [cutmix["low"], cutmix["high"]] == pytest.approx([low, high], abs=0.01)
 
 
 def test_quantities_are_kept_apart_in_their_order() -> None:

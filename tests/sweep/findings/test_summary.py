@@ -136,26 +136,26 @@ def test_verdict_of_the_only_arm_with_completed_trials() -> None:
 def test_verdict_names_the_arm_that_leads_in_both() -> None:
     sentence = verdict(summary_of(*completed("off", 0.3, 0.3, 0.4), *completed("cutmix", 0.1, 0.2, 0.25)))
     assert sentence == (
-        "Among completed trials, arm cutmix (n = 3) has the lowest median validation top-1 error (20 %) and "
+        "Among completed trials, the trials of cutmix (n = 3) have the lowest median validation top-1 error (20 %) and "
         "also the lowest single value (10 %). This is validation data after selection, not a confirmed result."
     )
 
 
 def test_verdict_names_both_arms_where_they_differ() -> None:
     sentence = verdict(summary_of(*completed("off", 0.3, 0.3, 0.05), *completed("cutmix", 0.2, 0.2, 0.2)))
-    assert "arm cutmix (n = 3) has the lowest median" in sentence
-    assert "arm off (n = 3) has the lowest single value (5 %)" in sentence
+    assert "the trials of cutmix (n = 3) have the lowest median" in sentence
+    assert "the trials of off (n = 3) have the lowest single value (5 %)" in sentence
 
 
 def test_verdict_names_all_arms_of_a_tie() -> None:
     tied = summary_of(*completed("off", 0.2, 0.2, 0.2), *completed("cutmix", 0.2, 0.2, 0.2))
-    assert "arms off (n = 3) and cutmix (n = 3) share the lowest median" in verdict(tied)
+    assert "the trials of off (n = 3) and cutmix (n = 3) share the lowest median" in verdict(tied)
 
 
 def test_a_tie_survives_rounding() -> None:
     half = (0.1 + 0.2) / 2  # 0.15000000000000002
     tied = summary_of(*completed("off", 0.1, half, 0.3), *completed("cutmix", 0.1, 0.15, 0.3))
-    assert "arms off (n = 3) and cutmix (n = 3) share the lowest median" in verdict(tied)
+    assert "the trials of off (n = 3) and cutmix (n = 3) share the lowest median" in verdict(tied)
 
 
 def test_verdict_of_too_few_trials_names_the_arms() -> None:

@@ -30,7 +30,9 @@ def curve(job: Any, epoch: int) -> dict[str, Any]:
 
 @pytest.fixture
 def sweep_dir(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Path:
-    return Path(simulate(study_of(confirm={"seeds": 2}), tmp_path / "sweep", curve=curve).run().sweep_dir)
+    return Path(
+        simulate(study_of(confirm={"searches": 1, "seeds": 2}), tmp_path / "sweep", curve=curve).run().sweep_dir
+    )
 
 
 def test_has_every_trial_of_both_phases_with_its_last_values(sweep_dir: Path) -> None:
@@ -113,6 +115,17 @@ def test_at_every_instant_and_for_a_grid(simulate: Any, study_of: MakeStudy, tmp
         assert len(listed[-1]) == len(session.conductor.entries)
     assert "running" in set(listed[0]["status"])
     assert not set(listed[-1]["status"]) & {"running", "paused"}
+
+
+def test_each_trial_has_its_search(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+    study = study_of(confirm={"searches": 2, "seeds": 1})
+    simulate(study, tmp_path).run()
+    trials = list_trials(tmp_path, sort="search", columns=["trial", "phase", "search", "confirms"])
+    assert trials["search"].is_monotonic_increasing
+    by_name = trials.set_index("trial")["search"]
+    for row in trials.to_dict("records"):
+        searched = row["phase"] == "search"
+        assert row["search"] == (int(row["trial"][-4:]) % 2 if searched else by_name[row["confirms"]])
 
 
 def test_of_a_sweep_with_failures_only(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class TestSweep:
         assert all(re.match(r"\d\d:\d\d:\d\d \S", line) for line in lines)
         assert max(map(len, lines)) <= 120
         assert [line[9:] for line in lines if "failed" in line] == ["off-0001 failed: [bold] of luck"]
-        assert re.search(r" 12/12 trials ended, 0 running, best so far: ", lines[-1])
+        assert re.search(r" 12/12 trials ended, 0 running, best trial so far: ", lines[-1])
 
     @pytest.mark.parametrize("console", [plain(), terminal()])
     def test_quiet_shows_failures_only(self, show: Callable[..., str], console: Console) -> None:

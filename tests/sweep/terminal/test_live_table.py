@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,14 @@ class TestContent:
         arms = tuple(ArmProgress(name, counts, 100, 0.1, 0.5, ()) for name in NAMES)
         (header,) = (line for line in drawn(sweep_of(arms=arms), 80, 24) if line.startswith("arm "))
         assert header.split() == ["arm", "run", "wait", "done", "stop", "div", "fail", "conf", "best", "median"]
+
+    def test_the_search_of_a_running_trial_where_an_arm_has_several(self) -> None:
+        running = (replace(trial(0), search=3), replace(trial(1), search=0))
+        lines = drawn(sweep_of(running=running, n_searches=5), 120, 40)
+        (at,) = (place for place, line in enumerate(lines) if line.startswith("running "))
+        assert [line.split()[:2] for line in lines[at : at + 3]] == [
+            *(["running", "search"], ["arm_0-0000", "3"], ["arm_1-0001", "0"])
+        ]
 
     def test_waiting_for_the_first_worker(self) -> None:
         lines = drawn(sweep_of(n_epochs=0, n_ended=0, left_s=None, elapsed_s=12, running=()), 80, 24)

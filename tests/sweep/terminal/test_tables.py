@@ -18,7 +18,11 @@ from search_spaces.discover import load_study
 from search_spaces.study import Study
 from sweep.conductor import Job
 from sweep.doctor import OK, WRONG, Check
+from sweep.findings.confirmed import search_winners
 from sweep.findings.replay import replay_sweep
+from sweep.formats import format_percent
+from sweep.records.reader import read_sweep
+from sweep.records.schema import CONFIRM
 from sweep.terminal.display import TerminalDisplay
 from sweep.terminal.early_stopping import print_replay, print_why
 from sweep.terminal.evaluation import print_evaluated
@@ -42,7 +46,7 @@ def text_of(console: Console) -> str:
 
 @pytest.fixture
 def study(study_of: MakeStudy) -> Study:
-    return study_of(arms=ARMS, budget={"trials": 4, "max_epochs": 2}, confirm={"configs": 1, "seeds": 2})
+    return study_of(arms=ARMS, budget={"trials": 4, "max_epochs": 2}, confirm={"configs": 1, "searches": 1, "seeds": 2})
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ class TestNamesOfArms:
 
 def evaluated(**changes: Any) -> Any:
     """Results of 12 metrics of one axis, which do not fit into 80 columns."""
-    trials = pd.DataFrame({"trial": ["a", "b"], "arm": LONG})
+    trials = pd.DataFrame({"trial": ["a", "b"], "arm": LONG, "phase": "confirm", "search": 0})
     rows = [
         {"trial": trial, "axis": "ood", "split": "test", "setting": MARKUP, "metric": f"m{n}", "value": 0.5, "n": 10}
         for trial in "ab"
@@ -149,6 +153,49 @@ class TestTextOfUsers:
         assert "give [another]" in text_of(console)
 
 
+class TestSeveralSearches:
+    @pytest.fixture
+    def shown(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> str:
+        """Status of a sweep with three searches per arm, of which one has no completed trial, in a terminal."""
+
+        def curve(job: Job, epoch: int) -> dict[str, Any]:
+            lost = job.trial in {"cutout-0001", "cutout-0004"}  # both trials of the second search
+            return {"failed": "no"} if lost else {"val_top1_error": 0.02 * (1 + job.config.seed % 7)}
+
+        study = study_of(confirm={"searches": 3, "seeds": 2}, budget={"trials": 6, "max_epochs": 2})
+        simulate(study, tmp_path, curve=curve).run()
+        console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+        print_status(tmp_path, console)
+        return text_of(console)
+
+    def test_per_arm_and_per_search(self, shown: str, tmp_path: Path) -> None:
+        lines = [line.rstrip() for line in shown.splitlines()]
+        cells = [line.split() for line in lines]
+        assert [row[:2] for row in cells if row[:1] in (["off"], ["cutout"], ["cutmix"])][3:] == [
+            *(["off", "3"], ["cutout", "2"], ["cutmix", "3"])
+        ]
+        assert "n: independent searches of 2 trials each;" in shown
+        assert "Differences are paired by search." in shown
+        winners = search_winners(read_sweep(tmp_path), read_sweep(tmp_path, CONFIRM))
+        listed = [row for row in cells if row[0:1] and row[0] in set(winners["winner"])]
+        assert [" ".join(row) for row in listed] == [
+            f"{row['winner']} {row['search']} 2 {format_percent(row['val_top1_error'])} "
+            f"{format_percent(row['top1_error'])}"
+            for row in winners.to_dict("records")
+        ]
+        assert len(listed) == 8
+        assert "Searches that are left out, because no confirmation trial has completed: cutout 1." in lines
+
+    def test_tables_fit_80_columns_and_intervals_stay_in_range(self, shown: str) -> None:
+        tables = [line for line in shown.splitlines() if line.startswith("─")]
+        assert len(tables) == 3
+        assert max(map(len, tables)) <= 80
+        assert "with so few searches the spread is hardly known" in shown
+        bounds = re.findall(r"(-?[\d.]+) \.\. (-?[\d.]+)", shown)
+        assert len(bounds) == 3
+        assert all(0 <= float(low) <= float(high) <= 100 for low, high in bounds)
+
+
 class TestColumns:
     def test_a_status_that_no_trial_has_is_left_out(self, sweep_dir: Path) -> None:
         print_status(sweep_dir, console := narrow())
@@ -201,20 +248,20 @@ class TestWords:
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
         """Killed between the end of the search and the first confirmation: no trial runs, and none is missing."""
-        study = study_of(confirm={"seeds": 2})
+        study = study_of(confirm={"searches": 1, "seeds": 2})
         session = simulate(study, tmp_path, n_workers=1)
         while session.conductor.n_left > 3 * 2:
             session.run(1)
         session.conductor.flush(force=True)
         print_status(tmp_path, console := narrow())
         assert f"6 of {12 + 6} trials are left; resume with: cutmix-sweep resume {tmp_path}\n" in text_of(console)
-        assert "So far, arm" in text_of(console)
+        assert "So far, the trials of" in text_of(console)
         simulate(study, tmp_path).run()
         print_status(tmp_path, console := narrow())
         assert "trials are left" not in text_of(console)
 
     def test_arms_without_a_completed_trial(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        study = study_of(confirm={"seeds": 2}, base={"optimizer": {"lr": 1e9}}, space={})
+        study = study_of(confirm={"searches": 1, "seeds": 2}, base={"optimizer": {"lr": 1e9}}, space={})
 
         def diverging(job: Job, epoch: int) -> dict[str, Any]:
             return {"train_loss": math.nan if job.trial.startswith(hot) else 1.0}
@@ -235,7 +282,7 @@ class TestWords:
     def test_intervals_of_an_error_stay_between_0_and_100(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
-        study = study_of(confirm={"seeds": 2})
+        study = study_of(confirm={"searches": 1, "seeds": 2})
         errors = {"00": 0.2, "01": 0.7}
         simulate(study, tmp_path, curve=lambda job, epoch: {"val_top1_error": errors.get(job.trial[-2:], 0.5)}).run()
         print_status(tmp_path, console := narrow())
@@ -248,7 +295,7 @@ class TestWords:
     def test_a_budget(self, study_of: MakeStudy) -> None:
         stopping = {"rule": "asha", "grace_period_epochs": 2}
         budget = {"trials": 8, "max_epochs": 9, "early_stopping": stopping, "control_frac": 0.25}
-        lines = describe_budget(study_of(budget=budget, confirm={"configs": 2, "seeds": 3})).splitlines()
+        lines = describe_budget(study_of(budget=budget, confirm={"configs": 2, "searches": 1, "seeds": 3})).splitlines()
         assert lines[0].startswith("Budget: random search, 8 trials per arm, at most 9 epochs per trial")
         assert lines[1].startswith("Stopping: ")
         assert "first rung at 2 epochs" in lines[1]

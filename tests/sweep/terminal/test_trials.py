@@ -67,6 +67,13 @@ def test_shows_the_column_that_it_is_sorted_by(sweep_dir: Path) -> None:
     assert "2 of 8 trials, sorted by optimizer.weight_decay, largest first." in " ".join(lines)
 
 
+def test_shows_the_search_where_an_arm_has_several(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+    simulate(study_of(confirm={"searches": 2, "seeds": 1}), tmp_path / "sweep").run()
+    lines = printed(tmp_path / "sweep", arm=["off"])
+    assert lines[1].split()[:2] == ["trial", "search"]
+    assert {line.split()[1] for line in lines if line.startswith("off-")} == {"0", "1"}
+
+
 def test_without_trials(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
     simulate(study_of(), tmp_path / "sweep").conductor.flush(force=True)
     (line,) = printed(tmp_path / "sweep")
