@@ -8,10 +8,11 @@ import pandas as pd
 
 from analysis.data import frames
 from analysis.data.arms import confirmed_winners
-from analysis.data.grid import ERROR
 from analysis.data.replication import replication_of
-from sweep.findings.confirmed import unit_values
+from sweep.findings.confirmed import search_winners, unit_values
 from sweep.findings.searches import unit_of
+from sweep.records.reader import read_manifest, read_sweep
+from sweep.records.schema import CONFIRM
 
 
 def winners(sweep_dir: Path | str | None = None) -> pd.DataFrame:
@@ -28,23 +29,17 @@ def winners(sweep_dir: Path | str | None = None) -> pd.DataFrame:
         varies in the arm). Errors are fractions. Empty before the first confirmation.
     """
     folder = frames.folder_of(sweep_dir)
-    search, confirmed = frames.load(folder), confirmed_winners(folder)
-    study = search.manifest["study"]
+    confirmed, trials = confirmed_winners(folder), frames.load(folder).trials
+    study = read_manifest(folder)["study"]
     unit, replication = unit_of(study), replication_of(study)
     column = "search" if unit == "search" else "replicate"
     names = confirmed.groupby(["arm", column])["confirms"].first().rename("winner")
     units = unit_values(confirmed, unit).rename(columns={"unit": "replicate", "top1_error": "error"})
     rows = units.join(names, on=["arm", "replicate"])
+    selected = search_winners(read_sweep(folder), read_sweep(folder, CONFIRM)).set_index("winner")["val_top1_error"]
     rows = rows.assign(
-        validation=rows["winner"].map(_validation_errors(search.trials)),
+        validation=rows["winner"].map(selected),
         unit=unit,
         is_searched=rows["arm"].map(lambda arm: bool(replication.search_trials[arm])).astype(bool),
-    ).astype({"arm": search.trials["arm"].dtype})
+    ).astype({"arm": trials["arm"].dtype})
     return rows[["arm", "replicate", "winner", "n_seeds", "error", "validation", "unit", "is_searched"]]
-
-
-def _validation_errors(trials: pd.DataFrame) -> pd.Series[float]:
-    """Return the mean final error of each trial's configuration in its search, by the name of the trial."""
-    params = trials.filter(regex=r"^params\.").astype(str).agg(tuple, axis=1)
-    group = [trials["arm"].astype(str), trials["search"], params]
-    return trials[ERROR].astype(float).groupby(group).transform("mean").set_axis(trials["trial"])

@@ -96,13 +96,14 @@ def values_of(names: Sequence[str], sweep_dir: Path | str | None = None) -> pd.D
     return units.astype({"arm": rows["arm"].dtype})
 
 
-def describe_values(sweep_dir: Path | str | None = None) -> str:
-    """Return sentences: what one value of a confirmation is, and what ``n`` counts.
+def describe_values(sweep_dir: Path | str | None = None) -> list[str]:
+    """Return one paragraph: what one value of a confirmation is, and what ``n`` counts; none without a confirmation.
 
     Args:
         sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
     """
-    return _replication(frames.folder_of(sweep_dir)).describe()
+    folder = frames.folder_of(sweep_dir)
+    return [] if confirmed_winners(folder).empty else [_replication(folder).describe()]
 
 
 def _replication(folder: Path) -> Replication:
@@ -197,8 +198,7 @@ def verdict(differences: pd.DataFrame, names: Sequence[str], *, sweep_dir: Path 
     sentences = [
         line for name, rows in by_name.items() for line in _sentences(rows.drop(columns="quantity"), name, replication)
     ]
-    caution = [replication.describe()] if sentences else []
-    return [*sentences, *caution, *missing(differences, names, sweep_dir=folder)]
+    return [*sentences, *describe_values(folder), *missing(differences, names, sweep_dir=folder)]
 
 
 def missing(differences: pd.DataFrame, names: Sequence[str], *, sweep_dir: Path | str | None = None) -> list[str]:
@@ -233,7 +233,7 @@ def level_verdict(
             "instead of one."
         ]
     unmeasured = [name for name in names if tested[name].isna().all()] if len(tested) else []
-    return [*sentences, *_unmeasured(unmeasured, folder)]
+    return [*sentences, *describe_values(folder), *_unmeasured(unmeasured, folder)]
 
 
 def _confirm_command(folder: Path, *, seeds: int) -> str:

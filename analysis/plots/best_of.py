@@ -131,7 +131,7 @@ def best_of(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.plot(rows["n"], value, color=style.colour, linestyle=style.line, linewidth=1.6, **marker)
         ax.fill_between(rows["n"], low, high, color=style.colour, alpha=0.15, linewidth=0)
         count = int(rows["n_searches"].max())
-        n = f"{count} search{'es' if count > 1 else ''}"
+        n = f"{count} searches" if count > 1 else f"{int(rows['n'].max())} trials"
         keys.append(legend_entry(f"{arm} (n = {n})", style.colour, style.marker, line=style.line))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("trials of a search")
