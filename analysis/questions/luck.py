@@ -12,7 +12,7 @@ from analysis.plots.best_of import EQUAL, ORDER, SUBSETS
 from analysis.statistics import means
 
 NOT_SEPARABLE = (
-    "Searches and seeds cannot be separated with 1 seed per search; `confirm.seeds: 2` or more separates them."
+    "Searches and seeds are not separable with 1 seed per search; `confirm.seeds: 2` or more separates them."
 )
 
 _BEST_OF: Mapping[str, str] = {

@@ -35,17 +35,10 @@ def best_values(sweep: Sweep, *, path: str = LEARNING_RATE) -> pd.DataFrame:
         values = sweep.trials.loc[sweep.trials["arm"] == arm, column].astype(float)
         best = completed.sort_values(f"final_{metric}", kind="stable").iloc[0]
         ends = {"lowest": values.min(), "highest": values.max()}
-        rows.append(
-            {
-                **{"arm": str(arm), "search": search, "n": len(completed), "best_trial": best["trial"]},
-                **{
-                    "best": best[column],
-                    **ends,
-                    "at_edge": best[column] in ends.values(),
-                    "error": best["final_val_top1_error"],
-                },
-            }
-        )
+        at_edge = best[column] in ends.values()
+        row = {"arm": str(arm), "search": search, "n": len(completed), "best_trial": best["trial"]}
+        row |= {"best": best[column], **ends, "at_edge": at_edge, "error": best["final_val_top1_error"]}
+        rows.append(row)
     columns = ["arm", "search", "n", "best_trial", "best", "lowest", "highest", "at_edge", "error"]
     return pd.DataFrame(rows, columns=columns)
 

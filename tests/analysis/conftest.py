@@ -17,7 +17,7 @@ import pytest
 from analysis.data.frames import Sweep, load
 from sweep.records.schema import DECISIONS, EPOCHS, EVALUATIONS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
-from tests.analysis.simulated_studies import STUDIES
+from tests.analysis.simulated_studies import STUDIES, searched
 
 mpl.use("Agg")
 
@@ -237,6 +237,18 @@ def simulated_study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
         return made[study, planted]
 
     return write
+
+
+@pytest.fixture(scope="session")
+def searches_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of five searches per arm, whose winners are confirmed on three seeds each and evaluated."""
+    return searched(tmp_path_factory.mktemp("searches"), searches=5, seeds=3, measured=[("sharpness", "", "area")])
+
+
+@pytest.fixture(scope="session")
+def one_search_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of one search per arm, whose winner is confirmed on five seeds."""
+    return searched(tmp_path_factory.mktemp("search"), searches=1, seeds=5, n_trials=12)
 
 
 @pytest.fixture(scope="session")

@@ -112,4 +112,5 @@ def test_values_of_a_parameter_are_compared_where_several_are_confirmed(folder: 
     realised = tested.assign(**{f"params.{path}": "realised"})
     said = confirmed.level_verdict(pd.concat([realised, other]), ["test_error"], **given)
     assert said[0].startswith("policy cutmix: lam nominal has a higher test top-1 error than lam realised")
-    assert len(said) == 7
+    assert len(said) == 8
+    assert said[-1].startswith("Values are those of the configuration that one search found for each arm")
