@@ -1,8 +1,9 @@
 """Errors by which the arms of a sweep are compared: on test images once confirmed, otherwise on validation images.
 
-The tables have one row per trial: ``arm``, ``replicate`` (trials of equal replicate share their seed), ``error``
-(top-1, a fraction), ``images`` (on which the error was measured), ``baseline`` (the arm that the others are compared
-with), and ``sweep`` if the table covers several sweeps.
+The tables have one row per independent value of an arm: ``arm``, ``replicate`` (values of equal replicate are paired),
+``error`` (top-1, a fraction), ``images`` (on which the error was measured), ``baseline`` (the arm that the others are
+compared with), ``unit`` (what a value stands for: ``search``, ``seed`` or ``trial``), ``search_trials`` (trials of one
+search of the arm, 0 if nothing varies in it), and ``sweep`` if the table covers several sweeps.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import pandas as pd
 
 from analysis.data import frames
 from analysis.data.grid import ERROR, by_seed
-from sweep.findings.confirmed import summarise_confirmed, test_values
+from analysis.data.replication import COLUMNS, SEARCH, replication_of, unit_of_search
+from sweep.findings.confirmed import confirmed_values, unit_values
+from sweep.findings.searches import unit_of
 from sweep.findings.summary import baseline_arm
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_sweep
@@ -62,7 +65,8 @@ def labels(sweep_dirs: Sequence[Path | str] | None = None) -> dict[str, Path]:
 def arm_values(sweep_dir: Path | str | None = None) -> pd.DataFrame:
     """Return the errors by which the arms of a sweep are compared.
 
-    Once an arm has been confirmed, these are errors on test images, of each arm's best configuration over fresh seeds.
+    Once an arm has been confirmed, these are errors on test images. With several searches per arm, a value is that of
+    one search: the mean over the fresh seeds of its winner. With one search, a value is that of one seed of the winner.
     Before that, they are errors on validation images, after the last epoch of all search trials, with any sampled
     parameters. On a grid, each row is the mean over the grid points of one seed.
 
@@ -70,38 +74,62 @@ def arm_values(sweep_dir: Path | str | None = None) -> pd.DataFrame:
         sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
 
     Returns:
-        One row per trial (on a grid: per seed), in the order of the study's arms: ``arm``, ``replicate``, ``error``,
-        ``images`` and ``baseline``. ``error`` is NaN for a trial that has not completed.
+        One row per search, seed or trial, in the order of the study's arms: ``arm``, ``replicate``, ``error``,
+        ``images``, ``baseline``, ``unit`` and ``search_trials``. ``replicate`` is the index of the search if ``unit``
+        is ``search``. ``error`` is NaN for a search trial that has not completed.
 
     Raises:
         ValueError: there is no readable sweep.
     """
     folder = frames.folder_of(sweep_dir)
     search = frames.load(folder)
-    baseline = baseline_arm(search.manifest["study"])
-    best = best_confirmed(folder)
-    if best.empty:
-        values = by_seed(search.trials, value=ERROR)
-        return _ordered(values[["arm", "replicate"]].assign(error=values[ERROR]), VALIDATION, baseline)
-    confirm = frames.load(folder, phase="confirm")
-    errors = test_values(confirm.evaluations).query("metric == 'top1_error'").set_index("trial")["value"]
-    return _ordered(best[["arm", "replicate"]].assign(error=best["trial"].map(errors)), TEST, baseline)
+    study = search.manifest["study"]
+    replication = replication_of(study)
+    confirmed = confirmed_winners(folder)
+    if confirmed.empty:
+        seeds = by_seed(search.trials, value=ERROR)
+        values = seeds[["arm", "replicate"]].assign(error=seeds[ERROR], images=VALIDATION, unit=unit_of_search(study))
+    else:
+        units = unit_values(confirmed, unit_of(study)).rename(columns={"unit": "replicate", "top1_error": "error"})
+        values = units[["arm", "replicate", "error"]].assign(images=TEST, unit=replication.unit)
+        values = values.astype({"arm": search.trials["arm"].dtype})
+    rows = values.sort_values("arm", kind="stable").reset_index(drop=True)
+    rows = rows.assign(arm=rows["arm"].astype(str), baseline=baseline_arm(study))
+    rows["search_trials"] = rows["arm"].map(replication.search_trials).fillna(0).astype(int)
+    return rows[["arm", "replicate", "error", "images", "baseline", *COLUMNS]]
+
+
+def confirmed_winners(sweep_dir: Path | str | None = None) -> pd.DataFrame:
+    """Return the test values of the confirmed winners: the best configuration of each search by its present ranking.
+
+    Returns:
+        The rows of :func:`sweep.findings.confirmed.confirmed_values` with rank 1; empty before the first confirmation.
+    """
+    folder = frames.folder_of(sweep_dir)
+    values = confirmed_values(read_sweep(folder), read_sweep(folder, CONFIRM))
+    return values[values["rank"] == 1].reset_index(drop=True)
 
 
 def best_confirmed(sweep_dir: Path | str | None = None) -> pd.DataFrame:
-    """Return the confirmation trials of each arm's best configuration by the present ranking of the search.
+    """Return the completed confirmation trials of the winners, as from ``frames.load``.
 
-    Empty before the first confirmation.
+    ``replicate`` names the unit of replication: the index of the search if an arm has several, otherwise that of the
+    seed. Empty before the first confirmation.
     """
     folder = frames.folder_of(sweep_dir)
-    confirmed = summarise_confirmed(read_sweep(folder), read_sweep(folder, CONFIRM))
-    trials = frames.load(folder, phase="confirm").trials
-    return trials[trials["confirms"].isin(confirmed["confirms"][confirmed["rank"] == 1])]
+    trials = by_unit(frames.load(folder, phase="confirm"))
+    return trials[trials["trial"].isin(confirmed_winners(folder)["trial"])]
 
 
-def _ordered(values: pd.DataFrame, images: str, baseline: str) -> pd.DataFrame:
-    rows = values.sort_values("arm", kind="stable").reset_index(drop=True)
-    return rows.assign(arm=rows["arm"].astype(str), images=images, baseline=baseline)
+def by_unit(confirm: frames.Sweep) -> pd.DataFrame:
+    """Return the trials of a confirmation with the unit of replication as ``replicate``.
+
+    Args:
+        confirm: a sweep, loaded with ``phase="confirm"``.
+    """
+    if unit_of(confirm.manifest["study"]) == SEARCH:
+        return confirm.trials.assign(replicate=confirm.trials["search"])
+    return confirm.trials
 
 
 def values_of(sweeps: Mapping[str, Path]) -> pd.DataFrame:

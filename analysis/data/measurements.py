@@ -17,13 +17,15 @@ from analysis import statistics
 from analysis.data import frames
 from analysis.data.arms import best_confirmed
 from analysis.data.grid import by_seed
+from analysis.data.replication import unit_of_search
 from sweep.findings.confirmed import test_values
+from sweep.findings.searches import unit_of
 from sweep.records.schema import COMPLETED, CONFIRM, SEARCH
 
 QUANTITY = ["axis", "split", "setting", "metric"]
 """Columns that name a quantity."""
 
-COLUMNS = [*QUANTITY, "is_headline", "phase", "images", "arm", "replicate", "value"]
+COLUMNS = [*QUANTITY, "is_headline", "phase", "unit", "images", "arm", "replicate", "value"]
 
 HEADLINES = "headlines"
 """Key of the manifest: by axis, the pairs of condition and metric that its table shows first; written by evaluate."""
@@ -36,26 +38,30 @@ PICTURES = "pictures"
 
 
 def measured_values(sweep_dir: Path | str | None = None) -> pd.DataFrame:
-    """Gather the values that ``cutmix-sweep evaluate`` recorded, one row per quantity, arm and seed.
+    """Gather the values that ``cutmix-sweep evaluate`` recorded, one row per quantity, arm and unit.
 
-    An axis that was measured on confirming trials is read from them: those of each arm's best configuration. Any other
-    axis is read from the completed trials of the search, averaged over the settings of each seed. A quantity that was
-    measured under several settings of its axis is read under those with most trials, the latest of equals. The test
-    values that a confirmation itself records are left out.
+    An axis that was measured on confirming trials is read from those of the winners. With several searches per arm, the
+    unit is the search, and its value the mean over the seeds of its winner; with one search, the unit is the seed. Any
+    other axis is read from the completed trials of the search, averaged over the settings of each seed. A quantity
+    that was measured under several settings of its axis is read under those with most trials, the latest of equals.
+    The test values that a confirmation itself records are left out.
 
     Args:
         sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
 
     Returns:
         Columns ``COLUMNS``; quantities in the order of their axis, the headline of each axis first. ``images`` is the
-        smallest number of images per value, ``phase`` is ``confirm`` or ``search``, ``arm`` an ordered category and
-        ``value`` NaN where a seed lacks one of its settings. Empty if nothing was evaluated.
+        smallest number of images per value, ``phase`` is ``confirm`` or ``search``, ``unit`` is ``search``, ``seed`` or
+        ``trial``, ``arm`` an ordered category and ``value`` NaN where a seed lacks one of its settings. Empty if
+        nothing was evaluated.
     """
     folder = frames.folder_of(sweep_dir)
     search, confirm = frames.load(folder), frames.load(folder, phase=CONFIRM)
     confirmed = _values(confirm, best_confirmed(folder), CONFIRM)
     searched = _values(search, search.trials[search.trials["status"] == COMPLETED], SEARCH)
     searched = searched[~searched["axis"].isin(confirmed["axis"])]
+    study = search.manifest["study"]
+    confirmed, searched = confirmed.assign(unit=unit_of(study)), searched.assign(unit=unit_of_search(study))
     values = pd.concat([part for part in (confirmed, searched) if len(part)] or [searched], ignore_index=True)
     return _headline_first(values, search.manifest.get(HEADLINES, {}))[COLUMNS]
 
@@ -105,17 +111,17 @@ def _ranked(quantities: pd.DataFrame, headlines: Mapping[str, Any]) -> pd.DataFr
 
 
 def measured_means(values: pd.DataFrame) -> pd.DataFrame:
-    """Estimate the mean of each quantity and arm over seeds.
+    """Estimate the mean of each quantity and arm over searches, seeds or trials.
 
     Args:
         values: from :func:`measured_values`.
 
     Returns:
         One row per quantity and arm, in the order of ``values`` and of the study's arms: ``QUANTITY``, ``is_headline``,
-        ``phase``, ``images``, ``arm``, ``n`` (seeds), ``estimate`` with its 95 % t interval ``low`` and ``high`` (NaN
-        for one seed), and ``confidence``.
+        ``phase``, ``unit``, ``images``, ``arm``, ``n`` (units), ``estimate`` with its 95 % t interval ``low`` and
+        ``high`` (NaN for one unit), and ``confidence``.
     """
-    named = [*QUANTITY, "is_headline", "phase", "images"]
+    named = [*QUANTITY, "is_headline", "phase", "unit", "images"]
     means = statistics.means(values, value="value", by=[*named, "arm"])
     means = means.astype({"arm": values["arm"].dtype})
     place = means.groupby(named, sort=False).ngroup()
@@ -123,7 +129,7 @@ def measured_means(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def measured_differences(values: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
-    """Compare each arm with the baseline over seeds, quantity by quantity.
+    """Compare each arm with the baseline over pairs of searches, seeds or trials, quantity by quantity.
 
     Args:
         values: from :func:`measured_values`, of one quantity at least.

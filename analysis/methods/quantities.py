@@ -1,6 +1,7 @@
 """Quantities of confirmed networks on test images: the error, and the measurements of ``cutmix-sweep evaluate``.
 
-Each arm is represented by its best configuration of the search, trained again on fresh seeds.
+Each arm is represented by the winners of its searches, trained again on fresh seeds. With several searches per arm, a
+value is that of one search, the mean over the seeds of its winner. With one search, a value is that of one seed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import pandas as pd
 
 from analysis import statistics
 from analysis.data import frames
-from analysis.data.arms import best_confirmed
+from analysis.data.arms import by_unit, confirmed_winners
 from analysis.data.grid import POLICY, level_differences, word_of
+from analysis.data.replication import SEED, Replication, replication_of
 from sweep.findings.confirmed import test_values
 from sweep.findings.summary import Metric
 
@@ -67,29 +69,45 @@ def trials_with(names: Sequence[str], sweep_dir: Path | str | None = None) -> pd
 
     Returns:
         One row per trial, as from ``frames.load``, with one column per name, NaN where the quantity has not been
-        measured. If a quantity was measured twice, the latest value counts.
+        measured. ``replicate`` is the index of the search if an arm has several. If a quantity was measured twice, the
+        latest value counts.
     """
     confirm = frames.load(sweep_dir, phase="confirm")
     evaluations = confirm.evaluations.sort_values("time_s", kind="stable")
     values = {name: confirm.trials["trial"].map(_values(evaluations, name)).astype(float) for name in names}
-    return confirm.trials.assign(**values)
+    return by_unit(confirm).assign(**values)
 
 
 def values_of(names: Sequence[str], sweep_dir: Path | str | None = None) -> pd.DataFrame:
-    """Return measured quantities of each arm's best configuration.
+    """Return measured quantities of the winners.
 
     Args:
         names: names in ``QUANTITIES``.
         sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
 
     Returns:
-        One row per quantity and trial for which it was measured: ``quantity``, ``arm`` (an ordered category of all
-        arms of the study), ``replicate`` and ``value``.
+        One row per quantity and unit, which is a search or a seed, for which it was measured: ``quantity``, ``arm`` (an
+        ordered category of all arms of the study), ``replicate`` and ``value``, the mean over the seeds of the unit.
     """
     rows = trials_with(names, sweep_dir)
-    best = rows[rows["trial"].isin(best_confirmed(sweep_dir)["trial"])]
-    long = best.melt(["arm", "replicate"], list(names), var_name="quantity", value_name="value")
-    return long.dropna(subset=["value"])[["quantity", "arm", "replicate", "value"]].reset_index(drop=True)
+    best = rows[rows["trial"].isin(confirmed_winners(sweep_dir)["trial"])]
+    long = best.melt(["arm", "replicate"], list(names), var_name="quantity", value_name="value").dropna()
+    units = long.groupby(["quantity", "arm", "replicate"], sort=False, observed=True)["value"].mean().reset_index()
+    return units.astype({"arm": rows["arm"].dtype})
+
+
+def describe_values(sweep_dir: Path | str | None = None) -> list[str]:
+    """Return one paragraph: what one value of a confirmation is, and what ``n`` counts; none without a confirmation.
+
+    Args:
+        sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
+    """
+    folder = frames.folder_of(sweep_dir)
+    return [] if confirmed_winners(folder).empty else [_replication(folder).describe()]
+
+
+def _replication(folder: Path) -> Replication:
+    return replication_of(frames.load(folder).manifest["study"])
 
 
 def _values(evaluations: pd.DataFrame, name: str) -> pd.Series[Any]:
@@ -103,7 +121,7 @@ def _values(evaluations: pd.DataFrame, name: str) -> pd.Series[Any]:
 
 
 def differences(values: pd.DataFrame, *, baseline: str, margin: float | None = None) -> pd.DataFrame:
-    """Compare each arm with the baseline over the seeds of the confirmation, per quantity.
+    """Compare each arm with the baseline over pairs of searches or seeds, per quantity.
 
     Args:
         values: from :func:`values_of`.
@@ -145,7 +163,7 @@ def means(values: pd.DataFrame) -> pd.DataFrame:
 
 def _cell(name: str, mean: float, low: float, high: float, n: int) -> str:
     factor = QUANTITIES[name].label.factor
-    ends = f" ({factor * low:.2f} to {factor * high:.2f})" if low == low else ""  # NaN: one seed has no interval
+    ends = f" ({factor * low:.2f} to {factor * high:.2f})" if low == low else ""  # NaN: one value has no interval
     return f"{factor * mean:.2f}{ends}, n = {n}"
 
 
@@ -175,16 +193,19 @@ def verdict(differences: pd.DataFrame, names: Sequence[str], *, sweep_dir: Path 
         sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
     """
     by_name = {name: differences[differences["quantity"] == name] for name in names}
-    sentences = [line for name, rows in by_name.items() for line in _sentences(rows.drop(columns="quantity"), name)]
-    return [*sentences, *missing(differences, names, sweep_dir=sweep_dir)]
+    folder = frames.folder_of(sweep_dir)
+    replication = _replication(folder)
+    sentences = [
+        line for name, rows in by_name.items() for line in _sentences(rows.drop(columns="quantity"), name, replication)
+    ]
+    return [*sentences, *describe_values(folder), *missing(differences, names, sweep_dir=folder)]
 
 
 def missing(differences: pd.DataFrame, names: Sequence[str], *, sweep_dir: Path | str | None = None) -> list[str]:
     """Return the command that confirms arms, or that measures the missing quantities; empty if none is missing."""
     folder = frames.folder_of(sweep_dir)
-    if best_confirmed(folder).empty:
-        command = f"cutmix-sweep confirm {folder} --seeds 10"
-        return [f"No arm is confirmed yet: `{command}` trains each arm's best configuration again on fresh seeds."]
+    if confirmed_winners(folder).empty:
+        return [f"No arm is confirmed yet: `{_confirm_command(folder, seeds=10)}` trains winners again on fresh seeds."]
     return _unmeasured([name for name in names if not (differences["quantity"] == name).any()], folder)
 
 
@@ -200,31 +221,40 @@ def level_verdict(
         baseline: value that the others are compared with.
         sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
     """
-    folder, sentences = frames.folder_of(sweep_dir), []
+    folder = frames.folder_of(sweep_dir)
+    sentences: list[str] = []
     for name in names:
         compared = level_differences(tested, path=path, baseline=baseline, value=name)
-        sentences += _sentences(compared[compared["n_pairs"] > 0], name)
+        sentences += _sentences(compared[compared["n_pairs"] > 0], name, None)
     if not sentences:
-        command = f"cutmix-sweep confirm {folder} --seeds 5 --configs 10"
+        command = f"{_confirm_command(folder, seeds=5)} --configs 10"
         sentences = [
-            f"No two values of {word_of(path)} are confirmed: `{command}` confirms ten configurations per arm "
+            f"No two values of {word_of(path)} are confirmed: `{command}` confirms ten configurations per search "
             "instead of one."
         ]
     unmeasured = [name for name in names if tested[name].isna().all()] if len(tested) else []
-    return [*sentences, *_unmeasured(unmeasured, folder)]
+    return [*sentences, *describe_values(folder), *_unmeasured(unmeasured, folder)]
 
 
-def _sentences(differences: pd.DataFrame, name: str) -> list[str]:
+def _confirm_command(folder: Path, *, seeds: int) -> str:
+    """Return the command that confirms winners; with one search, only seeds repeat anything."""
+    is_one = _replication(folder).unit == SEED
+    return f"cutmix-sweep confirm {folder}" + (f" --seeds {seeds}" if is_one else "")
+
+
+def _sentences(differences: pd.DataFrame, name: str, replication: Replication | None) -> list[str]:
+    """Return sentences about arms, or with ``None`` about values of a parameter within arms."""
     label = QUANTITIES[name].label
+    subjects, units = (replication.subjects, replication.units) if replication else (None, "pairs")
     is_open = differences["verdict"].isin([statistics.UNDECIDED, statistics.TOO_FEW])
     decided, rest = differences[~is_open], differences[is_open]
-    sentences = statistics.verdict(decided, metric=label)[:-1] if len(decided) else []
+    sentences = statistics.verdict(decided, metric=label, subjects=subjects, pairs=units)[:-1] if len(decided) else []
     if len(rest):
         n = sorted(rest["n_pairs"].unique())
-        pairs = f"n = {n[0]}" if len(n) == 1 else f"n = {n[0]} to {n[-1]}"
+        counts = f"n = {n[0]}" if len(n) == 1 else f"n = {n[0]} to {n[-1]}"
         families = rest[POLICY].astype(str) + ", " if POLICY in rest else ""
         arms = ", ".join(families + rest["arm"].astype(str))
-        sentences.append(f"Undecided in {label.name}, against {rest['baseline'].iloc[0]}: {arms} ({pairs} pairs).")
+        sentences.append(f"Undecided in {label.name}, against {rest['baseline'].iloc[0]}: {arms} ({counts} {units}).")
     return sentences
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.data.grid import by_seed
+from analysis.data.replication import PLURALS
 from analysis.plots.style import (
     GREY,
     SMALL_PT,
@@ -201,8 +202,9 @@ def draw_errors(errors: pd.DataFrame) -> Figure:
 
     Args:
         errors: from ``analysis.questions.any_study.arm_errors``: one row per arm, and per ``sweep`` if there are
-            several, with ``arm``, ``images`` (test or validation), ``n`` (seeds), ``error``, ``error_low`` and
-            ``error_high`` (fractions; NaN for an arm without a value or an interval).
+            several, with ``arm``, ``images`` (test or validation), ``unit`` (``search``, ``seed`` or ``trial``) with
+            its number ``n``, ``error``, ``error_low`` and ``error_high`` (fractions; NaN for an arm without a value or
+            an interval).
     """
     arms = [str(arm) for arm in errors["arm"].unique()]
     labels = [wrapped(f"{arm} (n = {_counts(errors['n'][errors['arm'] == arm])})") for arm in arms]
@@ -220,9 +222,10 @@ def draw_errors(errors: pd.DataFrame) -> Figure:
     for ax, sweep in zip(panels, sweeps, strict=False):
         sweep_errors = errors[errors["sweep"] == sweep]
         _plot_errors(ax, sweep_errors, arms)
-        ax.set_xlabel(f"{sweep_errors['images'].iloc[0]} top-1 error (%)", fontsize=SMALL_PT + 1)
+        images, unit = sweep_errors[["images", "unit"]].iloc[0]
+        ax.set_xlabel(wrapped(f"{images} top-1 error (%), n = {PLURALS[unit]}", 36), fontsize=SMALL_PT + 1)
         ax.set_title(wrapped(str(sweep), 24), fontsize=TITLE_PT - 1)
-    whole.suptitle("Mean error of each arm over n seeds, 95 % intervals", fontsize=TITLE_PT)
+    whole.suptitle("Mean error of each arm, 95 % intervals", fontsize=TITLE_PT)
     return whole
 
 
@@ -235,6 +238,6 @@ def _plot_errors(ax: Axes, errors: pd.DataFrame, arms: list[str]) -> None:
 
 
 def _counts(counts: pd.Series[Any]) -> str:
-    """Print the range of numbers of seeds: ``5``, or ``3 to 5``."""
+    """Print the range of some counts: ``5``, or ``3 to 5``."""
     low, high = int(counts.min()), int(counts.max())
     return f"{low}" if low == high else f"{low} to {high}"

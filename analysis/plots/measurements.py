@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.data.measurements import QUANTITY
+from analysis.data.replication import PLURALS
 from analysis.plots.style import (
     SMALL_PT,
     TITLE_PT,
@@ -66,6 +67,7 @@ def measured(info: pd.DataFrame, into: Figure | None = None) -> Figure:
         ax.set_title(str(axis), fontsize=SMALL_PT + 1)
         ax.set_xlabel(wrapped(", ".join(filter(None, [label.label(), str(setting)])), 26), fontsize=SMALL_PT)
     n = sorted(info["n"].unique())
-    seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
-    into.suptitle(f"Means over n = {seeds} seeds, 95 % intervals each", fontsize=TITLE_PT)
+    units = " or ".join(PLURALS[unit] for unit in info["unit"].unique())
+    counts = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
+    into.suptitle(f"Means over n = {counts} {units}, 95 % intervals each", fontsize=TITLE_PT)
     return into

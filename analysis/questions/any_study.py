@@ -11,21 +11,21 @@ import pandas as pd
 
 from analysis import statistics
 from analysis.data.arms import TEST, VALIDATION
+from analysis.data.replication import replication_in
 from analysis.statistics import HIGHER, LOWER, TOO_FEW
 from sweep.findings.summary import Metric
 
 COLUMNS = [
-    *("arm", "images", "n", "error", "error_low", "error_high"),
+    *("arm", "images", "unit", "n", "error", "error_low", "error_high"),
     *("n_pairs", "estimate", "low", "high", "p_holm", "verdict"),
 ]
 
 PAIR_COLUMNS = ["first", "second", "n_pairs", "estimate", "low", "high", "p", "p_holm", "n_compared", "verdict"]
 
-_CAUTION = {
-    TEST: "Each arm is its best configuration of the search, trained again on seeds that selected nothing.",
-    VALIDATION: "Not a confirmed result: these validation images also selected and stopped trials. Trials may differ "
-    "in their parameters as well as in their seeds.",
-}
+_NOT_CONFIRMED = (
+    "Not a confirmed result: these validation images also selected and stopped trials. Trials may differ in their "
+    "parameters as well as in their seeds."
+)
 
 _ZERO = "no difference"
 
@@ -117,9 +117,10 @@ def arm_errors(values: pd.DataFrame) -> pd.DataFrame:
             :func:`analysis.data.arms.values_of`.
 
     Returns:
-        Columns ``COLUMNS``, preceded by ``sweep`` if the values have it: ``n`` (seeds), ``error`` with the ends of its
-        95 % t interval; ``estimate``, the mean difference to the baseline over ``n_pairs`` pairs, with ``low``,
-        ``high``, ``p_holm`` and ``verdict`` as from :func:`baseline_differences`. The baseline has no difference.
+        Columns ``COLUMNS``, preceded by ``sweep`` if the values have it: ``unit`` (``search``, ``seed`` or ``trial``)
+        with its number ``n``, ``error`` with the ends of its 95 % t interval; ``estimate``, the mean difference to the
+        baseline over ``n_pairs`` pairs, with ``low``, ``high``, ``p_holm`` and ``verdict`` as from
+        :func:`baseline_differences`. The baseline has no difference.
     """
     if "sweep" in values:
         sweeps = values.groupby("sweep", sort=False)
@@ -128,7 +129,8 @@ def arm_errors(values: pd.DataFrame) -> pd.DataFrame:
     means = statistics.means(values, value="error").rename(
         columns={"estimate": "error", "low": "error_low", "high": "error_high"}
     )
-    joined = means.assign(images=images_of(values)).merge(baseline_differences(values), on="arm", how="left")
+    unit = replication_in(values).unit
+    joined = means.assign(images=images_of(values), unit=unit).merge(baseline_differences(values), on="arm", how="left")
     return joined.fillna({"n_pairs": 0}).astype({"n_pairs": int})[COLUMNS]
 
 
@@ -137,29 +139,56 @@ def images_of(values: pd.DataFrame) -> str:
     return str(values["images"].iloc[0]) if len(values) else VALIDATION
 
 
-def verdict(values: pd.DataFrame) -> list[str]:
-    """Return the sentences that answer which arms differ from the baseline: one per arm, then one of caution.
+def describe_values(values: pd.DataFrame) -> str:
+    """Return sentences: on which images the errors were measured, what one value is, and what ``n`` counts.
 
     Args:
         values: from :func:`analysis.data.arms.arm_values`.
     """
-    images = images_of(values)
-    sentences = statistics.verdict(baseline_differences(values), metric=Metric(f"{images} top-1 error", 100.0, "%"))
-    return [*sentences, _CAUTION[images]]
+    replication = replication_in(values)
+    if images_of(values) == TEST:
+        return f"Errors are on test images. {replication.describe()}"
+    return (
+        "Errors are on the validation images that selected the trials, and no winner is confirmed. `n` counts "
+        f"{replication.units}."
+    )
 
 
-def pair_verdict(differences: pd.DataFrame, *, baseline: str) -> list[str]:
+def verdict(values: pd.DataFrame) -> list[str]:
+    """Return the sentences that answer which arms differ from the baseline: one per arm, then one of caution.
+
+    With several searches per arm, the sentences are about the arms. With one search, they are about the configurations
+    that it found.
+
+    Args:
+        values: from :func:`analysis.data.arms.arm_values`.
+    """
+    images, replication = images_of(values), replication_in(values)
+    confirmed = images == TEST
+    sentences = statistics.verdict(
+        baseline_differences(values),
+        metric=Metric(f"{images} top-1 error", 100.0, "%"),
+        subjects=replication.subjects if confirmed else None,
+        pairs=replication.units if confirmed else "pairs",
+    )
+    return [*sentences, replication.describe() if confirmed else _NOT_CONFIRMED]
+
+
+def pair_verdict(differences: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     """Return one sentence about the pairs of arms without the baseline; none if there are no such pairs.
 
     Args:
         differences: from :func:`pair_differences`.
-        baseline: arm of the sentences that :func:`verdict` returns.
+        values: the values that were compared, from :func:`analysis.data.arms.arm_values`.
     """
+    baseline = str(values["baseline"].iloc[0]) if len(values) else ""
     others = differences[(differences["first"] != baseline) & (differences["second"] != baseline)]
     if others.empty:
         return []
     decided = others[others["verdict"].isin([LOWER, HIGHER])]
     pairs = [f"{row['first']} {row['verdict']} than {row['second']}" for row in decided.to_dict("records")]
     n_compared = int(np.max(differences["n_compared"]))
-    head = f"Pairs without {baseline} (Holm's correction over all {n_compared} pairs)"
-    return [f"{head}: {'; '.join(pairs) if pairs else f'all {len(others)} undecided'}."]
+    is_found = images_of(values) == TEST and replication_in(values).is_one_search
+    head = f"Pairs {'of the configurations found, ' if is_found else ''}without {baseline}"
+    result = "; ".join(pairs) if pairs else f"all {len(others)} undecided"
+    return [f"{head} (Holm's correction over all {n_compared} pairs): {result}."]

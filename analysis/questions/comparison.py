@@ -12,8 +12,10 @@ import pandas as pd
 from analysis import statistics
 from analysis.data import frames
 from analysis.data.arms import TEST
+from analysis.data.replication import SEARCH, replication_in
 from analysis.questions.any_study import arm_errors, baseline_differences, images_of
 from analysis.statistics.ranks import MIN_ARMS
+from sweep.findings.searches import n_searches
 
 MIN_SWEEPS = 3
 """Sweeps that ranks over sweeps need."""
@@ -35,7 +37,8 @@ def overview(sweeps: Mapping[str, Path]) -> pd.DataFrame:
             {
                 **{"sweep": name, "study": study["name"], "data": ", ".join(search.manifest.get("data", {}))},
                 **{label: _values(search.trials, path) for label, path in _VARIED.items()},
-                **{"arms": len(study["arms"]), "trials": len(search.trials), "confirmed": len(confirm.trials)},
+                **{"arms": len(study["arms"]), "trials": len(search.trials), "searches_per_arm": n_searches(study)},
+                "confirmed": len(confirm.trials),
             }
         )
     return pd.DataFrame(rows)
@@ -73,7 +76,7 @@ def _cell(row: pd.Series[Any]) -> str:
 
 
 def improvement(values: pd.DataFrame) -> pd.DataFrame:
-    """Estimate the probability that an arm has a lower error than the baseline on the same sweep and seed.
+    """Estimate the probability that an arm has a lower error than the baseline on the same sweep and search or seed.
 
     Args:
         values: from :func:`analysis.data.arms.values_of`.
@@ -131,22 +134,38 @@ def verdict(values: pd.DataFrame) -> list[str]:
         values: from :func:`analysis.data.arms.values_of`.
     """
     sweeps = [_sweep_sentence(name, sweep) for name, sweep in values.groupby("sweep", sort=False)]
-    return [*sweeps, *_improvement_sentences(improvement(values)), _rank_sentence(ranks(values))]
+    return [*sweeps, *_improvement_sentences(improvement(values), values), _rank_sentence(ranks(values))]
 
 
 def _sweep_sentence(name: Any, values: pd.DataFrame) -> str:
-    images = images_of(values)
-    note = "" if images == TEST else ", not confirmed"
-    return f"{name} ({images} top-1 error{note}): {statistics.summary_line(baseline_differences(values))}."
+    return f"{name} ({_sample(values)}): {statistics.summary_line(baseline_differences(values))}."
 
 
-def _improvement_sentences(rows: pd.DataFrame) -> list[str]:
+def _sample(values: pd.DataFrame) -> str:
+    """Return what was compared in a sweep: ``test top-1 error, n = 5 searches of 4 trials``."""
+    images, replication = images_of(values), replication_in(values)
+    if images != TEST:
+        return f"{images} top-1 error, not confirmed"
+    n = f"n = {values['replicate'].nunique()} {replication.units}"
+    if _is_found(values):
+        return f"{images} top-1 error of the configurations that one search found, {n}"
+    trials = max(replication.search_trials.values()) if replication.unit == SEARCH else 0
+    return f"{images} top-1 error, {n}" + (f" of {trials} trials" if trials else "")
+
+
+def _improvement_sentences(rows: pd.DataFrame, values: pd.DataFrame) -> list[str]:
+    is_found = any(_is_found(sweep) for _, sweep in values.groupby("sweep"))
+    note = ", in part of configurations that one search found" if is_found else ""
     return [
-        f"{row['arm']} has a lower error than {row['baseline']} in {100 * row['estimate']:.0f} % of pairs "
+        f"{row['arm']} has a lower error than {row['baseline']} in {100 * row['estimate']:.0f} % of pairs{note} "
         f"({100 * row['low']:.0f} to {100 * row['high']:.0f} %, n = {row['n_pairs']} pairs of "
         f"{row['n_sweeps']} sweeps)."
         for row in rows.to_dict("records")
     ]
+
+
+def _is_found(values: pd.DataFrame) -> bool:
+    return images_of(values) == TEST and replication_in(values).is_one_search
 
 
 def _rank_sentence(ranks: statistics.Ranks | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,16 @@ from analysis.plots.style import column_label
 from analysis.statistics import HIGHER, LOWER
 from sweep.records.schema import CONFIRM, SEARCH
 
-_PHASES = {
-    CONFIRM: "the confirmed trials of each arm's best configuration, on fresh seeds",
-    SEARCH: "the completed trials of the search; do not select configurations by these values",
+_NETWORKS: Mapping[tuple[str, str], str] = {
+    (CONFIRM, "search"): "the winners of each arm's searches, trained again on fresh seeds; `n` counts searches, and "
+    "the value of a search is the mean over its seeds",
+    (CONFIRM, "seed"): "the winner of each arm, trained again on fresh seeds; `n` counts these seeds",
+    (SEARCH, "seed"): "the completed trials of the search; do not select configurations by these values; `n` counts "
+    "seeds",
+    (SEARCH, "trial"): "the completed trials of the search; do not select configurations by these values; `n` counts "
+    "trials, which differ in their parameters as well",
 }
+"""Networks by phase and unit."""
 
 
 def describe_networks(means: pd.DataFrame) -> str:
@@ -25,12 +31,12 @@ def describe_networks(means: pd.DataFrame) -> str:
     Args:
         means: from :func:`analysis.data.measurements.measured_means`.
     """
-    phases = [(phase, rows["axis"].unique()) for phase, rows in means.groupby("phase", sort=False)]
+    phases = [(group, rows["axis"].unique()) for group, rows in means.groupby(["phase", "unit"], sort=False)]
     return " ".join(
-        f"Networks for {', '.join(axes)}: {_PHASES[str(phase)]}."
+        f"Networks for {', '.join(axes)}: {_NETWORKS[str(phase), str(unit)]}."
         if len(phases) > 1
-        else f"Networks: {_PHASES[str(phase)]}."
-        for phase, axes in phases
+        else f"Networks: {_NETWORKS[str(phase), str(unit)]}."
+        for (phase, unit), axes in phases
     )
 
 

@@ -16,12 +16,10 @@ import pandas as pd
 from analysis import statistics
 from analysis.data.frames import Sweep, drawn_in_logs, varied
 from analysis.data.grid import ERROR, POLICY, by_seed, in_order, level, levels, of_arms, word_of
+from analysis.data.replication import GRID
 from analysis.methods import variance
 from analysis.methods.importance import MATTERS, importances
 from analysis.statistics import TOO_FEW, UNDECIDED
-
-GRID = "grid"
-"""Value of ``search`` in a study that tries all combinations of the listed values."""
 
 
 class Group(NamedTuple):

@@ -13,34 +13,33 @@ LEARNING_RATE = "optimizer.lr"
 
 
 def best_values(sweep: Sweep, *, path: str = LEARNING_RATE) -> pd.DataFrame:
-    """Find the parameter of the best trial of each arm.
+    """Find the parameter of the best trial of each search.
 
     Args:
         sweep: from :func:`analysis.data.frames.load`.
         path: dotted path of a number.
 
     Returns:
-        One row per arm with a completed trial: ``arm``, ``n`` (completed), ``best_trial`` (by the metric that the study
-        ranks by, last epoch), ``best`` (its value of ``path``), ``lowest`` and ``highest`` (values of all trials of the
-        arm), ``at_edge`` (whether ``best`` is the lowest or the highest) and ``error`` (validation top-1 error of the
-        best trial, a fraction).
+        One row per arm and search with a completed trial that samples the parameter: ``arm``, ``search`` (index), ``n``
+        (completed), ``best_trial`` (by the metric that the study ranks by, last epoch), ``best`` (its value of
+        ``path``), ``lowest`` and ``highest`` (values of all trials of the arm), ``at_edge`` (whether ``best`` is the
+        lowest or the highest) and ``error`` (validation top-1 error of the best trial, a fraction).
     """
     metric = sweep.manifest["study"].get("metric", "val_nll")
     metric_label(metric)
     column = f"params.{path}"
     done = sweep.trials[sweep.trials[f"final_{metric}"].notna()] if column in sweep.trials else sweep.trials.iloc[:0]
+    done = done.dropna(subset=[column]) if len(done) else done
     rows: list[dict[str, Any]] = []
-    for arm, completed in done.groupby("arm", observed=True):
+    for (arm, search), completed in done.groupby(["arm", "search"], observed=True):
         values = sweep.trials.loc[sweep.trials["arm"] == arm, column].astype(float)
         best = completed.sort_values(f"final_{metric}", kind="stable").iloc[0]
         ends = {"lowest": values.min(), "highest": values.max()}
-        rows.append(
-            {
-                **{"arm": str(arm), "n": len(completed), "best_trial": best["trial"], "best": best[column], **ends},
-                **{"at_edge": best[column] in ends.values(), "error": best["final_val_top1_error"]},
-            }
-        )
-    columns = ["arm", "n", "best_trial", "best", "lowest", "highest", "at_edge", "error"]
+        at_edge = best[column] in ends.values()
+        row = {"arm": str(arm), "search": search, "n": len(completed), "best_trial": best["trial"]}
+        row |= {"best": best[column], **ends, "at_edge": at_edge, "error": best["final_val_top1_error"]}
+        rows.append(row)
+    columns = ["arm", "search", "n", "best_trial", "best", "lowest", "highest", "at_edge", "error"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -52,9 +51,9 @@ def verdict(best: pd.DataFrame) -> str:
     """
     if best.empty:
         return "No completed trial has varied the learning rate, so no arm has a best one yet."
-    edge = best["arm"][best["at_edge"]]
-    if edge.empty:
-        return "The best learning rate of each arm lies between others that were tried."
+    edge = best["arm"][best["at_edge"]].unique()
+    if not len(edge):
+        return "The best learning rate of each search lies between others that were tried."
     return (
         f"The best learning rate of {', '.join(edge)} is the lowest or the highest tried; a better one may lie beyond."
     )

@@ -1,11 +1,13 @@
 """Statistics of a sweep: estimates with intervals, comparisons of arms over shared seeds, and verdicts."""
 
+from analysis.statistics.best_of import best_of_n
 from analysis.statistics.comparisons import (
     WITHIN,
     paired_differences,
     pairs,
     probability_of_improvement,
 )
+from analysis.statistics.components import Components, Spread, variance_components
 from analysis.statistics.estimates import (
     HIGHER,
     LOWER,
@@ -33,9 +35,12 @@ __all__ = [
     "TOO_FEW",
     "UNDECIDED",
     "WITHIN",
+    "Components",
     "Estimate",
     "Ranks",
+    "Spread",
     "Statistic",
+    "best_of_n",
     "bootstrap",
     "critical_differences",
     "difference",
@@ -47,5 +52,6 @@ __all__ = [
     "probability_of_improvement",
     "rank_correlation",
     "summary_line",
+    "variance_components",
     "verdict",
 ]

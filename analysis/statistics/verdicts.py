@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -14,12 +16,21 @@ _SMALL_P = 0.001
 """A smaller p-value is printed as below this one."""
 
 
-def verdict(differences: pd.DataFrame, *, metric: str | Metric) -> list[str]:
+Subjects = Callable[[str, str], tuple[str, str]]
+"""Names of an arm and of the baseline in a sentence."""
+
+
+def verdict(
+    differences: pd.DataFrame, *, metric: str | Metric, subjects: Subjects | None = None, pairs: str = "pairs"
+) -> list[str]:
     """Return one sentence per arm, then a sentence with the number of decided comparisons and their level.
 
     Args:
         differences: from :func:`analysis.statistics.comparisons.paired_differences`.
         metric: the metric that was compared: its name in the records, or its label.
+        subjects: how a sentence names an arm and the baseline, a name with a clause ending with a comma; None uses
+            the names alone.
+        pairs: what ``n`` counts, in the plural.
 
     Raises:
         ValueError: an unknown metric.
@@ -45,7 +56,7 @@ def verdict(differences: pd.DataFrame, *, metric: str | Metric) -> list[str]:
     families = [column for column in differences if column not in COLUMNS]
     each = f" per {' and '.join(map(str, families))}" if families else ""
     return [
-        *(_family(row, families) + _sentence(row, label) for _, row in differences.iterrows()),
+        *(_family(row, families) + _sentence(row, label, subjects, pairs) for _, row in differences.iterrows()),
         f"Decided: {decided} of {len(differences)} comparisons, by paired t-tests with Holm's correction at a joint "
         f"level of {differences['confidence'].iloc[0]:.0%}{each}; intervals are joint (Bonferroni).",
     ]
@@ -76,23 +87,25 @@ def _family(row: pd.Series[Any], families: list[Any]) -> str:
     return f"{', '.join(f'{name} {row[name]}' for name in families)}: " if families else ""
 
 
-def _sentence(row: pd.Series[Any], label: Metric) -> str:
-    return f"{_claim(row, label)} ({_evidence(row, label)})."
+def _sentence(row: pd.Series[Any], label: Metric, subjects: Subjects | None, pairs: str) -> str:
+    arm, baseline = str(row["arm"]), str(row["baseline"])
+    claim = _claim(row, label, *(subjects(arm, baseline) if subjects else (arm, baseline)))
+    # only an article begins with a capital letter, a name stays as it is
+    return f"{re.sub('^the ', 'The ', claim)} ({_evidence(row, label, pairs)})."
 
 
-def _claim(row: pd.Series[Any], label: Metric) -> str:
-    arm, baseline = row["arm"], row["baseline"]
+def _claim(row: pd.Series[Any], label: Metric, arm: str, baseline: str) -> str:
     margin = f"{row['margin'] * label.factor:.3g} {label.difference_unit}".rstrip()
     if row["verdict"] == WITHIN:
         return f"{arm} and {baseline} show no difference in {label.name} larger than {margin}"
     if row["verdict"] in (LOWER, HIGHER):
         small = f", though by less than {margin}" if row["p_within"] <= 1 - row["confidence"] else ""
-        return f"{arm} has a {row['verdict']} {label.name} than {baseline}{small}"
+        return f"{arm} has a {row['verdict']} {label.name} than {baseline.removesuffix(',')}{small}"
     return f"Whether {arm} and {baseline} differ in {label.name} is undecided"
 
 
-def _evidence(row: pd.Series[Any], label: Metric) -> str:
-    n = f"n = {row['n_pairs']} pairs"
+def _evidence(row: pd.Series[Any], label: Metric, pairs: str) -> str:
+    n = f"n = {row['n_pairs']} {pairs}"
     if row["verdict"] == TOO_FEW:
         return f"{n}: too few for an interval, or equal differences"
     estimate, low, high = (f"{row[end] * label.factor:+.2f}" for end in ("estimate", "low", "high"))

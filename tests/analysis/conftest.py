@@ -17,7 +17,7 @@ import pytest
 from analysis.data.frames import Sweep, load
 from sweep.records.schema import DECISIONS, EPOCHS, EVALUATIONS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
-from tests.analysis.simulated_studies import STUDIES
+from tests.analysis.simulated_studies import STUDIES, searched
 
 mpl.use("Agg")
 
@@ -64,11 +64,11 @@ class Simulation:
     def write(self) -> Path:
         """Write the whole sweep and return its folder."""
         self.sweep_dir.mkdir(parents=True, exist_ok=True)
+        if self.replicates:
+            self.n_trials = self.replicates * max(len(self._grid(arm)) for arm in self.arms)
         write_manifest(self.sweep_dir, self._manifest())
         writer = RecordsWriter(self.sweep_dir)
         rng = np.random.default_rng(self.seed)
-        if self.replicates:
-            self.n_trials = self.replicates * max(len(self._grid(arm)) for arm in self.arms)
         for number in range(self.n_trials):
             for arm in self.arms:
                 self._trial(writer, arm, number, rng)
@@ -96,9 +96,12 @@ class Simulation:
             "study": {
                 "name": self.study,
                 "question": "simulated",
-                "arms": {arm: {} for arm in self.arms},
+                "arms": {arm: {"space": _choices(self.spaces.get(arm, {}))} for arm in self.arms},
+                "space": _choices(self.space),
+                "search": "grid" if self.replicates else "random",
                 "budget": budget,
                 "metric": "val_top1_error",
+                "confirm": {"configs": 1, "searches": 1, "seeds": self.confirm_seeds} if self.confirm_seeds else None,
             },
             "seed": self.seed,
             "versions": {"python": "3.11"},
@@ -173,6 +176,10 @@ class Simulation:
         return {**row, "params": json.dumps(params), "config": json.dumps({**config, **self.config})}
 
 
+def _choices(space: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    return {path: {"kind": "choice", "values": list(values)} for path, values in space.items()}
+
+
 def _params(arm: str, rng: np.random.Generator) -> dict[str, Any]:
     params: dict[str, Any] = {}
     if arm in ("mixup", "cutmix"):
@@ -230,6 +237,18 @@ def simulated_study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
         return made[study, planted]
 
     return write
+
+
+@pytest.fixture(scope="session")
+def searches_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of five searches per arm, whose winners are confirmed on three seeds each and evaluated."""
+    return searched(tmp_path_factory.mktemp("searches"), searches=5, seeds=3, measured=[("sharpness", "", "area")])
+
+
+@pytest.fixture(scope="session")
+def one_search_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of one search per arm, whose winner is confirmed on five seeds."""
+    return searched(tmp_path_factory.mktemp("search"), searches=1, seeds=5, n_trials=12)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep.records.schema import EPOCHS, EVALUATIONS, TRIALS
+from sweep.records.schema import EPOCHS, EVALUATIONS, SCHEMA_VERSION, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
 
 CLASSIC = ("off", "cutout", "mixup", "cutmix")
@@ -38,6 +38,7 @@ class SimulatedTrial:
         images_per_s: speed of its training.
         measured: test values by axis, setting and metric.
         confirms: trial of the search that it confirms.
+        search: search of the arm that it belongs to, or whose winner it confirms.
     """
 
     arm: str
@@ -49,6 +50,7 @@ class SimulatedTrial:
     images_per_s: float = 1e4
     measured: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     confirms: str | None = None
+    search: int = 0
 
     @property
     def trial(self) -> str:
@@ -56,11 +58,33 @@ class SimulatedTrial:
         return f"{self.confirms}-confirm-{self.number:02d}" if self.confirms else f"{self.arm}-{self.number:04d}"
 
 
-def record(folder: Path, study: str, arms: Sequence[str], trials: Iterable[SimulatedTrial]) -> Path:
-    """Write a sweep without early stopping and return its folder."""
-    stopping = {"budget": {"early_stopping": {"rule": "none"}}}
-    declared = {"name": study, "question": study, "arms": {arm: {} for arm in arms}, "metric": "val_nll", **stopping}
-    write_manifest(folder, {"schema_version": 1, "sweep": "simulated", "study": declared, "seed": 0, "runs": []})
+def record(
+    folder: Path,
+    study: str,
+    arms: Sequence[str],
+    trials: Iterable[SimulatedTrial],
+    *,
+    n_trials: int = 1,
+    space: Mapping[str, Any] | None = None,
+    confirm: Mapping[str, int] | None = None,
+) -> Path:
+    """Write a sweep without early stopping and return its folder.
+
+    Args:
+        folder: of the sweep.
+        study: its name.
+        arms: its arms.
+        trials: all of them.
+        n_trials: trials per arm, in all its searches.
+        space: what varies in every arm but ``off``.
+        confirm: ``searches`` and ``seeds``.
+    """
+    budget = {"trials": n_trials, "early_stopping": {"rule": "none"}}
+    declared = {"name": study, "question": study, "metric": "val_nll", "search": "random", "budget": budget}
+    declared |= {"arms": {arm: {"space": dict(space or {}) if arm != "off" else {}} for arm in arms}}
+    declared |= {"confirm": {"configs": 1, **confirm} if confirm else None}
+    manifest = {"schema_version": SCHEMA_VERSION, "sweep": "simulated", "study": declared, "seed": 0, "runs": []}
+    write_manifest(folder, manifest)
     writer = RecordsWriter(folder)
     for made in trials:
         for epoch, error in enumerate(made.errors, start=1):
@@ -78,8 +102,14 @@ def _row(study: str, made: SimulatedTrial) -> dict[str, Any]:
     n_epochs, replicate = len(made.errors), made.number if made.replicate is None else made.replicate
     config = {"optimizer": {"max_epochs": n_epochs}, "model": {"name": made.network}}
     row = {"sweep": "simulated", "study": study, "phase": "confirm" if made.confirms else "search", "arm": made.arm}
-    row |= {"trial": made.trial, "number": made.number, "confirms": made.confirms, "replicate": replicate}
-    row |= {"seed": replicate, "params": json.dumps(made.params), "config": json.dumps(config)}
+    row |= {
+        "search": made.search,
+        "trial": made.trial,
+        "number": made.number,
+        "confirms": made.confirms,
+        "replicate": replicate,
+    }
+    row |= {"replicate": replicate, "seed": replicate, "params": json.dumps(made.params), "config": json.dumps(config)}
     row |= {"status": "completed", "epochs": n_epochs, "attempts": 1, "images_per_s": made.images_per_s}
     return {**row, "n_train": 1000, "seconds": 1.2 * n_epochs * 1000 / made.images_per_s}
 
@@ -170,22 +200,77 @@ def robust_vs_adversarial(folder: Path, *, planted: bool) -> Path:
     return record(folder, "robust_vs_adversarial", arms, trials)
 
 
-def quickstart(folder: Path, *, planted: bool) -> Path:
-    """Learning rates with the best in the middle; with an effect, cutmix is better and all arms are confirmed."""
-    rng = np.random.default_rng(5)
+LEARNING_RATES = {"optimizer.lr": {"kind": "loguniform", "lo": 0.03, "hi": 0.48}}
+
+
+def searched(
+    folder: Path,
+    *,
+    searches: int,
+    seeds: int,
+    n_trials: int = 5,
+    study: str = "my_own",
+    arms: Sequence[str] = CLASSIC,
+    gain: float = 0.1,
+    seed: int = 5,
+    measured: Sequence[tuple[str, str, str]] = (),
+) -> Path:
+    """Write a sweep of one or several searches per arm over learning rates, with confirmed winners.
+
+    The error grows with the distance of the learning rate from 0.12 on a log scale. Nothing varies in ``off``. Trials
+    have a noise of their own, so each search has another winner. With ``seeds=0`` nothing is confirmed.
+
+    Args:
+        folder: of the sweep.
+        searches: per arm.
+        seeds: fresh seeds per winner.
+        n_trials: trials per search.
+        study: its name.
+        arms: its arms.
+        gain: by how much the error of ``cutmix`` is lower.
+        seed: of all values.
+        measured: quantities that were measured on the confirmed winners: values near their test error.
+    """
+    rng = np.random.default_rng(seed)
+    rates = 0.03 * 16 ** rng.uniform(size=(searches, n_trials))
+    rates[:, :3] = 0.03, 0.12, 0.48  # the best one is not at the edge of a search
     trials = []
-    for arm in CLASSIC:
-        floor = 0.3 - 0.1 * (planted and arm == "cutmix")
-        for number, rate in enumerate((0.03, 0.06, 0.12, 0.24, 0.48)):
-            penalty = 0.02 * abs(number - 2)
-            errors = curve(floor + penalty + rng.normal(0, 0.003))
-            trials.append(SimulatedTrial(arm, number, errors, params={"optimizer.lr": rate}))
-        for seed in range(3 if planted else 0):
-            error = floor + rng.normal(0, 0.003)
-            measured = {("classification", "last", "top1_error"): error, ("classification", "last", "nll"): 3 * error}
-            measured |= {("classification", "last", "ece"): error / 3}
-            trials.append(SimulatedTrial(arm, seed, curve(floor), confirms=f"{arm}-0002", measured=measured))
-    return record(folder, "quickstart", CLASSIC, trials)
+    for arm in arms:
+        for search in range(searches):
+            drawn = rates[search] if arm != "off" else np.full(n_trials, 0.12)
+            floors = 0.3 - gain * (arm == "cutmix") + 0.03 * np.abs(np.log2(drawn / 0.12))
+            errors = floors + rng.normal(0, 0.01, n_trials)
+            numbers = [search + searches * index for index in range(n_trials)]
+            params: list[dict[str, Any]] = [{"optimizer.lr": float(rate)} if arm != "off" else {} for rate in drawn]
+            trials += [
+                SimulatedTrial(arm, number, curve(error), params=values, search=search)
+                for number, error, values in zip(numbers, errors, params, strict=True)
+            ]
+            winner = int(errors.argmin()) if arm != "off" else 0  # equal configurations: named by the first
+            for index in range(seeds):
+                error = floors[winner] + rng.normal(0, 0.005)
+                values = {("classification", "last", name): error * of for name, of in TESTED.items()}
+                values |= {quantity: error + rng.normal(0, 0.002) for quantity in measured}
+                confirmed = SimulatedTrial(
+                    *(arm, index, curve(error), 1000 * search + index, params[winner]),
+                    measured=values,
+                    confirms=f"{arm}-{numbers[winner]:04d}",
+                    search=search,
+                )
+                trials.append(confirmed)
+    confirm = {"searches": searches, "seeds": seeds} if seeds else None
+    given = {"n_trials": searches * n_trials, "space": LEARNING_RATES, "confirm": confirm}
+    return record(folder, study, arms, trials, **given)
+
+
+TESTED = {"top1_error": 1.0, "nll": 3.0, "ece": 1 / 3}
+"""Test values of a confirmation, as multiples of the error."""
+
+
+def quickstart(folder: Path, *, planted: bool) -> Path:
+    """Learning rates with the best in the middle; with an effect, five searches whose winners are confirmed."""
+    gain, searches = (0.1, 5) if planted else (0.0, 1)
+    return searched(folder, study="quickstart", searches=searches, seeds=int(planted), gain=gain)
 
 
 STUDIES = {made.__name__: made for made in (compute, early_stopping, co_movement, robust_vs_adversarial, quickstart)}

@@ -89,9 +89,9 @@ def test_a_notebook_names_what_it_shows(path: Path) -> None:
 
 
 @each_notebook
-def test_a_notebook_shows_what_was_evaluated(path: Path) -> None:
+def test_a_notebook_shows_what_was_evaluated_and_the_luck_of_the_search(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert path.stem == "comparison" or "show_measurements(" in text
+    assert path.stem == "comparison" or ("show_measurements(" in text and "show_luck(" in text)
 
 
 @each_notebook
@@ -177,8 +177,12 @@ SAID = {
     ),
     "quickstart": (
         (
-            "cutmix has a lower test top-1 error than off",
-            "Whether mixup and off differ in test top-1 error is undecided",
+            "cutmix, searched with 5 trials, has a lower test top-1 error than off (difference in points -",
+            "Whether mixup, searched with 5 trials, and off differ in test top-1 error is undecided",
+            "`n` counts searches, so the intervals contain the luck of the search",
+            "## Luck of the search",
+            "cutmix: the winners of 5 searches have test errors from",
+            "Searches and seeds are not separable with 1 seed per search",
             "lies between others that were tried",
         ),
         ("Whether cutmix and off differ in validation top-1 error is undecided", "Not a confirmed result"),
@@ -199,7 +203,8 @@ SAID = {
             "torus has a lower validation top-1 error than cutmix",
             "policy spill: lam nominal has a higher validation top-1 error than lam realised",
             "Whether alpha matters for validation top-1 error is undecided",
-            "torus has a lower test error of the worst class than cutmix",
+            "The configuration found for torus has a lower test error of the worst class than the configuration found",
+            "How much of this is the luck of one search is not known.",
             "Not measured yet: MaxBoxAccV2",
         ),
         (
@@ -222,7 +227,7 @@ SAID = {
             "same_class has a higher validation top-1 error than cutmix",
             "granularity batch has a higher validation top-1 error than granularity sample",
             "Whether gate batch and gate sample differ in validation top-1 error is undecided",
-            "off has a higher test error of the worst class than cutmix",
+            "off has a higher test error of the worst class than the configuration found for cutmix",
         ),
         ("Whether same_class and cutmix differ in validation top-1 error is undecided", "Decided: 0 of 6"),
     ),

@@ -42,7 +42,7 @@ def show_measurements(sweep_dir: Path | str | None = None, *, baseline: str | No
     display(
         Markdown(
             "## What was evaluated\n\n"
-            "Mean per arm with its 95 % t interval (each alone); `n` is the number of seeds per arm. "
+            "Mean per arm with its 95 % t interval (each alone). "
             f"{evaluated.describe_networks(means)} The table shows the main quantities of each axis. "
             "Its CSV file contains all measured quantities."
         )
@@ -62,7 +62,8 @@ def _show_differences(values: pd.DataFrame, headline: pd.DataFrame, baseline: st
     display(
         Markdown(
             f"### Differences to `{baseline}`\n\n"
-            f"Mean difference to `{baseline}` over pairs of trials with the same seed; `n` is the number of pairs. "
+            f"Mean difference to `{baseline}` over pairs of equal searches, or of trials with the same seed if `n` "
+            "counts seeds or trials; here `n` is the number of pairs. "
             "Intervals (Bonferroni) and decisions (Holm, marked by `*`) have a joint level of 95 % over the arms of "
             "one quantity. They are not corrected for the number of quantities."
         )

@@ -10,9 +10,9 @@ from analysis.report.show import show
 
 _TEXT = """## Pairs of arms
 
-Mean difference in error, the arm of the row minus the arm of the column, in points over pairs of trials with the same
-seed. Intervals (Bonferroni) and decisions (Holm, marked by `*`) have a joint level of 95 % over all {n} pairs, so they
-are more cautious than the comparison with the baseline alone."""
+Mean difference in error, the arm of the row minus the arm of the column, in points over pairs of equal searches or
+equal seeds. Intervals (Bonferroni) and decisions (Holm, marked by `*`) have a joint level of 95 % over all {n} pairs,
+so they are more cautious than the comparison with the baseline alone."""
 
 
 def show_pairs(differences: pd.DataFrame) -> None:

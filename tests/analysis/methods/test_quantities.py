@@ -82,8 +82,11 @@ def test_means_are_a_table_to_read(folder: Path) -> None:
 def test_the_verdict_says_what_is_decided_and_what_is_missing(folder: Path) -> None:
     found = confirmed.differences(confirmed.values_of(NAMES, folder), baseline="cutmix")
     said = confirmed.verdict(found, NAMES, sweep_dir=folder)
-    assert said[0].startswith("torus has a lower test top-1 error than cutmix")
-    assert said[1] == "Undecided in test top-1 error, against cutmix: off, cutout, mixup, spill, inside (n = 5 pairs)."
+    assert said[0].startswith(
+        "The configuration found for torus has a lower test top-1 error than the configuration found for cutmix ("
+    )
+    assert said[1] == "Undecided in test top-1 error, against cutmix: off, cutout, mixup, spill, inside (n = 5 seeds)."
+    assert "How much of this is the luck of one search is not known" in said[-2]
     assert f"`cutmix-sweep evaluate {folder} --axes localization`" in said[-1]
     assert "MaxBoxAccV2" in said[-1]
 
@@ -109,4 +112,5 @@ def test_values_of_a_parameter_are_compared_where_several_are_confirmed(folder: 
     realised = tested.assign(**{f"params.{path}": "realised"})
     said = confirmed.level_verdict(pd.concat([realised, other]), ["test_error"], **given)
     assert said[0].startswith("policy cutmix: lam nominal has a higher test top-1 error than lam realised")
-    assert len(said) == 7
+    assert len(said) == 8
+    assert said[-1].startswith("Values are those of the configuration that one search found for each arm")

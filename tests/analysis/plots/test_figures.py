@@ -59,7 +59,9 @@ def _errors(made: Any) -> pd.DataFrame:
     """Return the errors of each arm in two sweeps."""
     trials = made.trials.dropna(subset=["final_val_top1_error"])
     rows = trials.groupby("arm", observed=True)["final_val_top1_error"].agg(error="mean", n="size").reset_index()
-    rows = rows.assign(error_low=rows["error"] - 0.01, error_high=rows["error"] + 0.01, images="validation")
+    rows = rows.assign(
+        error_low=rows["error"] - 0.01, error_high=rows["error"] + 0.01, images="validation", unit="seed"
+    )
     names = ["digits at a tenth of the images", "cifar10"]
     return pd.concat([rows.assign(sweep=name) for name in names], ignore_index=True)
 
@@ -96,11 +98,35 @@ def _estimates(made: Any) -> pd.DataFrame:
     return pd.concat([found.assign(series=name) for name in ("own, last epoch", "published, best epoch on test")])
 
 
+def _best_of(made: Any) -> pd.DataFrame:
+    """Return the expected best of one to six trials of each arm."""
+    errors = made.trials.dropna(subset=["final_val_top1_error"]).groupby("arm", observed=True)["final_val_top1_error"]
+    rows = errors.mean().rename("estimate").reset_index().merge(pd.DataFrame({"n": range(1, 7)}), how="cross")
+    rows = rows.assign(estimate=rows["estimate"] / rows["n"] ** 0.1).astype({"arm": made.trials["arm"].dtype})
+    return rows.assign(low=rows["estimate"] - 0.01, high=np.nan, n_searches=5, how="subsets", confidence=0.95)
+
+
+def _winning(made: Any) -> pd.DataFrame:
+    """Return the completed trials of each arm as winners of searches."""
+    rows = made.trials.dropna(subset=["final_val_top1_error"]).rename(columns={"final_val_top1_error": "error"})
+    return rows.assign(validation=rows["error"] - 0.02, unit="search", n_seeds=1)
+
+
+def _spreads(made: Any) -> pd.DataFrame:
+    """Return two seeds of each completed trial, as of a search."""
+    rows = _winning(made)[["arm", "replicate", "error"]].rename(columns={"replicate": "search", "error": "top1_error"})
+    seeds = [rows.assign(top1_error=rows["top1_error"] + 0.01 * (-1) ** (rows["search"] + seed)) for seed in (0, 1)]
+    return plots.spread_info(pd.concat(seeds))
+
+
 FIGURES: dict[str, Callable[[Any, np.random.Generator], Any]] = {
     "learning_curves": lambda made, rng: plots.learning_curves(plots.learning_curves_info(made.epochs)),
     "final_error": lambda made, rng: plots.final_error(plots.final_error_info(made.trials, rng=rng)),
     "errors": lambda made, rng: plots.draw_errors(_errors(made)),
     "forest": lambda made, rng: plots.forest(_forest(made)),
+    "winners_strip": lambda made, rng: plots.winners_strip(plots.winners_info(_winning(made))),
+    "best_of": lambda made, rng: plots.best_of(_best_of(made)),
+    "spreads": lambda made, rng: plots.spreads(_spreads(made)),
     "profile": lambda made, rng: plots.profile(_profile(made)),
     "crossing": lambda made, rng: _crossing(made),
     "estimates": lambda made, rng: plots.estimates(_estimates(made), baseline=made.arms[-1]),

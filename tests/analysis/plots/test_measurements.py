@@ -15,14 +15,21 @@ from analysis import plots
 def means_of(arms: list[str], n_axes: int) -> pd.DataFrame:
     rows = [
         {
-            **{"axis": f"axis_{axis}", "split": "test", "setting": setting, "metric": "some_error", "arm": arm},
+            **{
+                "axis": f"axis_{axis}",
+                "split": "test",
+                "setting": setting,
+                "metric": "some_error",
+                "arm": arm,
+                "unit": "seed",
+            },
             **{"n": 5, "estimate": 0.3 + 0.01 * place, "low": 0.28, "high": np.nan if place else 0.33},
         }
         for axis in range(n_axes)
         for setting in ("", "pgd20 eps=8/255")
         for place, arm in enumerate(arms)
     ]
-    columns = ["axis", "split", "setting", "metric", "arm", "n", "estimate", "low", "high"]
+    columns = ["axis", "split", "setting", "metric", "arm", "unit", "n", "estimate", "low", "high"]
     return pd.DataFrame(rows, columns=columns).astype({"arm": pd.CategoricalDtype(arms, ordered=True)})
 
 

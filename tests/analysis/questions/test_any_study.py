@@ -101,6 +101,8 @@ class TestPairs:
             "error": [0.30, 0.31, 0.29, 0.32, 0.30, 0.20, 0.22, 0.19, 0.21, 0.21, 0.295, 0.31, 0.30, 0.31, 0.305],
             "images": "test",
             "baseline": "off",
+            "unit": "seed",
+            "search_trials": 0,
         }
     )
 
@@ -129,12 +131,13 @@ class TestPairs:
 
     def test_without_the_baseline_have_a_sentence(self) -> None:
         differences = any_study.pair_differences(self.VALUES)
-        [sentence] = any_study.pair_verdict(differences, baseline="off")
-        assert sentence.endswith("over all 3 pairs): fmix higher than cutmix.")
-        [sentence] = any_study.pair_verdict(differences, baseline="cutmix")
+        [sentence] = any_study.pair_verdict(differences, self.VALUES)
+        assert sentence == "Pairs without off (Holm's correction over all 3 pairs): fmix higher than cutmix."
+        [sentence] = any_study.pair_verdict(differences, self.VALUES.assign(baseline="cutmix", search_trials=8))
+        assert sentence.startswith("Pairs of the configurations found, without cutmix")
         assert sentence.endswith("all 1 undecided.")
         alone = any_study.pair_differences(self.VALUES[self.VALUES["arm"] != "fmix"])
-        assert any_study.pair_verdict(alone, baseline="off") == []
+        assert any_study.pair_verdict(alone, self.VALUES) == []
 
     def test_of_one_arm_or_none_are_none(self) -> None:
         assert any_study.pair_differences(self.VALUES.head(5)).empty

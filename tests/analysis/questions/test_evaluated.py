@@ -49,4 +49,4 @@ def test_the_networks_are_named_by_phase(folder: Path) -> None:
     both = means.assign(phase=["confirm" if axis == "axis_b" else "search" for axis in means["axis"]])
     sentence = evaluated.describe_networks(both)
     assert "Networks for axis_a: the completed trials of the search" in sentence
-    assert "Networks for axis_b: the confirmed trials" in sentence
+    assert "Networks for axis_b: the winner of each arm, trained again on fresh seeds" in sentence

@@ -18,7 +18,7 @@ from analysis.data.arms import arm_values
 from analysis.data.frames import Sweep, load
 from analysis.questions import any_study, factors
 from analysis.report import show as showing
-from analysis.report.sections import control_cohort, measurements, pairs
+from analysis.report.sections import control_cohort, luck, measurements, pairs
 from analysis.report.sections import factors as factor_section
 from sweep.records.schema import SPARED
 from tests.analysis.simulated_studies import SimulatedTrial, record
@@ -52,7 +52,7 @@ class Page:
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     made = Page(tmp_path / "report")
     monkeypatch.setenv(showing.REPORT_DIR, str(made.folder))
-    for module in (showing, control_cohort, factor_section, measurements, pairs):
+    for module in (showing, control_cohort, factor_section, luck, measurements, pairs):
         monkeypatch.setattr(module, "display", made.show)
     return made
 
@@ -97,6 +97,28 @@ class TestMeasurements:
         with Image.open(page.folder / "figures" / "localization_cam_off.png") as picture:
             assert picture.size == (1400, 200)
         assert page.texts[-2:] == ["**off**", "**cutmix**"]
+
+
+class TestLuck:
+    def test_of_several_searches_has_three_figures(self, searches_dir: Path, page: Page) -> None:
+        luck.show_luck(searches_dir)
+        assert page.headings == ["Luck of the search", "Best of n trials", "Spread of searches and of seeds"]
+        figures = {"luck_winners_figure.png", "luck_best_of_figure.png", "luck_spread_figure.png"}
+        assert page.files == {*figures, "luck_winners.csv", "luck_spread.csv"}
+        assert page.table("luck_spread")["n_searches"].tolist() == [5] * 4
+
+    def test_of_one_search_is_not_known(self, one_search_dir: Path, page: Page) -> None:
+        luck.show_luck(one_search_dir)
+        assert "does not contain the luck of the search" in page.texts[0].replace("\n", " ")
+        assert "luck_spread_figure.png" not in page.files
+        assert "is not known" in page.texts[-1]
+
+    def test_is_absent_before_a_confirmation_and_where_nothing_varies(
+        self, simulate: Callable[..., Path], page: Page
+    ) -> None:
+        luck.show_luck(simulate(study="own", n_trials=2, n_epochs=4))
+        luck.show_luck(simulate(study="own", n_trials=2, n_epochs=4, stop=False, confirm_seeds=2))
+        assert page.texts == []
 
 
 class TestPairs:
