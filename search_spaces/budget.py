@@ -127,7 +127,7 @@ class Confirm(Frozen):
     configs: int = Field(default=1, ge=1, le=MAX_TRIALS)
     searches: int = Field(default=5, ge=1, le=MAX_SEARCHES)
     seeds: int = Field(default=1, ge=1, le=MAX_SEEDS)
-    growth: tuple[Growth, ...] = ()
+    growth: tuple[Growth, ...] = Field(default=(), strict=False)
 
     @property
     def trials_per_arm(self) -> int:

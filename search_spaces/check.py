@@ -56,7 +56,7 @@ def _check_searches(study: Study) -> None:
     where = f"study '{study.name}': confirm.searches is {searches}, but"
     if not any(map(study.is_searched, study.arms)):
         raise UserError(
-            f"{where} nothing varies in the arms, so there is nothing to search: leave it out; confirm.seeds sets the "
+            f"{where} nothing varies in the arms, so there is nothing to search: set it to 1; confirm.seeds sets the "
             "number of fresh seeds"
         )
     if study.search == "grid":
@@ -74,6 +74,10 @@ def _check_searches(study: Study) -> None:
             f"{replicates}: use a multiple of {smallest}, for example "
             f"{smallest * max(1, round(study.trials_per_arm / smallest))}"
         )
+    try:
+        study.budget.early_stopping.check(max_epochs=study.budget.max_epochs, trials=study.trials_per_search)
+    except ValueError as error:
+        raise UserError(f"study '{study.name}': {error}") from None
 
 
 def _check_points(study: Study) -> None:

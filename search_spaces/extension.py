@@ -59,7 +59,7 @@ def _more_searches(study: Study, searches: int, where: str) -> dict[str, Any]:
     if not any(map(study.is_searched, study.arms)):
         raise UserError(f"{where}: nothing varies in its arms, so there is nothing to search: use --add-seeds")
     now = {"configurations": study.trials_per_arm // study.replicates, "searches": study.n_searches}
-    growth = [*study.confirm.model_dump()["growth"], now]
+    growth = [*study.confirm.model_dump(mode="json")["growth"], now]
     return {"searches": study.n_searches + searches, "growth": growth}
 
 

@@ -143,8 +143,6 @@ class Study(Frozen):
                     "confirm: one search with one seed gives one value per arm, without an interval: raise "
                     "confirm.searches, or confirm.seeds if nothing varies"
                 )
-            if confirm.searches > 1:
-                self.budget.early_stopping.check(max_epochs=self.budget.max_epochs, trials=self.trials_per_search)
         return self
 
     @property

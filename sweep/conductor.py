@@ -320,12 +320,19 @@ class Conductor(RunningSweep):
         self.entries.update(
             (entry.trial, entry) for entry in read_entries(self._dir, self.study, retry_failed=retry_failed)
         )
+        divided = []  # trials of one search that became several when they were to be confirmed
+        for entry in self.entries.values():
+            if entry.phase == SEARCH and entry.search != (search := self.study.search_of(entry.arm, entry.number)):
+                entry.search = search
+                divided.append(entry)
         for row in self._ledger.epochs():
             entry = self._entry_of(row["trial"], row["arm"])
             if row["epoch"] == entry.epochs + 1:
                 entry.curve[row["epoch"]] = {name: row[name] for name in EPOCH_COLUMNS}
                 self.training_s += row["seconds"]
                 self._judge(entry, row["epoch"])
+        for entry in divided:
+            self._ledger.add_trial(entry)
 
     def _entry_of(self, trial: str, arm: str) -> Entry:
         """Return the entry of a trial that has recorded epochs.
