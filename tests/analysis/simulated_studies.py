@@ -38,6 +38,7 @@ class SimulatedTrial:
         images_per_s: speed of its training.
         measured: test values by axis, setting and metric.
         confirms: trial of the search that it confirms.
+        search: index of its search.
     """
 
     arm: str
@@ -49,6 +50,7 @@ class SimulatedTrial:
     images_per_s: float = 1e4
     measured: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     confirms: str | None = None
+    search: int = 0
 
     @property
     def trial(self) -> str:
@@ -78,7 +80,13 @@ def _row(study: str, made: SimulatedTrial) -> dict[str, Any]:
     n_epochs, replicate = len(made.errors), made.number if made.replicate is None else made.replicate
     config = {"optimizer": {"max_epochs": n_epochs}, "model": {"name": made.network}}
     row = {"sweep": "simulated", "study": study, "phase": "confirm" if made.confirms else "search", "arm": made.arm}
-    row |= {"trial": made.trial, "number": made.number, "confirms": made.confirms, "replicate": replicate}
+    row |= {
+        "trial": made.trial,
+        "search": made.search,
+        "number": made.number,
+        "confirms": made.confirms,
+        "replicate": replicate,
+    }
     row |= {"seed": replicate, "params": json.dumps(made.params), "config": json.dumps(config)}
     row |= {"status": "completed", "epochs": n_epochs, "attempts": 1, "images_per_s": made.images_per_s}
     return {**row, "n_train": 1000, "seconds": 1.2 * n_epochs * 1000 / made.images_per_s}
