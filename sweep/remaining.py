@@ -96,6 +96,8 @@ class SweepTrials:
 
     def confirming(self, arm: str, search: int) -> list[Entry] | None:
         """Return the confirmation trials of a search; None before its end."""
+        if (arm, search) in self._to_confirm:  # the conductor asks before each trial: no pass over all trials then
+            return self._to_confirm[arm, search]
         return self._confirming(arm, search, self.trials_of(arm, search))
 
     def _confirming(self, arm: str, search: int, trials: list[Entry]) -> list[Entry] | None:

@@ -45,7 +45,8 @@ def export_optuna(sweep_dir: Path, folder: Path) -> Path:
       metric that ranked the trials.
     - Completed trials are COMPLETE, with their value after the last planned epoch. Stopped trials are PRUNED, with
       their last value, as in Optuna. Failed and diverged trials are FAIL. All others are RUNNING.
-    - The intermediate values are the values by epoch. All other facts of a trial are user attributes.
+    - The intermediate values are the values by epoch. All other facts of a trial are user attributes. With several
+      searches per arm, the attribute ``search`` is the index of the trial's search, from 0.
     - Confirmation trials are a separate study, ``<sweep>/<arm>/confirm``, because their configurations were selected
       and not sampled. Their value is a validation value too; their test values are user attributes.
 

@@ -68,6 +68,8 @@ class RecordedTrial:
 def recorded_trials(sweep_dir: Path) -> list[RecordedTrial]:
     """Read all trials of a sweep, in the study's order of arms; within an arm the search first, then by number.
 
+    Confirmation trials of several searches are ordered by search, then by number.
+
     Raises:
         RecordsError: ``sweep_dir`` has no readable records.
     """
@@ -87,7 +89,12 @@ def recorded_trials(sweep_dir: Path) -> list[RecordedTrial]:
         for row in rows.to_dict("records")
     ]
     order = {arm: index for index, arm in enumerate(arms)}
-    return sorted(trials, key=lambda trial: (order[trial.about["arm"]], trial.confirms, trial.about["number"]))
+    return sorted(trials, key=lambda trial: (order[trial.about["arm"]], *_place(trial)))
+
+
+def _place(trial: RecordedTrial) -> tuple[bool, int, int]:
+    """Return the place of a trial within its arm."""
+    return trial.confirms, trial.about["search"] if trial.confirms else 0, trial.about["number"]
 
 
 def _plain(row: Mapping[Hashable, Any]) -> dict[str, Any]:

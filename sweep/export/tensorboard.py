@@ -25,7 +25,7 @@ TAGS = {
 }
 """Tag by column of the epochs table; ``val_nll`` becomes ``val/nll``, and so on; all other columns ``run/...``."""
 
-_HPARAMS = ("arm", "phase", "replicate", "seed", "status")
+_HPARAMS = ("arm", "phase", "search", "replicate", "seed", "status")
 """Columns of the trials table that the HParams tab shows beside the sampled parameters."""
 
 _LARGEST = 2**53

@@ -9,20 +9,20 @@ import json
 import math
 import shutil
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from search_spaces.check import check_study
 from search_spaces.study import Study
 from sweep.conductor import Conductor, Job
-from sweep.findings.confirmed import summarise_confirmed
+from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
+from sweep.findings.student_t import LEVEL
 from sweep.ledger import DOSE_COLUMNS
 from sweep.manifest import new_manifest, with_study
 from sweep.records.reader import read_sweep
@@ -66,7 +66,7 @@ class Setting:
         search: sampler.
         early_stopping: whether ASHA stops trials, at the rungs 1 and 3 of 4 epochs; otherwise trials have 1 epoch.
         own_draws: whether each arm samples its own values; otherwise all arms have equal ones.
-        gains: points by which an arm's true errors are lower than those of the baseline.
+        gain: points by which the true errors of ``cutmix`` are lower than those of the other arms.
         handicap: points by which ``cutmix`` is worse at its start; at the end of training nothing is left of them.
     """
 
@@ -78,7 +78,7 @@ class Setting:
     search: str = "random"
     early_stopping: bool = False
     own_draws: bool = False
-    gains: Mapping[str, float] = field(default_factory=dict)
+    gain: float = 0.0
     handicap: float = 0.0
 
     @cached_property
@@ -111,16 +111,23 @@ class Setting:
         """Manifest of these sweeps."""
         return new_manifest(self.study, Path("simulated"), "simulated", {})
 
-    def run(self, seed: int, folder: Path) -> pd.DataFrame:
-        """Run the sweep of one seed in ``folder``, which is then removed; return the summary of its confirmation."""
+    def run(self, number: int, folder: Path) -> pd.DataFrame:
+        """Run one sweep in ``folder``, which is then removed; return its rows of :func:`run_sweeps`."""
+        seed = derive_seed("simulated sweep", repr(self), number)
         study = self.study.model_copy(update={"seed": seed})
         folder.mkdir()
         try:
             write_manifest(folder, with_study(self.manifest, study))
             _run(Buffered(study, folder), Curves(self, seed))
-            return summarise_confirmed(read_sweep(folder), read_sweep(folder, CONFIRM))
+            summary = summarise_confirmed(read_sweep(folder), read_sweep(folder, CONFIRM))
         finally:
             shutil.rmtree(folder)
+        rows = summary[(summary["rank"] == 1) & (summary["arm"] != ARMS[0])]
+        differs = rows["p_holm"] <= 1 - LEVEL
+        # the sentence that a researcher reads finds a difference if and only if the table does
+        assert differs.any() != ("undecided: no " in verdict_confirmed(summary, self.manifest["study"]))
+        values = {"sweep": number, "arm": rows["arm"], "difference": 100 * rows["difference"], "differs": differs}
+        return pd.DataFrame(values)
 
 
 class Buffered(Conductor):
@@ -146,8 +153,7 @@ class Curves:
         """Return the true error of a trial's configuration, points: normal over the space of its arm."""
         quantile = math.log(job.config.optimizer.lr / LO) / math.log(HI / LO)
         normal = NormalDist().inv_cdf(min(max(quantile, 1e-12), 1 - 1e-12))
-        gain = self._setting.gains.get(_arm(job), 0.0)
-        return MEAN_ERROR - gain + self._setting.spread * normal
+        return MEAN_ERROR - self._setting.gain * (_arm(job) == ARMS[-1]) + self._setting.spread * normal
 
     def report(self, job: Job, epoch: int) -> dict[str, Any]:
         """Return the report of a trial after an epoch; the validation error falls to its final value."""
@@ -186,35 +192,21 @@ def _run(conductor: Buffered, curves: Curves, n_workers: int = 2) -> None:
             running.append((job, epoch + 1))
 
 
-def run_sweeps(setting: Setting, n_sweeps: int, folder: Path) -> pd.DataFrame:
-    """Run ``n_sweeps`` independent sweeps.
+def run_sweeps(setting: Setting, numbers: Iterable[int], folder: Path) -> pd.DataFrame:
+    """Run independent sweeps of one setting.
+
+    Args:
+        setting: kind of the sweeps.
+        numbers: numbers of the sweeps; the number and the setting give the seed.
+        folder: empty folder for their records.
 
     Returns:
         One row per sweep and arm other than the baseline: ``sweep``, ``arm``, ``difference`` of the test errors from
         the baseline (points) and ``differs``, whether the verdict finds a difference.
     """
-    frames = []
-    for number in range(n_sweeps):
-        summary = setting.run(derive_seed("simulated sweep", number), folder / f"{number}")
-        rows = summary[(summary["rank"] == 1) & (summary["arm"] != ARMS[0])]
-        frames.append(
-            pd.DataFrame(
-                {
-                    "sweep": number,
-                    "arm": rows["arm"],
-                    "difference": 100 * rows["difference"],
-                    "differs": rows["p_holm"] <= 0.05,
-                }
-            )
-        )
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat([setting.run(number, folder / f"{number}") for number in numbers], ignore_index=True)
 
 
-def false_winner_frac(sweeps: pd.DataFrame) -> float:
-    """Return the fraction of sweeps in which some arm is called different."""
+def differing_frac(sweeps: pd.DataFrame) -> float:
+    """Return the fraction of sweeps in which the verdict finds that some arm differs."""
     return float(sweeps.groupby("sweep")["differs"].any().mean())
-
-
-def largest_frac(nominal: float, n_sweeps: int) -> float:
-    """Return a fraction plus two standard errors over ``n_sweeps``."""
-    return nominal + 2 * float(np.sqrt(nominal * (1 - nominal) / n_sweeps))

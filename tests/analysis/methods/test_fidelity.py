@@ -75,6 +75,12 @@ class TestRungFidelity:
         curves = [[0.5, 0.30], [0.4, 0.35], [0.6, 0.20], [0.7, 0.5], [0.8, 0.5], [0.9, 0.5]]
         assert rung_fidelity(sweep_of(curves), rungs=[1], rng=rng)["regret"].item() == pytest.approx(0.10)
 
+    def test_regret_is_a_mean_over_searches(self, rng: np.random.Generator) -> None:
+        curves = [[0.5, 0.30], [0.4, 0.35], [0.6, 0.20], [0.5, 0.1], [0.4, 0.3], [0.2, 0.2]]
+        sweep = sweep_of(curves, search=[0, 0, 0, 1, 1, 1])
+        regret = rung_fidelity(sweep, rungs=[1], rng=rng)["regret"].item()
+        assert regret == pytest.approx(((0.35 - 0.20) + (0.2 - 0.1)) / 2)
+
     def test_two_trials_are_too_few_for_the_rule_to_stop_one(self, rng: np.random.Generator) -> None:
         assert rung_fidelity(sweep_of([[0.5, 0.3], [0.6, 0.2]]), rungs=[1], rng=rng)["regret"].item() == 0
 
@@ -115,6 +121,17 @@ class TestStoppingRegret:
         assert row["regret"] == pytest.approx(0.10)
         welch = stats.ttest_ind([0.20, 0.40], [0.30, 0.35], equal_var=False).confidence_interval()
         assert [row["gap"], row["low"], row["high"]] == pytest.approx([-0.025, *welch])
+
+    def test_is_a_mean_over_searches(self) -> None:
+        """In the first search the better trial is stopped, in the second the worse, in the third the only one."""
+        curves, search = [*self.CURVES, [0.9, 0.1]], [0, 1, 0, 1, 2]
+        decisions = [(0, 1, "continue"), (1, 1, "continue"), (2, 1, SPARED), (3, 1, SPARED), (4, 1, SPARED)]
+        sweep = sweep_of(curves, rule="asha", control=[True] * 5, decisions=decisions, search=search)
+        (row,) = stopping_regret(sweep).to_dict("records")
+        assert row["winner_stopped_frac"] == pytest.approx(2 / 3)
+        assert row["best"] == pytest.approx((0.20 + 0.35 + 0.1) / 3)
+        assert row["best_kept"] == pytest.approx((0.30 + 0.35) / 2)
+        assert row["regret"] == pytest.approx(0.10 / 2)
 
     def test_is_nothing_where_the_winner_was_kept(self) -> None:
         decisions = [(0, 1, SPARED), (2, 1, "continue")]

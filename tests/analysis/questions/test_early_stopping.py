@@ -49,6 +49,11 @@ class TestRanks:
 
 
 class TestWinners:
+    LAST_AT_A_RUNG = (
+        SimulatedTrial("off", 0, [0.9, 0.1]),
+        *(SimulatedTrial("off", number, [0.5 + 0.01 * number, 0.4]) for number in range(1, 9)),
+    )
+
     def test_a_winner_that_is_ahead_at_all_rungs_is_never_stopped(
         self, tmp_path: Path, rng: np.random.Generator
     ) -> None:
@@ -62,17 +67,22 @@ class TestWinners:
     def test_a_winner_that_is_last_at_a_rung_is_stopped_but_where_it_comes_first(
         self, tmp_path: Path, rng: np.random.Generator
     ) -> None:
-        """Of nine trials it goes on where it is among the first two: two times in nine."""
-        trials = [
-            SimulatedTrial("off", 0, [0.9, 0.1]),
-            *(SimulatedTrial("off", number, [0.5 + 0.01 * number, 0.4]) for number in range(1, 9)),
-        ]
+        """Of nine trials it continues where it is among the first two: two times in nine."""
+        trials = self.LAST_AT_A_RUNG
         sweep = load(record(tmp_path, "s", ["off"], trials))
         found = early_stopping.stopped_winners(sweep, rng=rng, first_rungs=[1], n_orders=900).iloc[0]
         assert found["low"] < 7 / 9 < found["high"]
         assert found["stopped_frac"] == pytest.approx(7 / 9, abs=0.05)
         assert 0.4 < found["blind_frac"] < 0.9
         assert found["n"] == 9
+
+    def test_each_search_has_a_winner(self, tmp_path: Path, rng: np.random.Generator) -> None:
+        """A second search, with better trials and a winner that is ahead: its winner is never stopped."""
+        second = [SimulatedTrial("off", 9 + number, [0.3 - 0.01 * number] * 2, search=1) for number in range(9)]
+        sweep = load(record(tmp_path, "s", ["off"], [*self.LAST_AT_A_RUNG, *second]))
+        found = early_stopping.stopped_winners(sweep, rng=rng, first_rungs=[1], n_orders=900).iloc[0]
+        assert found["stopped_frac"] == pytest.approx(7 / 9 / 2, abs=0.03)
+        assert found["n"] == 18
 
     def test_shared_rungs_stop_the_winner_of_an_arm_that_learns_slowly(
         self, tmp_path: Path, rng: np.random.Generator

@@ -44,7 +44,7 @@ def sweep_dir(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Path:
     stopping = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
     study = study_of(
         budget={"trials": 4, "max_epochs": 5, "early_stopping": stopping, "control_frac": 0.5},
-        confirm={"configs": 1, "searches": 1, "seeds": 2},
+        confirm={"configs": 1, "searches": 2, "seeds": 2},
     )
     simulate(study, tmp_path / "mine", curve=troubled).run()
     return tmp_path / "mine"
@@ -87,6 +87,7 @@ def test_every_trial_is_there_as_it_was_recorded(sweep_dir: Path) -> None:
             assert trial.value == (curve.iloc[-1] if trial.state != TrialState.FAIL else None)
             assert trial.params["optimizer.lr"] == row["params.optimizer.lr"]
             assert trial.user_attrs["seed"] == row["seed"]
+            assert trial.user_attrs["search"] == row["search"] == row["number"] % 2
             assert trial.user_attrs["control"] == row["control"]
             assert trial.user_attrs["dose_exposure"] == row["dose_exposure"]
             assert trial.user_attrs.get("why", "") == row["why"]
@@ -113,7 +114,12 @@ def test_a_confirmation_has_test_values_and_what_it_confirms(sweep_dir: Path) ->
     study = load(export_optuna(sweep_dir, sweep_dir / "export"), "mine/off/confirm")
     records = read_sweep(sweep_dir, CONFIRM)
     tests = records.evaluations[records.evaluations["metric"] == "top1_error"].set_index("trial")["value"]
-    assert len(study.trials) == 2
+    assert [(trial.user_attrs["search"], trial.user_attrs["number"]) for trial in study.trials] == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ]
     for trial in study.trials:
         assert trial.user_attrs["test.top1_error"] == tests[trial.user_attrs["trial"]]
         assert trial.user_attrs["confirms"].startswith("off-")

@@ -25,7 +25,7 @@ def sweep_dir(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Path:
     lr = {"kind": "loguniform", "lo": 0.01, "hi": 1.0}
     space = {"optimizer.ema_decay": {"kind": "choice", "values": [None, 0.9]}}
     arms = {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix", "space": space}}
-    study = study_of(arms=arms, space={"optimizer.lr": lr}, confirm={"configs": 1, "searches": 1, "seeds": 2})
+    study = study_of(arms=arms, space={"optimizer.lr": lr}, confirm={"configs": 1, "searches": 2, "seeds": 2})
     simulate(study, tmp_path / "mine").run()
     return tmp_path / "mine"
 
@@ -52,7 +52,7 @@ def test_a_run_a_trial_of_both_phases(sweep_dir: Path, tmp_path: Path) -> None:
     runs = {str(file.parent.relative_to(path)) for file in path.rglob("events.out.tfevents.*")}
     trials = [row for phase in ("search", CONFIRM) for row in read_sweep(sweep_dir, phase).trials.itertuples()]
     assert runs == {".", *(f"{row.arm}/{row.trial}" for row in trials)}
-    assert len(runs) == 1 + 8 + 4
+    assert len(runs) == 1 + 8 + 8
 
 
 def test_every_column_of_an_epoch_is_a_curve(sweep_dir: Path) -> None:
@@ -94,7 +94,7 @@ def test_parameters_are_in_each_run(sweep_dir: Path) -> None:
     for row in read_sweep(sweep_dir).trials.itertuples():
         shown = hparams(read(path / row.arm / row.trial))
         assert (shown["arm"], shown["phase"], shown["seed"]) == (row.arm, "search", str(row.seed))
-        assert shown["status"] == row.status
+        assert (shown["status"], shown["search"]) == (row.status, row.search)
         assert shown["optimizer.lr"] in read_sweep(sweep_dir).trials["params.optimizer.lr"].tolist()
         if row.arm == "cutmix":
             assert shown["optimizer.ema_decay"] in ("None", "0.9")  # text in all trials, because it is None in some
@@ -105,7 +105,8 @@ def test_parameters_of_all_arms_are_announced_once(sweep_dir: Path) -> None:
     content = read(path).SummaryMetadata("_hparams_/experiment").plugin_data.content
     experiment = plugin.parse_experiment_plugin_data(content)
     params = ["optimizer.lr", "optimizer.ema_decay"]
-    assert {info.name for info in experiment.hparam_infos} == {"arm", "phase", "replicate", "seed", "status", *params}
+    about = {"arm", "phase", "search", "replicate", "seed", "status"}
+    assert {info.name for info in experiment.hparam_infos} == {*about, *params}
     assert {"val/nll", "val/top1_error", "test/top1_error"} <= {info.name.tag for info in experiment.metric_infos}
     for run in path.glob("*/*"):
         assert "_hparams_/experiment" not in read(run).summary_metadata

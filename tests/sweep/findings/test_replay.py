@@ -84,14 +84,15 @@ def test_asha_keeps_the_best_third_of_a_rung(values: list[float], kept: list[boo
 
 class TestPlay:
     @every_rule
-    @pytest.mark.parametrize("n_workers", [1, 3])
+    @pytest.mark.parametrize(("n_workers", "searches"), [(1, 1), (3, 1), (1, 2)])
     def test_takes_the_course_of_a_sweep(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, rule: str, n_workers: int
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, rule: str, n_workers: int, searches: int
     ) -> None:
         """The order of a sweep, played over the full curves of one without early stopping."""
-        budget = {"trials": 6, "max_epochs": 6}
-        simulate(study_of(budget=budget), tmp_path / "full").run()
-        study = study_of(budget={**budget, "early_stopping": STOPPING[rule].model_dump()})
+        budget = {"trials": 6 if searches == 1 else 8, "max_epochs": 6}
+        confirm = {"searches": searches, "seeds": 2}
+        simulate(study_of(budget=budget, confirm=confirm), tmp_path / "full").run()
+        study = study_of(budget={**budget, "early_stopping": STOPPING[rule].model_dump()}, confirm=confirm)
         simulate(study, tmp_path / "stopped", n_workers=n_workers).run()
         records = read_sweep(tmp_path / "full")
         number = records.trials["number"].to_numpy()
@@ -146,6 +147,13 @@ class TestMeasure:
     def test_none_kept(self) -> None:
         """The best of those that came furthest counts as it was left, not as it would have become."""
         assert self.of([1, 1, 2, 2])["regret"] == pytest.approx(0.4 - 0.1)
+
+    def test_each_search_has_a_winner(self) -> None:
+        curves = curves_of(self.VALUES, [0] * 4, ("a",), search=[0, 0, 1, 1])
+        measured = measure_replay(curves, np.array([1, 3, 3, 3]), np.ones(4, bool))
+        assert measured["winner_stopped_frac"] == 0.5
+        assert measured["regret"] == pytest.approx((0.3 - 0.1) / 2)
+        assert measured["kept_frac"] == 0.75
 
     def test_only_the_arm_that_is_asked_for(self) -> None:
         curves = curves_of(self.VALUES, [0, 0, 1, 1])
@@ -237,6 +245,11 @@ class TestFullCurves:
     def test_too_few(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         simulate(study_of(), tmp_path).run()
         with pytest.raises(UserError, match=r"arm 'off' has 0 completed trials .* needs 4.*rule=none.*control_frac"):
+            full_curves(read_sweep(tmp_path), metric="val_nll")
+
+    def test_too_few_per_search(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        simulate(study_of(budget={"trials": 6, "max_epochs": 2}, confirm={"searches": 2}), tmp_path).run()
+        with pytest.raises(UserError, match=r"has 3 completed trials .* per search \(median\); a replay needs 4"):
             full_curves(read_sweep(tmp_path), metric="val_nll")
 
     def test_a_metric_that_is_not_recorded(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
