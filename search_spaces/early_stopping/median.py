@@ -17,10 +17,10 @@ class Median(Rule):
     """Stops a trial if its best value is worse than the median of the other trials' running averages.
 
     Golovin et al., Google Vizier: A Service for Black-Box Optimization, KDD 2017, section 3.2.2. A running average is
-    the mean metric up to the epoch of the rung, from epoch 1 on as in that text, or from a later epoch. The high values
-    of the first epochs make the averages large, so averages from epoch 1 stop few trials. Here the other trials are all
-    trials that reached the epoch before, whether they were stopped later or not, and there must be ``min_recorded`` of
-    them. Ties continue. The first ``min_recorded`` trials always continue, so the order of arrival favours early trials.
+    the mean metric up to the epoch of the rung, from epoch 1 on as in that text, or from a later epoch. Averages from
+    epoch 1 contain the high values of the first epochs, so they stop few trials. Here the other trials are all trials
+    that reached the epoch before, whether they were stopped later or not, and there must be ``min_recorded`` of them.
+    Ties continue. The first ``min_recorded`` trials always continue, so the order of arrival favours early trials.
 
     Examples:
         >>> median = Median([1], min_recorded=2)
