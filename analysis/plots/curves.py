@@ -62,7 +62,8 @@ def learning_curves_info(
         seeds = rows.assign(replicate=replicates).groupby(["arm", "epoch", "replicate"], observed=True)
         rows = seeds[metric].mean().reset_index()
     groups = rows.groupby(["arm", "epoch"], observed=True)[metric]
-    info = (_quartiles(groups) if centre == "median" else _mean(groups, confidence, bounds_of(metric))).reset_index()
+    bounds = bounds_of(metric, rows[metric])
+    info = (_quartiles(groups) if centre == "median" else _mean(groups, confidence, bounds)).reset_index()
     band = "median and quartiles" if centre == "median" else f"mean and its {confidence:.0%} interval"
     return info.assign(unit="trials" if trials is None else "seeds", band=band, metric=metric)
 

@@ -95,7 +95,8 @@ def paired_differences(
         unit: columns that identify a pair.
         by: columns that name a family; each family has its own joint levels.
         metric: metric of the values, or the column of ``by`` with the metric of each family; None: ``value`` is its
-            name. Intervals are cut at the bounds of its differences, for example at -1 and 1 for an error.
+            name. Intervals are cut at the bounds of its differences, for example at -1 and 1 for an error, unless a
+            value of the metric lies outside its bounds.
         confidence: joint level of the intervals of a family, and 1 - the joint level of its decisions.
         margin: largest difference that does not matter, above 0. With a margin, arms are also tested for equivalence
             (TOST: two one-sided t-tests, Holm's correction over arms, with a separate joint level).
@@ -147,16 +148,19 @@ def paired_differences(
         n_compared=n_compared,
         confidence=confidence,
     )
-    names = rows[metric] if metric in by else pd.Series(metric or value, index=rows.index)
-    return _cut(rows, names).assign(verdict=_verdicts(rows, alpha))[[*by, *COLUMNS]]
+    if metric in by:
+        groups: Any = table.groupby(metric, sort=False, observed=True)[value]
+        largest = rows[metric].map({name: _largest(str(name), values) for name, values in groups}).astype(float)
+    else:
+        largest = pd.Series(_largest(metric or value, table[value]), index=rows.index)
+    rows = rows.assign(low=rows["low"].clip(lower=-largest), high=rows["high"].clip(upper=largest))
+    return rows.assign(verdict=_verdicts(rows, alpha))[[*by, *COLUMNS]]
 
 
-def _cut(rows: pd.DataFrame, metrics: pd.Series[Any]) -> pd.DataFrame:
-    """Return the rows with their intervals cut at the largest possible difference of their metric, both ways."""
-    bounds = {name: bounds_of(str(name)) for name in metrics.unique()}
-    largest = metrics.map({name: high - low for name, (low, high) in bounds.items()}).astype(float)
-    largest = largest.where(rows["estimate"].abs() <= largest, np.inf)  # the name of a rate, but other values
-    return rows.assign(low=rows["low"].clip(lower=-largest), high=rows["high"].clip(upper=largest))
+def _largest(metric: str, values: pd.Series[Any]) -> float:
+    """Return the largest possible difference of a metric."""
+    low, high = bounds_of(metric, values)
+    return high - low
 
 
 def probability_of_improvement(

@@ -104,7 +104,7 @@ def mean(values: ArrayLike, *, confidence: float = 0.95, bounds: tuple[float, fl
     enough = len(sample) >= MIN_SEEDS and np.ptp(sample) > 0
     half = float(ci_half_width(sample.std(ddof=1) if enough else math.nan, len(sample), level=confidence))
     value = float(sample.mean()) if len(sample) else math.nan
-    low, high = cut(value - half, value + half, value=value, bounds=bounds)
+    low, high = cut(value - half, value + half, bounds)
     return Estimate(value, low, high, confidence, (len(sample),))
 
 
@@ -123,7 +123,8 @@ def means(
         value: column that is averaged.
         by: columns that name a group.
         metric: metric of the values, or the column of ``by`` with the metric of each group; None: ``value`` is its
-            name. Intervals are cut at the metric's bounds, for example at 0 and 1 for an error.
+            name. Intervals are cut at the metric's bounds, for example at 0 and 1 for an error, unless a value of the
+            metric lies outside.
         confidence: level of each interval alone.
 
     Returns:
@@ -137,10 +138,16 @@ def means(
         0     off  2       0.5
         1  cutmix  1       0.5
     """
-    rows, place = [], list(by).index(metric) if metric in by else None
+    rows = []
+    place = list(by).index(metric) if metric in by else None
+    if place is None:
+        bounds_of_metrics = {"": bounds_of(metric or value, table[value])}
+    else:
+        of_metrics = table.groupby(by[place], observed=True)[value]
+        bounds_of_metrics = {name: bounds_of(str(name), values) for name, values in of_metrics}
     for group, values in table.groupby(list(by), observed=True, sort=False)[value]:
-        name = (metric or value) if place is None else str(group[place])
-        estimate = mean(values, confidence=confidence, bounds=bounds_of(name))
+        bounds = bounds_of_metrics["" if place is None else group[place]]
+        estimate = mean(values, confidence=confidence, bounds=bounds)
         rows.append((*group, estimate.n[0], estimate.value, estimate.low, estimate.high))
     return pd.DataFrame(rows, columns=[*by, "n", "estimate", "low", "high"]).assign(confidence=confidence)
 

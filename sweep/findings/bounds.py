@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 UNBOUNDED = (-math.inf, math.inf)
 RATE = (0.0, 1.0)
 
@@ -25,35 +28,32 @@ _OTHERS = {
 }
 
 
-def bounds_of(metric: str) -> tuple[float, float]:
+def bounds_of(metric: str, values: ArrayLike = ()) -> tuple[float, float]:
     """Return the smallest and the largest possible value of a metric; infinite if it has no bound, or is not known.
 
     Args:
         metric: a recorded metric, a column of the final values, or a quantity as ``values_of`` names it.
+        values: its values. If one of them lies outside, the metric only has the name of a rate, as one of your own
+            parts may have, or is in percent: then it has no bounds.
 
     Examples:
         >>> bounds_of("val_top1_error"), bounds_of("adversarial robust_error (fgsm eps=8/255)")
         ((0.0, 1.0), (0.0, 1.0))
-        >>> bounds_of("signed_ece"), bounds_of("train_s")
-        ((-1.0, 1.0), (-inf, inf))
+        >>> bounds_of("signed_ece"), bounds_of("train_s"), bounds_of("error", [25.0, 0.5])
+        ((-1.0, 1.0), (-inf, inf), (-inf, inf))
     """
     name = metric.partition(" (")[0].rpartition(" ")[2]
-    if name in _OTHERS:
-        return _OTHERS[name]
-    return RATE if name.endswith(_RATE_ENDINGS) else UNBOUNDED
+    low, high = _OTHERS.get(name, RATE if name.endswith(_RATE_ENDINGS) else UNBOUNDED)
+    array = np.asarray(values, dtype=np.float64)
+    return UNBOUNDED if ((array < low) | (array > high)).any() else (low, high)
 
 
-def cut(low: float, high: float, *, value: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Return the ends of an interval, moved inside the bounds; unchanged if the value itself lies outside of them.
-
-    A part of your own may give the name of a rate to a metric that is none: then its values are not held to be one.
+def cut(low: float, high: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return the ends of an interval, moved inside the bounds; a missing end stays NaN.
 
     Examples:
-        >>> cut(-0.02, 0.06, value=0.02, bounds=RATE), cut(0.8, 2.0, value=1.4, bounds=RATE)
-        ((0.0, 0.06), (0.8, 2.0))
+        >>> cut(-0.02, 0.06, RATE)
+        (0.0, 0.06)
     """
     least, largest = bounds
-    if not least <= value <= largest:
-        return low, high
-    # comparisons with nan are false: a missing end stays missing
-    return (least if low < least else low), (largest if high > largest else high)
+    return (least if low < least else low), (largest if high > largest else high)  # false for nan

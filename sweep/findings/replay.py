@@ -295,5 +295,5 @@ def _with_interval(name: str, values: pd.Series[float]) -> dict[str, float]:
     else:
         half = float(ci_half_width(values.std(), count, level=LEVEL))
         bounds = RATE if name.endswith("_frac") else UNBOUNDED
-        lo, hi = cut(mean - half, mean + half, value=mean, bounds=bounds)
+        lo, hi = cut(mean - half, mean + half, bounds)
     return {name: mean, f"{name}_lo": float(lo), f"{name}_hi": float(hi)}

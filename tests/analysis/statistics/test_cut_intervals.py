@@ -14,8 +14,7 @@ from analysis.plots.arms import forest_info
 from analysis.plots.curves import learning_curves_info
 from analysis.plots.profile import profile_info
 from analysis.questions import any_study, compute
-from analysis.statistics import mean, means, paired_differences
-from sweep.findings.bounds import RATE
+from analysis.statistics import means, paired_differences
 
 ERRORS = [0.01, 0.09]
 """Their mean is 5 %, and half its t interval 51 points."""
@@ -83,7 +82,7 @@ def test_a_table_of_quantities_has_its_intervals_inside() -> None:
 
 def test_other_metrics_are_not_cut() -> None:
     assert means(of_arm(ERRORS), value="value").loc[0, "low"] < 0
-    assert mean([1.2, 1.6], bounds=RATE).low < 0  # the name of a rate, but no rate
+    assert means(of_arm([100 * error for error in ERRORS]), value="error").loc[0, "low"] < 0  # in percent: no rate
 
 
 def test_differences_of_rates_end_at_a_whole() -> None:
@@ -95,5 +94,7 @@ def test_differences_of_rates_end_at_a_whole() -> None:
     trials = values.astype({"arm": "category"}).assign(final_val_top1_error=values["error"])
     assert forest_info(trials, baseline="off").loc[0, "low"] == -1
     assert paired_differences(values, value="value", baseline="off").loc[0, "low"] < -1
+    in_percent = values.assign(error=100 * values["error"])
+    assert paired_differences(in_percent, value="error", baseline="off").loc[0, "low"] < -100
     pairs = any_study.pair_differences(values)
     assert np.abs(pairs[["low", "high"]].to_numpy()).max() == 1
