@@ -115,7 +115,7 @@ def means(values: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         One row per quantity and arm, as from :func:`analysis.statistics.means`: ``quantity``, ``arm``, ``n`` (trials),
         ``estimate``, ``low``, ``high`` and ``confidence``.
     """
-    return statistics.means(long(values, names), value="value", by=("quantity", "arm"))
+    return statistics.means(long(values, names), value="value", by=("quantity", "arm"), metric="quantity")
 
 
 def long(values: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

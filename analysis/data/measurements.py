@@ -122,7 +122,7 @@ def measured_means(values: pd.DataFrame) -> pd.DataFrame:
         ``high`` (NaN for one unit), and ``confidence``.
     """
     named = [*QUANTITY, "is_headline", "phase", "unit", "images"]
-    means = statistics.means(values, value="value", by=[*named, "arm"])
+    means = statistics.means(values, value="value", by=[*named, "arm"], metric="metric")
     means = means.astype({"arm": values["arm"].dtype})
     place = means.groupby(named, sort=False).ngroup()
     return means.assign(place=place).sort_values(["place", "arm"], ignore_index=True).drop(columns="place")
@@ -140,7 +140,7 @@ def measured_differences(values: pd.DataFrame, *, baseline: str) -> pd.DataFrame
     """
     # one call per quantity: the smallest spread that counts is relative to the values of a call
     parts = [
-        statistics.paired_differences(rows, value="value", baseline=baseline, by=QUANTITY)
+        statistics.paired_differences(rows, value="value", baseline=baseline, by=QUANTITY, metric="metric")
         for _, rows in values.groupby(QUANTITY, sort=False)
     ]
     return pd.concat(parts, ignore_index=True)

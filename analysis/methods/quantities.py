@@ -132,12 +132,18 @@ def differences(values: pd.DataFrame, *, baseline: str, margin: float | None = N
         As from :func:`analysis.statistics.paired_differences` with one family per quantity: the column ``quantity``
         comes first.
     """
-    is_error = values["quantity"] == TEST_ERROR
+    is_error, named = values["quantity"] == TEST_ERROR, _with_metric(values)
     parts = [
-        statistics.paired_differences(rows, value="value", baseline=baseline, by=("quantity",), margin=of_rows)
-        for rows, of_rows in ((values[is_error], margin), (values[~is_error], None))
+        statistics.paired_differences(
+            rows, value="value", baseline=baseline, by=("quantity", "metric"), metric="metric", margin=of_rows
+        )
+        for rows, of_rows in ((named[is_error], margin), (named[~is_error], None))
     ]
-    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True).drop(columns="metric")
+
+
+def _with_metric(values: pd.DataFrame) -> pd.DataFrame:
+    return values.assign(metric=values["quantity"].map(lambda name: QUANTITIES[name].metric))
 
 
 def means(values: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +157,7 @@ def means(values: pd.DataFrame) -> pd.DataFrame:
         >>> means(values).loc["off"].item()
         '25.50 (19.15 to 31.85), n = 2'
     """
-    table = statistics.means(values, value="value", by=("quantity", "arm"))
+    table = statistics.means(_with_metric(values), value="value", by=("quantity", "arm", "metric"), metric="metric")
     cells = table.assign(
         cell=[_cell(*row) for row in table[["quantity", "estimate", "low", "high", "n"]].itertuples(index=False)],
         quantity=table["quantity"].map(lambda name: QUANTITIES[name].label.label()),

@@ -151,7 +151,9 @@ def forest_info(
         0  cutmix      off        2   -0.1875
     """
     seeds = by_seed(trials.assign(value=final_values(trials, metric)), value="value")
-    info = paired_differences(seeds, value="value", baseline=baseline, confidence=confidence, margin=margin)
+    info = paired_differences(
+        seeds, value="value", baseline=baseline, metric=metric, confidence=confidence, margin=margin
+    )
     return info.assign(arm=info["arm"].astype(trials["arm"].dtype), metric=metric)
 
 

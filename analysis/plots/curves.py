@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from analysis.plots.style import annotate_empty, axes, by_arm, column_label, legend_below, legend_entry, title
+from sweep.findings.bounds import bounds_of
 from sweep.findings.student_t import ci_half_width
 
 Centre = Literal["median", "mean"]
@@ -61,21 +62,24 @@ def learning_curves_info(
         seeds = rows.assign(replicate=replicates).groupby(["arm", "epoch", "replicate"], observed=True)
         rows = seeds[metric].mean().reset_index()
     groups = rows.groupby(["arm", "epoch"], observed=True)[metric]
-    info = (_quartiles if centre == "median" else _mean)(groups, confidence).reset_index()
+    bounds = bounds_of(metric, rows[metric])
+    info = (_quartiles(groups) if centre == "median" else _mean(groups, confidence, bounds)).reset_index()
     band = "median and quartiles" if centre == "median" else f"mean and its {confidence:.0%} interval"
     return info.assign(unit="trials" if trials is None else "seeds", band=band, metric=metric)
 
 
-def _quartiles(groups: Grouped, _: float) -> pd.DataFrame:
+def _quartiles(groups: Grouped) -> pd.DataFrame:
     return pd.DataFrame(
         {"centre": groups.median(), "low": groups.quantile(0.25), "high": groups.quantile(0.75), "n": groups.size()}
     )
 
 
-def _mean(groups: Grouped, confidence: float) -> pd.DataFrame:
+def _mean(groups: Grouped, confidence: float, bounds: tuple[float, float]) -> pd.DataFrame:
     n, mean = groups.size(), groups.mean()
     half = pd.Series(ci_half_width(groups.std(), n, level=confidence), index=n.index).where(n >= _MIN_N)
-    return pd.DataFrame({"centre": mean, "low": mean - half, "high": mean + half, "n": n})
+    least, largest = bounds
+    low, high = (mean - half).clip(lower=least), (mean + half).clip(upper=largest)
+    return pd.DataFrame({"centre": mean, "low": low, "high": high, "n": n})
 
 
 def learning_curves(info: pd.DataFrame, ax: Axes | None = None) -> Axes:

@@ -66,7 +66,8 @@ def profile_info(
     factors = {"panel": panel, "series": series, "x": x}
     columns = {name: _texts(trials, factor) for name, factor in factors.items()}
     rows = trials.assign(value=final_values(trials, metric), **columns).dropna(subset=list(factors))
-    means = statistics.means(by_seed(rows, value="value", by=list(factors)), value="value", by=list(factors))
+    seeds = by_seed(rows, value="value", by=list(factors))
+    means = statistics.means(seeds, value="value", by=list(factors), metric=metric)
     names = {f"{name}_name": word_of(factor or "") or (factor or "") for name, factor in factors.items()}
     typed = means.astype({name: columns[name].dtype for name in factors}).sort_values(list(factors))
     return typed.reset_index(drop=True).assign(**names, metric=metric, confidence=confidence)

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.frames import Sweep
+from sweep.findings.bounds import cut
 from sweep.findings.confirmed import test_values
 from sweep.findings.student_t import mean_interval
 from sweep.findings.summary import PLANNED_EPOCHS
@@ -74,11 +75,11 @@ def compare_to_published(
 
     Returns:
         One row per confirmed configuration and published network with its arm, in the study's order: ``arm``, ``own``
-        (mean test top-1 error, %), ``low`` and ``high`` (its 95 % t interval), ``seeds``, ``published`` (%),
-        ``published_model``, ``own_change`` and ``published_change`` (points, from ``off``; NaN without it),
-        ``differs`` (differences in training), ``source``. If several configurations of ``off`` were confirmed,
-        ``own_change`` is from their mean. If the network of the sweep was published, only its rows are returned. Empty
-        if no number was published.
+        (mean test top-1 error, %), ``low`` and ``high`` (its 95 % t interval, cut at 0 and 100), ``seeds``,
+        ``published`` (%), ``published_model``, ``own_change`` and ``published_change`` (points, from ``off``; NaN
+        without it), ``differs`` (differences in training), ``source``. If several configurations of ``off`` were
+        confirmed, ``own_change`` is from their mean. If the network of the sweep was published, only its rows are
+        returned. Empty if no number was published.
 
     Raises:
         ValueError: no test values, or trials of several data sets.
@@ -116,6 +117,7 @@ def _confirmed(sweep: Sweep) -> pd.DataFrame:
     rows = []
     for (arm, _), group in trials.groupby(["arm", "confirms"], observed=True, sort=False):
         mean, low, high = mean_interval(100 * group["value"].to_numpy())
+        low, high = cut(low, high, (0.0, 100.0))
         first = group.iloc[0]
         rows.append(
             {

@@ -82,6 +82,7 @@ def pair_differences(values: pd.DataFrame, pairs: Sequence[tuple[str, str]] | No
     table = pd.DataFrame({_ZERO: 0.0, **columns}, index=errors.index)
     long = table.reset_index().melt("replicate", var_name="arm", value_name="difference")
     rows = statistics.paired_differences(long, value="difference", baseline=_ZERO)
+    rows = rows.assign(low=rows["low"].clip(lower=-1.0), high=rows["high"].clip(upper=1.0))  # errors are fractions
     named = pd.DataFrame(list(pairs), columns=["first", "second"], index=[str(place) for place in range(len(pairs))])
     return rows.join(named, on="arm")[PAIR_COLUMNS]
 

@@ -87,7 +87,7 @@ def _curve(pairs: pd.DataFrame, level: float, points: int) -> pd.DataFrame:
         return pd.DataFrame(columns=["epochs", "is_planned", "estimate", "low", "high", "n"])
     lengths = np.union1d(np.geomspace(planned[0], planned[-1], points)[1:-1], planned)
     mean, half = seeds.mean().to_numpy(), ci_half_width(seeds.std().to_numpy(), len(seeds), level=level)
-    ends = {"estimate": mean, "low": mean - half, "high": mean + half}
+    ends = {"estimate": mean, "low": np.maximum(mean - half, -1.0), "high": np.minimum(mean + half, 1.0)}
     lines = {name: np.interp(np.log(lengths), np.log(planned), at) for name, at in ends.items()}
     return pd.DataFrame({"epochs": lengths, "is_planned": np.isin(lengths, planned), **lines, "n": len(seeds)})
 

@@ -59,7 +59,7 @@ def best_epoch_gaps(trials: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per arm: ``arm``, ``n`` (seeds), ``estimate`` with its 95 % t interval ``low`` and ``high``.
     """
-    means = statistics.means(by_seed(trials, value="best_epoch_gap"), value="best_epoch_gap")
+    means = statistics.means(by_seed(trials, value="best_epoch_gap"), value="best_epoch_gap", metric=ERROR)
     return means.sort_values("arm").reset_index(drop=True)[["arm", "n", "estimate", "low", "high"]]
 
 

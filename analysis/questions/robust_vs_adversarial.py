@@ -71,7 +71,9 @@ def compared(values: pd.DataFrame, *, baselines: Sequence[str] = BASELINES) -> p
     arms = [arm for arm in baselines if arm in values["arm"].cat.categories]
     table = long(values, measured_errors(values))
     parts = [
-        statistics.paired_differences(table, value="value", baseline=arm, by=("quantity",), margin=MARGIN)
+        statistics.paired_differences(
+            table, value="value", baseline=arm, by=("quantity",), metric="quantity", margin=MARGIN
+        )
         for arm in arms
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["quantity", *COLUMNS])

@@ -12,12 +12,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import display
+from IPython.display import Markdown, display
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from analysis.report.tables import Intervals, as_text, has_index
+from analysis.report.tables import Intervals, as_text, has_cut_interval, has_index
+from sweep.findings.bounds import CUT_NOTE
 
 REPORT_DIR = "CUTMIX_SWEEP_REPORT"
 """Environment variable with the folder of the report that is being written; unset if a user runs the notebook."""
@@ -65,6 +66,8 @@ def show(
     if isinstance(thing, pd.DataFrame):
         text = as_text(thing, percent=percent, points=points, intervals=intervals)
         _show_table(thing if data is None else data, text.styled(name), text.latex(), name, folder)
+        if has_cut_interval(thing, percent=percent, points=points, intervals=intervals or {}):
+            display(Markdown(CUT_NOTE))
     elif isinstance(thing, Styler):
         latex = thing.to_latex(hrules=True, convert_css=True)
         _show_table(thing.data, thing, latex, name, folder)  # type: ignore[attr-defined]

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from sweep.findings.bounds import RATE, bounds_of
+
 MISSING = "–"
 _SHORT, _LONG, _WIDE = 24, 60, 130
 """Characters: a shorter text is not wrapped on a page unless the table is wider; a longer text is wrapped in LaTeX."""
@@ -117,6 +119,25 @@ def _cell(value: Any, write: Callable[[Any], str]) -> str:
 
 def _with_interval(cell: str, low: float, high: float, write: Callable[[Any], str]) -> str:
     return cell if pd.isna(low) or pd.isna(high) else f"{cell} ({write(low)} to {write(high)})"
+
+
+def has_cut_interval(
+    frame: pd.DataFrame, *, percent: Collection[str] = (), points: Collection[str] = (), intervals: Intervals
+) -> bool:
+    """Return whether an interval of a rate in ``percent``, or of a difference in ``points``, ends at its bound.
+
+    Examples:
+        >>> frame = pd.DataFrame({"error": [0.1], "low": [0.0], "high": [0.3]})
+        >>> has_cut_interval(frame, percent=["error"], intervals={"error": ("low", "high")})
+        True
+    """
+    rates = {name: RATE for name in percent if bounds_of(name) == RATE} | dict.fromkeys(points, (-1.0, 1.0))
+    ends = [
+        (frame[end], bound)
+        for name in intervals.keys() & rates
+        for end, bound in zip(intervals[name], rates[name], strict=True)
+    ]
+    return any((values == bound).any() for values, bound in ends)
 
 
 def has_index(frame: pd.DataFrame) -> bool:

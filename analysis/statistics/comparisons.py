@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.statistics.estimates import HIGHER, LOWER, TOO_FEW, UNDECIDED
+from sweep.findings.bounds import bounds_of
 from sweep.findings.student_t import ci_half_width, holm, p_value
 
 Array = NDArray[np.float64]
@@ -75,6 +76,7 @@ def paired_differences(
     baseline: str,
     unit: Sequence[str] = REPLICATE,
     by: Sequence[str] = (),
+    metric: str | None = None,
     confidence: float = 0.95,
     margin: float | None = None,
 ) -> pd.DataFrame:
@@ -92,6 +94,9 @@ def paired_differences(
         baseline: arm that the others are compared with.
         unit: columns that identify a pair.
         by: columns that name a family; each family has its own joint levels.
+        metric: metric of the values, or the column of ``by`` with the metric of each family; None: ``value`` is its
+            name. Intervals are cut at the bounds of its differences, for example at -1 and 1 for an error, unless a
+            value of the metric lies outside its bounds.
         confidence: joint level of the intervals of a family, and 1 - the joint level of its decisions.
         margin: largest difference that does not matter, above 0. With a margin, arms are also tested for equivalence
             (TOST: two one-sided t-tests, Holm's correction over arms, with a separate joint level).
@@ -143,7 +148,19 @@ def paired_differences(
         n_compared=n_compared,
         confidence=confidence,
     )
+    if metric in by:
+        groups: Any = table.groupby(metric, sort=False, observed=True)[value]
+        largest = rows[metric].map({name: _largest(str(name), values) for name, values in groups}).astype(float)
+    else:
+        largest = pd.Series(_largest(metric or value, table[value]), index=rows.index)
+    rows = rows.assign(low=rows["low"].clip(lower=-largest), high=rows["high"].clip(upper=largest))
     return rows.assign(verdict=_verdicts(rows, alpha))[[*by, *COLUMNS]]
+
+
+def _largest(metric: str, values: pd.Series[Any]) -> float:
+    """Return the largest possible difference of a metric."""
+    low, high = bounds_of(metric, values)
+    return high - low
 
 
 def probability_of_improvement(

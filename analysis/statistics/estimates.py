@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from sweep.findings.bounds import UNBOUNDED, bounds_of, cut
 from sweep.findings.student_t import MIN_SEEDS, ci_half_width
 
 Statistic = Literal["mean", "median"]
@@ -81,7 +82,7 @@ class Estimate:
         return LOWER if self.value < 0 else HIGHER
 
 
-def mean(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+def mean(values: ArrayLike, *, confidence: float = 0.95, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
     """Estimate the mean of one sample with its t interval.
 
     Report means with this interval: with few seeds, a bootstrap interval covers less often than its level (see
@@ -90,26 +91,40 @@ def mean(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     Args:
         values: float [n]; NaN are left out. Fewer than two values, or equal values, have no interval.
         confidence: level of the interval, in (0, 1).
+        bounds: smallest and largest possible value, where the interval is cut.
 
     Examples:
         >>> estimate = mean([1.0, 2.0, 3.0])
         >>> f"{estimate.value} ({estimate.low:.3f} to {estimate.high:.3f})"
         '2.0 (-0.484 to 4.484)'
+        >>> mean([0.0, 0.25], bounds=(0.0, 1.0)).low
+        0.0
     """
     sample = _finite(values)
     enough = len(sample) >= MIN_SEEDS and np.ptp(sample) > 0
     half = float(ci_half_width(sample.std(ddof=1) if enough else math.nan, len(sample), level=confidence))
     value = float(sample.mean()) if len(sample) else math.nan
-    return Estimate(value, value - half, value + half, confidence, (len(sample),))
+    low, high = cut(value - half, value + half, bounds)
+    return Estimate(value, low, high, confidence, (len(sample),))
 
 
-def means(table: pd.DataFrame, *, value: str, by: Sequence[str] = ("arm",), confidence: float = 0.95) -> pd.DataFrame:
+def means(
+    table: pd.DataFrame,
+    *,
+    value: str,
+    by: Sequence[str] = ("arm",),
+    metric: str | None = None,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
     """Estimate the mean of each group of a table with its t interval.
 
     Args:
         table: one row per trial; NaN values are left out.
         value: column that is averaged.
         by: columns that name a group.
+        metric: metric of the values, or the column of ``by`` with the metric of each group; None: ``value`` is its
+            name. Intervals are cut at the metric's bounds, for example at 0 and 1 for an error, unless a value of the
+            metric lies outside.
         confidence: level of each interval alone.
 
     Returns:
@@ -124,8 +139,15 @@ def means(table: pd.DataFrame, *, value: str, by: Sequence[str] = ("arm",), conf
         1  cutmix  1       0.5
     """
     rows = []
+    place = list(by).index(metric) if metric in by else None
+    if place is None:
+        bounds_of_metrics = {"": bounds_of(metric or value, table[value])}
+    else:
+        of_metrics = table.groupby(by[place], observed=True)[value]
+        bounds_of_metrics = {name: bounds_of(str(name), values) for name, values in of_metrics}
     for group, values in table.groupby(list(by), observed=True, sort=False)[value]:
-        estimate = mean(values, confidence=confidence)
+        bounds = bounds_of_metrics["" if place is None else group[place]]
+        estimate = mean(values, confidence=confidence, bounds=bounds)
         rows.append((*group, estimate.n[0], estimate.value, estimate.low, estimate.high))
     return pd.DataFrame(rows, columns=[*by, "n", "estimate", "low", "high"]).assign(confidence=confidence)
 

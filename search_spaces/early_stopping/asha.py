@@ -28,6 +28,10 @@ class Asha(Rule):
     the n recorded trials (at least one; ties continue). The first ``min_recorded - 1`` trials always continue, so the
     order of arrival favours early trials.
 
+    With ``min_recorded`` 1, the decisions are those of Optuna's ``SuccessiveHalvingPruner``. Ray Tune's
+    ``AsyncHyperBandScheduler`` decides otherwise for 1 to 7 % of 200 simulated trials (eta 2 to 4): its cutoff is an
+    interpolated percentile of the trials before, without the trial that is judged.
+
     Examples:
         >>> asha = Asha([1, 2], reduction_factor=2, min_recorded=1)
         >>> [asha.observe(trial, 1, value).verdict for trial, value in enumerate([0.5, 0.6, 0.4])]

@@ -6,9 +6,9 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from search_spaces.early_stopping.base import CONTINUE, STOP, Judgement, Rule, RungStopping, worst_if_not_finite
 
@@ -17,9 +17,10 @@ class Median(Rule):
     """Stops a trial if its best value is worse than the median of the other trials' running averages.
 
     Golovin et al., Google Vizier: A Service for Black-Box Optimization, KDD 2017, section 3.2.2. A running average is
-    the mean metric up to the epoch of the rung. Here the other trials are all trials that reached the epoch before,
-    whether they were stopped later or not, and there must be ``min_recorded`` of them. Ties continue. The first
-    ``min_recorded`` trials always continue, so the order of arrival favours early trials.
+    the mean metric up to the epoch of the rung, from epoch 1 on as in that text, or from a later epoch. Averages from
+    epoch 1 contain the high values of the first epochs, so they stop few trials. Here the other trials are all trials
+    that reached the epoch before, whether they were stopped later or not, and there must be ``min_recorded`` of them.
+    Ties continue. The first ``min_recorded`` trials always continue, so the order of arrival favours early trials.
 
     Examples:
         >>> median = Median([1], min_recorded=2)
@@ -27,10 +28,11 @@ class Median(Rule):
         ['continue', 'continue', 'stop', 'continue']
     """
 
-    def __init__(self, rungs: Sequence[int], *, min_recorded: int) -> None:
-        """Compare trials at ``rungs`` (epochs)."""
+    def __init__(self, rungs: Sequence[int], *, min_recorded: int, averages_from_epoch: int = 1) -> None:
+        """Compare trials at ``rungs`` (epochs), none of them before ``averages_from_epoch``."""
         self._averages: dict[int, list[float]] = {rung: [] for rung in rungs}
         self._min_recorded = min_recorded
+        self._averages_from_epoch = averages_from_epoch
         self._best: dict[int, float] = defaultdict(lambda: math.inf)
         self._sum: dict[int, float] = defaultdict(float)
 
@@ -41,12 +43,13 @@ class Median(Rule):
     def observe(self, trial: int, epoch: int, value: float) -> Judgement | None:
         """Compare a trial's best value so far with the running averages of the trials before it."""
         self._best[trial] = min(self._best[trial], worst_if_not_finite(value))
-        self._sum[trial] += worst_if_not_finite(value)
+        if epoch >= self._averages_from_epoch:
+            self._sum[trial] += worst_if_not_finite(value)
         if epoch not in self._averages:
             return None
         others = self._averages[epoch]
         cutoff = statistics.median(others) if len(others) >= self._min_recorded else math.inf
-        others.append(self._sum[trial] / epoch)
+        others.append(self._sum[trial] / (epoch - self._averages_from_epoch + 1))
         best = self._best[trial] if math.isfinite(value) else value
         return Judgement(
             rung_epochs=epoch,
@@ -60,8 +63,13 @@ class Median(Rule):
 class MedianStopping(RungStopping):
     """Median stopping (Golovin et al., Google Vizier, KDD 2017).
 
+    With ``averages_from_epoch`` equal to ``grace_period_epochs``, finite values are judged as by Ray Tune's
+    ``MedianStoppingRule``.
+
     Attributes:
         interval_epochs: epochs from one rung to the next.
+        averages_from_epoch: first epoch of the running averages, at most ``grace_period_epochs``. A later start
+            leaves out the high values of the first epochs, so that more trials are stopped.
         min_recorded: other trials that must be recorded at a rung before any trial is stopped there.
 
     Examples:
@@ -77,13 +85,24 @@ class MedianStopping(RungStopping):
 
     rule: Literal["median"] = "median"
     interval_epochs: int = Field(default=1, ge=1)
+    averages_from_epoch: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        if self.averages_from_epoch > self.grace_period_epochs:
+            raise ValueError(
+                f"averages_from_epoch is {self.averages_from_epoch}, after the first rung at grace_period_epochs "
+                f"{self.grace_period_epochs}, where no average would exist: lower averages_from_epoch"
+            )
+        return self
 
     def build(self, max_epochs: int) -> Median:
         """Return a new rule for trials of ``max_epochs`` planned epochs."""
         rungs = range(self.grace_period_epochs, max_epochs, self.interval_epochs)
-        return Median(rungs, min_recorded=self.min_recorded)
+        return Median(rungs, min_recorded=self.min_recorded, averages_from_epoch=self.averages_from_epoch)
 
     def describe(self) -> str:
         """Return the rule and its parameters in words."""
         step = "epoch" if self.interval_epochs == 1 else f"{self.interval_epochs} epochs"
-        return f"median rule, first rung at {self.grace_period_epochs} epochs, then every {step}"
+        start = "" if self.averages_from_epoch == 1 else f", averages from epoch {self.averages_from_epoch}"
+        return f"median rule, first rung at {self.grace_period_epochs} epochs, then every {step}{start}"

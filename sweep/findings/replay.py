@@ -23,6 +23,7 @@ from search_spaces.budget import Budget
 from search_spaces.early_stopping.asha import AshaStopping
 from search_spaces.early_stopping.base import CONTINUE, PAUSE, Stopping
 from search_spaces.early_stopping.parse import format_rule, parse_rule
+from sweep.findings.bounds import RATE, UNBOUNDED, cut
 from sweep.findings.searches import n_searches
 from sweep.findings.student_t import LEVEL, ci_half_width
 from sweep.findings.summary import METRICS, PLANNED_EPOCHS, uncensored_trials
@@ -339,5 +340,6 @@ def _with_interval(name: str, values: pd.Series[float], *, n_winners: int) -> di
         lo, hi = stats.binomtest(stopped, count * n_winners).proportion_ci(method="wilson")
     else:
         half = float(ci_half_width(values.std(), count, level=LEVEL))
-        lo, hi = mean - half, mean + half
+        bounds = RATE if name.endswith("_frac") else UNBOUNDED
+        lo, hi = cut(mean - half, mean + half, bounds)
     return {name: mean, f"{name}_lo": float(lo), f"{name}_hi": float(hi)}

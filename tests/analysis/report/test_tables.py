@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report.tables import MISSING, as_text, has_index
+from analysis.report.tables import MISSING, as_text, has_cut_interval, has_index
 
 
 def cells(frame: pd.DataFrame, **given: object) -> dict[str, list[str]]:
@@ -21,6 +21,16 @@ def test_shares_are_percent_and_their_differences_points() -> None:
         "error (%)": ["30.66", "31.68"],
         "estimate (points)": [MISSING, "-1.02"],
     }
+
+
+def test_knows_an_interval_that_is_cut() -> None:
+    frame = pd.DataFrame({"error": [0.1], "omega2": [0.1], "estimate": [0.0], "low": [0.0], "high": [0.2]})
+    ends = ("low", "high")
+    assert has_cut_interval(frame, percent=["error"], intervals={"error": ends})
+    assert not has_cut_interval(frame, percent=["omega2"], intervals={"omega2": ends})  # its bound is part of its law
+    assert not has_cut_interval(frame, points=["estimate"], intervals={"estimate": ends})
+    assert has_cut_interval(frame.assign(low=-1.0), points=["estimate"], intervals={"estimate": ends})
+    assert not has_cut_interval(frame.assign(low=0.01), percent=["error"], intervals={"error": ends})
 
 
 def test_an_interval_stands_behind_its_estimate() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +42,28 @@ def test_the_best_share_goes_on(given_values: list[float], eta: int, min_recorde
         expected = goes_on(given_values[:place], value, eta=eta, min_recorded=min_recorded)
         assert judgement.verdict == ("continue" if expected else "stop")
         assert judgement.n_recorded == place + 1
+
+
+@pytest.mark.parametrize("eta", [2, 3, 4])
+def test_decides_as_optunas_pruner(eta: int) -> None:
+    """One trial after the other; a trial ends at the first rung that stops it."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=eta, min_early_stopping_rate=0)
+    study, rungs = optuna.create_study(pruner=pruner), [1, eta, eta**2]
+    asha = Asha(rungs, reduction_factor=eta, min_recorded=1)
+    stops = []
+    for number, values in enumerate(np.random.default_rng(eta).uniform(size=(60, len(rungs))).tolist()):
+        trial = study.ask()
+        for rung, value in zip(rungs, values, strict=True):
+            trial.report(value, rung)
+            judgement = asha.observe(number, rung, value)
+            assert judgement
+            assert trial.should_prune() == (judgement.verdict == "stop")
+            if judgement.verdict == "stop":
+                stops.append(rung)
+                break
+        study.tell(trial, values[-1], state=optuna.trial.TrialState.COMPLETE)
+    assert set(stops) >= {1, eta}
 
 
 def test_by_hand() -> None:

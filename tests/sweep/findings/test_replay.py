@@ -283,7 +283,7 @@ class TestCommand:
         frame = pd.read_csv(tmp_path / "all.csv")
         assert frame["rule"].unique().tolist() == [
             "asha,grace_period_epochs=2,min_recorded=3,reduction_factor=2,mode=stop",
-            "median,grace_period_epochs=3,min_recorded=2,interval_epochs=1",
+            "median,grace_period_epochs=3,min_recorded=2,interval_epochs=1,averages_from_epoch=1",
         ]
         assert len(frame) == 16
 
