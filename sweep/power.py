@@ -133,10 +133,10 @@ def compute_power(
         >>> from search_spaces.discover import load_study
         >>> power = compute_power(load_study("schedule"), effect_points=1.0, sd_points=0.5)
         >>> power.n_units, power.unit, power.units_needed
-        (15, 'seed', 10)
+        (15, 'seed', 11)
         >>> power = compute_power(load_study("alpha_prob"), effect_points=2.0, sd_points=1.0)
         >>> power.n_units, power.unit, power.units_needed, round(power.power or 0, 2)
-        (5, 'search', 9, 0.33)
+        (5, 'search', 9, 0.38)
     """
     if sd_points is not None and sd_from is not None:
         raise UserError(f"--sd {sd_points:g} and --sd-from '{sd_from}' both give an SD: drop one of them")
