@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sweep.findings.searches import Unit
-from sweep.findings.spread import MAX_POINTS, Spread, check_points, search_spread, seed_spread
+from sweep.findings.spread import MAX_POINTS, Spread, check_points, format_sd, search_spread, seed_spread
 from sweep.findings.student_t import ALPHA, MIN_SEEDS, POWER, detectable_points, power, seeds_needed
 from trainables.errors import UserError
 
@@ -96,7 +96,9 @@ class Power:
         """Return what the given difference needs, and how probably the study finds it; "" without an effect."""
         if self.effect_points is None:
             return ""
-        needed = f"A difference of {self.effect_points:g} points needs {self.units_needed:,} {UNITS[self.unit]} per arm"
+        needed = (
+            f"A difference of {format_sd(self.effect_points)} needs {self.units_needed:,} {UNITS[self.unit]} per arm"
+        )
         if self.power is None:
             return f"{needed} (power {100 * POWER:g} %; {self.spread.source})."
         return (
@@ -229,7 +231,7 @@ def _spread(study: Study, unit: Unit, sd_points: float | None, sd_from: Path | N
     units, seeds = UNITS[unit], 1 if study.confirm is None else study.confirm.seeds
     if sd_points is not None:
         check_points("--sd", sd_points)
-        return Spread(sd_points, None, f"SD over {units} {sd_points:g} points, given by --sd")
+        return Spread(sd_points, None, f"SD over {units} {format_sd(sd_points)}, given by --sd")
     if sd_from is not None and unit == "search":
         configurations = max(1, study.trials_per_search // study.replicates)
         return search_spread(sd_from, configurations=configurations, seeds=seeds, metric=study.metric)
@@ -239,4 +241,4 @@ def _spread(study: Study, unit: Unit, sd_points: float | None, sd_from: Path | N
     sd = TYPICAL_SD_POINTS[length]
     if unit == "search":
         sd *= math.hypot(TYPICAL_WINNER_SD, 1 / math.sqrt(seeds))
-    return Spread(sd, None, f"SD over {units} {sd:.2g} points, assumed: typical of {length} runs")
+    return Spread(sd, None, f"SD over {units} {format_sd(sd)}, assumed: typical of {length} runs")
