@@ -96,9 +96,7 @@ class Power:
         """Return what the given difference needs, and how probably the study finds it; "" without an effect."""
         if self.effect_points is None:
             return ""
-        needed = (
-            f"A difference of {format_sd(self.effect_points)} needs {self.units_needed:,} {UNITS[self.unit]} per arm"
-        )
+        needed = f"A difference of {format_sd(self.effect_points, digits=6)} needs {self.units_needed:,} {UNITS[self.unit]} per arm"
         if self.power is None:
             return f"{needed} (power {100 * POWER:g} %; {self.spread.source})."
         return (
@@ -231,7 +229,7 @@ def _spread(study: Study, unit: Unit, sd_points: float | None, sd_from: Path | N
     units, seeds = UNITS[unit], 1 if study.confirm is None else study.confirm.seeds
     if sd_points is not None:
         check_points("--sd", sd_points)
-        return Spread(sd_points, None, f"SD over {units} {format_sd(sd_points)}, given by --sd")
+        return Spread(sd_points, None, f"SD over {units} {format_sd(sd_points, digits=6)}, given by --sd")
     if sd_from is not None and unit == "search":
         configurations = max(1, study.trials_per_search // study.replicates)
         return search_spread(sd_from, configurations=configurations, seeds=seeds, metric=study.metric)

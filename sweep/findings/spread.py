@@ -64,14 +64,14 @@ def check_points(name: str, points: float) -> None:
         raise UserError(f"{name} must be percentage points from {MIN_POINTS:g} to {MAX_POINTS:g}, got {points:g}")
 
 
-def format_sd(points: float) -> str:
-    """Format an SD or an effect in percentage points.
+def format_sd(points: float, *, digits: int = 2) -> str:
+    """Format an SD or an effect in percentage points, with at most ``digits`` significant digits.
 
     Examples:
-        >>> format_sd(1.0), format_sd(0.8216)
-        ('1 point', '0.82 points')
+        >>> format_sd(1.0), format_sd(0.8216), format_sd(1.25, digits=6)
+        ('1 point', '0.82 points', '1.25 points')
     """
-    number = f"{points:.2g}"
+    number = f"{points:.{digits}g}"
     return f"{number} {'point' if number == '1' else 'points'}"
 
 
