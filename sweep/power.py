@@ -96,7 +96,8 @@ class Power:
         """Return what the given difference needs, and how probably the study finds it; "" without an effect."""
         if self.effect_points is None:
             return ""
-        needed = f"A difference of {format_sd(self.effect_points, digits=6)} needs {self.units_needed:,} {UNITS[self.unit]} per arm"
+        effect = format_sd(self.effect_points, digits=6)
+        needed = f"A difference of {effect} needs {self.units_needed:,} {UNITS[self.unit]} per arm"
         if self.power is None:
             return f"{needed} (power {100 * POWER:g} %; {self.spread.source})."
         return (
