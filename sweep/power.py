@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sweep.findings.searches import Unit
-from sweep.findings.spread import MAX_POINTS, Spread, check_points, search_spread, seed_spread
+from sweep.findings.spread import MAX_POINTS, Spread, check_points, format_sd, search_spread, seed_spread
 from sweep.findings.student_t import ALPHA, MIN_SEEDS, POWER, detectable_points, power, seeds_needed
 from trainables.errors import UserError
 
@@ -96,7 +96,8 @@ class Power:
         """Return what the given difference needs, and how probably the study finds it; "" without an effect."""
         if self.effect_points is None:
             return ""
-        needed = f"A difference of {self.effect_points:g} points needs {self.units_needed:,} {UNITS[self.unit]} per arm"
+        effect = format_sd(self.effect_points, digits=6)
+        needed = f"A difference of {effect} needs {self.units_needed:,} {UNITS[self.unit]} per arm"
         if self.power is None:
             return f"{needed} (power {100 * POWER:g} %; {self.spread.source})."
         return (
@@ -133,10 +134,10 @@ def compute_power(
         >>> from search_spaces.discover import load_study
         >>> power = compute_power(load_study("schedule"), effect_points=1.0, sd_points=0.5)
         >>> power.n_units, power.unit, power.units_needed
-        (15, 'seed', 10)
+        (15, 'seed', 11)
         >>> power = compute_power(load_study("alpha_prob"), effect_points=2.0, sd_points=1.0)
         >>> power.n_units, power.unit, power.units_needed, round(power.power or 0, 2)
-        (5, 'search', 9, 0.33)
+        (5, 'search', 9, 0.38)
     """
     if sd_points is not None and sd_from is not None:
         raise UserError(f"--sd {sd_points:g} and --sd-from '{sd_from}' both give an SD: drop one of them")
@@ -229,7 +230,7 @@ def _spread(study: Study, unit: Unit, sd_points: float | None, sd_from: Path | N
     units, seeds = UNITS[unit], 1 if study.confirm is None else study.confirm.seeds
     if sd_points is not None:
         check_points("--sd", sd_points)
-        return Spread(sd_points, None, f"SD over {units} {sd_points:g} points, given by --sd")
+        return Spread(sd_points, None, f"SD over {units} {format_sd(sd_points, digits=6)}, given by --sd")
     if sd_from is not None and unit == "search":
         configurations = max(1, study.trials_per_search // study.replicates)
         return search_spread(sd_from, configurations=configurations, seeds=seeds, metric=study.metric)
@@ -239,4 +240,4 @@ def _spread(study: Study, unit: Unit, sd_points: float | None, sd_from: Path | N
     sd = TYPICAL_SD_POINTS[length]
     if unit == "search":
         sd *= math.hypot(TYPICAL_WINNER_SD, 1 / math.sqrt(seeds))
-    return Spread(sd, None, f"SD over {units} {sd:.2g} points, assumed: typical of {length} runs")
+    return Spread(sd, None, f"SD over {units} {format_sd(sd)}, assumed: typical of {length} runs")

@@ -64,6 +64,17 @@ def check_points(name: str, points: float) -> None:
         raise UserError(f"{name} must be percentage points from {MIN_POINTS:g} to {MAX_POINTS:g}, got {points:g}")
 
 
+def format_sd(points: float, *, digits: int = 2) -> str:
+    """Format an SD or an effect in percentage points, with at most ``digits`` significant digits.
+
+    Examples:
+        >>> format_sd(1.0), format_sd(0.8216), format_sd(1.25, digits=6)
+        ('1 point', '0.82 points', '1.25 points')
+    """
+    number = f"{points:.{digits}g}"
+    return f"{number} {'point' if number == '1' else 'points'}"
+
+
 def seed_spread(sweep_dir: Path) -> Spread:
     """Return the pooled spread of a sweep's completed trials that differ in their seed only.
 
@@ -126,10 +137,10 @@ def _measured(sweep_dir: Path, units: str, variance: _Variance, paired: _Varianc
     check_points(f"--sd-from '{sweep_dir}': the SD over {units}", sd)
     tails = ((1 + LEVEL) / 2, (1 - LEVEL) / 2)
     low, high = (sd * math.sqrt(variance.df / quantile) for quantile in stats.chi2.ppf(tails, variance.df))
-    source = f"SD over {units} {sd:.2g} points (95 % interval {low:.2g} to {high:.2g})"
+    source = f"SD over {units} {format_sd(sd)} (95 % interval {low:.2g} to {high:.2g})"
     paired_sd = math.sqrt(paired.value) if paired.df and paired.value > 0 else None
     if paired_sd is not None:
-        source += f", SD of the differences between arms {paired_sd:.2g} points"
+        source += f", SD of the differences between arms {format_sd(paired_sd)}"
     return Spread(sd, paired_sd, f"{source}, measured in '{sweep_dir}'{size}")
 
 
@@ -232,9 +243,9 @@ def _resampled(
         if has_seeds
         else "without the spread over fresh seeds, which is not known"
     )
-    source = f"SD over searches {sd:.2g} points"
+    source = f"SD over searches {format_sd(sd)}"
     if paired_sd is not None:
-        source += f", SD of the differences between arms {paired_sd:.2g} points"
+        source += f", SD of the differences between arms {format_sd(paired_sd)}"
     origin = f"approximated by searches of {configurations} configurations resampled from the trials of '{sweep_dir}'"
     return Spread(sd, paired_sd, f"{source}, {origin}, {added}")
 

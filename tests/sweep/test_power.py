@@ -95,7 +95,7 @@ class TestWords:
             "together; 6 searches per arm; SD over searches 0.5 points, given by --sd)."
         )
         assert power.describe_effect() == (
-            "A difference of 1 points needs 8 searches per arm (power 80 %). "
+            "A difference of 1 point needs 8 searches per arm (power 80 %). "
             "This study has 6 and finds it with probability 63 %."
         )
 
@@ -103,7 +103,7 @@ class TestWords:
         words = compute_power(load_study("position")).describe()
         assert "Detects a difference of 0.86 to 2.4 points to off with" in words
         assert "6 seeds per arm, means over the settings of an arm" in words
-        assert "SD over seeds 1 points, assumed: typical of short runs" in words
+        assert "SD over seeds 1 point, assumed: typical of short runs" in words
 
     def test_a_long_run_differs_less(self) -> None:
         assert "SD over seeds 0.4 points" in compute_power(load_study("position", scale="gpu")).describe()
