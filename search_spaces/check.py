@@ -56,7 +56,7 @@ def _check_searches(study: Study) -> None:
     where = f"study '{study.name}': confirm.searches is {searches}, but"
     if not any(map(study.is_searched, study.arms)):
         raise UserError(
-            f"{where} nothing varies in the arms, so there is nothing to search: leave it out; confirm.seeds sets the "
+            f"{where} nothing varies in the arms, so there is nothing to search: set it to 1; confirm.seeds sets the "
             "number of fresh seeds"
         )
     if study.search == "grid":

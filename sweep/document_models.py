@@ -96,7 +96,7 @@ class SearchWinner(_Strict):
     search: int = Field(description="index of the search, from 0")
     rank: int = Field(description="1: the present winner of the search")
     winner: str = Field(description="first search trial with the configuration")
-    val_top1_error: Number = Field(description="of the search, too optimistic after the selection")
+    val_top1_error: Number = Field(description="validation error in the search: too optimistic after the selection")
     n_seeds: int = Field(description="completed confirmation trials")
     top1_error: Number = Field(description="mean over these seeds, on test images")
     nll: Number

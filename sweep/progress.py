@@ -132,8 +132,8 @@ class ProgressTracker:
         >>> with TemporaryDirectory() as folder:
         ...     tracker = ProgressTracker(Conductor(load_study("quickstart"), Path(folder)))
         >>> progress = tracker.snapshot()
-        >>> progress.n_ended, progress.n_trials, [arm.arm for arm in progress.arms], tracker.new_events()
-        (0, 32, ['off', 'cutout', 'mixup', 'cutmix'], [])
+        >>> progress.n_ended, [arm.arm for arm in progress.arms], tracker.new_events()
+        (0, ['off', 'cutout', 'mixup', 'cutmix'], [])
     """
 
     def __init__(self, sweep: RunningSweep, *, elapsed_s: float = 0.0, n_epochs: int = 0, n_seen: int = 0) -> None:

@@ -199,7 +199,7 @@ def _configurations(search: SweepRecords) -> pd.DataFrame:
     params = search.trials.filter(regex=r"^params\.").astype(str)
     trials = search.trials[["trial", "arm", "search", "number"]].assign(
         configuration=list(params.itertuples(index=False, name=None)),
-        error=search.trials["trial"].map(final["val_top1_error"]),
+        error=search.trials["trial"].map(final["val_top1_error"]).astype(float),
     )
     errors = trials.groupby(["arm", "search", "configuration"])["error"].transform("mean")
     searches: dict[tuple[str, int], list[RankedTrial]] = {}
@@ -207,8 +207,8 @@ def _configurations(search: SweepRecords) -> pd.DataFrame:
         trial = RankedTrial(row.trial, row.number, row.configuration, values.get(row.trial))
         searches.setdefault((row.arm, row.search), []).append(trial)
     ranks = {trial: rank for rows in searches.values() for rank, trial in enumerate(ranked(rows), start=1)}
-    errors.index = trials["trial"]
-    return pd.DataFrame({"rank": pd.Series(ranks, dtype=int)}).join(errors.rename("val_top1_error"))
+    by_trial = errors.rename("val_top1_error").set_axis(pd.Index(trials["trial"]))
+    return pd.DataFrame({"rank": pd.Series(ranks, dtype=int)}).join(by_trial)
 
 
 def _estimate(units: pd.DataFrame) -> dict[str, Any]:

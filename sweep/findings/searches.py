@@ -92,7 +92,8 @@ def _n_values(domain: Mapping[str, Any]) -> int | None:
         case "integers":
             return int(domain["hi"]) - int(domain["lo"]) + 1
         case _:
-            return domain.get("points")
+            points = domain.get("points")
+            return None if points is None else int(points)
 
 
 def _n_grid_points(study: Mapping[str, Any], arm: str) -> int:

@@ -534,7 +534,9 @@ class TestExport:
     def test_of_a_sweep_without_a_trial(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         simulate(study_of(), tmp_path / "sweep")
         assert run("export", tmp_path / "sweep")[0] == 0
-        assert (tmp_path / "sweep/export/trials.csv").read_text().startswith("sweep,study,phase,arm,trial,number")
+        assert (
+            (tmp_path / "sweep/export/trials.csv").read_text().startswith("sweep,study,phase,arm,trial,search,number")
+        )
 
 
 class TestExtend:

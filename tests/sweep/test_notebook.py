@@ -17,6 +17,8 @@ from search_spaces.study import Study
 from sweep.notebook import display as display_module
 from sweep.notebook.display import NotebookDisplay, choose_display, in_notebook
 from sweep.notebook.html import Html, sparkline, table
+from sweep.notebook.progress import progress_html
+from sweep.progress import RunningTrial, SweepProgress
 from sweep.terminal.display import TerminalDisplay
 
 MARKUP = "<b>cutmix</b> & off"
@@ -94,6 +96,13 @@ def test_a_sweep_shows_arms_running_trials_and_its_last_failure(
     )
     assert "10.00 %" in last  # 0.5 / 5: the best error of each arm
     assert "<polyline" in last
+
+
+def test_running_trials_have_their_search_where_an_arm_has_several() -> None:
+    trial = RunningTrial("off-0007", "off", "search", 3, 25, 0.451, 1200.0, None, search=2)
+    for n_searches, cells in ((1, ["off-0007", "3 of 25"]), (5, ["off-0007", "2", "3 of 25"])):
+        html = progress_html(SweepProgress("small", 0, 8, 9.0, None, (), (trial,), None, 3, n_searches))
+        assert re.findall(r"<td[^>]*>([^<]*)", html)[: len(cells)] == cells
 
 
 def test_an_interruption_leaves_the_last_state(

@@ -224,16 +224,16 @@ class TestSeveralSearches:
         assert seeds["top1_error"].tolist() == values["top1_error"].tolist()
 
     def test_identical_arms_with_lucky_configurations(self) -> None:
-        """Winners differ by search as much as by luck: at most 5 % and two standard errors of 300 studies name an arm.
+        """Winners differ by search as much as by luck: at most 5 % and two standard errors of 80 studies name an arm.
 
         The spread of winners is ten times the spread of seeds. With one search, most of these studies would.
         """
         rng = np.random.default_rng(0)
         study, named = study_of(k=5, seeds=1, space=LR), 0
-        for _ in range(300):
+        for _ in range(80):
             errors = {f"{arm}-{search}": [0.3 + 0.04 * rng.standard_normal()] for arm in ARMS for search in range(5)}
             named += "undecided: no arm" not in verdict(errors, study)
-        assert named / 300 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 300)
+        assert named / 80 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 80)
 
 
 class TestRanked:
