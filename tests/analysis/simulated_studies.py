@@ -38,7 +38,7 @@ class SimulatedTrial:
         images_per_s: speed of its training.
         measured: test values by axis, setting and metric.
         confirms: trial of the search that it confirms.
-        search: search of the arm that it belongs to, or whose winner it confirms.
+        search: index of its search.
     """
 
     arm: str
