@@ -80,7 +80,7 @@ def winners_strip(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     what = "The winner of each search" if is_search else "The winner of one search on fresh seeds"
     title(ax, f"{what}; mean with its {info['confidence'].iloc[0]:.0%} interval", width=50)
     keys = [
-        legend_entry("test error" + (" (mean over seeds)" if is_search else " of a seed"), GREY, "o"),
+        legend_entry("test error, mean over seeds" if is_search else "test error, one per seed", GREY, "o"),
         legend_entry("validation error in the search", GREY, "o", face="white"),
         legend_entry("mean test error", "black", line="solid"),
     ]

@@ -16,6 +16,7 @@ import pandas as pd
 from analysis.data.frames import Sweep
 from sweep.findings.bounds import cut
 from sweep.findings.confirmed import test_values
+from sweep.findings.searches import unit_of
 from sweep.findings.student_t import mean_interval
 from sweep.findings.summary import PLANNED_EPOCHS
 from sweep.records.schema import COMPLETED
@@ -74,12 +75,12 @@ def compare_to_published(
         published: published numbers with the columns of :func:`load_published`; None loads them.
 
     Returns:
-        One row per confirmed configuration and published network with its arm, in the study's order: ``arm``, ``own``
-        (mean test top-1 error, %), ``low`` and ``high`` (its 95 % t interval, cut at 0 and 100), ``seeds``,
-        ``published`` (%), ``published_model``, ``own_change`` and ``published_change`` (points, from ``off``; NaN
-        without it), ``differs`` (differences in training), ``source``. If several configurations of ``off`` were
-        confirmed, ``own_change`` is from their mean. If the network of the sweep was published, only its rows are
-        returned. Empty if no number was published.
+        One row per confirmed configuration, or per arm with several searches, and published network with its arm, in
+        the study's order: ``arm``, ``own`` (mean test top-1 error, %), ``low`` and ``high`` (its 95 % t interval over
+        seeds, or over searches, cut at 0 and 100), ``seeds``, ``published`` (%), ``published_model``, ``own_change``
+        and ``published_change`` (points, from ``off``; NaN without that arm), ``differs`` (differences in training),
+        ``source``. If several configurations of ``off`` were confirmed, ``own_change`` is from their mean. If the
+        network of the sweep was published, only its rows are returned. Empty if no number was published.
 
     Raises:
         ValueError: no test values, or trials of several data sets.
@@ -115,8 +116,11 @@ def _confirmed(sweep: Sweep) -> pd.DataFrame:
     if trials.empty:
         raise ValueError("no test values: load a confirmed sweep with phase='confirm' (cutmix-sweep confirm DIR)")
     rows = []
-    for (arm, _), group in trials.groupby(["arm", "confirms"], observed=True, sort=False):
-        mean, low, high = mean_interval(100 * group["value"].to_numpy())
+    by_search = unit_of(sweep.manifest["study"]) == "search"  # then an arm has one row, with a value per search
+    keys = ["arm"] if by_search else ["arm", "confirms"]
+    for (arm, *_), group in trials.groupby(keys, observed=True, sort=False):
+        values = group.groupby("search")["value"].mean() if by_search else group["value"]
+        mean, low, high = mean_interval(100 * values.to_numpy())
         low, high = cut(low, high, (0.0, 100.0))
         first = group.iloc[0]
         rows.append(

@@ -190,6 +190,6 @@ def pair_verdict(differences: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     pairs = [f"{row['first']} {row['verdict']} than {row['second']}" for row in decided.to_dict("records")]
     n_compared = int(np.max(differences["n_compared"]))
     is_found = images_of(values) == TEST and replication_in(values).is_one_search
-    head = f"Pairs {'of the configurations found, ' if is_found else ''}without {baseline}"
+    head = f"{'Configurations found, pairs' if is_found else 'Pairs'} without {baseline}"
     result = "; ".join(pairs) if pairs else f"all {len(others)} undecided"
     return [f"{head} (Holm's correction over all {n_compared} pairs): {result}."]

@@ -149,7 +149,9 @@ def _counts(trials: pd.DataFrame) -> dict[str, str]:
         rows = trials[trials["phase"] == phase]
         if len(rows):
             done, seeds = int((rows["status"] == COMPLETED).sum()), rows["seed"].nunique()
-            counts[label] = f"{len(rows)} trials in {rows['arm'].nunique()} arms, {done} completed; {seeds} seeds"
+            arms, searches = rows["arm"].nunique(), rows["search"].nunique()
+            each = f" of {searches} searches each" if searches > 1 else ""
+            counts[label] = f"{len(rows)} trials in {arms} arms{each}, {done} completed; {seeds} seeds"
     return counts
 
 

@@ -50,7 +50,7 @@ def best_of_n(
     if not is_ranked.any():
         nothing = np.full(len(sizes), np.nan)
         return nothing, nothing, nothing
-    terms = np.stack([np.where(is_ranked, errors[order], 0.0), is_ranked])  # of the numerator and the denominator
+    terms = np.stack([np.where(is_ranked, errors[order], 0.0), is_ranked])  # of numerator and denominator
     n, number = np.asarray(sizes, dtype=np.int64), len(errors)
     total, weight = terms @ _chances(number, n).T
     expected = total / weight

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,13 @@ class TestBeside:
     def test_without_test_values_it_says_so(self, planted: Sweep) -> None:
         with pytest.raises(ValueError, match="cutmix-sweep confirm"):
             compare_to_published(planted)
+
+
+def test_several_searches_of_an_arm_are_one_row_with_a_value_per_search(confirmed: MakeSweep) -> None:
+    sweep = confirmed({"off": [0.24, 0.26, 0.28, 0.30]})
+    study = sweep.manifest["study"] | {"confirm": {"searches": 2}}
+    trials = sweep.trials.assign(search=[0, 0, 1, 1], confirms=["off-0000", "off-0000", "off-0001", "off-0001"])
+    [row] = compare_to_published(replace(sweep, manifest={"study": study}, trials=trials)).head(1).to_dict("records")
+    assert (row["own"], row["seeds"]) == (pytest.approx(27), 4)
+    interval = stats.ttest_1samp([25, 29], 0).confidence_interval()
+    assert (row["low"], row["high"]) == (pytest.approx(interval.low), pytest.approx(interval.high))

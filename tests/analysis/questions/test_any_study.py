@@ -134,7 +134,7 @@ class TestPairs:
         [sentence] = any_study.pair_verdict(differences, self.VALUES)
         assert sentence == "Pairs without off (Holm's correction over all 3 pairs): fmix higher than cutmix."
         [sentence] = any_study.pair_verdict(differences, self.VALUES.assign(baseline="cutmix", search_trials=8))
-        assert sentence.startswith("Pairs of the configurations found, without cutmix")
+        assert sentence.startswith("Configurations found, pairs without cutmix")
         assert sentence.endswith("all 1 undecided.")
         alone = any_study.pair_differences(self.VALUES[self.VALUES["arm"] != "fmix"])
         assert any_study.pair_verdict(alone, self.VALUES) == []
