@@ -45,8 +45,8 @@ def rung_fidelity(
         One row per arm and rung: ``arm``, ``rung_epochs``, ``n`` (completed trials that no rule could stop and that
         planned more epochs), ``correlation`` (Spearman's, between the value at the rung and the final value), ``low``
         and ``high`` (NaN for a small n), ``regret`` and ``metric``. ``regret`` is the final value of the best trial
-        that ASHA would keep at this rung, after all trials of its search have reached it, minus that of the best trial
-        of the search. It is at least 0, and NaN without a trial.
+        that ASHA would keep at this rung, after all trials of its search have reached it, minus the best final value
+        in the search. It is at least 0, and NaN without a trial.
 
     Raises:
         ValueError: an unknown metric.

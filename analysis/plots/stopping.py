@@ -61,7 +61,8 @@ def stopping_info(decisions: pd.DataFrame) -> pd.DataFrame:
         0     a    0.5  continue   0.25      0.0
         1     b    0.7      stop   0.75      1.5
     """
-    info = decisions.sort_values(["rung_epochs", "arm", "n_recorded"], kind="stable").reset_index(drop=True)
+    # stable: they are recorded in the order in which they were made; each search of an arm counts its own n_recorded
+    info = decisions.sort_values(["rung_epochs", "arm"], kind="stable").reset_index(drop=True)
     slots = info.groupby(["rung_epochs", "arm"], observed=True)["trial"]
     order = ((slots.cumcount() + 0.5) / slots.transform("size")).astype(float)
     minutes = (info["time_s"] - info["time_s"].min()) / 60

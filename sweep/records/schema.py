@@ -165,7 +165,7 @@ DECISIONS = Table(
             ("rung_epochs", _WHOLE),
             ("value", _REAL),  # the metric at the rung; for the median rule the best value so far
             ("cutoff", _REAL),  # null if the rung has too few trials for a verdict
-            ("n_recorded", _WHOLE),  # trials at this rung of the arm (and bracket), including this one
+            ("n_recorded", _WHOLE),  # trials at this rung of the search (and bracket), including this one
             ("verdict", _TEXT),  # continue, stop, pause, or spared: a control trial that the rule would have ended
             ("time_s", _REAL),
         ]

@@ -18,14 +18,14 @@ from sweep.records.schema import CONFIRM
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 from trainables.errors import UserError, did_you_mean
 
-RUNGS = {
-    1: {"own": "Rungs: separate for each arm.", "shared": "Rungs: shared by all arms."},
-    2: {
-        "own": "Rungs: separate for each search of each arm.",
-        "shared": "Rungs: shared by equal searches of all arms.",
-    },
+RUNGS = {"own": "Rungs: separate for each arm.", "shared": "Rungs: shared by all arms."}
+"""Description of each value of the replay's column ``rungs``, with one search per arm."""
+
+RUNGS_OF_SEARCHES = {
+    "own": "Rungs: separate for each search of each arm.",
+    "shared": "Rungs: for each search, shared by all arms.",
 }
-"""Description of each value of the replay's column ``rungs``: for one search per arm, and for several."""
+"""Description of each value of the replay's column ``rungs``, with several searches per arm."""
 
 
 def print_why(sweep_dir: Path, trial: str, console: Console) -> None:
@@ -62,8 +62,9 @@ def print_replay(frame: pd.DataFrame, console: Console, *, n_orders: int, n_work
         n_workers: trials that run at the same time in the simulation.
     """
     n_searches = int(frame["n_searches"].max())
+    rungs_text = RUNGS_OF_SEARCHES if n_searches > 1 else RUNGS
     for (rule, rungs), rows in frame.groupby(["rule", "rungs"], sort=False):
-        print_line(console, f"{rule}\n{RUNGS[min(n_searches, 2)][str(rungs)]}")
+        print_line(console, f"{rule}\n{rungs_text[str(rungs)]}")
         print_table(console, _replay_table(rows))
     print_line(
         console,
@@ -71,7 +72,7 @@ def print_replay(frame: pd.DataFrame, console: Console, *, n_orders: int, n_work
         "The 95 % intervals cover the choice of the order only, not the difference to another sweep.\n"
         "Regret: final value of the best trial kept, minus the final value of the best trial. "
         "If no trial is kept, the first of the two is the last value of the best among the trials that ran longest."
-        + (f" Each of the {n_searches} searches has its own best trial: their mean." if n_searches > 1 else ""),
+        + (f" Means over the {n_searches} searches per arm, each with its own best trial." if n_searches > 1 else ""),
     )
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sweep.findings.student_t import ALPHA, power
+from sweep.findings.student_t import ALPHA
+from sweep.power import compute_power
 from tests.sweep.simulated_sweeps import ARMS, Setting, differing_frac, run_sweeps
 
 N_SWEEPS, N_POWER, N_ONE_SEARCH = 1_000, 600, 200
@@ -101,24 +102,31 @@ def test_one_search_names_false_winners(  # type: ignore[no-untyped-def]
 def test_power(  # type: ignore[no-untyped-def]
     benchmark, capsys: pytest.CaptureFixture[str], tmp_path: Path, design: tuple[int, int, int]
 ) -> None:
-    """A true gain is found as often as the paired test promises for the SD of differences between searches."""
-    rows, errors = (
-        [f"| spread / noise | found | promised | ({design}, a gain of {GAIN:g} points)", "| --- | --- | --- |"],
-        [],
-    )
+    """A true gain is found as often as ``plan --effect`` promises for the SD of the simulated winners.
+
+    With draws of each arm, differences between searches are normal, and the promise holds within 3 points. With equal
+    draws, two arms often pick the same configuration and then differ by their seeds alone: the tails are heavier than
+    those of the normal distribution, for which the power is computed.
+    """
+    rows, errors = [], {}
     for spread in SPREADS[1:]:
-        setting = Setting(*spread, *design, gain=GAIN)
-        sweeps = run_sweeps(setting, range(N_POWER), tmp_path)
-        gained = sweeps[sweeps["arm"] == ARMS[-1]]
-        # the difference of a sweep is a mean over its searches
-        sd_points = float(gained["difference"].std()) * math.sqrt(design[0])
-        promised = power(GAIN, n_seeds=design[0], sd=sd_points, paired=True, alpha=ALPHA / (len(ARMS) - 1))
-        found = float((gained["differs"] & (gained["difference"] < 0)).mean())
-        rows.append(f"| {spread[0]:g} / {spread[1]:g} | {100 * found:.1f} % | {100 * promised:.1f} % |")
-        errors.append(abs(found - promised))
+        for own_draws in (False, True):
+            setting = Setting(*spread, *design, gain=GAIN, own_draws=own_draws)
+            sweeps = run_sweeps(setting, range(N_POWER), tmp_path)
+            gained = sweeps[sweeps["arm"] == ARMS[-1]]
+            # the difference of a sweep is a mean over its searches, and the plan takes the SD of one arm
+            sd_points = float(gained["difference"].std()) * math.sqrt(design[0] / 2)
+            promised = compute_power(setting.study, effect_points=GAIN, sd_points=sd_points).power
+            assert promised is not None
+            found = float((gained["differs"] & (gained["difference"] < 0)).mean())
+            draws = "of each arm" if own_draws else "equal"
+            rows.append(f"| {spread[0]:g} / {spread[1]:g} | {draws} | {100 * found:.1f} % | {100 * promised:.1f} % |")
+            errors[spread, own_draws] = abs(found - promised)
     benchmark.pedantic(lambda: None, rounds=1)
-    say(capsys, rows)
-    assert max(errors) <= 0.03 + 2 * math.sqrt(0.25 / N_POWER)
+    heading = f"| spread / noise | draws | found | promised | ({design}, a gain of {GAIN:g} points, {N_POWER} sweeps)"
+    say(capsys, [heading, "| --- | --- | --- | --- |", *rows])
+    sampling = 2 * math.sqrt(0.25 / N_POWER)
+    assert all(error <= (0.03 if own_draws else 0.07) + sampling for (_, own_draws), error in errors.items())
 
 
 @hours

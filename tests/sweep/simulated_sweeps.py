@@ -160,16 +160,16 @@ class Curves:
         if job.trial not in self._trials:
             final = self.true_error(job) + self._rng.normal(0, self._setting.noise)
             self._trials[job.trial] = final, SPEED * math.exp(self._rng.normal(0, SPEED_SD))
-        final, speed = self._trials[job.trial]
+        error, speed = self._trials[job.trial]
         planned = job.config.optimizer.max_epochs
         if epoch < planned:
             last = math.exp(-speed * planned)
-            final += START * (math.exp(-speed * epoch) - last) / (1 - last)
-            final += self._setting.handicap * (1 - epoch / planned) * (_arm(job) == ARMS[-1])
-        report = {"trial": job.trial, "epoch": epoch, "val_top1_error": final / 100, "val_nll": final / 50, **REPORT}
+            error += START * (math.exp(-speed * epoch) - last) / (1 - last)
+            error += self._setting.handicap * (1 - epoch / planned) * (_arm(job) == ARMS[-1])
+        report = {"trial": job.trial, "epoch": epoch, "val_top1_error": error / 100, "val_nll": error / 50, **REPORT}
         if job.test and epoch == planned:
-            error = (self.true_error(job) + self._rng.normal(0, SEED_SD)) / 100
-            metrics = {"top1_error": error, "top5_error": error / 2, "nll": 3 * error, "ece": 0.05}
+            top1_error = (self.true_error(job) + self._rng.normal(0, SEED_SD)) / 100
+            metrics = {"top1_error": top1_error, "top5_error": top1_error / 2, "nll": 3 * top1_error, "ece": 0.05}
             test = {"metrics": metrics, "n": 10_000, "weights": "last", "library": "simulated 1"}
             report["test"] = json.dumps(test)
         return report
@@ -186,10 +186,11 @@ def _run(conductor: Buffered, curves: Curves, n_workers: int = 2) -> None:
         while len(running) < n_workers and (begun := conductor.next_job()):
             running.append((begun, begun.recorded_epochs + 1))
         if not running:
-            return conductor.write()
+            break
         job, epoch = running.popleft()
         if not conductor.on_report(job.trial, curves.report(job, epoch)):
             running.append((job, epoch + 1))
+    conductor.write()
 
 
 def run_sweeps(setting: Setting, numbers: Iterable[int], folder: Path) -> pd.DataFrame:

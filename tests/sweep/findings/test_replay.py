@@ -335,6 +335,16 @@ class TestCommand:
         assert all(f"{row:.1f}" in console.file.getvalue() for row in 100 * frame["kept_frac"])
 
 
+def test_rungs_of_several_searches_are_named() -> None:
+    curves = curves_of(TestReplay.CURVES.values, [0, 1] * 8, search=[0] * 8 + [1] * 8)
+    frame = replayed(curves, "asha", n_orders=2).reset_index().assign(rule="asha", metric="val_top1_error")
+    assert frame["n_searches"].tolist() == [2] * 6
+    text = io.StringIO()
+    print_replay(frame, Console(file=text, width=200), n_orders=2, n_workers=3)
+    assert "Rungs: separate for each search of each arm." in text.getvalue()
+    assert "Means over the 2 searches per arm" in text.getvalue()
+
+
 def test_trials_of_unequal_length_are_refused(simulate: Any, study_of: Callable[..., Any], tmp_path: Path) -> None:
     space = {"optimizer.max_epochs": {"kind": "choice", "values": [2, 4]}}
     budget = {"trials": 8, "max_epochs": 4, "early_stopping": {"rule": "none"}}
