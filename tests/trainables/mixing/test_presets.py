@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.version import Version
 from scipy.stats import ks_2samp
 from timm.data import mixup as timm_mixup
 from torch import Tensor
@@ -584,7 +586,7 @@ def test_another_law_would_be_caught() -> None:
 @pytest.mark.parametrize("name", ["timm", "timm_pair", "timm_elem"])
 @pytest.mark.parametrize(("height_px", "width_px", "rounding"), [(128, 96, 0.005), (32, 32, 0.02)])
 def test_timm_s_law(name: str, height_px: int, width_px: int, rounding: float) -> None:
-    """Releases since 1.0.30 leave odd sides odd: boxes are 0.011 larger at 32 px, 0.003 at 128."""
+    """Releases since 1.0.29 leave odd sides odd: boxes are 0.011 larger at 32 px, 0.003 at 128."""
     count = 12_000
     assert_same_law(our_law(name, height_px, width_px, count), timm_law(height_px, width_px, count), rounding=rounding)
 
@@ -645,20 +647,76 @@ def test_the_box_is_torchvision_s(
 
 
 @given(lam=st.floats(0, 1), y=PLACES, x=PLACES, height_px=SIDES, width_px=SIDES)
-def test_timm_s_box_is_ours_or_one_pixel_longer(
+def test_timm_s_box_is_ours_up_to_its_release_1_0_28(
     lam: float, y: tuple[float, float], x: tuple[float, float], height_px: int, width_px: int
 ) -> None:
+    """Later releases leave odd sides odd: one pixel longer than ours, at the lower and the right end."""
     (row, y_draw), (column, x_draw) = centre_of(y, height_px), centre_of(x, width_px)
     centres = iter([row, column])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timm_mixup.np.random, "randint", lambda low, high, size=None: next(centres))
         (y0, y1, x0, x1), _ = timm_mixup.cutmix_bbox_and_lam((3, height_px, width_px), lam)
+    odd_y, odd_x = (int(side * np.sqrt(1 - lam)) % 2 for side in (height_px, width_px))
+    if Version(version("timm")) < Version("1.0.29"):
+        odd_y = odd_x = 0
+    half_y, half_x = (int(side * np.sqrt(1 - lam)) // 2 for side in (height_px, width_px))
+    top, left = max(row - half_y, 0), max(column - half_x, 0)
+    bottom, right = row + half_y, column + half_x
+    assert (y0, y1) == (top, min(bottom + odd_y, height_px))
+    assert (x0, x1) == (left, min(right + odd_x, width_px))
     mask = our_box("timm", lam, (y_draw, x_draw), height_px, width_px)
-    sides = [int(side * np.sqrt(1 - lam)) for side in (height_px, width_px)]
-    if all(side % 2 == 0 for side in sides):
-        assert torch.equal(mask, filled(height_px, width_px, y0, y1, x0, x1))
-    shorter = [filled(height_px, width_px, y0, y1 - dy, x0, x1 - dx) for dy in (0, 1) for dx in (0, 1)]
-    assert any(torch.equal(mask, box) for box in shorter)
+    assert torch.equal(mask, filled(height_px, width_px, top, bottom, left, right))
+
+
+# ---------------------------------------------------------------- differences from published code that are documented
+
+
+def erased(height_px: int, width_px: int, *, corner: bool, count: int = 4000) -> float:
+    """Mean erased fraction of algorithm 1 as printed (``corner``), or of the authors' code (Zhong et al.)."""
+    rng, fracs = np.random.default_rng(2), []
+    while len(fracs) < count:
+        area = rng.uniform(0.02, 0.4) * height_px * width_px
+        ratio = rng.uniform(0.3, 1 / 0.3)
+        height, width = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        if corner:
+            x, y = rng.uniform(0, width_px), rng.uniform(0, height_px)
+            fits = x + width <= width_px and y + height <= height_px
+        else:
+            height, width = round(height), round(width)
+            fits = height < height_px and width < width_px
+        if fits:
+            fracs.append(height * width / (height_px * width_px))
+    return float(np.mean(fracs))
+
+
+@pytest.mark.parametrize(
+    ("height_px", "width_px", "printed", "authors", "library"),
+    [(32, 32, 0.14, 0.20, 0.20), (17, 64, 0.10, 0.135, 0.17)],
+)
+def test_random_erasing_pastes_more_than_redrawing_does(
+    height_px: int, width_px: int, printed: float, authors: float, library: float
+) -> None:
+    """The means that the preset's documentation states."""
+    assert pasted("random_erasing", 4000, height_px, width_px).mean() == pytest.approx(0.21, abs=0.008)
+    assert erased(height_px, width_px, corner=True) == pytest.approx(printed, abs=0.008)
+    assert erased(height_px, width_px, corner=False) == pytest.approx(authors, abs=0.008)
+    erasing = v2.RandomErasing(p=1.0, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3))
+    flat = [torch.empty(3, height_px, width_px)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        draws = [erasing.make_params(flat) for _ in range(4000)]
+    fracs = [drawn["h"] * drawn["w"] / (height_px * width_px) if drawn["v"] is not None else 0.0 for drawn in draws]
+    assert np.mean(fracs) == pytest.approx(library, abs=0.008)
+
+
+def test_resizemix_pastes_more_than_openmixup() -> None:
+    """OpenMixup's box is that of the CutMix authors' code, clipped at the border; here the patch is inside."""
+    rng = np.random.default_rng(3)
+    half = (32 * rng.uniform(0.1, 0.8, size=20_000)).astype(int) // 2
+    centres = rng.integers(32, size=(2, 20_000))
+    sides = np.clip(centres + half, 0, 32) - np.clip(centres - half, 0, 32)
+    assert (sides.prod(axis=0) / 32**2).mean() == pytest.approx(0.16, abs=0.005)
+    assert pasted("resizemix").mean() == pytest.approx(0.243, abs=0.008)
 
 
 # ---------------------------------------------------------------- naming one
