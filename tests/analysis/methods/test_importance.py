@@ -84,17 +84,16 @@ def test_chance_alone_gives_an_importance_that_shrinks_with_trials() -> None:
     rng, means = default_rng(7), {}
     for n in (16, 64):
         studies = []
-        for _ in range(10):
+        for _ in range(15):
             drawn = pd.DataFrame({"params.real": rng.uniform(size=n), "params.null": rng.uniform(size=n)})
             values = 12**0.5 * drawn["params.real"] + rng.normal(size=n)
             table = drawn.assign(arm="a", final_val_top1_error=values)
-            studies.append(
-                importances(table, arm="a", rng=rng, shuffles=5).set_index("param")[["importance", "shadow"]]
-            )
+            found = importances(table, arm="a", rng=rng, shuffles=5).set_index("param")
+            studies.append(found[["importance", "shadow"]])
         means[n] = sum(studies) / len(studies)
         assert means[n].loc["null", "importance"] < 2.5 * means[n].loc["null", "shadow"]
-    assert means[16].loc["null", "shadow"] > 2 * means[64].loc["null", "shadow"] > 0
-    assert means[64].loc["real", "importance"] > 8 * means[64].loc["real", "shadow"]
+    assert means[16]["shadow"].mean() > 1.5 * means[64]["shadow"].mean() > 0
+    assert means[64].loc["real", "importance"] > 5 * means[64].loc["real", "shadow"]
 
 
 def test_a_null_arm_seldom_has_a_parameter_that_matters() -> None:
