@@ -20,6 +20,12 @@ LONGEST_TRIAL_EPOCHS = 100_000
 MAX_SEEDS = 1_000
 """Largest number of seeds per configuration."""
 
+MAX_SEARCHES = 1_000
+"""Largest number of searches per arm."""
+
+SEEDS_WITHOUT_SEARCH = 5
+"""Fresh seeds per configuration, by default, if nothing varies in any arm."""
+
 
 class Limits(Frozen):
     """What ends a sweep before all its trials have run; without a value there is no such limit.
@@ -83,16 +89,80 @@ class Budget(Frozen):
         return self
 
 
+class Growth(Frozen):
+    """What each arm of a sweep had before ``extend`` added searches.
+
+    Attributes:
+        configurations: sampled configurations per arm, in all its searches.
+        searches: searches per arm.
+    """
+
+    configurations: int = Field(ge=1, le=MAX_TRIALS)
+    searches: int = Field(ge=1, le=MAX_SEARCHES)
+
+
 class Confirm(Frozen):
-    """Training each arm's best configurations again from scratch, on seeds that selected nothing.
+    """Independent searches per arm, whose winners are trained again from scratch on seeds that selected nothing.
 
     Full epochs, no early stopping, the same seeds in every arm. Only these trials are measured on test images, because
     the validation error of a search winner is too optimistic: the winner was selected by it.
 
+    Another search finds another winner. So each search is one value of its arm, and the interval of the arm contains
+    the luck of the search (Bouthillier et al., Accounting for Variance in Machine Learning Benchmarks, MLSys 2021).
+    With one search, only the configurations that it found are compared.
+
     Attributes:
-        configs: configurations per arm, the best by the study's metric after their last planned epoch.
-        seeds: trials per configuration.
+        configs: configurations per search, the best by the study's metric after their last planned epoch; only the
+            best one is compared with other arms.
+        searches: independent searches per arm, among which ``budget.trials`` is divided equally. If nothing varies in
+            any arm, nothing is searched: the number is 1.
+        seeds: trials per configuration; if nothing varies in any arm, the default is 5.
+        growth: written by ``extend``; leave it out of a study file.
+
+    Examples:
+        >>> Confirm(searches=5, seeds=2).trials_per_arm
+        10
     """
 
     configs: int = Field(default=1, ge=1, le=MAX_TRIALS)
-    seeds: int = Field(default=5, ge=2, le=MAX_SEEDS)
+    searches: int = Field(default=5, ge=1, le=MAX_SEARCHES)
+    seeds: int = Field(default=1, ge=1, le=MAX_SEEDS)
+    growth: tuple[Growth, ...] = Field(default=(), strict=False)
+
+    @property
+    def trials_per_arm(self) -> int:
+        """Number of confirmation trials per arm, if each search has as many winners as asked for."""
+        return self.searches * self.configs * self.seeds
+
+    def with_defaults(self, *, searched: bool) -> Confirm:
+        """Return these values with the defaults for a study in which something varies, or nothing."""
+        if searched:
+            return self
+        given = self.model_dump(include=self.model_fields_set)
+        return Confirm.model_validate({"searches": 1, "seeds": SEEDS_WITHOUT_SEARCH, **given})
+
+    def place(self, configuration: int) -> tuple[int, int]:
+        """Return the search of an arm's sampled configuration, and the index of the configuration in this search.
+
+        The searches take turns: configuration n belongs to search n mod ``searches``. Searches that were added later
+        first take as many configurations as each search before them has. Then all searches take turns again.
+
+        Examples:
+            >>> [Confirm(searches=2).place(number) for number in range(4)]
+            [(0, 0), (1, 0), (0, 1), (1, 1)]
+            >>> grown = Confirm(searches=3, growth=({"configurations": 4, "searches": 2},))
+            >>> [grown.place(number) for number in range(4, 8)]
+            [(2, 0), (2, 1), (0, 2), (1, 2)]
+        """
+        later = [growth.searches for growth in self.growth[1:]] + [self.searches]
+        before, searches = 0, self.growth[0].searches if self.growth else self.searches
+        begun = 0
+        for growth, n_searches in zip(self.growth, later, strict=True) if self.growth else ():
+            if configuration >= growth.configurations:
+                begun, before, searches = growth.configurations, growth.searches, n_searches
+        new = searches - before
+        if before and configuration - begun < new * (begun // before):
+            index, search = divmod(configuration - begun, new)
+            return before + search, index
+        index, search = divmod(configuration, searches)
+        return search, index

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from search_spaces.budget import MAX_EPOCHS, MAX_TRIALS
 from search_spaces.contradictions import check_contradictions
 from search_spaces.match_checks import check_matchable
@@ -31,6 +33,7 @@ def check_study(study: Study) -> None:
         raise UserError(f"study '{study.name}': {error}") from None
     if study.search == "grid":
         _check_grid_budget(study)
+    _check_searches(study)
     _check_points(study)
     check_matchable(study)
 
@@ -45,6 +48,38 @@ def _check_grid_size(study: Study, arm: str) -> None:
         )
 
 
+def _check_searches(study: Study) -> None:
+    """Check that something can be searched, and that each search of each arm gets the same number of trials."""
+    searches = study.n_searches
+    if searches == 1:
+        return
+    where = f"study '{study.name}': confirm.searches is {searches}, but"
+    if not any(map(study.is_searched, study.arms)):
+        raise UserError(
+            f"{where} nothing varies in the arms, so there is nothing to search: set it to 1; confirm.seeds sets the "
+            "number of fresh seeds"
+        )
+    if study.search == "grid":
+        for arm in study.arms:
+            if (rounds := study.trials_per_arm // study.n_grid_points(arm)) % searches:
+                raise UserError(
+                    f"{where} the {rounds} rounds of the grid of arm '{arm}' cannot be divided equally among them: "
+                    "choose replicates or confirm.searches so that they can"
+                )
+    elif study.trials_per_arm % (searches * study.replicates):
+        smallest = searches * study.replicates
+        replicates = f" with {study.replicates} replicates" if study.replicates > 1 else ""
+        raise UserError(
+            f"{where} the {study.trials_per_arm} trials of budget.trials cannot be divided equally among the searches"
+            f"{replicates}: use a multiple of {smallest}, for example "
+            f"{smallest * max(1, round(study.trials_per_arm / smallest))}"
+        )
+    try:
+        study.budget.early_stopping.check(max_epochs=study.budget.max_epochs, trials=study.trials_per_search)
+    except ValueError as error:
+        raise UserError(f"study '{study.name}': {error}") from None
+
+
 def _check_points(study: Study) -> None:
     """Check that each arm can try its known configurations within its budget."""
     for arm in study.arms:
@@ -52,10 +87,10 @@ def _check_points(study: Study) -> None:
         where = f"study '{study.name}', arm '{arm}': points"
         if points and study.search == "grid":
             raise UserError(f"{where}: search 'grid' runs every combination, so points change nothing: leave them out")
-        if len(points) * study.replicates > study.trials_per_arm:
+        if len(points) * study.replicates > study.trials_per_search:
             raise UserError(
                 f"{where}: {len(points)} points with {study.replicates} replicates need more than the "
-                f"{study.trials_per_arm} trials of budget.trials: raise it, or give fewer points"
+                f"{study.trials_per_search} trials of a search: raise budget.trials, or give fewer points"
             )
         if any(MAX_EPOCHS in point for point in study.arms[arm].points):
             raise UserError(
@@ -63,7 +98,8 @@ def _check_points(study: Study) -> None:
             )
         for index, point in enumerate(points):
             try:
-                params = study.draw(arm, index * study.replicates)
+                number = next(n for n in itertools.count() if study.index_in_search(arm, n) == index * study.replicates)
+                params = study.draw(arm, number)
             except ValueError as error:
                 raise UserError(f"{where}: point {index + 1}: {error}") from None
             if not point:

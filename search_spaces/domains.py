@@ -22,6 +22,11 @@ MAX_CHOICES = 1_000
 class Domain(Frozen, ABC):
     """Values of one parameter, for random sampling or for a grid."""
 
+    @property
+    def varies(self) -> bool:
+        """Whether there is more than one value."""
+        return True
+
     @abstractmethod
     def at(self, u: float) -> Any:
         """Return the value at quantile ``u`` in [0, 1); a uniform ``u`` gives a random value of the domain."""
@@ -143,6 +148,11 @@ class Integers(Domain):
             raise ValueError(f"lo must be <= hi, got {self.lo} > {self.hi}")
         return self
 
+    @property
+    def varies(self) -> bool:
+        """Whether there is more than one value."""
+        return self.lo < self.hi
+
     def at(self, u: float) -> int:
         """Return the value at quantile ``u``."""
         return self.lo + int(u * (self.hi - self.lo + 1))
@@ -185,6 +195,11 @@ class Choice(Domain):
             raise ValueError(f"values must be distinct, got {format_value(list(self.values))}")
         return self
 
+    @property
+    def varies(self) -> bool:
+        """Whether there is more than one value."""
+        return len(self.values) > 1
+
     def at(self, u: float) -> Any:
         """Return the value at quantile ``u``, in the order listed."""
         return self.values[int(u * len(self.values))]
@@ -216,6 +231,11 @@ class Fixed(Domain):
 
     kind: Literal["fixed"] = "fixed"
     value: bool | int | float | str | None
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is more than one value: there is not."""
+        return False
 
     def at(self, u: float) -> Any:
         """Return the value."""

@@ -14,56 +14,99 @@ from trainables.merging import flattened, merged
 from trainables.strict import parse
 
 
-def extended(study: Study, *, trials: int = 0, seeds: int = 0, arms: Mapping[str, Any] | None = None) -> Study:
-    """Return the study with trials, seeds or arms added; each of its trials so far is a trial of the new study too.
+def extended(
+    study: Study, *, trials: int = 0, searches: int = 0, seeds: int = 0, arms: Mapping[str, Any] | None = None
+) -> Study:
+    """Return the study with trials, searches, seeds or arms added; it contains each of the study's trials unchanged.
 
     Args:
         study: study that was run.
-        trials: trials to add to each arm's search.
+        trials: trials to add to each search of each arm.
+        searches: searches to add to each arm, each with as many trials as the other searches.
         seeds: seeds to add to each confirmed configuration.
-        arms: arms to add, as in a study file. Their searches get as many trials as the other arms.
+        arms: arms to add, as in a study file. They get as many searches and trials as the other arms.
 
     Raises:
         UserError: nothing is added, an arm exists already, or the result is not a valid study.
     """
     where = f"study '{study.name}'"
-    if not (trials or seeds or arms):
-        raise UserError("nothing to add: give --add-trials, --add-seeds or --add-arms")
+    if not (trials or searches or seeds or arms):
+        raise UserError("nothing to add: give --add-trials, --add-searches, --add-seeds or --add-arms")
     values = study.model_dump(mode="json")
     if arms:
         values = merged(values, {"arms": _new_arms(study, arms), **_same_match(study)})
-    if trials:
-        if study.budget.trials is None:
+    if trials or searches:
+        if study.budget.trials is None or study.search == "grid":
             raise UserError(
-                f"{where}: its grid sets the number of trials, so --add-trials cannot add any: run the study again "
-                "with more replicates"
+                f"{where}: its grid sets the number of trials, so --add-trials and --add-searches cannot add any: run "
+                "the study again with more replicates"
             )
-        values = merged(values, {"budget": {"trials": study.budget.trials + trials}})
+        total = (study.trials_per_search + trials) * (study.n_searches + searches)
+        values = merged(values, {"budget": {"trials": total}})
+    if searches:
+        values = merged(values, {"confirm": _more_searches(study, searches, where)})
     if seeds:
         if study.confirm is None:
             raise UserError(f"{where} confirms nothing, so no seeds can be added: use cutmix-sweep confirm")
-        values = merged(values, {"confirm": {"configs": study.confirm.configs, "seeds": study.confirm.seeds + seeds}})
+        values = merged(values, {"confirm": {"seeds": study.confirm.seeds + seeds}})
     return _checked(values, where)
 
 
-def confirmed(study: Study, *, seeds: int, configs: int | None = None) -> Study:
-    """Return the study with ``configs`` winners per arm confirmed on a total of ``seeds`` seeds each.
+def _more_searches(study: Study, searches: int, where: str) -> dict[str, Any]:
+    """Return the changed values of ``confirm`` if searches are added to each arm."""
+    if study.confirm is None:
+        raise UserError(f"{where} confirms nothing, so no searches can be added: use cutmix-sweep confirm")
+    if not any(map(study.is_searched, study.arms)):
+        raise UserError(f"{where}: nothing varies in its arms, so there is nothing to search: use --add-seeds")
+    now = {"configurations": study.trials_per_arm // study.replicates, "searches": study.n_searches}
+    growth = [*study.confirm.model_dump(mode="json")["growth"], now]
+    return {"searches": study.n_searches + searches, "growth": growth}
 
-    By default ``configs`` is the study's number, or one if the study confirms nothing.
+
+def confirmed(study: Study, *, seeds: int, configs: int | None = None, searches: int | None = None) -> Study:
+    """Return the study with ``configs`` winners per search confirmed on a total of ``seeds`` seeds each.
+
+    By default ``configs`` is the study's number, or one if the study confirms nothing. A study that confirms nothing
+    has one search per arm. If its trials were independent, ``searches`` divides them into several searches.
 
     Raises:
-        UserError: the study confirms more than that already.
+        UserError: the study confirms more than that already, or its trials cannot be divided into searches.
     """
+    where = f"study '{study.name}'"
     if configs is None:
         configs = 1 if study.confirm is None else study.confirm.configs
     if study.confirm is not None and (seeds < study.confirm.seeds or configs < study.confirm.configs):
         raise UserError(
-            f"study '{study.name}' confirms {study.confirm.configs} configurations per arm on {study.confirm.seeds} "
+            f"{where} confirms {study.confirm.configs} configurations per search on {study.confirm.seeds} "
             f"seeds already; {configs} configurations on {seeds} seeds are fewer"
         )
+    if searches is not None and searches != study.n_searches:
+        _check_divisible(study, where)
     values = study.model_dump(mode="json")
-    confirm = parse(Confirm, {"configs": configs, "seeds": seeds}, where=f"study '{study.name}', confirm")
-    return _checked(values | {"confirm": confirm.model_dump()}, f"study '{study.name}'")
+    confirm = {**(values["confirm"] or {"searches": searches or 1}), "configs": configs, "seeds": seeds}
+    parse(Confirm, confirm, where=f"{where}, confirm")
+    return _checked(values | {"confirm": confirm}, where)
+
+
+def _check_divisible(study: Study, where: str) -> None:
+    """Check that the trials of each arm's search are independent, so that they can be divided into searches."""
+    if study.confirm is not None:
+        raise UserError(
+            f"{where} has {study.n_searches} searches per arm already: add searches with cutmix-sweep extend "
+            "--add-searches"
+        )
+    reason = None
+    if study.search not in ("random", "grid"):
+        reason = f"search '{study.search}' does not draw independent trials"
+    elif study.budget.early_stopping.build(study.budget.max_epochs) is not None:
+        reason = "early stopping compared the trials of the whole arm"
+    elif any(map(study.points_of, study.arms)):
+        reason = "all known points belong to the first search"
+    if reason:
+        raise UserError(
+            f"{where}: its trials cannot be divided into searches, because {reason}: confirm one search with "
+            "--searches 1, or start a new sweep"
+        )
 
 
 LIMITS = "budget.limits"

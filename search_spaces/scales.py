@@ -18,7 +18,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "smoke": {
         "replicates": 1,
         "budget": {"trials": 2, "max_epochs": 2, "early_stopping": {"rule": "none"}},
-        "confirm": {"seeds": 2},
+        "confirm": {"searches": 2, "seeds": 1},
         "base": {"data": {"train_frac": 0.05, "batch_size": 64}, "model": {"width": 0.25}},
     },
     # about an hour on two cores with a fifth of CIFAR-10 or similar images, given by --data
@@ -78,16 +78,26 @@ def _applicable(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str
     """Return the values of a common scale that apply to a study.
 
     These do not apply: values of varied paths, the number of trials of a grid, replicates of a random search, and
-    confirmation seeds if the study confirms nothing.
+    the confirmation if the study confirms nothing. A grid, or a study without a space, has one search.
     """
     excluded = {f"base.{path}" for path in _space_of(study)}
+    is_grid = study.get("search") == "grid"
+    excluded.add("budget.trials" if is_grid else "replicates")
+    confirm = common.get("confirm", {})
     if study.get("confirm") is None:
-        excluded.add("confirm.seeds")
-    excluded.add("budget.trials" if study.get("search") == "grid" else "replicates")
+        confirm = {}
+    elif confirm and (is_grid or not _varies(study)):  # one round of a grid, or nothing: as many seeds of one search
+        confirm = {"searches": 1, "seeds": confirm["searches"] * confirm["seeds"]}
     kept: dict[str, Any] = {}
-    for path, value in flattened(common).items():
+    for path, value in flattened({key: value for key, value in common.items() if key != "confirm"}).items():
         kept = kept if path in excluded else merged(kept, at_path(path, value))
-    return kept
+    return merged(kept, {"confirm": confirm}) if confirm else kept
+
+
+def _varies(study: Mapping[str, Any]) -> bool:
+    """Return whether a study or one of its arms has a space."""
+    arms = study.get("arms")
+    return any(map(_space_of, [study, *(arms.values() if isinstance(arms, Mapping) else ())]))
 
 
 def _check_same_meaning(study: Mapping[str, Any], exceptions: Any, where: str) -> None:
@@ -109,6 +119,7 @@ def _check_same_meaning(study: Mapping[str, Any], exceptions: Any, where: str) -
                 )
 
 
-def _space_of(study: Mapping[str, Any]) -> Mapping[str, Any]:
-    space = study.get("space")
+def _space_of(study: Any) -> Mapping[str, Any]:
+    """Return the space of a study or of an arm, as its file has it."""
+    space = study.get("space") if isinstance(study, Mapping) else None
     return space if isinstance(space, Mapping) else {}

@@ -57,14 +57,14 @@ class Study(Frozen):
         arms: conditions by name, in the order in which they are shown.
         reference: the baseline, the arm that the others are compared with; None: the first arm.
         space: parameters that vary in every arm.
-        points: known configurations that every arm tries first, for example the published one: values by dotted path of
-            the space. They count as trials; a path that is left out is sampled as usual. A grid has no points.
+        points: known configurations that every search tries first, for example the published one: values by dotted
+            path of the space. They count as trials; a path that is left out is sampled as usual. A grid has no points.
         search: ``random``, ``quasi_random`` (Halton points, which fill the space more evenly) and ``tpe`` (Bergstra et
             al., NeurIPS 2011) sample from the space; ``grid`` runs all combinations.
         replicates: trials per configuration, with different seeds.
         budget: what each arm may spend.
-        metric: metric that ranks the trials of an arm: for rungs, ``tpe`` and winners.
-        confirm: which winners are trained again on fresh seeds once an arm's search is over; None: none.
+        metric: metric that ranks the trials of a search: for rungs, ``tpe`` and winners.
+        confirm: number of searches per arm, and which of their winners are trained again on fresh seeds; None: none.
         base: values that override the defaults of TrialConfig in all arms.
         resources: what a trial occupies while it runs.
         match: dose that is made equal between arms; ``exposure`` stands for its defaults.
@@ -133,6 +133,18 @@ class Study(Frozen):
             raise ValueError(f"budget.trials is missing: search '{self.search}' needs a number of trials per arm")
         return self
 
+    @model_validator(mode="after")
+    def _whole_confirm(self) -> Study:
+        if self.confirm is not None:
+            confirm = self.confirm.with_defaults(searched=any(map(self.is_searched, self.arms)))
+            object.__setattr__(self, "confirm", confirm)
+            if confirm.searches * confirm.seeds < 2:
+                raise ValueError(
+                    "confirm: one search with one seed gives one value per arm, without an interval: raise "
+                    "confirm.searches, or confirm.seeds if nothing varies"
+                )
+        return self
+
     @property
     def baseline(self) -> str:
         """Name of the arm that the others are compared with."""
@@ -173,8 +185,42 @@ class Study(Frozen):
 
     @property
     def confirming_per_arm(self) -> int:
-        """Trials that confirm each arm's winners, if the arm has as many winners as the study asks for."""
-        return 0 if self.confirm is None else self.confirm.configs * self.confirm.seeds
+        """Trials that confirm each arm's winners, if each search has as many winners as the study asks for."""
+        return 0 if self.confirm is None else self.confirm.trials_per_arm
+
+    @property
+    def n_searches(self) -> int:
+        """Number of independent searches per arm; 1 if the study confirms nothing."""
+        return 1 if self.confirm is None else self.confirm.searches
+
+    @property
+    def trials_per_search(self) -> int:
+        """Trials of each search."""
+        return self.trials_per_arm // self.n_searches
+
+    def is_searched(self, arm: str) -> bool:
+        """Return whether something varies in an arm, so that a search has something to find."""
+        return any(domain.varies for domain in self.space_of(arm).values())
+
+    def search_of(self, arm: str, number: int) -> int:
+        """Return the search, from 0, to which one arm's trial ``number`` belongs.
+
+        Searches take turns. Trials of equal number belong to the same search in all arms, except on a grid, where each
+        search runs the whole grid.
+        """
+        return self._place(arm, number)[0]
+
+    def index_in_search(self, arm: str, number: int) -> int:
+        """Return the index, from 0, of one arm's trial ``number`` within its search."""
+        return self._place(arm, number)[1]
+
+    def _place(self, arm: str, number: int) -> tuple[int, int]:
+        if self.n_searches == 1 or self.confirm is None:
+            return 0, number
+        # trials that stay together: the replicates of a configuration, or a round of the grid
+        together = self.n_grid_points(arm) if self.search == "grid" else self.replicates
+        search, index = self.confirm.place(number // together)
+        return search, index * together + number % together
 
     def max_epochs_of(self, params: Mapping[str, Any]) -> int:
         """Return the planned epochs of a trial with these drawn values by dotted path."""
@@ -191,17 +237,20 @@ class Study(Frozen):
 
         A pure function of the study: it depends neither on the order nor on the outcome of other trials. Parameters
         that vary in every arm take the same values in all arms, trial by trial, unless an arm's own ``points`` give
-        another value. The first trials take the values of ``points``; that changes no other trial.
+        another value. The first trials of each search take the values of ``points``; that changes no other trial.
         """
         if self.search == "grid":
             return self.grid_point(arm, number % self.n_grid_points(arm))
-        point = number // self.replicates
-        quantiles = (self._halton if self.search == "quasi_random" else self._uniform)(arm, point)
+        if self.search == "quasi_random":
+            search, index = self._place(arm, number)
+            quantiles = self._halton(arm, search, index // self.replicates)
+        else:
+            quantiles = self._uniform(arm, number // self.replicates)
         drawn = {path: domain.at(quantiles[path]) for path, domain in self.space_of(arm).items()}
         return drawn | self.known_values(arm, number)
 
     def points_of(self, arm: str) -> tuple[Point, ...]:
-        """Return the known configurations that the arm tries first: the study's, then its own."""
+        """Return the known configurations that each search of the arm tries first: the study's, then its own."""
         return self.points + self.arms[arm].points
 
     def known_values(self, arm: str, number: int) -> dict[str, Any]:
@@ -211,7 +260,7 @@ class Study(Frozen):
             ValueError: a path is not in the arm's space, or a value is not in its domain.
         """
         points, space = self.points_of(arm), self.space_of(arm)
-        index = number // self.replicates
+        index = self.index_in_search(arm, number) // self.replicates
         point = points[index] if index < len(points) else {}
         values = {}
         for path, value in point.items():
@@ -231,15 +280,17 @@ class Study(Frozen):
             for path, owner in owners.items()
         }
 
-    def _halton(self, arm: str, point: int) -> dict[str, float]:
+    def _halton(self, arm: str, search: int, point: int) -> dict[str, float]:
         """Return coordinates in [0, 1) by path of one point of two scrambled Halton sequences: common and the arm's.
 
-        The arm's own parameters use the bases after the common ones. With the same bases the two sequences would be
-        correlated, however they are scrambled.
+        Each search has sequences of its own: every k-th point of one sequence would not fill the space. The arm's own
+        parameters use the bases after the common ones. With the same bases the two sequences would be correlated,
+        however they are scrambled.
         """
         space, n_common = self.arms[arm].space, len(self.space)
-        common = halton_point(point, n_dims=n_common, rng=generator(self.seed, "space", "every arm"))
-        of_arm = halton_point(point, n_dims=n_common + len(space), rng=generator(self.seed, "space", arm))
+        key = _search_key(search)
+        common = halton_point(point, n_dims=n_common, rng=generator(self.seed, "space", "every arm", *key))
+        of_arm = halton_point(point, n_dims=n_common + len(space), rng=generator(self.seed, "space", arm, *key))
         return dict(zip(self.space, common, strict=True)) | dict(zip(space, of_arm[n_common:], strict=True))
 
     def replicate(self, arm: str, number: int) -> int:
@@ -249,15 +300,16 @@ class Study(Frozen):
         """
         return number // self.n_grid_points(arm) if self.search == "grid" else number
 
-    def is_control(self, number: int) -> bool:
-        """Return whether early stopping may not stop trial ``number`` of any arm.
+    def is_control(self, arm: str, number: int) -> bool:
+        """Return whether early stopping may not stop one arm's trial ``number``.
 
-        Systematic sampling: one offset u ~ U[0, 1) from the study's seed, and trial n is a control trial where
-        floor(n f + u) steps up. floor(N f) or ceil(N f) of N trials are control trials, each with probability f. More
-        trials change none of them.
+        Systematic sampling within each search: one offset u ~ U[0, 1) per search from the study's seed, and the n-th
+        trial of the search is a control trial where floor(n f + u) steps up. floor(N f) or ceil(N f) of N trials are
+        control trials, each with probability f. More trials change none of them.
         """
-        frac, offset = self.budget.control_frac, generator(self.seed, "control").random()
-        return math.floor((number + 1) * frac + offset) > math.floor(number * frac + offset)
+        search, index = self._place(arm, number)
+        frac, offset = self.budget.control_frac, generator(self.seed, "control", *_search_key(search)).random()
+        return math.floor((index + 1) * frac + offset) > math.floor(index * frac + offset)
 
     def trial_config(
         self, arm: str, params: Mapping[str, Any], *, replicate: int, phase: Phase = "search"
@@ -340,3 +392,8 @@ class Study(Frozen):
         if self.match.target is not None:
             return self.match.target
         return lowest_exposure([next(self.extremes(arm)) for arm in self.arms if self.is_matched(arm)])
+
+
+def _search_key(search: int) -> tuple[str | int, ...]:
+    """Return what the draws of a search are derived from; nothing for the first, as before there were several."""
+    return ("search", search) if search else ()

@@ -57,7 +57,8 @@ class Job:
 class Conductor(RunningSweep):
     """Source of the trials of a sweep: it chooses the next one, judges the reports and writes the records.
 
-    The arms take turns. After an arm's search, its winners are confirmed on fresh seeds if the study says so.
+    The arms take turns, and so do the searches of an arm. After a search, its winners are confirmed on fresh seeds if
+    the study says so.
 
     Attributes:
         study: the study that is run.
@@ -77,7 +78,8 @@ class Conductor(RunningSweep):
         super().__init__(study)
         self.training_s = 0.0
         self._dir = sweep_dir
-        self._rule = {arm: study.budget.early_stopping.build(study.budget.max_epochs) for arm in study.arms}
+        stopping, max_epochs = study.budget.early_stopping, study.budget.max_epochs
+        self._rule = {search: stopping.build(max_epochs) for search in self.searches}
         self._ledger = Ledger(study, sweep_dir)
         self._decided = self._ledger.decisions()
         self._restore(retry_failed=retry_failed)
@@ -134,12 +136,16 @@ class Conductor(RunningSweep):
 
     def _promoted(self) -> Entry | None:
         paused = [entry for entry in self.entries.values() if entry.status == PAUSED]
-        for arm, rule in self._rule.items():
-            arm_paused = {entry.number: entry for entry in paused if entry.arm == arm}
-            number = rule.promotable(arm_paused) if rule and arm_paused else None
-            if number is not None:
-                return arm_paused[number]
+        for search, rule in self._rule.items():
+            by_index = {self._index(entry): entry for entry in paused if (entry.arm, entry.search) == search}
+            index = rule.promotable(by_index) if rule and by_index else None
+            if index is not None:
+                return by_index[index]
         return None
+
+    def _index(self, entry: Entry) -> int:
+        """Return the number by which the rule of a search knows its trial: the searches share no rung."""
+        return self.study.index_in_search(entry.arm, entry.number)
 
     def _next_new(self) -> Entry | None:
         begun = self._n_begun()
@@ -156,23 +162,28 @@ class Conductor(RunningSweep):
     def _next_confirming(self) -> Entry | None:
         """Return the next confirmation trial, from the arm with the fewest begun ones."""
         self._end_paused()
-        left = {}
-        for arm in self.study.arms:
-            planned = self.confirming(arm) or []
-            if new := [entry for entry in planned if entry.trial not in self.entries]:
-                left[len(planned) - len(new), arm] = new[0]
-        return left[min(left, key=lambda key: key[0])] if left else None
+        begun = dict.fromkeys(self.study.arms, 0)
+        left: dict[str, Entry] = {}
+        for arm, search in self.searches:
+            planned = self.confirming(arm, search) or []
+            new = [entry for entry in planned if entry.trial not in self.entries]
+            begun[arm] += len(planned) - len(new)
+            if new:
+                left.setdefault(arm, new[0])
+        return left[min(left, key=lambda arm: begun[arm])] if left else None
 
     def _end_paused(self) -> None:
-        """End the paused trials of each arm in which no trial is left that could still promote them.
+        """End the paused trials of each search in which no trial is left that could still promote them.
 
         A running trial could, even if it has lost its worker.
         """
-        paused = {entry.arm for entry in self.entries.values() if entry.status == PAUSED}
-        for arm in paused:
-            search = self.search_of(arm)
-            if len(search) == self.study.trials_per_arm and not any(entry.status == RUNNING for entry in search):
-                for entry in search:
+        paused = {(entry.arm, entry.search) for entry in self.entries.values() if entry.status == PAUSED}
+        for arm, search in self.searches:
+            if (arm, search) not in paused:
+                continue
+            trials = self.trials_of(arm, search)
+            if len(trials) == self.study.trials_per_search and not any(entry.status == RUNNING for entry in trials):
+                for entry in trials:
                     if entry.status == PAUSED:
                         self._end(entry, STOPPED, f"{entry.why}, never promoted")
 
@@ -249,8 +260,8 @@ class Conductor(RunningSweep):
         entry.verdict = CONTINUE
         if entry.phase != SEARCH:
             return
-        rule, metric = self._rule[entry.arm], self.study.metric
-        judgement = rule and rule.observe(entry.number, epoch, entry.curve[epoch][metric])
+        rule, metric = self._rule[entry.arm, entry.search], self.study.metric
+        judgement = rule and rule.observe(self._index(entry), epoch, entry.curve[epoch][metric])
         if not judgement:
             return
         decision: Mapping[Any, Any] | None = self._decided.pop((entry.trial, epoch), None)
@@ -283,15 +294,17 @@ class Conductor(RunningSweep):
         self._ledger.end(entry)
 
     def _new_entry(self, arm: str, number: int) -> Entry:
-        past = []
+        past, search = [], self.study.search_of(arm, number)
         if self.study.search == "tpe":  # the other searches do not use past trials
-            past = [self._past(entry) for entry in sorted(self.search_of(arm), key=lambda entry: entry.number)]
+            trials = sorted(self.trials_of(arm, search), key=lambda entry: entry.number)
+            past = [self._past(entry) for entry in trials]
         return Entry(
             trial=f"{arm}-{number:04d}",
             arm=arm,
+            search=search,
             number=number,
             replicate=self.study.replicate(arm, number),
-            control=self.study.is_control(number),
+            control=self.study.is_control(arm, number),
             params=propose(self.study, arm, number, past),
         )
 
@@ -307,12 +320,19 @@ class Conductor(RunningSweep):
         self.entries.update(
             (entry.trial, entry) for entry in read_entries(self._dir, self.study, retry_failed=retry_failed)
         )
+        divided = []  # trials of one search that became several when they were to be confirmed
+        for entry in self.entries.values():
+            if entry.phase == SEARCH and entry.search != (search := self.study.search_of(entry.arm, entry.number)):
+                entry.search = search
+                divided.append(entry)
         for row in self._ledger.epochs():
             entry = self._entry_of(row["trial"], row["arm"])
             if row["epoch"] == entry.epochs + 1:
                 entry.curve[row["epoch"]] = {name: row[name] for name in EPOCH_COLUMNS}
                 self.training_s += row["seconds"]
                 self._judge(entry, row["epoch"])
+        for entry in divided:
+            self._ledger.add_trial(entry)
 
     def _entry_of(self, trial: str, arm: str) -> Entry:
         """Return the entry of a trial that has recorded epochs.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from search_spaces.budget import Confirm
+from search_spaces.budget import MAX_SEEDS, Confirm
 from sweep.entry import Entry
 from sweep.findings.confirmed import RankedTrial, ranked
 from sweep.records.schema import COMPLETED, CONFIRM
 
 
 def winners(entries: Iterable[Entry], *, metric: str, count: int) -> list[Entry]:
-    """Return the first trial of each of the best configurations of one arm's search, best first; see :func:`ranked`."""
+    """Return the first trial of each of the best configurations of one search, best first; see :func:`ranked`."""
     by_name = {entry.trial: entry for entry in entries}
     rows = [
         RankedTrial(
@@ -27,10 +27,10 @@ def winners(entries: Iterable[Entry], *, metric: str, count: int) -> list[Entry]
 
 
 def confirming(first_trials: Iterable[Entry], confirm: Confirm) -> Iterator[Entry]:
-    """Yield the trials that confirm an arm's winners, seed by seed: the same seeds for each winner.
+    """Yield the trials that confirm the winners of a search, seed by seed: the same seeds for each winner.
 
-    The name of a trial contains the search trial with its configuration, so that a confirmed configuration stays
-    confirmed if the order of the winners changes.
+    Each search has seeds of its own, the same in all arms. The name of a trial contains the search trial with its
+    configuration, so that a confirmed configuration stays confirmed if the order of the winners changes.
     """
     first_trials = list(first_trials)
     for seed in range(confirm.seeds):
@@ -38,8 +38,9 @@ def confirming(first_trials: Iterable[Entry], confirm: Confirm) -> Iterator[Entr
             yield Entry(
                 trial=f"{winner.trial}-confirm-{seed:02d}",
                 arm=winner.arm,
+                search=winner.search,
                 number=seed,
-                replicate=seed,
+                replicate=MAX_SEEDS * winner.search + seed,
                 control=False,
                 params=winner.params,
                 phase=CONFIRM,

@@ -18,7 +18,8 @@ class Entry:
     Attributes:
         trial: name of the trial.
         arm: name of its arm.
-        number: index of the trial within the arm's search; in a confirmation, index of the seed.
+        search: index, from 0, of the search of the arm that the trial belongs to or confirms.
+        number: index of the trial within the arm, over all its searches; in a confirmation, index of the seed.
         replicate: number from which, together with the phase, the seed is derived.
         control: whether no rule may stop the trial.
         params: sampled values by dotted path.
@@ -37,6 +38,7 @@ class Entry:
 
     trial: str
     arm: str
+    search: int
     number: int
     replicate: int
     control: bool

@@ -36,7 +36,7 @@ EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", 
 DOSE_COLUMNS = [name for name in ABOUT_COLUMNS if name.startswith("dose_")]
 """Columns of the dose, which a trial measures before its first epoch."""
 
-_ENTRY_COLUMNS = ("trial", "arm", "number", "replicate", "attempts", "status", "phase")
+_ENTRY_COLUMNS = ("trial", "arm", "search", "number", "replicate", "attempts", "status", "phase")
 
 
 class Ledger:
@@ -114,6 +114,7 @@ class Ledger:
                 "phase": entry.phase,
                 "arm": entry.arm,
                 "trial": entry.trial,
+                "search": entry.search,
                 "number": entry.number,
                 "confirms": entry.confirms,
                 "replicate": entry.replicate,
@@ -175,7 +176,7 @@ def entry_of(row: Mapping[Any, Any], study: Study) -> Entry:
     """Return a trial as its row of the table ``trials`` has it: without its epochs and its test values."""
     return Entry(
         params=json.loads(row["params"]),
-        control=row["phase"] == SEARCH and study.is_control(row["number"]),
+        control=row["phase"] == SEARCH and study.is_control(row["arm"], row["number"]),
         confirms=row["confirms"] if row["phase"] == CONFIRM else None,
         why=row["why"] if row["status"] != RUNNING else "",
         resumed_at_epoch=None if _is_null(row["resumed_at_epoch"]) else int(row["resumed_at_epoch"]),

@@ -43,7 +43,7 @@ class SweepTrials:
         """Begin without trials."""
         self.study = study
         self.entries: dict[str, Entry] = {}
-        self._to_confirm: dict[str, list[Entry]] = {}
+        self._to_confirm: dict[tuple[str, int], list[Entry]] = {}
 
     @property
     def n_trials(self) -> int:
@@ -77,27 +77,42 @@ class SweepTrials:
     @property
     def _n_unconfirmed(self) -> int:
         """Number of confirmation trials that have not begun; the winners may not be known yet."""
-        planned = map(self.confirming, self.study.arms)
+        if self.study.confirm is None:
+            return 0
+        per_search = self.study.confirming_per_arm // self.study.n_searches
+        begun: dict[tuple[str, int], list[Entry]] = {search: [] for search in self.searches}
+        for entry in self.entries.values():  # one pass: with many searches, one pass per search takes long
+            if entry.phase == SEARCH:
+                begun[entry.arm, entry.search].append(entry)
+        planned = [self._confirming(*search, trials) for search, trials in begun.items()]
         return sum(
-            self.study.confirming_per_arm if trials is None else sum(row.trial not in self.entries for row in trials)
-            for trials in planned
+            per_search if trials is None else sum(row.trial not in self.entries for row in trials) for trials in planned
         )
 
-    def confirming(self, arm: str) -> list[Entry] | None:
-        """Return the confirmation trials of an arm; None before the end of its search."""
+    @property
+    def searches(self) -> list[tuple[str, int]]:
+        """Arm and index of every search of the study."""
+        return [(arm, search) for search in range(self.study.n_searches) for arm in self.study.arms]
+
+    def confirming(self, arm: str, search: int) -> list[Entry] | None:
+        """Return the confirmation trials of a search; None before its end."""
+        return self._confirming(arm, search, self.trials_of(arm, search))
+
+    def _confirming(self, arm: str, search: int, trials: list[Entry]) -> list[Entry] | None:
+        """Return the confirmation trials of a search of which these trials have begun."""
         if self.study.confirm is None:
             return []
-        if arm not in self._to_confirm:
-            search = self.search_of(arm)
-            if len(search) < self.study.trials_per_arm or any(entry.status in LIVING for entry in search):
+        if (arm, search) not in self._to_confirm:
+            if len(trials) < self.study.trials_per_search or any(entry.status in LIVING for entry in trials):
                 return None
-            best = winners(search, metric=self.study.metric, count=self.study.confirm.configs)
-            self._to_confirm[arm] = list(confirming(best, self.study.confirm))
-        return self._to_confirm[arm]
+            best = winners(trials, metric=self.study.metric, count=self.study.confirm.configs)
+            self._to_confirm[arm, search] = list(confirming(best, self.study.confirm))
+        return self._to_confirm[arm, search]
 
-    def search_of(self, arm: str) -> list[Entry]:
-        """Return the search trials of an arm that have begun."""
-        return [entry for entry in self.entries.values() if (entry.arm, entry.phase) == (arm, SEARCH)]
+    def trials_of(self, arm: str, search: int) -> list[Entry]:
+        """Return the search trials of one search that have begun."""
+        wanted = (arm, search, SEARCH)
+        return [entry for entry in self.entries.values() if (entry.arm, entry.search, entry.phase) == wanted]
 
 
 class RunningSweep(SweepTrials, ABC):

@@ -1,7 +1,7 @@
-"""Searchers: each proposes the parameters of one arm's trials from the results of that arm so far.
+"""Searchers: each proposes the parameters of a search's trials from the results of that search so far.
 
-A searcher keeps no state: a proposal is a pure function of the study, the trial's number and the arm's past trials. So
-a resumed sweep continues as if it had never been interrupted.
+A searcher keeps no state: a proposal is a pure function of the study, the trial's number and the past trials of its
+search. So a resumed sweep continues as if it had never been interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import optuna
 
 STARTUP_TRIALS = 5
-"""Random draws before ``tpe`` uses results; the same in every arm, however many trials are added."""
+"""Random draws per search before ``tpe`` uses results; the same in every arm, however many trials are added."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def propose(study: Study, arm: str, number: int, past: Sequence[PastTrial]) -> d
     Args:
         study: what is run.
         arm: name of the arm.
-        number: number of the trial within the arm's search.
-        past: the arm's earlier trials in the order of their numbers; only ``tpe`` uses them.
+        number: number of the trial within the arm.
+        past: the earlier trials of the same search in the order of their numbers; only ``tpe`` uses them.
     """
     if study.search == "tpe" and study.space_of(arm):
         return _propose_tpe(study, arm, number, past) | study.known_values(arm, number)
@@ -56,15 +56,15 @@ def propose(study: Study, arm: str, number: int, past: Sequence[PastTrial]) -> d
 
 
 def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial]) -> dict[str, Any]:
-    """Propose by a tree-structured Parzen estimator over the arm's own trials (Bergstra et al., NeurIPS 2011).
+    """Propose by a tree-structured Parzen estimator over the search's own trials (Bergstra et al., NeurIPS 2011).
 
     A trial that was stopped early counts as pruned with its values by epoch, never as complete at a lower fidelity.
     Running trials count as bad ones, so that parallel proposals spread.
     """
     import optuna
 
-    if number % study.replicates:  # a further replicate of the configuration before it
-        return dict(past[number - number % study.replicates].params)
+    if replicate := number % study.replicates:  # a further replicate of the configuration before it
+        return dict(past[-replicate].params)
     # under the first names: the estimator samples the parameters in the order of their names
     paths = {original_path(path): path for path in study.space_of(arm)}
     distributions = {name: distribution(study.space_of(arm)[path]) for name, path in paths.items()}

@@ -131,7 +131,7 @@ class RungStopping(Stopping):
         if trials is not None and self.min_recorded > trials - self.counts_others:
             others = " others" if self.counts_others else ""
             raise ValueError(
-                f"early_stopping.min_recorded is {self.min_recorded}{others}, but an arm has {trials} trials: {fix}"
+                f"early_stopping.min_recorded is {self.min_recorded}{others}, but a search has {trials} trials: {fix}"
             )
 
 

@@ -37,8 +37,10 @@ ATTEMPTS, PAUSE_S = 100, 0.02
 _MANY_ROWS = 100_000
 _READERS = 4
 
+_SEVERAL_SEARCHES = 3
+"""First schema version in which an arm may have several searches."""
+
 JSON_COLUMNS = ("params", "config")
-"""Columns with configurations as JSON."""
 """Columns of the trials with keys of a configuration, as JSON."""
 
 
@@ -103,7 +105,7 @@ def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
 
 
 def read_manifest(sweep_dir: Path) -> dict[str, Any]:
-    """Read ``sweep.json``; its study has every renamed key under its present name.
+    """Read ``sweep.json``; its study has every renamed key under its present name, and its number of searches.
 
     Raises:
         RecordsError: the file is missing or unreadable, or a newer program wrote it.
@@ -123,7 +125,12 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
             f"'{path}' was written by a newer cutmix-sweep: its schema version is {version}, and this program reads "
             f"versions up to {SCHEMA_VERSION}: update cutmix-sweep"
         )
-    return {**manifest, "study": with_present_keys(manifest["study"])} if "study" in manifest else manifest
+    if "study" not in manifest:
+        return manifest
+    study = with_present_keys(manifest["study"])
+    if version < _SEVERAL_SEARCHES and study.get("confirm") is not None:
+        study = {**study, "confirm": {"searches": 1, **study["confirm"]}}
+    return {**manifest, "study": study}
 
 
 def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
@@ -134,6 +141,8 @@ def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     repeated = keys.duplicated(keep=table.keep).to_numpy()
     if repeated.any():
         frame = frame[~repeated].reset_index(drop=True)
+    if "search" in frame:
+        frame["search"] = frame["search"].fillna(0).astype("int64")
     for column in set(JSON_COLUMNS) & set(frame.columns):
         frame[column] = frame[column].map(json_with_present_keys, na_action="ignore")
     return frame

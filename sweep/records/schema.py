@@ -11,11 +11,13 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version that the writer stores in the manifest and in every part.
 
 It grows when an older version would misread the records. The reader accepts all earlier versions:
 
+- 3: an arm may have several searches: ``confirm.searches`` of the study, column ``search`` of the trials. Before, each
+  arm had one search.
 - 2: table ``measurements`` was ``axes``; ``mix.granularity`` and ``mix.alternate`` were ``mix.share`` and
   ``mix.other``; ``ramp_up_start`` to ``ramp_down_end`` of a schedule were ``on0`` to ``off1``.
 """
@@ -105,7 +107,8 @@ TRIALS = Table(
             ("phase", _TEXT),  # search or confirm
             ("arm", _TEXT),
             ("trial", _TEXT),  # arm and number: cutmix-0003
-            ("number", _WHOLE),  # index of the trial within its arm
+            ("search", _WHOLE),  # index of the search, from 0; 0 in records of older versions
+            ("number", _WHOLE),  # index of the trial within its arm; in a confirmation, index of the seed
             ("confirms", _TEXT),  # search trial with the same configuration; null in the search
             ("replicate", _WHOLE),  # trials of all arms with the same replicate have the same seed
             ("seed", _WHOLE),

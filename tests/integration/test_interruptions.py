@@ -186,3 +186,20 @@ def test_a_worker_that_dies_between_two_trials_is_replaced(ray_cluster: None, st
     trials = read_table(tmp_path, TRIALS).set_index("trial")
     assert (trials["status"] == "completed").all()
     assert (trials["attempts"] > 1).sum() == 1
+
+
+def test_results_depend_neither_on_the_order_of_trials_nor_on_the_number_of_workers(
+    uninterrupted: SweepRecords, study_file: Path, tmp_path: Path
+) -> None:
+    from sweep.engine import run_trials
+
+    study = load_study(str(study_file), settings=[*WITHOUT_STOPPING, "budget.trials=1"])
+    study = study.model_copy(update={"arms": dict(reversed(study.arms.items()))})
+    run_trials(tmp_path, Conductor(study, tmp_path), slots=1)
+    epochs = read_table(tmp_path, EPOCHS)
+    assert list(epochs["trial"].unique()) == [f"{arm}-0000" for arm in study.arms]  # one after the other
+    together = uninterrupted.epochs[uninterrupted.epochs["trial"].isin(epochs["trial"])]
+    rows = [
+        frame.drop(columns=TIMING).sort_values(["trial", "epoch"], ignore_index=True) for frame in (epochs, together)
+    ]
+    pd.testing.assert_frame_equal(*rows, check_exact=True)

@@ -39,7 +39,7 @@ def study_of(**budget: Any) -> Study:
 
 
 def cohort(study: Study, n_trials: int) -> list[int]:
-    return [number for number in range(n_trials) if study.is_control(number)]
+    return [number for number in range(n_trials) if study.is_control("off", number)]
 
 
 class TestRules:
@@ -131,7 +131,8 @@ class TestControlCohort:
     def test_every_trial_has_the_same_chance(self) -> None:
         seeds = range(400)
         counts = [
-            sum(study_of(control_frac=0.25, seed=seed).is_control(number) for seed in seeds) for number in range(4)
+            sum(study_of(control_frac=0.25, seed=seed).is_control("off", number) for seed in seeds)
+            for number in range(4)
         ]
         assert sum(counts) == len(seeds)  # each cohort of four has one
         assert all(abs(count / len(seeds) - 0.25) < 4 * math.sqrt(0.25 * 0.75 / len(seeds)) for count in counts)

@@ -212,8 +212,8 @@ class TestValues:
 
     def test_settings_apply_to_a_study(self) -> None:
         study = load_study("quickstart")
-        changed = load_study(study, settings=["budget.trials=3", "space[optimizer.lr].hi=0.25"])
-        assert (changed.budget.trials, changed.space["optimizer.lr"].corners()) == (3, [0.03, 0.25])
+        changed = load_study(study, settings=["budget.trials=20", "space[optimizer.lr].hi=0.25"])
+        assert (changed.budget.trials, changed.space["optimizer.lr"].corners()) == (20, [0.03, 0.25])
 
     def test_a_study_takes_no_scale(self) -> None:
         """Its own exceptions from the scale are gone: only the file has them."""
@@ -278,7 +278,7 @@ class TestSettings:
         assert study.space["optimizer.lr"].corners() == [0.03, 0.25]
 
     def test_drop_an_arm_or_a_parameter(self) -> None:
-        settings = ["arms.cutout=null", "space[optimizer.lr]=null", "base.optimizer.lr=0.1"]
+        settings = ["arms.cutout=null", "space[optimizer.lr]=null", "base.optimizer.lr=0.1", "confirm=null"]
         study = load_study("quickstart", settings=settings)
         assert (list(study.arms), study.space) == (["off", "mixup", "cutmix"], {})
         assert refusal("quickstart", "arms.cutot=null").startswith(

@@ -15,13 +15,13 @@ from trainables.errors import UserError
 
 @pytest.fixture
 def study() -> Study:
-    return load_study("quickstart", settings=["confirm={configs: 1, seeds: 3}"])
+    return load_study("quickstart", settings=["confirm={configs: 1, searches: 1, seeds: 3}"])
 
 
 class TestExtended:
     def test_trials_and_seeds_add_up(self, study: Study) -> None:
         more = extended(study, trials=3, seeds=2)
-        assert more.budget.trials == 8
+        assert more.budget.trials == study.budget.trials + 3
         assert more.confirm
         assert (more.confirm.configs, more.confirm.seeds) == (1, 5)
         assert more.arms == study.arms
@@ -50,7 +50,7 @@ class TestExtended:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({}, "--add-trials, --add-seeds or --add-arms"),
+            ({}, "--add-trials, --add-searches, --add-seeds or --add-arms"),
             ({"arms": {"cutmix": {"mix": "cutmix"}}}, "has an arm 'cutmix' already"),
             ({"arms": {"mine": {"mix": "cutmx"}}}, "did you mean 'cutmix'"),
             ({"arms": {"Mine": {"mix": "cutmix"}}}, "small letters"),
@@ -78,7 +78,7 @@ class TestConfirmed:
 
     @pytest.mark.parametrize(("seeds", "configs"), [(2, 1), (2, 5)])
     def test_never_fewer(self, study: Study, seeds: int, configs: int) -> None:
-        with pytest.raises(UserError, match="1 configurations per arm on 3 seeds already"):
+        with pytest.raises(UserError, match="1 configurations per search on 3 seeds already"):
             confirmed(study, seeds=seeds, configs=configs)
 
 

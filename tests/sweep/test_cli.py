@@ -554,7 +554,7 @@ class TestExtend:
         names = ("trials", "seeds", "arms")
         notes = [f"note: --{name} was renamed to --add-{name}" for name in names if prefix == "--"]
         assert err.splitlines() == notes
-        study = resumed["change"](study_of(confirm={"configs": 1, "seeds": 2}))
+        study = resumed["change"](study_of(confirm={"configs": 1, "searches": 1, "seeds": 2}))
         assert (study.budget.trials, study.confirm.seeds) == (6, 3)
         assert {"fmix", "gridmix"} <= set(study.arms)
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from search_spaces.early_stopping.base import Rule
 from search_spaces.study import Study
 from sweep.records.reader import _read_parts, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, RECORDS, TRIALS
@@ -33,13 +34,17 @@ def budget(rule: str, **changes: Any) -> dict[str, Any]:
 
 def decisions_by_the_rule(sweep_dir: Path, study: Study) -> list[dict[str, Any]]:
     """Decisions that follow from the recorded epochs in the order in which they were written."""
-    rules = {arm: study.budget.early_stopping.build(study.budget.max_epochs) for arm in study.arms}
+    rules: dict[tuple[str, int], Rule | None] = {}
     decisions = []
     for row in read_sweep(sweep_dir).epochs.to_dict("records"):
-        number, rule = int(row["trial"][-4:]), rules[row["arm"]]
-        judged = rule and rule.observe(number, row["epoch"], row[study.metric])
+        arm, number = row["arm"], int(row["trial"][-4:])
+        search = (arm, study.search_of(arm, number))
+        if search not in rules:
+            rules[search] = study.budget.early_stopping.build(study.budget.max_epochs)
+        rule = rules[search]
+        judged = rule and rule.observe(study.index_in_search(arm, number), row["epoch"], row[study.metric])
         if judged:
-            spared = study.is_control(number) and judged.verdict != "continue"
+            spared = study.is_control(arm, number) and judged.verdict != "continue"
             verdict = "spared" if spared else judged.verdict
             decisions.append(
                 {"trial": row["trial"], "rung_epochs": row["epoch"], "cutoff": judged.cutoff, "verdict": verdict}
@@ -63,7 +68,7 @@ def assert_whole(sweep_dir: Path, study: Study) -> None:
     last = records.decisions.groupby("trial").last()
     for trial, row in trials.iterrows():
         assert (records.epochs["trial"] == trial).sum() == row["epochs"]
-        assert row["control"] == study.is_control(row["number"])
+        assert row["control"] == study.is_control(row["arm"], row["number"])
         if row["status"] == "stopped":
             assert not row["control"]
             assert last.loc[trial, "verdict"] in ("stop", "pause")
@@ -148,7 +153,7 @@ class TestControlCohort:
     def test_counts_at_the_rungs(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         """The control trial counts for the cutoff: all other trials but one are worse and stop."""
         study = study_of(arms={"off": {}}, budget=budget("asha", trials=4, control_frac=0.25))
-        (control,) = (number for number in range(4) if study.is_control(number))
+        (control,) = (number for number in range(4) if study.is_control("off", number))
         level = {number: 1.0 if number == control else 2.0 + number for number in range(4)}
         simulate(study, tmp_path, curve=lambda job, _: {"val_nll": level[int(job.trial[-1])]}, n_workers=1).run()
         trials = read_sweep(tmp_path).trials

@@ -21,13 +21,14 @@ from sweep.records.schema import EPOCHS, EVALUATIONS, RECORDS
 
 MakeStudy = Callable[..., Study]
 
-CONFIRM = {"configs": 1, "seeds": 3}
+CONFIRM = {"configs": 1, "searches": 1, "seeds": 3}
 
 
 def entry(number: int, error: float, *, status: str = "completed", **params: Any) -> Entry:
     return Entry(
         trial=f"off-{number:04d}",
         arm="off",
+        search=0,
         number=number,
         replicate=number,
         control=False,

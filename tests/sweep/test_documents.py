@@ -53,7 +53,7 @@ def curve(job: Any, epoch: int) -> dict[str, Any]:
 
 @pytest.fixture
 def session(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Any:
-    return simulate(study_of(confirm={"seeds": 2}), tmp_path / "a sweep", curve=curve)
+    return simulate(study_of(confirm={"searches": 1, "seeds": 2}), tmp_path / "a sweep", curve=curve)
 
 
 class TestStatus:
@@ -105,7 +105,7 @@ class TestStatus:
 
     def test_has_the_verdict_of_the_text(self, simulate: Any, study_of: MakeStudy, tmp_path: Path, run: Run) -> None:
         """Also between the search and the confirmation, when every recorded trial has ended."""
-        session = simulate(study_of(confirm={"seeds": 2}), tmp_path, n_workers=1)
+        session = simulate(study_of(confirm={"searches": 1, "seeds": 2}), tmp_path, n_workers=1)
         while session.conductor.n_left > 6:
             session.run(1)
         session.conductor.flush(force=True)

@@ -37,8 +37,8 @@ def comparable(progress: SweepProgress) -> SweepProgress:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"confirm": {"seeds": 2, "configs": 2}},
-        {"confirm": {"seeds": 2}, "replicates": 2},
+        {"confirm": {"searches": 1, "seeds": 2, "configs": 2}},
+        {"confirm": {"searches": 1, "seeds": 2}, "replicates": 2},
         {"budget": {"trials": 4, "max_epochs": 4, "early_stopping": PROMOTING}},
         {"search": "grid", "arms": {"off": {}, "cutout": {}}, "space": GRID, "budget": BUDGET},
     ],

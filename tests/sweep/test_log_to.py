@@ -211,7 +211,7 @@ class TestMlflow:
                 assert runs()[str(trial)]["metrics"][column] == expected
 
     def test_has_test_values_of_a_confirmation(self, told: Callable[..., Told]) -> None:
-        told(LogTo(MLFLOW, "here"), changes={"confirm": {"configs": 1, "seeds": 2}}).run()
+        told(LogTo(MLFLOW, "here"), changes={"confirm": {"configs": 1, "searches": 1, "seeds": 2}}).run()
         confirming = [run for run in runs().values() if run["params"]["phase"] == "confirm"]
         assert len(confirming) == 6
         for run in confirming:

@@ -19,7 +19,7 @@ def planned(monkeypatch: pytest.MonkeyPatch, *settings: str, sampled: int | None
         "arms": {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}},
         "space": {"data.train_frac": {"kind": "uniform", "lo": 0.5, "hi": 1.0}},
         "budget": {"trials": 100, "max_epochs": 3},
-        "confirm": {"seeds": 4},
+        "confirm": {"searches": 1, "seeds": 4},
     }
     return make_plan(load_study(study | values, settings=settings))
 

@@ -97,13 +97,16 @@ class TestSeedSpread:
         study = study_of(space={}, arms={"off": {"mix": "off"}}, budget=budget)
         points = {number: 10.0 + number**2 for number in range(16)}
         simulate(study, tmp_path / "sweep", curve=planted(lambda job: points[number_of(job)])).run()
-        control = [points[number] for number in points if study.is_control(number)]
+        control = [points[number] for number in points if study.is_control("off", number)]
         assert seed_spread(tmp_path / "sweep").sd_points == pytest.approx(np.std(control, ddof=1))
 
     def test_prefers_confirmed_trials(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         tests = (10.0, 11.0, 13.0)
         study = study_of(
-            space={}, arms={"off": {"mix": "off"}}, budget=BUDGET | {"trials": 4}, confirm={"seeds": len(tests)}
+            space={},
+            arms={"off": {"mix": "off"}},
+            budget=BUDGET | {"trials": 4},
+            confirm={"searches": 1, "seeds": len(tests)},
         )
         curve = planted(lambda job: tests[number_of(job)] if job.test else 20.0 * number_of(job))
         simulate(study, tmp_path / "sweep", curve=curve).run()

@@ -110,7 +110,7 @@ class TestTimeLeft:
 
 class TestEvents:
     def test_each_end_once(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        study = study_of(budget=BUDGET, confirm={"configs": 1, "seeds": 2})
+        study = study_of(budget=BUDGET, confirm={"configs": 1, "searches": 1, "seeds": 2})
         session = simulate(study, tmp_path, curve=outcomes, n_workers=1)
         tracker = ProgressTracker(session.conductor)
         session.run(5)

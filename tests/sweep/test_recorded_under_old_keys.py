@@ -62,7 +62,7 @@ def study(study_of: Callable[..., Study]) -> Study:
         space={"mix.label.smoothing": {"kind": "uniform", "lo": 0.0, "hi": 0.2}},
         budget={"trials": 6, "max_epochs": 3},
         search="tpe",
-        confirm={"seeds": 2},
+        confirm={"searches": 1, "seeds": 2},
     )
 
 

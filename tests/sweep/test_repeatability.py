@@ -31,7 +31,7 @@ def budget(search: str) -> dict[str, Any]:
 @pytest.mark.parametrize("search", SEARCHES)
 def test_the_same_trials_and_decisions(search: str, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
     arms = {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}}
-    study = study_of(search=search, arms=arms, space=POINTS, budget=budget(search), confirm={"seeds": 2})
+    study = study_of(search=search, arms=arms, space=POINTS, budget=budget(search), confirm={"searches": 1, "seeds": 2})
     for name in ("one", "other"):
         simulate(study, tmp_path / name, n_workers=1).run()
     for phase in ("search", "confirm"):

@@ -60,7 +60,9 @@ def sweep_dir(tmp_path: Path, simulate: Any, study_of: Callable[..., Study]) -> 
     arms = {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}}
     budget = {"trials": 2, "max_epochs": 2, "early_stopping": {"rule": "none"}}
     sweep_dir = tmp_path / "sweep"
-    simulation = simulate(study_of(arms=arms, budget=budget, confirm={"configs": 1, "seeds": 2}), sweep_dir).run()
+    simulation = simulate(
+        study_of(arms=arms, budget=budget, confirm={"configs": 1, "searches": 1, "seeds": 2}), sweep_dir
+    ).run()
     for trial in simulation.conductor.entries:
         weights_path(sweep_dir, trial).parent.mkdir(exist_ok=True)
         weights_path(sweep_dir, trial).touch()

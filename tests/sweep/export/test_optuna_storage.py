@@ -44,7 +44,7 @@ def sweep_dir(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Path:
     stopping = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
     study = study_of(
         budget={"trials": 4, "max_epochs": 5, "early_stopping": stopping, "control_frac": 0.5},
-        confirm={"configs": 1, "seeds": 2},
+        confirm={"configs": 1, "searches": 1, "seeds": 2},
     )
     simulate(study, tmp_path / "mine", curve=troubled).run()
     return tmp_path / "mine"

@@ -25,7 +25,7 @@ def sweep_dir(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Path:
     lr = {"kind": "loguniform", "lo": 0.01, "hi": 1.0}
     space = {"optimizer.ema_decay": {"kind": "choice", "values": [None, 0.9]}}
     arms = {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix", "space": space}}
-    study = study_of(arms=arms, space={"optimizer.lr": lr}, confirm={"configs": 1, "seeds": 2})
+    study = study_of(arms=arms, space={"optimizer.lr": lr}, confirm={"configs": 1, "searches": 1, "seeds": 2})
     simulate(study, tmp_path / "mine").run()
     return tmp_path / "mine"
 

@@ -292,7 +292,7 @@ class TestCommand:
             (["--rule", "asha,grace_period=1"], "did you mean 'grace_period_epochs'?"),
             (["--rule", "asha,mode"], "NAME,PARAMETER=VALUE"),
             (["--rule", "asha,reduction_factor=x"], "got 'x'"),
-            (["--rule", "asha,min_recorded=6"], "min_recorded is 6, but an arm has 5 trials"),
+            (["--rule", "asha,min_recorded=6"], "min_recorded is 6, but a search has 5 trials"),
             (["--metric", "loss"], "--metric 'loss' is not recorded"),
             (["--csv", "no_folder/x.csv"], "no folder 'no_folder'"),
         ],

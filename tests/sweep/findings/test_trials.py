@@ -30,7 +30,9 @@ def curve(job: Any, epoch: int) -> dict[str, Any]:
 
 @pytest.fixture
 def sweep_dir(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Path:
-    return Path(simulate(study_of(confirm={"seeds": 2}), tmp_path / "sweep", curve=curve).run().sweep_dir)
+    return Path(
+        simulate(study_of(confirm={"searches": 1, "seeds": 2}), tmp_path / "sweep", curve=curve).run().sweep_dir
+    )
 
 
 def test_has_every_trial_of_both_phases_with_its_last_values(sweep_dir: Path) -> None:

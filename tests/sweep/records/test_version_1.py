@@ -70,7 +70,9 @@ def test_is_read_under_the_present_names(sweep_dir: Path) -> None:
 
 def test_is_resumed_with_the_draws_of_the_old_program(sweep_dir: Path, simulate: Any) -> None:
     study = parse(Study, read_manifest(sweep_dir)["study"], where="study")
+    assert study.n_searches == 1  # the default of a new study is another one
     before = read_sweep(sweep_dir)
+    assert set(before.trials["search"]) == {0}
     simulate(study, sweep_dir).run()
     records, confirmed = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
     assert (records.trials["status"] == "completed").all()
@@ -112,7 +114,7 @@ def test_a_writer_brings_it_to_the_present_schema(sweep_dir: Path, monkeypatch: 
     assert json.loads((sweep_dir / "sweep.json").read_text())["schema_version"] == SCHEMA_VERSION
     monkeypatch.setattr(reader, "SCHEMA_VERSION", 1)
     for use in (read_sweep, writer.RecordsWriter):
-        with pytest.raises(RecordsError, match=r"written by a newer cutmix-sweep.*version is 2.*update"):
+        with pytest.raises(RecordsError, match=r"written by a newer cutmix-sweep.*version is 3.*update"):
             use(sweep_dir)
 
 

@@ -30,7 +30,7 @@ def curve(job: Any, epoch: int) -> dict[str, Any]:
 
 @pytest.fixture
 def session(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Any:
-    session = simulate(study_of(confirm={"seeds": 2}), tmp_path / "sweep", curve=curve).run(8)
+    session = simulate(study_of(confirm={"searches": 1, "seeds": 2}), tmp_path / "sweep", curve=curve).run(8)
     session.conductor.flush(force=True)
     return session
 

@@ -42,7 +42,7 @@ def text_of(console: Console) -> str:
 
 @pytest.fixture
 def study(study_of: MakeStudy) -> Study:
-    return study_of(arms=ARMS, budget={"trials": 4, "max_epochs": 2}, confirm={"configs": 1, "seeds": 2})
+    return study_of(arms=ARMS, budget={"trials": 4, "max_epochs": 2}, confirm={"configs": 1, "searches": 1, "seeds": 2})
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ class TestWords:
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
         """Killed between the end of the search and the first confirmation: no trial runs, and none is missing."""
-        study = study_of(confirm={"seeds": 2})
+        study = study_of(confirm={"searches": 1, "seeds": 2})
         session = simulate(study, tmp_path, n_workers=1)
         while session.conductor.n_left > 3 * 2:
             session.run(1)
@@ -214,7 +214,7 @@ class TestWords:
         assert "trials are left" not in text_of(console)
 
     def test_arms_without_a_completed_trial(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
-        study = study_of(confirm={"seeds": 2}, base={"optimizer": {"lr": 1e9}}, space={})
+        study = study_of(confirm={"searches": 1, "seeds": 2}, base={"optimizer": {"lr": 1e9}}, space={})
 
         def diverging(job: Job, epoch: int) -> dict[str, Any]:
             return {"train_loss": math.nan if job.trial.startswith(hot) else 1.0}
@@ -235,7 +235,7 @@ class TestWords:
     def test_intervals_of_an_error_stay_between_0_and_100(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
-        study = study_of(confirm={"seeds": 2})
+        study = study_of(confirm={"searches": 1, "seeds": 2})
         errors = {"00": 0.2, "01": 0.7}
         simulate(study, tmp_path, curve=lambda job, epoch: {"val_top1_error": errors.get(job.trial[-2:], 0.5)}).run()
         print_status(tmp_path, console := narrow())
@@ -248,7 +248,7 @@ class TestWords:
     def test_a_budget(self, study_of: MakeStudy) -> None:
         stopping = {"rule": "asha", "grace_period_epochs": 2}
         budget = {"trials": 8, "max_epochs": 9, "early_stopping": stopping, "control_frac": 0.25}
-        lines = describe_budget(study_of(budget=budget, confirm={"configs": 2, "seeds": 3})).splitlines()
+        lines = describe_budget(study_of(budget=budget, confirm={"configs": 2, "searches": 1, "seeds": 3})).splitlines()
         assert lines[0].startswith("Budget: random search, 8 trials per arm, at most 9 epochs per trial")
         assert lines[1].startswith("Stopping: ")
         assert "first rung at 2 epochs" in lines[1]
