@@ -152,7 +152,7 @@ SAID = {
     ),
     "co_movement": (
         (
-            "Within arms, error and error under PGD 2/255 are positively correlated (rank correlation +0.56",
+            "Within arms, error and error under PGD 2/255 are positively correlated (rank correlation +0.",
             "Within arms, undecided: error and noise missed.",
             "Within arms, controlling for the error, error under FGSM 8/255 and error under PGD 2/255 are positively",
             "5 of 6 gains are correlated with a lower error",

@@ -89,7 +89,7 @@ def _show_search(sweep: Sweep, factors: Factors) -> None:
             )
             show(plots.response(info), f"factors_{arm}")
     display(Markdown(_IMPORTANCE))
-    columns = ["arm", "param", "importance", "fraction", "p", "p_holm", "n", "n_left_out", "verdict"]
+    columns = ["arm", "param", "importance", "shadow", "fraction", "p", "p_holm", "n", "n_left_out", "verdict"]
     show(factors.importance[columns], "factor_importance", percent=["fraction"])
 
 

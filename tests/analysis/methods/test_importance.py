@@ -61,7 +61,7 @@ def test_few_trials_or_equal_values_decide_nothing(trials: pd.DataFrame, rng: Ge
     for poor in (trials.head(9), trials.assign(final_val_top1_error=0.3)):  # seven with a value
         found = importances(poor, arm="cutmix", rng=rng)
         assert set(found["verdict"]) == {TOO_FEW}
-        assert found[["importance", "fraction", "p"]].isna().all(axis=None)
+        assert found[["importance", "shadow", "fraction", "p"]].isna().all(axis=None)
 
 
 def test_an_arm_that_draws_nothing_has_no_rows(trials: pd.DataFrame, rng: Generator) -> None:
@@ -77,6 +77,23 @@ def test_optuna_speaks_as_loudly_as_before(trials: pd.DataFrame, rng: Generator)
     before = optuna.logging.get_verbosity()
     importances(trials, arm="cutmix", rng=rng, shuffles=1)
     assert optuna.logging.get_verbosity() == before
+
+
+def test_chance_alone_gives_an_importance_that_shrinks_with_trials() -> None:
+    """A parameter without influence is as important as its shadow; one with half of the variance is far above it."""
+    rng, means = default_rng(7), {}
+    for n in (16, 64):
+        studies = []
+        for _ in range(15):
+            drawn = pd.DataFrame({"params.real": rng.uniform(size=n), "params.null": rng.uniform(size=n)})
+            values = 12**0.5 * drawn["params.real"] + rng.normal(size=n)
+            table = drawn.assign(arm="a", final_val_top1_error=values)
+            found = importances(table, arm="a", rng=rng, shuffles=5).set_index("param")
+            studies.append(found[["importance", "shadow"]])
+        means[n] = sum(studies) / len(studies)
+        assert means[n].loc["null", "importance"] < 2.5 * means[n].loc["null", "shadow"]
+    assert means[16]["shadow"].mean() > 1.5 * means[64]["shadow"].mean() > 0
+    assert means[64].loc["real", "importance"] > 5 * means[64].loc["real", "shadow"]
 
 
 def test_a_null_arm_seldom_has_a_parameter_that_matters() -> None:
