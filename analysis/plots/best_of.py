@@ -22,7 +22,8 @@ SUBSETS, ORDER, EQUAL = "subsets", "order", "equal"
 """How the best of n is estimated: over all subsets of n trials; from the first n trials of each search; as the mean of
 trials with equal configurations, of which none is best."""
 
-_MAX_SIZES = 60  # a line of more points looks the same
+_MAX_SIZES = 20  # more bars would touch each other
+_DODGE = 0.15  # trials
 
 
 def best_of_info(sweep: Sweep, *, confidence: float = 0.95) -> pd.DataFrame:
@@ -100,7 +101,7 @@ def _running_best(errors: NDArray[np.float64], ranks: NDArray[np.float64]) -> ND
     """Return the error of the best trial so far, float [n]; NaN before the first trial with a value."""
     best = pd.Series(ranks).cummin().ffill().to_numpy(float)
     is_new = np.isfinite(ranks) & ~(np.append(np.inf, best[:-1]) <= ranks)  # the earlier of equal trials stays
-    return pd.Series(np.where(is_new, errors, np.nan)).ffill().to_numpy(float)
+    return np.asarray(pd.Series(np.where(is_new, errors, np.nan)).ffill(), dtype=np.float64)
 
 
 def _over_searches(curves: list[pd.DataFrame], confidence: float) -> pd.DataFrame:
@@ -125,11 +126,12 @@ def best_of(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     if info.empty:
         return annotate_empty("no search of an arm has a best of n trials", ax)
     label, keys = column_label("val_top1_error"), []
-    for arm, style, rows in by_arm(info):
+    offsets = np.linspace(-_DODGE, _DODGE, info["arm"].nunique())
+    for offset, (arm, style, rows) in zip(offsets, by_arm(info), strict=True):
         low, value, high = (rows[end] * label.factor for end in ("low", "estimate", "high"))
-        marker = {"marker": style.marker, "ms": 4, "markevery": max(1, len(rows) // 12)}
-        ax.plot(rows["n"], value, color=style.colour, linestyle=style.line, linewidth=1.6, **marker)
-        ax.fill_between(rows["n"], low, high, color=style.colour, alpha=0.15, linewidth=0)
+        at = rows["n"] + offset  # bars beside each other: bands of several arms would hide each other
+        ax.plot(at, value, color=style.colour, linestyle=style.line, linewidth=1.6, marker=style.marker, markersize=4)
+        ax.vlines(at, low, high, color=style.colour, linewidth=1.0)
         count = int(rows["n_searches"].max())
         n = f"{count} searches" if count > 1 else f"{int(rows['n'].max())} trials"
         keys.append(legend_entry(f"{arm} (n = {n})", style.colour, style.marker, line=style.line))

@@ -70,8 +70,9 @@ def winners_strip(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
         if is_search:
             ax.hlines(heights, validation, test, color=style.colour, linewidth=0.8, alpha=0.5)
         ax.scatter(test, heights, color=style.colour, marker=style.marker, s=26, zorder=3)
-        hollow = {"facecolors": "white", "edgecolors": style.colour, "linewidths": 1.0, "zorder": 3}
-        ax.scatter(shown, at, marker=style.marker, s=26, **hollow)
+        ax.scatter(
+            shown, at, marker=style.marker, s=26, facecolors="white", edgecolors=style.colour, linewidths=1.0, zorder=3
+        )
         low, mean, high = (100 * rows[end].iloc[0] for end in ("low", "mean", "high"))
         ax.vlines(mean, place - 0.3, place + 0.3, color="black", linewidth=2)
         ax.hlines(place, low, high, color="black", linewidth=1.2)
@@ -146,4 +147,4 @@ def spreads(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def _rows(info: pd.DataFrame) -> list[tuple[str, dict[str, Any]]]:
-    return [(arm, rows.to_dict("records")[0]) for arm, _, rows in by_arm(info)]
+    return [(arm, {str(name): rows[name].iloc[0] for name in rows}) for arm, _, rows in by_arm(info)]

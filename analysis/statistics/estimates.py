@@ -139,14 +139,14 @@ def means(
         1  cutmix  1       0.5
     """
     rows = []
-    place = list(by).index(metric) if metric in by else None
+    place = list(by).index(metric) if metric is not None and metric in by else None
     if place is None:
         bounds_of_metrics = {"": bounds_of(metric or value, table[value])}
     else:
         of_metrics = table.groupby(by[place], observed=True)[value]
-        bounds_of_metrics = {name: bounds_of(str(name), values) for name, values in of_metrics}
+        bounds_of_metrics = {str(name): bounds_of(str(name), values) for name, values in of_metrics}
     for group, values in table.groupby(list(by), observed=True, sort=False)[value]:
-        bounds = bounds_of_metrics["" if place is None else group[place]]
+        bounds = bounds_of_metrics["" if place is None else str(group[place])]
         estimate = mean(values, confidence=confidence, bounds=bounds)
         rows.append((*group, estimate.n[0], estimate.value, estimate.low, estimate.high))
     return pd.DataFrame(rows, columns=[*by, "n", "estimate", "low", "high"]).assign(confidence=confidence)
