@@ -103,13 +103,13 @@ def _row(study: str, made: SimulatedTrial) -> dict[str, Any]:
     config = {"optimizer": {"max_epochs": n_epochs}, "model": {"name": made.network}}
     row = {"sweep": "simulated", "study": study, "phase": "confirm" if made.confirms else "search", "arm": made.arm}
     row |= {
-        "search": made.search,
         "trial": made.trial,
+        "search": made.search,
         "number": made.number,
         "confirms": made.confirms,
         "replicate": replicate,
     }
-    row |= {"replicate": replicate, "seed": replicate, "params": json.dumps(made.params), "config": json.dumps(config)}
+    row |= {"seed": replicate, "params": json.dumps(made.params), "config": json.dumps(config)}
     row |= {"status": "completed", "epochs": n_epochs, "attempts": 1, "images_per_s": made.images_per_s}
     return {**row, "n_train": 1000, "seconds": 1.2 * n_epochs * 1000 / made.images_per_s}
 
