@@ -225,7 +225,7 @@ def draw_errors(errors: pd.DataFrame) -> Figure:
         sweep_errors = errors[errors["sweep"] == sweep]
         _plot_errors(ax, sweep_errors, arms)
         images, unit = sweep_errors[["images", "unit"]].iloc[0]
-        ax.set_xlabel(wrapped(f"{images} top-1 error (%), n counts {PLURALS[unit]}", 36), fontsize=SMALL_PT + 1)
+        ax.set_xlabel(wrapped(f"{images} top-1 error (%), n counts {PLURALS[unit]}", 26), fontsize=SMALL_PT + 1)
         ax.set_title(wrapped(str(sweep), 24), fontsize=TITLE_PT - 1)
     whole.suptitle("Mean error of each arm, 95 % intervals", fontsize=TITLE_PT)
     return whole
