@@ -5,7 +5,7 @@ DEMO := sweeps/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: demo test test-avx2 lint bench
 
-demo: .venv/installed  ## the study quickstart on the embedded digits and its report: two minutes on two cores
+demo: .venv/installed  ## the study quickstart on the embedded digits and its report: about four minutes on two cores
 	$(BIN)/cutmix-sweep run quickstart --out $(DEMO)
 	$(BIN)/cutmix-sweep report $(DEMO)
 
