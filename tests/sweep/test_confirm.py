@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from search_spaces.study import Study
 from sweep.conductor import MAX_LOST_WORKERS
 from sweep.confirm import confirming, winners
 from sweep.entry import Entry
 from sweep.ledger import Ledger
-from sweep.records.reader import _read_parts, read_sweep
-from sweep.records.schema import EPOCHS, EVALUATIONS, RECORDS
+from sweep.records.reader import read_sweep
 
 MakeStudy = Callable[..., Study]
 
@@ -135,27 +131,6 @@ class TestConductor:
         ended = simulate(study, tmp_path, curve=curve).run()
         assert ended.conductor.n_left == 0
         assert set(read_sweep(tmp_path, "confirm").trials["arm"]) == {"off", "cutmix"}
-
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(seed=st.integers(0, 10**6))
-    def test_kills_change_nothing(
-        self, seed: int, simulate: Any, study: Study, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        rng, killed = random.Random(seed), tmp_path_factory.mktemp("killed")
-        simulate(study, whole := tmp_path_factory.mktemp("whole"), n_workers=1).run()
-        for _ in range(10):
-            simulate(study, killed, n_workers=1).run(rng.randrange(12))
-        simulate(study, killed, n_workers=1).run()
-        for phase in ("search", "confirm"):
-            ours, others = (read_sweep(folder, phase) for folder in (killed, whole))
-            columns = ["trial", "confirms", "seed", "status", "epochs"]
-            assert sorted(map(str, ours.trials[columns].to_numpy().tolist())) == sorted(
-                map(str, others.trials[columns].to_numpy().tolist())
-            )
-        for table in (EPOCHS, EVALUATIONS):
-            rows = _read_parts(killed / RECORDS / table.name, table).to_pandas()
-            assert not rows.duplicated(list(table.key)).any()
-            assert len(rows) == len(_read_parts(whole / RECORDS / table.name, table))
 
     def test_a_kill_between_the_last_epoch_and_its_test_values(
         self, simulate: Any, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

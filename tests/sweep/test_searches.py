@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from search_spaces.early_stopping.base import Rule
 from search_spaces.extension import confirmed, extended
 from search_spaces.study import Study
-from sweep.records.reader import SweepRecords, read_sweep
+from sweep.records.reader import SweepRecords, _read_parts, read_sweep
+from sweep.records.schema import EPOCHS, EVALUATIONS, RECORDS
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
@@ -202,7 +203,8 @@ class TestConductor:
         stopping = ASHA | {"mode": luck.choice(["stop", "promote"])}
         arms = {"off": {}, "cutmix": {"mix": "cutmix"}}
         budget = {"trials": 6, "max_epochs": 3, "early_stopping": stopping}
-        study = study_of(arms=arms, budget=budget, confirm={"searches": 2}, seed=seed)
+        confirm = luck.choice([{"searches": 1, "seeds": 2}, {"searches": 2}])
+        study = study_of(arms=arms, budget=budget, confirm=confirm, seed=seed)
         simulate(study, folder / "whole", n_workers=1).run()
         while (session := simulate(study, folder / "cut", n_workers=1)).conductor.n_left:
             session.run(luck.randrange(8))
@@ -211,6 +213,12 @@ class TestConductor:
             columns = ["trial", "search", "confirms", "seed", "status", "epochs"]
             rows = [sorted(map(str, records.trials[columns].to_numpy().tolist())) for records in (whole, cut)]
             assert rows[0] == rows[1]
+        for table in (EPOCHS, EVALUATIONS):
+            written = [
+                _read_parts(folder / name / RECORDS / table.name, table).to_pandas() for name in ("whole", "cut")
+            ]
+            assert not written[1].duplicated(list(table.key)).any()
+            assert len(written[0]) == len(written[1])
 
     def test_added_searches_and_trials_repeat_nothing(self, simulate: Any, study: Study, tmp_path: Path) -> None:
         first = simulate(study, tmp_path).run()

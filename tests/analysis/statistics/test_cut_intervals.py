@@ -32,7 +32,7 @@ def cells() -> pd.DataFrame:
 
 
 def arm_errors() -> pd.DataFrame:
-    named = {"images": "test", "unit": "seed", "baseline": "off"}
+    named = {"images": "test", "unit": "seed", "search_trials": 4, "baseline": "off"}
     values = pd.concat([of_arm(ERRORS, **named), of_arm(ERRORS, "cutmix", **named)])
     errors = any_study.arm_errors(values)
     return errors.assign(low=errors["error_low"], high=errors["error_high"])
