@@ -194,7 +194,7 @@ class TestConductor:
         rates = [rows[rows["search"] == 0].set_index("trial")["params.optimizer.lr"] for rows in (ours, others)]
         assert rates[0].equals(rates[1])
 
-    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(seed=st.integers(0, 10**6))
     def test_kills_change_nothing(
         self, seed: int, simulate: Any, study_of: MakeStudy, tmp_path_factory: pytest.TempPathFactory
