@@ -77,8 +77,8 @@ def confirmed(study: Study, *, seeds: int, configs: int | None = None, searches:
         configs = 1 if study.confirm is None else study.confirm.configs
     if study.confirm is not None and (seeds < study.confirm.seeds or configs < study.confirm.configs):
         raise UserError(
-            f"{where} confirms {study.confirm.configs} configurations per search on {study.confirm.seeds} "
-            f"seeds already; {configs} configurations on {seeds} seeds are fewer"
+            f"{where} already confirms configs={study.confirm.configs} per search and seeds={study.confirm.seeds} per "
+            f"configuration; configs={configs} and seeds={seeds} would be fewer"
         )
     if searches is not None and searches != study.n_searches:
         _check_divisible(study, where)

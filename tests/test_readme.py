@@ -69,10 +69,16 @@ def test_the_readme_fits_on_a_few_screens() -> None:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_links_lead_to_files(name: str) -> None:
-    targets = [target for target in re.findall(r"\]\(([^)#\s]+)\)", TEXTS[name]) if "://" not in target]
-    missing = [target for target in targets if not (ROOT / name).parent.joinpath(target).exists()]
-    assert not missing
+def test_links_lead_to_files_and_headings(name: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#([^)\s]+))?\)", TEXTS[name])
+    for target, anchor in links:
+        if "://" in target:
+            continue
+        path = (ROOT / name).parent.joinpath(target)
+        assert path.exists(), target
+        headings = re.findall(r"^#+ (.+)$", path.read_text(), flags=re.MULTILINE) if anchor else []
+        anchors = [re.sub(r"[^a-z0-9_ -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in anchors, f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -78,8 +78,8 @@ def winners_strip(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.hlines(place, low, high, color="black", linewidth=1.2)
     arms_axis(ax, labels)
     ax.set_xlabel("top-1 error (%)")
-    what = "The winner of each search" if is_search else "The winner of one search on fresh seeds"
-    title(ax, f"{what}; mean with its {info['confidence'].iloc[0]:.0%} interval", width=50)
+    what = "Winner of each search" if is_search else "Fresh seeds of the winner"
+    title(ax, f"{what}; mean with {info['confidence'].iloc[0]:.0%} interval", width=50)
     keys = [
         legend_entry("test error, mean over seeds" if is_search else "test error, one per seed", GREY, "o"),
         legend_entry("validation error in the search", GREY, "o", face="white"),

@@ -43,6 +43,29 @@ def best_values(sweep: Sweep, *, path: str = LEARNING_RATE) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def best_table(best: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per arm with the best values of its searches.
+
+    Args:
+        best: from :func:`best_values`.
+
+    Returns:
+        Columns ``arm``, ``searches`` (number), ``best`` (text: the values in the order of the searches), ``lowest`` and
+        ``highest`` (values of all trials of the arm), and ``at_edge`` (number of searches).
+    """
+    return (
+        best.groupby("arm", sort=False)
+        .agg(
+            searches=("search", "size"),
+            best=("best", lambda values: ", ".join(f"{value:.3g}" for value in values)),
+            lowest=("lowest", "first"),
+            highest=("highest", "first"),
+            at_edge=("at_edge", "sum"),
+        )
+        .reset_index()
+    )
+
+
 def verdict(best: pd.DataFrame) -> str:
     """Return one sentence on whether the range of learning rates was wide enough.
 

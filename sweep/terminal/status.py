@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,11 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
     machine = ", ".join(gpus) or f"{hardware['processor']}, {hardware['cores']} cores"
     n = n_searches(manifest["study"])
     searches = f" in the {n} searches of each arm" if n > 1 else ""
+    resumed = f"; {n_resumed} of them were resumed" if n_resumed else ""
     return (
         f"Validation top-1 error of completed trials{searches} after their last epoch; NLL and ECE of the best of "
         "these trials.\n"
-        f"Training time so far: {format_duration(seconds)} in {len(trials)} trials; {n_resumed} of them were resumed. "
+        f"Training time so far: {format_duration(seconds)} in {len(trials)} trials{resumed}. "
         f"{machine}; torch {versions['torch']}, ray {versions['ray']}, cutmix-sweep {versions['cutmix-sweep']}."
     )
 
@@ -114,7 +115,7 @@ def _print_confirmed(status: SweepStatus, console: Console) -> None:
     """Print the test errors on fresh seeds, per configuration of one search or per arm over its searches."""
     study = status.search.manifest["study"]
     several = unit_of(study) == "search"
-    # a former winner, replaced after more trials, is not a second value of its arm: the table of winners has it
+    # a former winner, replaced after more trials, is not a second value of its arm
     confirmed = status.confirmed[status.confirmed["rank"] == 1] if several else status.confirmed
     rows = confirmed.to_dict("records")
     columns: list[tuple[str, Iterable[str]]] = [
@@ -154,21 +155,29 @@ def _describe_unit(study: Mapping[str, Any], *, several: bool) -> str:
 
 
 def _print_winners(status: SweepStatus, console: Console) -> None:
-    """Print the winner of each search, and which searches are left out."""
-    winners = status.winners
-    columns: list[tuple[str, Iterable[str]]] = [
-        ("winner", winners["winner"]),
-        ("search", map(str, winners["search"])),
-        ("rank", map(str, winners["rank"])),
-        ("seeds", map(str, winners["n_seeds"])),
-        ("validation\nerror", map(format_percent, winners["val_top1_error"])),
-        ("test\nerror", map(format_percent, winners["top1_error"])),
-    ]
-    is_constant = {"rank": winners["rank"].max() == 1, "seeds": winners["n_seeds"].max() == 1}
-    print_columns(console, _aligned(column for column in columns if not is_constant.get(column[0])), without=("seeds",))
+    """Print one row per arm with the test error of each search's winner, and which searches are left out."""
+    searches = range(n_searches(status.search.manifest["study"]))
+    # a former winner, replaced after more trials, has a higher rank: `trials` and the JSON document list it
+    winners = status.winners[status.winners["rank"] == 1]
+    errors = {(row["arm"], row["search"]): f"{100 * row['top1_error']:.2f}" for row in winners.to_dict("records")}
+    arms = list(winners["arm"].unique())
+    rows = ([errors.get((arm, search), "-") for search in searches] for arm in arms)
+    print_columns(
+        console,
+        _aligned([("arm", arms), ("test error of the winner of each search (%)", map(_in_lines, rows))]),
+        without=(),
+    )
+    missing = "; -: not measured" if len(errors) < len(arms) * len(searches) else ""
+    print_line(console, f"In the order of the searches, 0 to {searches[-1]}{missing}.")
     if status.state == ENDED and status.unconfirmed:
-        searches = ", ".join(f"{arm} {search}" for arm, search in status.unconfirmed)
-        print_line(console, f"Searches that are left out, because no confirmation trial has completed: {searches}.")
+        left_out = ", ".join(f"{arm} {search}" for arm, search in status.unconfirmed)
+        print_line(console, f"Searches that are left out, because no confirmation trial has completed: {left_out}.")
+
+
+def _in_lines(values: Sequence[str]) -> str:
+    """Return values of equal width, ten per line."""
+    cells = [f"{value:>5}" for value in values]
+    return "\n".join(" ".join(cells[start : start + 10]) for start in range(0, len(cells), 10))
 
 
 def _format_difference(row: Mapping[Any, Any]) -> str:

@@ -25,6 +25,11 @@ def test_the_best_is_the_one_that_ranks_first(tmp_path: Path) -> None:
     trials = [*made("off", 0.4, 0.3, 0.5), *made("cutmix", 0.2, 0.3, 0.4)]
     best = quickstart.best_values(load(record(tmp_path, "quickstart", ["off", "cutmix"], trials))).set_index("arm")
     assert best["best"].tolist() == pytest.approx([0.2, 0.1])
+    table = quickstart.best_table(best.reset_index())
+    assert table[["arm", "searches", "best", "at_edge"]].to_numpy().tolist() == [
+        ["off", 1, "0.2", 0],
+        ["cutmix", 1, "0.1", 1],
+    ]
     assert best["best_trial"].tolist() == ["off-0001", "cutmix-0000"]
     assert best["at_edge"].tolist() == [False, True]
     assert best["error"].tolist() == pytest.approx([0.3, 0.2])
