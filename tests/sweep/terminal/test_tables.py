@@ -26,6 +26,7 @@ from sweep.records.schema import CONFIRM
 from sweep.terminal.display import TerminalDisplay
 from sweep.terminal.early_stopping import print_replay, print_why
 from sweep.terminal.evaluation import print_evaluated
+from sweep.status import read_status
 from sweep.terminal.status import print_status
 from sweep.terminal.study import describe_budget, print_checks, print_plan, print_studies, print_study
 
@@ -256,6 +257,10 @@ class TestWords:
         print_status(tmp_path, console := narrow())
         assert f"6 of {12 + 6} trials are left; resume with: cutmix-sweep resume {tmp_path}\n" in text_of(console)
         assert "So far, the trials of" in text_of(console)
+        while session.conductor.n_left > 1:
+            session.run(1)
+        session.conductor.flush(force=True)
+        assert read_status(tmp_path).verdict.startswith("Confirmed so far on fresh seeds (")
         simulate(study, tmp_path).run()
         print_status(tmp_path, console := narrow())
         assert "trials are left" not in text_of(console)
