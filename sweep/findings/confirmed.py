@@ -257,7 +257,7 @@ def verdict_confirmed(summary: pd.DataFrame, study: Mapping[str, Any], *, unfini
         return f"{head}; {baseline} is the only arm, so there is nothing to compare it with."
     if compared.empty:
         return f"{head}; no arm can be compared with {baseline}{' yet' if unfinished else ''}."
-    wording = Wording(study, compared)
+    wording = Wording(study, compared, unfinished=unfinished)
     missing = [arm for arm in study["arms"] if arm not in {baseline, *compared["arm"]}]
     not_compared = f"; not compared: {', '.join(missing)}" if missing else ""
     n_compared = len(study["arms"]) - 1

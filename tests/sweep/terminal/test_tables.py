@@ -23,10 +23,10 @@ from sweep.findings.replay import replay_sweep
 from sweep.formats import format_percent
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
+from sweep.status import read_status
 from sweep.terminal.display import TerminalDisplay
 from sweep.terminal.early_stopping import print_replay, print_why
 from sweep.terminal.evaluation import print_evaluated
-from sweep.status import read_status
 from sweep.terminal.status import print_status
 from sweep.terminal.study import describe_budget, print_checks, print_plan, print_studies, print_study
 
