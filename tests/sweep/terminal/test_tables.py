@@ -87,6 +87,12 @@ class TestNamesOfArms:
     def test_in_an_evaluation(self) -> None:
         print_evaluated(evaluated(), console := narrow())
         assert f"\n{LONG} " in text_of(console)
+        assert "cut at the bounds" not in text_of(console)
+
+    def test_intervals_of_measurements_end_at_bounds(self) -> None:
+        rows = evaluated().evaluations.query("metric == 'm0'").assign(metric="auroc", value=[0.2, 0.9])
+        print_evaluated(evaluated(evaluations=rows), console := narrow())
+        assert "Intervals are cut at the bounds of their metric" in text_of(console)
 
 
 def evaluated(**changes: Any) -> Any:
