@@ -72,7 +72,7 @@ def _check_searches(study: Study) -> None:
         raise UserError(
             f"{where} the {study.trials_per_arm} trials of budget.trials cannot be divided equally among the searches"
             f"{replicates}: use a multiple of {smallest}, for example "
-            f"{smallest * max(1, round(study.trials_per_arm / smallest))}"
+            f"{smallest * max(1, round(study.trials_per_arm / smallest))}, or another number of searches"
         )
     try:
         study.budget.early_stopping.check(max_epochs=study.budget.max_epochs, trials=study.trials_per_search)

@@ -263,6 +263,8 @@ class TestConfirmedLater:
             ({"budget": BUDGET}, "early stopping compared the trials of the whole arm"),
             ({"budget": FULL, "points": [{"optimizer.lr": 0.3}]}, "all known points belong to the first search"),
             ({"budget": FULL, "confirm": SEARCHES}, "add searches with cutmix-sweep extend"),
+            ({"budget": FULL, "confirm": {"searches": 1, "seeds": 2}}, "confirms 1 search per arm already"),
+            ({"budget": FULL | {"trials": 10}}, "for example 8, or another number of searches"),
         ],
     )
     def test_others_may_not(self, study_of: MakeStudy, changes: dict[str, Any], reason: str) -> None:
