@@ -262,7 +262,7 @@ class TestStudies:
         _, out, _ = run("studies", path)
         assert "mine: Mine?" in out
         assert "model.width = 2.0" in out
-        assert "grid search, 1 trials per arm, at most 7 epochs per trial" in out
+        assert "grid search, 1 trial per arm, at most 7 epochs per trial" in out
         assert "no early stopping" in out
 
 
