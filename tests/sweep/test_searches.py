@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from search_spaces.discover import built_in_studies, load_study
 from search_spaces.early_stopping.base import Rule
 from search_spaces.extension import confirmed, extended
 from search_spaces.study import Study
+from sweep.findings import searches
 from sweep.records.reader import SweepRecords, read_sweep
 from trainables.errors import UserError
 
@@ -30,6 +32,16 @@ FULL = {"trials": 12, "max_epochs": 5}
 @pytest.fixture
 def study(study_of: MakeStudy) -> Study:
     return study_of(budget=BUDGET, confirm=SEARCHES)
+
+
+def test_a_recorded_study_says_the_same_as_the_study() -> None:
+    """Records are read without the study's own parts, so what they say is computed from the manifest."""
+    for study in map(load_study, built_in_studies()):
+        recorded = study.model_dump(mode="json")
+        assert searches.n_searches(recorded) == study.n_searches
+        assert searches.trials_per_search(recorded) == study.trials_per_search
+        for arm in study.arms:
+            assert searches.is_searched(recorded, arm) == study.is_searched(arm)
 
 
 class TestPlaces:
