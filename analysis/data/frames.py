@@ -30,9 +30,9 @@ class Sweep:
     Attributes:
         manifest: study, versions, hardware, seed, command and runs.
         trials: one row per trial, by arm and number, with columns ``params.*``, ``config.*`` and ``final_<metric>``.
-            A final metric is the value at the last planned epoch, NaN for a trial that has not completed. Of a
-            confirmation, ``rank`` is the present rank of the configuration in its search, from 1, by which former
-            winners are told apart; NaN for a trial that has not completed.
+            A final metric is the value at the last planned epoch, NaN for a trial that has not completed. The trials of
+            the confirmation have a ``rank``: the present rank of their configuration in its search, from 1, higher for
+            a former winner; NaN for a trial that has not completed.
         epochs: one row per trial and epoch, with ``params.*`` and ``status`` of the trial.
         decisions: one row per trial and rung.
         evaluations: one row per trial, axis, split, setting and metric, with ``arm`` of the trial.
