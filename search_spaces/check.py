@@ -51,6 +51,11 @@ def _check_grid_size(study: Study, arm: str) -> None:
 def _check_searches(study: Study) -> None:
     """Check that something can be searched, and that each search of each arm gets the same number of trials."""
     searches = study.n_searches
+    if study.confirm is not None and study.confirm.configs > study.trials_per_search:
+        raise UserError(
+            f"study '{study.name}': confirm.configs is {study.confirm.configs}, but a search has "
+            f"{study.trials_per_search} trials: lower it"
+        )
     if searches == 1:
         return
     where = f"study '{study.name}': confirm.searches is {searches}, but"
@@ -72,7 +77,7 @@ def _check_searches(study: Study) -> None:
         raise UserError(
             f"{where} the {study.trials_per_arm} trials of budget.trials cannot be divided equally among the searches"
             f"{replicates}: use a multiple of {smallest}, for example "
-            f"{smallest * max(1, round(study.trials_per_arm / smallest))}"
+            f"{smallest * max(1, round(study.trials_per_arm / smallest))}, or another number of searches"
         )
     try:
         study.budget.early_stopping.check(max_epochs=study.budget.max_epochs, trials=study.trials_per_search)

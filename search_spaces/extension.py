@@ -77,8 +77,9 @@ def confirmed(study: Study, *, seeds: int, configs: int | None = None, searches:
         configs = 1 if study.confirm is None else study.confirm.configs
     if study.confirm is not None and (seeds < study.confirm.seeds or configs < study.confirm.configs):
         raise UserError(
-            f"{where} already confirms configs={study.confirm.configs} per search and seeds={study.confirm.seeds} per "
-            f"configuration; configs={configs} and seeds={seeds} would be fewer"
+            f"{where} confirms {_count(study.confirm.configs, 'configuration')} per search on "
+            f"{_count(study.confirm.seeds, 'seed')} already; {_count(configs, 'configuration')} on "
+            f"{_count(seeds, 'seed')} would be fewer"
         )
     if searches is not None and searches != study.n_searches:
         _check_divisible(study, where)
@@ -92,8 +93,8 @@ def _check_divisible(study: Study, where: str) -> None:
     """Check that the trials of each arm's search are independent, so that they can be divided into searches."""
     if study.confirm is not None:
         raise UserError(
-            f"{where} has {study.n_searches} searches per arm already: add searches with cutmix-sweep extend "
-            "--add-searches"
+            f"{where} confirms {_count(study.n_searches, 'search', 'searches')} per arm already: add searches with "
+            "cutmix-sweep extend --add-searches"
         )
     reason = None
     if study.search not in ("random", "grid"):
@@ -107,6 +108,10 @@ def _check_divisible(study: Study, where: str) -> None:
             f"{where}: its trials cannot be divided into searches, because {reason}: confirm one search with "
             "--searches 1, or start a new sweep"
         )
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one}" if number == 1 else f"{number} {several or f'{one}s'}"
 
 
 LIMITS = "budget.limits"

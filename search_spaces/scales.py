@@ -18,7 +18,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "smoke": {
         "replicates": 1,
         "budget": {"trials": 2, "max_epochs": 2, "early_stopping": {"rule": "none"}},
-        "confirm": {"searches": 2, "seeds": 1},
+        "confirm": {"configs": 1, "searches": 2, "seeds": 1},
         "base": {"data": {"train_frac": 0.05, "batch_size": 64}, "model": {"width": 0.25}},
     },
     # about an hour on two cores with a fifth of CIFAR-10 or similar images, given by --data
@@ -97,7 +97,7 @@ def _confirmation(study: Mapping[str, Any], common: Mapping[str, int]) -> Mappin
     confirm = study.get("confirm")
     if confirm is None:
         return {}
-    seeds = {"seeds": common["searches"]}
+    seeds = {"configs": common["configs"], "seeds": common["searches"]}
     if isinstance(confirm, Mapping) and confirm.get("searches") == 1:
         return seeds
     arms = study.get("arms")

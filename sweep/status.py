@@ -100,6 +100,6 @@ def read_status(sweep_dir: Path) -> SweepStatus:
     if confirmed.empty:
         sentence = verdict(arms, unfinished=remaining.n_left > 0)
     else:
-        sentence = verdict_confirmed(confirmed, study)
+        sentence = verdict_confirmed(confirmed, study, unfinished=remaining.n_left > 0)
     state: State = ENDED if not remaining.n_left else ACTIVE if in_use(sweep_dir) else INTERRUPTED
     return SweepStatus(search, confirm, remaining, state, baseline, arms, confirmed, winners, sentence)

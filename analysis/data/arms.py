@@ -116,9 +116,8 @@ def best_confirmed(sweep_dir: Path | str | None = None) -> pd.DataFrame:
     ``replicate`` names the unit of replication: the index of the search if an arm has several, otherwise that of the
     seed. Empty before the first confirmation.
     """
-    folder = frames.folder_of(sweep_dir)
-    trials = by_unit(frames.load(folder, phase="confirm"))
-    return trials[trials["trial"].isin(confirmed_winners(folder)["trial"])]
+    trials = by_unit(frames.load(sweep_dir, phase="confirm"))
+    return trials[trials["rank"] == 1]
 
 
 def by_unit(confirm: frames.Sweep) -> pd.DataFrame:

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from sweep.findings.confirmed import confirmed_values
 from sweep.findings.summary import METRICS, final_epochs
 from sweep.records.nested import flattened
 from sweep.records.reader import read_sweep
-from sweep.records.schema import STATUSES
+from sweep.records.schema import CONFIRM, STATUSES
 
 SWEEP_DIR = "CUTMIX_SWEEP_DIR"
 """Environment variable that names the folder of the sweep to analyse."""
@@ -29,7 +30,9 @@ class Sweep:
     Attributes:
         manifest: study, versions, hardware, seed, command and runs.
         trials: one row per trial, by arm and number, with columns ``params.*``, ``config.*`` and ``final_<metric>``.
-            A final metric is the value at the last planned epoch, NaN for a trial that has not completed.
+            A final metric is the value at the last planned epoch, NaN for a trial that has not completed. The trials of
+            the confirmation have a ``rank``: the present rank of their configuration in its search, from 1, higher for
+            a former winner; NaN for a trial that has not completed.
         epochs: one row per trial and epoch, with ``params.*`` and ``status`` of the trial.
         decisions: one row per trial and rung.
         evaluations: one row per trial, axis, split, setting and metric, with ``arm`` of the trial.
@@ -53,11 +56,15 @@ def load(sweep_dir: Path | str | None = None, *, phase: Literal["search", "confi
     Raises:
         ValueError: no folder is given, or the folder contains no readable sweep.
     """
-    records = read_sweep(folder_of(sweep_dir), phase)
+    folder = folder_of(sweep_dir)
+    records = read_sweep(folder, phase)
     arms = _arms(records.manifest, records.trials)
     final = final_epochs(records.trials, records.epochs)[list(METRICS)].add_prefix("final_")
     trials = _join(records.trials, final)
     trials = trials.assign(arm=trials["arm"].astype(arms)).sort_values(["arm", "number"], ignore_index=True)
+    if phase == CONFIRM:
+        ranks = confirmed_values(read_sweep(folder), records).set_index("trial")["rank"]
+        trials = trials.assign(rank=trials["trial"].map(ranks))
     of_trial = [*trials.filter(regex=f"^{re.escape(_PARAMS)}"), "status", "arm"]
     return Sweep(
         manifest=records.manifest,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from sweep.findings.searches import is_searched, trials_per_search, unit_of
+from sweep.findings.wording import LUCK_UNKNOWN
 
 Unit = Literal["search", "seed", "trial"]
 """What is counted as n."""
@@ -24,11 +25,6 @@ COLUMNS = ["unit", "search_trials"]
 """Columns by which a table of values carries its replication."""
 
 PLURALS: Mapping[str, str] = {SEARCH: "searches", SEED: "seeds", TRIAL: "trials"}
-
-LUCK_UNKNOWN = (
-    "How much of this is the luck of one search is not known. For a result about the arms, run several searches per "
-    "arm: confirm.searches in the study."
-)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from analysis.data.arms import by_unit, confirmed_winners
 from analysis.data.grid import POLICY, level_differences, word_of
 from analysis.data.replication import SEED, Replication, replication_of
 from sweep.findings.confirmed import test_values
+from sweep.findings.searches import unit_of
 from sweep.findings.summary import Metric
 
 
@@ -243,9 +244,10 @@ def level_verdict(
 
 
 def _confirm_command(folder: Path, *, seeds: int) -> str:
-    """Return the command that confirms winners; with one search, only seeds repeat anything."""
-    is_one = _replication(folder).unit == SEED
-    return f"cutmix-sweep confirm {folder}" + (f" --seeds {seeds}" if is_one else "")
+    """Return the command that confirms winners; with one search, only seeds repeat anything, so there are several."""
+    study = frames.load(folder).manifest["study"]
+    present = (study.get("confirm") or {}).get("seeds", 1)
+    return f"cutmix-sweep confirm {folder} --seeds {max(present, seeds if unit_of(study) == SEED else 1)}"
 
 
 def _sentences(differences: pd.DataFrame, name: str, replication: Replication | None) -> list[str]:

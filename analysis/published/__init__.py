@@ -75,12 +75,13 @@ def compare_to_published(
         published: published numbers with the columns of :func:`load_published`; None loads them.
 
     Returns:
-        One row per confirmed configuration, or per arm with several searches, and published network with its arm, in
-        the study's order: ``arm``, ``own`` (mean test top-1 error, %), ``low`` and ``high`` (its 95 % t interval over
-        seeds, or over searches, cut at 0 and 100), ``seeds``, ``published`` (%), ``published_model``, ``own_change``
-        and ``published_change`` (points, from ``off``; NaN without that arm), ``differs`` (differences in training),
-        ``source``. If several configurations of ``off`` were confirmed, ``own_change`` is from their mean. If the
-        network of the sweep was published, only its rows are returned. Empty if no number was published.
+        One row per confirmed configuration and published network with its arm, in the study's order; with several
+        searches per arm, one row per arm, over the winners of its searches. Columns: ``arm``, ``own`` (mean test top-1
+        error, %), ``low`` and ``high`` (its 95 % t interval over seeds, or over searches, cut at 0 and 100), ``seeds``,
+        ``published`` (%), ``published_model``, ``own_change`` and ``published_change`` (points, from ``off``; NaN
+        without that arm), ``differs`` (differences in training), ``source``. If several configurations of ``off`` were
+        confirmed, ``own_change`` is from their mean. If the network of the sweep was published, only its rows are
+        returned. Empty if no number was published.
 
     Raises:
         ValueError: no test values, or trials of several data sets.
@@ -118,6 +119,7 @@ def _confirmed(sweep: Sweep) -> pd.DataFrame:
     rows = []
     by_search = unit_of(sweep.manifest["study"]) == "search"  # then an arm has one row, with a value per search
     keys = ["arm"] if by_search else ["arm", "confirms"]
+    trials = trials[trials["rank"] == 1] if by_search else trials
     for (arm, *_), group in trials.groupby(keys, observed=True, sort=False):
         values = group.groupby("search")["value"].mean() if by_search else group["value"]
         mean, low, high = mean_interval(100 * values.to_numpy())

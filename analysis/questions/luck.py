@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.replication import LUCK_UNKNOWN, PLURALS, SEARCH
+from analysis.data.replication import PLURALS, SEARCH
 from analysis.plots.best_of import EQUAL, ORDER, SUBSETS
 from analysis.statistics import means
+from sweep.findings.wording import LUCK_UNKNOWN
 
 NOT_SEPARABLE = (
     "Searches and seeds are not separable with 1 seed per search; `confirm.seeds: 2` or more separates them."

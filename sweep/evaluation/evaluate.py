@@ -30,7 +30,7 @@ class Evaluated:
     """Results of an evaluation.
 
     Attributes:
-        trials: records of the requested trials, one row per trial.
+        trials: records of the requested trials, one row per trial, from :func:`select_trials`.
         axes: requested axes by name.
         evaluations: values of these trials and axes under these settings.
         failures: records of the failed measurements, with the reasons.
@@ -62,7 +62,7 @@ def evaluate_sweep(
     Args:
         sweep_dir: folder of the sweep.
         axes: names of axes; None: all applicable axes except those on request.
-        trials: names of trials, or ``search``; None: all completed confirmation trials.
+        trials: names of trials, or ``search``; None: the completed confirmation trials of present winners.
         settings: settings of the axes, for example ``ood.n_images=500``.
         address: Ray cluster to join; None: start Ray on this machine.
         cpus: CPU cores per measurement; None: as many as a trial of the sweep.

@@ -12,9 +12,10 @@ import pandas as pd
 
 from search_spaces.discover import parse_setting
 from sweep.display import SILENT, Display
+from sweep.findings.confirmed import confirmed_values
 from sweep.ledger import weights_path
 from sweep.models import model_path
-from sweep.records.reader import read_manifest, read_table
+from sweep.records.reader import read_manifest, read_sweep, read_table
 from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, MEASUREMENTS, SEARCH, TRIALS
 from trainables.config import TrialConfig
 from trainables.data.sources.registry import SOURCES, absolute_source, split_text
@@ -57,7 +58,11 @@ def select_trials(sweep_dir: Path, names: Sequence[str] | None) -> pd.DataFrame:
 
     Args:
         sweep_dir: folder of the sweep.
-        names: names of trials, or ``search`` for all completed search trials; None: all completed confirmation trials.
+        names: names of trials, or ``search`` for all completed search trials; None: the completed confirmation trials
+            of present winners, not of configurations that more trials of their search have replaced.
+
+    Returns:
+        The rows of the table of trials; for None with the column ``rank``, from 1, of the winner in its search.
 
     Raises:
         RecordsError: there is no sweep.
@@ -67,7 +72,7 @@ def select_trials(sweep_dir: Path, names: Sequence[str] | None) -> pd.DataFrame:
     trials = read_table(sweep_dir, TRIALS)
     completed = trials[trials["status"] == COMPLETED]
     if names is None:
-        selected = completed[completed["phase"] == CONFIRM]
+        selected = _of_present_winners(sweep_dir, completed[completed["phase"] == CONFIRM])
         if selected.empty:
             confirm = f"cutmix-sweep confirm {shlex.quote(str(sweep_dir))} --seeds 5"
             raise UserError(
@@ -81,6 +86,14 @@ def select_trials(sweep_dir: Path, names: Sequence[str] | None) -> pd.DataFrame:
             model_path(sweep_dir, name)
         selected = trials[trials["trial"].isin(names)]
     return selected.sort_values("arm", key=lambda column: column.map(arms), kind="stable").reset_index(drop=True)
+
+
+def _of_present_winners(sweep_dir: Path, trials: pd.DataFrame) -> pd.DataFrame:
+    """Return those confirmation trials whose configuration is among the winners of its search, with its ``rank``."""
+    search = read_sweep(sweep_dir)
+    ranks = confirmed_values(search, read_sweep(sweep_dir, CONFIRM)).set_index("trial")["rank"]
+    ranked = trials.assign(rank=trials["trial"].map(ranks))
+    return ranked[ranked["rank"] <= (search.manifest["study"]["confirm"] or {}).get("configs", 1)]
 
 
 def select_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[str, Axis]:

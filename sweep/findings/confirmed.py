@@ -239,7 +239,7 @@ def _comparison(units: pd.DataFrame, baseline: pd.DataFrame | None, level: float
     }
 
 
-def verdict_confirmed(summary: pd.DataFrame, study: Mapping[str, Any]) -> str:
+def verdict_confirmed(summary: pd.DataFrame, study: Mapping[str, Any], *, unfinished: bool = False) -> str:
     """Return sentences: which arms differ from the baseline, by paired t-tests with Holm's correction.
 
     Several searches per arm allow a sentence about an arm. One search does not, if something varies in the arm: the
@@ -248,15 +248,19 @@ def verdict_confirmed(summary: pd.DataFrame, study: Mapping[str, Any]) -> str:
     Args:
         summary: from :func:`summarise_confirmed`.
         study: the study as it is recorded in the manifest.
+        unfinished: whether trials are left to run, for example of an extension: winners may still change.
     """
     baseline = baseline_arm(study)
+    head = "Confirmed so far on fresh seeds" if unfinished else "Confirmed on fresh seeds"
     compared = summary[summary["difference_low"].notna()]
+    if len(study["arms"]) == 1:
+        return f"{head}; {baseline} is the only arm, so there is nothing to compare it with."
     if compared.empty:
-        return f"Confirmed on fresh seeds; no arm can be compared with {baseline} yet."
-    wording = Wording(study, compared)
+        return f"{head}; no arm can be compared with {baseline}{' yet' if unfinished else ''}."
+    wording = Wording(study, compared, unfinished=unfinished)
     missing = [arm for arm in study["arms"] if arm not in {baseline, *compared["arm"]}]
     not_compared = f"; not compared: {', '.join(missing)}" if missing else ""
     n_compared = len(study["arms"]) - 1
     correction = f", Holm's correction for {n_compared} comparisons" if n_compared > 1 else ""
     tests = f"{wording.describe_sample()}, paired t-tests at 5 %{correction}"
-    return f"Confirmed on fresh seeds ({tests}): {wording.describe_result()}{not_compared}.{wording.describe_limits()}"
+    return f"{head} ({tests}): {wording.describe_result()}{not_compared}.{wording.describe_limits()}"

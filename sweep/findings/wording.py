@@ -11,6 +11,27 @@ from sweep.findings.searches import is_searched, n_searches, trials_per_search
 from sweep.findings.student_t import LEVEL
 from sweep.findings.summary import baseline_arm, list_names
 
+LUCK_UNKNOWN = (
+    "How much of this is the luck of one search is not known. For a result about the arms, run several searches per "
+    "arm: confirm.searches in the study."
+)
+"""What the confirmation of one search does not show, and what does."""
+
+
+def describe_trials(study: Mapping[str, Any], *, unfinished: bool = False) -> str:
+    """Return the number of trials of a search in words.
+
+    Args:
+        study: the study as it is recorded in the manifest.
+        unfinished: whether trials are left to run, for example those that an extension added.
+
+    Examples:
+        >>> describe_trials({"budget": {"trials": 20}, "confirm": {"searches": 5}}, unfinished=True)
+        'up to 4 trials'
+    """
+    n_trials = trials_per_search(study)
+    return f"{'up to ' if unfinished else ''}{n_trials} {'trial' if n_trials == 1 else 'trials'}"
+
 
 class Wording:
     """Describe comparisons of arms with the baseline, and claim no more than was tested.
@@ -19,20 +40,21 @@ class Wording:
     about the configuration that it found. An arm in which nothing varies has one configuration: it may always be named.
     """
 
-    def __init__(self, study: Mapping[str, Any], compared: pd.DataFrame) -> None:
+    def __init__(self, study: Mapping[str, Any], compared: pd.DataFrame, *, unfinished: bool = False) -> None:
         """Choose the words.
 
         Args:
             study: the study as it is recorded in the manifest.
             compared: rows of ``summarise_confirmed`` that are compared with the baseline.
+            unfinished: whether trials are left to run, so that a search may have fewer trials than the study says.
         """
         self._compared = compared
         self._n_searches, self._n_seeds = n_searches(study), int(study["confirm"]["seeds"])
         baseline = baseline_arm(study)
         self._searched = {arm: is_searched(study, arm) for arm in (baseline, *compared["arm"])}
         self._all_searched = all(self._searched.values())
-        n_trials = trials_per_search(study) if any(self._searched.values()) else 0
-        self._effort = f"searched with {n_trials} {'trial' if n_trials == 1 else 'trials'}"
+        n_trials = describe_trials(study, unfinished=unfinished) if any(self._searched.values()) else ""
+        self._effort = f"searched with {n_trials}"
         [(subject, _)] = self._subjects([baseline])
         self._baseline = subject.removesuffix(",")
 
@@ -65,10 +87,7 @@ class Wording:
         """Return what one search does not show, and what does; "" where the sentence is about the arms themselves."""
         if self._n_searches > 1 or not any(self._searched.values()):
             return ""
-        return (
-            " How much of this is the luck of one search is not known. For a result about the arms, run several "
-            "searches per arm: confirm.searches in the study."
-        )
+        return f" {LUCK_UNKNOWN}"
 
     def _clauses(self, arms: Sequence[str], direction: str) -> list[str]:
         verbs = {True: "have", False: "has"}

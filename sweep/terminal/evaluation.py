@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sweep.evaluation.evaluate import Evaluated
-from sweep.findings.evaluated import is_error_rate, summarise_evaluations
+from sweep.findings.bounds import bounds_of
+from sweep.findings.evaluated import summarise_evaluations
 from sweep.formats import format_decimal, reason_in_one_line
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 
@@ -29,7 +30,7 @@ def print_evaluated(evaluated: Evaluated, console: Console) -> int:
         if any(shown):
             print_table(console, _table(name, rows[shown]))
     if _has_cut_interval(summary):
-        print_line(console, "Intervals of error rates are cut at 0 and 1.")
+        print_line(console, "Intervals are cut at the bounds of their metric, for example at 0 and 1 for a rate.")
     for failed in evaluated.failures.to_dict("records"):
         print_line(console, f"failed: {failed['axis']} of {failed['trial']}: {reason_in_one_line(failed['why'])}")
     if len(evaluated.failures):
@@ -40,8 +41,9 @@ def print_evaluated(evaluated: Evaluated, console: Console) -> int:
 
 
 def _has_cut_interval(summary: pd.DataFrame) -> bool:
-    rates = summary[summary["metric"].map(is_error_rate)]
-    return bool(((rates["low"] == 0) | (rates["high"] == 1)).any())
+    """Return whether an interval ends at a bound of its metric."""
+    rows = summary[["metric", "low", "high"]].itertuples(index=False, name=None)
+    return any(low == least or high == most for metric, low, high in rows for least, most in (bounds_of(metric),))
 
 
 def _table(axis: str, rows: pd.DataFrame) -> Table:

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from sweep.endings import resume_command
 from sweep.findings.confirmed import has_cut_interval
-from sweep.findings.searches import n_searches, trials_per_search, unit_of
+from sweep.findings.searches import n_searches, unit_of
+from sweep.findings.wording import describe_trials
 from sweep.formats import format_decimal, format_duration, format_percent, format_points, reason_in_one_line
 from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, STATUSES
@@ -129,7 +130,7 @@ def _print_confirmed(status: SweepStatus, console: Console) -> None:
     ]
     print_columns(console, _aligned(columns), without=DISPENSABLE)
     unit, units = ("search", "searches") if several else ("seed", "seeds")
-    print_line(console, _describe_unit(study, several=several))
+    print_line(console, _describe_unit(study, several=several, unfinished=status.state != ENDED))
     print_line(
         console,
         f"Baseline: {status.baseline}. Differences are paired by {unit}. "
@@ -145,12 +146,11 @@ def _print_confirmed(status: SweepStatus, console: Console) -> None:
         _print_winners(status, console)
 
 
-def _describe_unit(study: Mapping[str, Any], *, several: bool) -> str:
+def _describe_unit(study: Mapping[str, Any], *, several: bool, unfinished: bool) -> str:
     """Return what n counts in the table of test errors."""
     if not several:
         return "n: fresh seeds of the configuration of the named search trial."
-    n_trials = trials_per_search(study)
-    trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
+    trials = describe_trials(study, unfinished=unfinished)
     return f"n: independent searches of {trials} each; the winner of each search is trained again on fresh seeds."
 
 

@@ -118,8 +118,8 @@ def describe_budget(study: Study) -> str:
     control = f"; control cohort: {100 * budget.control_frac:g} % of the trials" if budget.control_frac else ""
     within = "search" if study.n_searches > 1 else "arm"
     lines = [
-        f"Budget: {study.search} search, {_trials(study.trials_per_arm)} per arm, at most {budget.max_epochs} epochs "
-        f"per trial; {resources.cpus} CPU and {resources.gpus:g} GPU per trial.",
+        f"Budget: {study.search} search, {_describe_trials(study.trials_per_arm)} per arm, at most {budget.max_epochs} "
+        f"epochs per trial; {resources.cpus} CPU and {resources.gpus:g} GPU per trial.",
         f"Stopping: {budget.early_stopping.describe()}{control}. "
         f"Trials are compared within their {within}, by {study.metric}.",
         *(f"Known point of {arm}: {_describe_point(point)}." for arm, point in _points(study)),
@@ -131,21 +131,21 @@ def describe_budget(study: Study) -> str:
     return "\n".join(lines)
 
 
-def _trials(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
-
-
 def _describe_confirm(study: Study, confirm: Confirm) -> str:
     seeds = "1 fresh seed" if confirm.seeds == 1 else f"{confirm.seeds} fresh seeds"
-    one = confirm.configs == 1
+    trials, one = _describe_trials(study.trials_per_search), confirm.configs == 1
     winners = "the best configuration" if one else f"the {confirm.configs} best configurations"
     trained = f"{'is' if one else 'are'} trained again on {seeds} and measured on test images."
     if confirm.searches > 1:
-        size = f"{confirm.searches} searches of {_trials(study.trials_per_search)} per arm"
+        size = f"{confirm.searches} searches of {trials} per arm"
         return f"Confirmation: {size}; {winners} of each search {trained}"
     if not any(map(study.is_searched, study.arms)):
         return f"Confirmation: each arm is trained again on {seeds} and measured on test images."
-    return f"Confirmation: 1 search of {_trials(study.trials_per_search)} per arm; {winners} of each arm {trained}"
+    return f"Confirmation: 1 search of {trials} per arm; {winners} of each arm {trained}"
+
+
+def _describe_trials(number: int) -> str:
+    return "1 trial" if number == 1 else f"{number} trials"
 
 
 def _points(study: Study) -> Iterator[tuple[str, Point]]:

@@ -32,7 +32,9 @@ def confirmed(tmp_path: Path) -> MakeSweep:
     """Write a confirmation of made-up test errors and load it."""
 
     def make(errors: dict[str, Sequence[float]] = ERRORS, *, model: str = "cifar_resnet110", **data: Any) -> Sweep:
-        write_manifest(tmp_path, {"schema_version": 1, "study": {"arms": {arm: {} for arm in errors}}})
+        write_manifest(
+            tmp_path, {"schema_version": 1, "study": {"arms": {arm: {} for arm in errors}, "metric": "val_nll"}}
+        )
         writer = RecordsWriter(tmp_path)
         config = {
             "data": {"source": "cifar100", "train_frac": 0.5, "val_frac": 0.2, "batch_size": 128} | data,
@@ -237,8 +239,12 @@ class TestBeside:
 def test_several_searches_of_an_arm_are_one_row_with_a_value_per_search(confirmed: MakeSweep) -> None:
     sweep = confirmed({"off": [0.24, 0.26, 0.28, 0.30]})
     study = sweep.manifest["study"] | {"confirm": {"searches": 2}}
-    trials = sweep.trials.assign(search=[0, 0, 1, 1], confirms=["off-0000", "off-0000", "off-0001", "off-0001"])
+    trials = sweep.trials.assign(search=[0, 0, 1, 1], confirms=["off-0000", "off-0000", "off-0001", "off-0001"], rank=1)
     [row] = compare_to_published(replace(sweep, manifest={"study": study}, trials=trials)).head(1).to_dict("records")
     assert (row["own"], row["seeds"]) == (pytest.approx(27), 4)
     interval = stats.ttest_1samp([25, 29], 0).confidence_interval()
     assert (row["low"], row["high"]) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    # the trials of a former winner, which another configuration of its search has replaced, are no values of the arm
+    former = trials.assign(search=[0, 0, 1, 0], rank=[1, 1, 1, 2])
+    [row] = compare_to_published(replace(sweep, manifest={"study": study}, trials=former)).head(1).to_dict("records")
+    assert (row["own"], row["seeds"]) == (pytest.approx((25 + 28) / 2), 3)

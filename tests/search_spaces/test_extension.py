@@ -78,7 +78,7 @@ class TestConfirmed:
 
     @pytest.mark.parametrize(("seeds", "configs"), [(2, 1), (2, 5)])
     def test_never_fewer(self, study: Study, seeds: int, configs: int) -> None:
-        with pytest.raises(UserError, match="already confirms configs=1 per search and seeds=3 per configuration"):
+        with pytest.raises(UserError, match=r"1 configuration per search on 3 seeds already; \d configurations? on 2"):
             confirmed(study, seeds=seeds, configs=configs)
 
 

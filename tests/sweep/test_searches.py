@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from search_spaces.discover import built_in_studies, load_study
 from search_spaces.early_stopping.base import Rule
 from search_spaces.extension import confirmed, extended
 from search_spaces.study import Study
+from sweep.findings import searches
 from sweep.records.reader import SweepRecords, _read_parts, read_sweep
 from sweep.records.schema import EPOCHS, EVALUATIONS, RECORDS
 from trainables.errors import UserError
@@ -31,6 +33,16 @@ FULL = {"trials": 12, "max_epochs": 5}
 @pytest.fixture
 def study(study_of: MakeStudy) -> Study:
     return study_of(budget=BUDGET, confirm=SEARCHES)
+
+
+def test_a_recorded_study_says_the_same_as_the_study() -> None:
+    """Records are read without the study's own parts, so what they say is computed from the manifest."""
+    for study in map(load_study, built_in_studies()):
+        recorded = study.model_dump(mode="json")
+        assert searches.n_searches(recorded) == study.n_searches
+        assert searches.trials_per_search(recorded) == study.trials_per_search
+        for arm in study.arms:
+            assert searches.is_searched(recorded, arm) == study.is_searched(arm)
 
 
 class TestPlaces:
@@ -271,6 +283,8 @@ class TestConfirmedLater:
             ({"budget": BUDGET}, "early stopping compared the trials of the whole arm"),
             ({"budget": FULL, "points": [{"optimizer.lr": 0.3}]}, "all known points belong to the first search"),
             ({"budget": FULL, "confirm": SEARCHES}, "add searches with cutmix-sweep extend"),
+            ({"budget": FULL, "confirm": {"searches": 1, "seeds": 2}}, "confirms 1 search per arm already"),
+            ({"budget": FULL | {"trials": 10}}, "for example 8, or another number of searches"),
         ],
     )
     def test_others_may_not(self, study_of: MakeStudy, changes: dict[str, Any], reason: str) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from analysis.data.arms import best_confirmed
 from analysis.data.frames import Sweep, drawn_in_logs, facts, load, statuses, varied
 from sweep.records.writer import write_manifest
+from tests.analysis.simulated_studies import SimulatedTrial, record
 
 ROOT = Path(__file__).parents[3]
 
@@ -116,3 +118,17 @@ def test_the_analysis_loads_no_engine() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_confirmation_tells_former_winners_apart(tmp_path: Path) -> None:
+    space = {"optimizer.lr": {"kind": "uniform", "lo": 0.0, "hi": 1.0}}
+    trials = [
+        SimulatedTrial("a", number, [error], params={"optimizer.lr": error})
+        for number, error in enumerate((0.4, 0.2, 0.3))
+    ]
+    trials += [SimulatedTrial("a", 0, [0.3], confirms=f"a-{number:04d}") for number in (0, 1)]
+    folder = record(tmp_path, "s", ["a"], trials, n_trials=3, space=space, confirm={"searches": 1, "seeds": 2})
+    found = load(folder, phase="confirm").trials.set_index("confirms")["rank"]
+    assert found.to_dict() == {"a-0000": 3, "a-0001": 1}
+    assert best_confirmed(folder)["confirms"].tolist() == ["a-0001"]
+    assert "rank" not in load(folder).trials

@@ -13,6 +13,7 @@ from scipy import stats
 from analysis.data import arms, frames
 from analysis.methods import quantities as confirmed
 from tests.analysis.simulated_grids import GRIDS
+from tests.analysis.simulated_studies import SimulatedTrial, record
 
 NAMES = ["test_error", "worst_class", "localization", "max_box"]
 
@@ -97,6 +98,18 @@ def test_nothing_confirmed_is_said_with_its_command(unconfirmed: Path) -> None:
     found = confirmed.differences(values, baseline="cutmix")
     (said,) = confirmed.verdict(found, NAMES, sweep_dir=unconfirmed)
     assert f"`cutmix-sweep confirm {unconfirmed} --seeds 10`" in said
+
+
+@pytest.mark.parametrize(("confirm", "seeds"), [({"searches": 3, "seeds": 2}, 2), ({"searches": 1, "seeds": 12}, 12)])
+def test_the_command_confirms_no_fewer_seeds_than_the_study(
+    confirm: dict[str, int], seeds: int, tmp_path: Path
+) -> None:
+    space = {"mix.size.alpha": {"kind": "uniform", "lo": 0.1, "hi": 2.0}}
+    trials = [SimulatedTrial("off", number, [0.3]) for number in range(3)]
+    folder = record(tmp_path, "s", ["off", "cutmix"], trials, n_trials=3, space=space, confirm=confirm)
+    found = confirmed.differences(confirmed.values_of(["test_error"], folder), baseline="off")
+    (said,) = confirmed.verdict(found, ["test_error"], sweep_dir=folder)
+    assert f"`cutmix-sweep confirm {folder} --seeds {seeds}`" in said
 
 
 def test_values_of_a_parameter_are_compared_where_several_are_confirmed(folder: Path) -> None:

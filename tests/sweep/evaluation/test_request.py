@@ -9,15 +9,19 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from search_spaces.extension import extended
 from search_spaces.study import Study
+from sweep.conductor import Job
 from sweep.display import SilentDisplay
 from sweep.evaluation import request
 from sweep.evaluation.request import applicable_axes, list_tasks, select_axes, select_trials
 from sweep.ledger import weights_path
+from sweep.manifest import read_study, with_study
 from sweep.models import load_trial
 from sweep.records.errors import RecordsError
-from sweep.records.schema import COMPLETED, FAILED, MEASUREMENTS
-from sweep.records.writer import RecordsWriter
+from sweep.records.reader import read_manifest, read_table
+from sweep.records.schema import COMPLETED, FAILED, MEASUREMENTS, TRIALS
+from sweep.records.writer import RecordsWriter, write_manifest
 from trainables.errors import UserError
 from trainables.evaluation.base import Axis, Measured
 from trainables.evaluation.subject import ModelInfo, Subject
@@ -83,6 +87,21 @@ def test_trials_are_those_confirmed(sweep_dir: Path) -> None:
     chosen = select_trials(sweep_dir, None)
     assert chosen["arm"].tolist() == ["off", "off", "cutmix", "cutmix"]
     assert (chosen["phase"] == "confirm").all()
+
+
+def test_former_winners_are_not_measured(sweep_dir: Path, simulate: Any) -> None:
+    """After more trials another configuration leads; the confirmation of the former one stays in the records."""
+    study = extended(read_study(read_manifest(sweep_dir), sweep_dir), trials=1)
+    write_manifest(sweep_dir, with_study(read_manifest(sweep_dir), study))
+
+    def better(job: Job, epoch: int) -> dict[str, Any]:
+        return {"val_nll": 0.01, "val_top1_error": 0.01}
+
+    simulate(study, sweep_dir, curve=better).run()
+    chosen = select_trials(sweep_dir, None)
+    assert set(chosen["confirms"]) == {"off-0002", "cutmix-0002"}
+    assert set(chosen["rank"]) == {1}
+    assert len(read_table(sweep_dir, TRIALS).query("phase == 'confirm'")) == 8
 
 
 def test_named_trials_of_the_search_may_be_measured(sweep_dir: Path) -> None:

@@ -17,7 +17,7 @@ TRIALS = pd.DataFrame(
 )
 
 
-def row(trial: str, value: float, *, metric: str = "ece", setting: str = "", n: int = 50) -> dict[str, object]:
+def row(trial: str, value: float, *, metric: str = "train_s", setting: str = "", n: int = 50) -> dict[str, object]:
     return {"trial": trial, "axis": "a", "split": "test", "setting": setting, "metric": metric, "value": value, "n": n}
 
 
@@ -46,8 +46,16 @@ def test_the_seeds_of_a_search_are_one_value() -> None:
     assert (searched["unit"].item(), searched["n_units"].item()) == ("seed", 3)
 
 
-@pytest.mark.parametrize(("metric", "low", "high"), [("robust_error", 0, 1), ("nll", -1.57, 2.24)])
-def test_intervals_of_error_rates_are_cut(metric: str, low: float, high: float) -> None:
+def test_only_the_winner_of_a_search_is_a_value_of_its_arm() -> None:
+    values = pd.DataFrame([row("o0", 0.1), row("o1", 0.3), row("o2", 0.4)])
+    (off,) = summarise_evaluations(TRIALS.assign(rank=[1, 2, 1, 1, 1]), values).to_dict("records")
+    assert (off["n_units"], off["mean"]) == (2, pytest.approx(0.25))
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high"), [("robust_error", 0, 1), ("auroc", 0, 1), ("nll", 0, 2.24), ("train_s", -1.57, 2.24)]
+)
+def test_intervals_are_cut_at_the_bounds_of_their_metric(metric: str, low: float, high: float) -> None:
     values = pd.DataFrame([row("c0", 0.18, metric=metric), row("c1", 0.48, metric=metric)])
     (cutmix,) = summarise_evaluations(TRIALS, values).to_dict("records")
     assert [cutmix["low"], cutmix["high"]] == pytest.approx([low, high], abs=0.01)
@@ -57,8 +65,8 @@ def test_quantities_are_kept_apart_in_their_order() -> None:
     rows = [row("o0", 1.0, setting="b"), row("o0", 2.0, setting="a"), row("o0", 3.0, metric="nll", setting="b")]
     summary = summarise_evaluations(TRIALS, pd.DataFrame(rows))
     assert summary[["setting", "metric", "mean"]].to_numpy().tolist() == [
-        ["b", "ece", 1],
-        ["a", "ece", 2],
+        ["b", "train_s", 1],
+        ["a", "train_s", 2],
         ["b", "nll", 3],
     ]
 

@@ -135,7 +135,21 @@ def test_the_words_follow_the_data_and_the_design(
 
 
 def test_without_the_baseline_nothing_is_compared() -> None:
-    assert verdict({"cutmix-0": CUTMIX}) == "Confirmed on fresh seeds; no arm can be compared with off yet."
+    assert verdict({"cutmix-0": CUTMIX}) == "Confirmed on fresh seeds; no arm can be compared with off."
+    alone = verdict({"off-0": OFF}, study_of(arms=ARMS[:1]))
+    assert alone == "Confirmed on fresh seeds; off is the only arm, so there is nothing to compare it with."
+
+
+def test_while_trials_are_left_the_result_is_one_so_far() -> None:
+    study = study_of(**SEVERAL, space=LR, arms=ARMS[:2])
+    for errors, words in (
+        (of_searches(off=BASELINE, cutmix=LOWER), "Confirmed so far on fresh seeds (k = 3 searches per arm"),
+        ({"cutmix-0": CUTMIX}, "Confirmed so far on fresh seeds; no arm can be compared with off yet."),
+    ):
+        rows = summarise_confirmed(*records(errors, study=study))
+        sentence = verdict_confirmed(rows, study, unfinished=True)
+        assert sentence.startswith(words)
+        assert " yet." in sentence or sentence.endswith(", each arm searched with up to 4 trials.")
 
 
 def test_older_records_have_one_search() -> None:

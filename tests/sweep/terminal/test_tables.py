@@ -22,6 +22,7 @@ from sweep.findings.confirmed import search_winners
 from sweep.findings.replay import replay_sweep
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
+from sweep.status import read_status
 from sweep.terminal.display import TerminalDisplay
 from sweep.terminal.early_stopping import print_replay, print_why
 from sweep.terminal.evaluation import print_evaluated
@@ -85,6 +86,12 @@ class TestNamesOfArms:
     def test_in_an_evaluation(self) -> None:
         print_evaluated(evaluated(), console := narrow())
         assert f"\n{LONG} " in text_of(console)
+        assert "cut at the bounds" not in text_of(console)
+
+    def test_intervals_of_measurements_end_at_bounds(self) -> None:
+        rows = evaluated().evaluations.query("metric == 'm0'").assign(metric="auroc", value=[0.2, 0.9])
+        print_evaluated(evaluated(evaluations=rows), console := narrow())
+        assert "Intervals are cut at the bounds of their metric" in text_of(console)
 
 
 def evaluated(**changes: Any) -> Any:
@@ -253,6 +260,10 @@ class TestWords:
         print_status(tmp_path, console := narrow())
         assert f"6 of {12 + 6} trials are left; resume with: cutmix-sweep resume {tmp_path}\n" in text_of(console)
         assert "So far, the trials of" in text_of(console)
+        while session.conductor.n_left > 1:
+            session.run(1)
+        session.conductor.flush(force=True)
+        assert read_status(tmp_path).verdict.startswith("Confirmed so far on fresh seeds (")
         simulate(study, tmp_path).run()
         print_status(tmp_path, console := narrow())
         assert "trials are left" not in text_of(console)
