@@ -134,6 +134,20 @@ class Confirm(Frozen):
         """Number of confirmation trials per arm, if each search has as many winners as asked for."""
         return self.searches * self.configs * self.seeds
 
+    @model_validator(mode="after")
+    def _grows(self) -> Confirm:
+        before = Growth(configurations=1, searches=1)
+        for growth in self.growth:
+            if growth.configurations < before.configurations or growth.searches < before.searches:
+                raise ValueError("confirm.growth shrinks: it is written by extend, leave it out of a study file")
+            before = growth
+        if self.growth and self.searches <= before.searches:
+            raise ValueError(
+                f"confirm.searches is {self.searches}, but there were {before.searches} before the last growth: "
+                "confirm.growth is written by extend, leave it out of a study file"
+            )
+        return self
+
     def with_defaults(self, *, searched: bool) -> Confirm:
         """Return these values with the defaults for a study in which something varies, or nothing."""
         if searched:

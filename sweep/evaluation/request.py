@@ -93,7 +93,8 @@ def _of_present_winners(sweep_dir: Path, trials: pd.DataFrame) -> pd.DataFrame:
     search = read_sweep(sweep_dir)
     ranks = confirmed_values(search, read_sweep(sweep_dir, CONFIRM)).set_index("trial")["rank"]
     ranked = trials.assign(rank=trials["trial"].map(ranks))
-    return ranked[ranked["rank"] <= (search.manifest["study"]["confirm"] or {}).get("configs", 1)]
+    configs = int((search.manifest["study"]["confirm"] or {}).get("configs", 1))
+    return ranked[ranked["rank"] <= configs]
 
 
 def select_axes(names: Sequence[str] | None, settings: Sequence[str]) -> dict[str, Axis]:

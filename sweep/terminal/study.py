@@ -17,6 +17,7 @@ from sweep.formats import format_duration
 from sweep.plan import Plan
 from sweep.power import Power, compute_power
 from sweep.preview import describe_mix
+from sweep.search import STARTUP_TRIALS
 from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
 from trainables.errors import UserError
 
@@ -124,6 +125,10 @@ def describe_budget(study: Study) -> str:
         f"Trials are compared within their {within}, by {study.metric}.",
         *(f"Known point of {arm}: {_describe_point(point)}." for arm, point in _points(study)),
     ]
+    if study.search == "tpe" and study.trials_per_search <= STARTUP_TRIALS:
+        lines.append(
+            f"Sampler: tpe draws the first {STARTUP_TRIALS} trials of each search at random, so it uses no result here."
+        )
     if study.confirm is not None:
         lines.append(_describe_confirm(study, study.confirm))
     if limits := budget.limits.describe():

@@ -27,6 +27,7 @@ ASHA = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_re
 BUDGET = {"trials": 12, "max_epochs": 5, "early_stopping": ASHA}
 LATE = ASHA | {"min_recorded": 3}
 POINTS = [{"optimizer.lr": lr} for lr in (0.1, 0.2, 0.3, 0.4, 0.5)]
+GROWTH = [{"configurations": 6, "searches": 3}]
 FULL = {"trials": 12, "max_epochs": 5}
 
 
@@ -148,6 +149,11 @@ class TestDefaults:
             ({"confirm": SEARCHES, "space": {}, "arms": {"off": {}}}, "nothing varies in the arms"),
             ({"confirm": {"searches": 6}, "budget": BUDGET | {"early_stopping": LATE}}, "but a search has 2 trials"),
             ({"confirm": SEARCHES, "points": POINTS}, "need more than the 4 trials of a search"),
+            ({"confirm": SEARCHES | {"configs": 5}}, "confirm.configs is 5, but a search has 4 trials"),
+            (
+                {"confirm": SEARCHES | {"growth": [{"configurations": 6, "searches": 3}]}},
+                "leave it out of a study file",
+            ),
         ],
     )
     def test_refusals(self, study_of: MakeStudy, changes: dict[str, Any], message: str) -> None:

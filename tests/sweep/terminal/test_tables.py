@@ -319,6 +319,8 @@ class TestWords:
             "Confirmation: 4 searches of 2 trials per arm; the best configuration of each search is trained again on "
             "1 fresh seed and measured on test images."
         )
+        sampled = describe_budget(study_of(budget=budget, search="tpe", confirm={"searches": 4})).splitlines()
+        assert sampled[2].startswith("Sampler: tpe draws the first 5 trials of each search at random")
         nothing_varies = study_of(budget=budget, space={}, arms={"off": {}, "cutout": {"mix": "cutout"}}, confirm={})
         assert describe_budget(nothing_varies).splitlines()[2] == (
             "Confirmation: each arm is trained again on 5 fresh seeds and measured on test images."
