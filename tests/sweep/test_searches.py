@@ -99,6 +99,8 @@ class TestPlaces:
             numbers = [number for number in range(40) if study.search_of("off", number) == search]
             # a van der Corput sequence of base 2: eight points lie in eight different eighths
             assert sorted(int(8 * (study.draw("off", n)["optimizer.lr"] - 1)) for n in numbers) == list(range(8))
+        rates = {study.draw("off", number)["optimizer.lr"] for number in range(40)}
+        assert len(rates) == 40  # each search has points of its own
 
     def test_each_search_tries_the_known_points(self, study_of: MakeStudy) -> None:
         study = study_of(points=[{"optimizer.lr": 0.3}], budget=FULL, confirm=SEARCHES)
@@ -281,6 +283,8 @@ class TestConfirmedLater:
         confirm = read_sweep(tmp_path, "confirm").trials
         assert confirm.groupby(["arm", "search"]).size().tolist() == 3 * 4 * [1]
         assert (confirm["confirms"].str[-4:].astype(int) % 4 == confirm["search"]).all()
+        trials = read_sweep(tmp_path).trials  # recorded as one search before
+        assert (trials["number"] % 4 == trials["search"]).all()
 
     @pytest.mark.parametrize(
         ("changes", "reason"),
