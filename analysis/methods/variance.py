@@ -106,7 +106,7 @@ def verdict(table: pd.DataFrame) -> list[str]:
     p_holm = holm(terms["p"].fillna(1.0).to_numpy(), len(terms))
     sentences = [_sentence(row, metric, p, alpha) for (_, row), p in zip(terms.iterrows(), p_holm, strict=True)]
     decided = int((p_holm <= alpha).sum())
-    level = f"{1 - alpha:.0%}"
+    level = f"{100 * (1 - alpha):.0f} %"
     return [
         *sentences,
         f"Decided: {decided} of {len(sentences)} terms, by F-tests with Holm's correction at a level of {level}.",

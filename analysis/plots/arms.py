@@ -108,7 +108,7 @@ def final_error(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.hlines(place, low, high, color="black", linewidth=1.2)
     arms_axis(ax, labels)
     ax.set_xlabel(f"{label.label()}, last epoch")
-    title(ax, f"Completed trials and their median, {info['confidence'].iloc[0]:.0%} interval", width=50)
+    title(ax, f"Completed trials and their median, {100 * info['confidence'].iloc[0]:.0f} % interval", width=50)
     return ax
 
 
@@ -184,7 +184,7 @@ def forest(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     arms_axis(ax, labels)
     unit = f"{label.difference_unit}; " if label.difference_unit else ""
     ax.set_xlabel(wrapped(f"difference in {label.name} to {first['baseline']} ({unit}n pairs of equal seed)", 46))
-    title(ax, f"Mean paired difference, joint {first['confidence']:.0%} intervals", width=50)
+    title(ax, f"Mean paired difference, joint {100 * first['confidence']:.0f} % intervals", width=50)
     legend_below(ax, _verdict_keys(info), offset_pt=62)
     return ax
 
@@ -209,7 +209,9 @@ def draw_errors(errors: pd.DataFrame) -> Figure:
             an interval).
     """
     arms = [str(arm) for arm in errors["arm"].unique()]
-    labels = [wrapped(f"{arm} (n = {_counts(errors['n'][errors['arm'] == arm])})") for arm in arms]
+    units = [PLURALS[unit] for unit in errors["unit"].unique()]
+    counted = f" {units[0]}" if len(units) == 1 else ""  # sweeps may differ in it
+    labels = [wrapped(f"{arm} (n = {_counts(errors['n'][errors['arm'] == arm])}{counted})") for arm in arms]
     errors = errors if "sweep" in errors else errors.assign(sweep="")
     sweeps = list(errors["sweep"].unique())
     rows = max(1, -(-len(sweeps) // 3))
@@ -225,7 +227,8 @@ def draw_errors(errors: pd.DataFrame) -> Figure:
         sweep_errors = errors[errors["sweep"] == sweep]
         _plot_errors(ax, sweep_errors, arms)
         images, unit = sweep_errors[["images", "unit"]].iloc[0]
-        ax.set_xlabel(wrapped(f"{images} top-1 error (%), n counts {PLURALS[unit]}", 26), fontsize=SMALL_PT + 1)
+        counts = "" if counted else f"\nn counts {PLURALS[unit]}"
+        ax.set_xlabel(f"{images} top-1 error (%){counts}", fontsize=SMALL_PT + 1)
         ax.set_title(wrapped(str(sweep), 24), fontsize=TITLE_PT - 1)
     whole.suptitle("Mean error of each arm, 95 % intervals", fontsize=TITLE_PT)
     return whole

@@ -138,6 +138,6 @@ def best_of(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("trials of a search")
     ax.set_ylabel(f"expected {label.label()}")
-    title(ax, f"Expected error of the best of n trials, {info['confidence'].iloc[0]:.0%} intervals")
+    title(ax, f"Expected error of the best of n trials, {100 * info['confidence'].iloc[0]:.0f} % intervals")
     legend_below(ax, keys)
     return ax

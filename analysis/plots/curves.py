@@ -64,7 +64,7 @@ def learning_curves_info(
     groups = rows.groupby(["arm", "epoch"], observed=True)[metric]
     bounds = bounds_of(metric, rows[metric])
     info = (_quartiles(groups) if centre == "median" else _mean(groups, confidence, bounds)).reset_index()
-    band = "median and quartiles" if centre == "median" else f"mean and its {confidence:.0%} interval"
+    band = "median and quartiles" if centre == "median" else f"mean and its {100 * confidence:.0f} % interval"
     return info.assign(unit="trials" if trials is None else "seeds", band=band, metric=metric)
 
 

@@ -97,7 +97,9 @@ def dose_gain(info: pd.DataFrame, into: Figure | None = None) -> Figure:
         y_label(ax, f"difference in {label.name} to {first['baseline']}{unit}")
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.set_xlabel(_LABELS.get(dose, dose.replace("_", " ")), fontsize=SMALL_PT + 1)
-    whole.suptitle(f"Difference to the baseline over dose, joint {first['confidence']:.0%} intervals", fontsize=10)
+    whole.suptitle(
+        f"Difference to the baseline over dose, joint {100 * first['confidence']:.0f} % intervals", fontsize=10
+    )
     keys = [
         legend_entry(f"{arm} (n = {rows['n_pairs'].iloc[0]} pairs)", style.colour, style.marker)
         for arm, style, rows in by_arm(info)

@@ -117,7 +117,7 @@ def correlations(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.spines[side].set_visible(False)
     over = "trials, within arms" if info["within_arms"].iloc[0] else "all trials"
     over += f", controlling for {info['given'].iloc[0]}" if "given" in info and info["given"].iloc[0] else ""
-    title(ax, f"Rank correlations over {over}: value, {info['confidence'].iloc[0]:.0%} interval, n", width=52)
+    title(ax, f"Rank correlations over {over}: value, {100 * info['confidence'].iloc[0]:.0f} % interval, n", width=52)
     return ax
 
 

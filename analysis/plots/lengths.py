@@ -53,7 +53,7 @@ def crossing(
         ax.set_xlabel("planned epochs", fontsize=SMALL_PT + 1)
         ax.set_title(f"{100 * fraction:g} % of the images", fontsize=TITLE_PT - 1)
         y_label(ax, f"difference in {label.name} to {first['baseline']} ({label.difference_unit})")
-    whole.suptitle(f"Mean paired difference, {first['confidence']:.0%} intervals, joint per arm", fontsize=10)
+    whole.suptitle(f"Mean paired difference, {100 * first['confidence']:.0f} % intervals, joint per arm", fontsize=10)
     keys = [
         legend_entry(f"{arm} ({_seeds(rows)})", style.colour, style.marker, line=style.line)
         for arm, style, rows in by_arm(curves)

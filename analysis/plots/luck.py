@@ -79,7 +79,7 @@ def winners_strip(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     arms_axis(ax, labels)
     ax.set_xlabel("top-1 error (%)")
     what = "Winner of each search" if is_search else "Fresh seeds of the winner"
-    title(ax, f"{what}; mean with {info['confidence'].iloc[0]:.0%} interval", width=50)
+    title(ax, f"{what}; mean with {100 * info['confidence'].iloc[0]:.0f} % interval", width=50)
     keys = [
         legend_entry("test error, mean over seeds" if is_search else "test error, one per seed", GREY, "o"),
         legend_entry("validation error in the search", GREY, "o", face="white"),
@@ -137,7 +137,7 @@ def spreads(info: pd.DataFrame, ax: Axes | None = None) -> Axes:
     arms_axis(ax, labels)
     ax.set_xlim(left=0)
     ax.set_xlabel("SD of the test top-1 error (points)")
-    title(ax, f"Spread of searches and of seeds, {info['confidence'].iloc[0]:.0%} intervals", width=50)
+    title(ax, f"Spread of searches and of seeds, {100 * info['confidence'].iloc[0]:.0f} % intervals", width=50)
     keys = [
         legend_entry("between searches, without the seeds' part", GREY, "o"),
         legend_entry("between seeds of one winner", GREY, "o", face="white"),

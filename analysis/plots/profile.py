@@ -106,7 +106,7 @@ def profile(info: pd.DataFrame, into: Figure | None = None) -> Figure:
         ax.set_title(_title(first["panel_name"], name), fontsize=TITLE_PT - 1)
         ax.set_xlabel(first["x_name"], fontsize=SMALL_PT + 1)
         y_label(ax, column_label(first["metric"]).label())
-    whole.suptitle(f"Means over seeds, {first['confidence']:.0%} intervals each", fontsize=TITLE_PT)
+    whole.suptitle(f"Means over seeds, {100 * first['confidence']:.0f} % intervals each", fontsize=TITLE_PT)
     legend_outside(whole, [_legend_entry(first["series_name"], name, info) for name in series])
     return whole
 

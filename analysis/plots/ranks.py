@@ -40,7 +40,7 @@ def critical_difference(ranks: Ranks | None, ax: Axes | None = None) -> Axes:
     title(
         ax,
         f"Mean ranks over n = {ranks.n_blocks} data sets. Bars join arms that differ by at most the critical "
-        f"difference {ranks.critical_difference:.2f} (joint level {ranks.confidence:.0%}; Friedman p = "
+        f"difference {ranks.critical_difference:.2f} (joint level {100 * ranks.confidence:.0f} %; Friedman p = "
         f"{ranks.friedman_p:.2g})",
     )
     return ax

@@ -128,8 +128,8 @@ def verdict(effects: pd.DataFrame) -> list[str]:
         *(_sentence(row, label) for _, row in tested.iterrows()),
         *_too_few(effects[effects["verdict"] == TOO_FEW]),
         f"Decided: {decided} of {len(effects)} comparisons, at a joint level of "
-        f"{effects['confidence'].iloc[0]:.0%}. All compare validation values. The comparisons at the last planned "
-        "epoch contain only the trials that early stopping let finish.",
+        f"{100 * effects['confidence'].iloc[0]:.0f} %. All compare validation values. The comparisons at the last "
+        "planned epoch contain only the trials that early stopping let finish.",
     ]
 
 

@@ -203,7 +203,7 @@ def verdict(crossings: pd.DataFrame) -> list[str]:
         *(_sentence(row) for _, row in crossings.iterrows()),
         *_carried(carry_over(crossings)),
         f"Decided: {decided} of {len(crossings)}; the intervals of each arm, over all lengths and fractions of the "
-        f"images, have a joint level of {crossings['confidence'].iloc[0]:.0%}.",
+        f"images, have a joint level of {100 * crossings['confidence'].iloc[0]:.0f} %.",
     ]
 
 

@@ -139,7 +139,7 @@ def verdict(table: pd.DataFrame) -> list[str]:
         f"{together.sum()} of {len(with_error)} gains are correlated with a lower error. Among the other gains, "
         f"{(others['verdict'] == HIGHER).sum()} of {len(others)} pairs are correlated beyond what the error explains.",
         f"Decided: {n_decided} of {len(table)} relations, by rank correlations whose intervals have a joint level of "
-        f"{table['confidence'].iloc[0]:.0%} (Bonferroni).",
+        f"{100 * table['confidence'].iloc[0]:.0f} % (Bonferroni).",
     ]
 
 

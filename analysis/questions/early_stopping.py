@@ -207,7 +207,7 @@ def verdict(stopped: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
         return [*sentences, "Undecided: too few pairs of trials for any interval."]
     end = (
         f"Decided: {decided} of {len(compared)} comparisons of ranks, at a joint level of "
-        f"{compared['confidence'].iloc[0]:.0%} per metric and rung."
+        f"{100 * compared['confidence'].iloc[0]:.0f} % per metric and rung."
     )
     return [*sentences, end]
 

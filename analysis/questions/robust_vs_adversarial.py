@@ -106,7 +106,7 @@ def verdict(differences: pd.DataFrame, signs: pd.DataFrame) -> list[str]:
         *sentences,
         *_of_masks(signs),
         f"Decided: {decided} of {len(differences)} comparisons, by t-tests of pairs with Holm's correction at a joint "
-        f"level of {differences['confidence'].iloc[0]:.0%} per error and baseline; the margin is "
+        f"level of {100 * differences['confidence'].iloc[0]:.0f} % per error and baseline; the margin is "
         f"{100 * MARGIN:g} points.",
     ]
 

@@ -58,7 +58,7 @@ def verdict(
     return [
         *(_family(row, families) + _sentence(row, label, subjects, pairs) for _, row in differences.iterrows()),
         f"Decided: {decided} of {len(differences)} comparisons, by paired t-tests with Holm's correction at a joint "
-        f"level of {differences['confidence'].iloc[0]:.0%}{each}; intervals are joint (Bonferroni).",
+        f"level of {100 * differences['confidence'].iloc[0]:.0f} %{each}; intervals are joint (Bonferroni).",
     ]
 
 

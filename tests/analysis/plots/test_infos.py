@@ -94,7 +94,7 @@ def test_final_error_names_n(planted: Sweep, rng: np.random.Generator) -> None:
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert labels[0] == f"off\nn = {info['value'][info['arm'] == 'off'].notna().sum()} of 24"
     assert ax.get_xlabel() == "validation top-1 error (%), last epoch"
-    assert "95%" in ax.get_title()
+    assert "95 %" in ax.get_title()
 
 
 def test_an_arm_with_few_completed_trials_has_a_median_and_no_interval(simulate: Any, rng: np.random.Generator) -> None:

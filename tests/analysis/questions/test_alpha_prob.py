@@ -31,7 +31,7 @@ def test_where_nothing_has_an_effect_everything_is_undecided(null: Sweep, rng: n
     assert set(found["verdict"]) <= {"undecided", "too few"}
     *sentences, last = verdict(found)
     assert all("undecided" in sentence.lower() for sentence in sentences)
-    assert last.startswith("Decided: 0 of 13 comparisons, at a joint level of 95%")
+    assert last.startswith("Decided: 0 of 13 comparisons, at a joint level of 95 %")
 
 
 def test_seemingly_found_effects_are_as_rare_as_promised(simulate: Callable[..., Path]) -> None:
