@@ -80,6 +80,7 @@ def evaluate_sweep(
     from sweep.engine import cluster, locked
     from sweep.evaluation.run import run_tasks
     from sweep.manifest import check_unchanged, read_study, with_parts, with_run
+    from sweep.records.study_edits import check_study
     from sweep.records.writer import write_manifest
 
     display, sweep_dir = LoggedDisplay(display), sweep_dir.resolve()
@@ -94,6 +95,7 @@ def evaluate_sweep(
         display.show_warning(warning)
     modules = shipped_paths([*own_parts(study), *parts])
     with locked(sweep_dir):
+        check_study(sweep_dir)  # the run that is recorded below would vouch for it
         tasks = list_tasks(sweep_dir, selected, applicable)
         _write_headlines(sweep_dir, applicable)
         if tasks:

@@ -11,11 +11,13 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version that the writer stores in the manifest and in every part.
 
 It grows when an older version would misread the records. The reader accepts all earlier versions:
 
+- 4: each part has its checksum in its name and a second copy under ``copies``; ``counts.json`` has the rows per table;
+  ``sweep.json`` has a checksum, a second copy and the checksum of the study of each run.
 - 3: an arm may have several searches: ``confirm.searches`` of the study, column ``search`` of the trials. Before, each
   arm had one search.
 - 2: table ``measurements`` was ``axes``; ``mix.granularity`` and ``mix.alternate`` were ``mix.share`` and
@@ -129,6 +131,9 @@ TRIALS = Table(
     key=("trial",),
     keep="last",
 )
+
+JSON_COLUMNS = ("params", "config")
+"""Columns of the trials with keys of a configuration, as JSON."""
 
 EPOCHS = Table(
     "epochs",

@@ -66,7 +66,9 @@ def start_writing(sweep_dir: Path, n_batches: int) -> subprocess.Popen[str]:
 
 
 def manifest(version: int = SCHEMA_VERSION) -> dict[str, Any]:
-    return {"schema_version": version, "sweep": "simulated", "study": {}, "runs": []}
+    study = {"name": "simulated", "question": "?", "arms": {"a": {}}, "metric": "val_nll", "budget": {}}
+    empty: dict[str, Any] = {"data": {}, "versions": {}, "hardware": {}, "runs": []}
+    return {"schema_version": version, "sweep": "simulated", "study": study, **empty}
 
 
 def epoch_row(epoch: int) -> dict[str, Any]:
