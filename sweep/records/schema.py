@@ -123,6 +123,7 @@ TRIALS = Table(
             ("seconds", _REAL),  # training and validation, sum over the recorded epochs
             ("images_per_s", _REAL),
             *_ABOUT,
+            ("model_sha256", _TEXT),  # checksum of a completed trial's model; null in records of older versions
             ("time_s", _REAL),  # time of writing, since the Unix epoch
         ]
     ),
