@@ -8,10 +8,12 @@ import io
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.errors import UserError
 from trainables.intact import DamagedFile
 from trainables.whole_file import write_whole
 
@@ -75,12 +77,8 @@ def read_state(
         raise DamagedFile(path, _other_than(expected_sha256, sha256))
     import torch
 
-    try:
+    with named_damage(path):
         state = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
-    except (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
-        raise  # the file is not to blame
-    except Exception as error:  # torch and pickle raise many types
-        raise DamagedFile(path, f"torch cannot read it ({first_line(error)})") from None
     if not isinstance(state, dict):
         raise DamagedFile(path, "it contains no state")
     return state
@@ -106,15 +104,29 @@ def verify_state(path: Path, *, expected_sha256: str | None = None) -> str:
     return sha256
 
 
-def first_line(error: Exception) -> str:
-    """Return a library's error in one line of at most 200 characters.
+@contextmanager
+def named_damage(path: Path) -> Iterator[None]:
+    """Turn an error of a block that uses the content of ``path`` into a :class:`DamagedFile`.
+
+    torch, pickle and pydantic raise many types for a content that does not fit. Errors that have another cause pass: a
+    refusal, a part of one's own that cannot be found, memory that is exhausted, a device that is lost.
 
     Examples:
-        >>> first_line(KeyError("weights"))
-        "KeyError: 'weights'"
+        >>> with named_damage(Path("off-0000.pt")):
+        ...     {}["weights"]
+        Traceback (most recent call last):
+        ...
+        trainables.intact.DamagedFile: 'off-0000.pt' is damaged: its content does not fit (KeyError: 'weights')
     """
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= _QUOTED_CHARS else f"{text[: _QUOTED_CHARS - 3]}..."
+    import torch
+
+    try:
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DamagedFile(path, f"its content does not fit ({text[:_QUOTED_CHARS]})") from None
 
 
 def _other_than(expected: str, present: str) -> str:

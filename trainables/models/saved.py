@@ -19,7 +19,7 @@ from trainables.intact import DamagedFile
 from trainables.models.build import build_model
 from trainables.networks.modules.staged import StagedNet
 from trainables.renames import with_present_keys
-from trainables.saved_state import first_line, read_state
+from trainables.saved_state import named_damage, read_state
 
 FORMAT = 1
 """Version of the files. Raise it when older versions cannot read new files."""
@@ -139,12 +139,8 @@ def read_model(path: Path, *, expected_sha256: str | None = None) -> SavedModel:
         raise DamagedFile(path, "it is not a trained model")
     if state.get("format", FORMAT) > FORMAT:
         raise UserError(f"'{path}' was written by a newer cutmix-sweep: update cutmix-sweep")
-    try:
+    with named_damage(path):
         return _saved_model(state)
-    except (UserError, MemoryError):  # for example a network of one's own that cannot be found
-        raise
-    except Exception as error:  # a key that is missing, a value or a tensor that does not fit
-        raise DamagedFile(path, f"it is not a trained model ({first_line(error)})") from None
 
 
 def _saved_model(state: dict[str, Any]) -> SavedModel:
