@@ -53,7 +53,7 @@ def reopen_without_model(sweep_dir: Path, entries: Iterable[Entry]) -> list[str]
             _reopen(entry)
         entry.lacks_facts = True
     if missing:
-        warnings.append(f"{describe_trials(missing, 'has', 'have')} no model file any more, and run again to regain it")
+        warnings.append(f"the model is missing of {describe_trials(missing)}: it is trained again")
     return warnings
 
 
@@ -62,19 +62,18 @@ def _reopen(entry: Entry) -> None:
     entry.status, entry.why = RUNNING, ""
 
 
-def describe_trials(names: list[str], singular: str, plural: str) -> str:
-    """Return the names of trials with a verb.
+def describe_trials(names: list[str]) -> str:
+    """Return the names of trials as the object of a sentence.
 
     Examples:
-        >>> describe_trials(["off-0001"], "has", "have")
-        'trial off-0001 has'
-        >>> describe_trials([f"off-000{number}" for number in range(7)], "has", "have")
-        '7 trials (off-0000, off-0001, off-0002, off-0003, off-0004, ...) have'
+        >>> describe_trials(["off-0001"])
+        'trial off-0001'
+        >>> describe_trials([f"off-000{number}" for number in range(7)])
+        '7 trials (off-0000, off-0001, off-0002, off-0003, off-0004, ...)'
     """
     if len(names) == 1:
-        return f"trial {names[0]} {singular}"
-    more = ", ..." if len(names) > NAMED else ""
-    return f"{len(names)} trials ({', '.join(names[:NAMED])}{more}) {plural}"
+        return f"trial {names[0]}"
+    return f"{len(names)} trials ({', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''})"
 
 
 def find_difference(recorded: Mapping[str, float], again: Mapping[str, Any]) -> str:

@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 import torch
 
+from trainables.config import TrialConfig
+from trainables.data.prepared import prepare_data
 from trainables.intact import DamagedFile
+from trainables.models.saved import model_state, read_model
 from trainables.saved_state import read_state, verify_state, write_state
+from trainables.trial import Trial
 
 STATE = {"step": 7, "weights": {"layer": torch.arange(6.0)}, "text": "off-0000", "generators": {"order": 2**100}}
 
@@ -50,8 +54,25 @@ def test_equal_states_have_equal_checksums(path: Path, tmp_path: Path) -> None:
     assert write_state(tmp_path / "other.pt", STATE | {"step": 8}) != verify_state(path)
 
 
-@pytest.mark.parametrize("read", [read_state, verify_state])
-def test_no_damaged_file_passes(path: Path, read: Callable[[Path], Any]) -> None:
+@pytest.fixture(scope="module")
+def trial() -> Trial:
+    config = TrialConfig.model_validate(
+        {"data": {"train_frac": 0.02}, "model": {"name": "tiny", "width": 0.1}, "optimizer": {"max_epochs": 1}}
+    )
+    trial = Trial(config, prepare_data(config.data))
+    trial.run_epoch()
+    return trial
+
+
+@pytest.mark.parametrize(
+    ("content_of", "read"),
+    [(model_state, read_model), (Trial.state_dict, read_state), (Trial.state_dict, verify_state)],
+)
+def test_no_damaged_model_or_state_passes(
+    trial: Trial, path: Path, content_of: Callable[[Trial], dict[str, Any]], read: Callable[[Path], Any]
+) -> None:
+    write_state(path, content_of(trial))
+    read(path)
     content = path.read_bytes()
     cuts = [content[:size] for size in (0, 1, 21, 22, len(content) - 71, len(content) - 1)]
     for damaged in [*flipped(content, 200), *cuts, content + b"\0", b"not a state"]:
