@@ -103,7 +103,7 @@ def start_sweep(
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
                 run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
-                run.run(Conductor(study, sweep_dir))
+                run.run(Conductor(study, sweep_dir, warn=display.show_warning))
     return sweep_dir
 
 
@@ -116,6 +116,7 @@ def resume_sweep(
     command: str = "sweep.launch.resume_sweep",
     display: Display = SILENT,
     change: Callable[[Study], Study] | None = None,
+    regain_models: bool = True,
     log_to: Sequence[str] = (),
 ) -> None:
     """Resume an interrupted sweep, or continue a sweep whose study is changed so that there is more to do.
@@ -127,6 +128,7 @@ def resume_sweep(
         command: how the sweep was resumed, for the manifest.
         display: shows the progress.
         change: returns the changed study; see ``search_spaces.extension``.
+        regain_models: whether completed trials are run again whose model is damaged or missing.
         log_to: live loggers, for example ``wandb:cutmix``.
 
     Raises:
@@ -170,7 +172,14 @@ def resume_sweep(
                     f"the images of '{source}' differ from the images that '{sweep_dir}' was started with: restore "
                     "them, or start a new sweep with: cutmix-sweep run"
                 )
-        conductor = Conductor(study, sweep_dir, retry_failed=retry_failed)
+        with display.show_status("reading the records and checking the models"):
+            conductor = Conductor(
+                study,
+                sweep_dir,
+                retry_failed=retry_failed,
+                regain_models=regain_models,
+                warn=display.show_warning,
+            )
         if not conductor.n_left:
             display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
             return

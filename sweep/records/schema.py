@@ -125,6 +125,7 @@ TRIALS = Table(
             ("seconds", _REAL),  # training and validation, sum over the recorded epochs
             ("images_per_s", _REAL),
             *_ABOUT,
+            ("model_sha256", _TEXT),  # checksum of a completed trial's model; null in records of older versions
             ("time_s", _REAL),  # time of writing, since the Unix epoch
         ]
     ),
@@ -212,6 +213,7 @@ MEASUREMENTS = Table(
             ("seconds", _REAL),
             ("device", _TEXT),
             ("node", _TEXT),
+            ("n_values", _WHOLE),  # rows of the evaluations that it wrote; null in records of older versions
             ("time_s", _REAL),
         ]
     ),
@@ -222,6 +224,9 @@ MEASUREMENTS = Table(
 
 WEIGHTS = ("last", "ema")
 """Conditions of the test values that the confirmation itself records: the weights; axis ``classification``."""
+
+TEST_METRICS = tuple(name.removeprefix("val_") for name in EPOCHS.columns.names if name.startswith("val_"))
+"""Metrics of which each completed confirmation trial has a test value."""
 
 TABLES = {table.name: table for table in (EPOCHS, DECISIONS, EVALUATIONS, MEASUREMENTS, TRIALS)}
 """Tables by name, in the order of writing."""
