@@ -6,22 +6,20 @@ The records are the only state: a conductor that is built on the records of an i
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces.early_stopping.base import CONTINUE, PAUSE, STOP
 from search_spaces.study import Study
 from sweep.entry import Entry
-from sweep.ledger import EPOCH_COLUMNS, Ledger, read_entries
-from sweep.records.errors import RecordsError
+from sweep.ledger import EPOCH_COLUMNS
+from sweep.lost import find_difference, reopen_without_model
 from sweep.records.schema import (
     ABOUT_COLUMNS,
     COMPLETED,
-    DIVERGED,
+    CONFIRM,
     FAILED,
     LIVING,
     PAUSED,
@@ -29,8 +27,7 @@ from sweep.records.schema import (
     SEARCH,
     STOPPED,
 )
-from sweep.remaining import RunningSweep
-from sweep.search import PastTrial, propose
+from sweep.restored import RestoredSweep
 from trainables.config import TrialConfig
 
 MAX_LOST_WORKERS = 3
@@ -45,49 +42,61 @@ class Job:
         trial: name of the trial: arm and number.
         config: whole configuration of the trial.
         recorded_epochs: number of epochs that are already recorded; the trial reports from the next epoch on.
+        last_epoch: last epoch to report; if it is recorded, the trial reports only what it knows about itself.
         test: whether the trial is measured on the test images after its last epoch.
     """
 
     trial: str
     config: TrialConfig
     recorded_epochs: int
+    last_epoch: int
     test: bool
 
 
-class Conductor(RunningSweep):
+class Conductor(RestoredSweep):
     """Source of the trials of a sweep: it chooses the next one, judges the reports and writes the records.
 
     The arms take turns, and so do the searches of an arm. After a search, its winners are confirmed on fresh seeds if
     the study says so.
 
     Attributes:
-        study: the study that is run.
-        entries: trials by name, approximately in the order of their start.
         ended: trials that have ended since this conductor was made, in the order of their ends.
-        training_s: seconds of all recorded epochs.
     """
 
-    def __init__(self, study: Study, sweep_dir: Path, *, retry_failed: bool = False) -> None:
+    def __init__(
+        self,
+        study: Study,
+        sweep_dir: Path,
+        *,
+        retry_failed: bool = False,
+        regain_models: bool = False,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Begin a sweep in ``sweep_dir``, or continue the sweep whose records are there.
 
-        With ``retry_failed``, failed trials are restarted too.
+        Trials whose values are lost from the records are run again, to the epoch at which they had ended.
+
+        Args:
+            study: the study that is run.
+            sweep_dir: folder of the sweep.
+            retry_failed: whether failed trials are restarted too.
+            regain_models: whether completed trials are run again whose model is damaged or missing.
+            warn: receives one line for each thing that was lost, and for each value that differs when it is regained.
 
         Raises:
             RecordsError: a newer program wrote the records, or they have trials that the study does not have.
         """
-        super().__init__(study)
-        self.training_s = 0.0
-        self._dir = sweep_dir
-        stopping, max_epochs = study.budget.early_stopping, study.budget.max_epochs
-        self._rule = {search: stopping.build(max_epochs) for search in self.searches}
-        self._ledger = Ledger(study, sweep_dir)
-        self._decided = self._ledger.decisions()
-        self._restore(retry_failed=retry_failed)
+        super().__init__(study, sweep_dir, retry_failed=retry_failed, warn=warn)
+        if regain_models:
+            for warning in reopen_without_model(sweep_dir, self.entries.values()):
+                warn(warning)
+        self._former = self._confirmed_winners()
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
         self._running: dict[str, Entry] = {}
         self._n_left_behind: Counter[str] = Counter()
+        self._differing: set[str] = set()
         for entry in self._waiting.copy():
-            if entry.verdict != PAUSE or entry.resumed_at_epoch != entry.epochs:  # otherwise it is already promoted
+            if entry.end is not None:
                 self._finish_if_over(entry)
         self.flush(force=True)
         for entry in self.entries.values():
@@ -118,11 +127,16 @@ class Conductor(RunningSweep):
         entry.status, entry.why = RUNNING, ""
         entry.attempts += 1
         self._running[entry.trial] = entry
-        self._ledger.add_trial(entry)
+        self._record_start(entry)
         self.flush(force=not self._follows_from_its_number(entry))
-        planned, confirms = self.study.max_epochs_of(entry.params), entry.confirms is not None
-        # if a kill lost the test values of a trial, the trial reports its last epoch again
-        return Job(entry.trial, self._ledger.config(entry), min(entry.epochs, planned - 1), test=confirms)
+        last_epoch = entry.known_epochs if entry.end else self.study.max_epochs_of(entry.params)
+        confirms = entry.confirms is not None
+        return Job(entry.trial, self._ledger.config(entry), entry.epochs, last_epoch, test=confirms)
+
+    def _record_start(self, entry: Entry) -> None:
+        """Write that a trial runs; the row of a trial that regains what is lost stays until it has ended again."""
+        if entry.end is None:
+            self._ledger.add_trial(entry)
 
     def _follows_from_its_number(self, entry: Entry) -> bool:
         """Return whether a trial that a kill loses from the records can be proposed again unchanged.
@@ -132,32 +146,43 @@ class Conductor(RunningSweep):
         return entry.phase == SEARCH and entry.attempts == 1 and self.study.search != "tpe"
 
     def _cut_short(self) -> Entry | None:
-        return self._waiting.pop(0) if self._waiting else None
+        """Return the next interrupted trial; those with lost epochs come first."""
+        held = self._held()
+        ready = [entry for entry in self._waiting if entry.is_behind or (entry.arm, entry.search) not in held]
+        if not ready:
+            return None
+        entry = min(ready, key=lambda entry: not entry.is_behind)
+        self._waiting.remove(entry)
+        return entry
+
+    def _held(self) -> set[tuple[str, int]]:
+        """Return the searches whose other trials wait until lost epochs are regained.
+
+        Their rule or ``tpe`` would decide without these epochs otherwise.
+        """
+        behind = [entry for entry in (*self._waiting, *self._running.values()) if entry.is_behind]
+        searches = {(entry.arm, entry.search) for entry in behind if entry.phase == SEARCH}
+        return {search for search in searches if self._rule[search] or self.study.search == "tpe"}
 
     def _promoted(self) -> Entry | None:
-        paused = [entry for entry in self.entries.values() if entry.status == PAUSED]
+        paused, held = [entry for entry in self.entries.values() if entry.status == PAUSED], self._held()
         for search, rule in self._rule.items():
+            if search in held:
+                continue
             by_index = {self._index(entry): entry for entry in paused if (entry.arm, entry.search) == search}
             index = rule.promotable(by_index) if rule and by_index else None
             if index is not None:
                 return by_index[index]
         return None
 
-    def _index(self, entry: Entry) -> int:
-        """Return the number by which the rule of a search knows its trial: the searches share no rung."""
-        return self.study.index_in_search(entry.arm, entry.number)
-
     def _next_new(self) -> Entry | None:
-        begun = self._n_begun()
-        arm = min(begun, key=lambda name: begun[name])
-        return self._new_entry(arm, begun[arm]) if begun[arm] < self.study.trials_per_arm else None
-
-    def _n_begun(self) -> dict[str, int]:
-        """Return the number of search trials that have begun, by arm."""
-        begun = dict.fromkeys(self.study.arms, 0)
-        for entry in self.entries.values():
-            begun[entry.arm] += entry.phase == SEARCH
-        return begun
+        """Return the next trial of the arm with the fewest begun trials, unless its search is held."""
+        begun, held = self._proposals.begun(), self._held()
+        for arm in sorted(begun, key=lambda name: len(begun[name])):
+            number = self._proposals.next_in(arm, begun[arm])
+            if number is not None and (arm, self.study.search_of(arm, number)) not in held:
+                return self._proposals.new_entry(arm, number)
+        return None
 
     def _next_confirming(self) -> Entry | None:
         """Return the next confirmation trial, from the arm with the fewest begun ones."""
@@ -166,6 +191,7 @@ class Conductor(RunningSweep):
         left: dict[str, Entry] = {}
         for arm, search in self.searches:
             planned = self.confirming(arm, search) or []
+            self._compare_winners(arm, search, planned)
             new = [entry for entry in planned if entry.trial not in self.entries]
             begun[arm] += len(planned) - len(new)
             if new:
@@ -192,51 +218,87 @@ class Conductor(RunningSweep):
 
         A report has one of three forms:
 
-        - ``EPOCH_COLUMNS`` and ``ABOUT_COLUMNS``; after the last epoch of a confirmation also ``test``, the test values
-          as JSON;
+        - ``EPOCH_COLUMNS`` and ``ABOUT_COLUMNS``; after the last epoch also ``model_sha256``, and for a confirmation
+          ``test``, the test values as JSON; without an epoch if all epochs are recorded;
         - ``failed``: the reason, and ``node`` if it is known;
         - ``disk_fault``: number, message and file of an error that would stop every other trial too.
 
-        A restarted trial repeats epochs; recorded epochs are not recorded again.
+        Each of them may have a ``warning``. A restarted trial repeats epochs; recorded epochs are not recorded again,
+        but compared with the records.
 
         Raises:
             OSError: the report has a disk fault.
         """
         entry = self.entries[trial]
+        if "warning" in report:
+            self._warn(report["warning"])
         if "disk_fault" in report:
             raise OSError(*report["disk_fault"])
+        if entry.status != RUNNING:
+            return True
         if "failed" in report:
             if "node" in report:
                 entry.about["node"] = report["node"]
-            self._end(entry, FAILED, report["failed"])
+            self._fail(entry, report["failed"])
             return True
-        if "test" in report and not entry.tested:
-            self._ledger.add_test(entry, json.loads(report["test"]))
-        epoch = report["epoch"]
-        if epoch <= entry.epochs:
-            if entry.tested and entry.status == RUNNING:
-                self._finish_if_over(entry)
-            return entry.status != RUNNING
-        entry.curve[epoch] = {name: report[name] for name in EPOCH_COLUMNS}
-        entry.about = {name: report[name] for name in ABOUT_COLUMNS}
-        self.training_s += report["seconds"]
-        self._ledger.add_epoch(entry, epoch)
-        self._judge(entry, epoch)
-        self._finish_if_over(entry)
+        self._receive(entry, report)
         self.flush()
         return entry.status != RUNNING
+
+    def _receive(self, entry: Entry, report: Mapping[str, Any]) -> None:
+        if "test" in report:
+            test = json.loads(report["test"])
+            self._compare(entry, "its test values", entry.tests, test["metrics"])
+            self._ledger.add_test(entry, test)
+        if sha256 := report.get("model_sha256"):
+            if entry.model_sha256 is not None:
+                self._compare(entry, "its model", {"sha256": entry.model_sha256}, {"sha256": sha256})
+            entry.model_sha256 = sha256
+        epoch = report.get("epoch")
+        if epoch is not None and epoch <= entry.epochs:
+            self._compare(entry, f"epoch {epoch}", entry.curve[epoch], report)
+            if entry.end is None:
+                return
+        if epoch is None or epoch >= entry.known_epochs:
+            entry.lacks_facts = False
+        entry.about = {name: report[name] for name in ABOUT_COLUMNS}
+        if epoch is not None and epoch > entry.epochs:
+            entry.curve[epoch] = {name: report[name] for name in EPOCH_COLUMNS}
+            self.training_s += report["seconds"]
+            self._ledger.add_epoch(entry, epoch)
+            self._judge(entry, epoch)
+            self._join(entry)
+        self._finish_if_over(entry)
+
+    def _compare(self, entry: Entry, what: str, recorded: Mapping[str, Any], again: Mapping[str, Any]) -> None:
+        """Warn, once per trial, if a value that was computed again differs from the recorded one."""
+        difference = find_difference(recorded, again)
+        if difference and entry.trial not in self._differing:
+            self._differing.add(entry.trial)
+            self._warn(
+                f"trial {entry.trial}: {what} was computed again and differs: {difference}; another machine or library "
+                "computes other values; recorded values are kept"
+            )
+
+    def _fail(self, entry: Entry, why: str) -> None:
+        """End a trial that has failed; a trial whose values are all recorded keeps its recorded end."""
+        if entry.end is None or entry.is_behind:
+            self._end(entry, FAILED, why)
+            return
+        self._warn(f"trial {entry.trial} could not regain what is lost: {why.splitlines()[-1] if why else 'no reason'}")
+        self._leave(entry, entry.end.status, entry.end.why)
 
     def on_restart(self, trial: str) -> None:
         """Record that a trial has lost its worker and restarts from its last checkpoint."""
         entry = self.entries[trial]
         entry.attempts += 1
         entry.resumed_at_epoch = entry.epochs
-        self._ledger.add_trial(entry)
+        self._record_start(entry)
 
     def on_lost(self, trial: str, why: str) -> None:
         """Record that a trial has failed, because it lost its worker too often."""
         if self.entries[trial].status == RUNNING:
-            self._end(self.entries[trial], FAILED, why)
+            self._fail(self.entries[trial], why)
 
     def on_left(self, trial: str) -> None:
         """Queue a trial again whose worker died before it took the trial over; after several such deaths it fails."""
@@ -245,9 +307,7 @@ class Conductor(RunningSweep):
             return
         self._n_left_behind[trial] += 1
         if self._n_left_behind[trial] > MAX_LOST_WORKERS:
-            self._end(
-                entry, FAILED, f"its worker died {self._n_left_behind[trial]} times before it took the trial over"
-            )
+            self._fail(entry, f"its worker died {self._n_left_behind[trial]} times before it took the trial over")
         else:
             self._waiting.append(entry)
 
@@ -255,104 +315,42 @@ class Conductor(RunningSweep):
         """Write the buffered rows if they have waited long enough or ``force`` is set."""
         self._ledger.flush(force=force)
 
-    def _judge(self, entry: Entry, epoch: int) -> None:
-        """Apply the rule to an epoch; a recorded decision on this epoch stays valid."""
-        entry.verdict = CONTINUE
-        if entry.phase != SEARCH:
-            return
-        rule, metric = self._rule[entry.arm, entry.search], self.study.metric
-        judgement = rule and rule.observe(self._index(entry), epoch, entry.curve[epoch][metric])
-        if not judgement:
-            return
-        decision: Mapping[Any, Any] | None = self._decided.pop((entry.trial, epoch), None)
-        if decision is None:
-            decision = self._ledger.add_decision(entry, judgement)
-        entry.verdict = decision["verdict"]
-        if entry.verdict in (STOP, PAUSE) and entry.status == RUNNING:
-            entry.why = _why(metric, epoch, decision["value"], decision["cutoff"])
-
     def _finish_if_over(self, entry: Entry) -> None:
-        """End the trial if its last epoch is not finite, is the last planned one, or has the verdict stop or pause."""
-        if not entry.curve:
+        """End the trial where its records say that it ended, otherwise where its curve or its rule says so."""
+        end = entry.end or self._end_of(entry)
+        if end is None or entry.is_behind or entry.lacks_facts:
             return
-        last = entry.curve[entry.epochs]
-        if not (math.isfinite(last["train_loss"]) and math.isfinite(last["val_nll"])):
-            self._end(entry, DIVERGED, f"loss not finite in epoch {entry.epochs}")
-        elif entry.epochs >= self.study.max_epochs_of(entry.params):
-            if entry.phase == SEARCH or entry.tested:
-                self._end(entry, COMPLETED, "")
-        elif entry.verdict in (STOP, PAUSE):
-            self._end(entry, STOPPED if entry.verdict == STOP else PAUSED, entry.why)
+        if end.status == COMPLETED and entry.phase == CONFIRM and not entry.tested:
+            return
+        self._end(entry, end.status, end.why)
 
     def _end(self, entry: Entry, status: str, why: str) -> None:
-        entry.status, entry.why = status, why
-        self._running.pop(entry.trial, None)
-        if entry in self._waiting:
-            self._waiting.remove(entry)
+        self._leave(entry, status, why)
         if status not in LIVING:
             self.ended.append(entry)
         self._ledger.end(entry)
 
-    def _new_entry(self, arm: str, number: int) -> Entry:
-        past, search = [], self.study.search_of(arm, number)
-        if self.study.search == "tpe":  # the other searches do not use past trials
-            trials = sorted(self.trials_of(arm, search), key=lambda entry: entry.number)
-            past = [self._past(entry) for entry in trials]
-        return Entry(
-            trial=f"{arm}-{number:04d}",
-            arm=arm,
-            search=search,
-            number=number,
-            replicate=self.study.replicate(arm, number),
-            control=self.study.is_control(arm, number),
-            params=propose(self.study, arm, number, past),
-        )
+    def _leave(self, entry: Entry, status: str, why: str) -> None:
+        entry.status, entry.why, entry.end = status, why, None
+        self._running.pop(entry.trial, None)
+        if entry in self._waiting:
+            self._waiting.remove(entry)
 
-    def _past(self, entry: Entry) -> PastTrial:
-        return PastTrial(
-            params=entry.params,
-            values={epoch: row[self.study.metric] for epoch, row in entry.curve.items()},
-            completed=entry.status == COMPLETED,
-            ended=entry.status not in LIVING,
-        )
-
-    def _restore(self, *, retry_failed: bool) -> None:
-        self.entries.update(
-            (entry.trial, entry) for entry in read_entries(self._dir, self.study, retry_failed=retry_failed)
-        )
-        divided = []  # trials of one search that became several when they were to be confirmed
+    def _confirmed_winners(self) -> dict[tuple[str, int], set[str]]:
+        """Return the confirmed search trials by search."""
+        former: dict[tuple[str, int], set[str]] = {}
         for entry in self.entries.values():
-            if entry.phase == SEARCH and entry.search != (search := self.study.search_of(entry.arm, entry.number)):
-                entry.search = search
-                divided.append(entry)
-        for row in self._ledger.epochs():
-            entry = self._entry_of(row["trial"], row["arm"])
-            if row["epoch"] == entry.epochs + 1:
-                entry.curve[row["epoch"]] = {name: row[name] for name in EPOCH_COLUMNS}
-                self.training_s += row["seconds"]
-                self._judge(entry, row["epoch"])
-        for entry in divided:
-            self._ledger.add_trial(entry)
+            if entry.confirms is not None:
+                former.setdefault((entry.arm, entry.search), set()).add(entry.confirms)
+        return former
 
-    def _entry_of(self, trial: str, arm: str) -> Entry:
-        """Return the entry of a trial that has recorded epochs.
-
-        If a kill lost the trial's own row, the trial and the arm's trials before it are proposed again.
-
-        Raises:
-            RecordsError: the study has no trial of this name.
-        """
-        while trial not in self.entries:
-            if self._n_begun()[arm] >= self.study.trials_per_arm:
-                raise RecordsError(
-                    f"the records in '{self._dir}' have epochs of '{trial}', but the study has no such trial"
-                )
-            entry = self._new_entry(arm, self._n_begun()[arm])
-            entry.attempts = 1
-            self.entries[entry.trial] = entry
-        return self.entries[trial]
-
-
-def _why(metric: str, rung_epochs: int, value: float, cutoff: float | None) -> str:
-    limit = "not finite" if cutoff is None or cutoff != cutoff else f"> {cutoff:.4g}"
-    return f"{metric} {value:.4g} {limit} at epoch {rung_epochs}"
+    def _compare_winners(self, arm: str, search: int, planned: Sequence[Entry]) -> None:
+        """Warn, once, if a search has other winners than those that were confirmed before this run."""
+        if not planned or not (former := self._former.pop((arm, search), None)):
+            return
+        winners = sorted({entry.confirms or "" for entry in planned})
+        if not former.issuperset(winners):
+            self._warn(
+                f"the winner of search {search} of arm {arm} is now {', '.join(winners)}, which is confirmed next; the "
+                f"confirmation of {', '.join(sorted(former - set(winners)))} stays recorded"
+            )

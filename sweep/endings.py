@@ -143,6 +143,23 @@ class DiskFault(SweepEnded):
         super().__init__(f"{user_message(error) or reason_of(error)}; fix the cause first", sweep_dir, address)
 
 
+class FolderLost(EndedEarly):
+    """The folder of a sweep was deleted or moved while the sweep ran."""
+
+    exit_code = REFUSED_CODE
+
+    def __init__(self, sweep_dir: Path) -> None:
+        """Describe the loss.
+
+        Examples:
+            >>> print(FolderLost(Path("sweeps/box")))
+            the folder 'sweeps/box' was deleted or moved while the sweep ran: its records are gone with it
+        """
+        super().__init__(
+            f"the folder '{sweep_dir}' was deleted or moved while the sweep ran: its records are gone with it"
+        )
+
+
 class EvaluationInterrupted(EndedEarly):
     """An evaluation was interrupted."""
 
@@ -173,13 +190,13 @@ def describe_signal(signum: int) -> str:
 
 
 def user_message(error: OSError) -> str | None:
-    """Return a message for a full, read-only or protected disk; None for other errors.
+    """Return a message for a full, faulty, read-only or protected disk; None for other errors.
 
     Examples:
         >>> user_message(OSError(errno.ENOSPC, "No space left on device", "records/part-0"))
         "cannot write to 'records/part-0': No space left on device"
     """
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
         return f"cannot write to {_named(error)}: {error.strerror}"
     if error.errno in (errno.EACCES, errno.EPERM):
         action = "read" if error.filename and not _is_readable(Path(os.fsdecode(error.filename))) else "write to"

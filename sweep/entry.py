@@ -7,8 +7,21 @@ from typing import Any
 
 from search_spaces.early_stopping.base import CONTINUE
 from search_spaces.study import Phase
-from sweep.records.schema import RUNNING, SEARCH
+from sweep.records.schema import RUNNING, SEARCH, TEST_METRICS
 from trainables.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class End:
+    """How a trial ended or paused.
+
+    Attributes:
+        status: status as in the records.
+        why: its reason; "" if there is none.
+    """
+
+    status: str
+    why: str
 
 
 @dataclass
@@ -32,7 +45,12 @@ class Entry:
         curve: reported values by epoch, from 1.
         about: facts that the trial reported about itself: dose, images, device.
         verdict: verdict of early stopping after the last epoch.
-        tested: whether the test values are recorded.
+        tests: recorded test values by metric.
+        model_sha256: checksum of the model; None if the trial has not completed, or an older version recorded it.
+        known_epochs: number of epochs that the records mention; rows of some of them may be lost.
+        beyond: values of recorded epochs after a lost one, by epoch; they join the curve when it is regained.
+        end: how the trial had ended before it was run again to regain what is lost; None if it is not.
+        lacks_facts: whether the trial must report about itself or its model again before it ends.
         config: whole configuration; None until it is needed.
     """
 
@@ -52,10 +70,25 @@ class Entry:
     curve: dict[int, dict[str, float]] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     verdict: str = CONTINUE
-    tested: bool = False
+    tests: dict[str, float] = field(default_factory=dict)
+    model_sha256: str | None = None
+    known_epochs: int = 0
+    beyond: dict[int, dict[str, float]] = field(default_factory=dict)
+    end: End | None = None
+    lacks_facts: bool = False
     config: TrialConfig | None = None
 
     @property
     def epochs(self) -> int:
         """Number of recorded epochs."""
         return len(self.curve)
+
+    @property
+    def tested(self) -> bool:
+        """Whether all test values are recorded."""
+        return self.tests.keys() >= set(TEST_METRICS)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether epochs are lost that the trial had reported."""
+        return self.epochs < self.known_epochs

@@ -16,16 +16,18 @@ from search_spaces.match_checks import check_reachable
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
-from sweep.endings import DiskFault, NotBegun, resume_command, user_message
+from sweep.endings import DiskFault, FolderLost, NotBegun, resume_command, user_message
 from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
+from sweep.records.counts import COUNTS
+from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
-from sweep.records.schema import LOCK, MANIFEST
+from sweep.records.schema import LOCK, MANIFEST, RECORDS
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.errors import UserError, shorten_path
 from trainables.own_part import shipped_paths
-from trainables.whole_file import remove_abandoned
+from trainables.whole_file import UNFINISHED, remove_abandoned
 
 ABANDONED_AFTER_S = 60.0
 """Age of an unfinished file in a sweep that no process runs: a worker outlives a killed driver by seconds."""
@@ -101,7 +103,7 @@ def start_sweep(
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
                 run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
-                run.run(Conductor(study, sweep_dir))
+                run.run(Conductor(study, sweep_dir, warn=display.show_warning))
     return sweep_dir
 
 
@@ -114,6 +116,7 @@ def resume_sweep(
     command: str = "sweep.launch.resume_sweep",
     display: Display = SILENT,
     change: Callable[[Study], Study] | None = None,
+    regain_models: bool = True,
     log_to: Sequence[str] = (),
 ) -> None:
     """Resume an interrupted sweep, or continue a sweep whose study is changed so that there is more to do.
@@ -125,10 +128,12 @@ def resume_sweep(
         command: how the sweep was resumed, for the manifest.
         display: shows the progress.
         change: returns the changed study; see ``search_spaces.extension``.
+        regain_models: whether completed trials are run again whose model is damaged or missing.
         log_to: live loggers, for example ``wandb:cutmix``.
 
     Raises:
         UserError: there is no sweep, it is in use, its data are gone or different, or the change is not possible.
+        RecordsError: the study in ``sweep.json`` was edited, or the file cannot be restored.
         EndedEarly: a signal, a limit of the budget or a full disk ended the sweep; it can be resumed.
 
     Examples:
@@ -138,6 +143,8 @@ def resume_sweep(
     from sweep.engine import cluster, locked
     from sweep.ledger import checkpoint_path, weights_path
     from sweep.manifest import check_unchanged, read_study, with_parts, with_run, with_study
+    from sweep.records.repair import repair_records
+    from sweep.records.study_edits import check_study, check_study_of_parts
     from sweep.records.writer import write_manifest
 
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
@@ -146,7 +153,11 @@ def resume_sweep(
     with locked(sweep_dir):
         for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
+        check_study(sweep_dir)
+        for finding in repair_records(sweep_dir):
+            display.show_warning(finding.describe())
         manifest = read_manifest(sweep_dir)
+        check_study_of_parts(sweep_dir, manifest)
         study = read_study(manifest, sweep_dir)
         if change is not None:
             study = change(study)
@@ -161,7 +172,14 @@ def resume_sweep(
                     f"the images of '{source}' differ from the images that '{sweep_dir}' was started with: restore "
                     "them, or start a new sweep with: cutmix-sweep run"
                 )
-        conductor = Conductor(study, sweep_dir, retry_failed=retry_failed)
+        with display.show_status("reading the records and checking the models"):
+            conductor = Conductor(
+                study,
+                sweep_dir,
+                retry_failed=retry_failed,
+                regain_models=regain_models,
+                warn=display.show_warning,
+            )
         if not conductor.n_left:
             display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
             return
@@ -292,6 +310,8 @@ class _Run:
                     watch=watch,
                 )
         except OSError as error:
+            if not self.sweep_dir.exists():
+                raise FolderLost(self.sweep_dir) from error
             if user_message(error) is not None:
                 raise DiskFault(error, self.sweep_dir, self.address) from error
             if current_signals().signum is None:  # a terminal that has closed cannot be written to
@@ -314,12 +334,22 @@ def _new_folder(study: Study, out: Path | None) -> Path:
 def _check_new_folder(sweep_dir: Path) -> None:
     if (sweep_dir / MANIFEST).exists():
         raise UserError(f"--out '{sweep_dir}' already contains a sweep: resume it with: {resume_command(sweep_dir)}")
-    # a kill before the manifest was written leaves the lock
-    if sweep_dir.is_dir() and any(path.name != LOCK for path in sweep_dir.iterdir()):
+    if sweep_dir.is_dir() and not all(_precedes_manifest(path, sweep_dir) for path in sweep_dir.rglob("*")):
         raise UserError(f"--out '{sweep_dir}' is not empty: choose a new folder")
     nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"--out '{sweep_dir}': cannot write to '{nearest}'")
+
+
+def _precedes_manifest(path: Path, sweep_dir: Path) -> bool:
+    """Return whether a kill before the manifest was written may have left a file or folder: the lock, or no rows."""
+    names = path.relative_to(sweep_dir).parts
+    return (
+        names[0] == LOCK
+        or names in ((RECORDS,), (RECORDS, COPIES))
+        or (names[0] == RECORDS and path.name.startswith(COUNTS))
+        or (path.name.startswith(MANIFEST) and path.name.endswith(UNFINISHED))
+    )
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ from sweep.records.schema import (
 )
 from sweep.records.writer import RecordsWriter
 from trainables.config import TrialConfig
+from trainables.intact import DamagedFile
+from trainables.saved_state import verify_state
 
 EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
 """Columns of the epochs table that a trial reports: the fields of ``EpochResult``, which a test compares."""
@@ -82,9 +84,11 @@ class Ledger:
         return row
 
     def add_test(self, entry: Entry, test: Mapping[str, Any]) -> None:
-        """Write the test values of a confirmation trial."""
-        entry.tested = True
+        """Write the test values of a confirmation trial that are not recorded yet."""
         for metric, value in test["metrics"].items():
+            if metric in entry.tests:
+                continue
+            entry.tests[metric] = value
             self._writer.add(
                 EVALUATIONS,
                 {
@@ -129,6 +133,7 @@ class Ledger:
                 "resumed_at_epoch": entry.resumed_at_epoch,
                 "seconds": sum(row["seconds"] for row in rows),
                 "images_per_s": len(rows) / training_s if rows else None,
+                "model_sha256": entry.model_sha256,
                 "time_s": time.time(),
                 **entry.about,
             },
@@ -148,9 +153,15 @@ class Ledger:
             self._ended.clear()
 
     def drop_checkpoint(self, entry: Entry) -> None:
-        """Remove the checkpoint of a trial that will not continue; a failed trial keeps it for ``--retry-failed``."""
-        if entry.status not in (*LIVING, FAILED):
-            checkpoint_path(self._dir, entry.trial).unlink(missing_ok=True)
+        """Remove the checkpoint of a trial that will not continue; a failed trial keeps it for ``--retry-failed``.
+
+        The checkpoint of a completed trial stays if the model that replaces it cannot be read back.
+        """
+        checkpoint = checkpoint_path(self._dir, entry.trial)
+        if entry.status in (*LIVING, FAILED) or not checkpoint.exists():
+            return
+        if entry.model_sha256 is None or model_damage(self._dir, entry.trial, entry.model_sha256) is None:
+            checkpoint.unlink(missing_ok=True)
 
     def decisions(self) -> dict[tuple[str, int], Mapping[Any, Any]]:
         """Read the recorded decisions by trial and rung."""
@@ -163,13 +174,21 @@ class Ledger:
 
 def read_entries(sweep_dir: Path, study: Study, *, retry_failed: bool = False) -> Iterator[Entry]:
     """Read the recorded trials without their epochs; with ``retry_failed``, failed trials continue."""
-    tested = set(test_values(read_table(sweep_dir, EVALUATIONS))["trial"])
+    tests = read_tests(sweep_dir)
     for row in read_table(sweep_dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
         entry = entry_of(row, study)
-        entry.tested = entry.trial in tested
+        entry.tests = tests.get(entry.trial, {})
         if retry_failed and entry.status == FAILED:
             entry.status, entry.why = RUNNING, ""
         yield entry
+
+
+def read_tests(sweep_dir: Path) -> dict[str, dict[str, float]]:
+    """Read the test values of the confirmation trials by trial and metric."""
+    tests: dict[str, dict[str, float]] = {}
+    for row in test_values(read_table(sweep_dir, EVALUATIONS)).to_dict("records"):
+        tests.setdefault(row["trial"], {})[row["metric"]] = row["value"]
+    return tests
 
 
 def entry_of(row: Mapping[Any, Any], study: Study) -> Entry:
@@ -180,6 +199,8 @@ def entry_of(row: Mapping[Any, Any], study: Study) -> Entry:
         confirms=row["confirms"] if row["phase"] == CONFIRM else None,
         why=row["why"] if row["status"] != RUNNING else "",
         resumed_at_epoch=None if _is_null(row["resumed_at_epoch"]) else int(row["resumed_at_epoch"]),
+        model_sha256=None if _is_null(row["model_sha256"]) else row["model_sha256"],
+        known_epochs=int(row["epochs"]),
         about={name: row[name] for name in ABOUT_COLUMNS if not _is_null(row[name])},
         **{name: row[name] for name in _ENTRY_COLUMNS},
     )
@@ -197,3 +218,21 @@ def checkpoint_path(sweep_dir: Path, trial: str) -> Path:
 def weights_path(sweep_dir: Path, trial: str) -> Path:
     """Return the file of a completed trial's final weights."""
     return sweep_dir / "models" / f"{trial}.pt"
+
+
+def model_damage(sweep_dir: Path, trial: str, sha256: str | None) -> DamagedFile | None:
+    """Return what is wrong with the model of a completed trial; None if it is the recorded one.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        trial: name of the trial.
+        sha256: recorded checksum of the model; None in records of older versions: a missing model is then no damage.
+    """
+    path = weights_path(sweep_dir, trial)
+    try:
+        verify_state(path, expected_sha256=sha256)
+    except FileNotFoundError:
+        return None if sha256 is None else DamagedFile(path, "it is missing")
+    except DamagedFile as error:
+        return error
+    return None

@@ -14,6 +14,7 @@ from typing import Any
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.provenance import code_versions, git_state, installed_packages
+from sweep.records.manifest_file import study_sha256
 from sweep.records.schema import MANIFEST, SCHEMA_VERSION
 from trainables.cores import usable_cores
 from trainables.errors import UserError
@@ -57,6 +58,7 @@ def with_run(manifest: dict[str, Any], command: str, *, project: Path | None = N
         "versions": {name: version(name) for name in PACKAGES},
         "code": code_versions(project or _first_project(manifest)),
         "packages": installed_packages(),
+        "study_sha256": study_sha256(manifest["study"]),
     }
     return {**manifest, "schema_version": SCHEMA_VERSION, "runs": [*manifest["runs"], run]}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sweep.endings import resume_command
 from sweep.ledger import weights_path
 from sweep.manifest import add_recorded_folders
 from sweep.records.reader import read_manifest, read_table
@@ -20,6 +21,7 @@ def load_trial(sweep_dir: Path | str, trial: str) -> SavedModel:
 
     Raises:
         RecordsError: there is no sweep.
+        DamagedFile: the model is not the one that the trial wrote.
         UserError: the sweep has no such trial, or the trial has no model.
 
     Example:
@@ -28,7 +30,8 @@ def load_trial(sweep_dir: Path | str, trial: str) -> SavedModel:
         ...
         sweep.records.errors.RecordsError: no sweep in 'no-such-sweep': the folder has no sweep.json
     """
-    return read_model(model_path(Path(sweep_dir), trial))
+    path, sha256 = recorded_model(Path(sweep_dir), trial)
+    return read_model(path, expected_sha256=sha256)
 
 
 def export_trial(sweep_dir: Path, trial: str, *, form: str, out: Path | None) -> Path:
@@ -46,23 +49,22 @@ def export_trial(sweep_dir: Path, trial: str, *, form: str, out: Path | None) ->
     return path
 
 
-def model_path(sweep_dir: Path, trial: str) -> Path:
-    """Return the file of a trial's model.
+def recorded_model(sweep_dir: Path, trial: str) -> tuple[Path, str | None]:
+    """Return the file of a trial's model and its recorded checksum, which is None in records of older versions.
+
+    The name is looked up in the records before it becomes a part of a path.
 
     Raises:
         RecordsError: there is no sweep.
         UserError: the sweep has no such trial, or the trial has no model.
     """
     add_recorded_folders(read_manifest(sweep_dir))
-    path = weights_path(sweep_dir, trial)
+    trials = read_table(sweep_dir, TRIALS).set_index("trial")[["status", "model_sha256"]].astype(object)
+    if trial not in trials.index:
+        with_model = [name for name in trials.index if weights_path(sweep_dir, name).exists()]
+        raise UserError(f"'{sweep_dir}' has no trial '{trial}'{did_you_mean(trial, with_model)}")
+    path, (status, sha256) = weights_path(sweep_dir, trial), trials.loc[trial]
     if not path.exists():
-        trials = read_table(sweep_dir, TRIALS).set_index("trial")
-        if trial not in trials.index:
-            raise UserError(f"'{sweep_dir}' has no trial '{trial}'{did_you_mean(trial, _with_model(sweep_dir))}")
-        status = str(trials["status"].astype(str)[trial])
-        raise UserError(f"trial '{trial}' has no model file: its status is '{status}'; completed trials have one")
-    return path
-
-
-def _with_model(sweep_dir: Path) -> list[str]:
-    return [path.stem for path in weights_path(sweep_dir, "").parent.glob("*.pt")]
+        lost = f"; it is lost: regain it with: {resume_command(sweep_dir)}" if isinstance(sha256, str) else ""
+        raise UserError(f"trial '{trial}' has no model file: its status is '{status}'; completed trials have one{lost}")
+    return path, sha256 if isinstance(sha256, str) else None

@@ -11,6 +11,7 @@ from search_spaces.study import Study
 from sweep.confirm import confirming, winners
 from sweep.entry import Entry
 from sweep.ledger import read_entries
+from sweep.lost import reopen
 from sweep.manifest import read_study
 from sweep.records.reader import read_table
 from sweep.records.schema import EPOCHS, LIVING, SEARCH, TRIALS
@@ -84,10 +85,18 @@ class SweepTrials:
         for entry in self.entries.values():  # one pass: with many searches, one pass per search takes long
             if entry.phase == SEARCH:
                 begun[entry.arm, entry.search].append(entry)
-        planned = [self._confirming(*search, trials) for search, trials in begun.items()]
-        return sum(
-            per_search if trials is None else sum(row.trial not in self.entries for row in trials) for trials in planned
-        )
+        return sum(self._n_to_confirm(*search, trials, per_search) for search, trials in begun.items())
+
+    def _n_to_confirm(self, arm: str, search: int, trials: list[Entry], per_search: int) -> int:
+        """Return the number of confirmation trials of a search that have not begun."""
+        planned = self._confirming(arm, search, trials)
+        if planned is not None:
+            return sum(row.trial not in self.entries for row in planned)
+        if not any(entry.end for entry in trials):
+            return per_search
+        # what the search has lost is regained, and its winner with it: its confirmation trials stay
+        confirming = [row for row in self.entries.values() if row.confirms and (row.arm, row.search) == (arm, search)]
+        return max(0, per_search - len(confirming))
 
     @property
     def searches(self) -> list[tuple[str, int]]:
@@ -155,4 +164,6 @@ def read_remaining(sweep_dir: Path, manifest: Mapping[str, Any]) -> Remaining:
     for row in read_table(sweep_dir, EPOCHS)[["trial", "epoch", study.metric]].to_dict("records"):
         if row["trial"] in entries:
             entries[row["trial"]].curve[row["epoch"]] = {study.metric: float(row[study.metric])}
+    for entry in entries.values():
+        reopen(entry)
     return Remaining(trials.n_left, trials.n_trials)

@@ -42,6 +42,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "trial": job.trial,
             "config": job.config.model_dump_json(),
             "recorded_epochs": job.recorded_epochs,
+            "last_epoch": job.last_epoch,
             "test": job.test,
             "checkpoint_path": str(checkpoint_path(self._dir, job.trial)),
             "weights_path": str(weights_path(self._dir, job.trial)),

@@ -71,7 +71,7 @@ class LoggedTrial:
         self.config = dict(config)
         self.experiment_dir_name = sweep_dir.name
         self.local_path = str(sweep_dir.absolute())
-        self.epoch = 0
+        self.epoch = entry.epochs  # a trial that begins again repeats them
         self._name = entry.trial
 
     def __str__(self) -> str:

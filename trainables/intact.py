@@ -23,11 +23,12 @@ class DamagedFile(UserError):
 
     Attributes:
         path: the file.
+        reason: what is wrong with it.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
         """Describe what is wrong with ``path``."""
-        self.path = path
+        self.path, self.reason = path, reason
         super().__init__(f"'{path}' is damaged: {reason}")
 
 
@@ -62,10 +63,14 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def write_checked_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping as a JSON file whose last key, ``sha256``, is the checksum of the other keys."""
+def write_checked_json(path: Path, content: Mapping[str, Any], *, parents: bool = True, durable: bool = True) -> None:
+    """Write a mapping as a JSON file whose last key, ``sha256``, is the checksum of the other keys.
+
+    ``parents`` and ``durable`` are those of :func:`trainables.whole_file.whole_file`.
+    """
     content = {key: value for key, value in content.items() if key != CHECKSUM}
-    write_whole(path, json.dumps({**content, CHECKSUM: checksum_of(content)}, indent=2) + "\n")
+    text = json.dumps({**content, CHECKSUM: checksum_of(content)}, indent=2) + "\n"
+    write_whole(path, text, parents=parents, durable=durable)
 
 
 def read_checked_json(path: Path, *, require_checksum: bool = True) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from trainables.mixing.dose import Dose, measure_dose
 from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer
 from trainables.models.build import build_model
 from trainables.models.dropblock import BlockDropper
+from trainables.models.saved import saved_config
 from trainables.networks.modules.staged import StagedNet
 from trainables.optimizer import build_ema, build_optimizer, lr_factor
 from trainables.precision import make_gpu_reproducible, resolved_precision
@@ -237,6 +238,22 @@ class Trial:
             rng.bit_generator.state = state["generators"][name]
         if self._blocks is not None:
             self._blocks.generator.set_state(state["dropblock"].cpu())  # the state may be on a GPU
+
+    def load_model(self, state: Mapping[str, Any]) -> None:
+        """Load the weights of this trial's model, only to measure them: a model contains no state of the training.
+
+        Args:
+            state: content of the model's file, from :func:`trainables.models.saved.model_state`.
+
+        Raises:
+            ValueError: the model is that of another configuration.
+        """
+        config = saved_config(state)
+        if config != self.config:
+            raise ValueError(f"the model has another configuration: {config}, this trial has {self.config}")
+        self._net.load_state_dict(state["weights"] if self._ema is None else state["last_weights"])
+        if self._ema is not None:
+            self._ema.module.load_state_dict(state["weights"])
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
         """Start from the backbone of a trained network; the classifier keeps its random initial weights.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import socket
 import traceback
@@ -15,7 +14,9 @@ from ray import tune
 
 from trainables.config import TrialConfig
 from trainables.cores import set_threads
-from trainables.whole_file import write_whole
+from trainables.errors import UserError
+from trainables.intact import DamagedFile, set_aside
+from trainables.saved_state import named_damage, read_state, verify_state, write_state
 
 if TYPE_CHECKING:
     from trainables.trial import Trial
@@ -30,6 +31,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
     The state is saved after each epoch, before the epoch is reported. So the state after a kill is at least as far as
     the records. Epochs that were saved but not recorded are reported from the saved history.
+
+    A state that cannot be used is set aside, and the trial begins at epoch 1 again. The same holds if there is none.
+    Recorded epochs are then reported once more, and the conductor compares them with the records.
 
     An error in the code of the trial is reported, not raised, because a retry would fail again. Only a lost worker
     reaches Ray as a failure and is retried.
@@ -47,18 +51,23 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run and save the next epoch, or report it from the saved history if it was saved but not recorded."""
+        """Run and save the next epoch, or report it from the saved history if it was saved but not recorded.
+
+        If all epochs are recorded, report only what the trial knows about itself, its model and its test values.
+        """
         try:
             if self._failure:
                 return self._failed(self._failure)
             trial = self._load()
+            if self._reported >= self._last_epoch:
+                return self._report(trial, completed=self._last_epoch == trial.config.optimizer.max_epochs)
             while trial.epoch <= self._reported:
                 trial.run_epoch()
                 self._save(trial)
             result = trial.history[self._reported]
             self._reported += 1
-            tested = {"test": _tested(trial)} if self._tests and trial.done and not result.diverged else {}
-            return {"trial": self._name, **asdict(result), **self._about(trial), **tested}
+            completed = self._reported == trial.config.optimizer.max_epochs and not result.diverged
+            return asdict(result) | self._report(trial, completed=completed)
         except OSError as error:
             if error.errno in DISK_FAULTS:
                 return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
@@ -82,9 +91,12 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._name = str(config["trial"])
         self._trial = None
         self._failure = ""
+        self._warnings: list[str] = []
+        self._model_sha256: str | None = None
         try:
             self._config = TrialConfig.model_validate_json(config["config"])
             self._reported = int(config["recorded_epochs"])
+            self._last_epoch = int(config["last_epoch"])
             self._checkpoint = Path(config["checkpoint_path"])
             self._device = str(config["device"])
             self._tests = bool(config["test"])
@@ -94,24 +106,88 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._failure = traceback.format_exc(limit=-3).strip()
 
     def _load(self) -> Trial:
-        trial = self._trial
-        if trial is None:
-            import torch
+        """Return the trial from its checkpoint; if there is none, from its model if that is enough; otherwise new."""
+        if self._trial is None:
+            trial = self._from_checkpoint()
+            if trial is None and self._reported >= self._last_epoch:
+                stopped = self._last_epoch < self._config.optimizer.max_epochs
+                self._trial = self._new_trial() if stopped else self._from_model()
+            if self._trial is None:
+                self._trial = trial or self._new_trial()
+                self._reported = min(self._reported, self._trial.epoch)
+        return self._trial
 
-            from trainables.data.prepared import prepare_data
-            from trainables.trial import Trial
+    def _new_trial(self) -> Trial:
+        from trainables.data.prepared import prepare_data
+        from trainables.trial import Trial
 
-            trial = self._trial = Trial(self._config, prepare_data(self._config.data), device=self._device)
-            if self._checkpoint.exists():
-                trial.load_state_dict(torch.load(self._checkpoint, map_location=self._device, weights_only=True))
+        return Trial(self._config, prepare_data(self._config.data), device=self._device)
+
+    def _from_checkpoint(self) -> Trial | None:
+        """Return the trial in its saved state; None if there is no state, or none that can be used."""
+        try:
+            state = read_state(self._checkpoint, map_location=self._device)
+            name = state.pop("trial", self._name)  # states of older versions have no name
+            if name != self._name:
+                raise DamagedFile(self._checkpoint, f"it is the state of trial {name}")
+            trial = self._new_trial()
+            precision = state.get("precision", trial.precision)
+            if precision != trial.precision:
+                raise UserError(
+                    f"the state in '{self._checkpoint}' was computed in {precision}, and this device computes in "
+                    f"{trial.precision}: resume on the kind of device on which the trial began"
+                )
+            with named_damage(self._checkpoint):
+                trial.load_state_dict(state)
+        except FileNotFoundError:
+            return None
+        except DamagedFile as error:
+            self._set_aside(error)
+            return None
         return trial
+
+    def _from_model(self) -> Trial | None:
+        """Return the trial with the weights of its model, which can be measured; None if no model can be used."""
+        try:
+            sha256 = verify_state(self._weights)
+            trial = self._new_trial()
+            with named_damage(self._weights):
+                trial.load_model(read_state(self._weights, map_location=self._device, expected_sha256=sha256))
+        except FileNotFoundError:
+            return None
+        except DamagedFile as error:
+            self._set_aside(error)
+            return None
+        self._model_sha256 = sha256
+        return trial
+
+    def _set_aside(self, error: DamagedFile) -> None:
+        name = set_aside(error.path).name
+        self._warnings.append(f"{error}; it is kept as '{name}', and trial {self._name} begins at epoch 1 again")
 
     def _save(self, trial: Trial) -> None:
         if trial.done and not trial.history[-1].diverged:
-            from trainables.models.saved import model_state
+            self._save_model(trial)
+        write_state(self._checkpoint, {**trial.state_dict(), "trial": self._name})
 
-            _write_whole(self._weights, model_state(trial))
-        _write_whole(self._checkpoint, trial.state_dict())
+    def _save_model(self, trial: Trial) -> str:
+        from trainables.models.saved import model_state
+
+        self._model_sha256 = write_state(self._weights, model_state(trial))
+        return self._model_sha256
+
+    def _report(self, trial: Trial, *, completed: bool) -> dict[str, Any]:
+        """Return what the trial knows about itself; if it has completed, also its model and its test values."""
+        report = {"trial": self._name, **self._about(trial)}
+        if completed:
+            # a trial from a checkpoint of its last epoch: its model may be damaged
+            report["model_sha256"] = self._model_sha256 or self._save_model(trial)
+            if self._tests:
+                report["test"] = _tested(trial)
+        if self._warnings:
+            report["warning"] = "; ".join(self._warnings)
+            self._warnings.clear()
+        return report
 
     def _about(self, trial: Trial) -> dict[str, Any]:
         return {
@@ -144,15 +220,6 @@ def _tested(trial: Trial) -> str:
     weights = "last" if trial.config.optimizer.ema_decay is None else "ema"
     metrics = trial.measure(images, np.arange(count))
     return json.dumps({"metrics": metrics, "n": count, "weights": weights, "library": f"torch {torch.__version__}"})
-
-
-def _write_whole(path: Path, state: dict[str, Any]) -> None:
-    """Write a state atomically: a reader sees the old state or the new state."""
-    import torch
-
-    buffer = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
-    torch.save(state, buffer)
-    write_whole(path, buffer.getbuffer())
 
 
 def _spoils_process(error: Exception) -> bool:

@@ -144,7 +144,7 @@ def evaluate(
         print_document(evaluate_document(sweep_dir, evaluated))
     else:
         print_evaluated(evaluated, new_console())
-    if len(evaluated.failures):
+    if len(evaluated.failures) or evaluated.damaged:
         raise typer.Exit(1)
 
 

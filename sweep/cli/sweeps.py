@@ -99,7 +99,7 @@ def confirm(
 
     display = new_display(quiet=quiet, verbose=verbose)
     change = lambda study: confirmed(study, seeds=seeds, configs=configs, searches=searches)  # noqa: E731
-    _resume(sweep_dir, change, display, address=address, log_to=log_to)
+    _resume(sweep_dir, change, display, address=address, regain_models=False, log_to=log_to)
 
 
 @app.command()
@@ -132,6 +132,7 @@ def extend(
         lambda study: extended(study, trials=n_trials, searches=add_searches, seeds=n_seeds, arms=new_arms),
         new_display(quiet=quiet, verbose=verbose),
         address=address,
+        regain_models=False,
         log_to=log_to,
     )
 
@@ -143,6 +144,7 @@ def _resume(
     *,
     address: str | None,
     retry_failed: bool = False,
+    regain_models: bool = True,
     log_to: list[str] | None = None,
 ) -> None:
     with display.show_status("loading the libraries"):
@@ -154,6 +156,7 @@ def _resume(
         command=command_line(),
         display=display,
         change=change,
+        regain_models=regain_models,
         log_to=log_to or (),
     )
     _show_result(sweep_dir)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ import pandas as pd
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Resources
 from sweep.display import SILENT, Display
+from sweep.endings import resume_command
 from sweep.evaluation.pictures import write_sheets
-from sweep.evaluation.request import applicable_axes, list_tasks, own_axes, select_axes, select_trials
+from sweep.evaluation.request import Task, applicable_axes, list_tasks, own_axes, select_axes, select_trials
+from sweep.ledger import model_damage
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, FAILED, MEASUREMENTS
 from sweep.run_log import LoggedDisplay
@@ -35,6 +37,7 @@ class Evaluated:
         evaluations: values of these trials and axes under these settings.
         failures: records of the failed measurements, with the reasons.
         pictures: files of pictures, one sheet per arm.
+        damaged: trials that were not measured, because their model is not the recorded one.
     """
 
     trials: pd.DataFrame
@@ -42,6 +45,7 @@ class Evaluated:
     evaluations: pd.DataFrame
     failures: pd.DataFrame
     pictures: Sequence[Path]
+    damaged: Sequence[str] = ()
 
 
 @catch_signals()
@@ -80,6 +84,7 @@ def evaluate_sweep(
     from sweep.engine import cluster, locked
     from sweep.evaluation.run import run_tasks
     from sweep.manifest import check_unchanged, read_study, with_parts, with_run
+    from sweep.records.study_edits import check_study
     from sweep.records.writer import write_manifest
 
     display, sweep_dir = LoggedDisplay(display), sweep_dir.resolve()
@@ -94,7 +99,10 @@ def evaluate_sweep(
         display.show_warning(warning)
     modules = shipped_paths([*own_parts(study), *parts])
     with locked(sweep_dir):
+        check_study(sweep_dir)  # the run that is recorded below would vouch for it
         tasks = list_tasks(sweep_dir, selected, applicable)
+        damaged = _damaged(sweep_dir, tasks, display)
+        tasks = [task for task in tasks if task.trial not in damaged]
         _write_headlines(sweep_dir, applicable)
         if tasks:
             with cluster(resources, address=address, display=display, modules=modules) as slots:
@@ -104,7 +112,21 @@ def evaluate_sweep(
                 with display.log_run(sweep_dir, manifest["runs"][-1]):
                     run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
         pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]
-    return _read_results(sweep_dir, selected, applicable, pictures)
+    return replace(_read_results(sweep_dir, selected, applicable, pictures), damaged=damaged)
+
+
+def _damaged(sweep_dir: Path, tasks: Sequence[Task], display: Display) -> list[str]:
+    """Return the trials whose model is not the recorded one, and show one line for each of them."""
+    damaged = []
+    with display.show_status("checking the models"):
+        for trial, record in {task.trial: task.record for task in tasks}.items():
+            sha256 = record["model_sha256"]
+            damage = model_damage(sweep_dir, trial, sha256 if isinstance(sha256, str) else None)
+            if damage is not None:
+                damaged.append(trial)
+                regain = f"regain it with: {resume_command(sweep_dir)}"
+                display.show_warning(f"trial {trial} is not measured: {damage}; {regain}")
+    return damaged
 
 
 def _write_headlines(sweep_dir: Path, axes: Mapping[str, Axis]) -> None:

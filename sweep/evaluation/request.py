@@ -14,9 +14,9 @@ from search_spaces.discover import parse_setting
 from sweep.display import SILENT, Display
 from sweep.findings.confirmed import confirmed_values
 from sweep.ledger import weights_path
-from sweep.models import model_path
+from sweep.models import recorded_model
 from sweep.records.reader import read_manifest, read_sweep, read_table
-from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, MEASUREMENTS, SEARCH, TRIALS
+from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, EVALUATIONS, MEASUREMENTS, SEARCH, TRIALS
 from trainables.config import TrialConfig
 from trainables.data.sources.registry import SOURCES, absolute_source, split_text
 from trainables.errors import UserError, did_you_mean
@@ -83,7 +83,7 @@ def select_trials(sweep_dir: Path, names: Sequence[str] | None) -> pd.DataFrame:
         selected = completed[completed["phase"] == SEARCH]
     else:
         for name in names:
-            model_path(sweep_dir, name)
+            recorded_model(sweep_dir, name)
         selected = trials[trials["trial"].isin(names)]
     return selected.sort_values("arm", key=lambda column: column.map(arms), kind="stable").reset_index(drop=True)
 
@@ -195,8 +195,7 @@ def list_tasks(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis]) 
     They are sorted by axis: a process can then keep the images that an axis prepares for all models.
     """
     epochs, measurements = read_table(sweep_dir, EPOCHS), read_table(sweep_dir, MEASUREMENTS)
-    done = measurements[measurements["status"] == COMPLETED]
-    keys = set(zip(done["trial"], done["axis"], done["settings"], strict=True))
+    keys = _measured(measurements, read_table(sweep_dir, EVALUATIONS))
     curves = {
         trial: {str(name): column.tolist() for name, column in rows.items()}
         for trial, rows in epochs.sort_values("epoch").groupby("trial")
@@ -213,6 +212,18 @@ def list_tasks(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis]) 
         for row in trials.to_dict("records")
     ]
     return [task for task in tasks if (task.trial, task.axis.name, task.settings) not in keys]
+
+
+def _measured(measurements: pd.DataFrame, evaluations: pd.DataFrame) -> set[tuple[str, str, str]]:
+    """Return trial, axis and settings of the completed measurements whose values are all recorded.
+
+    Older versions did not record the number of values: one value is then enough.
+    """
+    done = measurements[measurements["status"] == COMPLETED]
+    n_recorded = evaluations.groupby(["trial", "axis", "settings"]).size()
+    keys = list(zip(done["trial"], done["axis"], done["settings"], strict=True))
+    planned = done["n_values"].fillna(1).astype(int)
+    return {key for key, count in zip(keys, planned, strict=True) if n_recorded.get(key, 0) >= count}
 
 
 def _model_infos(trials: pd.DataFrame) -> list[ModelInfo]:

@@ -107,7 +107,9 @@ def measure_task(payload: Mapping[str, Any], threads: int, device: str) -> dict[
     outcome: dict[str, Any] = {"device": device, "node": socket.gethostname()}
     try:
         axis = AXES[payload["axis"]].model_validate_json(payload["settings"])
-        saved = read_model(Path(payload["model_path"]))
+        sha256 = payload["record"].get("model_sha256")  # null in records of older versions
+        expected = sha256 if isinstance(sha256, str) else None
+        saved = read_model(Path(payload["model_path"]), expected_sha256=expected)
         outcome["measured"] = axis.measure(
             Subject(saved, record=payload["record"], curve=payload["curve"], device=device)
         )
@@ -126,4 +128,5 @@ def _record(writer: RecordsWriter, task: Task, outcome: Mapping[str, Any]) -> No
         origin = {"library": value.library or library("torch"), "seed": task.axis.seed}
         writer.add(EVALUATIONS, {**common, **row, **origin})
     facts = {name: outcome.get(name) for name in ("why", "seconds", "device", "node")}
+    facts["n_values"] = len(measured.values) if measured else None
     writer.add(MEASUREMENTS, {**common, **facts, "status": COMPLETED if measured else FAILED})

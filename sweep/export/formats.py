@@ -14,10 +14,11 @@ def export_sweep(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
 
     Example:
         >>> import tempfile
-        >>> from sweep.records.schema import SCHEMA_VERSION
+        >>> from search_spaces.discover import load_study
+        >>> from sweep.manifest import new_manifest
         >>> from sweep.records.writer import write_manifest
         >>> sweep_dir = Path(tempfile.mkdtemp())
-        >>> write_manifest(sweep_dir, {"schema_version": SCHEMA_VERSION})
+        >>> write_manifest(sweep_dir, new_manifest(load_study("quickstart"), sweep_dir, "example", {}))
         >>> [path.name for path in export_sweep(sweep_dir, sweep_dir / "export", "csv")]
         ['trials.csv', 'epochs.csv', 'decisions.csv']
     """

@@ -100,6 +100,7 @@ class Sweep:
         return self._continue(
             format_call("extend", str(self.dir), **additions, address=address, log_to=log_to),
             change=lambda study: extended(study, trials=add_trials, searches=add_searches, seeds=add_seeds, arms=arms),
+            regain_models=False,
             address=address,
             log_to=log_to,
         )
@@ -127,6 +128,7 @@ class Sweep:
                 log_to=log_to,
             ),
             change=lambda study: confirmed(study, seeds=seeds, searches=searches, configs=configs),
+            regain_models=False,
             address=address,
             log_to=log_to,
         )

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,36 +10,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from sweep.records.errors import RecordsError
+from sweep.records.manifest_file import read_manifest
 from sweep.records.nested import flattened
-from sweep.records.parts import Part, is_gapless, live_parts
 from sweep.records.schema import (
     DECISIONS,
     EPOCHS,
     EVALUATIONS,
-    MANIFEST,
+    JSON_COLUMNS,
     MEASUREMENTS,
-    RECORDS,
-    SCHEMA_VERSION,
     SEARCH,
     TRIALS,
     Table,
 )
-from trainables.renames import json_with_present_keys, with_present_keys
+from sweep.records.table_files import read_parts
+from trainables.renames import json_with_present_keys
 
-ATTEMPTS, PAUSE_S = 100, 0.02
-"""Attempts to read a table during a merge of its parts: it takes milliseconds, on a slow network disk seconds."""
-
-_MANY_ROWS = 100_000
-_READERS = 4
-
-_SEVERAL_SEARCHES = 3
-"""First schema version in which an arm may have several searches."""
-
-JSON_COLUMNS = ("params", "config")
-"""Columns of the trials with keys of a configuration, as JSON."""
+__all__ = ["SweepRecords", "read_manifest", "read_rows", "read_sweep", "read_table"]
 
 
 @dataclass(frozen=True)
@@ -73,14 +57,16 @@ def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
     The phases are read separately, because search trials are stopped and selected by their values.
 
     Raises:
-        RecordsError: ``sweep_dir`` has no sweep, or a newer program wrote it.
+        RecordsError: ``sweep_dir`` has no sweep, its files are damaged, or a newer program wrote it.
 
     Example:
         >>> import tempfile
-        >>> from sweep.records.schema import EPOCHS, SCHEMA_VERSION, TRIALS
+        >>> from search_spaces.discover import load_study
+        >>> from sweep.manifest import new_manifest
+        >>> from sweep.records.schema import EPOCHS, TRIALS
         >>> from sweep.records.writer import RecordsWriter, write_manifest
         >>> sweep_dir = Path(tempfile.mkdtemp())
-        >>> write_manifest(sweep_dir, {"schema_version": SCHEMA_VERSION})
+        >>> write_manifest(sweep_dir, new_manifest(load_study("quickstart"), sweep_dir, "example", {}))
         >>> records = RecordsWriter(sweep_dir)
         >>> row = {"trial": "off-0000", "phase": "search", "params": '{"optimizer.lr": 0.1}', "config": "{}"}
         >>> records.add(TRIALS, row)
@@ -105,38 +91,13 @@ def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
     return SweepRecords(manifest, _spread(trials), epochs, decisions, evaluations, measurements)
 
 
-def read_manifest(sweep_dir: Path) -> dict[str, Any]:
-    """Read ``sweep.json``; its study has every renamed key under its present name, and its number of searches.
+def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
+    """Read one table, one row per key, in the order of writing; renamed keys of a configuration have present names.
 
     Raises:
-        RecordsError: the file is missing or unreadable, or a newer program wrote it.
+        DamagedRecords: rows are missing or damaged. Rows that a repair gave up are left out without an error.
     """
-    path = sweep_dir / MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}") from None
-    except (OSError, ValueError) as error:
-        raise RecordsError(f"cannot read '{path}': {error}") from None
-    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if not isinstance(version, int):
-        raise RecordsError(f"'{path}' has no schema_version: it is not the manifest of a sweep")
-    if version > SCHEMA_VERSION:
-        raise RecordsError(
-            f"'{path}' was written by a newer cutmix-sweep: its schema version is {version}, and this program reads "
-            f"versions up to {SCHEMA_VERSION}: update cutmix-sweep"
-        )
-    if "study" not in manifest:
-        return manifest
-    study = with_present_keys(manifest["study"])
-    if version < _SEVERAL_SEARCHES and study.get("confirm") is not None:
-        study = {**study, "confirm": {"searches": 1, **study["confirm"]}}
-    return {**manifest, "study": study}
-
-
-def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
-    """Read one table, one row per key, in the order of writing; renamed keys of a configuration have present names."""
-    rows = _read_parts(sweep_dir / RECORDS / table.name, table)
+    rows = read_rows(sweep_dir, table)
     frame: pd.DataFrame = rows.drop_columns("seq").to_pandas()
     keys = pd.DataFrame({name: _numbered(rows[name]) for name in table.key})  # comparing numbers is faster than text
     repeated = keys.duplicated(keep=table.keep).to_numpy()
@@ -164,40 +125,14 @@ def _of_trials(rows: pd.DataFrame, trials: pd.Series[str]) -> pd.DataFrame:
     return rows if wanted.all() else rows[wanted[numbers]].reset_index(drop=True)
 
 
-def _read_parts(folder: Path, table: Table) -> pa.Table:
-    """Return the rows of all parts of a table; read again if the writer merges parts at the same time.
+def read_rows(sweep_dir: Path, table: Table) -> pa.Table:
+    """Read every row of a table, with ``seq``; columns are null that the older program of a part did not have.
 
-    The old folder is listed before the new one. So a writer that renames it in between hides no part.
+    Raises:
+        DamagedRecords: rows are missing or damaged.
     """
-    for _ in range(ATTEMPTS):
-        try:
-            old_parts = live_parts(folder.with_name(table.old_name)) if table.old_name else []
-            parts = live_parts(folder) or old_parts
-            if is_gapless(parts):
-                rows = _read_all(parts)
-                # null in columns that the older program of a part did not have
-                return pa.concat_tables([table.schema.empty_table(), *rows], promote_options="default")
-        except FileNotFoundError:
-            pass
-        except pa.ArrowInvalid as error:
-            raise RecordsError(f"cannot read the records in '{folder}': {error}") from None
-        time.sleep(PAUSE_S)
-    raise RecordsError(f"cannot read the records in '{folder}': a part is missing")
-
-
-def _read_all(parts: Sequence[Part]) -> list[pa.Table]:
-    """Return the rows of each part."""
-    if len(parts) < 2:
-        return [_read(part) for part in parts]
-    with ThreadPoolExecutor(_READERS) as pool:  # with many small parts, most of the time is latency
-        return list(pool.map(_read, parts))
-
-
-def _read(part: Part) -> pa.Table:
-    """Return the rows of one part."""
-    with pq.ParquetFile(part.path, pre_buffer=False) as file:
-        # for a small part, starting threads takes longer than reading
-        return file.read(use_threads=part.last - part.first > _MANY_ROWS)
+    rows = read_parts(sweep_dir, table).rows
+    return pa.concat_tables([table.schema.empty_table(), *rows], promote_options="default")
 
 
 def _spread(trials: pd.DataFrame) -> pd.DataFrame:

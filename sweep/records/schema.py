@@ -11,11 +11,13 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version that the writer stores in the manifest and in every part.
 
 It grows when an older version would misread the records. The reader accepts all earlier versions:
 
+- 4: each part has its checksum in its name and a second copy under ``copies``; ``counts.json`` has the rows per table;
+  ``sweep.json`` has a checksum, a second copy and the checksum of the study of each run.
 - 3: an arm may have several searches: ``confirm.searches`` of the study, column ``search`` of the trials. Before, each
   arm had one search.
 - 2: table ``measurements`` was ``axes``; ``mix.granularity`` and ``mix.alternate`` were ``mix.share`` and
@@ -123,12 +125,16 @@ TRIALS = Table(
             ("seconds", _REAL),  # training and validation, sum over the recorded epochs
             ("images_per_s", _REAL),
             *_ABOUT,
+            ("model_sha256", _TEXT),  # checksum of a completed trial's model; null in records of older versions
             ("time_s", _REAL),  # time of writing, since the Unix epoch
         ]
     ),
     key=("trial",),
     keep="last",
 )
+
+JSON_COLUMNS = ("params", "config")
+"""Columns of the trials with keys of a configuration, as JSON."""
 
 EPOCHS = Table(
     "epochs",
@@ -207,6 +213,7 @@ MEASUREMENTS = Table(
             ("seconds", _REAL),
             ("device", _TEXT),
             ("node", _TEXT),
+            ("n_values", _WHOLE),  # rows of the evaluations that it wrote; null in records of older versions
             ("time_s", _REAL),
         ]
     ),
@@ -217,6 +224,9 @@ MEASUREMENTS = Table(
 
 WEIGHTS = ("last", "ema")
 """Conditions of the test values that the confirmation itself records: the weights; axis ``classification``."""
+
+TEST_METRICS = tuple(name.removeprefix("val_") for name in EPOCHS.columns.names if name.startswith("val_"))
+"""Metrics of which each completed confirmation trial has a test value."""
 
 TABLES = {table.name: table for table in (EPOCHS, DECISIONS, EVALUATIONS, MEASUREMENTS, TRIALS)}
 """Tables by name, in the order of writing."""

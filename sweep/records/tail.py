@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from sweep.records.errors import RecordsError
-from sweep.records.parts import Part, is_gapless, live_parts
-from sweep.records.reader import ATTEMPTS, JSON_COLUMNS, PAUSE_S
-from sweep.records.schema import RECORDS, Table
+from sweep.records.schema import JSON_COLUMNS, Table
+from sweep.records.table_files import read_parts
 from trainables.renames import json_with_present_keys
 
 
@@ -42,7 +38,7 @@ class Tail:
     def __init__(self, sweep_dir: Path, table: Table) -> None:
         """Begin before the first row of ``table``."""
         self._table = table
-        self._folder = sweep_dir / RECORDS / table.name
+        self._dir = sweep_dir
         self._next = 0
 
     def new_rows(self) -> list[dict[str, Any]]:
@@ -54,19 +50,12 @@ class Tail:
         Raises:
             RecordsError: a part is missing or cannot be read.
         """
-        for _ in range(ATTEMPTS):
-            try:
-                parts = live_parts(self._folder)
-                if is_gapless(parts):
-                    tables = [self._read(part) for part in parts if part.last >= self._next]
-                    self._next = parts[-1].last + 1 if parts else 0
-                    return self._rows(tables)
-            except FileNotFoundError:  # the writer merges parts at the same time
-                pass
-            except pa.ArrowInvalid as error:
-                raise RecordsError(f"cannot read the records in '{self._folder}': {error}") from None
-            time.sleep(PAUSE_S)
-        raise RecordsError(f"cannot read the records in '{self._folder}': a part is missing")
+        read = read_parts(self._dir, self._table, from_row=self._next)
+        # a part that was merged has old rows as well
+        tables = [rows.filter(pc.greater_equal(rows["seq"], self._next)) for rows in read.rows]
+        if read.parts:
+            self._next = read.parts[-1].part.last + 1
+        return self._rows(tables)
 
     def _rows(self, tables: list[pa.Table]) -> list[dict[str, Any]]:
         tables = [self._table.schema.empty_table(), *tables]
@@ -75,9 +64,3 @@ class Tail:
             for row in rows:
                 row[column] = row[column] and json_with_present_keys(row[column])
         return rows
-
-    def _read(self, part: Part) -> pa.Table:
-        """Return the new rows of a part; a part that was merged has old ones as well."""
-        with pq.ParquetFile(part.path, pre_buffer=False) as file:
-            rows = file.read(use_threads=False)
-        return rows.filter(pc.greater_equal(rows["seq"], self._next))

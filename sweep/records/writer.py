@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from sweep.records.errors import RecordsError
-from sweep.records.parts import live_parts, part_path
-from sweep.records.reader import read_manifest
-from sweep.records.schema import MANIFEST, RECORDS, SCHEMA_VERSION, TABLES, Table
-from trainables.whole_file import whole_file, write_whole
+from sweep.records.counts import write_counts
+from sweep.records.errors import DamagedRecords, RecordsError, warn_once
+from sweep.records.manifest_file import read_manifest_file, study_sha256, write_manifest
+from sweep.records.part_file import PartContent, read_part, write_part
+from sweep.records.parts import Part, live_parts
+from sweep.records.repair import remove_superseded, repair_records
+from sweep.records.schema import MANIFEST, RECORDS, TABLES, Table
+from sweep.records.table_files import read_parts
+from trainables.intact import DamagedFile
+
+__all__ = ["MERGE_PARTS", "RecordsWriter", "write_manifest"]
 
 MERGE_PARTS = 64
 """Number of parts of a table that are merged into one: with many small parts, reading is slow."""
@@ -24,20 +29,25 @@ MERGE_PARTS = 64
 class RecordsWriter:
     """Buffer of rows that are written as Parquet parts.
 
-    A part is written under a temporary name and renamed when it is complete: a reader sees all of it or nothing. Only
-    one writer may be open per sweep; the sweep's lock ensures this.
+    A part is written under a temporary name and renamed when it is complete: a reader sees all of it or nothing. Its
+    second copy follows, then the number of rows in ``counts.json``. Only one writer may be open per sweep; the sweep's
+    lock ensures this.
     """
 
     def __init__(self, sweep_dir: Path, *, flush_after_s: float = 1.0) -> None:
         """Open the records of ``sweep_dir`` to append; rows are buffered for at most ``flush_after_s``.
 
         Records of an older version are brought to the present schema first: an older version then refuses them.
+        Damaged records are repaired, and each repair is a warning.
 
         Raises:
             RecordsError: a newer program wrote the records.
         """
-        _upgrade(sweep_dir)
-        self._tables = [_TableWriter(table, sweep_dir / RECORDS / table.name) for table in TABLES.values()]
+        for finding in repair_records(sweep_dir):
+            warn_once(finding.describe())
+        self._dir = sweep_dir
+        self._study = _RecordedStudy(sweep_dir / MANIFEST)
+        self._tables = [_TableWriter(table, sweep_dir, self._study) for table in TABLES.values()]
         self._by_name = {writer.table.name: writer for writer in self._tables}
         self._flush_after_s = flush_after_s
         self._flushed_at_s = time.monotonic()
@@ -55,82 +65,108 @@ class RecordsWriter:
 
         Epochs are written before decisions, and decisions before trials. So a trial that is recorded as ended has all
         its epochs on disk.
+
+        Raises:
+            OSError: a file cannot be written, or the folder of the sweep was deleted.
         """
         now_s = time.monotonic()
         if not force and now_s - self._flushed_at_s < self._flush_after_s:
             return False
-        for writer in self._tables:
-            writer.flush()
+        written = [writer.flush() for writer in self._tables]
+        if any(written):
+            write_counts(self._dir, {writer.table.name: writer.n_written for writer in self._tables})
         self._flushed_at_s = now_s
         return True
 
 
+class _RecordedStudy:
+    """Checksum of the study that ``sweep.json`` has now: `extend` writes another one after the writer was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int] | None = None
+        self._sha256 = ""
+
+    @property
+    def sha256(self) -> str:
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return self._sha256
+        seen = stat.st_ino, stat.st_mtime_ns
+        if seen != self._seen:
+            try:
+                self._sha256 = study_sha256(read_manifest_file(self._path).get("study", {}))
+                self._seen = seen
+            except (DamagedFile, RecordsError, FileNotFoundError):
+                pass  # damaged while the sweep runs: the study that runs is still the one before
+        return self._sha256
+
+
 class _TableWriter:
-    def __init__(self, table: Table, folder: Path) -> None:
+    def __init__(self, table: Table, sweep_dir: Path, study: _RecordedStudy) -> None:
         self.table = table
-        self._folder = folder
+        self._dir = sweep_dir
+        self._folder = sweep_dir / RECORDS / table.name
+        self._study = study
         self._rows: list[dict[str, Any]] = []
         self._names = set(table.columns.names)
-        folder.mkdir(parents=True, exist_ok=True)
-        parts = live_parts(folder)
-        self._next = parts[-1].last + 1 if parts else 0
-        self._remove_all_but({part.path for part in parts})
+        self._folder.mkdir(parents=True, exist_ok=True)
+        parts = live_parts(self._folder)
+        self.n_written = parts[-1].last + 1 if parts else 0
         self._n_parts = len(parts)
+        if any(not part.digest for part in parts):  # of an older version: they get checksums and copies
+            self._merge()
 
     def add(self, row: Mapping[str, Any]) -> None:
         if unknown := set(row) - self._names:
             raise KeyError(f"table {self.table.name!r} has no column {sorted(unknown)}")
-        self._rows.append({"seq": self._next + len(self._rows), **row})
+        self._rows.append({"seq": self.n_written + len(self._rows), **row})
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
+        """Write the buffered rows; return whether there were any."""
         if not self._rows:
-            return
+            return False
         rows = pa.Table.from_pylist(self._rows, schema=self.table.schema)
-        self._write(rows, self._rows[0]["seq"], self._rows[-1]["seq"])
-        self._next += len(self._rows)
+        content = PartContent(rows, self._study.sha256)
+        write_part(self._folder, content, self.table, self._rows[0]["seq"], self._rows[-1]["seq"])
+        self.n_written += len(self._rows)
         self._rows = []
         self._n_parts += 1
         if self._n_parts >= MERGE_PARTS:
             self._merge()
+        return True
 
     def _merge(self) -> None:
-        parts = live_parts(self._folder)
-        tables = [self.table.schema.empty_table(), *(pq.ParquetFile(part.path).read() for part in parts)]
-        rows = pa.concat_tables(tables, promote_options="default")  # parts of an older version lack newer columns
-        # the smaller parts are deleted last: a kill in between leaves rows twice, never a gap
-        self._remove_all_but({self._write(rows, parts[0].first, parts[-1].last)})
+        """Merge all parts into one; the smaller ones are deleted after the larger one was read back.
+
+        A kill in between leaves rows twice, never a gap.
+        """
+        try:
+            read = read_parts(self._dir, self.table)
+        except DamagedRecords as error:
+            warn_once(f"{error}; the sweep continues, but its records are not merged")
+            self._n_parts = 0  # the next attempt comes after as many parts
+            return
+        # parts of an older version lack newer columns
+        rows = pa.concat_tables([self.table.schema.empty_table(), *read.rows], promote_options="default")
+        content = PartContent(rows, self._study.sha256, tuple(read.lost))
+        first, last = read.parts[0].part.first, read.parts[-1].part.last
+        merged = write_part(self._folder, content, self.table, first, last)
+        _read_back(merged, self.table)
+        remove_superseded([each.part for each in read.parts if each.part != merged])
         self._n_parts = 1
 
-    def _write(self, rows: pa.Table, first: int, last: int) -> Path:
-        path = part_path(self._folder, first, last)
-        with whole_file(path) as file:
-            pq.write_table(rows, file)
-        return path
 
-    def _remove_all_but(self, kept: set[Path]) -> None:
-        for path in self._folder.iterdir():
-            if path not in kept:
-                path.unlink()
+def _read_back(part: Part, table: Table) -> None:
+    """Check that a part and its copy are on disk as they were written: their names have the checksum.
 
-
-def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
-    """Write ``sweep.json``: a reader sees the old content or the new content."""
-    write_whole(sweep_dir / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-
-
-def _upgrade(sweep_dir: Path) -> None:
-    """Bring the records of an older version to the present schema.
-
-    The manifest goes first: after a kill in between, no older program appends to renamed tables.
+    Raises:
+        OSError: they are not; nothing may be deleted then.
     """
-    if (sweep_dir / MANIFEST).exists():
-        manifest = read_manifest(sweep_dir)
-        if manifest["schema_version"] < SCHEMA_VERSION:
-            write_manifest(sweep_dir, {**manifest, "schema_version": SCHEMA_VERSION})
-    for table in TABLES.values():
-        if table.old_name is None or not (old := sweep_dir / RECORDS / table.old_name).is_dir():
-            continue
-        new = sweep_dir / RECORDS / table.name
-        if new.exists():
-            raise RecordsError(f"'{new.parent}' has '{old.name}' and '{new.name}', but an older version has only one")
-        old.rename(new)
+    try:
+        for path in (part.path, part.copy):
+            read_part(path, part, table)
+    except DamagedFile as error:
+        reason = f"{error.reason}, although it was written just now"
+        raise OSError(errno.EIO, reason, str(error.path)) from None

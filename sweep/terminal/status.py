@@ -70,7 +70,8 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
     versions, hardware = manifest["versions"], manifest["hardware"]
     n_resumed = int((trials["attempts"] > 1).sum())
     gpus = sorted(set(trials["device"].dropna()) - {"cpu"})
-    machine = ", ".join(gpus) or f"{hardware['processor']}, {hardware['cores']} cores"
+    machine = ", ".join(gpus) or f"{hardware.get('processor', '?')}, {hardware.get('cores', '?')} cores"
+    programs = ", ".join(f"{name} {versions.get(name, '?')}" for name in ("torch", "ray", "cutmix-sweep"))
     n = n_searches(manifest["study"])
     searches = f" in the {n} searches of each arm" if n > 1 else ""
     resumed = f"; {n_resumed} of them were resumed" if n_resumed else ""
@@ -78,7 +79,7 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
         f"Validation top-1 error of completed trials{searches} after their last epoch; NLL and ECE of the best of "
         "these trials.\n"
         f"Training time so far: {format_duration(seconds)} in {len(trials)} trials{resumed}. "
-        f"{machine}; torch {versions['torch']}, ray {versions['ray']}, cutmix-sweep {versions['cutmix-sweep']}."
+        f"{machine}; {programs}."
     )
 
 

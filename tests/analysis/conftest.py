@@ -104,6 +104,7 @@ class Simulation:
                 "confirm": {"configs": 1, "searches": 1, "seeds": self.confirm_seeds} if self.confirm_seeds else None,
             },
             "seed": self.seed,
+            "data": {},
             "versions": {"python": "3.11"},
             "hardware": {"device": "simulated"},
             "command": "simulated",

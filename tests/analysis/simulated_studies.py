@@ -84,6 +84,7 @@ def record(
     declared |= {"arms": {arm: {"space": dict(space or {}) if arm != "off" else {}} for arm in arms}}
     declared |= {"confirm": {"configs": 1, **confirm} if confirm else None}
     manifest = {"schema_version": SCHEMA_VERSION, "sweep": "simulated", "study": declared, "seed": 0, "runs": []}
+    manifest |= {"data": {}, "versions": {}, "hardware": {}}
     write_manifest(folder, manifest)
     writer = RecordsWriter(folder)
     for made in trials:

@@ -32,9 +32,15 @@ def confirmed(tmp_path: Path) -> MakeSweep:
     """Write a confirmation of made-up test errors and load it."""
 
     def make(errors: dict[str, Sequence[float]] = ERRORS, *, model: str = "cifar_resnet110", **data: Any) -> Sweep:
-        write_manifest(
-            tmp_path, {"schema_version": 1, "study": {"arms": {arm: {} for arm in errors}, "metric": "val_nll"}}
-        )
+        study = {
+            "name": "known",
+            "question": "?",
+            "arms": {arm: {} for arm in errors},
+            "metric": "val_nll",
+            "budget": {},
+        }
+        empty: dict[str, Any] = {"data": {}, "versions": {}, "hardware": {}, "runs": []}
+        write_manifest(tmp_path, {"schema_version": 1, "study": study, **empty})
         writer = RecordsWriter(tmp_path)
         config = {
             "data": {"source": "cifar100", "train_frac": 0.5, "val_frac": 0.2, "batch_size": 128} | data,

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from analysis.data.frames import load
 from search_spaces.study import Study
 from sweep.ledger import DOSE_COLUMNS
 from sweep.manifest import new_manifest
-from sweep.records.parts import part_path
+from sweep.records.part_file import PartContent, write_part
 from sweep.records.schema import EPOCHS, RECORDS, TRIALS, Table
 from sweep.records.writer import MERGE_PARTS, write_manifest
 from trainables.strict import parse
@@ -90,7 +89,7 @@ def write_parts(sweep_dir: Path, table: Table, rows: pa.Table, n_parts: int) -> 
     first_small = len(rows) if n_parts == 1 else len(rows) * 9 // 10
     cuts = [0, *(int(cut) for cut in np.linspace(first_small, len(rows), n_parts))]
     for first, end in itertools.pairwise(cuts):
-        pq.write_table(rows.slice(first, end - first), part_path(folder, first, end - 1))
+        write_part(folder, PartContent(rows.slice(first, end - first)), table, first, end - 1)
 
 
 @pytest.mark.parametrize("n_parts", [1, MERGE_PARTS // 2])  # just after a merge, and the average case

@@ -25,8 +25,8 @@ from sweep.endings import LimitReached
 from sweep.launch import resume_sweep, start_sweep
 from sweep.notices import URL
 from sweep.records.errors import RecordsError
-from sweep.records.reader import SweepRecords, _read_parts, read_sweep, read_table
-from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, RECORDS, TRIALS
+from sweep.records.reader import SweepRecords, read_rows, read_sweep, read_table
+from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, TRIALS
 
 pytestmark = pytest.mark.ray
 
@@ -130,7 +130,7 @@ def check_whole(out: Path, uninterrupted: SweepRecords, decided: list[pd.DataFra
     assert set(whole.trials.loc[whole.trials["control"], "status"]) == {"completed"}
     assert 1 < whole.trials["attempts"].max() <= n_runs + 1
     for table in (EPOCHS, DECISIONS):
-        written = _read_parts(out / RECORDS / table.name, table).to_pandas()
+        written = read_rows(out, table).to_pandas()
         assert not written.duplicated(list(table.key)).any()
     for before in decided:
         pd.testing.assert_frame_equal(whole.decisions.iloc[: len(before)], before)

@@ -17,7 +17,7 @@ from search_spaces.check import check_study
 from search_spaces.study import Study
 from sweep import cli, event_lines, progress
 from sweep.conductor import Conductor, Job
-from sweep.ledger import DOSE_COLUMNS, checkpoint_path
+from sweep.ledger import DOSE_COLUMNS, EPOCH_COLUMNS, checkpoint_path
 from sweep.manifest import new_manifest, with_run
 from sweep.records.writer import write_manifest
 from sweep.terminal import progress as terminal_progress
@@ -80,14 +80,22 @@ class Simulation:
             checkpoint = checkpoint_path(self.sweep_dir, job.trial)
             checkpoint.parent.mkdir(exist_ok=True)
             checkpoint.write_text(str(epoch))
-            values = self._curve(job, epoch)
-            row = {"trial": job.trial, **values} if "failed" in values else report(job, epoch, values)
+            row = self._report(job, epoch)
             if not self.conductor.on_report(job.trial, row):
                 self._running.append((job, epoch + 1))
             self._n_reports += 1
             self.conductor.flush(force=self._n_reports % 3 == 0)
             n_reports = None if n_reports is None else n_reports - 1
         return self
+
+    def _report(self, job: Job, epoch: int) -> dict[str, Any]:
+        values = self._curve(job, min(epoch, job.last_epoch))
+        if "failed" in values:
+            return {"trial": job.trial, **values}
+        if epoch <= job.last_epoch:
+            return report(job, epoch, values)
+        facts = report(job, job.last_epoch, values)  # all epochs are recorded
+        return {name: value for name, value in facts.items() if name not in EPOCH_COLUMNS}
 
     def _fill(self) -> None:
         while len(self._running) < self._n_workers:

@@ -18,8 +18,8 @@ from search_spaces.study import Study
 from sweep.conductor import Conductor, Job
 from sweep.ledger import DOSE_COLUMNS, checkpoint_path
 from sweep.records import writer
-from sweep.records.reader import SweepRecords, _read_parts, read_sweep, read_table
-from sweep.records.schema import DECISIONS, EPOCHS, RECORDS, TRIALS
+from sweep.records.reader import SweepRecords, read_rows, read_sweep, read_table
+from sweep.records.schema import DECISIONS, EPOCHS, TRIALS
 from trainables.mixing.dose import _exposure
 
 MakeStudy = Callable[..., Study]
@@ -50,7 +50,7 @@ def assert_whole(sweep_dir: Path, study: Study) -> None:
     assert sorted(zip(trials["arm"], trials["number"], strict=True)) == sorted(expected)
     assert set(trials["status"]) <= ENDED
     for table, key in ((EPOCHS, ["trial", "epoch"]), (DECISIONS, ["trial", "rung_epochs"])):
-        raw = _read_parts(sweep_dir / RECORDS / table.name, table).to_pandas()
+        raw = read_rows(sweep_dir, table).to_pandas()
         assert not raw.duplicated(key).any()
     for row in trials.to_dict("records"):
         epochs = records.epochs[records.epochs["trial"] == row["trial"]]
@@ -159,7 +159,7 @@ class TestCourse:
         drawn = trials.set_index("arm")["params.mix.apply.prob"]
         assert drawn[["off", "cutout"]].isna().all()
         assert drawn["cutmix"].notna().all()
-        raw = _read_parts(tmp_path / RECORDS / TRIALS.name, TRIALS).to_pandas()
+        raw = read_rows(tmp_path, TRIALS).to_pandas()
         for arm, params in zip(raw["arm"], raw["params"], strict=True):
             assert ("mix.apply.prob" in json.loads(params)) == (arm == "cutmix")
             assert "optimizer.lr" in json.loads(params)
@@ -305,7 +305,7 @@ class TestStatuses:
         epochs = read(tmp_path).epochs
         assert epochs["val_nll"].tolist() == [1.5, 1.5, 1.5]
         assert epochs["attempt"].tolist() == [1, 1, 2]
-        raw = _read_parts(tmp_path / RECORDS / EPOCHS.name, EPOCHS)
+        raw = read_rows(tmp_path, EPOCHS)
         assert raw.num_rows == 3
 
     def test_a_worker_lost_too_often_is_a_failure(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from search_spaces.early_stopping.base import Rule
 from search_spaces.study import Study
-from sweep.records.reader import _read_parts, read_sweep, read_table
+from sweep.records.reader import read_rows, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, RECORDS, TRIALS
 from tests.search_spaces.early_stopping.variants import variants
 
@@ -59,7 +59,7 @@ def assert_whole(sweep_dir: Path, study: Study) -> None:
     assert sorted(trials.index) == sorted(f"{arm}-{n:04d}" for arm in study.arms for n in range(study.trials_per_arm))
     assert set(trials["status"]) <= {"completed", "stopped"}
     for table in (EPOCHS, DECISIONS):
-        raw = _read_parts(sweep_dir / RECORDS / table.name, table).to_pandas()
+        raw = read_rows(sweep_dir, table).to_pandas()
         assert not raw.duplicated(list(table.key)).any()
     expected = pd.DataFrame(
         decisions_by_the_rule(sweep_dir, study), columns=["trial", "rung_epochs", "cutoff", "verdict"]

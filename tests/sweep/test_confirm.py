@@ -145,7 +145,7 @@ class TestConductor:
         assert read_sweep(tmp_path, "confirm").evaluations.empty
         again = simulate(study, tmp_path, n_workers=1)
         taken_up = again.conductor.next_job()
-        assert (taken_up.trial, taken_up.recorded_epochs) == (job.trial, study.budget.max_epochs - 1)
+        assert (taken_up.trial, taken_up.recorded_epochs) == (job.trial, study.budget.max_epochs)
         again = simulate(study, tmp_path, n_workers=1).run()
         confirm = read_sweep(tmp_path, "confirm")
         assert set(confirm.trials["status"]) == {"completed"}

@@ -16,8 +16,8 @@ from search_spaces.early_stopping.base import Rule
 from search_spaces.extension import confirmed, extended
 from search_spaces.study import Study
 from sweep.findings import searches
-from sweep.records.reader import SweepRecords, _read_parts, read_sweep
-from sweep.records.schema import EPOCHS, EVALUATIONS, RECORDS
+from sweep.records.reader import SweepRecords, read_rows, read_sweep
+from sweep.records.schema import EPOCHS, EVALUATIONS
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
@@ -234,9 +234,7 @@ class TestConductor:
             rows = [sorted(map(str, records.trials[columns].to_numpy().tolist())) for records in (whole, cut)]
             assert rows[0] == rows[1]
         for table in (EPOCHS, EVALUATIONS):
-            written = [
-                _read_parts(folder / name / RECORDS / table.name, table).to_pandas() for name in ("whole", "cut")
-            ]
+            written = [read_rows(folder / name, table).to_pandas() for name in ("whole", "cut")]
             assert not written[1].duplicated(list(table.key)).any()
             assert len(written[0]) == len(written[1])
 

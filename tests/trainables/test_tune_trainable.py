@@ -19,6 +19,7 @@ from trainables.config import TrialConfig
 from trainables.data.prepared import prepare_data, prepare_test
 from trainables.mixing.dose import measure_dose
 from trainables.models.build import build_model
+from trainables.saved_state import verify_state, write_state
 from trainables.trial import EpochResult, Trial
 from trainables.tune_trainable import CutMixTrainable
 
@@ -44,13 +45,21 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CutM
 
 
 def orders(
-    folder: Path, *, trial: str = "t0", recorded: int = 0, test: bool = False, config: str | None = None, **parts: Any
+    folder: Path,
+    *,
+    trial: str = "t0",
+    recorded: int = 0,
+    last: int = EPOCHS,
+    test: bool = False,
+    config: str | None = None,
+    **parts: Any,
 ) -> Row:
     """What the sweep tells a worker."""
     return {
         "trial": trial,
         "config": TrialConfig.model_validate(BASE | parts).model_dump_json() if config is None else config,
         "recorded_epochs": recorded,
+        "last_epoch": last,
         "test": test,
         "checkpoint_path": str(folder / f"checkpoints/{trial}.pt"),
         "weights_path": str(folder / f"weights/{trial}.pt"),
@@ -100,6 +109,7 @@ def test_epochs_are_reported_in_order(build: Callable[..., CutMixTrainable], tmp
     rows = steps(build(), EPOCHS)
     trial = straight()
     assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1].pop("model_sha256") == verify_state(tmp_path / "weights/t0.pt")
     for row, result in zip(rows, trial.history, strict=True):
         assert set(row) == {"trial", *EPOCH_COLUMNS, *ABOUT_COLUMNS}  # nothing that the records would lose
         assert {"trial": "t0", "n_train": trial.n_train, "n_val": trial.n_val}.items() <= row.items()
@@ -152,6 +162,61 @@ def test_test_images_are_measured_after_the_last_epoch_of_who_may_see_them(
     assert json.loads(again["test"]) == tested
 
 
+class TestWithoutAnEpochToRun:
+    """All epochs are recorded: only other values are lost."""
+
+    @pytest.mark.parametrize("ema_decay", [None, 0.9])
+    def test_a_model_is_measured_without_training(
+        self,
+        build: Callable[..., CutMixTrainable],
+        tmp_path: Path,
+        trained_epochs: list[int],
+        ema_decay: float | None,
+    ) -> None:
+        optimizer = BASE["optimizer"] | {"ema_decay": ema_decay}
+        *_, last = steps(build(test=True, optimizer=optimizer), EPOCHS)
+        shutil.rmtree(tmp_path / "checkpoints")
+        trained_epochs.clear()
+        facts = build(test=True, recorded=EPOCHS, optimizer=optimizer).step()
+        assert facts == {name: value for name, value in last.items() if name not in EPOCH_COLUMNS}
+        assert trained_epochs == []
+
+    @pytest.mark.parametrize("damage", ["flipped", "missing", "another"])
+    def test_a_model_that_cannot_be_used_is_trained_again(
+        self, build: Callable[..., CutMixTrainable], tmp_path: Path, damage: str
+    ) -> None:
+        before, path = steps(build(test=True), EPOCHS), tmp_path / "weights/t0.pt"
+        steps(build(trial="t1", mix="mixup"), EPOCHS)
+        shutil.rmtree(tmp_path / "checkpoints")
+        content = path.read_bytes()
+        if damage == "flipped":
+            flip(path)
+        elif damage == "another":
+            path.write_bytes((tmp_path / "weights/t1.pt").read_bytes())
+        else:
+            path.unlink()
+        rows = steps(build(test=True, recorded=EPOCHS), EPOCHS)
+        warnings = [row.pop("warning") for row in rows if "warning" in row]
+        assert without_times(rows) == without_times(before)
+        assert path.read_bytes() == content
+        assert bool(warnings) == path.with_name("t0.pt.damaged-1").exists() == (damage != "missing")
+
+    def test_a_stopped_trial_reports_about_itself(
+        self, build: Callable[..., CutMixTrainable], trained_epochs: list[int]
+    ) -> None:
+        assert build(recorded=1, last=1).step().keys() == {"trial", *ABOUT_COLUMNS}
+        assert trained_epochs == []
+
+    def test_a_state_after_the_last_epoch_replaces_a_damaged_model(
+        self, build: Callable[..., CutMixTrainable], tmp_path: Path, trained_epochs: list[int]
+    ) -> None:
+        last, path = steps(build(), EPOCHS)[-1], tmp_path / "weights/t0.pt"
+        path.write_bytes(b"damaged")
+        trained_epochs.clear()
+        assert build(recorded=EPOCHS).step()["model_sha256"] == last["model_sha256"] == verify_state(path)
+        assert trained_epochs == []
+
+
 def test_a_worker_goes_on_after_the_recorded_epochs(
     build: Callable[..., CutMixTrainable], trained_epochs: list[int], tmp_path: Path
 ) -> None:
@@ -164,16 +229,49 @@ def test_a_worker_goes_on_after_the_recorded_epochs(
     assert same_weights(tmp_path / "weights/t0.pt", straight())
 
 
-def test_recorded_epochs_whose_state_is_lost_are_trained_silently(
-    build: Callable[..., CutMixTrainable], trained_epochs: list[int], tmp_path: Path
+def flip(path: Path, place: int = 99) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped", "cut", "of another trial", "of another configuration"])
+def test_a_trial_without_a_usable_state_begins_again(
+    build: Callable[..., CutMixTrainable], trained_epochs: list[int], tmp_path: Path, damage: str
 ) -> None:
-    steps(build(), 2)
-    shutil.rmtree(tmp_path / "checkpoints")
+    """Recorded epochs are reported once more: the sweep compares them with its records."""
+    before = steps(build(), EPOCHS)
+    path = tmp_path / "checkpoints/t0.pt"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "flipped":
+        flip(path)
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        steps(build(trial="t1", **({} if "trial" in damage else {"seed": 7})), 2)
+        state = torch.load(tmp_path / "checkpoints/t1.pt", weights_only=True)
+        write_state(path, state if "trial" in damage else state | {"trial": "t0"})
     trained_epochs.clear()
-    again = build(recorded=2)
-    assert again.step()["epoch"] == 3
+    rows = steps(build(recorded=2), EPOCHS)
     assert trained_epochs == [1, 2, 3]
+    warning = rows[0].pop("warning", "")
+    assert without_times(rows) == without_times(before)
     assert same_weights(tmp_path / "weights/t0.pt", straight())
+    assert path.with_name("t0.pt.damaged-1").exists() == (damage != "missing")
+    if damage != "missing":
+        assert str(path) in warning
+        assert "kept as 't0.pt.damaged-1', and trial t0 begins at epoch 1 again" in warning
+
+
+def test_a_state_in_another_precision_stays_and_is_refused(
+    build: Callable[..., CutMixTrainable], tmp_path: Path
+) -> None:
+    """It can be resumed on the kind of device on which it was computed."""
+    steps(build(), 1)
+    path = tmp_path / "checkpoints/t0.pt"
+    write_state(path, torch.load(path, weights_only=True) | {"precision": "bf16"})
+    assert "was computed in bf16, and this device computes in fp32" in build(recorded=1).step()["failed"]
+    assert path.exists()
 
 
 def test_weights_are_written_when_the_trial_is_complete(build: Callable[..., CutMixTrainable], tmp_path: Path) -> None:
@@ -233,12 +331,6 @@ def test_a_fault_while_training_is_reported(
 
     monkeypatch.setattr(Trial, "run_epoch", broken)
     assert "RuntimeError: out of memory" in trainable.step()["failed"]
-
-
-def test_a_damaged_state_is_reported(build: Callable[..., CutMixTrainable], tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/t0.pt").write_bytes(b"not a state")
-    assert "failed" in build().step()
 
 
 def test_a_worker_that_is_killed_while_saving_leaves_the_old_state(

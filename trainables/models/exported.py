@@ -12,6 +12,7 @@ import torch
 
 from trainables.errors import UserError, did_you_mean
 from trainables.models.saved import FORMAT, Normalize, SavedModel
+from trainables.saved_state import write_state
 from trainables.whole_file import write_whole
 
 Form = Literal["weights", "program"]
@@ -47,16 +48,18 @@ def export_model(saved: SavedModel, path: Path, form: Form) -> None:
     """
     if form not in get_args(Form):
         raise UserError(f"unknown form of a model '{form}'{did_you_mean(form, get_args(Form))}")
-    content = _weights(saved) if form == "weights" else _program(saved)
     try:
-        write_whole(path, content)
+        if form == "weights":
+            write_state(path, _weights(saved))
+        else:
+            write_whole(path, _program(saved))
     except OSError as error:
         raise UserError(f"cannot write the model to '{path}': {error.strerror or error}") from None
 
 
-def _weights(saved: SavedModel) -> memoryview:
+def _weights(saved: SavedModel) -> dict[str, Any]:
     mean, std = _normalization(saved)
-    state = {
+    return {
         "format": FORMAT,
         "config": _config(saved),
         "weights": saved.net.state_dict(),
@@ -67,9 +70,6 @@ def _weights(saved: SavedModel) -> memoryview:
         "height_px": saved.height_px,
         "width_px": saved.width_px,
     }
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getbuffer()
 
 
 def _program(saved: SavedModel) -> memoryview:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 from trainables.config import TrialConfig
 from trainables.data.image_set import ImageSet
 from trainables.errors import UserError
+from trainables.intact import DamagedFile
 from trainables.models.build import build_model
 from trainables.networks.modules.staged import StagedNet
 from trainables.renames import with_present_keys
+from trainables.saved_state import named_damage, read_state
 
 FORMAT = 1
 """Version of the files. Raise it when older versions cannot read new files."""
@@ -117,21 +120,31 @@ def model_state(trial: TrainedTrial) -> dict[str, Any]:
     }
 
 
-def read_model(path: Path) -> SavedModel:
+def read_model(path: Path, *, expected_sha256: str | None = None) -> SavedModel:
     """Read a model from a file onto the host, without running code from the file.
 
+    Args:
+        path: the file.
+        expected_sha256: checksum of the recorded model; None: any model that is intact.
+
     Raises:
-        UserError: the file does not exist, or is not the file of a trained model.
+        DamagedFile: the file is not as it was written, or not the expected one.
+        UserError: the file does not exist, or a newer program wrote it.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_state(path, expected_sha256=expected_sha256)
     except FileNotFoundError:
         raise UserError(f"no trained model in '{path}'") from None
-    except Exception as error:
-        raise UserError(f"cannot read the model in '{path}': {error}") from None
-    if not isinstance(state, dict) or state.get("format", FORMAT) > FORMAT or "classes" not in state:
-        raise UserError(f"'{path}' is not a model that this program can read: it has another format")
-    config = TrialConfig.model_validate_json(json.dumps(with_present_keys(state["config"])))
+    if "classes" not in state:
+        raise DamagedFile(path, "it is not a trained model")
+    if state.get("format", FORMAT) > FORMAT:
+        raise UserError(f"'{path}' was written by a newer cutmix-sweep: update cutmix-sweep")
+    with named_damage(path):
+        return _saved_model(state)
+
+
+def _saved_model(state: dict[str, Any]) -> SavedModel:
+    config = saved_config(state)
     model = _model(config, state, state["weights"])
     last = state["last_weights"]
     return SavedModel(
@@ -142,6 +155,11 @@ def read_model(path: Path) -> SavedModel:
         height_px=state["height_px"],
         width_px=state["width_px"],
     )
+
+
+def saved_config(state: Mapping[str, Any]) -> TrialConfig:
+    """Return the configuration of the training in the content of a model's file, renamed keys under present names."""
+    return TrialConfig.model_validate_json(json.dumps(with_present_keys(state["config"])))
 
 
 def as_pixels(images: np.ndarray, device: torch.device) -> Tensor:

@@ -67,7 +67,9 @@ def test_a_sweep_under_way(simulate: Callable[..., Path]) -> None:
 
 
 def test_a_sweep_without_a_row(tmp_path: Path) -> None:
-    write_manifest(tmp_path, {"schema_version": 1, "study": {"arms": {"off": {}}}})
+    study = {"name": "empty", "question": "?", "arms": {"off": {}}, "metric": "val_nll", "budget": {}}
+    empty: dict[str, object] = {"data": {}, "versions": {}, "hardware": {}, "runs": []}
+    write_manifest(tmp_path, {"schema_version": 1, "study": study, **empty})
     sweep = load(tmp_path)
     assert (len(sweep.trials), len(sweep.epochs), len(sweep.decisions)) == (0, 0, 0)
     assert "final_val_top1_error" in sweep.trials

@@ -194,7 +194,9 @@ def test_ranks_join_what_does_not_differ(texts_drawn: Callable[[Figure], list[An
 @pytest.fixture
 def empty(tmp_path: Path) -> Sweep:
     """A sweep of which only the manifest is written."""
-    write_manifest(tmp_path, {"schema_version": 1, "study": {"arms": {"off": {}, "cutmix": {}}}})
+    study = {"name": "empty", "question": "?", "arms": {"off": {}, "cutmix": {}}, "metric": "val_nll", "budget": {}}
+    empty: dict[str, object] = {"data": {}, "versions": {}, "hardware": {}, "runs": []}
+    write_manifest(tmp_path, {"schema_version": 1, "study": study, **empty})
     return load(tmp_path)
 
 

@@ -131,7 +131,7 @@ def test_unknown_trials_and_those_without_a_model_are_refused(sweep_dir: Path) -
 
 def test_a_file_without_a_model_is_refused(sweep_dir: Path) -> None:
     torch.save({"weights": {}}, weights_path(sweep_dir, "off-0000"))
-    with pytest.raises(UserError, match="not a model"):
+    with pytest.raises(UserError, match="is not a trained model"):
         load_trial(sweep_dir, "off-0000")
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweep.records import tail, writer
+from sweep.records import table_files, writer
 from sweep.records.errors import RecordsError
+from sweep.records.parts import live_parts
 from sweep.records.schema import EPOCHS, RECORDS, SCHEMA_VERSION, TRIALS
 from sweep.records.tail import Tail
 from sweep.records.writer import RecordsWriter, write_manifest
@@ -48,24 +48,23 @@ def test_reads_no_part_twice(records: RecordsWriter, tmp_path: Path, monkeypatch
     write(records, 1)
     each.new_rows()
     write(records, 2)
-    opened: list[str] = []
-    open_part = pq.ParquetFile
-
-    def opening(path: Path, **options: Any) -> Any:
-        opened.append(path.name)
-        return open_part(path, **options)
-
-    monkeypatch.setattr(tail.pq, "ParquetFile", opening)
+    read: list[int] = []
+    read_part = table_files.read_part
+    monkeypatch.setattr(
+        table_files, "read_part", lambda path, part, table: read.append(part.first) or read_part(path, part, table)
+    )
     assert [row["epoch"] for row in each.new_rows()] == [2]
-    assert opened == ["part-000000000001-000000000001.parquet"]
+    assert read == [1]
 
 
 def test_a_missing_part_is_an_error(records: RecordsWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "ATTEMPTS", 2)
+    monkeypatch.setattr(table_files, "ATTEMPTS", 2)
     write(records, 1)
     write(records, 2)
-    (tmp_path / "records" / "epochs" / "part-000000000000-000000000000.parquet").unlink()
-    with pytest.raises(RecordsError, match="a part is missing"):
+    part = live_parts(tmp_path / RECORDS / EPOCHS.name)[0]
+    part.path.unlink()
+    part.copy.unlink()
+    with pytest.raises(RecordsError, match=r"a part is missing \(rows 0 to 0 of 'epochs'\)"):
         Tail(tmp_path, EPOCHS).new_rows()
 
 

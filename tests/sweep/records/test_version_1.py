@@ -17,9 +17,10 @@ import pytest
 
 from search_spaces.study import Study
 from sweep.export.formats import export_sweep
-from sweep.records import reader, writer
+from sweep.records import manifest_file, writer
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest, read_sweep
+from sweep.records.repair import inspect_records
 from sweep.records.schema import CONFIRM, RECORDS, SCHEMA_VERSION
 from trainables.strict import parse
 
@@ -104,17 +105,21 @@ def test_is_exported(sweep_dir: Path, simulate: Any, tmp_path: Path, format_: st
 def test_a_writer_brings_it_to_the_present_schema(sweep_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer.RecordsWriter(sweep_dir)
     assert sorted(path.name for path in (sweep_dir / RECORDS).iterdir()) == [
+        "copies",
+        "counts.json",
         "decisions",
         "epochs",
         "evaluations",
         "measurements",
+        "sweep.json",
         "trials",
     ]
+    assert inspect_records(sweep_dir) == []
     assert len(read_sweep(sweep_dir).measurements) == 2
     assert json.loads((sweep_dir / "sweep.json").read_text())["schema_version"] == SCHEMA_VERSION
-    monkeypatch.setattr(reader, "SCHEMA_VERSION", 1)
+    monkeypatch.setattr(manifest_file, "SCHEMA_VERSION", 1)
     for use in (read_sweep, writer.RecordsWriter):
-        with pytest.raises(RecordsError, match=r"written by a newer cutmix-sweep.*version is 3.*update"):
+        with pytest.raises(RecordsError, match=r"written by a newer cutmix-sweep.*version is 4.*update"):
             use(sweep_dir)
 
 

@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.records import reader, writer
+from sweep.records import writer
 from sweep.records.errors import RecordsError
 from sweep.records.parts import live_parts
 from sweep.records.reader import read_sweep, read_table
-from sweep.records.schema import DECISIONS, EPOCHS, RECORDS, SCHEMA_VERSION, TRIALS, Table
+from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, RECORDS, SCHEMA_VERSION, TRIALS, Table
 from sweep.records.writer import RecordsWriter, write_manifest
 
 ROOT = Path(__file__).parents[3]
@@ -66,7 +67,9 @@ def start_writing(sweep_dir: Path, n_batches: int) -> subprocess.Popen[str]:
 
 
 def manifest(version: int = SCHEMA_VERSION) -> dict[str, Any]:
-    return {"schema_version": version, "sweep": "simulated", "study": {}, "runs": []}
+    study = {"name": "simulated", "question": "?", "arms": {"a": {}}, "metric": "val_nll", "budget": {}}
+    empty: dict[str, Any] = {"data": {}, "versions": {}, "hardware": {}, "runs": []}
+    return {"schema_version": version, "sweep": "simulated", "study": study, **empty}
 
 
 def epoch_row(epoch: int) -> dict[str, Any]:
@@ -129,11 +132,13 @@ class TestOlderRecords:
 
     @pytest.fixture
     def sweep_dir(self, tmp_path: Path) -> Path:
-        write_manifest(tmp_path, manifest())
-        old = writer._TableWriter(self.OLD, tmp_path / RECORDS / TRIALS.name)
-        for trial in ("a", "b"):
-            old.add({"trial": trial, "node": "here", "phase": "search", "params": "{}", "config": "{}"})
-            old.flush()
+        (tmp_path / MANIFEST).write_text(json.dumps(manifest(3)))
+        folder = tmp_path / RECORDS / TRIALS.name
+        folder.mkdir(parents=True)
+        for number, trial in enumerate(("a", "b")):
+            row = {"seq": number, "trial": trial, "node": "here", "phase": "search", "params": "{}", "config": "{}"}
+            rows = pa.Table.from_pylist([row], schema=self.OLD.schema)
+            pq.write_table(rows, folder / f"part-{number:012d}-{number:012d}.parquet")
         return tmp_path
 
     def test_new_columns_are_null(self, sweep_dir: Path) -> None:
@@ -157,7 +162,7 @@ class TestOlderRecords:
             }
             records.add(TRIALS, row)
             records.flush(force=True)
-        assert len(live_parts(sweep_dir / RECORDS / TRIALS.name)) == (4 if merge_parts == 64 else 2)
+        assert len(live_parts(sweep_dir / RECORDS / TRIALS.name)) == (3 if merge_parts == 64 else 1)
         assert rows_of(read_sweep(sweep_dir).trials[["trial", "dose_exposure", "node"]]) == [
             {"trial": "a", "dose_exposure": None, "node": "here"},
             {"trial": "b", "dose_exposure": 0.125, "node": "there"},
@@ -200,7 +205,8 @@ def test_parts_are_merged_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(writer, "MERGE_PARTS", 4)
     write_epochs(tmp_path, range(1, 22))
     assert len(live_parts(tmp_path / RECORDS / "epochs")) < 4
-    assert len(list((tmp_path / RECORDS / "epochs").iterdir())) < 4
+    for folder in (tmp_path / RECORDS / "epochs", tmp_path / RECORDS / "copies" / "epochs"):
+        assert len(list(folder.iterdir())) < 4
     assert rows_of(read_table(tmp_path, EPOCHS)[list(epoch_row(1))]) == [epoch_row(i) for i in range(1, 22)]
 
 
@@ -233,7 +239,7 @@ def test_a_sweep_without_rows_is_empty(tmp_path: Path) -> None:
 
 def test_a_reader_beside_a_writer_sees_whole_batches_that_only_grow(tmp_path: Path) -> None:
     seen = [0]
-    with start_writing(tmp_path, n_batches=250) as process:
+    with start_writing(tmp_path, n_batches=100) as process:
         while process.poll() is None:
             trials = read_table(tmp_path, TRIALS)
             epochs = read_table(tmp_path, EPOCHS)["epoch"].tolist()
@@ -244,11 +250,11 @@ def test_a_reader_beside_a_writer_sees_whole_batches_that_only_grow(tmp_path: Pa
     assert process.returncode == 0
     assert seen == sorted(seen)
     assert len(set(seen)) > 3  # rows were read while others were written
-    assert len(read_table(tmp_path, EPOCHS)) == 250 * BATCH
+    assert len(read_table(tmp_path, EPOCHS)) == 100 * BATCH
 
 
 def test_a_killed_writer_leaves_whole_records_that_the_next_one_continues(tmp_path: Path) -> None:
-    delays_s = np.random.default_rng(0).uniform(0.0, 0.15, 8)
+    delays_s = np.random.default_rng(0).uniform(0.0, 0.15, 5)
     n_before = 0
     for delay_s in delays_s:
         with start_writing(tmp_path, n_batches=-1) as process:
@@ -264,31 +270,26 @@ def test_a_killed_writer_leaves_whole_records_that_the_next_one_continues(tmp_pa
 
 def test_a_merge_cut_short_counts_no_row_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "MERGE_PARTS", 4)
-    folder, before = tmp_path / RECORDS / "epochs", tmp_path / "before"
+    folder, before = tmp_path / RECORDS, tmp_path / "before"
     write_epochs(tmp_path, range(1, 4))
     shutil.copytree(folder, before)
     write_epochs(tmp_path, range(4, 5))
+    counts = (folder / "counts.json").read_bytes()
     shutil.copytree(before, folder, dirs_exist_ok=True)
-    (folder / "part-000000000004-000000000004.parquet.0123.unfinished").write_bytes(b"half")
+    (folder / "counts.json").write_bytes(counts)
+    (folder / "epochs" / "part-000000000004-000000000004.parquet.0123.unfinished").write_bytes(b"half")
+    (folder / "epochs" / "notes.txt").write_text("mine")
     assert read_table(tmp_path, EPOCHS)["epoch"].tolist() == [1, 2, 3, 4]
     write_epochs(tmp_path, range(5, 6))
     assert read_table(tmp_path, EPOCHS)["epoch"].tolist() == [1, 2, 3, 4, 5]
-    assert len(list(folder.iterdir())) == 2
-
-
-def test_a_lost_part_is_an_error_and_not_a_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "ATTEMPTS", 2)
-    write_epochs(tmp_path, range(1, 4))
-    live_parts(tmp_path / RECORDS / "epochs")[1].path.unlink()
-    with pytest.raises(RecordsError, match="a part is missing"):
-        read_table(tmp_path, EPOCHS)
-
-
-def test_a_part_that_is_no_parquet_is_named(tmp_path: Path) -> None:
-    write_epochs(tmp_path, range(1, 2))
-    live_parts(tmp_path / RECORDS / "epochs")[0].path.write_bytes(b"not parquet at all")
-    with pytest.raises(RecordsError, match="epochs"):
-        read_table(tmp_path, EPOCHS)
+    names = sorted(path.name[:25] for path in (folder / "epochs").iterdir())
+    # the writer deletes its superseded parts only
+    assert names == [
+        "notes.txt",
+        "part-000000000000-0000000",
+        "part-000000000004-0000000",
+        "part-000000000004-0000000",
+    ]
 
 
 @pytest.mark.parametrize("use", [read_sweep, RecordsWriter])
@@ -296,19 +297,20 @@ def test_a_newer_schema_is_refused(tmp_path: Path, use: Callable[[Path], Any]) -
     write_manifest(tmp_path, manifest(SCHEMA_VERSION + 1))
     with pytest.raises(RecordsError, match=rf"newer cutmix-sweep.*version is {SCHEMA_VERSION + 1}.*update"):
         use(tmp_path)
-    assert not (tmp_path / RECORDS).exists()
+    assert not (tmp_path / RECORDS / EPOCHS.name).exists()
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", '{"schema_version": "1"}'])
+@pytest.mark.parametrize("text", ["{}", '{"schema_version": "1"}', '{"schema_version": true}'])
 def test_a_manifest_without_a_version_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(RecordsError, match="has no schema_version"):
         read_sweep(tmp_path)
 
 
-def test_a_broken_manifest_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "sweep.json").write_text('{"schema_version"')
-    with pytest.raises(RecordsError, match="cannot read"):
+@pytest.mark.parametrize("text", ["[]", '{"schema_version"', "\xff", "[" * 100_000])
+def test_a_broken_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sweep.json").write_text(text, encoding="latin-1")
+    with pytest.raises(RecordsError, match=r"sweep.json' is damaged: it is not .*no intact copy"):
         read_sweep(tmp_path)
 
 

@@ -1,0 +1,93 @@
+"""Trials of a sweep by their names and numbers: which is new, and what its parameters are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+from search_spaces.study import Study
+from sweep.confirm import confirmation, parse_confirmation
+from sweep.entry import Entry
+from sweep.records.schema import COMPLETED, FAILED, LIVING, SEARCH
+from sweep.search import PastTrial, propose
+
+
+class Proposals:
+    """Source of the trials that a study has, beside those that have begun."""
+
+    def __init__(self, study: Study, entries: Mapping[str, Entry]) -> None:
+        """Propose trials of ``study`` that are not among ``entries``, which change while the sweep runs."""
+        self._study = study
+        self._entries = entries
+
+    def begun(self) -> dict[str, set[int]]:
+        """Return the numbers of the search trials that have begun, by arm."""
+        begun: dict[str, set[int]] = {arm: set() for arm in self._study.arms}
+        for entry in self._entries.values():
+            if entry.phase == SEARCH:
+                begun[entry.arm].add(entry.number)
+        return begun
+
+    def next_in(self, arm: str, begun: set[int]) -> int | None:
+        """Return the lowest number of a search trial of an arm that has not begun; None if all have.
+
+        Numbers have gaps after records were lost.
+        """
+        number = next(number for number in itertools.count() if number not in begun)
+        return number if number < self._study.trials_per_arm else None
+
+    def new_entry(self, arm: str, number: int) -> Entry:
+        """Return a search trial with its parameters."""
+        past, search = [], self._study.search_of(arm, number)
+        if self._study.search == "tpe":  # the other searches do not use past trials
+            of_search = (arm, search, SEARCH)
+            trials = [row for row in self._entries.values() if (row.arm, row.search, row.phase) == of_search]
+            earlier = sorted((row for row in trials if row.number < number), key=lambda row: row.number)
+            past = [self._past(row) for row in earlier]
+        return self._entry(arm, number, propose(self._study, arm, number, past))
+
+    def named(self, trial: str) -> Entry | None:
+        """Return a trial that has recorded epochs, but no row of its own; None if the study has no such trial.
+
+        The parameters of a search trial follow from its number, except those that ``tpe`` has chosen: without its row
+        such a trial counts as failed.
+        """
+        if parsed := parse_confirmation(trial):
+            winner = self._entries.get(parsed[0]) or self.named(parsed[0])
+            entry = None if winner is None or self._study.confirm is None else confirmation(winner, parsed[1])
+            if entry and winner and winner.status == FAILED:  # its parameters are lost
+                entry.status, entry.why = FAILED, winner.why
+        else:
+            arm, _, digits = trial.rpartition("-")
+            known = arm in self._study.arms and digits.isdecimal() and int(digits) < self._study.trials_per_arm
+            entry = self._search_trial(arm, int(digits)) if known else None
+        if entry is None or entry.trial != trial:
+            return None
+        entry.attempts = 1
+        return entry
+
+    def _search_trial(self, arm: str, number: int) -> Entry:
+        if self._study.search != "tpe" or not self._study.space_of(arm):
+            return self.new_entry(arm, number)
+        entry = self._entry(arm, number, {})
+        entry.status, entry.why = FAILED, "the records have lost the parameters that tpe had chosen"
+        return entry
+
+    def _entry(self, arm: str, number: int, params: dict[str, object]) -> Entry:
+        return Entry(
+            trial=f"{arm}-{number:04d}",
+            arm=arm,
+            search=self._study.search_of(arm, number),
+            number=number,
+            replicate=self._study.replicate(arm, number),
+            control=self._study.is_control(arm, number),
+            params=params,
+        )
+
+    def _past(self, entry: Entry) -> PastTrial:
+        return PastTrial(
+            params=entry.params,
+            values={epoch: row[self._study.metric] for epoch, row in entry.curve.items()},
+            completed=entry.status == COMPLETED,
+            ended=entry.status not in LIVING,
+        )

@@ -1,0 +1,187 @@
+"""The file ``sweep.json``: JSON with a checksum and a second copy, and what every reader needs from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sweep.records.counts import start_counts
+from sweep.records.errors import DamagedRecords, RecordsError, repair_command, warn_once
+from sweep.records.schema import MANIFEST, RECORDS, SCHEMA_VERSION
+from trainables.errors import format_value, shorten
+from trainables.intact import DamagedFile, read_checked_json, write_checked_json
+from trainables.renames import with_present_keys
+
+_SEVERAL_SEARCHES = 3
+"""First schema version in which an arm may have several searches."""
+
+CHECKED = 4
+"""First schema version in which the files have checksums."""
+
+
+NO_COPY = "there is no intact copy: restore the file from a backup"
+
+
+class _Recorded(BaseModel):
+    """Keys that readers need; newer programs may add others."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class _RecordedStudy(_Recorded):
+    name: str
+    question: str
+    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    metric: str
+    budget: dict[str, Any]
+    space: dict[str, Any] = {}
+    base: dict[str, Any] = {}
+    reference: str | None = None
+    confirm: dict[str, Any] | None = None
+
+
+class _RecordedRun(_Recorded):
+    started_at: str
+    command: str
+    versions: dict[str, str]
+    study_sha256: str | None = None
+
+
+class _RecordedSweep(_Recorded):
+    study: _RecordedStudy
+    data: dict[str, str | dict[str, str]]
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    runs: list[_RecordedRun]
+    parts: list[dict[str, Any]] = []
+    headlines: dict[str, list[Any]] = {}
+
+
+def manifest_copy(sweep_dir: Path) -> Path:
+    """Return the second copy of ``sweep.json``."""
+    return sweep_dir / RECORDS / MANIFEST
+
+
+def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
+    """Write ``sweep.json`` and its second copy: a reader sees the old content or the new content."""
+    if not (sweep_dir / MANIFEST).exists():
+        start_counts(sweep_dir)  # first: a sweep of this version without counts has lost them
+    write_checked_json(sweep_dir / MANIFEST, manifest)
+    write_checked_json(manifest_copy(sweep_dir), manifest, parents=False, durable=False)
+
+
+def read_manifest(sweep_dir: Path) -> dict[str, Any]:
+    """Read ``sweep.json``; its study has every renamed key under its present name, and its number of searches.
+
+    If the file is damaged or missing, its intact copy is read, and a warning says so.
+
+    Raises:
+        RecordsError: the file is missing, damaged or lacks a key, or a newer program wrote it.
+    """
+    path = sweep_dir / MANIFEST
+    try:
+        manifest = read_manifest_file(path)
+    except (DamagedFile, FileNotFoundError) as error:
+        manifest = _read_copy(sweep_dir, error)
+    version = manifest["schema_version"]
+    _check_keys(manifest, path)
+    study = with_present_keys(manifest["study"])
+    if version < _SEVERAL_SEARCHES and study.get("confirm") is not None:
+        study = {**study, "confirm": {"searches": 1, **study["confirm"]}}
+    return {**manifest, "study": study}
+
+
+def _read_copy(sweep_dir: Path, error: DamagedFile | FileNotFoundError) -> dict[str, Any]:
+    """Return the content of the copy, because of an error of the file itself."""
+    path = sweep_dir / MANIFEST
+    try:
+        manifest = read_manifest_file(manifest_copy(sweep_dir))
+    except (DamagedFile, FileNotFoundError):
+        if isinstance(error, DamagedFile):
+            raise DamagedRecords(path, error.reason, NO_COPY) from None
+        raise RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}") from None
+    problem = str(error) if isinstance(error, DamagedFile) else f"'{path}' is missing"
+    warn_once(f"{problem}; its copy is read instead; to restore it: {repair_command(sweep_dir)}")
+    return manifest
+
+
+def read_manifest_file(path: Path) -> dict[str, Any]:
+    """Read ``sweep.json`` or its copy, and check its version and its checksum.
+
+    Raises:
+        DamagedFile: the content is not a JSON mapping, differs from its checksum, or its study is not that of its
+            last run.
+        RecordsError: it is not a manifest, or a newer program wrote it.
+        FileNotFoundError: there is no such file.
+    """
+    manifest = read_checked_json(path, require_checksum=False)
+    version = manifest.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise RecordsError(f"'{path}' has no schema_version: it is not the manifest of a sweep")
+    if version > SCHEMA_VERSION:
+        raise RecordsError(
+            f"'{path}' was written by a newer cutmix-sweep: its schema version is {version}, and this program reads "
+            f"versions up to {SCHEMA_VERSION}: update cutmix-sweep"
+        )
+    if version < CHECKED:
+        return manifest
+    manifest = read_checked_json(path)
+    if not has_study_of_last_run(manifest):
+        raise DamagedFile(path, "its study is not the study of its last run")
+    return manifest
+
+
+def has_study_of_last_run(manifest: Mapping[str, Any]) -> bool:
+    """Return whether the study is the study of the last run, as far as the manifest says so."""
+    match manifest:
+        case {"study": dict(study), "runs": [*_, {"study_sha256": str(recorded)}]}:
+            return study_sha256(study) == recorded
+    return True
+
+
+def _check_keys(manifest: Mapping[str, Any], path: Path) -> None:
+    """Check that every key that readers need is there, with a value of its type."""
+    try:
+        _RecordedSweep.model_validate(manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        got = "" if first["type"] == "missing" else f", got {format_value(first['input'])}"
+        raise RecordsError(
+            f"'{path}' is not the manifest of a sweep: '{shorten(key)}': {first['msg'].lower()}{got}; "
+            "restore the file from a backup"
+        ) from None
+
+
+def study_sha256(study: Mapping[str, Any]) -> str:
+    """Return the checksum of a recorded study; the order of its arms counts, because the first one is the baseline.
+
+    Examples:
+        >>> study_sha256({"arms": {"off": {}}})[:8]
+        '4ba96e55'
+    """
+    return hashlib.sha256(json.dumps(study, separators=(",", ":")).encode()).hexdigest()
+
+
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted paths of the values that differ between two studies.
+
+    Examples:
+        >>> changed_keys({"seed": 0, "budget": {"trials": 4}}, {"seed": 0, "budget": {"trials": 8}})
+        ['budget.trials']
+    """
+    changed = []
+    for key in dict.fromkeys([*old, *new]):
+        first, second = old.get(key), new.get(key)
+        if isinstance(first, Mapping) and isinstance(second, Mapping):
+            changed += changed_keys(first, second, f"{prefix}{key}.")
+            if list(first) != list(second) and set(first) == set(second):
+                changed.append(f"{prefix}{key} (order)")
+        elif first != second:
+            changed.append(f"{prefix}{key}")
+    return changed

@@ -1,0 +1,95 @@
+"""Whether the study in ``sweep.json`` is still the study that the sweep was run with."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweep.records.errors import RecordsError, repair_command
+from sweep.records.manifest_file import (
+    changed_keys,
+    has_study_of_last_run,
+    manifest_copy,
+    read_manifest_file,
+)
+from sweep.records.schema import MANIFEST, TABLES
+from sweep.records.table_files import read_parts
+from trainables.intact import DamagedFile
+
+MAX_KEYS = 8
+"""Largest number of changed keys in a message."""
+
+
+def check_study(sweep_dir: Path) -> None:
+    """Check that the study in ``sweep.json`` was not edited since the last run.
+
+    Trials before and after an edit would be compared as if one study had drawn them. Only ``extend``, ``confirm`` and
+    ``resume --set`` change the study of a sweep.
+
+    Raises:
+        RecordsError: it was edited.
+    """
+    edit = describe_study_edit(sweep_dir)
+    if not edit:
+        return
+    restore = f"to restore it: {repair_command(sweep_dir)}; " if _read(manifest_copy(sweep_dir)) else ""
+    extend = shlex.join(["cutmix-sweep", "extend", str(sweep_dir)])
+    raise RecordsError(
+        f"'{sweep_dir / MANIFEST}': {edit}. {restore or 'Restore it from a backup; '}to add trials, searches, seeds or "
+        f"arms to the restored sweep: {extend}; for another study start a new sweep"
+    )
+
+
+def describe_study_edit(sweep_dir: Path) -> str:
+    """Return in what the study of ``sweep.json`` differs from the study of its last run; "" if it does not.
+
+    The second copy tells which keys differ. A kill between the writing of the two leaves one run more in the file.
+    """
+    manifest, copy = _lenient(sweep_dir / MANIFEST), _read(manifest_copy(sweep_dir))
+    study = manifest.get("study")
+    if not isinstance(study, dict):
+        return ""
+    keys = changed_keys(copy["study"], study) if copy and isinstance(copy.get("study"), dict) else []
+    runs, runs_of_copy = manifest.get("runs"), (copy or {}).get("runs")
+    is_newer = isinstance(runs, list) and isinstance(runs_of_copy, list) and len(runs) > len(runs_of_copy)
+    if has_study_of_last_run(manifest) and (not keys or (is_newer and runs[: len(runs_of_copy)] == runs_of_copy)):
+        return ""
+    listed = ", ".join(keys[:MAX_KEYS]) + (f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else "")
+    differing = f"; different: {listed}" if listed else ""
+    return f"the study is not the study of its last run{differing}"
+
+
+def check_study_of_parts(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
+    """Check that every part was written under a study of one of the runs.
+
+    Raises:
+        RecordsError: a part has another one: the study and its checksums were replaced.
+    """
+    recorded = {run["study_sha256"] for run in manifest["runs"] if run.get("study_sha256")}
+    for table in TABLES.values() if recorded else ():
+        for each in read_parts(sweep_dir, table).parts:
+            if each.content.study_sha256 and each.content.study_sha256 not in recorded:
+                raise RecordsError(
+                    f"'{sweep_dir / MANIFEST}': the study is not the study under which '{each.part.path.name}' in the "
+                    f"table '{table.name}' was recorded: restore sweep.json from a backup, or start a new sweep"
+                )
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return an intact manifest; None if it is damaged or missing."""
+    try:
+        return read_manifest_file(path)
+    except (DamagedFile, RecordsError, OSError):
+        return None
+
+
+def _lenient(path: Path) -> dict[str, Any]:
+    """Return a JSON mapping, whatever its checksum; empty if it is none."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
