@@ -39,10 +39,10 @@ def _ensure_padded(path: Path, images: npt.NDArray[np.uint8], pad_px: int) -> No
     meta = read_meta(path.parent)
     if _is_intact(path, meta):  # another process has written it while this one waited for the lock
         return
-    aside = None
+    was_written = path.name in meta["padded"]
     with blaming(path.parent.parent), suppress(FileNotFoundError):
-        if path.name in meta["padded"]:
-            aside = set_aside(path)
+        if was_written:
+            set_aside(path)
     _write_padded(images, pad_px, path)
     with blaming(path.parent.parent):
         facts = describe_array(path)
@@ -50,8 +50,8 @@ def _ensure_padded(path: Path, images: npt.NDArray[np.uint8], pad_px: int) -> No
         check_array(path, facts)
         for damaged in path.parent.glob(f"{path.name}{DAMAGED}-*"):  # also that of a process that was killed here
             damaged.unlink()
-    if aside is not None:
-        warn(f"the padded images in '{path}' were damaged: they were made again")
+    if was_written:
+        warn(f"the padded images in '{path}' were damaged or missing: they were made again")
 
 
 def _is_intact(path: Path, meta: Mapping[str, Any]) -> bool:

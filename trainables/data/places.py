@@ -6,6 +6,7 @@ the same when the folder moves.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,6 +49,30 @@ def images_at(places: Mapping[str, Place]) -> Iterator[None]:
         yield
     finally:
         _PLACES.reset(token)
+
+
+def format_places(places: Mapping[str, Place]) -> str:
+    """Return places as JSON, for the workers.
+
+    Examples:
+        >>> text = format_places({"imagefolder:/old": Place("imagefolder:/new", Contents(train="0" * 64))})
+        >>> parse_places(text)["imagefolder:/old"].source
+        'imagefolder:/new'
+    """
+    return json.dumps(
+        {
+            source: {"source": place.source, "train": place.contents.train, "test": place.contents.test}
+            for source, place in places.items()
+        }
+    )
+
+
+def parse_places(text: str) -> dict[str, Place]:
+    """Return the places that :func:`format_places` has formatted."""
+    return {
+        source: Place(place["source"], Contents(place["train"], place["test"]))
+        for source, place in json.loads(text).items()
+    }
 
 
 def place_of(source: str) -> Place:
