@@ -86,8 +86,8 @@ def check_same_images(
     """
     ending = "restore them, or start a new sweep with: cutmix-sweep run"
     for source, old in recorded.items():
-        new = present.get(source)
-        if new is None or (isinstance(old, str) and _older_fingerprint(source, places) != old):
+        new = present.get(source, {})
+        if isinstance(old, str) and _older_fingerprint(source, places) != old:
             raise UserError(
                 f"the training images of '{source}' differ from the images that '{sweep_dir}' was started with (an "
                 f"older version recorded names, sizes and times of the files): {ending}"

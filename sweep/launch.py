@@ -150,7 +150,7 @@ def resume_sweep(
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
     read_manifest(sweep_dir)
-    with locked(sweep_dir):
+    with locked(sweep_dir), contextlib.ExitStack() as stack:
         for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
         manifest = read_manifest(sweep_dir)
@@ -162,24 +162,23 @@ def resume_sweep(
         for warning in check_unchanged(manifest, parts, sweep_dir):
             display.show_warning(warning)
         places = present_places(manifest, _sources(study), data)
-        with images_at(places):
-            fingerprints = prepare(study, address=address, download=False, display=display)
-            check_same_images(manifest["data"], fingerprints, places, sweep_dir)
-            conductor = Conductor(study, sweep_dir, retry_failed=retry_failed)
-            if not conductor.n_left:
-                display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
-                return
-            loggers = _open_loggers(targets, sweep_dir, study)
-            modules = shipped_paths(parts)
-            with cluster(study.resources, address=address, display=display, modules=modules) as slots:
-                manifest = with_parts(with_images(manifest, fingerprints), parts)
-                images = {source: place.source for source, place in places.items()}
-                manifest = with_run(manifest, command, images=images)
-                _defer_signals(sweep_dir, address)
-                # written only now: a cluster that cannot be reached must not leave a changed study behind
-                write_manifest(sweep_dir, manifest)
-                with display.log_run(sweep_dir, manifest["runs"][-1]):
-                    _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
+        stack.enter_context(images_at(places))
+        fingerprints = prepare(study, address=address, download=False, display=display)
+        check_same_images(manifest["data"], fingerprints, places, sweep_dir)
+        conductor = Conductor(study, sweep_dir, retry_failed=retry_failed)
+        if not conductor.n_left:
+            display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
+            return
+        loggers = _open_loggers(targets, sweep_dir, study)
+        modules = shipped_paths(parts)
+        with cluster(study.resources, address=address, display=display, modules=modules) as slots:
+            images = {source: place.source for source, place in places.items()}
+            manifest = with_run(with_parts(with_images(manifest, fingerprints), parts), command, images=images)
+            _defer_signals(sweep_dir, address)
+            # written only now: a cluster that cannot be reached must not leave a changed study behind
+            write_manifest(sweep_dir, manifest)
+            with display.log_run(sweep_dir, manifest["runs"][-1]):
+                _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
 
 
 def _sources(study: Study) -> list[str]:
@@ -222,9 +221,11 @@ def prepare(
         status = f"preparing the images of {data.source} (decoded once per node for all trials)"
         with display.show_status(status), show_data_warnings(display):
             images = prepare_data(data).images
-            splits = fingerprints.setdefault(data.source, {"train": images.content})
+            splits = {"train": images.content}
             if study.confirm is not None:
                 splits["test"] = prepare_test(data).content
+        if fingerprints.setdefault(data.source, splits) != splits:  # the study reads them in several sizes
+            raise UserError(f"the images of '{data.source}' changed while they were read: try again")
         height_px, width_px = images.images.shape[1:3]
         build_model(config.model, n_classes=len(images.classes), height_px=height_px, width_px=width_px, seed=0)
     if study.match is not None:

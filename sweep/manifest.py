@@ -52,15 +52,14 @@ def with_run(
         command: how the run was started.
         project: folder of the user's project; None: the folder of the first run if it is still there, otherwise the
             working directory.
-        images: where the images of each data source were, as ``--data`` spells it; None: where the last run had them.
+        images: where the images of each data source are, as ``--data`` spells it; None: where the last run had them.
     """
-    if images is None:
-        images = manifest["runs"][-1].get("data", {}) if manifest["runs"] else {}
+    before = manifest["runs"][-1].get("data", {}) if manifest["runs"] else {}
     run = {
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command,
         "host": socket.gethostname(),
-        "data": dict(images),
+        "data": {**before, **(images or {})},
         "versions": {name: version(name) for name in PACKAGES},
         "code": code_versions(project or _first_project(manifest)),
         "packages": installed_packages(),
