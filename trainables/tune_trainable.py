@@ -6,6 +6,7 @@ import errno
 import json
 import socket
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from ray import tune
 
 from trainables.config import TrialConfig
 from trainables.cores import set_threads
+from trainables.data.places import Place, images_at, parse_places
 from trainables.errors import UserError
 from trainables.intact import DamagedFile, set_aside
 from trainables.saved_state import named_damage, read_state, verify_state, write_state
@@ -101,6 +103,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._device = str(config["device"])
             self._tests = bool(config["test"])
             self._weights = Path(config["weights_path"])
+            self._places = parse_places(str(config.get("images", "{}")))
             print(f"trial {self._name} begins, {self._reported} epochs recorded: {config['config']}")  # noqa: T201
         except Exception:
             self._failure = traceback.format_exc(limit=-3).strip()
@@ -121,7 +124,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         from trainables.data.prepared import prepare_data
         from trainables.trial import Trial
 
-        return Trial(self._config, prepare_data(self._config.data), device=self._device)
+        with images_at(self._places):
+            data = prepare_data(self._config.data)
+        return Trial(self._config, data, device=self._device)
 
     def _from_checkpoint(self) -> Trial | None:
         """Return the trial in its saved state; None if there is no state, or none that can be used."""
@@ -183,7 +188,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             # a trial from a checkpoint of its last epoch: its model may be damaged
             report["model_sha256"] = self._model_sha256 or self._save_model(trial)
             if self._tests:
-                report["test"] = _tested(trial)
+                report["test"] = _tested(trial, self._places)
         if self._warnings:
             report["warning"] = "; ".join(self._warnings)
             self._warnings.clear()
@@ -204,7 +209,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         return {"trial": self._name, "failed": why, "node": socket.gethostname()}
 
 
-def _tested(trial: Trial) -> str:
+def _tested(trial: Trial, places: Mapping[str, Place]) -> str:
     """Measure a trial that has run all its epochs on the test images, on which no choice depends.
 
     Returns:
@@ -215,7 +220,8 @@ def _tested(trial: Trial) -> str:
 
     from trainables.data.prepared import prepare_test
 
-    images = prepare_test(trial.config.data)
+    with images_at(places):
+        images = prepare_test(trial.config.data)
     count = len(images.labels)
     weights = "last" if trial.config.optimizer.ema_decay is None else "ema"
     metrics = trial.measure(images, np.arange(count))

@@ -7,10 +7,13 @@ channel is dropped, as in torchvision's ``ImageFolder``.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import statistics
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -52,20 +55,21 @@ def common_size(files: Sequence[str], image_size_px: int | None) -> tuple[int, i
     return side_px, side_px
 
 
-def decode(files: Sequence[str], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-    """Decode ``files`` into ``out``, uint8 [N, H, W, 3], on up to 8 threads.
+def decode(files: Sequence[str], out: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int32], dict[str, str]]:
+    """Decode ``files`` into ``out``, uint8 [N, H, W, 3], on up to 8 threads; each file is read once.
 
     Returns:
-        Heights and widths of the images before fitting, int32 [N, 2], in pixels.
+        Heights and widths of the images before fitting, int32 [N, 2], in pixels; and the SHA-256 of each file by path.
 
     Raises:
         UserError: a file cannot be read; the message names it.
     """
     sizes = np.empty((len(files), 2), dtype=np.int32)
+    digests = [""] * len(files)
 
     def decode_some(start: int) -> None:
         for index in range(start, min(start + FILES_PER_TASK, len(files))):
-            sizes[index] = _decode_into(files[index], out[index])
+            sizes[index], digests[index] = _decode_into(files[index], out[index])
 
     pool = ThreadPoolExecutor(min(MAX_THREADS, usable_cores()))
     try:
@@ -73,7 +77,7 @@ def decode(files: Sequence[str], out: npt.NDArray[np.uint8]) -> npt.NDArray[np.i
             pass
     finally:  # after a broken file the others need not be decoded
         pool.shutdown(cancel_futures=True)
-    return sizes
+    return sizes, dict(zip(files, digests, strict=True))
 
 
 def fit_images(images: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> None:
@@ -122,16 +126,17 @@ def _header_size(file: str) -> tuple[int, int]:
         raise _unreadable(file, error) from error
 
 
-def _decode_into(file: str, out: npt.NDArray[np.uint8]) -> tuple[int, int]:
+def _decode_into(file: str, out: npt.NDArray[np.uint8]) -> tuple[tuple[int, int], str]:
     height_px, width_px = out.shape[:2]
     try:
-        with Image.open(file) as image:
+        content = Path(file).read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
             size = image.height, image.width
             scale = max(height_px / image.height, width_px / image.width)
             # decoding a JPEG at 1/2, 1/4 or 1/8 is faster; twice the final size keeps the quality of the resampling
             image.draft(None, (round(2 * scale * image.width), round(2 * scale * image.height)))
             out[:] = _fitted(_to_rgb(image), height_px, width_px)
-            return size
+            return size, hashlib.sha256(content).hexdigest()
     except _UNREADABLE as error:
         raise _unreadable(file, error) from error
 

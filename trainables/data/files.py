@@ -1,10 +1,9 @@
-"""Image files in folders: list them, and detect that they changed."""
+"""Image files in folders."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset({"bmp", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp"})
@@ -19,19 +18,6 @@ def image_files(folder: Path) -> list[str]:
 def annotation_files(folder: Path) -> list[str]:
     """Return the XML files below ``folder`` at any depth: names relative to it, sorted, without hidden files."""
     return sorted(_files_below(str(folder), "", frozenset({"xml"})))
-
-
-def fingerprint(folder: Path, names: Iterable[str]) -> str:
-    """Return a hash of the names, sizes and modification times of files in ``folder``.
-
-    Contents are not read: the cost is one ``stat`` per file, so that a million images take seconds.
-    """
-    digest = hashlib.sha256()
-    root = f"{folder}{os.sep}"
-    for name in names:
-        status = os.stat(root + name)  # noqa: PTH116 (making a million Paths costs more than the stat)
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
 
 
 def _files_below(folder: str, prefix: str, suffixes: frozenset[str]) -> Iterator[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from trainables.data.decoding import common_size, decode
-from trainables.data.files import fingerprint, image_files
+from trainables.data.files import image_files
+from trainables.data.fingerprints import SplitFiles
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
 from trainables.errors import UserError
 
@@ -58,10 +59,10 @@ class ImageFolder(Source):
         """Return the names of the folders of ``train``."""
         return tuple(self._names("train"))
 
-    def fingerprint(self, split: Split) -> str:
-        """Return a hash of the names, sizes and modification times of the split's images."""
+    def files(self, split: Split) -> SplitFiles:
+        """Return the split's images, relative to the folder of the split."""
         folder = self._folder(split)
-        return fingerprint(folder, image_files(folder))
+        return SplitFiles(folder, image_files(folder), class_of=lambda name: name.partition("/")[0])
 
     def describe(self, image_size_px: int | None = None) -> Description:
         """Count the training images and read the headers of some."""
@@ -81,10 +82,10 @@ class ImageFolder(Source):
         names = self._names(split)
         files = self._files(split)
         images = allocate((len(files), *common_size(self._files("train"), image_size_px), 3))
-        decode(files, images)
+        _, digests = decode(files, images)
         counts = [len(names.get(name, ())) for name in classes]
         labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
-        return Decoded(images, labels, classes, None)
+        return Decoded(images, labels, classes, None, digests)
 
     def _folder(self, split: Split) -> Path:
         assert self._path is not None  # checked by the registry
