@@ -137,7 +137,7 @@ def resume_sweep(
     from sweep.conductor import Conductor
     from sweep.engine import cluster, locked
     from sweep.ledger import checkpoint_path, weights_path
-    from sweep.manifest import check_unchanged, read_study, with_parts, with_run, with_study
+    from sweep.manifest import add_part_folders, check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.writer import write_manifest
 
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
@@ -147,6 +147,8 @@ def resume_sweep(
         for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
         manifest = read_manifest(sweep_dir)
+        for warning in add_part_folders(manifest, sweep_dir):
+            display.show_warning(warning)
         study = read_study(manifest, sweep_dir)
         if change is not None:
             study = change(study)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from sweep.ledger import weights_path
-from sweep.manifest import add_recorded_folders
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import TRIALS
-from trainables.errors import UserError, did_you_mean
+from sweep.records.schema import COMPLETED, TRIALS
+from trainables.errors import UserError, did_you_mean, shorten
 from trainables.models.exported import SUFFIXES, export_model
 from trainables.models.saved import SavedModel, read_model
 
@@ -53,16 +54,17 @@ def model_path(sweep_dir: Path, trial: str) -> Path:
         RecordsError: there is no sweep.
         UserError: the sweep has no such trial, or the trial has no model.
     """
-    add_recorded_folders(read_manifest(sweep_dir))
+    read_manifest(sweep_dir)
+    trials = read_table(sweep_dir, TRIALS).set_index("trial")
+    if trial not in trials.index:  # looked up before it is part of a path
+        raise UserError(f"'{sweep_dir}' has no trial '{shorten(trial)}'{did_you_mean(trial, _with_model(trials))}")
     path = weights_path(sweep_dir, trial)
     if not path.exists():
-        trials = read_table(sweep_dir, TRIALS).set_index("trial")
-        if trial not in trials.index:
-            raise UserError(f"'{sweep_dir}' has no trial '{trial}'{did_you_mean(trial, _with_model(sweep_dir))}")
         status = str(trials["status"].astype(str)[trial])
         raise UserError(f"trial '{trial}' has no model file: its status is '{status}'; completed trials have one")
     return path
 
 
-def _with_model(sweep_dir: Path) -> list[str]:
-    return [path.stem for path in weights_path(sweep_dir, "").parent.glob("*.pt")]
+def _with_model(trials: pd.DataFrame) -> list[str]:
+    """Return the names of the completed trials, from a table of trials by name."""
+    return [str(trial) for trial in trials.index[trials["status"] == COMPLETED]]

@@ -177,8 +177,10 @@ def _study_of_preset(name: str, settings: Sequence[str]) -> Study:
     from search_spaces.check import check_study
     from search_spaces.discover import parse_setting
     from trainables.merging import merged
+    from trainables.parts import add_folder
     from trainables.strict import parse
 
+    add_folder(Path.cwd())
     question = (PRESETS[name].__doc__ or "").strip().splitlines()[0].replace("``", "")
     values: dict[str, Any] = Study(
         name=name,

@@ -1,4 +1,7 @@
-"""A real start of Ray in a bad environment: one core, a long $TMPDIR, no home folder; nothing is left behind."""
+"""A real start of Ray in a bad environment: one core, a long $TMPDIR, no home folder; nothing is left behind.
+
+No other user reaches it: its files lie in a private folder, and its ports are on the loopback.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,13 @@ with cluster(Resources(), address=None, display=Shown()) as slots:
     [raylet] = [part for part in psutil.Process().children(recursive=True) if part.name() == "raylet"]
     given = dict(option.lstrip("-").split("=", 1) for option in raylet.cmdline() if "=" in option)
     print("without port", [name for name in PORTS if not int(given.get(name, 0))])
+    parts = psutil.Process().children(recursive=True)
+    listening = [(part.name(), at.laddr) for part in parts for at in part.net_connections("tcp") if at.status == "LISTEN"]
+    print("on the loopback", len(listening) > 5, "elsewhere", [at for at in listening if at[1].ip not in ("127.0.0.1", "::1")])
+    session = os.path.realpath(ray._private.worker._global_node.get_session_dir_path())
+    above = [session := os.path.dirname(session) for _ in range(8)]
+    token = os.environ["RAY_AUTH_TOKEN_PATH"]
+    print("closed", any(os.stat(folder).st_mode & 0o777 == 0o700 for folder in above), oct(os.stat(token).st_mode & 0o777))
     print("slots", slots, "cores", cores, "CPU", ray.cluster_resources()["CPU"])
 print("left", psutil.Process().children(recursive=True))
 print("changed", [name for name in os.environ if name.startswith("RAY_A") and name not in before])
@@ -51,6 +61,8 @@ def test_in_a_bad_environment(tmp_path: Path) -> None:
     assert "too long for Ray's sockets" in first
     assert others == [
         "without port []",
+        "on the loopback True elsewhere []",
+        "closed True 0o600",
         "slots 1 cores 1 CPU 1.0",
         "left []",
         "changed ['RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO']",
