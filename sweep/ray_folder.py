@@ -30,9 +30,9 @@ PRIVATE_PARENTS = ("/tmp", "/var/tmp")
 def choose_folder() -> tuple[Path, str]:
     """Return the folder for Ray's files, and a sentence if it is not below the folder that the user has chosen.
 
-    Ray opens its own folder to all users, so it lies in a folder that only this user can enter. That is ``$RAY_TMPDIR``,
-    ``$TMPDIR`` or ``/tmp`` itself if it is private, otherwise ``cutmix-UID`` below it. Where that is too long, missing
-    or not writable, a private folder below ``/tmp`` or ``/var/tmp`` is made.
+    Ray opens its own folder to all users, so it lies in a folder that only this user can enter: ``$RAY_TMPDIR``,
+    ``$TMPDIR`` or ``/tmp`` itself if that is private, otherwise ``cutmix-UID`` below it. Where that is too long,
+    missing or not writable, a private folder below ``/tmp`` or ``/var/tmp`` is made.
 
     Raises:
         UserError: no folder can be used.

@@ -32,8 +32,8 @@ _END_S = 20
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Variable with which a node of Ray has the address 127.0.0.1, as always on Windows and macOS.
 
-All its parts then listen on the loopback alone: a sweep on one machine needs no port that others can reach. The argument
-``_node_ip_address`` of ``ray.init`` cannot do it: Ray replaces 127.0.0.1 by an address that other machines can reach.
+All its parts then listen on the loopback alone: a sweep on one machine needs no port that others can reach. The
+argument ``_node_ip_address`` of ``ray.init`` cannot do it: Ray replaces 127.0.0.1 by an address for other machines.
 """
 
 

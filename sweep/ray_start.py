@@ -48,9 +48,8 @@ def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]
     with _environment(token_variables()):
         head = _start_patiently(folder, display)
         try:
-            with display.show_status("connecting to Ray"):
-                with _loopback():
-                    _join(head.address, runtime_env)
+            with display.show_status("connecting to Ray"), _loopback():
+                _join(head.address, runtime_env)
             yield head.dashboard_url
         except StartError as error:
             raise UserError(describe_start_error(str(error), head.logs)) from None

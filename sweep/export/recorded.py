@@ -89,7 +89,7 @@ def recorded_trials(sweep_dir: Path) -> list[RecordedTrial]:
         for row in rows.to_dict("records")
     ]
     order = {arm: index for index, arm in enumerate(arms)}
-    return sorted(trials, key=lambda trial: (order[trial.about["arm"]], *_place(trial)))
+    return sorted(trials, key=lambda trial: (order.get(trial.about["arm"], len(order)), *_place(trial)))
 
 
 def _place(trial: RecordedTrial) -> tuple[bool, int, int]:

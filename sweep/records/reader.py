@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.records.errors import RecordsError
+from sweep.records.names import check_names
 from sweep.records.nested import flattened
 from sweep.records.parts import Part, is_gapless, live_parts
 from sweep.records.schema import (
@@ -40,6 +41,9 @@ _READERS = 4
 
 _SEVERAL_SEARCHES = 3
 """First schema version in which an arm may have several searches."""
+
+_NAMES = {"arm": "arm", "trial": "trial", "confirms": "trial"}
+"""Columns with names, and what they name."""
 
 JSON_COLUMNS = ("params", "config")
 """Columns of the trials with keys of a configuration, as JSON."""
@@ -128,10 +132,19 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
         )
     if "study" not in manifest:
         return manifest
+    _check_study_names(manifest["study"], path)
     study = with_present_keys(manifest["study"])
     if version < _SEVERAL_SEARCHES and study.get("confirm") is not None:
         study = {**study, "confirm": {"searches": 1, **study["confirm"]}}
     return {**manifest, "study": study}
+
+
+def _check_study_names(study: Any, path: Path) -> None:
+    """Check the names of the study in a manifest, if they are there."""
+    if isinstance(study, dict):
+        check_names([study["name"]] if "name" in study else [], kind="study", where=path)
+        arms = study.get("arms")
+        check_names(arms if isinstance(arms, dict) else [], kind="arm", where=path)
 
 
 def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
@@ -142,6 +155,9 @@ def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     repeated = keys.duplicated(keep=table.keep).to_numpy()
     if repeated.any():
         frame = frame[~repeated].reset_index(drop=True)
+    for column, kind in _NAMES.items():
+        if column in table.columns.names:
+            check_names(frame[column].dropna().unique(), kind=kind, where=sweep_dir / RECORDS / table.name)
     if "search" in frame:
         frame["search"] = frame["search"].fillna(0).astype("int64")
     for column in set(JSON_COLUMNS) & set(frame.columns):
