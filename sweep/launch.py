@@ -17,6 +17,7 @@ from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import DiskFault, NotBegun, resume_command, user_message
+from sweep.formats import printable
 from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
 from sweep.records.reader import read_manifest
@@ -221,7 +222,7 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
 def _defer_signals(sweep_dir: Path, address: str | None) -> None:
     """From now on a signal ends the sweep after a step of Tune, with a resumable sweep in the folder."""
     current_signals().defer()
-    current_signals().bound(f"interrupted; resume with: {resume_command(sweep_dir, address)}")
+    current_signals().bound(printable(f"interrupted; resume with: {resume_command(sweep_dir, address)}"))
 
 
 def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Loggers:

@@ -266,7 +266,9 @@ class TestRefusals:
             write_report([sweep_dir, sweep_dir / ".." / sweep_dir.name])
 
     def test_a_notebook_that_is_not_there(self, sweep_dir: Path) -> None:
-        with pytest.raises(RecordsError, match=r"--study 'alpha_pro': .* one of alpha_prob, any_study, .*mask_shape"):
+        with pytest.raises(
+            RecordsError, match=r"--notebook 'alpha_pro': .* one of alpha_prob, any_study, .*mask_shape"
+        ):
             write_report([sweep_dir], study="alpha_pro")
 
     def test_a_file_in_place_of_the_folder(self, sweep_dir: Path, tmp_path: Path) -> None:
