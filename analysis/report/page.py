@@ -28,8 +28,8 @@ _FILES = {"figure": (FIGURES, ("png", "svg")), "table": (TABLES, ("csv", "tex"))
 _TEXT_TAGS = frozenset(
     re.findall(
         r"\w+",
-        "a b blockquote br code del div em h1 h2 h3 h4 h5 h6 hr i li ol p pre span strong sub sup table tbody td th thead "
-        "tr ul",
+        "a b blockquote br code del div em h1 h2 h3 h4 h5 h6 hr i li ol p pre span strong sub sup table tbody td th "
+        "thead tr ul",
     )
 )
 """Tags that Markdown may give; any other tag in a text is shown as it was written, so no name becomes a script."""
