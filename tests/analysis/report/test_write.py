@@ -38,18 +38,6 @@ RAN = "ran.txt"
 """File in which planted code writes its name."""
 
 MODULES = ("pandas", "numpy", "matplotlib", "analysis", "sweep", "trainables", "IPython", "zmq", "PIL", "planted")
-    "pandas",
-    "numpy",
-    "matplotlib",
-    "analysis",
-    "sweep",
-    "trainables",
-    "IPython",
-    "zmq",
-    "PIL",
-    "yaml",
-    "planted",
-)
 CONFIGS = ("ipython_config", "ipython_kernel_config", "jupyter_config", "jupyter_kernel_gateway_config")
 AT_START = ("sitecustomize", "usercustomize", "profile_default/startup/00-first", "startup/00-first")
 
