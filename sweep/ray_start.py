@@ -134,7 +134,7 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _loopback() -> Iterator[None]:
-    """Let Ray take 127.0.0.1 for an address of this machine, and not replace it by one that others can reach.
+    """Keep Ray from replacing 127.0.0.1 by an address of this machine that others can reach.
 
     Its environment variable for this is read when Ray is imported, perhaps long ago.
     """
