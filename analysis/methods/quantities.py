@@ -248,7 +248,8 @@ def _confirm_command(folder: Path, *, seeds: int) -> str:
     """Return the command that confirms winners; with one search, only seeds repeat anything, so there are several."""
     study = frames.load(folder).manifest["study"]
     present = (study.get("confirm") or {}).get("seeds", 1)
-    return f"cutmix-sweep confirm {shlex.quote(str(folder))} --seeds {max(present, seeds if unit_of(study) == SEED else 1)}"
+    n_seeds = max(present, seeds if unit_of(study) == SEED else 1)
+    return f"cutmix-sweep confirm {shlex.quote(str(folder))} --seeds {n_seeds}"
 
 
 def _sentences(differences: pd.DataFrame, name: str, replication: Replication | None) -> list[str]:
