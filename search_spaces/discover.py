@@ -61,6 +61,7 @@ def load_study(
         >>> load_study(values).name
         'my_study'
     """
+    add_folder(Path.cwd())
     values = _values_of(study)
     where = f"study '{shorten(str(values['name']))}'"
     if isinstance(study, Study) and scale is not None:

@@ -14,7 +14,7 @@ from trainables.errors import UserError, did_you_mean
 from trainables.merging import merged
 from trainables.mixing.masks import FAMILIES
 from trainables.networks import NETWORKS
-from trainables.parts import Registry, base_of
+from trainables.parts import Registry, add_folder, base_of
 from trainables.strict import parse
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def check_laws(name: str, settings: Sequence[str] = ()) -> tuple[str, Iterator[V
     """
     from trainables.contracts.law import judge
 
+    add_folder(Path.cwd())
     values: dict[str, Any] = {}
     for setting in settings:
         values = merged(values, parse_setting(setting))

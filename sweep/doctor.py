@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sweep.ray_folder import choose_folder
+from sweep.ray_folder import choose_folder, other_users_folders, token_problem
 from trainables.cores import describe_cores
 from trainables.errors import UserError
 
@@ -55,8 +55,8 @@ def diagnose(data: str, out: Path) -> list[Check]:
         _cores,
         _memory,
         _ray_folder,
-        _ray,
         _ray_auth,
+        _ray,
         lambda: _data(data),
         _cache,
         lambda: _disk("disk for records", out),
@@ -140,7 +140,8 @@ def _ray_folder() -> Check:
         return Check("folder for Ray", WRONG, str(error), "follow the message")
     if note:
         return Check("folder for Ray", WARNING, note, "a sweep runs as it is; set RAY_TMPDIR to choose another folder")
-    return Check("folder for Ray", OK, str(folder))
+    others = other_users_folders()
+    return Check("folder for Ray", OK, "; not used: ".join([str(folder), *([", ".join(others)] if others else [])]))
 
 
 def _ray_auth() -> Check:
@@ -151,6 +152,13 @@ def _ray_auth() -> Check:
             WARNING,
             f"RAY_AUTH_MODE={mode}: anyone who reaches the ports of the cluster can run code on it",
             "unset RAY_AUTH_MODE, or close the ports to others",
+        )
+    if problem := token_problem():
+        return Check(
+            "Ray authentication",
+            WARNING,
+            f"{problem}: they can run code on your clusters",
+            "delete the file, so that a new token is made, and copy it to the other machines of your cluster",
         )
     return Check("Ray authentication", OK, f"RAY_AUTH_MODE={mode}" if mode else "Ray's default")
 
@@ -174,7 +182,9 @@ def _memory() -> Check:
 
 def _data(source: str) -> Check:
     from trainables.data.sources.registry import open_source
+    from trainables.parts import add_folder
 
+    add_folder(Path.cwd())  # a source of one's own
     try:
         opened = open_source(source)
         opened.check()

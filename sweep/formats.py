@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb]|[\ud800-\udfff]"
+)
+"""Control characters but tab and line feed, and characters that change the direction of the text around them."""
+
+
+def printable(text: str) -> str:
+    """Return a text for a terminal: a control character is shown as Python writes it, and does nothing.
+
+    Names of files, classes and errors come from data sets and from other programs. A control character in one could
+    clear the screen, change earlier lines or hide what a command does.
+
+    Examples:
+        >>> print(printable("cat\\x1b[2J"))
+        cat\\x1b[2J
+    """
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
+
 
 def format_percent(fraction: float | None) -> str:
     """Format a fraction as a percentage; a dash for None and NaN.

@@ -17,6 +17,7 @@ from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import DiskFault, FolderLost, NotBegun, resume_command, user_message
+from sweep.formats import printable
 from sweep.images import check_same_images, present_places, recorded_places, show_data_warnings, with_images
 from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
@@ -149,7 +150,7 @@ def resume_sweep(
     from sweep.conductor import Conductor
     from sweep.engine import cluster, locked
     from sweep.ledger import checkpoint_path, weights_path
-    from sweep.manifest import check_unchanged, read_study, with_parts, with_run, with_study
+    from sweep.manifest import add_part_folders, check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.repair import repair_records
     from sweep.records.study_edits import check_study, check_study_of_parts
     from sweep.records.writer import write_manifest
@@ -165,6 +166,8 @@ def resume_sweep(
             display.show_warning(finding.describe())
         manifest = read_manifest(sweep_dir)
         check_study_of_parts(sweep_dir, manifest)
+        for warning in add_part_folders(manifest, sweep_dir):
+            display.show_warning(warning)
         study = read_study(manifest, sweep_dir)
         if change is not None:
             study = change(study)
@@ -255,7 +258,7 @@ def prepare(
 def _defer_signals(sweep_dir: Path, address: str | None) -> None:
     """From now on a signal ends the sweep after a step of Tune, with a resumable sweep in the folder."""
     current_signals().defer()
-    current_signals().bound(f"interrupted; resume with: {resume_command(sweep_dir, address)}")
+    current_signals().bound(printable(f"interrupted; resume with: {resume_command(sweep_dir, address)}"))
 
 
 def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Loggers:

@@ -95,19 +95,46 @@ def with_parts(manifest: Mapping[str, Any], parts: Iterable[OwnPart]) -> dict[st
 
 
 def read_study(manifest: Mapping[str, Any], sweep_dir: Path) -> Study:
-    """Return the study of a sweep; its own parts are looked for in the folders in which they were as well.
+    """Return the study of a sweep.
 
     Raises:
-        UserError: the study is not valid in this version, or its early-stopping rule cannot be imported any more.
+        UserError: the study is not valid in this version, or its early-stopping rule cannot be imported.
     """
-    add_recorded_folders(manifest)
     return parse(Study, manifest["study"], where=f"'{sweep_dir / MANIFEST}'")
 
 
-def add_recorded_folders(manifest: Mapping[str, Any]) -> None:
-    """Look for modules in the folders in which the sweep's own parts were."""
-    for part in manifest.get("parts", []):
-        add_folder(Path(part["folder"]))
+def add_part_folders(manifest: Mapping[str, Any], sweep_dir: Path) -> list[str]:
+    """Look for modules in the working directory, and in the folders in which the sweep's own parts were.
+
+    Only what continues or measures a sweep calls this. A sweep may come from somebody else, so a folder is left out if
+    it belongs to another user or lies in the folder of the sweep.
+
+    Returns:
+        A sentence for each recorded folder that is left out.
+    """
+    recorded = [Path(str(part.get("folder"))) for part in manifest.get("parts", [])]
+    left_out = []
+    for folder in dict.fromkeys((Path.cwd(), *recorded)):
+        reason = _reason_to_distrust(folder, sweep_dir)
+        if reason is None:
+            add_folder(folder)
+        elif folder in recorded:
+            left_out.append(
+                f"'{folder}', where parts of this sweep were, is not searched for them because it {reason}: if you "
+                "trust it, add it to PYTHONPATH"
+            )
+    return left_out
+
+
+def _reason_to_distrust(folder: Path, sweep_dir: Path) -> str | None:
+    """Return why no code is imported from a folder; None if there is no such reason or no such folder."""
+    try:
+        real, owner = folder.resolve(), folder.stat().st_uid
+    except (OSError, RuntimeError, ValueError):
+        return None
+    if real.is_relative_to(sweep_dir.resolve()):
+        return "lies in the folder of the sweep"
+    return None if owner in (os.getuid(), 0) else "belongs to another user"
 
 
 def check_unchanged(manifest: Mapping[str, Any], parts: Sequence[OwnPart], sweep_dir: Path) -> list[str]:

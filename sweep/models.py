@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from sweep.endings import resume_command
 from sweep.ledger import weights_path
-from sweep.manifest import add_recorded_folders
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import TRIALS
-from trainables.errors import UserError, did_you_mean
+from sweep.records.schema import COMPLETED, TRIALS
+from trainables.errors import UserError, did_you_mean, shorten
 from trainables.models.exported import SUFFIXES, export_model
 from trainables.models.saved import SavedModel, read_model
 
@@ -58,13 +59,17 @@ def recorded_model(sweep_dir: Path, trial: str) -> tuple[Path, str | None]:
         RecordsError: there is no sweep.
         UserError: the sweep has no such trial, or the trial has no model.
     """
-    add_recorded_folders(read_manifest(sweep_dir))
+    read_manifest(sweep_dir)
     trials = read_table(sweep_dir, TRIALS).set_index("trial")[["status", "model_sha256"]].astype(object)
-    if trial not in trials.index:
-        with_model = [name for name in trials.index if weights_path(sweep_dir, name).exists()]
-        raise UserError(f"'{sweep_dir}' has no trial '{trial}'{did_you_mean(trial, with_model)}")
+    if trial not in trials.index:  # looked up before it is part of a path
+        raise UserError(f"'{sweep_dir}' has no trial '{shorten(trial)}'{did_you_mean(trial, _with_model(trials))}")
     path, (status, sha256) = weights_path(sweep_dir, trial), trials.loc[trial]
     if not path.exists():
         lost = f"; it is lost: regain it with: {resume_command(sweep_dir)}" if isinstance(sha256, str) else ""
         raise UserError(f"trial '{trial}' has no model file: its status is '{status}'; completed trials have one{lost}")
     return path, sha256 if isinstance(sha256, str) else None
+
+
+def _with_model(trials: pd.DataFrame) -> list[str]:
+    """Return the names of the completed trials, from a table of trials by name."""
+    return [str(trial) for trial in trials.index[trials["status"] == COMPLETED]]

@@ -54,7 +54,10 @@ class Notices:
         """Send one notice later; ``text`` is what a chat shows after the name of the sweep."""
         if self._url is None:
             return
-        notice = {"text": f"cutmix-sweep {self._sweep}: {text}", "event": event, "sweep": self._sweep, **facts}
+        shown = f"cutmix-sweep {self._sweep}: {text}"
+        for sign, escape in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):  # <!channel> is a mention in Slack
+            shown = shown.replace(sign, escape)
+        notice = {"text": shown, "event": event, "sweep": self._sweep, **facts}
         try:
             self._waiting.put_nowait(json.dumps(notice).encode())
         except queue.Full:

@@ -144,7 +144,9 @@ def plot_preview(info: Preview) -> Figure:
         hspace=CAPTION_IN / TILE_IN,
     )
     title = textwrap.fill(info.title, int(9.5 * width_in), max_lines=2, placeholder=" …")
-    figure.text(0.012, 1 - 0.08 / height_in, title, fontsize=11, fontweight="bold", ha="left", va="top")
+    figure.text(
+        0.012, 1 - 0.08 / height_in, title, fontsize=11, fontweight="bold", ha="left", va="top", parse_math=False
+    )
     _write_row_name(axes[0, 0], "original images", ())
     for ax, image, caption in zip(axes[0], info.originals, info.captions, strict=False):
         _show_image(ax, image, caption)
@@ -177,8 +179,10 @@ def _study_of_preset(name: str, settings: Sequence[str]) -> Study:
     from search_spaces.check import check_study
     from search_spaces.discover import parse_setting
     from trainables.merging import merged
+    from trainables.parts import add_folder
     from trainables.strict import parse
 
+    add_folder(Path.cwd())
     question = (PRESETS[name].__doc__ or "").strip().splitlines()[0].replace("``", "")
     values: dict[str, Any] = Study(
         name=name,
@@ -327,7 +331,7 @@ def _show_image(ax: Axes, image: np.ndarray, caption: str) -> None:
     ax.imshow(image, interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
-    ax.set_xlabel(caption, fontsize=8, labelpad=2, linespacing=1.05)
+    ax.set_xlabel(caption, fontsize=8, labelpad=2, linespacing=1.05, parse_math=False)  # a class may be called $x$
 
 
 def _show_coverage(ax: Axes, coverage: np.ndarray) -> None:

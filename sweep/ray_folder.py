@@ -28,28 +28,47 @@ PRIVATE_PARENTS = ("/tmp", "/var/tmp")
 
 
 def choose_folder() -> tuple[Path, str]:
-    """Return the folder for Ray's files, and a sentence if it is another folder than Ray would take.
+    """Return the folder for Ray's files, and a sentence if it is not below the folder that the user has chosen.
 
-    Ray takes ``ray`` below ``$RAY_TMPDIR``, ``$TMPDIR`` or ``/tmp``. Where that is too long, missing or not writable, a
-    private folder of this user is made.
+    Ray opens its own folder to all users, so it lies in a folder that only this user can enter: ``$RAY_TMPDIR``,
+    ``$TMPDIR`` or ``/tmp`` itself if that is private, otherwise ``cutmix-UID`` below it. Where that is too long,
+    missing or not writable, a private folder below ``/tmp`` or ``/var/tmp`` is made.
 
     Raises:
         UserError: no folder can be used.
     """
     variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), None)
-    wanted = Path(os.environ[variable] if variable else "/tmp").absolute() / "ray"
-    origin = f"{variable}={wanted.parent}" if variable else str(wanted)
-    problem = _problem_of(wanted)
+    parent = Path(os.environ[variable] if variable else "/tmp").absolute()
+    origin = f"{variable}={parent}" if variable else str(parent)
+    private = parent if _is_private(parent) else _private_below(parent)
+    problem = _problem_of(private / "ray", given=parent)
     if problem is None:
-        return wanted, ""
+        try:
+            if private != parent:
+                _make_private(private)
+            return private / "ray", ""
+        except OSError as error:
+            problem = f"has no private folder ('{private}': {error.strerror or error})"
     try:
-        folder = private_folder() / "ray"  # Ray opens its own folder to all users
+        folder = private_folder() / "ray"
     except OSError as error:
         raise UserError(
             f"{_shortened(origin)} {problem}, and no private folder can be made ({error}): set RAY_TMPDIR to a folder "
-            f"that you can write to, with a path of at most {MAX_BYTES - len('/ray')} bytes"
+            f"that only you can enter, with a path of at most {MAX_BYTES - len('/ray')} bytes"
         ) from None
     return folder, f"{_shortened(origin)} {problem}: Ray's files are in {folder}"
+
+
+def other_users_folders() -> list[str]:
+    """Return the folders in which Ray would keep its files, but which another user has made, with their owners."""
+    found = []
+    for parent in map(Path, PRIVATE_PARENTS):
+        for folder in (parent / "ray", _private_below(parent)):
+            with contextlib.suppress(OSError):
+                owner = folder.lstat().st_uid
+                if owner not in (os.getuid(), 0):
+                    found.append(f"'{folder}' of user {owner}")
+    return found
 
 
 def private_folder() -> Path:
@@ -60,7 +79,7 @@ def private_folder() -> Path:
     """
     reasons = []
     for parent in PRIVATE_PARENTS:
-        folder = Path(parent) / f"cutmix-{os.getuid()}"
+        folder = _private_below(Path(parent))
         try:
             _make_private(folder)
         except OSError as error:
@@ -96,10 +115,8 @@ def token_variables() -> dict[str, str]:
     variables = {"RAY_AUTH_MODE": "token"}
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return variables
-    with contextlib.suppress(RuntimeError, OSError):  # no home folder is known, or it cannot be read
-        path = Path.home() / ".ray" / "auth_token"
-        if (path.is_file() and os.access(path, os.R_OK)) or _made_token(path):
-            return variables if os.environ.get("HOME") else {**variables, "RAY_AUTH_TOKEN_PATH": str(path)}
+    if (path := _home_token()) is not None and (_is_readable(path) or _made_token(path)):
+        return variables if os.environ.get("HOME") else {**variables, "RAY_AUTH_TOKEN_PATH": str(path)}
     with contextlib.suppress(OSError):
         path = private_folder() / "auth_token"
         if path.is_file() or _made_token(path):
@@ -110,15 +127,84 @@ def token_variables() -> dict[str, str]:
     )
 
 
-def _problem_of(folder: Path) -> str | None:
-    """Return why Ray cannot keep its files in ``folder``, which need not exist; None if it can."""
+def _private_below(parent: Path) -> Path:
+    return parent / f"cutmix-{os.getuid()}"
+
+
+def _is_private(folder: Path) -> bool:
+    """Return whether only this user can enter an existing folder."""
+    try:
+        facts = folder.stat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077
+
+
+def token_problem() -> str:
+    """Return why Ray's token is not this user's secret; "" if it is, or if there is none yet."""
+    path = _token_path()
+    try:
+        facts = path.stat() if path is not None else None
+    except OSError:
+        return ""
+    if path is None or facts is None:
+        return ""
+    if facts.st_uid not in (os.getuid(), 0):
+        return f"'{path}' belongs to another user"
+    reachable = facts.st_mode & 0o077 and all(parent.stat().st_mode & 0o011 for parent in path.absolute().parents)
+    return f"other users can read '{path}'" if reachable else ""
+
+
+def secure_token() -> None:
+    """Make an existing token readable by this user alone; Ray itself leaves it readable by all users."""
+    path = _token_path()
+    if path is None:
+        return
+    with contextlib.suppress(OSError):
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    with contextlib.suppress(OSError):
+        if path == _home_token() and path.parent.lstat().st_mode & 0o077:
+            path.parent.chmod(0o700)
+
+
+def _token_path() -> Path | None:
+    """Return the file in which Ray looks for its token; None if it looks for none."""
+    mode = os.environ.get("RAY_AUTH_MODE")
+    if (mode is not None and mode.lower() != "token") or os.environ.get("RAY_AUTH_TOKEN"):
+        return None
+    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return Path(given) if given else _home_token()
+
+
+def _home_token() -> Path | None:
+    with contextlib.suppress(RuntimeError):  # no home folder is known
+        return Path.home() / ".ray" / "auth_token"
+    return None
+
+
+def _is_readable(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return path.is_file() and os.access(path, os.R_OK)
+    return False
+
+
+def _problem_of(folder: Path, *, given: Path | None = None) -> str | None:
+    """Return why Ray cannot keep its files in ``folder``, which need not exist; None if it can.
+
+    Args:
+        folder: the folder for Ray's files.
+        given: a folder above it, which must exist; None: the folder that it is in.
+    """
+    given = given or folder.parent
     length = len(os.fsencode(folder))
     if length > MAX_BYTES:
-        return f"is too long for Ray's sockets (at most {MAX_BYTES - len('/ray')} bytes)"
-    if not folder.parent.is_dir():
+        n_more = length - len(os.fsencode(given))
+        return f"is too long for Ray's sockets (at most {MAX_BYTES - n_more} bytes)"
+    if not given.is_dir():
         return "does not exist"
-    probe = folder if folder.exists() else folder.parent
-    if probe == folder and folder.stat().st_uid != os.getuid():
+    probe = next(path for path in (folder, *folder.parents) if path.exists())
+    if probe != given and probe.stat().st_uid != os.getuid():
         return "belongs to another user"
     try:
         # a file is written: the permissions say nothing of a read-only or special file system, and root may always

@@ -66,7 +66,7 @@ def _choose_agent_ports(parameter: Any) -> None:
             super().__init__(*args, **kwargs)
             with contextlib.ExitStack() as stack:  # all are bound at the same time, so they differ
                 for name in _AGENT_PORTS:
-                    setattr(self, name, stack.enter_context(socket.create_server(("", 0))).getsockname()[1])
+                    setattr(self, name, stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
 
     parameter.RayParams = Params
 

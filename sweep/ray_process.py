@@ -29,6 +29,14 @@ _END_S = 20
 """Longest wait for the parts of a Ray that is stopped."""
 
 
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Variable with which a node of Ray has the address 127.0.0.1, as always on Windows and macOS.
+
+All its parts then listen on the loopback alone: a sweep on one machine needs no port that others can reach. The
+argument ``_node_ip_address`` of ``ray.init`` cannot do it: Ray replaces 127.0.0.1 by an address for other machines.
+"""
+
+
 class StartError(Exception):
     """Ray could not be started or joined; the text is Ray's."""
 
@@ -70,7 +78,8 @@ class RayProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env=_waits(patience_s) | os.environ | temporary_variables(folder),  # a wait that the user has set stays
+                # what the user has set stays
+                env=_waits(patience_s) | _LOOPBACK | os.environ | temporary_variables(folder),
                 start_new_session=True,  # Ctrl-C is for the sweep, which then stops Ray
             )
         except OSError as error:  # a limit on processes or memory

@@ -13,7 +13,7 @@ from typing import Any
 
 from sweep.display import Display
 from sweep.ray_errors import cause_of, describe_join_error, describe_load, describe_start_error, pressure
-from sweep.ray_folder import choose_folder, token_variables
+from sweep.ray_folder import choose_folder, secure_token, token_problem, token_variables
 from sweep.ray_process import RayProcess, StartError
 from sweep.signals import keep_handlers
 from trainables.cores import usable_cores
@@ -42,10 +42,13 @@ def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]
     folder, note = choose_folder()
     if note:
         display.show_warning(note)
+    if problem := token_problem():
+        display.show_warning(f"{problem}: who knows Ray's token can run code on your clusters; delete it for a new one")
+    secure_token()
     with _environment(token_variables()):
         head = _start_patiently(folder, display)
         try:
-            with display.show_status("connecting to Ray"):
+            with display.show_status("connecting to Ray"), _loopback():
                 _join(head.address, runtime_env)
             yield head.dashboard_url
         except StartError as error:
@@ -127,6 +130,26 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
         causes = [error, *([error.__cause__] if error.__cause__ else [])]  # Ray words the first alone in general terms
         raise StartError("; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)) from error
     return context.dashboard_url or ""
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """Keep Ray from replacing 127.0.0.1 by an address of this machine that others can reach.
+
+    Its environment variable for this is read when Ray is imported, perhaps long ago.
+    """
+    import ray
+
+    constants = getattr(ray._private, "ray_constants", None)
+    replaces = getattr(constants, "ENABLE_RAY_CLUSTER", None)
+    if constants is None or replaces is None:  # another version of Ray
+        yield
+        return
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = replaces
 
 
 def _leave() -> None:

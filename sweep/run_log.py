@@ -7,6 +7,7 @@ depend on it: if it cannot be written, the sweep continues.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from sweep.conductor import Conductor
 from sweep.display import Display
 from sweep.endings import reason_of
 from sweep.event_lines import EventLine, EventLines
-from sweep.formats import format_duration
+from sweep.formats import format_duration, printable
 from sweep.progress import ProgressTracker
 
 LOG = "sweep.log"
@@ -123,7 +124,7 @@ class LoggedDisplay:
         """Append to the file, which is open only meanwhile: a full disk may have room again for the next line."""
         assert self._path is not None
         try:
-            with self._path.open("a", encoding="utf-8", errors="replace") as file:
+            with open(self._path, "a", encoding="utf-8", errors="replace", opener=_open_no_link) as file:
                 file.writelines(f"{line}\n" for line in lines)
         except OSError as error:
             if not self._is_broken:
@@ -131,5 +132,10 @@ class LoggedDisplay:
                 self._display.show_warning(f"the log '{self._path}' has gaps, the sweep continues: {error.strerror}")
 
 
+def _open_no_link(path: str, flags: int) -> int:
+    """Open a file, unless it is a link: the folder of a sweep may come from somebody else."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def _stamped(text: str) -> str:
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(text.splitlines())}"
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(' '.join(text.splitlines()))}"

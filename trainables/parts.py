@@ -31,7 +31,10 @@ OWN_PACKAGES = ("trainables", "search_spaces", "sweep", "analysis")
 """Packages of this program: their classes are built in."""
 
 _FOLDERS: list[Path] = []
-"""Folders in which modules of one's own are looked for, after all installed packages."""
+"""Folders in which modules of one's own are looked for, after all installed packages.
+
+It is empty at first: what only reads a recorded sweep imports no file that happens to lie in the working directory.
+"""
 
 
 class Registry(dict[str, type[T]], Generic[T]):
@@ -49,7 +52,7 @@ class Registry(dict[str, type[T]], Generic[T]):
         ('Box', True)
         >>> FAMILIES["shapes.stars:Star"]
         Traceback (most recent call last):
-        ValueError: mask family 'shapes.stars:Star': there is no module 'shapes' in the installed packages or in ...
+        ValueError: mask family 'shapes.stars:Star': there is no module 'shapes' in the installed packages or ...
     """
 
     def __init__(
@@ -137,7 +140,7 @@ def base_of(path: str, registries: Sequence[Registry[Any]]) -> Registry[Any]:
 
 
 def add_folder(folder: Path) -> None:
-    """Look for modules of one's own in a folder too, after all installed packages and the working directory."""
+    """Look for modules of one's own in a folder too, after all installed packages."""
     if folder not in _FOLDERS:
         _FOLDERS.append(folder)
 
@@ -244,7 +247,7 @@ def _class_at(path: str, base: type | tuple[type, ...]) -> type:
 
 
 def _module(name: str) -> ModuleType:
-    for folder in (Path.cwd(), *_FOLDERS):
+    for folder in _FOLDERS:
         if str(folder) not in sys.path:  # at the end: a file of the user must not hide a package of this program
             sys.path.append(str(folder))
     importlib.invalidate_caches()
@@ -253,11 +256,7 @@ def _module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            folders = ", ".join(f"'{folder}'" for folder in dict.fromkeys((Path.cwd(), *_FOLDERS)))
-            raise ValueError(
-                f"there is no module '{error.name}' in the installed packages or in {folders}: run the command in its "
-                "folder, put it beside the study, or install it"
-            ) from None
+            raise ValueError(_describe_missing(str(error.name))) from None
         raise ValueError(_describe_failure(name, error)) from None
     except (Exception, SystemExit) as error:  # whatever the module does while it is imported
         raise ValueError(_describe_failure(name, error)) from None
@@ -265,7 +264,7 @@ def _module(name: str) -> ModuleType:
 
 def _check_one_place(top: str) -> None:
     """Check that a top-level module is in one of the folders: Python would import the first one for every study."""
-    folders = dict.fromkeys(folder.resolve() for folder in (Path.cwd(), *_FOLDERS))
+    folders = dict.fromkeys(folder.resolve() for folder in _FOLDERS)
     places = [path for folder in folders for path in (folder / f"{top}.py", folder / top / "__init__.py")]
     found = [str(path) for path in places if path.is_file()]
     if len(found) > 1:
@@ -273,6 +272,20 @@ def _check_one_place(top: str) -> None:
             f"there are several modules '{top}': '{found[0]}' and '{found[1]}': give one of them another name, or run "
             "the command in another folder"
         )
+
+
+def _describe_missing(name: str) -> str:
+    """Return where a module was looked for, and how the user can let it be found."""
+    if not _FOLDERS:
+        return (
+            f"there is no module '{name}' in the installed packages or on PYTHONPATH; no other folder is searched for "
+            "a recorded sweep: if you trust the module, add its folder to PYTHONPATH, or install it"
+        )
+    folders = ", ".join(f"'{folder}'" for folder in _FOLDERS)
+    return (
+        f"there is no module '{name}' in the installed packages or in {folders}: run the command in its folder, put it "
+        "beside the study, or install it"
+    )
 
 
 def _describe_failure(name: str, error: BaseException) -> str:

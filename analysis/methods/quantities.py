@@ -6,6 +6,7 @@ value is that of one search, the mean over the seeds of its winner. With one sea
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -247,7 +248,8 @@ def _confirm_command(folder: Path, *, seeds: int) -> str:
     """Return the command that confirms winners; with one search, only seeds repeat anything, so there are several."""
     study = frames.load(folder).manifest["study"]
     present = (study.get("confirm") or {}).get("seeds", 1)
-    return f"cutmix-sweep confirm {folder} --seeds {max(present, seeds if unit_of(study) == SEED else 1)}"
+    n_seeds = max(present, seeds if unit_of(study) == SEED else 1)
+    return f"cutmix-sweep confirm {shlex.quote(str(folder))} --seeds {n_seeds}"
 
 
 def _sentences(differences: pd.DataFrame, name: str, replication: Replication | None) -> list[str]:
@@ -271,5 +273,5 @@ def _unmeasured(names: Sequence[str], folder: Path) -> list[str]:
         return []
     axes = ",".join(dict.fromkeys(QUANTITIES[name].axis for name in names))
     labels = ", ".join(QUANTITIES[name].label.name for name in names)
-    command = f"cutmix-sweep evaluate {folder} --axes {axes}"
+    command = f"cutmix-sweep evaluate {shlex.quote(str(folder))} --axes {axes}"
     return [f"Not measured yet: {labels}. `{command}` measures the axes that are applicable to the data."]

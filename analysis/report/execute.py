@@ -1,4 +1,9 @@
-"""Execution of notebooks, in a kernel of the running interpreter."""
+"""Execution of notebooks, in a kernel of the running interpreter.
+
+A kernel runs the code of the notebook and of installed packages only. The folder of the sweep, which may come from
+somebody else, is data: the kernel works in an empty folder, and its import path has no folder but the installed
+packages and those in the user's PYTHONPATH.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 from jupyter_client.kernelspec import KernelSpec
@@ -25,31 +31,34 @@ class _SameInterpreter(AsyncKernelManager):  # type: ignore[misc]
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        # -P: a file in the folder of the sweep must not replace a package
-        argv = [sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+        # by default Python puts its working directory first on the import path, and IPython does so again
+        argv = [sys.executable, "-P", "-m", "ipykernel_launcher", "--InteractiveShellApp.ignore_cwd=True"]
+        argv += ["-f", "{connection_file}", "--log-level=ERROR"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
 
-def execute(path: Path, *, folder: Path, environment: Mapping[str, str]) -> nbformat.NotebookNode:
-    """Run a notebook and return it with its outputs; the file is not changed.
+def execute(path: Path, *, environment: Mapping[str, str]) -> nbformat.NotebookNode:
+    """Run a notebook in an empty folder and return it with its outputs; the file is not changed.
 
     Args:
         path: the notebook.
-        folder: working directory of its cells.
         environment: variables of its kernel, in addition to those of this process.
 
     Raises:
         NotebookFailedError: a cell raised an error, or the kernel died.
     """
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=None,
-        kernel_manager_class=_SameInterpreter,
-        resources={"metadata": {"path": str(folder)}},
-    )
     try:
-        client.execute(env={**os.environ, "PYTHONPATH": _import_path(), **environment})
+        with TemporaryDirectory(prefix="cutmix-sweep-kernel-") as name:
+            folder, profile = Path(name, "work"), Path(name, "ipython")
+            folder.mkdir()
+            client = NotebookClient(
+                notebook,
+                timeout=None,
+                kernel_manager_class=_SameInterpreter,
+                resources={"metadata": {"path": str(folder)}},
+            )
+            client.execute(env={**os.environ, **_import_path(), "IPYTHONDIR": str(profile), **environment})
     except CellExecutionError as error:
         message = (error.evalue.strip().splitlines() or ["no message"])[-1]
         raise NotebookFailedError(f"{_where(path, notebook)}: {error.ename}: {message}") from None
@@ -58,9 +67,13 @@ def execute(path: Path, *, folder: Path, environment: Mapping[str, str]) -> nbfo
     return notebook
 
 
-def _import_path() -> str:
-    """Return the import path of a kernel that imports the same packages as this process."""
-    return os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
+def _import_path() -> dict[str, str]:
+    """Return the variables of the import path of a kernel and of the processes that it starts.
+
+    It has the packages of this process and the user's own PYTHONPATH. A relative folder in it would mean another one.
+    """
+    folders = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(folder).is_absolute()]
+    return {"PYTHONPATH": os.pathsep.join([str(_ROOT), *folders]), "PYTHONSAFEPATH": "1"}
 
 
 def _where(path: Path, notebook: nbformat.NotebookNode) -> str:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bleach
 import nbformat
+from bleach.css_sanitizer import CSSSanitizer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from nbconvert.filters import markdown2html, strip_ansi
@@ -22,6 +24,18 @@ _HEADING = re.compile(r"<h([1-6])[^>]*>(.*?)</h\1>", re.DOTALL)
 _TITLE = re.compile(r"\A\s*# (.+)\n?")
 _FILES = {"figure": (FIGURES, ("png", "svg")), "table": (TABLES, ("csv", "tex")), "picture": (FIGURES, ())}
 """Folder and suffixes of the files that a page offers; a picture is embedded once, to keep the page small."""
+
+_TEXT_TAGS = frozenset(
+    re.findall(
+        r"\w+",
+        "a b blockquote br code del div em h1 h2 h3 h4 h5 h6 hr i li ol p pre span strong sub sup table tbody td th "
+        "thead tr ul",
+    )
+)
+"""Tags that Markdown may give; any other tag in a text is shown as it was written, so no name becomes a script."""
+
+_TEXT_ATTRIBUTES = {"*": ["class", "id"], "a": ["href"], "td": ["style"], "th": ["style"]}
+_CSS = CSSSanitizer(allowed_css_properties=["text-align"])
 
 _MIME = {".tex": "application/x-tex", ".csv": "text/csv", ".svg": "image/svg+xml", ".png": "image/png"}
 
@@ -147,8 +161,14 @@ def _text(source: str, section: Section) -> Markup:
             section.headings.append(Heading(plain, anchor))
         return f'<h{level} id="{escape(anchor)}">{text}</h{level}>'
 
-    html = re.sub(r'href="#([^"]*)"', lambda link: f'href="#{_anchor(section, link[1])}"', markdown2html(source))
+    html = re.sub(r'href="#([^"]*)"', lambda link: f'href="#{_anchor(section, link[1])}"', _clean(source))
     return Markup(_HEADING.sub(heading, html))
+
+
+def _clean(source: str) -> str:
+    """Return Markdown as HTML that runs no code and loads nothing."""
+    html = markdown2html(source)
+    return str(bleach.clean(html, tags=_TEXT_TAGS, attributes=_TEXT_ATTRIBUTES, css_sanitizer=_CSS))
 
 
 def _anchor(section: Section, text: str) -> str:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from analysis.report.tables import Intervals, as_text, has_cut_interval, has_index
+from sweep.csv_files import write_csv
 from sweep.findings.bounds import CUT_NOTE
 
 REPORT_DIR = "CUTMIX_SWEEP_REPORT"
@@ -92,7 +93,7 @@ def show_picture(paths: Sequence[Path], name: str) -> None:
     from PIL import Image
 
     _check_name(name)
-    strips = [Image.open(path).convert("RGB") for path in paths]
+    strips = [Image.open(path, formats=["PNG", "JPEG"]).convert("RGB") for path in paths]
     whole = Image.new("RGB", (max(strip.width for strip in strips), sum(strip.height for strip in strips)), "white")
     top = 0
     for strip in strips:
@@ -127,10 +128,20 @@ def bullet_list(groups: Mapping[str, Sequence[str]]) -> str:
     return "\n\n".join(parts)
 
 
+def plain_text(text: str) -> str:
+    """Return Markdown that shows a text as it is: a question or a name may contain signs of Markdown.
+
+    Examples:
+        >>> plain_text("Is <b> *better*?")
+        'Is \\\\<b\\\\> \\\\*better\\\\*?'
+    """
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$&-])", r"\\\1", text)
+
+
 def _show_table(frame: pd.DataFrame, styled: Styler, latex: str, name: str, folder: str | None) -> None:
     if folder:
         csv = _new_file(Path(folder) / TABLES / f"{name}.csv")
-        frame.to_csv(csv, index=has_index(frame))
+        write_csv(frame, csv, index=has_index(frame))
         csv.with_suffix(".tex").write_text(latex, encoding="utf-8")
     _display({"text/html": styled.to_html()}, "table", name)
 

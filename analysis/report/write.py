@@ -7,7 +7,6 @@ comparison.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -22,6 +21,7 @@ from analysis.data.frames import SWEEP_DIR
 from analysis.report.execute import NotebookFailedError, execute
 from analysis.report.page import Section, page, section
 from analysis.report.show import REPORT_DIR
+from sweep.output_folder import check_output_folder, make_output_folder
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import COMPLETED, CONFIRM, SEARCH, TRIALS
@@ -46,16 +46,20 @@ def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: s
         to: folder of the report; None uses ``report`` in the folder of the sweep, or in the current folder for several
             sweeps.
         study: notebook to execute instead of the notebook of each sweep's study: a built-in name, or the path of an
-            ``.ipynb`` file.
+            ``.ipynb`` file. No notebook, and no other code, is taken from the folder of a sweep.
 
     Raises:
+        UserError: the folder of the report is a link in the folder of the sweep.
         RecordsError: a folder without a readable sweep, a missing notebook, or a target that is not a folder.
         NotebookFailedError: a cell of a notebook raised an error.
     """
     folders = labels(sweep_dirs)
     manifests = {label: read_manifest(folder) for label, folder in folders.items()}
     paths = {label: _notebook(manifest, study) for label, manifest in manifests.items()}
-    target = to or (Path("report") if len(folders) > 1 else next(iter(folders.values())) / "report")
+    # a folder that the user has chosen may be a link, a folder that came with a sweep may not
+    below = to or (Path() if len(folders) > 1 else next(iter(folders.values())))
+    target = to or below / "report"
+    check_output_folder(target, below=below)
     if target.exists() and not target.is_dir():
         raise RecordsError(f"--to '{target}': not a folder")
     with TemporaryDirectory(prefix="cutmix-sweep-report-") as name:
@@ -69,7 +73,7 @@ def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: s
                 files = scratch / label
                 section_of_sweep = _sweep(folder, manifests[label], paths[label], anchor=f"sweep-{number}", files=files)
                 sections.append(replace(section_of_sweep, label=label))
-        _deliver(page(sections, footer=_footer()), scratch, target)
+        _deliver(page(sections, footer=_footer()), scratch, target, below=below)
     return target / PAGE
 
 
@@ -79,22 +83,24 @@ def notebooks() -> list[str]:
 
 
 def _notebook(manifest: Mapping[str, Any], study: str | None) -> Path:
+    """Return the notebook that the user names, otherwise that of the sweep's study.
+
+    The name of the study is looked up among the notebooks of this package: it never becomes a part of a path.
+    """
+    built_in = {name: NOTEBOOKS / f"{name}.ipynb" for name in notebooks()}
     if study is None:
-        of_study = NOTEBOOKS / f"{manifest.get('study', {}).get('name')}.ipynb"
-        return of_study if of_study.exists() else NOTEBOOKS / f"{ANY_STUDY}.ipynb"
-    if study in notebooks():
-        return NOTEBOOKS / f"{study}.ipynb"
+        return built_in.get(str(manifest.get("study", {}).get("name")), built_in[ANY_STUDY])
     path = Path(study)
-    if path.suffix == ".ipynb" and path.is_file():
-        return path
+    if study in built_in or (path.suffix == ".ipynb" and path.is_file()):
+        return built_in.get(study, path)
     raise RecordsError(
-        f"--study '{study}': no such notebook; choose one of {', '.join(notebooks())}, or an .ipynb file"
+        f"--notebook '{study}': no such notebook; choose one of {', '.join(built_in)}, or an .ipynb file"
     )
 
 
 def _sweep(folder: Path, manifest: Mapping[str, Any], path: Path, *, anchor: str, files: Path) -> Section:
     environment = {SWEEP_DIR: str(folder.absolute()), REPORT_DIR: str(files)}
-    executed = execute(path, folder=folder, environment=environment)
+    executed = execute(path, environment=environment)
     study = manifest.get("study", {})
     # the notebook of another study asks its own question
     asks_this = path.parent != NOTEBOOKS or path.stem in (study.get("name"), ANY_STUDY)
@@ -107,9 +113,7 @@ def _sweep(folder: Path, manifest: Mapping[str, Any], path: Path, *, anchor: str
 
 def _comparison(folders: Mapping[str, Path], files: Path) -> Section:
     every = os.pathsep.join(str(folder.absolute()) for folder in folders.values())
-    executed = execute(
-        NOTEBOOKS / f"{COMPARISON}.ipynb", folder=files, environment={SWEEP_DIRS: every, REPORT_DIR: str(files)}
-    )
+    executed = execute(NOTEBOOKS / f"{COMPARISON}.ipynb", environment={SWEEP_DIRS: every, REPORT_DIR: str(files)})
     question = f"Do the arms differ in the same way in {', '.join(folders)}?"
     return section(executed, anchor="comparison", folder=files, question=question, facts={})
 
@@ -168,7 +172,12 @@ def _footer() -> str:
     return f"Written by cutmix-sweep {version('cutmix-sweep')} on {datetime.now():%Y-%m-%d at %H:%M}."
 
 
-def _deliver(html: str, scratch: Path, target: Path) -> None:
-    """Move the files of a report to their folder, the page last."""
-    shutil.copytree(scratch, target, dirs_exist_ok=True)
+def _deliver(html: str, scratch: Path, target: Path, *, below: Path) -> None:
+    """Write the files of a report to their folder, the page last; a link in the place of a file is replaced."""
+    for path in sorted(scratch.rglob("*")):
+        if path.is_file():
+            copy = target / path.relative_to(scratch)
+            make_output_folder(copy.parent, below=below)
+            write_whole(copy, path.read_bytes())
+    make_output_folder(target, below=below)
     write_whole(target / PAGE, html)

@@ -7,11 +7,9 @@ import io
 import signal
 import sys
 
-import typer
-
 # the order in which the help lists the verbs
 from sweep.cli import studies, sweeps, results, checks  # isort: skip
-from sweep.cli.app import app
+from sweep.cli.app import app, echo
 from sweep.terminal.completion import completion_for_bash
 from trainables.errors import UserError
 
@@ -60,11 +58,11 @@ def _run_verb() -> None:
         _refuse(str(error))
     except EndedEarly as error:
         if not current_signals().announced:
-            typer.echo(str(error), err=True)
+            echo(str(error), err=True)
         sys.exit(error.exit_code)
 
 
 def _refuse(message: str) -> None:
     for line in message.splitlines():
-        typer.echo(f"error: {line}", err=True)
+        echo(f"error: {line}", err=True)
     sys.exit(2)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from sweep.formats import printable
 from sweep.terminal import options
 from trainables.errors import UserError
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweep.terminal.display import TerminalDisplay
+
+T = TypeVar("T")
 
 app = typer.Typer(
     name="cutmix-sweep",
@@ -36,8 +40,14 @@ def _root(
     if version:
         import importlib.metadata
 
-        typer.echo(f"cutmix-sweep {importlib.metadata.version('cutmix-sweep')}")
+        echo(f"cutmix-sweep {importlib.metadata.version('cutmix-sweep')}")
         raise typer.Exit
+
+
+def echo(text: object, *, err: bool = False) -> None:
+    """Print one text; a terminal gets no control characters, another program gets a path as it is."""
+    stream = sys.stderr if err else sys.stdout
+    typer.echo(printable(str(text)) if err or stream.isatty() else text, err=err)
 
 
 def command_line() -> str:
@@ -66,10 +76,25 @@ def new_console(*, stderr: bool = False) -> Console:
 
 
 def print_document(document: Mapping[str, Any]) -> None:
-    """Print one JSON document."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON document; control characters are written as escapes, which a program reads as the characters."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    typer.echo(re.sub(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def split_names(text: str | None) -> list[str] | None:
     """Return the names between commas; None without a text."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def renamed(old_option: str, option: str, old_value: T | None, value: T) -> T:
+    """Return the value of an option that may be given under its old name.
+
+    Raises:
+        UserError: it is given under both names.
+    """
+    if old_value is None:
+        return value
+    if value:
+        raise UserError(f"--{old_option} is the old name of --{option}: give one of them")
+    echo(f"note: --{old_option} was renamed to --{option}", err=True)
+    return old_value

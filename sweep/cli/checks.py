@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from sweep.cli.app import app, new_console, print_document
+from sweep.cli.app import app, echo, new_console, print_document
 from sweep.terminal import options
 from trainables.errors import UserError, did_you_mean
 
@@ -46,11 +46,11 @@ def check_part(
     from sweep.check_part import check_laws
 
     kind, verdicts = check_laws(part, set_ or [])
-    typer.echo(f"{kind} {part}")
+    echo(f"{kind} {part}")
     n_broken = 0
     for verdict in verdicts:
         n_broken += bool(verdict.reason)
-        typer.echo(f"broken  {verdict.law}: {verdict.reason}" if verdict.reason else f"ok      {verdict.law}")
+        echo(f"broken  {verdict.law}: {verdict.reason}" if verdict.reason else f"ok      {verdict.law}")
     if n_broken:
         raise typer.Exit(1)
 
@@ -63,12 +63,10 @@ def schema(
 
     Example: `cutmix-sweep schema > study.schema.json`
     """
-    import json
-
     from search_spaces.schema import study_schema
     from sweep.document_models import DOCUMENTS, document_schema
 
     kinds = ("study", *DOCUMENTS)
     if kind not in kinds:
         raise UserError(f"schema '{kind}': unknown kind{did_you_mean(kind, kinds)}")
-    typer.echo(json.dumps(study_schema() if kind == "study" else document_schema(kind), indent=2))
+    print_document(study_schema() if kind == "study" else document_schema(kind))

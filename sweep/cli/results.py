@@ -7,7 +7,16 @@ from pathlib import Path
 
 import typer
 
-from sweep.cli.app import app, command_line, new_console, new_display, print_document, split_names
+from sweep.cli.app import (
+    app,
+    command_line,
+    echo,
+    new_console,
+    new_display,
+    print_document,
+    renamed,
+    split_names,
+)
 from sweep.signals import exit_code
 from sweep.terminal import options, result_options
 from trainables.errors import UserError
@@ -50,7 +59,7 @@ def _follow(sweep_dir: Path) -> None:
     try:
         n_failed = follow_sweep(sweep_dir, new_console())
     except KeyboardInterrupt:
-        typer.echo("no longer following; the sweep itself was not interrupted", err=True)
+        echo("no longer following; the sweep itself was not interrupted", err=True)
         raise typer.Exit(exit_code(signal.SIGINT)) from None
     if n_failed:
         raise typer.Exit(1)
@@ -95,6 +104,7 @@ def replay(
 
     Example: `cutmix-sweep replay sweeps/box --rule median`
     """
+    from sweep.csv_files import write_csv
     from sweep.findings.replay import replay_sweep
     from sweep.terminal.early_stopping import print_replay
 
@@ -103,7 +113,7 @@ def replay(
     with new_display(stderr=True).show_status("replaying"):
         frame = replay_sweep(sweep_dir, rules=rule or (), metric=metric, n_orders=orders, n_workers=workers, seed=seed)
     if csv is not None:
-        frame.to_csv(csv, index=False)
+        write_csv(frame, csv)
     print_replay(frame, new_console(), n_orders=orders, n_workers=workers)
 
 
@@ -163,7 +173,7 @@ def export_model(
     """
     from sweep.models import export_trial
 
-    typer.echo(export_trial(sweep_dir, trial, form=form, out=out))
+    echo(export_trial(sweep_dir, trial, form=form, out=out))
 
 
 @app.command()
@@ -179,18 +189,19 @@ def export(
 
     Example: `cutmix-sweep export sweeps/box --format parquet`
     """
-    from sweep.export.formats import export_sweep
+    from sweep.export.formats import EXPORT, export_sweep
 
-    for path in export_sweep(sweep_dir, to or sweep_dir / "export", format_.value):
-        typer.echo(path)
+    for path in export_sweep(sweep_dir, to or sweep_dir / EXPORT, format_.value):
+        echo(path)
 
 
 @app.command()
 def report(
     sweep_dirs: result_options.SweepDirs,
     to: result_options.ReportTo = None,
-    study: result_options.Notebook = None,
+    notebook: result_options.Notebook = None,
     open_: result_options.Open = False,
+    study: result_options.OldNotebook = None,
 ) -> None:
     """Write one HTML page with the verdict, figures and tables of a sweep, and each figure and table as a file.
 
@@ -199,13 +210,14 @@ def report(
     check_extra("report", needed_by="the command report")
     from analysis.report.write import NotebookFailedError, write_report
 
+    notebook = renamed("study", "notebook", study, notebook)
     try:
         with new_display(stderr=True).show_status("running the notebook"):
-            path = write_report(sweep_dirs, to=to, study=study)
+            path = write_report(sweep_dirs, to=to, study=notebook)
     except NotebookFailedError as error:
-        typer.echo(f"error: {error}; no report was written", err=True)
+        echo(f"error: {error}; no report was written", err=True)
         raise typer.Exit(1) from None
-    typer.echo(path)
+    echo(path)
     if open_:
         import webbrowser
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from sweep.cli.app import app, new_console, new_display, print_document
+from sweep.cli.app import app, echo, new_console, new_display, print_document
 from sweep.terminal import options
 from trainables.errors import UserError
 
@@ -98,7 +96,7 @@ def preview(
     path = out or Path(f"preview-{study.name}.png")
     with new_display(stderr=True).show_status("mixing the samples"):
         write_preview(study, path, n_samples=samples)
-    typer.echo(path)
+    echo(path)
 
 
 def _at_scales(study: str) -> dict[str, Study | UserError]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
-from sweep.cli.app import app, command_line, new_console, new_display
+from sweep.cli.app import app, command_line, new_console, new_display, renamed
 from sweep.terminal import options
-from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
     from sweep.terminal.display import TerminalDisplay
-
-T = TypeVar("T")
 
 
 @app.command()
@@ -126,9 +123,9 @@ def extend(
     """
     from search_spaces.extension import extended, parse_arms
 
-    n_trials = _renamed("trials", trials, add_trials)
-    n_seeds = _renamed("seeds", seeds, add_seeds)
-    arms_text = _renamed("arms", arms, add_arms)
+    n_trials = renamed("trials", "add-trials", trials, add_trials)
+    n_seeds = renamed("seeds", "add-seeds", seeds, add_seeds)
+    arms_text = renamed("arms", "add-arms", arms, add_arms)
     new_arms = None if arms_text is None else parse_arms(arms_text)
     _resume(
         sweep_dir,
@@ -174,13 +171,3 @@ def _show_result(sweep_dir: Path) -> None:
 
     if print_status(sweep_dir, new_console()):
         raise typer.Exit(1)
-
-
-def _renamed(option: str, old_value: T | None, new_value: T) -> T:
-    """Return the value of ``--add-OPTION``, which may be given under its old name ``--OPTION``."""
-    if old_value is None:
-        return new_value
-    if new_value:
-        raise UserError(f"--{option} is the old name of --add-{option}: give one of them")
-    typer.echo(f"note: --{option} was renamed to --add-{option}", err=True)
-    return old_value

@@ -97,12 +97,14 @@ def evaluate_sweep(
     """
     from sweep.engine import cluster, locked
     from sweep.evaluation.run import run_tasks
-    from sweep.manifest import check_unchanged, read_study, with_parts, with_run
+    from sweep.manifest import add_part_folders, check_unchanged, read_study, with_parts, with_run
     from sweep.records.study_edits import check_study
     from sweep.records.writer import write_manifest
 
     display, sweep_dir = LoggedDisplay(display), sweep_dir.resolve()
     manifest = read_manifest(sweep_dir)
+    for warning in add_part_folders(manifest, sweep_dir):
+        display.show_warning(warning)
     study = read_study(manifest, sweep_dir)
     selected = select_trials(sweep_dir, trials)
     chosen = select_axes(axes, settings)

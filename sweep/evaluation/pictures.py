@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from sweep.evaluation.request import Task
+from sweep.output_folder import make_output_folder
 from trainables.evaluation.base import Measured
+from trainables.whole_file import write_whole
 
 
 def pictures_dir(sweep_dir: Path, axis: str) -> Path:
@@ -20,9 +22,8 @@ def pictures_dir(sweep_dir: Path, axis: str) -> Path:
 def save_pictures(sweep_dir: Path, task: Task, measured: Measured | None) -> None:
     """Write the pictures of one measurement: ``TRIAL-NAME.png``."""
     for name, png in measured.pictures.items() if measured else ():
-        folder = pictures_dir(sweep_dir, task.axis.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{task.trial}-{name}.png").write_bytes(png)
+        folder = make_output_folder(pictures_dir(sweep_dir, task.axis.name), below=sweep_dir)
+        write_whole(folder / f"{task.trial}-{name}.png", png)
 
 
 def write_sheets(sweep_dir: Path, axis: str, trials: pd.DataFrame) -> list[Path]:
@@ -36,7 +37,7 @@ def write_sheets(sweep_dir: Path, axis: str, trials: pd.DataFrame) -> list[Path]
     for arm, names in trials.groupby("arm", sort=False)["trial"]:
         for kind, pages in _by_kind(folder, names).items():
             path = folder / f"arm-{arm}-{kind}.png"
-            path.write_bytes(_stack(pages))
+            write_whole(make_output_folder(folder, below=sweep_dir) / path.name, _stack(pages))
             written.append(path)
     return written
 
@@ -52,7 +53,7 @@ def _by_kind(folder: Path, trials: Iterable[str]) -> dict[str, list[Path]]:
 def _stack(paths: Iterable[Path]) -> bytes:
     from PIL import Image
 
-    pages = [Image.open(path) for path in paths]
+    pages = [Image.open(path, formats=["PNG"]) for path in paths]  # other formats run other programs
     sheet = Image.new("RGB", (max(page.width for page in pages), sum(page.height for page in pages)), "white")
     top = 0
     for page in pages:

@@ -16,7 +16,6 @@ import pyarrow as pa
 from sweep.findings.confirmed import test_values
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import CONFIRM, EPOCHS, EVALUATIONS, TRIALS
-from trainables.errors import UserError
 
 _JSON = ("params", "config")
 _WHOLE = {field.name for field in TRIALS.columns if field.type == pa.int64()}
@@ -89,7 +88,7 @@ def recorded_trials(sweep_dir: Path) -> list[RecordedTrial]:
         for row in rows.to_dict("records")
     ]
     order = {arm: index for index, arm in enumerate(arms)}
-    return sorted(trials, key=lambda trial: (order[trial.about["arm"]], *_place(trial)))
+    return sorted(trials, key=lambda trial: (order.get(trial.about["arm"], len(order)), *_place(trial)))
 
 
 def _place(trial: RecordedTrial) -> tuple[bool, int, int]:
@@ -111,15 +110,3 @@ def _by_trial(rows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     for row in rows.to_dict("records"):
         by_trial.setdefault(row.pop("trial"), []).append({str(name): value for name, value in row.items()})
     return by_trial
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of an export.
-
-    Raises:
-        UserError: the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--to '{folder}': {error.strerror}") from None

@@ -219,9 +219,9 @@ class Sweep:
         Raises:
             UserError: there is no such format.
         """
-        from sweep.export.formats import export_sweep
+        from sweep.export.formats import EXPORT, export_sweep
 
-        return export_sweep(self.dir, Path(to or self.dir / "export"), format)
+        return export_sweep(self.dir, Path(to or self.dir / EXPORT), format)
 
     def model(self, trial: str) -> SavedModel:
         """Load the model of a completed trial; ``.model`` maps images in [0, 1] to logits.

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sweep.records.counts import start_counts
 from sweep.records.errors import DamagedRecords, RecordsError, repair_command, warn_once
+from sweep.records.names import check_names
 from sweep.records.schema import MANIFEST, RECORDS, SCHEMA_VERSION
 from trainables.errors import format_value, shorten
 from trainables.intact import DamagedFile, read_checked_json, write_checked_json
@@ -90,6 +91,8 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
         manifest = _read_copy(sweep_dir, error)
     version = manifest["schema_version"]
     _check_keys(manifest, path)
+    check_names([manifest["study"]["name"]], kind="study", where=path)
+    check_names(manifest["study"]["arms"], kind="arm", where=path)
     study = with_present_keys(manifest["study"])
     if version < _SEVERAL_SEARCHES and study.get("confirm") is not None:
         study = {**study, "confirm": {"searches": 1, **study["confirm"]}}

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sweep.records.manifest_file import read_manifest
+from sweep.records.names import check_names
 from sweep.records.nested import flattened
 from sweep.records.schema import (
     DECISIONS,
@@ -27,6 +28,9 @@ from sweep.records.table_files import read_parts
 from trainables.renames import json_with_present_keys
 
 __all__ = ["SweepRecords", "read_manifest", "read_rows", "read_sweep", "read_table"]
+
+_NAMES = {"arm": "arm", "trial": "trial", "confirms": "trial"}
+"""Columns with names, and what they name."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,9 @@ def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     repeated = keys.duplicated(keep=table.keep).to_numpy()
     if repeated.any():
         frame = frame[~repeated].reset_index(drop=True)
+    for column, kind in _NAMES.items():
+        if column in table.columns.names:
+            check_names(frame[column].dropna().unique(), kind=kind, where=sweep_dir / RECORDS / table.name)
     if "search" in frame:
         frame["search"] = frame["search"].fillna(0).astype("int64")
     for column in set(JSON_COLUMNS) & set(frame.columns):

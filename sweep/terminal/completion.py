@@ -229,6 +229,7 @@ def _recorded(context: typer.Context, column: str) -> list[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from sweep.records.names import is_name
     from sweep.records.parts import live_parts
     from sweep.records.schema import RECORDS, TRIALS
 
@@ -239,7 +240,7 @@ def _recorded(context: typer.Context, column: str) -> list[str]:
     with contextlib.suppress(OSError, pa.ArrowInvalid):
         for part in live_parts(folder):
             names += pq.read_table(part.path, columns=[column])[column].to_pylist()
-    return sorted(set(names))
+    return sorted(filter(is_name, set(names)))  # the shell runs what it completes
 
 
 Node = dict[str, Any]

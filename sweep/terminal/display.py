@@ -14,8 +14,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from sweep.formats import format_duration
-from sweep.terminal.tables import print_line
+from sweep.formats import format_duration, printable
+from sweep.terminal.tables import plain, print_line
 
 if TYPE_CHECKING:  # it is shown on this display that they are being loaded
     from sweep.conductor import Conductor
@@ -132,7 +132,7 @@ class TerminalDisplay:
             task = bar.add_task("measuring", total=n_measurements)
 
             def update(text: str) -> None:
-                bar.update(task, advance=1, description=text)
+                bar.update(task, advance=1, description=printable(text))
                 if self._verbose:
                     self.show_line(text)
 
@@ -162,4 +162,4 @@ class _Steps:
 
     def __rich__(self) -> Text:
         name, began_at_s = self.names[-1]
-        return Text(f"{name}, {format_duration(time.monotonic() - began_at_s)}")
+        return plain(f"{name}, {format_duration(time.monotonic() - began_at_s)}")

@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.event_lines import describe_time
-from sweep.formats import cut, format_pace, format_percent
+from sweep.formats import cut, format_pace, format_percent, printable
 from sweep.progress import ArmProgress, SweepProgress
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, STOPPED
-from sweep.terminal.tables import Column, fit_width, total_width
+from sweep.terminal.tables import Column, add_row, fit_width, plain, total_width
 
 HEADS = {RUNNING: "run", PAUSED: "wait", COMPLETED: "done", STOPPED: "stop", DIVERGED: "div", FAILED: "fail"}
 """Heading of each status."""
@@ -36,7 +36,7 @@ def draw_progress(progress: SweepProgress, *, width: int, height: int, blocks: b
         height: number of lines.
         blocks: whether the terminal can show Unicode blocks; otherwise there are no sparklines.
     """
-    title = [Text(line, style="bold", no_wrap=True) for line in _title(progress, width)]
+    title = [plain(line, style="bold", no_wrap=True) for line in _title(progress, width)]
     room = height - len(title)
     arms = fit_width(_arm_columns(progress.arms), width, without=DISPENSABLE)
     running = fit_width(_running_columns(progress), width, without=DISPENSABLE)
@@ -56,7 +56,7 @@ def draw_progress(progress: SweepProgress, *, width: int, height: int, blocks: b
         both.add_row(Group(*arm_block), Group(*running_block))
         return Group(*title, both, *failure)
     n_spare = n_below - 1 - _n_lines(n_running, len(progress.running))
-    gaps = [[Text()] if n_spare > place else [] for place in range(2)]
+    gaps = [[plain("")] if n_spare > place else [] for place in range(2)]
     return Group(*title, *arm_block, *gaps[0], *running_block, *(gaps[1] if failure else []), *failure)
 
 
@@ -141,7 +141,7 @@ def _failure(progress: SweepProgress, width: int) -> list[Text]:
     if progress.last_failure is None:
         return []
     line = f"last failure: {progress.last_failure}"
-    return [Text(cut(line, width), style="yellow", no_wrap=True)]
+    return [plain(cut(printable(line), width), style="yellow", no_wrap=True)]
 
 
 def _fit_height(n_rows: int, room: int) -> int:
@@ -158,10 +158,10 @@ def _block(columns: Sequence[Column], n_shown: int, kind: str, width: int) -> It
     table = Table.grid(padding=(0, 2 if total_width(columns, gap=2) <= width else 1, 0, 0))
     for column in columns:
         table.add_column(justify=column.justify, no_wrap=True, min_width=column.width)
-    table.add_row(*(Text(column.head, style="dim") for column in columns))
+    add_row(table, [column.head for column in columns], style="dim")
     for row in range(n_shown):
-        table.add_row(*(Text(column.cells[row]) for column in columns))
+        add_row(table, [column.cells[row] for column in columns])
     yield table
     n_rows = len(columns[0].cells)
     if n_shown < n_rows:
-        yield Text(f"and {n_rows - n_shown} more {kind}", style="dim", no_wrap=True)
+        yield plain(f"and {n_rows - n_shown} more {kind}", style="dim", no_wrap=True)

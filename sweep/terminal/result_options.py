@@ -177,9 +177,10 @@ ReportTo = Annotated[
 Notebook = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
-        help="notebook to run, or path of an .ipynb file, for example any_study "
+        metavar="NAME|PATH",
+        help="notebook of cutmix-sweep, or path of an .ipynb file of your own, for example any_study "
         "(default: the notebook of the sweep's study)",
     ),
 ]
+OldNotebook = Annotated[str | None, typer.Option("--study", hidden=True, help="old name of --notebook")]
 Open = Annotated[bool, typer.Option("--open", help="open the report in the browser")]

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, JustifyMethod
-from rich.text import Text
 
 from search_spaces.arm import Point
 from search_spaces.budget import MAX_EPOCHS, Confirm
@@ -18,7 +17,7 @@ from sweep.plan import Plan
 from sweep.power import Power, compute_power
 from sweep.preview import describe_mix
 from sweep.search import STARTUP_TRIALS
-from sweep.terminal.tables import add_column, add_row, new_table, print_heading, print_line, print_table
+from sweep.terminal.tables import add_column, add_row, new_table, plain, print_heading, print_line, print_table
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -258,6 +257,6 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
     for heading in ("result", *(["how to fix"] if fixes else [])):
         add_column(table, heading, justify="left", wrap=True)
     for check in checks:
-        state = Text(check.state, style=COLOURS[check.state])
-        table.add_row(Text(check.name), state, Text(check.found), *([Text(check.fix)] if fixes else []))
+        state = plain(check.state, style=COLOURS[check.state])
+        table.add_row(plain(check.name), state, plain(check.found), *([plain(check.fix)] if fixes else []))
     print_table(console, table)

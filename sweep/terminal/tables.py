@@ -1,4 +1,7 @@
-"""Lines and tables on a console, all as plain text: names and paths of users are never markup."""
+"""Lines and tables on a console, all as plain text: names and paths of users are never markup or control characters.
+
+Only this file prints to a console or makes texts of rich, which a test checks.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,30 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from sweep.formats import printable
+
 MIN_WIDTH = 10
 """Smallest number of characters per line of a column that may wrap."""
 
 
+def plain(text: str, *, style: str = "", no_wrap: bool = False) -> Text:
+    """Return a text of rich without markup and without control characters.
+
+    Examples:
+        >>> plain("a[bold]b\\x1b[2J").plain
+        'a[bold]b\\\\x1b[2J'
+    """
+    return Text(printable(text), style=style, no_wrap=no_wrap)
+
+
 def print_line(console: Console, text: str, *, style: str = "") -> None:
     """Print text without wrapping it: a command in it can then be copied as one line."""
-    console.print(Text(text, style=style), soft_wrap=True)
+    console.print(plain(text, style=style), soft_wrap=True)
 
 
 def print_heading(console: Console, name: str, text: str) -> None:
     """Print a name in bold and a text after it."""
-    console.print(Text.assemble((name, "bold"), f": {text}"), soft_wrap=True)
+    console.print(Text.assemble(plain(name, style="bold"), plain(f": {text}")), soft_wrap=True)
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -64,7 +79,7 @@ def new_table(*, title: str | None = None, gap: int = 1) -> Table:
         gap: spaces between two columns, besides the space that belongs to the box.
     """
     return Table(
-        title=None if title is None else Text(title),
+        title=None if title is None else plain(title),
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, gap, 0, 0),
@@ -84,12 +99,12 @@ def add_column(
         wrap: whether heading and cells may be broken into lines; a number should never be.
         min_width: smallest number of characters per line, if the column may wrap.
     """
-    table.add_column(Text(heading), justify=justify, no_wrap=not wrap, overflow="fold", min_width=min_width)
+    table.add_column(plain(heading), justify=justify, no_wrap=not wrap, overflow="fold", min_width=min_width)
 
 
-def add_row(table: Table, cells: Sequence[str]) -> None:
+def add_row(table: Table, cells: Sequence[str], *, style: str = "") -> None:
     """Add a row of plain text."""
-    table.add_row(*(Text(cell) for cell in cells))
+    table.add_row(*(plain(cell, style=style) for cell in cells))
 
 
 @dataclass(frozen=True)
@@ -103,7 +118,7 @@ class Column:
     @property
     def width(self) -> int:
         """Number of characters of the widest line."""
-        return max(cell_len(line) for text in (self.head, *self.cells) for line in text.split("\n"))
+        return max(cell_len(line) for text in (self.head, *self.cells) for line in printable(text).split("\n"))
 
 
 def total_width(columns: Sequence[Column], *, gap: int = 1) -> int:

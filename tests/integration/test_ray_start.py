@@ -1,4 +1,7 @@
-"""A real start of Ray in a bad environment: one core, a long $TMPDIR, no home folder; nothing is left behind."""
+"""A real start of Ray in a bad environment: one core, a long $TMPDIR, no home folder; nothing is left behind.
+
+No other user reaches it: its files lie in a private folder, and its ports are on the loopback.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ pytestmark = pytest.mark.ray
 
 CODE = """
 import os, psutil, ray
+from pathlib import Path
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from search_spaces.study import Resources
 from sweep.display import SilentDisplay
@@ -31,6 +35,13 @@ with cluster(Resources(), address=None, display=Shown()) as slots:
     [raylet] = [part for part in psutil.Process().children(recursive=True) if part.name() == "raylet"]
     given = dict(option.lstrip("-").split("=", 1) for option in raylet.cmdline() if "=" in option)
     print("without port", [name for name in PORTS if not int(given.get(name, 0))])
+    parts = psutil.Process().children(recursive=True)
+    sockets = [(part.name(), each) for part in parts for each in part.net_connections("tcp")]
+    ports = [(name, each.laddr.ip) for name, each in sockets if each.status == "LISTEN"]
+    print("loopback", len(ports) > 5, "elsewhere", [port for port in ports if port[1] not in ("127.0.0.1", "::1")])
+    above = Path(os.path.realpath(ray._private.worker._global_node.get_session_dir_path())).parents
+    modes = [oct(path.stat().st_mode & 0o777) for path in (above[1], Path(os.environ["RAY_AUTH_TOKEN_PATH"]))]
+    print("modes of folder and token", modes)
     print("slots", slots, "cores", cores, "CPU", ray.cluster_resources()["CPU"])
 print("left", psutil.Process().children(recursive=True))
 print("changed", [name for name in os.environ if name.startswith("RAY_A") and name not in before])
@@ -51,6 +62,8 @@ def test_in_a_bad_environment(tmp_path: Path) -> None:
     assert "too long for Ray's sockets" in first
     assert others == [
         "without port []",
+        "loopback True elsewhere []",
+        "modes of folder and token ['0o700', '0o600']",
         "slots 1 cores 1 CPU 1.0",
         "left []",
         "changed ['RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO']",

@@ -62,14 +62,14 @@ VERBS = {
     ],
     "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
-    "report": ["sweep_dirs", "--to", "--study", "--open"],
+    "report": ["sweep_dirs", "--to", "--notebook", "--open"],
     "doctor": ["--data", "--out", "--json"],
     "check-part": ["part", "--set"],
     "schema": ["kind"],
 }
 """Golden: people type these and scripts rely on them. A change here is a change for every user."""
 
-HIDDEN = {"extend": ["--trials", "--seeds", "--arms"]}
+HIDDEN = {"extend": ["--trials", "--seeds", "--arms"], "report": ["--study"]}
 """Old names of options, which still work and which no help shows."""
 
 

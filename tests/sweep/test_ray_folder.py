@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from sweep import ray_folder
-from sweep.ray_folder import MAX_BYTES, choose_folder, private_folder, temporary_variables, token_variables
+from sweep.ray_folder import (
+    MAX_BYTES,
+    choose_folder,
+    private_folder,
+    secure_token,
+    temporary_variables,
+    token_problem,
+    token_variables,
+)
 from trainables.errors import UserError
 
 
@@ -29,13 +37,27 @@ def test_the_limit_is_what_ray_and_its_dashboard_need() -> None:
 
 
 def test_the_folder_of_the_user_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
+    """Ray opens its own folder to all users: the folder above it must be closed."""
+    (tmp_path / "a").mkdir(mode=0o755)
+    (tmp_path / "b").mkdir(mode=0o700)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "a"))
-    assert choose_folder() == (tmp_path / "a" / "ray", "")
+    closed = tmp_path / "a" / f"cutmix-{os.getuid()}"
+    assert choose_folder() == (closed / "ray", "")
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "b"))
     assert choose_folder() == (tmp_path / "b" / "ray", "")
     assert not list((tmp_path / "b").iterdir())
+
+
+def test_a_prepared_folder_below_the_users_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, private: Path
+) -> None:
+    (tmp_path / "a").mkdir(mode=0o777)
+    (tmp_path / "a" / private.name).symlink_to(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "a"))
+    folder, note = choose_folder()
+    assert folder == private / "ray"
+    assert "is a link or belongs to another user" in note
 
 
 @pytest.mark.parametrize(
@@ -93,6 +115,14 @@ def test_the_token_is_only_for_this_user(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     text = token.read_text()
     assert len(text) == 64
+    assert token_problem() == ""
+    for path, mode in ((token, 0o644), (token.parent, 0o755)):  # as Ray leaves them
+        path.chmod(mode)
+    parents = [parent.stat().st_mode & 0o011 for parent in token.parents]
+    assert bool(token_problem()) == all(parents)
+    secure_token()
+    assert token_problem() == ""
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (token, token.parent)] == [0o600, 0o700]
     assert token_variables() == {"RAY_AUTH_MODE": "token"}
     assert token.read_text() == text
     for home in ("/proc/self", "/proc/nowhere"):  # written nowhere there, even by root

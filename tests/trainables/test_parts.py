@@ -116,7 +116,7 @@ def test_a_module_that_two_folders_have_is_refused(
     other = tmp_path / "other"
     other.mkdir()
     (other / f"{name}.py").touch()
-    monkeypatch.setattr("trainables.parts._FOLDERS", [other])
+    monkeypatch.setattr("trainables.parts._FOLDERS", [tmp_path, other])
     with pytest.raises(UserError, match=f"several modules '{name}'"):
         config({"mix": {"mask": {"family": f"{name}:Half"}}})
 

@@ -87,7 +87,9 @@ def _plot(ax: Axes, tile: Tile) -> None:
     right = tile.predicted_class == tile.true_class
     verdict = "right" if right else f"wrong: {_short(tile.predicted_class, LONGEST_CLASS - 4)}"
     caption = f"{_short(tile.true_class, LONGEST_CLASS)}\n{verdict}\nIoU {tile.iou:.2f}"
-    ax.set_xlabel(caption, fontsize=8, labelpad=4, linespacing=1.05, color="black" if right else "#b00020")
+    ax.set_xlabel(
+        caption, fontsize=8, labelpad=4, linespacing=1.05, color="black" if right else "#b00020", parse_math=False
+    )
 
 
 def _outline(ax: Axes, box: np.ndarray, style: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -18,6 +20,9 @@ from analysis.report.execute import NotebookFailedError
 from analysis.report.write import write_report
 from sweep import cli
 from sweep.records.errors import RecordsError
+from sweep.records.reader import read_manifest
+from sweep.records.writer import write_manifest
+from trainables.errors import UserError
 
 IMPORTS = "import matplotlib.pyplot as plt\nimport pandas as pd\nfrom IPython.display import Markdown\n"
 TABLE = (
@@ -25,6 +30,30 @@ TABLE = (
     '"arms", percent=["error"])'
 )
 FIGURE = 'ax = plt.subplots()[1]\nax.plot([1, 2], marker="o")\nax.set_title("A <figure>")\nshow(ax, "{name}")'
+
+
+QUESTION = "Is <script>alert(1)</script> [here](javascript:alert(1)) ![*](https://example.org/x.png) better?"
+
+RAN = "ran.txt"
+"""File in which planted code writes its name."""
+
+MODULES = ("pandas", "numpy", "matplotlib", "analysis", "sweep", "trainables", "IPython", "zmq", "PIL", "planted")
+CONFIGS = ("ipython_config", "ipython_kernel_config", "jupyter_config", "jupyter_kernel_gateway_config")
+AT_START = ("sitecustomize", "usercustomize", "profile_default/startup/00-first", "startup/00-first")
+
+
+def plant(folder: Path, ran: Path) -> None:
+    """Write files that Python, IPython, Jupyter or matplotlib would run if they looked into ``folder``."""
+    code = f"import sys\nwith open({str(ran)!r}, 'a') as file:\n    file.write(__name__ + '\\n')\n"
+    for name in (*MODULES, *CONFIGS, *AT_START):
+        (folder / f"{name}.py").parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.py").write_text(code)
+    (folder / "matplotlibrc").write_text("backend: module://planted\n")
+    (folder / "planted.pth").write_text(f"import sys; open({str(ran)!r}, 'a').write('pth')\n")
+    kernel = folder / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    argv = [sys.executable, "-c", code.replace("__name__", "'kernel'")]
+    kernel.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
 
 
 class Page(HTMLParser):
@@ -83,9 +112,16 @@ def notebook_of(path: Path, *cells: tuple[str, list[str]]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ran") / RAN
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory, ran: Path) -> Path:
+    folder = tmp_path_factory.mktemp("notebooks")
+    plant(folder, ran)
     return notebook_of(
-        tmp_path_factory.mktemp("notebooks") / "own.ipynb",
+        folder / "own.ipynb",
         ("# A title & more\n\n## Figures\n\nSee [there](#figures).", []),
         ("# Only for those who run it", ["notebook-only"]),
         (IMPORTS + "import os, sys", []),
@@ -93,19 +129,28 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (FIGURE.format(name="first"), []),
         (FIGURE.format(name="second"), []),
         ("print(sys.executable)\nplt.subplots();", []),
+        ("print('files here:', os.listdir(), 'import path is safe:', sys.flags.safe_path and '' not in sys.path)", []),
         ("## Figures", []),
         ("Markdown(f\"The verdict on {os.path.basename(os.environ['CUTMIX_SWEEP_DIR'])}.\")", ["verdict"]),
     )
 
 
 @pytest.fixture(scope="module")
-def sweep_dir(simulate: Callable[..., Path]) -> Path:
-    return simulate(study="my_own", arms=("off", "cutmix", "fmix"), gains={"fmix": 0.1}, n_trials=8, stop=False)
+def sweep_dir(simulate: Callable[..., Path], ran: Path) -> Path:
+    """A sweep whose folder somebody else has filled with code, and whose question is HTML."""
+    folder = simulate(study="my_own", arms=("off", "cutmix", "fmix"), gains={"fmix": 0.1}, n_trials=8, stop=False)
+    plant(folder, ran)
+    manifest = read_manifest(folder)
+    write_manifest(folder, {**manifest, "study": {**manifest["study"], "question": QUESTION}})
+    return folder
 
 
 @pytest.fixture(scope="module")
 def path(sweep_dir: Path, notebook: Path) -> Path:
-    return write_report([sweep_dir], study=str(notebook))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(sweep_dir)
+        patch.setenv("PYTHONPATH", f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}.{os.pathsep}")
+        return write_report([sweep_dir], study=str(notebook))
 
 
 class TestReport:
@@ -127,7 +172,7 @@ class TestReport:
     def test_says_the_verdict_first(self, path: Path, sweep_dir: Path) -> None:
         words = Page(path).words
         head = words[words.index("A title & more", words.index("A title & more") + 1) :]  # the first is the tab's
-        assert head[1:4] == ["simulated", "Verdict", f"The verdict on {sweep_dir.name}."]
+        assert head[1:4] == [QUESTION, "Verdict", f"The verdict on {sweep_dir.name}."]
         assert words.count(f"The verdict on {sweep_dir.name}.") == 1
 
     def test_says_what_was_run(self, path: Path, sweep_dir: Path) -> None:
@@ -140,6 +185,15 @@ class TestReport:
 
     def test_is_of_this_interpreter(self, path: Path) -> None:
         assert sys.executable in Page(path).words
+
+    def test_runs_nothing_out_of_the_folders_of_sweep_and_notebook_or_the_current_one(
+        self, path: Path, ran: Path
+    ) -> None:
+        assert "files here: [] import path is safe: True" in Page(path).words
+        assert not ran.exists(), ran.read_text()
+
+    def test_forbids_scripts_and_remote_files(self, path: Path) -> None:
+        assert re.search(r'Security-Policy" content="default-src \'none\'; [^"]*img-src data:;', path.read_text())
 
     def test_shows_a_figure_that_was_not_named(self, path: Path) -> None:
         assert Page(path).tags.count("img") == 1
@@ -172,10 +226,15 @@ def test_the_notebook_of_another_study_asks_its_own_question(sweep_dir: Path, tm
 
 
 class TestStudyWithoutANotebook:
-    def test_gets_the_one_for_any_study(self, sweep_dir: Path, tmp_path: Path) -> None:
+    def test_gets_the_one_for_any_study(
+        self, sweep_dir: Path, tmp_path: Path, ran: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(sweep_dir)
         path = write_report([sweep_dir], to=tmp_path)
         page = Page(path)
         page.assert_stands_alone()
+        assert page.words.count(QUESTION) == 2  # below the title, and where the notebook shows it
+        assert not ran.exists(), ran.read_text()
         text = page.text
         assert text.startswith("my_own\n")
         assert "What was evaluated" not in text
@@ -233,6 +292,44 @@ class TestSeveralSweeps:
         assert set(differences["sweep"]) == set(folders)
 
 
+def test_a_study_does_not_name_a_file(tmp_path: Path) -> None:
+    """The name in ``sweep.json`` was a path: a notebook in the folder of the sweep was run."""
+    notebook_of(tmp_path / "x.ipynb", ("1 / 0", []))
+    for name in (str(tmp_path / "x"), "../../../x", "any_study/../comparison", "comparison"):
+        assert report._notebook({"study": {"name": name}}, None) == report.NOTEBOOKS / "any_study.ipynb"
+
+
+class TestLinks:
+    """A folder that came with the sweep does not lead the files of a report elsewhere."""
+
+    def test_in_the_place_of_the_folder(self, sweep_dir: Path, tmp_path: Path) -> None:
+        (tmp_path / "sweep").symlink_to(sweep_dir)  # what the user names may be a link
+        (sweep_dir / "report").rename(tmp_path / "kept")
+        (sweep_dir / "report").symlink_to(tmp_path)
+        try:
+            with pytest.raises(UserError, match="report' is a link"):
+                write_report([tmp_path / "sweep"], study="quickstart")
+        finally:
+            (sweep_dir / "report").unlink()
+            (tmp_path / "kept").rename(sweep_dir / "report")
+
+    def test_within_the_folder(self, tmp_path: Path) -> None:
+        scratch, target, mine = tmp_path / "scratch", tmp_path / "target", tmp_path / "mine"
+        for folder in (scratch / "tables", target, mine):
+            folder.mkdir(parents=True)
+        (scratch / "tables" / "arms.csv").write_text("arm")
+        (mine / "page").write_text("mine")
+        (target / "report.html").symlink_to(mine / "page")
+        report._deliver("<html>", scratch, target, below=target)
+        assert (target / "report.html").read_text() == "<html>"
+        (target / "tables" / "arms.csv").unlink()
+        (target / "tables").rmdir()
+        (target / "tables").symlink_to(mine)
+        with pytest.raises(UserError, match="tables' is a link"):
+            report._deliver("<html>", scratch, target, below=target)
+        assert [(path.name, path.read_text()) for path in mine.iterdir()] == [("page", "mine")]
+
+
 class TestRefusals:
     def test_a_cell_that_fails_is_named_and_nothing_is_written(self, sweep_dir: Path, tmp_path: Path) -> None:
         bad = notebook_of(tmp_path / "bad.ipynb", ("# Title", []), ("x = 0\n1 / x", []), (IMPORTS + TABLE, []))
@@ -266,7 +363,9 @@ class TestRefusals:
             write_report([sweep_dir, sweep_dir / ".." / sweep_dir.name])
 
     def test_a_notebook_that_is_not_there(self, sweep_dir: Path) -> None:
-        with pytest.raises(RecordsError, match=r"--study 'alpha_pro': .* one of alpha_prob, any_study, .*mask_shape"):
+        with pytest.raises(
+            RecordsError, match=r"--notebook 'alpha_pro': .* one of alpha_prob, any_study, .*mask_shape"
+        ):
             write_report([sweep_dir], study="alpha_pro")
 
     def test_a_file_in_place_of_the_folder(self, sweep_dir: Path, tmp_path: Path) -> None:
