@@ -20,6 +20,7 @@ from sweep.records.schema import (
     EVALUATIONS,
     JSON_COLUMNS,
     MEASUREMENTS,
+    RECORDS,
     SEARCH,
     TRIALS,
     Table,
