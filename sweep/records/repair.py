@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,21 @@ from typing import Any
 from sweep.records.counts import counts_paths, read_counts_file, write_counts
 from sweep.records.errors import DamagedRecords
 from sweep.records.manifest_file import CHECKED, NO_COPY, manifest_copy, read_manifest_file, study_sha256
+from sweep.records.merge import merge_parts, remove_superseded
 from sweep.records.part_file import PartContent, digest_of, write_copy, write_part
 from sweep.records.parts import Part, gaps_of, list_parts
-from sweep.records.schema import MANIFEST, TABLES, Table
+from sweep.records.schema import EVALUATIONS, MANIFEST, MEASUREMENTS, TABLES, Table
 from sweep.records.study_edits import describe_study_edit
 from sweep.records.table_files import ReadPart, read_what_is_there, table_folder
 from sweep.records.upgrade import upgrade
 from trainables.intact import DamagedFile, set_aside
 from trainables.whole_file import write_whole
+
+_REGAINED = {
+    EVALUATIONS.name: "the command resume (values of a confirmation) or evaluate (others)",
+    MEASUREMENTS.name: "the command evaluate",
+}
+"""What computes lost rows again, for tables of which it is not ``resume`` alone."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +193,8 @@ class _TableExamination:
         if self._repair:
             others = (part for part in listed if part not in read.damaged)
             remove_superseded(part for part in others if any(_replaces(each, part) for each in read.parts))
+            if any(not part.digest for part in parts):  # of an older version: they get a checksum and a copy
+                merge_parts(self._dir, self._table, _study_of(self._dir))
 
     def _of_file(self, each: ReadPart) -> Iterator[Finding]:
         """Restore a file of which the copy is intact."""
@@ -223,7 +232,7 @@ class _TableExamination:
         return self._finding(
             self._folder,
             f"rows {first} to {last} of the table '{self._table.name}' are lost",
-            "given up: `resume` runs what they recorded again",
+            f"given up; {_REGAINED.get(self._table.name, 'the command resume')} computes them again",
             n_lost=n_lost,
         )
 
@@ -245,17 +254,3 @@ def _study_of(sweep_dir: Path) -> str:
     manifest, _ = _try_manifest(sweep_dir / MANIFEST)
     study = manifest.get("study") if manifest else None
     return study_sha256(study) if isinstance(study, dict) else ""
-
-
-def remove_superseded(parts: Iterable[Part]) -> None:
-    """Delete parts that a larger, verified part contains: the copy before the file; a damaged file is set aside."""
-    for part in parts:
-        for path in (part.copy, part.path):
-            try:
-                is_intact = not part.digest or digest_of(path.read_bytes()) == part.digest
-            except FileNotFoundError:
-                continue
-            if is_intact:
-                path.unlink(missing_ok=True)
-            else:
-                set_aside(path)

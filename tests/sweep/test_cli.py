@@ -52,6 +52,7 @@ VERBS = {
     "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
     "report": ["sweep_dirs", "--to", "--study", "--open"],
+    "check": ["sweep_dir", "--repair", "--json"],
     "doctor": ["--data", "--out", "--json"],
     "check-part": ["part", "--set"],
     "schema": ["kind"],
