@@ -74,18 +74,20 @@ def repair_records(sweep_dir: Path) -> list[Finding]:
 def _examine(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:
     yield from _examine_manifest(sweep_dir, repair=repair)
     counts, findings = _examine_counts(sweep_dir)
+    yield from findings
     if repair:
+        for finding in findings:
+            if finding.path.exists():
+                set_aside(finding.path)
+        if findings and counts:
+            write_counts(sweep_dir, counts)
         upgrade(sweep_dir)
     ends = {}
     for table in TABLES.values():
         examined = _TableExamination(sweep_dir, table, counts.get(table.name, 0), repair=repair)
         yield from examined.findings()
         ends[table.name] = examined.end
-    yield from findings
-    if repair and (findings or ends != counts):
-        for path in counts_paths(sweep_dir):
-            if any(finding.path == path for finding in findings) and path.exists():
-                set_aside(path)
+    if repair and ends != counts:
         write_counts(sweep_dir, ends)
 
 
