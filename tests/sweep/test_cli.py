@@ -499,8 +499,9 @@ class TestStatus:
     def test_works_on_a_manifest_alone(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         """Killed between the manifest and the first record."""
         simulate(study_of(), tmp_path / "sweep")
-        (tmp_path / "killed").mkdir()
-        (tmp_path / "sweep" / "sweep.json").rename(tmp_path / "killed" / "sweep.json")
+        (tmp_path / "killed" / "records").mkdir(parents=True)
+        for name in ("sweep.json", "records/counts.json"):
+            (tmp_path / "sweep" / name).rename(tmp_path / "killed" / name)
         assert run("status", tmp_path / "killed")[0] == 0
 
 
