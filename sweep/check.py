@@ -14,13 +14,14 @@ from sweep.conductor import Conductor
 from sweep.engine import locked
 from sweep.entry import Entry
 from sweep.ledger import checkpoint_path, model_damage, read_entries, weights_path
+from sweep.lost import describe_trials
 from sweep.manifest import read_study
 from sweep.records.errors import RecordsError
 from sweep.records.manifest_file import manifest_copy
 from sweep.records.parts import COPIES, part_of
 from sweep.records.reader import read_manifest
 from sweep.records.repair import Finding, inspect_records, repair_records
-from sweep.records.schema import COMPLETED, LOCK, MANIFEST, RECORDS, RUNNING, TABLES
+from sweep.records.schema import COMPLETED, EPOCHS, EVALUATIONS, LOCK, MANIFEST, RECORDS, RUNNING, TABLES
 from sweep.records.table_files import lost_rows
 from trainables.errors import UserError
 from trainables.intact import DamagedFile
@@ -175,13 +176,12 @@ def _check_trials(sweep_dir: Path, copy: Path, problems: list[Problem]) -> Sweep
         return SweepCheck(sweep_dir, tuple(problems), (), (), lost, None, message)
     costs = _Costs(conductor)
     models = list(_check_models(sweep_dir, conductor, costs))
-    regained = {name for problem in models for name in problem.trials}
-    trials = list(_check_values(sweep_dir, conductor, ended, costs, regained))
+    without_model = {name for problem in models for name in problem.trials}
+    trials = list(_check_values(sweep_dir, conductor, ended, costs, without_model))
     checkpoints = list(_check_checkpoints(sweep_dir, conductor, costs))
     found = [*problems, *models, *checkpoints, *trials]
-    without_model = sum(conductor.entries[name].status == COMPLETED for name in regained)
     to_run = ToRun(
-        conductor.n_left + without_model,
+        conductor.n_left + sum(conductor.entries[name].status == COMPLETED for name in without_model),
         conductor.n_trials,
         sum(problem.epochs for problem in found),
         sum(problem.seconds for problem in found),
@@ -219,28 +219,31 @@ def _check_models(sweep_dir: Path, conductor: Conductor, costs: _Costs) -> Itera
 
 
 def _check_values(
-    sweep_dir: Path, conductor: Conductor, ended: set[str], costs: _Costs, regained: set[str]
+    sweep_dir: Path, conductor: Conductor, ended: set[str], costs: _Costs, without_model: set[str]
 ) -> Iterator[Problem]:
-    """Yield the trials whose epochs or test values are lost; a trial without model is counted already."""
-    for entry in conductor.entries.values():
-        is_reopened = entry.trial in ended and entry.status == RUNNING
-        if not (is_reopened or entry.is_behind):
-            continue
-        missing = f"epochs are missing: {entry.epochs} of {entry.known_epochs} are there in order"
-        n_epochs = entry.known_epochs if entry.is_behind else 0
-        if not entry.is_behind:
-            missing = "its test values are missing"
-        if entry.trial in regained:
-            n_epochs = 0
-        repair = f"resume runs {entry.trial} again" if entry.is_behind else f"resume measures {entry.trial} again"
+    """Yield which trials lack epochs, and which lack test values alone; repeating one without a model costs no more."""
+    entries = conductor.entries.values()
+    reopened = [entry for entry in entries if entry.is_behind or (entry.trial in ended and entry.status == RUNNING)]
+    behind = [entry for entry in reopened if entry.is_behind]
+    untested = [entry for entry in reopened if not entry.is_behind]
+    repeated = [entry for entry in behind if entry.trial not in without_model]
+    if behind:
         yield Problem(
             "trial",
-            sweep_dir / RECORDS,
-            f"{entry.trial}: {missing}",
-            repair,
-            (entry.trial,),
-            n_epochs,
-            costs.of(entry, n_epochs),
+            sweep_dir / RECORDS / EPOCHS.name,
+            f"epochs are missing of {describe_trials([entry.trial for entry in behind])}",
+            "resume runs them again, from the checkpoint or from the first epoch",
+            tuple(entry.trial for entry in behind),
+            sum(entry.known_epochs for entry in repeated),
+            sum(costs.of(entry, entry.known_epochs) for entry in repeated),
+        )
+    if untested:
+        yield Problem(
+            "trial",
+            sweep_dir / RECORDS / EVALUATIONS.name,
+            f"test values are missing of {describe_trials([entry.trial for entry in untested])}",
+            "resume measures their models",
+            tuple(entry.trial for entry in untested),
         )
 
 

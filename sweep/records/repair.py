@@ -21,8 +21,8 @@ from trainables.intact import DamagedFile, set_aside
 from trainables.whole_file import write_whole
 
 _REGAINED = {
-    EVALUATIONS.name: "the command resume (values of a confirmation) or evaluate (others)",
-    MEASUREMENTS.name: "the command evaluate",
+    EVALUATIONS.name: "resume measures the test values of the confirmation again, evaluate all others",
+    MEASUREMENTS.name: "evaluate measures again",
 }
 """What computes lost rows again, for tables of which it is not ``resume`` alone."""
 
@@ -234,7 +234,7 @@ class _TableExamination:
         return self._finding(
             self._folder,
             f"rows {first} to {last} of the table '{self._table.name}' are lost",
-            f"given up; {_REGAINED.get(self._table.name, 'the command resume')} computes them again",
+            f"given up; {_REGAINED.get(self._table.name, 'resume computes them again')}",
             n_lost=n_lost,
         )
 

@@ -476,7 +476,7 @@ class TestDisk:
 
         (here / "mine.yaml").write_text(STUDY)
         monkeypatch.setattr(sys, "argv", ["cutmix-sweep", "run", "mine.yaml", "--out", str(here / "out")])
-        monkeypatch.setattr(part_file, "write_whole", full)
+        monkeypatch.setattr("sweep.records.part_file.write_whole", full)
         monkeypatch.setattr("sweep.engine.cluster", one_slot)
         monkeypatch.setattr("sweep.engine.run_trials", first_trial)
         with pytest.raises(SystemExit) as ended:
