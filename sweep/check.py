@@ -21,7 +21,7 @@ from sweep.records.manifest_file import manifest_copy
 from sweep.records.parts import COPIES, part_of
 from sweep.records.reader import read_manifest
 from sweep.records.repair import Finding, inspect_records, repair_records
-from sweep.records.schema import COMPLETED, EPOCHS, EVALUATIONS, LOCK, MANIFEST, RECORDS, RUNNING, TABLES
+from sweep.records.schema import COMPLETED, EPOCHS, EVALUATIONS, MANIFEST, RECORDS, RUNNING, TABLES
 from sweep.records.table_files import lost_rows
 from trainables.errors import UserError
 from trainables.intact import DamagedFile
@@ -30,6 +30,9 @@ from trainables.whole_file import UNFINISHED
 
 _OWN_NAMES = (MANIFEST, "sweep.log", RECORDS, "models", "checkpoints", "pictures", "export", "report")
 """Files and folders that the program writes into the folder of a sweep, besides the lock."""
+
+_LOCKS = ".lock"
+"""Beginning of the names of files that lock a sweep."""
 
 _SET_ASIDE = re.compile(r".+\.damaged-\d+")
 
@@ -269,7 +272,7 @@ def _check_checkpoints(sweep_dir: Path, conductor: Conductor, costs: _Costs) -> 
 def _leftovers(sweep_dir: Path) -> Iterator[Path]:
     """Yield files of killed writers, files that were set aside, and files that the program does not write."""
     for path in sweep_dir.iterdir():
-        if not path.name.startswith(LOCK) and path.name not in _OWN_NAMES:
+        if not path.name.startswith(_LOCKS) and path.name not in _OWN_NAMES:
             yield path
     tables = [*TABLES, *(table.old_name for table in TABLES.values() if table.old_name)]
     for name in tables:

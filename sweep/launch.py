@@ -149,11 +149,11 @@ def resume_sweep(
 
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
+    check_study(sweep_dir)
     read_manifest(sweep_dir)
     with locked(sweep_dir):
         for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
-        check_study(sweep_dir)
         for finding in repair_records(sweep_dir):
             display.show_warning(finding.describe())
         manifest = read_manifest(sweep_dir)
