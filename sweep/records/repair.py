@@ -225,7 +225,7 @@ class _TableExamination:
             write_copy(part, part.path.read_bytes())
 
     def _of_gap(self, first: int, last: int) -> Finding:
-        """Give up rows: an empty part takes their place."""
+        """Write an empty part in the place of rows that are lost for good."""
         if self._repair:
             self._folder.mkdir(exist_ok=True)
             content = PartContent(self._table.schema.empty_table(), _study_of(self._dir), ((first, last),))
