@@ -154,10 +154,7 @@ def resume_sweep(
     with locked(sweep_dir):
         for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
-        for finding in repair_records(sweep_dir):
-            display.show_warning(finding.describe())
         manifest = read_manifest(sweep_dir)
-        check_study_of_parts(sweep_dir, manifest)
         study = read_study(manifest, sweep_dir)
         if change is not None:
             study = change(study)
@@ -172,6 +169,11 @@ def resume_sweep(
                     f"the images of '{source}' differ from the images that '{sweep_dir}' was started with: restore "
                     "them, or start a new sweep with: cutmix-sweep run"
                 )
+        for finding in repair_records(sweep_dir):
+            display.show_warning(finding.describe())
+        recorded = read_manifest(sweep_dir)  # the repair may have brought it to the present version
+        check_study_of_parts(sweep_dir, recorded)
+        manifest = {**manifest, "runs": recorded["runs"]}
         with display.show_status("reading the records and checking the models"):
             conductor = Conductor(
                 study,

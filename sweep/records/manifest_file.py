@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sweep.records.counts import start_counts
+from sweep.records.counts import are_expected, start_counts
 from sweep.records.errors import DamagedRecords, RecordsError, repair_command, warn_once
 from sweep.records.schema import MANIFEST, RECORDS, SCHEMA_VERSION
 from trainables.errors import format_value, shorten
@@ -69,7 +69,7 @@ def manifest_copy(sweep_dir: Path) -> Path:
 
 def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
     """Write ``sweep.json`` and its second copy: a reader sees the old content or the new content."""
-    if not (sweep_dir / MANIFEST).exists():
+    if not are_expected(sweep_dir):
         start_counts(sweep_dir)  # first: a sweep of this version without counts has lost them
     write_checked_json(sweep_dir / MANIFEST, manifest)
     write_checked_json(manifest_copy(sweep_dir), manifest, parents=False, durable=False)
