@@ -54,6 +54,8 @@ def remove_superseded(parts: Iterable[Part]) -> None:
                 is_intact = not part.digest or digest_of(path.read_bytes()) == part.digest
             except FileNotFoundError:
                 continue
+            except OSError:  # for example a folder of that name
+                is_intact = False
             if is_intact:
                 path.unlink(missing_ok=True)
             else:
