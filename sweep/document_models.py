@@ -309,6 +309,42 @@ class EvaluateDocument(Document):
     pictures: list[str]
 
 
+class CheckProblem(_Strict):
+    """Something that is damaged, lost or incomplete."""
+
+    what: Literal["records", "model", "checkpoint", "trial"]
+    path: str
+    problem: str
+    repair: str = Field(description="what removes the problem; in `repaired`: what was done")
+    trials: list[str] = Field(description="trials that `resume` runs again because of it")
+    epochs: int = Field(description="epochs that are repeated at most")
+    seconds: float = Field(description="time that these epochs took")
+
+
+class TrialsToRun(_Strict):
+    """What `resume` runs."""
+
+    n_left: int
+    n_trials: int
+    epochs: int = Field(description="epochs that are repeated at most because something is lost")
+    seconds: float = Field(description="time that these epochs took")
+    command: str
+
+
+class CheckDocument(Document):
+    """Verification of the folder of a sweep."""
+
+    kind: Literal["check"] = "check"
+    sweep_dir: str
+    whole: bool
+    problems: list[CheckProblem] = Field(description="what is wrong now")
+    repaired: list[CheckProblem] = Field(description="what --repair has restored or given up")
+    leftovers: list[str] = Field(description="files that the program does not use; they are left alone")
+    lost_rows: dict[str, int] = Field(description="rows by table that were given up, now or earlier")
+    to_run: TrialsToRun | None = Field(description="null if it is not known")
+    unknown: str | None = Field(description="why it is not known; null if it is")
+
+
 DOCUMENTS: dict[str, type[Document]] = {
     "status": StatusDocument,
     "trials": TrialsDocument,
@@ -316,6 +352,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "studies": StudiesDocument,
     "doctor": DoctorDocument,
     "evaluate": EvaluateDocument,
+    "check": CheckDocument,
 }
 """Models by kind."""
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sweep.document_models import (
     ArmPlan,
     ArmStatus,
+    CheckDocument,
+    CheckProblem,
     ConfirmedConfigurations,
     DoctorCheck,
     DoctorDocument,
@@ -32,6 +34,7 @@ from sweep.document_models import (
     StudyAtScale,
     StudyEntry,
     TrialsDocument,
+    TrialsToRun,
 )
 from sweep.records.schema import STATUSES
 from trainables.errors import UserError
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from search_spaces.study import Study
+    from sweep.check import Problem, SweepCheck
     from sweep.doctor import Check
     from sweep.evaluation.evaluate import Evaluated
     from sweep.plan import Plan
@@ -275,6 +279,29 @@ def evaluate_document(sweep_dir: Path | str, evaluated: Evaluated) -> dict[str, 
             pictures=[str(path) for path in evaluated.pictures],
         )
     )
+
+
+def check_document(check: SweepCheck) -> dict[str, Any]:
+    """Return the result of a check; see ``CheckDocument``."""
+    from sweep.endings import resume_command
+
+    to_run = check.to_run and TrialsToRun(**asdict(check.to_run), command=resume_command(check.sweep_dir))
+    return _dump(
+        CheckDocument(
+            sweep_dir=str(check.sweep_dir),
+            whole=check.is_whole,
+            problems=[_check_problem(problem) for problem in check.problems],
+            repaired=[_check_problem(problem) for problem in check.repaired],
+            leftovers=[str(path) for path in check.leftovers],
+            lost_rows=check.lost_rows,
+            to_run=to_run,
+            unknown=check.unknown or None,
+        )
+    )
+
+
+def _check_problem(problem: Problem) -> CheckProblem:
+    return CheckProblem(**{**asdict(problem), "path": str(problem.path), "trials": list(problem.trials)})
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -196,7 +196,7 @@ def user_message(error: OSError) -> str | None:
         >>> user_message(OSError(errno.ENOSPC, "No space left on device", "records/part-0"))
         "cannot write to 'records/part-0': No space left on device"
     """
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) or (error.errno == errno.EIO and error.filename):
         return f"cannot write to {_named(error)}: {error.strerror}"
     if error.errno in (errno.EACCES, errno.EPERM):
         action = "read" if error.filename and not _is_readable(Path(os.fsdecode(error.filename))) else "write to"

@@ -87,4 +87,5 @@ class FollowedSweep(RunningSweep):
 
 def _start_of_last_run(manifest: Mapping[str, Any]) -> float:
     """Return when the last run of a sweep was started, in seconds since the Unix epoch."""
-    return datetime.datetime.fromisoformat(manifest["runs"][-1]["started_at"]).timestamp()
+    runs = manifest["runs"]
+    return datetime.datetime.fromisoformat(runs[-1]["started_at"]).timestamp() if runs else 0.0

@@ -157,15 +157,12 @@ def resume_sweep(
 
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
+    check_study(sweep_dir)
     read_manifest(sweep_dir)
     with locked(sweep_dir), contextlib.ExitStack() as stack:
         for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
-        check_study(sweep_dir)
-        for finding in repair_records(sweep_dir):
-            display.show_warning(finding.describe())
         manifest = read_manifest(sweep_dir)
-        check_study_of_parts(sweep_dir, manifest)
         for warning in add_part_folders(manifest, sweep_dir):
             display.show_warning(warning)
         study = read_study(manifest, sweep_dir)
@@ -179,6 +176,11 @@ def resume_sweep(
         stack.enter_context(images_at(places))
         fingerprints = prepare(study, address=address, download=False, display=display)
         check_same_images(manifest["data"], fingerprints, places, sweep_dir)
+        for finding in repair_records(sweep_dir):
+            display.show_warning(finding.describe())
+        recorded = read_manifest(sweep_dir)  # the repair may have brought it to the present version
+        check_study_of_parts(sweep_dir, recorded)
+        manifest = {**manifest, "runs": recorded["runs"]}
         with display.show_status("reading the records and checking the models"):
             conductor = Conductor(
                 study,

@@ -92,7 +92,13 @@ def read_checked_json(path: Path, *, require_checksum: bool = True) -> dict[str,
         {'epochs': 12}
     """
     try:
-        content = json.loads(path.read_bytes().decode())
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        raise
+    except OSError as error:
+        raise DamagedFile(path, f"it cannot be read ({error.strerror})") from None
+    try:
+        content = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise DamagedFile(path, f"it is not JSON ({error})") from None
     if not isinstance(content, dict):

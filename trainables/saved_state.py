@@ -53,7 +53,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> str:
         sha256 = hashlib.sha256(archive).hexdigest()
     buffer.seek(0, io.SEEK_END)
     buffer.write(_PREFIX + sha256.encode())
-    write_whole(path, buffer.getbuffer())
+    write_whole(path, buffer.getbuffer(), parents=False)  # a sweep that was deleted meanwhile stays deleted
     return sha256
 
 

@@ -1,4 +1,4 @@
-"""The verbs that check the machine, one's own parts and study files: doctor, check-part, schema."""
+"""The verbs that check a sweep, the machine, one's own parts and study files: check, doctor, check-part, schema."""
 
 from __future__ import annotations
 
@@ -6,9 +6,33 @@ from pathlib import Path
 
 import typer
 
-from sweep.cli.app import app, echo, new_console, print_document
+from sweep.cli.app import app, echo, new_console, new_display, print_document
 from sweep.terminal import options
 from trainables.errors import UserError, did_you_mean
+
+
+@app.command()
+def check(
+    sweep_dir: options.SweepDir,
+    repair: options.Repair = False,
+    json_: options.Json = False,
+) -> None:
+    """Verify all files of a sweep that does not run; say what is damaged and what its repair costs.
+
+    Example: `cutmix-sweep check sweeps/box --repair`
+    """
+    from sweep.check import check_sweep
+    from sweep.documents import check_document
+    from sweep.terminal.check import print_check
+
+    with new_display(stderr=True).show_status("verifying the files"):
+        result = check_sweep(sweep_dir, repair=repair)
+    if json_:
+        print_document(check_document(result))
+    else:
+        print_check(result, new_console())
+    if not result.is_whole:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -102,6 +102,7 @@ def evaluate_sweep(
     from sweep.records.writer import write_manifest
 
     display, sweep_dir = LoggedDisplay(display), sweep_dir.resolve()
+    check_study(sweep_dir)  # the run that is recorded below would vouch for it
     manifest = read_manifest(sweep_dir)
     for warning in add_part_folders(manifest, sweep_dir):
         display.show_warning(warning)
@@ -121,7 +122,6 @@ def evaluate_sweep(
         display.show_warning(warning)
     modules = shipped_paths([*own_parts(study), *parts])
     with locked(sweep_dir):
-        check_study(sweep_dir)  # the run that is recorded below would vouch for it
         tasks = list_tasks(sweep_dir, selected, applicable)
         damaged = _damaged(sweep_dir, tasks, display)
         tasks = [task for task in tasks if task.trial not in damaged]

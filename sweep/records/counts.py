@@ -74,13 +74,13 @@ def read_counts(sweep_dir: Path) -> dict[str, int]:
                     f"{repair_command(sweep_dir)}"
                 )
             return counts
-    if problem or _must_be_there(sweep_dir):
+    if problem or are_expected(sweep_dir):
         raise DamagedRecords(path, problem or "the file is missing", describe_repair(sweep_dir))
     return dict.fromkeys(TABLES, 0)
 
 
-def _must_be_there(sweep_dir: Path) -> bool:
-    """Return whether the manifest says that a version with counts wrote the records."""
+def are_expected(sweep_dir: Path) -> bool:
+    """Return whether the manifest says that this version, or a newer one, wrote the records."""
     try:
         manifest = json.loads((sweep_dir / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sweep.records.counts import start_counts
+from sweep.records.counts import are_expected, start_counts
 from sweep.records.errors import DamagedRecords, RecordsError, repair_command, warn_once
 from sweep.records.names import check_names
 from sweep.records.schema import MANIFEST, RECORDS, SCHEMA_VERSION
@@ -52,6 +53,12 @@ class _RecordedRun(_Recorded):
     versions: dict[str, str]
     study_sha256: str | None = None
 
+    @field_validator("started_at")
+    @classmethod
+    def _is_time(cls, text: str) -> str:
+        datetime.datetime.fromisoformat(text)
+        return text
+
 
 class _RecordedSweep(_Recorded):
     study: _RecordedStudy
@@ -70,7 +77,7 @@ def manifest_copy(sweep_dir: Path) -> Path:
 
 def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
     """Write ``sweep.json`` and its second copy: a reader sees the old content or the new content."""
-    if not (sweep_dir / MANIFEST).exists():
+    if not are_expected(sweep_dir):
         start_counts(sweep_dir)  # first: a sweep of this version without counts has lost them
     write_checked_json(sweep_dir / MANIFEST, manifest)
     write_checked_json(manifest_copy(sweep_dir), manifest, parents=False, durable=False)
@@ -87,7 +94,7 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
     path = sweep_dir / MANIFEST
     try:
         manifest = read_manifest_file(path)
-    except (DamagedFile, FileNotFoundError) as error:
+    except (DamagedFile, FileNotFoundError, NotADirectoryError) as error:
         manifest = _read_copy(sweep_dir, error)
     version = manifest["schema_version"]
     _check_keys(manifest, path)
@@ -99,12 +106,12 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
     return {**manifest, "study": study}
 
 
-def _read_copy(sweep_dir: Path, error: DamagedFile | FileNotFoundError) -> dict[str, Any]:
+def _read_copy(sweep_dir: Path, error: DamagedFile | OSError) -> dict[str, Any]:
     """Return the content of the copy, because of an error of the file itself."""
     path = sweep_dir / MANIFEST
     try:
         manifest = read_manifest_file(manifest_copy(sweep_dir))
-    except (DamagedFile, FileNotFoundError):
+    except (DamagedFile, FileNotFoundError, NotADirectoryError):
         if isinstance(error, DamagedFile):
             raise DamagedRecords(path, error.reason, NO_COPY) from None
         raise RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}") from None
@@ -165,8 +172,8 @@ def study_sha256(study: Mapping[str, Any]) -> str:
     """Return the checksum of a recorded study; the order of its arms counts, because the first one is the baseline.
 
     Examples:
-        >>> study_sha256({"arms": {"off": {}}})[:8]
-        '4ba96e55'
+        >>> study_sha256({"arms": {"off": {}, "cutmix": {}}}) == study_sha256({"arms": {"cutmix": {}, "off": {}}})
+        False
     """
     return hashlib.sha256(json.dumps(study, separators=(",", ":")).encode()).hexdigest()
 

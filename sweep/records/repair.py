@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,21 @@ from typing import Any
 from sweep.records.counts import counts_paths, read_counts_file, write_counts
 from sweep.records.errors import DamagedRecords
 from sweep.records.manifest_file import CHECKED, NO_COPY, manifest_copy, read_manifest_file, study_sha256
+from sweep.records.merge import merge_parts, remove_superseded
 from sweep.records.part_file import PartContent, digest_of, write_copy, write_part
 from sweep.records.parts import Part, gaps_of, list_parts
-from sweep.records.schema import MANIFEST, TABLES, Table
+from sweep.records.schema import EVALUATIONS, MANIFEST, MEASUREMENTS, TABLES, Table
 from sweep.records.study_edits import describe_study_edit
 from sweep.records.table_files import ReadPart, read_what_is_there, table_folder
 from sweep.records.upgrade import upgrade
 from trainables.intact import DamagedFile, set_aside
 from trainables.whole_file import write_whole
+
+_REGAINED = {
+    EVALUATIONS.name: "resume measures the test values of the confirmation again, evaluate all others",
+    MEASUREMENTS.name: "evaluate measures again",
+}
+"""What computes lost rows again, for tables of which it is not ``resume`` alone."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +74,20 @@ def repair_records(sweep_dir: Path) -> list[Finding]:
 def _examine(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:
     yield from _examine_manifest(sweep_dir, repair=repair)
     counts, findings = _examine_counts(sweep_dir)
+    yield from findings
     if repair:
+        for finding in findings:
+            if finding.path.exists():
+                set_aside(finding.path)
+        if findings and counts:
+            write_counts(sweep_dir, counts)
         upgrade(sweep_dir)
     ends = {}
     for table in TABLES.values():
         examined = _TableExamination(sweep_dir, table, counts.get(table.name, 0), repair=repair)
         yield from examined.findings()
         ends[table.name] = examined.end
-    yield from findings
-    if repair and (findings or ends != counts):
-        for path in counts_paths(sweep_dir):
-            if any(finding.path == path for finding in findings) and path.exists():
-                set_aside(path)
+    if repair and ends != counts:
         write_counts(sweep_dir, ends)
 
 
@@ -186,6 +195,8 @@ class _TableExamination:
         if self._repair:
             others = (part for part in listed if part not in read.damaged)
             remove_superseded(part for part in others if any(_replaces(each, part) for each in read.parts))
+            if any(not part.digest for part in parts):  # of an older version: they get a checksum and a copy
+                merge_parts(self._dir, self._table, _study_of(self._dir))
 
     def _of_file(self, each: ReadPart) -> Iterator[Finding]:
         """Restore a file of which the copy is intact."""
@@ -214,7 +225,7 @@ class _TableExamination:
             write_copy(part, part.path.read_bytes())
 
     def _of_gap(self, first: int, last: int) -> Finding:
-        """Give up rows: an empty part takes their place."""
+        """Write an empty part in the place of rows that are lost for good."""
         if self._repair:
             self._folder.mkdir(exist_ok=True)
             content = PartContent(self._table.schema.empty_table(), _study_of(self._dir), ((first, last),))
@@ -223,7 +234,7 @@ class _TableExamination:
         return self._finding(
             self._folder,
             f"rows {first} to {last} of the table '{self._table.name}' are lost",
-            "given up: `resume` runs what they recorded again",
+            f"given up; {_REGAINED.get(self._table.name, 'resume computes them again')}",
             n_lost=n_lost,
         )
 
@@ -245,17 +256,3 @@ def _study_of(sweep_dir: Path) -> str:
     manifest, _ = _try_manifest(sweep_dir / MANIFEST)
     study = manifest.get("study") if manifest else None
     return study_sha256(study) if isinstance(study, dict) else ""
-
-
-def remove_superseded(parts: Iterable[Part]) -> None:
-    """Delete parts that a larger, verified part contains: the copy before the file; a damaged file is set aside."""
-    for part in parts:
-        for path in (part.copy, part.path):
-            try:
-                is_intact = not part.digest or digest_of(path.read_bytes()) == part.digest
-            except FileNotFoundError:
-                continue
-            if is_intact:
-                path.unlink(missing_ok=True)
-            else:
-                set_aside(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +12,11 @@ import pyarrow as pa
 from sweep.records.counts import write_counts
 from sweep.records.errors import DamagedRecords, RecordsError, warn_once
 from sweep.records.manifest_file import read_manifest_file, study_sha256, write_manifest
-from sweep.records.part_file import PartContent, read_part, write_part
-from sweep.records.parts import Part, live_parts
-from sweep.records.repair import remove_superseded, repair_records
+from sweep.records.merge import merge_parts
+from sweep.records.part_file import PartContent, write_part
+from sweep.records.parts import live_parts
+from sweep.records.repair import repair_records
 from sweep.records.schema import MANIFEST, RECORDS, TABLES, Table
-from sweep.records.table_files import read_parts
 from trainables.intact import DamagedFile
 
 __all__ = ["MERGE_PARTS", "RecordsWriter", "write_manifest"]
@@ -115,8 +114,6 @@ class _TableWriter:
         parts = live_parts(self._folder)
         self.n_written = parts[-1].last + 1 if parts else 0
         self._n_parts = len(parts)
-        if any(not part.digest for part in parts):  # of an older version: they get checksums and copies
-            self._merge()
 
     def add(self, row: Mapping[str, Any]) -> None:
         if unknown := set(row) - self._names:
@@ -138,35 +135,10 @@ class _TableWriter:
         return True
 
     def _merge(self) -> None:
-        """Merge all parts into one; the smaller ones are deleted after the larger one was read back.
-
-        A kill in between leaves rows twice, never a gap.
-        """
         try:
-            read = read_parts(self._dir, self.table)
+            merge_parts(self._dir, self.table, self._study.sha256)
         except DamagedRecords as error:
             warn_once(f"{error}; the sweep continues, but its records are not merged")
             self._n_parts = 0  # the next attempt comes after as many parts
-            return
-        # parts of an older version lack newer columns
-        rows = pa.concat_tables([self.table.schema.empty_table(), *read.rows], promote_options="default")
-        content = PartContent(rows, self._study.sha256, tuple(read.lost))
-        first, last = read.parts[0].part.first, read.parts[-1].part.last
-        merged = write_part(self._folder, content, self.table, first, last)
-        _read_back(merged, self.table)
-        remove_superseded([each.part for each in read.parts if each.part != merged])
-        self._n_parts = 1
-
-
-def _read_back(part: Part, table: Table) -> None:
-    """Check that a part and its copy are on disk as they were written: their names have the checksum.
-
-    Raises:
-        OSError: they are not; nothing may be deleted then.
-    """
-    try:
-        for path in (part.path, part.copy):
-            read_part(path, part, table)
-    except DamagedFile as error:
-        reason = f"{error.reason}, although it was written just now"
-        raise OSError(errno.EIO, reason, str(error.path)) from None
+        else:
+            self._n_parts = 1

@@ -226,20 +226,16 @@ def _study_files(incomplete: str) -> list[str]:
 
 def _recorded(context: typer.Context, column: str) -> list[str]:
     """Return the distinct values of a column of the trials, without pandas; none if there is no sweep."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     from sweep.records.names import is_name
-    from sweep.records.parts import live_parts
-    from sweep.records.schema import RECORDS, TRIALS
+    from sweep.records.schema import TRIALS
+    from sweep.records.table_files import read_what_is_there
 
     # an option that still lacks its value leaves the argument unparsed
     sweep_dir = context.params.get("sweep_dir") or next(iter(context.args), "")
-    folder = Path(sweep_dir) / RECORDS / TRIALS.name
     names: list[str] = []
-    with contextlib.suppress(OSError, pa.ArrowInvalid):
-        for part in live_parts(folder):
-            names += pq.read_table(part.path, columns=[column])[column].to_pylist()
+    with contextlib.suppress(OSError):
+        for rows in read_what_is_there(Path(sweep_dir), TRIALS).rows:
+            names += rows[column].to_pylist()
     return sorted(filter(is_name, set(names)))  # the shell runs what it completes
 
 

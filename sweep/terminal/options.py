@@ -222,6 +222,14 @@ OldTrials = Annotated[int | None, typer.Option(min=0, hidden=True, help="old nam
 OldSeeds = Annotated[int | None, typer.Option(min=0, hidden=True, help="old name of --add-seeds")]
 OldArms = Annotated[str | None, typer.Option(hidden=True, help="old name of --add-arms")]
 
+# check
+Repair = Annotated[
+    bool,
+    typer.Option(
+        "--repair", help="restore damaged records from their copies and give up what has none; nothing is deleted"
+    ),
+]
+
 # check-part
 PartName = Annotated[
     str,
@@ -260,7 +268,7 @@ SchemaKind = Annotated[
     str,
     typer.Argument(
         autocompletion=complete_kind,
-        help="kind of document: study, status, trials, plan, studies, doctor or evaluate; for example status "
+        help="kind of document: study, status, trials, plan, studies, doctor, evaluate or check; for example status "
         "(default: study)",
         show_default=False,
     ),

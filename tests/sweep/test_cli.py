@@ -63,6 +63,7 @@ VERBS = {
     "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
     "report": ["sweep_dirs", "--to", "--notebook", "--open"],
+    "check": ["sweep_dir", "--repair", "--json"],
     "doctor": ["--data", "--out", "--json"],
     "check-part": ["part", "--set"],
     "schema": ["kind"],
@@ -509,8 +510,9 @@ class TestStatus:
     def test_works_on_a_manifest_alone(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         """Killed between the manifest and the first record."""
         simulate(study_of(), tmp_path / "sweep")
-        (tmp_path / "killed").mkdir()
-        (tmp_path / "sweep" / "sweep.json").rename(tmp_path / "killed" / "sweep.json")
+        (tmp_path / "killed" / "records").mkdir(parents=True)
+        for name in ("sweep.json", "records/counts.json"):
+            (tmp_path / "sweep" / name).rename(tmp_path / "killed" / name)
         assert run("status", tmp_path / "killed")[0] == 0
 
 

@@ -21,8 +21,8 @@ from sweep.engine import locked
 from sweep.evaluation.evaluate import Evaluated
 from sweep.findings.summary import summarise_arms
 from sweep.findings.trials import list_trials
-from sweep.records.reader import read_sweep
-from sweep.records.schema import MANIFEST
+from sweep.records.reader import read_manifest, read_sweep
+from sweep.records.writer import write_manifest
 
 MakeStudy = Callable[..., Study]
 Run = Callable[..., tuple[int, str, str]]
@@ -101,8 +101,9 @@ class TestStatus:
     def test_of_a_sweep_whose_rule_is_gone(self, session: Any, run: Run) -> None:
         """The records are shown without it, in text and as a document."""
         session.run(4).conductor.flush(force=True)
-        path = session.sweep_dir / MANIFEST
-        path.write_text(path.read_text().replace('"rule": "asha"', '"rule": "gone_package.rules:Rule"'))
+        manifest = read_manifest(session.sweep_dir)
+        manifest["study"]["budget"]["early_stopping"]["rule"] = "gone_package.rules:Rule"
+        write_manifest(session.sweep_dir, {**manifest, "runs": []})
         document = check(run("status", session.sweep_dir, "--json")[1], "status", run)
         assert "there is no module 'gone_package'" in document["problem"]
         assert (document["state"], document["n_trials"]) == ("interrupted", len(session.conductor.entries))

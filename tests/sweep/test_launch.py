@@ -49,7 +49,7 @@ def test_changed_images_are_noticed_on_resume(images: Path, tmp_path: Path) -> N
     os.utime(images / "train" / "cat" / "0.png", (1, 1))
     with pytest.raises(UserError, match="differ from the images that"):
         resume_sweep(sweep_dir)
-    assert not (sweep_dir / "records").exists()
+    assert not list((sweep_dir / "records").rglob("*.parquet"))
 
 
 def test_the_command_to_resume_can_be_pasted_into_a_shell() -> None:

@@ -14,7 +14,6 @@ from sweep.conductor import Conductor
 from sweep.evaluation.request import own_axes, select_axes
 from sweep.launch import resume_sweep
 from sweep.manifest import check_unchanged, new_manifest, with_parts
-from sweep.records.schema import MANIFEST
 from sweep.records.writer import write_manifest
 from trainables.errors import UserError
 
@@ -69,9 +68,8 @@ def test_a_sweep_whose_part_is_gone_is_refused_by_resume_alone(
 
     from sweep.terminal.status import print_status
 
-    text = json.dumps(manifest).replace("mypkg.masks", "gone_pkg.masks")
     Conductor(STUDY, tmp_path).flush(force=True)
-    (tmp_path / MANIFEST).write_text(text)
+    write_manifest(tmp_path, json.loads(json.dumps(manifest).replace("mypkg.masks", "gone_pkg.masks")))
     print_status(tmp_path, Console())
     assert "Do diamonds help?" in capsys.readouterr().out
     with pytest.raises(UserError, match="there is no module 'gone_pkg'"):

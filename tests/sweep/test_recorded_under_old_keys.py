@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.study import Study
+from sweep.records.parts import live_parts
 from sweep.records.reader import read_manifest, read_sweep
-from sweep.records.schema import MANIFEST, RECORDS
+from sweep.records.schema import MANIFEST, RECORDS, TABLES
 from trainables.strict import parse
 
 OLD = {
@@ -36,14 +39,21 @@ def old_text(text: str) -> str:
 
 def as_before_the_rename(sweep_dir: Path) -> None:
     """Write the records again as the program before the rename did."""
-    manifest = sweep_dir / MANIFEST
-    manifest.write_text(old_text(manifest.read_text()))
-    for part in (sweep_dir / RECORDS / "trials").glob("*.parquet"):
-        rows = pq.read_table(part)
-        for name in ("params", "config"):
-            texts = [old_text(text) for text in rows[name].to_pylist()]
-            rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(texts, pa.string()))
-        pq.write_table(rows, part)
+    manifest = json.loads(old_text((sweep_dir / MANIFEST).read_text()))
+    manifest |= {"schema_version": 1, "runs": [{**run, "study_sha256": None} for run in manifest["runs"]]}
+    del manifest["sha256"]
+    (sweep_dir / MANIFEST).write_text(json.dumps(manifest))
+    for table in TABLES.values():
+        for part in live_parts(sweep_dir / RECORDS / table.name):
+            rows = pq.read_table(part.path)
+            for name in {"params", "config"} & set(rows.column_names):
+                texts = [old_text(text) for text in rows[name].to_pylist()]
+                rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(texts, pa.string()))
+            pq.write_table(rows, part.path.with_name(f"part-{part.first:012d}-{part.last:012d}.parquet"))
+            part.path.unlink()
+    shutil.rmtree(sweep_dir / RECORDS / "copies")
+    for name in ("counts.json", MANIFEST):
+        (sweep_dir / RECORDS / name).unlink()
 
 
 @pytest.fixture

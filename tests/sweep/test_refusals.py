@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +18,8 @@ from PIL import Image
 
 from search_spaces.study import Study
 from sweep import cli
-from sweep.records import writer
+from sweep.records.reader import read_manifest
+from sweep.records.writer import write_manifest
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
@@ -409,8 +410,8 @@ class TestFolders:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("{", ("cannot read", "sweep.json")),
-            ("[]", ("schema_version", "sweep.json")),
+            ("{", ("is damaged: it is not JSON", "sweep.json")),
+            ("[]", ("is damaged: it is not a JSON mapping", "sweep.json")),
             ('{"schema_version": 999}', ("999", "update cutmix-sweep")),
         ],
     )
@@ -432,9 +433,27 @@ class TestFolders:
 
     def test_whose_data_is_another(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
         simulate(study_of(), here / "out").run(5)
-        manifest = json.loads((here / "out" / "sweep.json").read_text())
-        (here / "out" / "sweep.json").write_text(json.dumps({**manifest, "data": {"digits": "other"}}))
+        write_manifest(here / "out", {**read_manifest(here / "out"), "data": {"digits": "other"}})
         assert_one_message(refuse("resume", here / "out"), ("'digits'", str(here / "out")))
+
+    @pytest.mark.parametrize("verb", [("resume",), ("extend", "--add-trials", 2), ("confirm", "--seeds", 3)])
+    def test_whose_study_was_edited(
+        self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy, verb: tuple[Any, ...]
+    ) -> None:
+        simulate(study_of(), here / "out").run(5)
+        path = here / "out" / "sweep.json"
+        path.write_text(path.read_text().replace('"hi": 1.0', '"hi": 2.0'))
+        words = ("space.optimizer.lr.hi", "to restore it: cutmix-sweep check", "start a new sweep")
+        assert_one_message(refuse(verb[0], here / "out", *verb[1:]), words)
+
+    @pytest.mark.parametrize("verb", ["status", "trials", "export"])
+    def test_whose_records_are_damaged(
+        self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy, verb: str
+    ) -> None:
+        simulate(study_of(), here / "out").run(5)
+        for path in (here / "out" / "records").rglob("epochs/part-*"):
+            path.write_bytes(path.read_bytes()[:100])
+        assert_one_message(refuse(verb, here / "out"), ("records/epochs/part-", "cutmix-sweep check", "--repair"))
 
     def test_whose_trials_do_not_fit(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
         simulate(study_of(resources={"cpus": 99999}), here / "out").run(5)
@@ -448,8 +467,8 @@ class TestDisk:
     def test_records_cannot_be_written(
         self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
     ) -> None:
-        def full(rows: object, path: Any) -> NoReturn:
-            raise OSError(number, os.strerror(number), getattr(path, "name", str(path)))
+        def full(path: Path, *_: object, **__: object) -> NoReturn:
+            raise OSError(number, os.strerror(number), str(path))
 
         def first_trial(folder: Path, conductor: Any, **_: Any) -> None:
             conductor.next_job()
@@ -457,7 +476,7 @@ class TestDisk:
 
         (here / "mine.yaml").write_text(STUDY)
         monkeypatch.setattr(sys, "argv", ["cutmix-sweep", "run", "mine.yaml", "--out", str(here / "out")])
-        monkeypatch.setattr(writer.pq, "write_table", full)
+        monkeypatch.setattr("sweep.records.part_file.write_whole", full)
         monkeypatch.setattr("sweep.engine.cluster", one_slot)
         monkeypatch.setattr("sweep.engine.run_trials", first_trial)
         with pytest.raises(SystemExit) as ended:
@@ -466,6 +485,26 @@ class TestDisk:
         message = capsys.readouterr().err
         assert_one_message(message, (str(here / "out" / "records"), os.strerror(number), "cutmix-sweep resume"))
         assert len(message.splitlines()) == 1
+
+    def test_the_folder_is_deleted_while_the_sweep_runs(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def deleted(folder: Path, conductor: Any, **_: Any) -> None:
+            conductor.next_job()
+            shutil.rmtree(folder)
+            conductor.flush(force=True)
+
+        (here / "mine.yaml").write_text(STUDY)
+        monkeypatch.setattr(sys, "argv", ["cutmix-sweep", "run", "mine.yaml", "--out", str(here / "out"), "--quiet"])
+        monkeypatch.setattr("sweep.engine.cluster", one_slot)
+        monkeypatch.setattr("sweep.engine.run_trials", deleted)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        assert capsys.readouterr().err == (
+            f"the folder '{here / 'out'}' was deleted or moved while the sweep ran: its records are gone with it\n"
+        )
+        assert not (here / "out").exists()
 
     def test_export_cannot_be_written(
         self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy, monkeypatch: pytest.MonkeyPatch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import pytest
 
 from analysis.data import arms, frames
 from sweep.records.errors import RecordsError
-from sweep.records.schema import MANIFEST
+from sweep.records.reader import read_manifest
+from sweep.records.writer import write_manifest
 
 
 def _none(arm: str, params: Mapping[str, Any]) -> float:
@@ -33,8 +33,8 @@ def test_the_baseline_is_the_studys_reference_or_its_first_arm(
     simulate: Callable[..., Path], reference: dict[str, str], baseline: str
 ) -> None:
     folder = simulate(study="my_own", arms=("off", "cutmix"), n_trials=2, n_epochs=4, stop=False)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "study": {**manifest["study"], **reference}}))
+    manifest = read_manifest(folder)
+    write_manifest(folder, {**manifest, "study": {**manifest["study"], **reference}})
     assert set(arms.arm_values(folder)["baseline"]) == {baseline}
 
 

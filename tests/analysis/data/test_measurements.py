@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import pytest
 from scipy import stats
 
 from analysis.data.measurements import measured_differences, measured_means, measured_values, sheets
-from sweep.records.schema import EVALUATIONS, MANIFEST
-from sweep.records.writer import RecordsWriter
+from sweep.records.reader import read_manifest
+from sweep.records.schema import EVALUATIONS
+from sweep.records.writer import RecordsWriter, write_manifest
 from tests.analysis.simulated_studies import SimulatedTrial, record
 
 NEW = ("sharpness", "radius=2", "flatness")
@@ -28,8 +28,7 @@ def trials(arm: str, *values: float, confirms: str | None = None, axis: str = "s
 
 
 def edit_manifest(folder: Path, **entries: Any) -> None:
-    path = folder / MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    write_manifest(folder, read_manifest(folder) | entries)
 
 
 class TestValues:

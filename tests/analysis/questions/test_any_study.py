@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,18 @@ from scipy import stats
 from analysis import plots
 from analysis.data import arms
 from analysis.questions import any_study
-from sweep.records.schema import EVALUATIONS, MANIFEST, TRIALS
-from sweep.records.writer import RecordsWriter
+from sweep.records.reader import read_manifest
+from sweep.records.schema import EVALUATIONS, TRIALS
+from sweep.records.writer import RecordsWriter, write_manifest
 
 TEST_ERRORS = {"off": [0.31, 0.30, 0.32, 0.29], "fmix": [0.25, 0.24, 0.27, 0.22]}
 
 
 def confirm(sweep_dir: Path, errors: dict[str, list[float]]) -> None:
     """Add a confirmation of each arm's first trial to a simulated sweep, and the metric that ranks trials."""
-    manifest = json.loads((sweep_dir / MANIFEST).read_text())
+    manifest = read_manifest(sweep_dir)
     manifest["study"]["metric"] = "val_top1_error"
-    (sweep_dir / MANIFEST).write_text(json.dumps(manifest))
+    write_manifest(sweep_dir, manifest)
     writer = RecordsWriter(sweep_dir)
     for arm, values in errors.items():
         for seed, value in enumerate(values):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import pytest
 from analysis import plots
 from analysis.data import arms
 from analysis.questions import any_study, comparison
-from sweep.records.schema import MANIFEST
+from sweep.records.reader import read_manifest
+from sweep.records.writer import write_manifest
 
 
 class TestSeveralSweeps:
@@ -79,7 +79,7 @@ class TestImprovement:
     def test_needs_two_sweeps_with_one_baseline(self, make: Callable[..., Path]) -> None:
         one, other = make(), make()
         assert comparison.improvement(arms.values_of({"a": one})).empty
-        manifest = json.loads((other / MANIFEST).read_text())
+        manifest = read_manifest(other)
         manifest["study"]["reference"] = "fmix"
-        (other / MANIFEST).write_text(json.dumps(manifest))
+        write_manifest(other, manifest)
         assert comparison.improvement(arms.values_of({"a": one, "b": other})).empty

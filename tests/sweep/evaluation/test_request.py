@@ -16,7 +16,7 @@ from sweep.display import SilentDisplay
 from sweep.evaluation import request
 from sweep.evaluation.request import applicable_axes, list_tasks, select_axes, select_trials
 from sweep.ledger import weights_path
-from sweep.manifest import read_study, with_study
+from sweep.manifest import read_study, with_run, with_study
 from sweep.models import load_trial
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest, read_table
@@ -92,7 +92,7 @@ def test_trials_are_those_confirmed(sweep_dir: Path) -> None:
 def test_former_winners_are_not_measured(sweep_dir: Path, simulate: Any) -> None:
     """After more trials another configuration leads; the confirmation of the former one stays in the records."""
     study = extended(read_study(read_manifest(sweep_dir), sweep_dir), trials=1)
-    write_manifest(sweep_dir, with_study(read_manifest(sweep_dir), study))
+    write_manifest(sweep_dir, with_run(with_study(read_manifest(sweep_dir), study), "extend"))
 
     def better(job: Job, epoch: int) -> dict[str, Any]:
         return {"val_nll": 0.01, "val_top1_error": 0.01}
