@@ -133,9 +133,9 @@ def plain_text(text: str) -> str:
 
     Examples:
         >>> plain_text("Is <b> *better*?")
-        'Is \\\\<b\\\\> \\\\*better\\\\*?'
+        'Is \\\\<b\\\\> \\\\*better\\\\*\\\\?'
     """
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$&-])", r"\\\1", text)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def _show_table(frame: pd.DataFrame, styled: Styler, latex: str, name: str, folder: str | None) -> None:
