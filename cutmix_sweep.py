@@ -261,6 +261,7 @@ def plan(
         8
     """
     from search_spaces.discover import load_study
+    from sweep.images import show_duplicates
     from sweep.notebook.display import choose_display
     from sweep.notebook.handle import list_settings
     from sweep.notebook.views import PlanView
@@ -268,8 +269,11 @@ def plan(
 
     changes = list_settings(settings, data=data, cpus=cpus, gpus=gpus, seed=seed)
     loaded = load_study(study, scale=scale, settings=changes)
-    with choose_display().show_status("measuring the training speed and the dose of each arm"):
-        return PlanView(**vars(make_plan(loaded)), study=loaded)
+    display = choose_display()
+    with display.show_status("measuring the training speed and the dose of each arm"):
+        planned = make_plan(loaded)
+    show_duplicates(loaded, display)
+    return PlanView(**vars(planned), study=loaded)
 
 
 def preview(

@@ -181,6 +181,7 @@ def _memory() -> Check:
 
 
 def _data(source: str) -> Check:
+    from trainables.data.duplicates import describe_duplicates
     from trainables.data.sources.registry import open_source
     from trainables.parts import add_folder
 
@@ -189,12 +190,15 @@ def _data(source: str) -> Check:
         opened = open_source(source)
         opened.check()
         described = opened.describe(None)
+        duplicates = describe_duplicates(opened)
     except (UserError, ValueError) as error:
         return Check("data", WRONG, str(error), "follow the message, or choose another source with --data")
     result = (
         f"{source}: {described.n_train} training images, {described.n_classes} classes, "
         f"{described.height_px}x{described.width_px} px"
     )
+    if duplicates:
+        return Check("data", WARNING, f"{result}; {duplicates}", "remove them, because they bias the errors")
     return Check("data", OK, result)
 
 

@@ -59,6 +59,7 @@ def plan(
     """
     from search_spaces.discover import load_study
     from sweep.documents import plan_document
+    from sweep.images import show_duplicates
     from sweep.plan import make_plan
     from sweep.power import compute_power
     from sweep.terminal.study import print_plan
@@ -68,8 +69,10 @@ def plan(
     )
     # first, so that a mistake in these options is refused before anything is printed
     power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)
-    with new_display(stderr=True).show_status("measuring the training speed and the dose of each arm"):
+    display = new_display(stderr=True)
+    with display.show_status("measuring the training speed and the dose of each arm"):
         planned = make_plan(loaded)
+    show_duplicates(loaded, display)
     if json_:
         print_document(plan_document(loaded, planned, power))
         return
