@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def evaluate_sweep(
     from sweep.manifest import check_unchanged, read_study, with_parts, with_run
     from sweep.records.writer import write_manifest
 
-    display, sweep_dir = LoggedDisplay(display), sweep_dir.resolve()
+    display, sweep_dir = LoggedDisplay(display), Path(os.path.realpath(sweep_dir))
     manifest = read_manifest(sweep_dir)
     study = read_study(manifest, sweep_dir)
     selected = select_trials(sweep_dir, trials)

@@ -131,7 +131,6 @@ def _files(supplies: Supplies) -> dict[str, tuple[str | bytes, str]]:
         "too large batches": SMALL.replace("batch_size: 32", "batch_size: 2000000000"),
         "too large padding": SMALL.replace("batch_size: 32", "batch_size: 32, pad_px: 1000000"),
         "too wide network": SMALL.replace("width: 0.25", "width: 1.0e6"),
-        "too many cores": f"{SMALL}resources: {{cpus: 1000000000}}\n",
         "learning rate": SMALL.replace("width: 0.25}", "width: 0.25}, optimizer: {lr: 1.0e308}"),
         "long name of an arm": SMALL.replace("cutmix: {", f"{_LONG}: {{"),
         "long name": f"{SMALL}name: {_LONG}\n",
