@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search_spaces.budget import MAX_EPOCHS
-from trainables.errors import UserError, did_you_mean
+from trainables.errors import UserError, did_you_mean, format_value
 from trainables.merging import at_path, flattened, merged
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -112,15 +112,16 @@ def _confirmation(study: Mapping[str, Any], common: Mapping[str, int]) -> Mappin
 def _check_same_meaning(study: Mapping[str, Any], exceptions: Any, where: str) -> None:
     if not isinstance(exceptions, Mapping):
         raise UserError(
-            f"{where}: 'scales' must hold values by scale, for example smoke: {{replicates: 1}}, got {exceptions!r}"
+            f"{where}: 'scales' must hold values by scale, for example smoke: {{replicates: 1}}, got "
+            f"{format_value(exceptions)}"
         )
     may_change = [*MAY_CHANGE, *(f"space.{path}" for path in SIZES if path in _space_of(study))]
     for scale, changes in exceptions.items():
         if scale not in SCALES:
             raise UserError(f"{where}: 'scales.{scale}' is unknown{did_you_mean(str(scale), SCALES)}")
         if not isinstance(changes, Mapping):
-            raise UserError(f"{where}: 'scales.{scale}' must be a mapping, got {changes!r}")
-        for path in flattened(changes):
+            raise UserError(f"{where}: 'scales.{scale}' must be a mapping, got {format_value(changes)}")
+        for path in flattened(changes) or changes:
             if not any(f"{path}.".startswith(f"{allowed}.") for allowed in may_change):
                 raise UserError(
                     f"{where}: 'scales.{scale}' sets '{path}', but a scale may change the budget and not the question; "

@@ -165,7 +165,7 @@ def resume_sweep(
     from sweep.records.writer import write_manifest
 
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
-    sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
+    sweep_dir, targets = Path(os.path.realpath(sweep_dir)), parse_log_to(log_to)
     check_study(sweep_dir)
     read_manifest(sweep_dir)
     with locked(sweep_dir), contextlib.ExitStack() as stack:

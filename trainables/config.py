@@ -134,9 +134,9 @@ class Optimizer(Frozen):
     """
 
     max_epochs: int = Field(default=20, ge=1)
-    lr: float = Field(default=0.1, gt=0)
+    lr: float = Field(default=0.1, gt=0, le=1e6)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
+    weight_decay: float = Field(default=5e-4, ge=0, le=1e6)
     schedule: Annotated[CosineSchedule | TriangularSchedule | StepSchedule, Field(discriminator="kind")] = (
         CosineSchedule()
     )
@@ -151,8 +151,8 @@ class Evaluation(Frozen):
         ece_bins: equal-width confidence bins of the expected calibration error (Guo et al., ICML 2017: 15).
     """
 
-    batch_size: int = Field(default=500, ge=1)
-    ece_bins: int = Field(default=15, ge=1)
+    batch_size: int = Field(default=500, ge=1, le=1_000_000)
+    ece_bins: int = Field(default=15, ge=1, le=10_000)
 
 
 class TrialConfig(Frozen):

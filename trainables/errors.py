@@ -14,6 +14,12 @@ QUOTED_CHARS = 80
 PATH_CHARS = 200
 """Largest number of characters of a path that a message quotes."""
 
+LINE_CHARS = 1_200
+"""Largest number of characters of one line of a message, whatever it quotes."""
+
+MAX_LINES = 10
+"""Largest number of lines of a message."""
+
 LISTED_NAMES = 60
 """Largest number of valid names in a message: more than any part of the program has."""
 
@@ -72,6 +78,19 @@ def shorten(text: str, n_chars: int = QUOTED_CHARS) -> str:
         'aaaaaaa...'
     """
     return text if len(text) <= n_chars else f"{text[: n_chars - 3]}..."
+
+
+def shorten_middle(text: str, n_chars: int = LINE_CHARS) -> str:
+    """Return a text, of which at most ``n_chars`` characters are kept: its beginning and its end.
+
+    Examples:
+        >>> shorten_middle("cannot read 'xxxxxxxxxxxxxxxxxx': File name too long", 40)
+        "cannot read 'xxxxxx ... le name too long"
+    """
+    if len(text) <= n_chars:
+        return text
+    n_last = (n_chars - 5) // 2 - 1
+    return f"{text[: n_chars - 5 - n_last]} ... {text[-n_last:]}"
 
 
 def shorten_path(path: object, n_chars: int = PATH_CHARS) -> str:

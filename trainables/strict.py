@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from trainables.errors import UserError, did_you_mean, format_value, shorten
+from trainables.errors import MAX_LINES, UserError, did_you_mean, format_value, shorten
 from trainables.parts import OPEN_UNIONS, is_outside, validate_own
 from trainables.renames import describe_rename
 
@@ -20,9 +20,6 @@ _TYPE_OF_PYDANTIC = r"valid (?:(dictionary)(?: or instance of \w+| or object to 
 
 MAX_REASON = 1_000
 """Longest reason that a check of a configuration gives: a sentence with all valid names."""
-
-MAX_LINES = 10
-"""Largest number of lines of a message."""
 
 
 class Frozen(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,7 +102,7 @@ def evaluate_sweep(
     from sweep.records.study_edits import check_study
     from sweep.records.writer import write_manifest
 
-    display, sweep_dir = LoggedDisplay(display), sweep_dir.resolve()
+    display, sweep_dir = LoggedDisplay(display), Path(os.path.realpath(sweep_dir))
     check_study(sweep_dir)  # the run that is recorded below would vouch for it
     manifest = read_manifest(sweep_dir)
     for warning in add_part_folders(manifest, sweep_dir):

@@ -32,8 +32,8 @@ class Data(Frozen):
     train_frac: float = Field(default=1.0, gt=0, le=1)
     val_frac: float = Field(default=0.2, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=128, ge=1)
-    pad_px: int = Field(default=4, ge=0)
+    batch_size: int = Field(default=128, ge=1, le=1_000_000)
+    pad_px: int = Field(default=4, ge=0, le=128)
     flip: bool | None = None
 
     @field_validator("source")
