@@ -1,0 +1,1 @@
+"""Kinds of faults on a real Ray."""
