@@ -44,28 +44,41 @@ class Comparison:
             self.facts.append(f"{fact} ({count} {kind})")
 
 
-def compare(undisturbed: Path, sweep_dir: Path, *, ignored: Sequence[str] = ()) -> Comparison:
+def compare(
+    undisturbed: Path,
+    sweep_dir: Path,
+    *,
+    ignored: Sequence[str] = (),
+    same_study: bool = True,
+    curves_only: bool = False,
+) -> Comparison:
     """Compare two sweeps by their records, decisions, test values, measurements, studies and weights, bit for bit.
 
     Args:
         undisturbed: folder of the sweep that shows what is expected.
         sweep_dir: folder of the disturbed sweep.
         ignored: names of columns that may differ, for example ``config`` if the images were moved.
+        same_study: whether the studies must be equal.
+        curves_only: compare only epochs that both sweeps have: two slots may meet a rule in another order.
     """
     from sweep.records.reader import read_manifest, read_table
-    from sweep.records.schema import TABLES
+    from sweep.records.schema import EPOCHS, TABLES
 
     result = Comparison()
     for table in TABLES.values():
         frames = [read_table(folder, table) for folder in (undisturbed, sweep_dir)]
         expected, rows = (frame.set_index(list(table.key)).sort_index() for frame in frames)
+        if curves_only:
+            common = expected.index.intersection(rows.index) if table == EPOCHS else expected.index[:0]
+            expected, rows = expected.loc[common], rows.loc[common]
         _compare_rows(result, table.name, expected, rows, [*NOT_COMPARED, *ignored])
         if table.keep == "first":
             written = pd.concat([pd.DataFrame(columns=list(table.key)), *_parts(sweep_dir / "records" / table.name)])
             result.add("doubled", int(written.duplicated(list(table.key)).sum()), f"{table.name}: rows written twice")
-    if not ignored and read_manifest(undisturbed)["study"] != read_manifest(sweep_dir)["study"]:
+    if same_study and not ignored and read_manifest(undisturbed)["study"] != read_manifest(sweep_dir)["study"]:
         result.add("different", 1, "the study")
-    _compare_models(result, undisturbed, sweep_dir)
+    if not curves_only:
+        _compare_models(result, undisturbed, sweep_dir)
     left = [str(path.relative_to(sweep_dir)) for path in left_behind(sweep_dir)]
     result.add("left", len(left), f"left behind: {', '.join(left[:3])}")
     return result

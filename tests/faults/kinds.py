@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from tests.faults import one_slot
 from tests.faults.compare import compare
@@ -230,9 +231,9 @@ class Fault:
         argv = ["resume", str(self.sweep_dir), *options] if self.begun else self.lab.run_command(name, self.sweep_dir)
         return self.run(argv, *hooks)
 
-    def compare(self, undisturbed: Path, *, sweep_dir: Path | None = None, ignored: Sequence[str] = ()) -> None:
-        """Compare the sweep with an undisturbed one."""
-        result = compare(undisturbed, sweep_dir or self.sweep_dir, ignored=ignored)
+    def compare(self, undisturbed: Path, *, sweep_dir: Path | None = None, **options: Any) -> None:
+        """Compare the sweep with an undisturbed one; the options are those of :func:`compare`."""
+        result = compare(undisturbed, sweep_dir or self.sweep_dir, **options)
         for name in ("lost", "doubled", "different"):
             setattr(self.outcome, name, getattr(self.outcome, name) + getattr(result, name))
         if result.facts:

@@ -243,6 +243,7 @@ def _act(action: str, path: str | None) -> None:
         held = []
         while True:  # the limit of the process ends it, or whatever watches the memory of the machine
             held.append(bytearray(os.urandom(1 << 20)) * 64)
+            time.sleep(0.02)
     elif action.startswith("SIG"):
         os.kill(os.getpid(), signal.Signals[action])
     else:
@@ -253,8 +254,8 @@ def _act(action: str, path: str | None) -> None:
 def install_from_environment() -> None:
     """Install the strike of the environment variable when the module of its function is imported."""
     text = os.environ.get(VARIABLE)
-    if not text:
-        return
+    if not text or not any(argument.endswith("default_worker.py") for argument in sys.orig_argv):
+        return  # not a worker
     what = Strike(**json.loads(text))
     sys.meta_path.insert(0, _OnImport(what))
 

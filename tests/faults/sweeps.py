@@ -182,7 +182,10 @@ class Lab:
                 folder.mkdir(parents=True, exist_ok=True)
             targets = {**TARGETS, "files": str(sweep_dir)}
             counters = [Counter(target, str(counts / key)) for key, target in targets.items()]
-            make(sweep_dir, self.folder / f"{name}.log", [small_parts, *counters])
+            modules = one_slot.ImportedModules(self.folder / f"{name}.modules")
+            make(sweep_dir, self.folder / f"{name}.log", [small_parts, *counters, modules])
+            if modules.file.exists():  # not of a child that was killed
+                modules.load()
         return sweep_dir
 
     def _run(self, argv: Sequence[str], log: Path, hooks: Sequence[Callable[[], object]]) -> None:
