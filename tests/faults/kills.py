@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.kinds import Fault, kind
-from tests.faults.strikes import Environment, FileStrike, Strike
+from tests.faults.strikes import Clock, Environment, FileStrike, Strike
 from tests.faults.sweeps import TARGETS
 
 LONGEST_DELAY_S = 0.05
 """Delay of a kill after the call of a function: about one epoch."""
+
+
+TWO_HOURS_S = 7_200.0
 
 
 def kill_at(fault: Fault, study: str, where: str, *, empty_cache: bool = False, later: float = 0.0) -> None:
@@ -218,4 +221,4 @@ def _kill_then_repeat(fault: Fault, argv: Sequence[str], count: int) -> None:
     strike = FileStrike(str(fault.sweep_dir), call, "SIGKILL", str(fault.marker()))
     child = fault.run(argv, strike, status=(-9, 0))
     fault.injected(child.status == -9)
-    fault.run(argv)
+    fault.run(argv, Clock(TWO_HOURS_S, 0.0))  # what a killed writer left is removed when it is old

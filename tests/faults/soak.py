@@ -1,7 +1,7 @@
 """Runs one sweep on a real Ray for long, kills workers at random, and measures what grows.
 
-``python -m tests.faults.soak --minutes 60``: two slots, many short trials. Every 30 s it counts memory, files, processes
-and shared memory, and at the end it prints the slope of each per hour with a 95 % interval.
+``python -m tests.faults.soak --minutes 60``: two slots, many short trials. Every 30 s it counts memory, files,
+processes and shared memory, and at the end it prints the slope of each per hour with a 95 % interval.
 """
 
 from __future__ import annotations
