@@ -66,12 +66,13 @@ class _Slot:
         return dict(self._trainable.step())
 
 
-def _run_trials(sweep_dir: Path, conductor: Any, *, slots: int, display: Any, watch: Any = None, **_: Any) -> None:
+def _run_trials(sweep_dir: Path, conductor: Any, *, slots: int, display: Any, watch: Any = None, **more: Any) -> None:
     """Drive the adapters of Tune as Tune does, with one epoch of each slot in turn."""
     from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher, EndOfRun
     from sweep.watch import Watch
 
-    searcher = ConductorSearcher(conductor, sweep_dir, conductor.study.resources)
+    places = [more["places"] or {}] if "places" in more else []
+    searcher = ConductorSearcher(conductor, sweep_dir, conductor.study.resources, *places)
     scheduler = ConductorScheduler(conductor)
     ring = [_Slot() for _ in range(slots)]
     with display.show_sweep(conductor) as update, contextlib.suppress(EndOfRun):
