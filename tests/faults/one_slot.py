@@ -9,6 +9,7 @@ retry. A command runs in a child process, which is forked from a process that ha
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -185,6 +186,7 @@ def start(argv: Sequence[str], log: Path, *, hooks: Sequence[Callable[[], object
         return Child(argv, pid, log)
     code = 99
     try:
+        die_with_parent()
         os.setsid()
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
@@ -201,6 +203,12 @@ def start(argv: Sequence[str], log: Path, *, hooks: Sequence[Callable[[], object
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def die_with_parent() -> None:
+    """Let the system kill this process when its parent ends, so that an interrupted suite leaves nothing behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def call(argv: Sequence[str]) -> int:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.faults.one_slot import die_with_parent
+
 ROOT = Path(__file__).parents[2]
 
 PATIENCE_S = 240.0
@@ -39,7 +41,12 @@ class RayRun:
         command = [sys.executable, "-c", "from sweep.cli import main; main()", *argv]
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env=variables, start_new_session=True
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=variables,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509
             )
         self.pid = self._process.pid
         self._seen: dict[int, psutil.Process] = {}
