@@ -67,9 +67,9 @@ def repair(fault: Fault, undisturbed: Path, damaged: Sequence[Path], *, resume_a
     """Check the damaged sweep, repair it, check it again, and compare it."""
     contents = {path.read_bytes() for path in damaged if path.exists()}
     folder = str(fault.sweep_dir)
-    child = fault.run(["check", folder], status=(1,))
+    child = fault.run(["check", folder, "--json"], status=(1,))
     for path in damaged:
-        if path.exists() and path.name not in child.output.replace("\n", ""):
+        if path.exists() and path.name not in child.output:
             fault.problem(f"check does not name {path.relative_to(fault.sweep_dir)}", child)
     if not resume_alone or fault.luck.random() < 0.5:
         fault.run(["check", folder, "--repair"], status=(0, 1))  # 1: resume has to run a trial again
