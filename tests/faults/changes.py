@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from tests.faults.kinds import Fault, Skipped, kind
-from tests.faults.strikes import WorkingFolder
+from tests.faults.strikes import Strike, WorkingFolder
+from tests.faults.sweeps import TARGETS
 
 VERSION_3 = Path(__file__).parent / "version_3"
 """Sweep that the last program with records of version 3 began; it was killed in its first confirmation trials."""
@@ -24,13 +25,8 @@ def interrupted_elsewhere(fault: Fault) -> Path:
     images = fault.folder / "images"
     shutil.copytree(fault.lab.images, images)
     study = fault.lab.study("plain", images=images, folder=fault.folder)
-    wait_s = fault.luck.uniform(0.9, 2.0)
-    child = fault.start(["run", str(study), "--out", str(fault.sweep_dir)])
-    if child.wait(wait_s) is None:
-        child.send(9)
-    fault.end(child, status=(-9, 0))
-    if not fault.begun:
-        fault.end(fault.start(["run", str(study), "--out", str(fault.sweep_dir), "--set", "budget.max_epochs=1"]))
+    strike = Strike(TARGETS["report"], fault.luck.randint(2, 14), "SIGKILL", str(fault.marker()))
+    fault.run(["run", str(study), "--out", str(fault.sweep_dir)], strike, status=(-9,))
     fault.plant()
     return images
 
@@ -39,8 +35,6 @@ def refused_until_restored(fault: Fault, images: Path, change: Callable[[], None
     """Change the images: the sweep is refused. Restore them: it ends in the same numbers."""
     saved = fault.folder / "saved"
     shutil.copytree(images, saved)
-    if not _is_left(fault):
-        return
     change()
     fault.injected()
     fault.refuse(["resume", str(fault.sweep_dir)], "image")
@@ -48,15 +42,6 @@ def refused_until_restored(fault: Fault, images: Path, change: Callable[[], None
     saved.rename(images)
     fault.run(["resume", str(fault.sweep_dir)])
     fault.compare(fault.lab.undisturbed("plain"), ignored=["config"])
-
-
-def _is_left(fault: Fault) -> bool:
-    """Return whether the interrupted sweep has trials left: a sweep that has ended reads no images."""
-    from sweep.records.reader import read_table
-    from sweep.records.schema import TRIALS
-
-    trials = read_table(fault.sweep_dir, TRIALS)
-    return len(trials) < 8 or not trials["status"].eq("completed").all()
 
 
 @kind("one image changed", weight=4)

@@ -115,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     local = [which for which in kinds if not which.ray]
     outcomes = []
     if local:
-        prepare(lab, local)
+        if given.jobs > 1:
+            prepare(lab)
         outcomes = run_parallel(lab, draw_plan(local, given.faults, luck), work, given.jobs)
     if given.ray:
         on_ray = [which for which in kinds if which.ray for _ in range(given.ray_faults)]
@@ -141,16 +142,15 @@ def choose_kinds(names: Sequence[str] | None, *, quick: bool) -> list[Kind]:
     return [which for which in kinds.values() if (names is None or which.name in names) and not (quick and which.slow)]
 
 
-def prepare(lab: Lab, kinds: Sequence[Kind]) -> None:
+def prepare(lab: Lab) -> None:
     """Make the sweeps that several processes would make at once otherwise."""
-    if len(kinds) > 1:
-        for name in STUDIES:
-            lab.undisturbed(name)
-        for call in (2, 4, 6, 7, 12):
-            lab.interrupted("plain", call)
-        lab.changed("plain", "extend", "--add-seeds", "1")
-        lab.changed("plain", "evaluate", "--axes", "calibration")
-        lab.changed("plain", "export")
+    for name in STUDIES:
+        lab.undisturbed(name)
+    for call in (2, 4, 6, 7, 12):
+        lab.interrupted("plain", call)
+    lab.changed("plain", "extend", "--add-seeds", "1")
+    lab.changed("plain", "evaluate", "--axes", "calibration")
+    lab.changed("plain", "export")
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ def image_cache(fault: Fault) -> None:
     fault.compare(undisturbed)
 
 
-@kind("damage at several places", weight=8)
+@kind("damage at several places", weight=8, slow=True)
 def several(fault: Fault) -> None:
     """A part, a model and the manifest are damaged together."""
     fault.copy(fault.lab.undisturbed("plain"))

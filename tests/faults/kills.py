@@ -59,7 +59,7 @@ def kill_training(fault: Fault) -> None:
     kill_at(fault, "plain", "training")
 
 
-@kind("kill in validation", weight=6)
+@kind("kill in validation", weight=6, slow=True)
 def kill_validation(fault: Fault) -> None:
     """SIGKILL while a trial is measured on the validation images."""
     kill_at(fault, "plain", "validation")
@@ -101,7 +101,7 @@ def kill_asha(fault: Fault) -> None:
     kill_at(fault, "asha", fault.luck.choice(["training", "report", "flush"]))
 
 
-@kind("kill with Hyperband", weight=5)
+@kind("kill with Hyperband", weight=5, slow=True)
 def kill_hyperband(fault: Fault) -> None:
     """SIGKILL in a sweep with several brackets."""
     kill_at(fault, "hyperband", fault.luck.choice(["training", "report", "flush"]))
@@ -119,7 +119,7 @@ def kill_tpe(fault: Fault) -> None:
     kill_at(fault, "tpe", fault.luck.choice(["training", "report", "flush"]))
 
 
-@kind("several kills", weight=5)
+@kind("several kills", weight=5, slow=True)
 def several_kills(fault: Fault) -> None:
     """SIGKILL at a random time, of the run and of each of two resumptions."""
     undisturbed, times = fault.lab.undisturbed("plain"), []

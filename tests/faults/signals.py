@@ -94,7 +94,7 @@ def two_resumes(fault: Fault) -> None:
     fault.compare(undisturbed)
 
 
-@kind("three runs on one empty cache", weight=2)
+@kind("three runs on one empty cache", weight=2, slow=True)
 def three_runs(fault: Fault) -> None:
     """Three runs at once that share an empty image cache, one of them killed: all decode right."""
     undisturbed = fault.lab.undisturbed("plain")

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.faults.kinds import Fault, Skipped
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000
-_REMOUNT, _READ_ONLY, _RECURSIVE, _PRIVATE = 32, 1, 0x4000, 0x40000
+_REMOUNT, _RECURSIVE, _PRIVATE = 32, 0x4000, 0x40000
 _REFUSED = 77
 
 
@@ -30,9 +30,9 @@ class SmallDisk:
         self.folder = folder
         self._mount(0, options)
 
-    def remount(self, *, read_only: bool = False, **options: str | int) -> None:
-        """Change its size, or make it read-only, while it is in use."""
-        self._mount(_REMOUNT | (_READ_ONLY if read_only else 0), options)
+    def remount(self, **options: str | int) -> None:
+        """Change its size while it is in use."""
+        self._mount(_REMOUNT, options)
 
     def _mount(self, flags: int, options: dict[str, str | int]) -> None:
         _call("mount", b"tmpfs", os.fsencode(self.folder), b"tmpfs", flags, _text(options))

@@ -70,6 +70,8 @@ class FileStrike:
         call: number of the operation, from 1.
         action: as in :class:`Strike`; an error is raised by the operation itself.
         marker: as in :class:`Strike`.
+        delay_s: as in :class:`Strike`.
+        lasting: whether all later operations fail as well.
     """
 
     folder: str
@@ -77,14 +79,18 @@ class FileStrike:
     action: str
     marker: str
     delay_s: float = 0.0
+    lasting: bool = False
 
     def __call__(self) -> None:
         """Install the strike in this process."""
         numbers = itertools.count(1)
 
         def begin(path: str) -> None:
-            if next(numbers) == self.call:
+            number = next(numbers)
+            if number == self.call:
                 strike(self, path)
+            elif self.lasting and number > self.call:
+                _act(self.action, path)
 
         watch_files(self.folder, begin)
 

@@ -46,25 +46,8 @@ def no_inodes(fault: Fault) -> None:
 
 @kind("read-only disk", weight=5)
 def read_only(fault: Fault) -> None:
-    """The disk of the sweep becomes read-only while it runs: exit code 2, and it resumes later."""
-    undisturbed, wait_s = fault.lab.undisturbed("plain"), fault.luck.uniform(0.3, 2)
-    fault.outcome.place = f"after {wait_s:.2f} s"
-
-    def body() -> None:
-        disk = SmallDisk(fault.sweep_dir, size=PLENTY)
-        child = fault.proceed("plain")
-        child.wait(wait_s)
-        try:
-            disk.remount(read_only=True)
-        except OSError:  # a file is open for writing: no sweep can meet this
-            fault.outcome.place += ", busy"
-        child = fault.end(child, status=(0, 2))
-        fault.injected(child.status == 2)
-        disk.remount(size=PLENTY)
-        fault.finish("plain")
-        fault.compare(undisturbed)
-
-    with_own_mounts(fault, body)
+    """From some operation on, no file of the sweep can be written or removed: exit code 2, and it resumes later."""
+    fail_at(fault, "EROFS", lasting=True)
 
 
 @kind("full disk of the image cache", weight=4)
@@ -87,7 +70,7 @@ def full_cache(fault: Fault) -> None:
     with_own_mounts(fault, body)
 
 
-@kind("full temporary folder", weight=2)
+@kind("full temporary folder", weight=2, slow=True)
 def full_temporary(fault: Fault) -> None:
     """The temporary folder is full: the sweep runs, or is refused in one line and runs later."""
     undisturbed = fault.lab.undisturbed("plain")
@@ -106,13 +89,18 @@ def full_temporary(fault: Fault) -> None:
 
 @kind("error of a file operation", weight=10)
 def file_error(fault: Fault) -> None:
-    """One operation on a file fails: no space, quota exceeded, read-only. Exit code 2, and it resumes."""
+    """One operation on a file fails: no space, or quota exceeded. Exit code 2, and it resumes."""
+    fail_at(fault, fault.luck.choice(["ENOSPC", "EDQUOT"]), lasting=False)
+
+
+def fail_at(fault: Fault, error: str, *, lasting: bool) -> None:
+    """Let an operation on a file fail, or all from it on; then resume and compare."""
     undisturbed = fault.lab.undisturbed("plain")
     count = fault.lab.counts("plain")["files"]
-    call, error = fault.luck.randint(1, count), fault.luck.choice(["ENOSPC", "EDQUOT", "EROFS"])
+    call, marker = fault.luck.randint(1, count), fault.marker()
     fault.outcome.place = f"{error}, file operation {call} of {count}"
-    marker = fault.marker()
-    fault.end(fault.proceed("plain", FileStrike(str(fault.sweep_dir), call, error, str(marker))), status=(0, 2))
+    strike = FileStrike(str(fault.sweep_dir), call, error, str(marker), lasting=lasting)
+    fault.end(fault.proceed("plain", strike), status=(0, 2))
     fault.injected(marker.exists())
     fault.finish("plain")
     fault.compare(undisturbed)
@@ -139,7 +127,7 @@ def little_memory(fault: Fault) -> None:
 @kind("no open files left", weight=4)
 def descriptors(fault: Fault) -> None:
     """The process may open only a few files more: it ends anyhow, and resumes."""
-    more = fault.luck.randint(1, 12)
+    more = fault.luck.randint(0, 3)
     fault.outcome.place = f"{more} more files"
     limited(fault, Limit("RLIMIT_NOFILE", more), status=None)
 
@@ -198,7 +186,7 @@ def folder_deleted(fault: Fault) -> None:
         fault.problem(f"the folder was made again: {[path.name for path in fault.sweep_dir.rglob('*')][:5]}")
 
 
-@kind("folder moved", weight=3)
+@kind("folder moved", weight=3, slow=True)
 def folder_moved(fault: Fault) -> None:
     """The folder of an interrupted sweep is moved: it resumes at its new place."""
     fault.copy(fault.lab.interrupted("plain", fault.luck.choice([4, 12])))
