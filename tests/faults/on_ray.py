@@ -133,7 +133,7 @@ def _kill_part(name: str) -> Callable[[RayRun], None]:
     return kill
 
 
-@kind("raylet killed", ray=True, slow=True)
+@kind("raylet killed", ray=True)
 def raylet(fault: Fault) -> None:
     """SIGKILL of Ray's raylet: the command ends, and the sweep resumes."""
     lose(fault, _kill_part("raylet"))
@@ -229,7 +229,7 @@ def driver_asha(fault: Fault) -> None:
     kill_drivers(fault, "asha")
 
 
-@kind("driver killed, promotion", ray=True)
+@kind("driver killed, promotion", ray=True, slow=True)
 def driver_promotion(fault: Fault) -> None:
     """SIGKILL of the driver with trials that pause and are promoted: recorded decisions stand."""
     kill_drivers(fault, "promotion")
