@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.faults.kinds import Fault, kind
+from tests.faults.one_slot import Slots
 from tests.faults.strikes import Clock, Environment, FileStrike, Strike
 from tests.faults.sweeps import TARGETS
 
@@ -18,7 +19,9 @@ LONGEST_DELAY_S = 0.05
 TWO_HOURS_S = 7_200.0
 
 
-def kill_at(fault: Fault, study: str, where: str, *, empty_cache: bool = False, later: float = 0.0) -> None:
+def kill_at(
+    fault: Fault, study: str, where: str, *, empty_cache: bool = False, later: float = 0.0, slots: int = 1
+) -> None:
     """Kill a sweep at a random call of a function or at a random operation on a file; resume it and compare.
 
     Args:
@@ -27,12 +30,15 @@ def kill_at(fault: Fault, study: str, where: str, *, empty_cache: bool = False, 
         where: key of ``TARGETS``, or ``files``.
         empty_cache: whether the images are decoded again.
         later: fraction of the calls that are skipped.
+        slots: trials at a time.
     """
     undisturbed = fault.lab.undisturbed(study)
     count = fault.lab.counts(study)[where]
     call = fault.luck.randint(1 + int(later * count), count)
     delay_s = fault.luck.choice([0.0, fault.luck.uniform(0, LONGEST_DELAY_S)])
-    hooks = [Environment("CUTMIX_SWEEP_CACHE", str(fault.folder / "cache"))] if empty_cache else []
+    hooks: list[Callable[[], object]] = [Slots(slots)]
+    if empty_cache:
+        hooks.append(Environment("CUTMIX_SWEEP_CACHE", str(fault.folder / "cache")))
     marker = fault.marker()
     if where == "files":
         strike = FileStrike(str(fault.sweep_dir), call, "SIGKILL", str(marker), delay_s)
@@ -87,6 +93,12 @@ def kill_merge(fault: Fault) -> None:
 def kill_files(fault: Fault) -> None:
     """SIGKILL just before a file in the folder of the sweep is opened to write, renamed or removed."""
     kill_at(fault, fault.luck.choice(["plain", "plain", "asha"]), "files")
+
+
+@kind("kill with two slots", weight=6)
+def kill_two_slots(fault: Fault) -> None:
+    """SIGKILL while two trials run in turn: both continue from their last epoch."""
+    kill_at(fault, "plain", fault.luck.choice(["training", "report", "flush"]), slots=2)
 
 
 @kind("kill while confirming", weight=5)

@@ -34,8 +34,21 @@ _IMPORTED = (
 """Modules that each command needs: a child has them from its parent."""
 
 
-def install(slots: int = 1) -> None:
-    """Replace Ray by ``slots`` slots in this process, and import what its children need."""
+@dataclass(frozen=True)
+class Slots:
+    """Hook of a child: so many trials at a time, one epoch of each in turn."""
+
+    count: int
+
+    def __call__(self) -> None:
+        """Replace the cluster in this process."""
+        import sweep.engine
+
+        sweep.engine.cluster = lambda *_, **__: contextlib.nullcontext(self.count)  # type: ignore[assignment]
+
+
+def install() -> None:
+    """Replace Ray by one slot in this process, and import what its children need."""
     for name in _IMPORTED:
         import_module(name)
     import sweep.engine
@@ -43,7 +56,7 @@ def install(slots: int = 1) -> None:
     from sweep.provenance import code_versions, installed_packages
 
     installed_packages(), code_versions()  # cached, so that no child computes them
-    sweep.engine.cluster = lambda *_, **__: contextlib.nullcontext(slots)  # type: ignore[assignment]
+    Slots(1)()
     sweep.engine.run_trials = _run_trials  # type: ignore[assignment]
     sweep.evaluation.run._results = _measure_in_turn  # type: ignore[assignment]
 

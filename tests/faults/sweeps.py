@@ -113,8 +113,9 @@ class Lab:
     """Undisturbed sweeps, made when they are asked for, and the place of disturbed ones.
 
     Attributes:
-        folder: everything is below it: images, studies, image cache, undisturbed sweeps.
-        slots: trials at a time in sweeps without early stopping.
+        folder: everything is below it.
+        images: folder of images.
+        cache: image cache of all sweeps.
     """
 
     folder: Path
