@@ -24,6 +24,7 @@ import psutil
 
 from tests.faults.ray_runs import RayRun
 from tests.faults.sweeps import study_values, write_images
+from trainables.whole_file import UNFINISHED
 
 WARM_UP = 0.2
 """Fraction of the samples that no slope uses: caches and pools fill at first."""
@@ -73,6 +74,7 @@ class Soak:
         samples: what was measured, in the order of time.
         status: exit status of the command.
         problems: one sentence per thing that does not hold.
+        n_unfinished: half-written files of killed workers, which the next ``resume`` removes.
     """
 
     def __init__(self, work: Path, minutes: float, every_s: float, kill_every_s: float, luck: random.Random) -> None:
@@ -80,6 +82,7 @@ class Soak:
         self.samples: list[Sample] = []
         self.problems: list[str] = []
         self.status: int | None = None
+        self.n_unfinished = 0
         self._work, self._minutes, self._every_s, self._kill_every_s = work, minutes, every_s, kill_every_s
         self._luck = luck
         self._kills = 0
@@ -107,8 +110,7 @@ class Soak:
             self.problems.append(f"exit code {run.status} instead of {LIMIT_CODE}: {run.output[-300:]}")
         if left := run.left():
             self.problems.append(f"processes are left: {left}")
-        with contextlib.suppress(OSError):
-            self.problems += [f"left: {path}" for path in (self._work / "sweep").rglob("*.unfinished")]
+        self.n_unfinished = len(list((self._work / "sweep").rglob(f"*{UNFINISHED}")))
 
     def _watch(self, run: RayRun) -> None:
         began_s = time.monotonic()
@@ -122,7 +124,7 @@ class Soak:
                 self._luck.choice(workers).send_signal(signal.SIGKILL)
                 self._kills += 1
                 kill_at_s = now_s + self._luck.expovariate(1 / self._kill_every_s)
-            if now_s >= sample_at_s:
+            if now_s >= sample_at_s and now_s - began_s < 60 * self._minutes:  # then the sweep ends
                 sample = measure(run, self._work, (now_s - began_s) / 60, self._kills)
                 self.samples.append(sample)
                 print(json.dumps({name: round(value, 2) for name, value in asdict(sample).items()}), flush=True)
@@ -225,7 +227,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines = slopes(run.samples)
     print(table(run.samples, lines))
     last = run.samples[-1]
-    print(f"{last.minutes:.0f} min, {last.epochs} epochs, {last.kills} workers killed, exit code {run.status}")
+    print(
+        f"{last.minutes:.0f} min, {last.epochs} epochs, {last.kills} workers killed, {run.n_unfinished} half-written "
+        f"files, exit code {run.status}"
+    )
     if given.json is not None:
         rows = [asdict(sample) for sample in run.samples]
         given.json.write_text(json.dumps({"samples": rows, "slopes": lines}, indent=1) + "\n", encoding="utf-8")
