@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 DEMO := sweeps/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test test-avx2 lint bench
+.PHONY: demo test test-avx2 lint bench chaos soak
 
 demo: .venv/installed  ## the study quickstart on the embedded digits and its report: about four minutes on two cores
 	$(BIN)/cutmix-sweep run quickstart --out $(DEMO)
@@ -26,6 +26,14 @@ lint: .venv/installed  ## style, types, import contracts
 
 bench: .venv/installed  ## benchmarks, each as a ratio within one run
 	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-disable-gc -s
+
+chaos: .venv/installed  ## 500 faults of all kinds, those on a real Ray, and 1,000 bad inputs: about 45 minutes on two cores
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.chaos --faults 500 --jobs 2 --ray --json chaos.json
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.flips --flips 200
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzz --inputs 1000
+
+soak: .venv/installed  ## one hour of a sweep whose workers are killed at random: what grows
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes 60 --json soak.json
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'

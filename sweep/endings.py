@@ -109,6 +109,19 @@ class WorkerLost(SweepEnded):
         super().__init__(f"a worker was lost: {n_ended} of {n_trials} trials have ended", sweep_dir, address)
 
 
+class RayLost(SweepEnded):
+    """Ray has lost a part without which no trial can run."""
+
+    def __init__(self, reason: str, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
+        """Describe the loss and the progress.
+
+        Examples:
+            >>> print(RayLost("Ray has lost its process raylet", Path("box"), None, 3, 8))
+            Ray has lost its process raylet: 3 of 8 trials have ended; resume with: cutmix-sweep resume box
+        """
+        super().__init__(f"{reason}: {n_ended} of {n_trials} trials have ended", sweep_dir, address)
+
+
 class LimitReached(SweepEnded):
     """A limit of the budget ended a sweep.
 

@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import os
+import random
 import re
 import select
 import signal
@@ -21,6 +22,13 @@ import sys
 from typing import Any
 
 _AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+
+_LOWEST_PORT = 10_000
+"""Lowest port that an agent gets."""
+
+_LOWEST_GIVEN = 32_768
+"""Lowest port that Linux gives to connections by default."""
 
 
 def main() -> None:
@@ -66,9 +74,25 @@ def _choose_agent_ports(parameter: Any) -> None:
             super().__init__(*args, **kwargs)
             with contextlib.ExitStack() as stack:  # all are bound at the same time, so they differ
                 for name in _AGENT_PORTS:
-                    setattr(self, name, stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
+                    setattr(self, name, stack.enter_context(_bind_free_port()).getsockname()[1])
 
     parameter.RayParams = Params
+
+
+def _bind_free_port() -> socket.socket:
+    """Bind a port below those that the system gives to connections: no other program gets it before the agent binds it.
+
+    An agent that cannot bind its port ends, and the raylet with it.
+    """
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:  # noqa: PTH123
+            lowest = int(file.read().split()[0])
+    except OSError:  # not Linux
+        lowest = _LOWEST_GIVEN
+    for port in random.SystemRandom().sample(range(_LOWEST_PORT, max(lowest, _LOWEST_PORT + 100)), 100):
+        with contextlib.suppress(OSError):
+            return socket.create_server(("127.0.0.1", port))
+    return socket.create_server(("127.0.0.1", 0))
 
 
 def _pass_listen_port(services: Any) -> None:

@@ -108,6 +108,11 @@ class RayProcess:
             self.stop(kill=True)
             raise
         self.address, self.dashboard_url = reply["address"], reply["dashboard_url"]
+        self._note_parts()
+
+    def lost_part(self) -> str:
+        """Return the name of a part without which Ray cannot continue and that has ended; "" if there is none."""
+        return next((name for part, name in self._needed.items() if not _lives(part)), "")
 
     def stop(self, *, kill: bool = False) -> None:
         """End Ray and wait until all its processes have ended.
@@ -153,7 +158,7 @@ class RayProcess:
                     raise StartError(self._last_words(), self.logs)
                 now = time.monotonic()
                 self._note_parts()
-                lost = self._lost_part()
+                lost = self.lost_part()
                 lost_since = (lost_since or now) if lost else None
                 if lost_since is not None and now - lost_since > _LOST_S:
                     raise StartError(f"{lost} ended during the start{_last_error(self.logs)}", self.logs)
@@ -175,10 +180,6 @@ class RayProcess:
                 self._parts.setdefault(part.pid, part)
                 if part.name() in _NEEDED:
                     self._needed[part] = part.name()
-
-    def _lost_part(self) -> str:
-        """Return the name of a needed part that has ended; "" if there is none."""
-        return next((name for part, name in self._needed.items() if not _lives(part)), "")
 
 
 def _lives(process: psutil.Process) -> bool:

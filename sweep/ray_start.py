@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from sweep.display import Display
 from sweep.ray_errors import cause_of, describe_join_error, describe_load, describe_start_error, pressure
 from sweep.ray_folder import choose_folder, secure_token, token_problem, token_variables
 from sweep.ray_process import RayProcess, StartError
-from sweep.signals import keep_handlers
+from sweep.signals import current_signals, keep_handlers
 from trainables.cores import usable_cores
 from trainables.errors import UserError
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory of a local Ray: trials read their images from a file, and results are small."""
+
+WATCH_S = 1.0
+"""Time between two looks at the parts of a local Ray, in seconds."""
 
 CONNECT_S = 10
 """Longest wait for a connection to the address of a cluster, in seconds."""
@@ -50,7 +54,8 @@ def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]
         try:
             with display.show_status("connecting to Ray"), _loopback():
                 _join(head.address, runtime_env)
-            yield head.dashboard_url
+            with _watched(head):
+                yield head.dashboard_url
         except StartError as error:
             raise UserError(describe_start_error(str(error), head.logs)) from None
         finally:
@@ -74,6 +79,24 @@ def joined_ray(address: str, runtime_env: Mapping[str, Any], display: Display) -
         raise UserError(describe_join_error(address, str(error))) from None
     finally:
         _leave()
+
+
+@contextlib.contextmanager
+def _watched(head: RayProcess) -> Iterator[None]:
+    """End the command if Ray loses a part that it needs: Ray itself would let it wait for minutes, or for ever."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WATCH_S):
+            if part := head.lost_part():
+                current_signals().lose(f"Ray has lost its process {part}")
+                return
+
+    threading.Thread(target=watch, name="parts of Ray", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _start_patiently(folder: Path, display: Display) -> RayProcess:

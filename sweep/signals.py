@@ -36,12 +36,14 @@ class EndingSignals:
     Attributes:
         signum: first signal that arrived; None without one.
         announced: whether the message of the end is already printed.
+        lost: what the command needs and has lost, as a sentence; "" if there is nothing.
     """
 
     def __init__(self, *, is_program: bool = False) -> None:
         """Wait for signals; a program of its own may end the process, where a notebook's process must stay."""
         self.signum: int | None = None
         self.announced = False
+        self.lost = ""
         self._is_program = is_program
         self._arrived_at_s = 0.0
         self._deferred = False
@@ -82,10 +84,25 @@ class EndingSignals:
 
     def announce(self, message: str) -> None:
         """Print how the program ended, before Ray ends; a function in a notebook raises its message instead."""
-        if self._is_program and self.signum is not None:
+        if self._is_program and (self.signum is not None or self.lost):
             with contextlib.suppress(OSError):  # the terminal may have closed
                 print(message, file=sys.stderr, flush=True)  # noqa: T201
             self.announced = True
+
+    def lose(self, reason: str) -> None:
+        """Receive, in a thread of its own, that the command cannot continue; the caller looks at :attr:`lost`.
+
+        A program that has set a bound ends ``TEARDOWN_S`` later, even if Ray blocks.
+        """
+        self.lost = reason
+        if not self._is_program:
+            return
+        time.sleep(TEARDOWN_S)
+        if self._last_words is not None:
+            if not self.announced:
+                with contextlib.suppress(OSError):
+                    os.write(2, f"{reason}; {self._last_words}\n".encode())
+            os._exit(1)
 
     def watch_pipe(self, pipe: int) -> None:
         """End the program in time after a signal; ``pipe`` receives the number of each, even while Ray blocks."""

@@ -15,6 +15,7 @@ from sweep.endings import (
     EndedEarly,
     Interrupted,
     LimitReached,
+    RayLost,
     WorkerLost,
     reason_of,
 )
@@ -78,7 +79,7 @@ class Watch:
     def is_over(self) -> bool:
         """Return whether a signal or a limit ends the run; send a notice if the run is stalled."""
         self._notices.show_failure()
-        if self._signals.signum is not None:
+        if self._signals.signum is not None or self._signals.lost:
             return True
         self._limit = self._limit_reached()
         if self._limit is None:
@@ -108,6 +109,8 @@ class Watch:
             ending = Interrupted(self._dir, self._address, n_ended, n_trials, signum=self._signals.signum)
         elif self._limit is not None:
             ending = self._limit_ending(*self._limit, n_ended, n_trials)
+        elif self._signals.lost:
+            ending = RayLost(self._signals.lost, self._dir, self._address, n_ended, n_trials)
         else:
             ending = WorkerLost(self._dir, self._address, n_ended, n_trials)
         self.on_error(ending)
