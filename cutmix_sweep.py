@@ -254,8 +254,12 @@ def plan(
 
     changes = list_settings(settings, data=data, cpus=cpus, gpus=gpus, seed=seed)
     loaded = load_study(study, scale=scale, settings=changes)
-    with choose_display().show_status("measuring the training speed and the dose of each arm"):
-        return PlanView(**vars(make_plan(loaded)), study=loaded)
+    display = choose_display()
+    with display.show_status("measuring the training speed and the dose of each arm"):
+        planned = make_plan(loaded)
+    for note in planned.notes:
+        display.show_warning(note)
+    return PlanView(**vars(planned), study=loaded)
 
 
 def preview(

@@ -174,10 +174,11 @@ def _memory() -> Check:
 
 def _data(source: str) -> Check:
     from trainables.data.sources.registry import open_source
+    from trainables.data.usable import check_usable
 
     try:
         opened = open_source(source)
-        opened.check()
+        notes = check_usable(opened)
         described = opened.describe(None)
     except (UserError, ValueError) as error:
         return Check("data", WRONG, str(error), "follow the message, or choose another source with --data")
@@ -185,6 +186,8 @@ def _data(source: str) -> Check:
         f"{source}: {described.n_train} training images, {described.n_classes} classes, "
         f"{described.height_px}x{described.width_px} px"
     )
+    if notes:
+        return Check("data", WARNING, "; ".join([result, *notes]), "a sweep runs as it is; remove or convert the files")
     return Check("data", OK, result)
 
 

@@ -70,8 +70,11 @@ def plan(
     )
     # first, so that a mistake in these options is refused before anything is printed
     power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)
-    with new_display(stderr=True).show_status("measuring the training speed and the dose of each arm"):
+    display = new_display(stderr=True)
+    with display.show_status("measuring the training speed and the dose of each arm"):
         planned = make_plan(loaded)
+    for note in planned.notes:
+        display.show_warning(note)
     if json_:
         print_document(plan_document(loaded, planned, power))
         return

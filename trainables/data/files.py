@@ -23,7 +23,7 @@ IMAGE_SUFFIXES = frozenset(
 SYSTEM_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "lost+found"})
 """Files and folders that operating systems add; like hidden ones, they are never read."""
 
-SYSTEM_FILES, NO_SUFFIX = "hidden or of the system", "without an ending"
+SYSTEM_FILES, NO_SUFFIX = "hidden or system", "without an ending"
 """Kinds of files that have no ending to be counted by."""
 
 LISTED_KINDS = 6
@@ -68,7 +68,7 @@ def list_files(folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Listi
         ...     (folder / name).touch()
         >>> listing = list_files(folder)
         >>> listing.names, dict(sorted(listing.passed_over.items()))
-        (['a.jpg', 'b.PNG'], {'.txt': 1, 'hidden or of the system': 1})
+        (['a.jpg', 'b.PNG'], {'.txt': 1, 'hidden or system': 1})
     """
     names: list[str] = []
     passed_over: Counter[str] = Counter()
@@ -76,7 +76,7 @@ def list_files(folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Listi
     waiting = [""]
     while waiting:  # no recursion: folders may be nested deeper than Python's stack
         prefix = waiting.pop()
-        for entry in _entries(root + os.sep + prefix if prefix else root):
+        for entry in _entries(f"{root}{os.sep}{prefix[:-1]}" if prefix else root):
             if is_system_name(entry.name):
                 passed_over[SYSTEM_FILES] += 1
             elif _is_folder(entry):

@@ -67,6 +67,11 @@ class Cub(Source):
         """Return the species in the order of ``classes.txt``."""
         return tuple(self._species().values())
 
+    def class_counts(self) -> list[int]:
+        """Return the number of training images per class."""
+        labels = [image.label for image in self._annotated("train")]
+        return np.bincount(labels, minlength=len(self._species())).tolist()
+
     def fingerprint(self, split: Split) -> str:
         """Return a hash of names, sizes and modification times of the tables and the split's images."""
         self.check()
