@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,10 +163,10 @@ def fingerprint(folder: Path, names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            yield from entries
+            return list(entries)
     except OSError as error:
         raise UserError(f"cannot read the folder {printable_path(folder)}: {error.strerror}") from error
 
