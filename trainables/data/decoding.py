@@ -19,7 +19,16 @@ from PIL import Image
 
 from trainables.cores import usable_cores
 from trainables.data.files import printable_path
-from trainables.data.pixels import FULL_16_BITS, MAX_PX, open_image, quiet_pillow, read_pixels, upright_size
+from trainables.data.pixels import (
+    FULL_16_BITS,
+    MAX_PX,
+    open_image,
+    orientation_of,
+    quiet_pillow,
+    read_pixels,
+    turn_upright,
+    upright_size,
+)
 from trainables.errors import UserError
 
 SAMPLED_FILES = 1000
@@ -188,8 +197,10 @@ def _decode_into(
         if not image.info.get("progressive"):  # a progressive JPEG is decoded whole before it is reduced
             n_px = image.width * image.height
         with budget.use(n_px):
-            pixels, largest = read_pixels(image, file, upright=upright)
-            fitted = _fitted(pixels, height_px, width_px)
+            pixels, largest = read_pixels(image, file)
+            orientation = orientation_of(image) if upright else 1
+            stored_px = (width_px, height_px) if orientation >= 5 else (height_px, width_px)
+            fitted = turn_upright(_fitted_rgb(pixels, *stored_px), orientation)
         out[:] = fitted if fitted.ndim == 3 else fitted[..., None]
         return size, largest or 0
 
@@ -208,6 +219,13 @@ def _check_16_bits(files: Sequence[str], largest: npt.NDArray[np.int32]) -> None
             f"{(1 << most.bit_length()) - 1:,} or {FULL_16_BITS:,}; scale the values to 16 bits, or convert the images "
             "to 8 bits"
         )
+
+
+def _fitted_rgb(image: Image.Image, height_px: int, width_px: int) -> npt.NDArray[np.uint8]:
+    """Fit an image without its alpha channel; [H, W] for a grey image."""
+    if image.mode == "RGBA":  # one band at a time: a copy of a large image takes much memory
+        return np.stack([_fitted(image.getchannel(band), height_px, width_px) for band in "RGB"], axis=-1)
+    return _fitted(image, height_px, width_px)
 
 
 def _fitted(image: Image.Image, height_px: int, width_px: int) -> npt.NDArray[np.uint8]:

@@ -31,17 +31,6 @@ _STATE_THE_RANGE = "convert it to 8 bits, or state the range in the TIFF tags SM
 _BITS, _PHOTOMETRIC, _FORMAT, _LOW, _HIGH = 258, 262, 339, 340, 341
 """TIFF tags: bits per sample, whether white is 0, kind of numbers, smallest and largest sample value."""
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What turns an image upright, by its EXIF orientation."""
-
 
 @contextmanager
 def open_image(file: str) -> Iterator[Image.Image]:
@@ -88,10 +77,10 @@ def upright_size(image: Image.Image, *, upright: bool) -> tuple[int, int]:
     if image.format == "TIFF":  # newer versions of Pillow have exchanged the sides already
         tags = image.tag_v2  # type: ignore[attr-defined]
         width, height = tags[256], tags[257]
-    return (width, height) if upright and _orientation(image) >= 5 else (height, width)
+    return (width, height) if upright and orientation_of(image) >= 5 else (height, width)
 
 
-def read_pixels(image: Image.Image, file: str, *, upright: bool) -> tuple[Image.Image, int | None]:
+def read_pixels(image: Image.Image, file: str) -> tuple[Image.Image, int | None]:
     """Decode an open image to 8 bits per sample.
 
     Samples of other types are scaled by the range that the file states: the bits per sample or the smallest and largest
@@ -99,12 +88,12 @@ def read_pixels(image: Image.Image, file: str, *, upright: bool) -> tuple[Image.
 
     Args:
         image: an image of :func:`open_image`.
-        file: its name, for messages.
-        upright: whether its EXIF orientation is applied.
+        file: its name.
 
     Returns:
-        The image in mode ``L`` or ``RGB``; and its largest sample on a scale of 16 bits if it has 16 bits per sample of
-        which it does not state how many are used, else None. The scale of colour images is exact to 8 bits.
+        The image in mode ``L``, ``RGB`` or ``RGBA``, as stored; and its largest sample on a scale of 16 bits if it has
+        16 bits per sample of which it does not state how many are used, else None. The scale of colour images is exact
+        to 8 bits. A black image has None.
 
     Raises:
         UserError: the file does not state the range of its samples, or has samples that are no numbers.
@@ -112,19 +101,40 @@ def read_pixels(image: Image.Image, file: str, *, upright: bool) -> tuple[Image.
     deep = ";16" in _raw_mode(image)  # Pillow forgets it while it decodes
     image.load()
     image.info.pop("transparency", None)  # the colour behind it is kept
-    largest = None
     if image.mode[0] in "IF":
         low, high, largest = _sample_range(image, file)
-        grey = _scaled(image, low, high, file)
-    elif image.mode in ("1", "L", "LA"):
-        grey = image.convert("L")
+        return _scaled(image, low, high, file), largest or None
+    if image.mode in ("1", "L", "LA"):
+        eight_bits = image.convert("L")
+    elif image.mode in ("RGB", "RGBA"):  # not converted: a copy of a large image takes much memory
+        eight_bits = image
     else:
-        grey = None
-    eight_bits = image.convert("RGB") if grey is None else grey
-    if deep and image.mode[0] not in "IF":
-        largest = _largest_high_byte(eight_bits) * 256 + 255
-    method = _UPRIGHT.get(_orientation(image)) if upright else None
-    return (eight_bits if method is None else eight_bits.transpose(method)), largest or None
+        eight_bits = image.convert("RGB")
+    high_byte = _largest_high_byte(eight_bits) if deep else 0
+    return eight_bits, high_byte * 256 + 255 if high_byte else None
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 if there is none, or the metadata are broken."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises errors of many kinds for broken metadata, which do no harm here
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def turn_upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Return ``pixels``, uint8 [H, W] or [H, W, 3], as a viewer shows them for an EXIF ``orientation`` of 1 to 8.
+
+    Examples:
+        >>> turn_upright(np.array([[1, 2], [3, 4]], np.uint8), 6).tolist()
+        [[3, 1], [4, 2]]
+    """
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
 
 
 def _sample_range(image: Image.Image, file: str) -> tuple[float, float, int | None]:
@@ -163,7 +173,7 @@ def _tiff_range(image: Image.Image, file: str) -> tuple[float, float, int | None
 
 def _scaled(image: Image.Image, low: float, high: float, file: str) -> Image.Image:
     """Scale samples from ``low`` (black) and ``high`` (white) to 0 and 255; values outside are cut off."""
-    grey = np.empty((image.height, image.width), dtype=np.uint8)
+    pixels = np.empty((image.height, image.width), dtype=np.uint8)
     row = 0
     for strip in _strips(image):
         samples = _samples(strip)
@@ -173,9 +183,9 @@ def _scaled(image: Image.Image, low: float, high: float, file: str) -> Image.Ima
             scaled = samples >> 8
         else:
             scaled = np.rint((samples.astype(np.float64) - low) * (255 / (high - low))).clip(0, 255)
-        grey[row : row + strip.height] = scaled
+        pixels[row : row + strip.height] = scaled
         row += strip.height
-    return Image.fromarray(grey)
+    return Image.fromarray(pixels)
 
 
 def _strips(image: Image.Image) -> Iterator[Image.Image]:
@@ -208,17 +218,8 @@ def _significant_bits(file: str) -> int:
 
 
 def _largest_high_byte(image: Image.Image) -> int:
-    extrema = image.getextrema()
-    return int(max(np.ravel(extrema)))
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 if there is none, or the metadata are broken."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Pillow raises errors of many kinds for broken metadata, which do no harm here
-        return 1
-    return value if value in _UPRIGHT else 1
+    ranges = np.reshape(image.getextrema(), (-1, 2))
+    return int(max(high for (_, high), band in zip(ranges, image.getbands(), strict=True) if band != "A"))
 
 
 def _raw_mode(image: Image.Image) -> str:
