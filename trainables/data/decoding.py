@@ -2,7 +2,7 @@
 
 An image is fitted to a size by resizing its largest centred window of that aspect ratio. For a square size, this
 resizes the short side and crops the centre. Colours are used as stored: an alpha channel is dropped, and a colour
-profile is ignored, as in torchvision's ``ImageFolder``. Of an image with several frames, the first is used.
+profile is ignored, as in torchvision's ``ImageFolder``. The first frame of an image is used.
 """
 
 from __future__ import annotations

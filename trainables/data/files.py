@@ -58,8 +58,8 @@ def list_files(folder: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Listi
     """List the files below ``folder`` at any depth that have one of the endings ``suffixes``; links are followed.
 
     Raises:
-        UserError: a folder cannot be read; a link leads nowhere, to itself or to a folder that contains it; or a file
-            of the wanted kind is neither file nor folder. The message names it.
+        UserError: a folder cannot be read; a link leads nowhere, to itself or to a folder that contains it; or a wanted
+            name is neither a file nor a folder. The message names it.
 
     Examples:
         >>> import tempfile
