@@ -131,6 +131,7 @@ def resume(
     sweep_dir: Folder,
     *,
     settings: Mapping[str, Any] | None = None,
+    data: str | None = None,
     address: str | None = None,
     retry_failed: bool = False,
     log_to: Sequence[str] = (),
@@ -140,6 +141,8 @@ def resume(
     Args:
         sweep_dir: folder of the sweep.
         settings: other limits of the sweep by dotted path, for example ``{"budget.limits.gpu_hours": 8}``.
+        data: present place of the images if they were moved, for example ``imagefolder:photos``; None: where the last
+            run read them.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         retry_failed: whether failed trials are restarted.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
@@ -152,7 +155,9 @@ def resume(
     Examples:
         >>> resume("demo")  # doctest: +SKIP
     """
-    return load(sweep_dir).resume(settings=settings, address=address, retry_failed=retry_failed, log_to=log_to)
+    return load(sweep_dir).resume(
+        settings=settings, data=data, address=address, retry_failed=retry_failed, log_to=log_to
+    )
 
 
 def extend(
@@ -162,6 +167,7 @@ def extend(
     add_searches: int = 0,
     add_seeds: int = 0,
     add_arms: Sequence[str] | Mapping[str, Any] = (),
+    data: str | None = None,
     address: str | None = None,
     log_to: Sequence[str] = (),
 ) -> Sweep:
@@ -173,6 +179,8 @@ def extend(
         add_searches: independent searches to add per arm.
         add_seeds: seeds to add per confirmed configuration.
         add_arms: arms to add: presets, or arms by name as in a study file.
+        data: present place of the images if they were moved, for example ``imagefolder:photos``; None: where the last
+            run read them.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
@@ -189,6 +197,7 @@ def extend(
         add_searches=add_searches,
         add_seeds=add_seeds,
         add_arms=add_arms,
+        data=data,
         address=address,
         log_to=log_to,
     )
@@ -200,6 +209,7 @@ def confirm(
     seeds: int,
     searches: int | None = None,
     configs: int | None = None,
+    data: str | None = None,
     address: str | None = None,
     log_to: Sequence[str] = (),
 ) -> Sweep:
@@ -211,6 +221,8 @@ def confirm(
         searches: independent searches per arm to divide the trials of an unconfirmed sweep into; None: as in the study,
             otherwise 1.
         configs: best configurations per search to confirm; None: as in the study, otherwise 1.
+        data: present place of the images if they were moved, for example ``imagefolder:photos``; None: where the last
+            run read them.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
@@ -222,7 +234,9 @@ def confirm(
     Examples:
         >>> confirm("demo", seeds=5)  # doctest: +SKIP
     """
-    return load(sweep_dir).confirm(seeds=seeds, searches=searches, configs=configs, address=address, log_to=log_to)
+    return load(sweep_dir).confirm(
+        seeds=seeds, searches=searches, configs=configs, data=data, address=address, log_to=log_to
+    )
 
 
 def plan(

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from trainables.config import TrialConfig
 from trainables.data.config import Data
+from trainables.data.places import place_of
 from trainables.mixing.config import Mix
 from trainables.mixing.size import FixedSize
 from trainables.strict import Frozen
@@ -101,7 +102,8 @@ def image_facts(config: TrialConfig) -> dict[str, Any]:
         images = prepare_data(config.data).images
         height_px, width_px = images.images.shape[1:3]
         return {"height_px": height_px, "width_px": width_px, "data": images}
-    height_px, width_px = _image_size(Data(source=config.data.source, image_size_px=config.data.image_size_px))
+    source = place_of(config.data.source).source
+    height_px, width_px = _image_size(Data(source=source, image_size_px=config.data.image_size_px))
     return {"height_px": height_px, "width_px": width_px, "data": None}
 
 

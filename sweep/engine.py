@@ -9,7 +9,7 @@ import shlex
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,6 +23,7 @@ from sweep.records.schema import LOCK
 from sweep.watch import Watch
 from sweep.workers import check_running_ray, make_setup_hook
 from trainables.cores import describe_cores, usable_cores
+from trainables.data.places import Place
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def run_trials(
     trainable: type | None = None,
     callbacks: Sequence[Callback] = (),
     watch: Watch | None = None,
+    places: Mapping[str, Place] | None = None,
 ) -> None:
     """Run all trials of ``conductor``; return when they have ended, or when ``watch`` ends the run.
 
@@ -195,6 +197,7 @@ def run_trials(
         trainable: class that trains a trial; it reports the same columns as the default, ``CutMixTrainable``.
         callbacks: more callbacks of Tune, which are called after the conductor.
         watch: decides when the run ends before its last trial; None: never.
+        places: where the images of each data source lie and what they must contain; None: as in the configurations.
 
     Raises:
         OSError: the records or the state of a trial cannot be written.
@@ -215,7 +218,7 @@ def run_trials(
                 trainable or CutMixTrainable,
                 name=sweep_dir.name,
                 storage_path=scratch,  # no file that Tune writes is needed: we write the records
-                search_alg=ConductorSearcher(conductor, sweep_dir, resources),
+                search_alg=ConductorSearcher(conductor, sweep_dir, resources, places or {}),
                 scheduler=scheduler,
                 callbacks=[ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir)), *callbacks],
                 num_samples=-1,  # the conductor ends the search: their number is unknown, because paused trials return

@@ -17,12 +17,14 @@ from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import DiskFault, NotBegun, resume_command, user_message
+from sweep.images import check_same_images, present_places, recorded_places, show_data_warnings, with_images
 from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
 from sweep.records.reader import read_manifest
 from sweep.records.schema import LOCK, MANIFEST
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
+from trainables.data.places import images_at, place_of
 from trainables.errors import UserError, shorten_path
 from trainables.own_part import shipped_paths
 from trainables.whole_file import remove_abandoned
@@ -95,7 +97,9 @@ def start_sweep(
     modules = shipped_paths(own_parts(study))
     with _made(sweep_dir), cluster(study.resources, address=address, display=display, modules=modules) as slots:
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
-        manifest = with_run(new_manifest(study, sweep_dir, command, fingerprints), command, project=project)
+        manifest = new_manifest(study, sweep_dir, command, fingerprints)
+        images = {source: source for source in fingerprints}
+        manifest = with_run(manifest, command, project=project, images=images)
         with locked(sweep_dir):
             _defer_signals(sweep_dir, address)
             write_manifest(sweep_dir, manifest)
@@ -109,6 +113,7 @@ def start_sweep(
 def resume_sweep(
     sweep_dir: Path,
     *,
+    data: str | None = None,
     address: str | None = None,
     retry_failed: bool = False,
     command: str = "sweep.launch.resume_sweep",
@@ -120,6 +125,8 @@ def resume_sweep(
 
     Args:
         sweep_dir: folder of the sweep.
+        data: present place of the images if they were moved, for example ``imagefolder:photos``; None: where the last
+            run read them.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         retry_failed: whether failed trials are restarted.
         command: how the sweep was resumed, for the manifest.
@@ -143,7 +150,7 @@ def resume_sweep(
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
     read_manifest(sweep_dir)
-    with locked(sweep_dir):
+    with locked(sweep_dir), contextlib.ExitStack() as stack:
         for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
         manifest = read_manifest(sweep_dir)
@@ -154,13 +161,10 @@ def resume_sweep(
         parts = own_parts(study)
         for warning in check_unchanged(manifest, parts, sweep_dir):
             display.show_warning(warning)
+        places = present_places(manifest, _sources(study), data)
+        stack.enter_context(images_at(places))
         fingerprints = prepare(study, address=address, download=False, display=display)
-        for source, fingerprint in manifest["data"].items():
-            if fingerprints.get(source) != fingerprint:
-                raise UserError(
-                    f"the images of '{source}' differ from the images that '{sweep_dir}' was started with: restore "
-                    "them, or start a new sweep with: cutmix-sweep run"
-                )
+        check_same_images(manifest["data"], fingerprints, places, sweep_dir)
         conductor = Conductor(study, sweep_dir, retry_failed=retry_failed)
         if not conductor.n_left:
             display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
@@ -168,7 +172,8 @@ def resume_sweep(
         loggers = _open_loggers(targets, sweep_dir, study)
         modules = shipped_paths(parts)
         with cluster(study.resources, address=address, display=display, modules=modules) as slots:
-            manifest = with_run(with_parts({**manifest, "data": fingerprints}, parts), command)
+            images = {source: place.source for source, place in places.items()}
+            manifest = with_run(with_parts(with_images(manifest, fingerprints), parts), command, images=images)
             _defer_signals(sweep_dir, address)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, manifest)
@@ -176,11 +181,19 @@ def resume_sweep(
                 _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
 
 
-def prepare(study: Study, *, address: str | None, download: bool, display: Display = SILENT) -> dict[str, str]:
+def _sources(study: Study) -> list[str]:
+    """Return the data sources of a study."""
+    configs = (config for arm in study.arms for config in study.extremes(arm))
+    return list(dict.fromkeys(config.data.source for config in configs))
+
+
+def prepare(
+    study: Study, *, address: str | None, download: bool, display: Display = SILENT
+) -> dict[str, dict[str, str]]:
     """Check that all trials of a study can run, and decode the images that this node has not decoded yet.
 
     Returns:
-        Fingerprint of the training images by data source.
+        Fingerprint by content of each split that is read, by data source and split.
 
     Raises:
         UserError: the resources, the data or the image size cannot be used.
@@ -192,7 +205,7 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
     check_address(address)
     configs = {config.data: config for arm in study.arms for config in study.extremes(arm)}
     for name in dict.fromkeys(data.source for data in configs):
-        source = open_source(name)
+        source = open_source(place_of(name).source)
         if download:
             source.download()
         with display.show_status(f"checking the images of {name}"):
@@ -202,21 +215,26 @@ def prepare(study: Study, *, address: str | None, download: bool, display: Displ
     if address is None:
         check_local(study.resources)
     with display.show_status("loading PyTorch"):
-        from trainables.data.prepared import prepare_data, prepare_test
+        from trainables.data.prepared import forget_images, prepare_data, prepare_test
         from trainables.models.build import build_model
 
+    forget_images()  # they may have changed since this process opened them
+    fingerprints: dict[str, dict[str, str]] = {}
     for data, config in configs.items():
-        with display.show_status(f"preparing the images of {data.source} (decoded once per node for all trials)"):
+        status = f"preparing the images of {data.source} (decoded once per node for all trials)"
+        with display.show_status(status), show_data_warnings(display):
             images = prepare_data(data).images
+            splits = {"train": images.content}
             if study.confirm is not None:
-                prepare_test(data)
+                splits["test"] = prepare_test(data).content
+        if fingerprints.setdefault(data.source, splits) != splits:  # the study reads them in several sizes
+            raise UserError(f"the images of '{data.source}' changed while they were read: try again")
         height_px, width_px = images.images.shape[1:3]
         build_model(config.model, n_classes=len(images.classes), height_px=height_px, width_px=width_px, seed=0)
     if study.match is not None:
         with display.show_status("matching the dose of the arms"):
             check_reachable(study)
-    with display.show_status("computing the fingerprint of the images"):
-        return {data.source: open_source(data.source).fingerprint("train") for data in configs}
+    return fingerprints
 
 
 def _defer_signals(sweep_dir: Path, address: str | None) -> None:
@@ -293,6 +311,7 @@ class _Run:
                     display=self.display,
                     callbacks=callbacks,
                     watch=watch,
+                    places=recorded_places(read_manifest(self.sweep_dir)),
                 )
         except OSError as error:
             if user_message(error) is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
+from sweep.images import Fingerprints
 from sweep.provenance import code_versions, git_state, installed_packages
 from sweep.records.schema import MANIFEST, SCHEMA_VERSION
 from trainables.cores import usable_cores
@@ -24,14 +25,14 @@ from trainables.strict import parse
 PACKAGES = ("cutmix-sweep", "torch", "torchvision", "ray", "optuna", "numpy", "pandas")
 
 
-def new_manifest(study: Study, sweep_dir: Path, command: str, data: dict[str, str]) -> dict[str, Any]:
-    """Return the manifest of a new sweep; ``data`` maps each data source to the fingerprint of its training images."""
+def new_manifest(study: Study, sweep_dir: Path, command: str, data: Fingerprints) -> dict[str, Any]:
+    """Return the manifest of a new sweep; ``data`` has the fingerprint of each split by data source and split."""
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "sweep": sweep_dir.name,
         "study": study.model_dump(mode="json"),
         "seed": study.seed,
-        "data": data,
+        "data": {source: dict(splits) for source, splits in data.items()},
         "parts": [],
         "command": command,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
@@ -41,7 +42,9 @@ def new_manifest(study: Study, sweep_dir: Path, command: str, data: dict[str, st
     return with_parts(manifest, own_parts(study))
 
 
-def with_run(manifest: dict[str, Any], command: str, *, project: Path | None = None) -> dict[str, Any]:
+def with_run(
+    manifest: dict[str, Any], command: str, *, project: Path | None = None, images: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return a manifest with one more run of this program on the sweep, which writes the present schema.
 
     Args:
@@ -49,11 +52,14 @@ def with_run(manifest: dict[str, Any], command: str, *, project: Path | None = N
         command: how the run was started.
         project: folder of the user's project; None: the folder of the first run if it is still there, otherwise the
             working directory.
+        images: where the images of each data source are, as ``--data`` spells it; None: where the last run had them.
     """
+    before = manifest["runs"][-1].get("data", {}) if manifest["runs"] else {}
     run = {
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command,
         "host": socket.gethostname(),
+        "data": {**before, **(images or {})},
         "versions": {name: version(name) for name in PACKAGES},
         "code": code_versions(project or _first_project(manifest)),
         "packages": installed_packages(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.ledger import checkpoint_path, weights_path
 from sweep.watch import Watch
+from trainables.data.places import Place, format_places
 
 
 class EndOfRun(Exception):
@@ -25,18 +26,22 @@ class EndOfRun(Exception):
 class ConductorSearcher(Searcher):  # type: ignore[misc]
     """Pass the conductor's next trial to Tune."""
 
-    def __init__(self, conductor: Conductor, sweep_dir: Path, resources: Resources) -> None:
-        """Take trials from ``conductor``; each of them uses ``resources``."""
+    def __init__(
+        self, conductor: Conductor, sweep_dir: Path, resources: Resources, places: Mapping[str, Place]
+    ) -> None:
+        """Take trials from ``conductor``; each of them uses ``resources``, and images at ``places``."""
         super().__init__()
         self._conductor = conductor
         self._dir = sweep_dir
         self._resources = resources
+        self._places = places
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the configuration that the trainable reads; None if no trial is ready at present."""
         job = self._conductor.next_job()
         if job is None:
             return None if self._conductor.may_go_on else str(Searcher.FINISHED)
+        source = job.config.data.source
         # small and flat, the trial's configuration as one JSON text: Tune copies it often
         return {
             "trial": job.trial,
@@ -47,6 +52,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "weights_path": str(weights_path(self._dir, job.trial)),
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
+            "images": format_places({source: self._places[source]} if source in self._places else {}),
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -34,6 +34,10 @@ class UserError(OneLineError):
     """
 
 
+class DataWarning(UserWarning):
+    """Something about images that the user should know, for example that damaged files were made again."""
+
+
 class _ShortRepr(reprlib.Repr):
     """Python's text of a value, cut while it is built: nested values may be much longer than the memory."""
 

@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from ray import tune
 
 from trainables.config import TrialConfig
 from trainables.cores import set_threads
+from trainables.data.places import Place, images_at, parse_places
 from trainables.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 self._save(trial)
             result = trial.history[self._reported]
             self._reported += 1
-            tested = {"test": _tested(trial)} if self._tests and trial.done and not result.diverged else {}
+            tests = self._tests and trial.done and not result.diverged
+            tested = {"test": _tested(trial, self._places)} if tests else {}
             return {"trial": self._name, **asdict(result), **self._about(trial), **tested}
         except OSError as error:
             if error.errno in DISK_FAULTS:
@@ -89,6 +92,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._device = str(config["device"])
             self._tests = bool(config["test"])
             self._weights = Path(config["weights_path"])
+            self._places = parse_places(str(config.get("images", "{}")))
             print(f"trial {self._name} begins, {self._reported} epochs recorded: {config['config']}")  # noqa: T201
         except Exception:
             self._failure = traceback.format_exc(limit=-3).strip()
@@ -101,7 +105,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             from trainables.data.prepared import prepare_data
             from trainables.trial import Trial
 
-            trial = self._trial = Trial(self._config, prepare_data(self._config.data), device=self._device)
+            with images_at(self._places):
+                data = prepare_data(self._config.data)
+            trial = self._trial = Trial(self._config, data, device=self._device)
             if self._checkpoint.exists():
                 trial.load_state_dict(torch.load(self._checkpoint, map_location=self._device, weights_only=True))
         return trial
@@ -128,7 +134,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         return {"trial": self._name, "failed": why, "node": socket.gethostname()}
 
 
-def _tested(trial: Trial) -> str:
+def _tested(trial: Trial, places: Mapping[str, Place]) -> str:
     """Measure a trial that has run all its epochs on the test images, on which no choice depends.
 
     Returns:
@@ -139,7 +145,8 @@ def _tested(trial: Trial) -> str:
 
     from trainables.data.prepared import prepare_test
 
-    images = prepare_test(trial.config.data)
+    with images_at(places):
+        images = prepare_test(trial.config.data)
     count = len(images.labels)
     weights = "last" if trial.config.optimizer.ema_decay is None else "ema"
     metrics = trial.measure(images, np.arange(count))

@@ -62,6 +62,7 @@ def run(
 @app.command()
 def resume(
     sweep_dir: options.SweepDir,
+    data: options.MovedData = None,
     address: options.Address = None,
     retry_failed: options.RetryFailed = False,
     set_: options.LimitSet = None,
@@ -77,7 +78,7 @@ def resume(
 
     change = (lambda study: limited(study, set_)) if set_ else None
     display = new_display(quiet=quiet, verbose=verbose)
-    _resume(sweep_dir, change, display, address=address, retry_failed=retry_failed, log_to=log_to)
+    _resume(sweep_dir, change, display, data=data, address=address, retry_failed=retry_failed, log_to=log_to)
 
 
 @app.command()
@@ -86,6 +87,7 @@ def confirm(
     seeds: options.Seeds,
     searches: options.Searches = None,
     configs: options.Configs = None,
+    data: options.MovedData = None,
     address: options.Address = None,
     log_to: options.LogTo = None,
     quiet: options.Quiet = False,
@@ -99,7 +101,7 @@ def confirm(
 
     display = new_display(quiet=quiet, verbose=verbose)
     change = lambda study: confirmed(study, seeds=seeds, configs=configs, searches=searches)  # noqa: E731
-    _resume(sweep_dir, change, display, address=address, log_to=log_to)
+    _resume(sweep_dir, change, display, data=data, address=address, log_to=log_to)
 
 
 @app.command()
@@ -109,6 +111,7 @@ def extend(
     add_searches: options.AddSearches = 0,
     add_seeds: options.AddSeeds = 0,
     add_arms: options.AddArms = None,
+    data: options.MovedData = None,
     address: options.Address = None,
     log_to: options.LogTo = None,
     quiet: options.Quiet = False,
@@ -131,6 +134,7 @@ def extend(
         sweep_dir,
         lambda study: extended(study, trials=n_trials, searches=add_searches, seeds=n_seeds, arms=new_arms),
         new_display(quiet=quiet, verbose=verbose),
+        data=data,
         address=address,
         log_to=log_to,
     )
@@ -141,6 +145,7 @@ def _resume(
     change: Callable[[Study], Study] | None,
     display: TerminalDisplay,
     *,
+    data: str | None,
     address: str | None,
     retry_failed: bool = False,
     log_to: list[str] | None = None,
@@ -149,6 +154,7 @@ def _resume(
         from sweep.launch import resume_sweep
     resume_sweep(
         sweep_dir,
+        data=data,
         address=address,
         retry_failed=retry_failed,
         command=command_line(),

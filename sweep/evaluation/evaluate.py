@@ -13,11 +13,21 @@ from search_spaces.own_parts import own_parts
 from search_spaces.study import Resources
 from sweep.display import SILENT, Display
 from sweep.evaluation.pictures import write_sheets
-from sweep.evaluation.request import applicable_axes, list_tasks, own_axes, select_axes, select_trials
+from sweep.evaluation.request import (
+    applicable_axes,
+    data_of,
+    list_tasks,
+    own_axes,
+    read_contents,
+    select_axes,
+    select_trials,
+)
+from sweep.images import check_same_images, present_places, recorded_places, show_data_warnings, with_images
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, FAILED, MEASUREMENTS
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
+from trainables.data.places import images_at
 from trainables.data.sources.registry import SOURCES
 from trainables.evaluation.base import Axis
 from trainables.networks import NETWORKS
@@ -51,6 +61,7 @@ def evaluate_sweep(
     axes: Sequence[str] | None = None,
     trials: Sequence[str] | None = None,
     settings: Sequence[str] = (),
+    data: str | None = None,
     address: str | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
@@ -64,6 +75,8 @@ def evaluate_sweep(
         axes: names of axes; None: all applicable axes except those on request.
         trials: names of trials, or ``search``; None: the completed confirmation trials of present winners.
         settings: settings of the axes, for example ``ood.n_images=500``.
+        data: present place of the sweep's images if they were moved, for example ``imagefolder:photos``; None: where
+            the last run read them.
         address: Ray cluster to join; None: start Ray on this machine.
         cpus: CPU cores per measurement; None: as many as a trial of the sweep.
         gpus: GPUs per measurement; None: as many as a trial of the sweep.
@@ -86,7 +99,13 @@ def evaluate_sweep(
     manifest = read_manifest(sweep_dir)
     study = read_study(manifest, sweep_dir)
     selected = select_trials(sweep_dir, trials)
-    applicable = applicable_axes(select_axes(axes, settings), selected, by_name=axes is not None, display=display)
+    chosen = select_axes(axes, settings)
+    places = present_places(manifest, [each.source for each in data_of(selected)], data)
+    with images_at(places), show_data_warnings(display):
+        contents = read_contents(selected)
+        recorded = {source: splits for source, splits in manifest["data"].items() if source in contents}
+        check_same_images(recorded, contents, places, sweep_dir)
+        applicable = applicable_axes(chosen, selected, by_name=axes is not None, display=display)
     resources = _resources(study.resources, cpus, gpus)
     parts = [part for part in own_parts(study) if part.kind in (SOURCES.kind, NETWORKS.kind)]
     parts += own_axes(applicable)
@@ -99,10 +118,14 @@ def evaluate_sweep(
         if tasks:
             with cluster(resources, address=address, display=display, modules=modules) as slots:
                 current_signals().bound("interrupted; run the same command again for the other measurements")
-                manifest = with_run(with_parts(read_manifest(sweep_dir), parts), command)
+                images = {source: place.source for source, place in places.items()}
+                manifest = with_parts(with_images(read_manifest(sweep_dir), contents), parts)
+                manifest = with_run(manifest, command, images=images)
                 write_manifest(sweep_dir, manifest)
                 with display.log_run(sweep_dir, manifest["runs"][-1]):
-                    run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
+                    run_tasks(
+                        tasks, sweep_dir, resources, slots=slots, display=display, places=recorded_places(manifest)
+                    )
         pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]
     return _read_results(sweep_dir, selected, applicable, pictures)
 

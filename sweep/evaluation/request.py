@@ -18,6 +18,7 @@ from sweep.models import model_path
 from sweep.records.reader import read_manifest, read_sweep, read_table
 from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, MEASUREMENTS, SEARCH, TRIALS
 from trainables.config import TrialConfig
+from trainables.data.config import Data
 from trainables.data.sources.registry import SOURCES, absolute_source, split_text
 from trainables.errors import UserError, did_you_mean
 from trainables.evaluation.axes import AXES
@@ -213,6 +214,26 @@ def list_tasks(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis]) 
         for row in trials.to_dict("records")
     ]
     return [task for task in tasks if (task.trial, task.axis.name, task.settings) not in keys]
+
+
+def data_of(trials: pd.DataFrame) -> list[Data]:
+    """Return the different images that trials were trained on, without duplicates."""
+    return list(dict.fromkeys(TrialConfig.model_validate_json(text).data for text in trials["config"]))
+
+
+def read_contents(trials: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Open the training and test images of trials; return the fingerprint of each split, by data source and split.
+
+    Raises:
+        UserError: the images cannot be used.
+    """
+    from trainables.data.prepared import forget_images, prepare_data, prepare_test
+
+    forget_images()  # they may have changed since this process opened them
+    contents = {}
+    for data in data_of(trials):
+        contents[data.source] = {"train": prepare_data(data).images.content, "test": prepare_test(data).content}
+    return contents
 
 
 def _model_infos(trials: pd.DataFrame) -> list[ModelInfo]:

@@ -20,6 +20,7 @@ from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED, MEASUREMENTS
 from sweep.records.writer import RecordsWriter
 from sweep.signals import current_signals
 from trainables.cores import set_threads
+from trainables.data.places import Place, format_places, images_at, parse_places
 from trainables.errors import UserError
 from trainables.evaluation.axes import AXES
 from trainables.evaluation.base import Measured, library
@@ -29,9 +30,23 @@ if TYPE_CHECKING:
 
 
 def run_tasks(
-    tasks: Sequence[Task], sweep_dir: Path, resources: Resources, *, slots: int, display: Display = SILENT
+    tasks: Sequence[Task],
+    sweep_dir: Path,
+    resources: Resources,
+    *,
+    slots: int,
+    display: Display = SILENT,
+    places: Mapping[str, Place] | None = None,
 ) -> None:
     """Run the tasks on the cluster that is up, and record each result.
+
+    Args:
+        tasks: measurements to run.
+        sweep_dir: folder of the sweep.
+        resources: CPU cores and GPUs per measurement.
+        slots: measurements at a time.
+        display: shows the progress.
+        places: where the images of each data source lie and what they must contain; None: as in the configurations.
 
     Raises:
         EvaluationInterrupted: by a signal; finished measurements are recorded.
@@ -41,7 +56,7 @@ def run_tasks(
     display.show_line(f"{len(tasks)} measurements, {slots} at a time, records in {sweep_dir}")
     with display.show_measurements(len(tasks)) as update:
         try:
-            with contextlib.closing(_results(tasks, resources, slots)) as results:
+            with contextlib.closing(_results(tasks, resources, slots, format_places(places or {}))) as results:
                 for task, outcome in results:
                     _record(writer, task, outcome)
                     save_pictures(sweep_dir, task, outcome.get("measured"))
@@ -55,7 +70,9 @@ def run_tasks(
             writer.flush(force=True)
 
 
-def _results(tasks: Sequence[Task], resources: Resources, slots: int) -> Generator[tuple[Task, dict[str, Any]]]:
+def _results(
+    tasks: Sequence[Task], resources: Resources, slots: int, images: str
+) -> Generator[tuple[Task, dict[str, Any]]]:
     """Yield each task and its result as the tasks end.
 
     Ray has at most as many tasks as can run at once.
@@ -68,7 +85,7 @@ def _results(tasks: Sequence[Task], resources: Resources, slots: int) -> Generat
     while waiting or running:
         while waiting and len(running) < slots:
             task = waiting.pop(0)
-            running[measure.remote(_payload(task), resources.cpus, device)] = task
+            running[measure.remote(_payload(task) | {"images": images}, resources.cpus, device)] = task
         (ready,), _ = ray.wait(list(running))
         yield running.pop(ready), _outcome(ready)
 
@@ -108,9 +125,9 @@ def measure_task(payload: Mapping[str, Any], threads: int, device: str) -> dict[
     try:
         axis = AXES[payload["axis"]].model_validate_json(payload["settings"])
         saved = read_model(Path(payload["model_path"]))
-        outcome["measured"] = axis.measure(
-            Subject(saved, record=payload["record"], curve=payload["curve"], device=device)
-        )
+        subject = Subject(saved, record=payload["record"], curve=payload["curve"], device=device)
+        with images_at(parse_places(payload["images"])):
+            outcome["measured"] = axis.measure(subject)
     except UserError as error:
         outcome["why"] = str(error)
     except Exception:

@@ -65,6 +65,7 @@ class Sweep:
         self,
         *,
         settings: Mapping[str, Any] | None = None,
+        data: str | None = None,
         address: str | None = None,
         retry_failed: bool = False,
         log_to: Sequence[str] = (),
@@ -72,7 +73,7 @@ class Sweep:
         """Resume this sweep; see ``cutmix_sweep.resume``."""
         from search_spaces.extension import limited
 
-        options = {"address": address, "retry_failed": retry_failed}
+        options = {"data": data, "address": address, "retry_failed": retry_failed}
         limits = list_settings(settings)
         return self._continue(
             format_call("resume", str(self.dir), settings=settings, **options, log_to=log_to),
@@ -88,6 +89,7 @@ class Sweep:
         add_searches: int = 0,
         add_seeds: int = 0,
         add_arms: Sequence[str] | Mapping[str, Any] = (),
+        data: str | None = None,
         address: str | None = None,
         log_to: Sequence[str] = (),
     ) -> Sweep:
@@ -98,8 +100,9 @@ class Sweep:
         counts = {"add_trials": add_trials, "add_searches": add_searches, "add_seeds": add_seeds}
         additions = {**{name: count or None for name, count in counts.items()}, "add_arms": add_arms}
         return self._continue(
-            format_call("extend", str(self.dir), **additions, address=address, log_to=log_to),
+            format_call("extend", str(self.dir), **additions, data=data, address=address, log_to=log_to),
             change=lambda study: extended(study, trials=add_trials, searches=add_searches, seeds=add_seeds, arms=arms),
+            data=data,
             address=address,
             log_to=log_to,
         )
@@ -110,6 +113,7 @@ class Sweep:
         seeds: int,
         searches: int | None = None,
         configs: int | None = None,
+        data: str | None = None,
         address: str | None = None,
         log_to: Sequence[str] = (),
     ) -> Sweep:
@@ -123,10 +127,12 @@ class Sweep:
                 seeds=seeds,
                 searches=searches,
                 configs=configs,
+                data=data,
                 address=address,
                 log_to=log_to,
             ),
             change=lambda study: confirmed(study, seeds=seeds, searches=searches, configs=configs),
+            data=data,
             address=address,
             log_to=log_to,
         )
@@ -137,6 +143,7 @@ class Sweep:
         *,
         trials: Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
+        data: str | None = None,
         address: str | None = None,
         cpus: int | None = None,
         gpus: float | None = None,
@@ -147,6 +154,7 @@ class Sweep:
             axes: names of axes, for example ``["calibration", "ood"]``; None: all applicable axes except transfer.
             trials: names of trials, or ``["search"]`` for all completed search trials; None: confirmation trials.
             settings: values that override settings of the axes, for example ``{"ood.n_images": 500}``.
+            data: present place of the sweep's images if they were moved, for example ``imagefolder:photos``.
             address: Ray cluster to join; None: start Ray on this machine.
             cpus: CPU cores and threads per measurement; None: as per trial of the sweep.
             gpus: GPUs per measurement; None: as per trial of the sweep.
@@ -166,11 +174,12 @@ class Sweep:
             axes=None if axes is None else as_list(axes),
             trials=None if trials is None else as_list(trials),
             settings=list_settings(settings),
+            data=data,
             address=address,
             cpus=cpus,
             gpus=gpus,
             command=format_call(
-                "evaluate", str(self.dir), axes=axes, trials=trials, settings=settings, cpus=cpus, gpus=gpus
+                "evaluate", str(self.dir), axes=axes, trials=trials, settings=settings, data=data, cpus=cpus, gpus=gpus
             ),
             display=display,
         )

@@ -165,6 +165,18 @@ LimitSet = Annotated[
     ),
 ]
 
+# resume, confirm, extend, evaluate
+MovedData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        autocompletion=complete_source,
+        metavar="SOURCE",
+        help="present place of the sweep's images if they were moved; their content must be the same; for example "
+        "imagefolder:photos (default: where the last run read them)",
+    ),
+]
+
 # confirm
 Seeds = Annotated[
     int,

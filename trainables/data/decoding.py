@@ -7,6 +7,7 @@ profile is ignored, as in torchvision's ``ImageFolder``. The first frame of an i
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 import threading
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from trainables.data.pixels import (
     open_image,
     orientation_of,
     quiet_pillow,
+    read_content,
     read_pixels,
     turn_upright,
     upright_size,
@@ -75,8 +77,10 @@ def count_with_frames(files: Sequence[str]) -> int:
         return sum(_has_frames(file) for file in _sample(files) if file.lower().endswith(MAY_HAVE_FRAMES))
 
 
-def decode(files: Sequence[str], out: npt.NDArray[np.uint8], *, upright: bool = False) -> npt.NDArray[np.int32]:
-    """Decode ``files`` into ``out``, uint8 [N, H, W, 3], on up to 8 threads.
+def decode(
+    files: Sequence[str], out: npt.NDArray[np.uint8], *, upright: bool = False
+) -> tuple[npt.NDArray[np.int32], dict[str, str]]:
+    """Decode ``files`` into ``out``, uint8 [N, H, W, 3], on up to 8 threads; each file is read once.
 
     Args:
         files: image files of any size and mode.
@@ -85,19 +89,21 @@ def decode(files: Sequence[str], out: npt.NDArray[np.uint8], *, upright: bool = 
             stored: their boxes and published results refer to the stored pixels.
 
     Returns:
-        Heights and widths of the images before fitting, int32 [N, 2], in pixels.
+        Heights and widths of the images before fitting, int32 [N, 2], in pixels; and the SHA-256 of each file by path.
 
     Raises:
         UserError: a file cannot be read, is too large, or does not state the range of its samples; the message names
             it.
     """
     sizes = np.empty((len(files), 2), dtype=np.int32)
+    digests = [""] * len(files)
     largest = np.zeros(len(files), dtype=np.int32)
     budget = _PixelBudget()
 
     def decode_some(start: int) -> None:
         for index in range(start, min(start + FILES_PER_TASK, len(files))):
-            sizes[index], largest[index] = _decode_into(files[index], out[index], budget, upright=upright)
+            decoded = _decode_into(files[index], out[index], budget, upright=upright)
+            sizes[index], largest[index], digests[index] = decoded
 
     pool = ThreadPoolExecutor(min(MAX_THREADS, usable_cores()))
     with quiet_pillow():
@@ -107,7 +113,7 @@ def decode(files: Sequence[str], out: npt.NDArray[np.uint8], *, upright: bool = 
         finally:  # after a broken file the others need not be decoded
             pool.shutdown(cancel_futures=True)
     _check_16_bits(files, largest)
-    return sizes
+    return sizes, dict(zip(files, digests, strict=True))
 
 
 def fit_images(images: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> None:
@@ -185,10 +191,11 @@ def _has_frames(file: str) -> bool:
 
 def _decode_into(
     file: str, out: npt.NDArray[np.uint8], budget: _PixelBudget, *, upright: bool
-) -> tuple[tuple[int, int], int]:
-    """Decode a file; return its height and width, and its largest sample, or 0, as :func:`read_pixels`."""
+) -> tuple[tuple[int, int], int, str]:
+    """Decode a file; return its height and width, its largest sample, or 0, as :func:`read_pixels`, and its SHA-256."""
     height_px, width_px = out.shape[:2]
-    with open_image(file) as image:
+    content = read_content(file)
+    with open_image(file, content) as image:
         n_px = image.width * image.height
         size = upright_size(image, upright=upright)
         scale = max(height_px / size[0], width_px / size[1])
@@ -202,7 +209,7 @@ def _decode_into(
             stored_px = (width_px, height_px) if orientation >= 5 else (height_px, width_px)
             fitted = turn_upright(_fitted_rgb(pixels, *stored_px), orientation)
         out[:] = fitted if fitted.ndim == 3 else fitted[..., None]
-        return size, largest or 0
+        return size, largest or 0, hashlib.sha256(content).hexdigest()
 
 
 def _check_16_bits(files: Sequence[str], largest: npt.NDArray[np.int32]) -> None:

@@ -1,12 +1,11 @@
-"""Files in folders: list them by one walk, and detect that they changed."""
+"""Files in folders: list them by one walk."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,19 +147,6 @@ def printable(text: str) -> str:
 def printable_path(path: object) -> str:
     """Return a path for a message: as text, without the start of a path that is very long."""
     return shorten_path(printable(str(path)))
-
-
-def fingerprint(folder: Path, names: Iterable[str]) -> str:
-    """Return a hash of the names, sizes and modification times of files in ``folder``.
-
-    Contents are not read: the cost is one ``stat`` per file, so that a million images take seconds.
-    """
-    digest = hashlib.sha256()
-    root = f"{folder}{os.sep}"
-    for name in names:
-        status = os.stat(root + name)  # noqa: PTH116 (making a million Paths costs more than the stat)
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -22,6 +22,7 @@ class ImageSet:
         mean: float32 [3], each channel's mean over all training images, in [0, 1] units. A test set has the values of
             its training set.
         std: float32 [3], each channel's standard deviation over the same images.
+        content: fingerprint of the files that the images were decoded from; "" for other images.
 
     Raises:
         ValueError: an array has another shape or type, or values outside their range.
@@ -43,6 +44,7 @@ class ImageSet:
     boxes: npt.NDArray[np.int32] | None
     mean: npt.NDArray[np.float32]
     std: npt.NDArray[np.float32]
+    content: str = ""
 
     def __post_init__(self) -> None:
         """Check shapes, types and ranges, and make read-only views."""

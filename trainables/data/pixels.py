@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import re
 import struct
 import warnings
@@ -21,6 +22,9 @@ from trainables.errors import UserError, shorten
 MAX_PX = 2**26
 """Largest number of pixels of one file, 8192 x 8192: below the size at which Pillow warns (89 million)."""
 
+MAX_BYTES = 2**29
+"""Largest size of one file in bytes: 8 bytes per pixel of ``MAX_PX``."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
 """Formats that are read, by Pillow's names. Pillow knows more; some of them start other programs."""
 
@@ -33,8 +37,8 @@ _BITS, _PHOTOMETRIC, _FORMAT, _LOW, _HIGH = 258, 262, 339, 340, 341
 
 
 @contextmanager
-def open_image(file: str) -> Iterator[Image.Image]:
-    """Open an image file without decoding it.
+def open_image(file: str, content: bytes | None = None) -> Iterator[Image.Image]:
+    """Open an image file without decoding it; ``content``: its bytes, if they were read already.
 
     Raises:
         UserError: the file cannot be read, now or while the context lasts, or has too many pixels; the message names
@@ -49,7 +53,7 @@ def open_image(file: str) -> Iterator[Image.Image]:
         (20, 12)
     """
     try:
-        with Image.open(file, formats=_formats()) as image:
+        with Image.open(file if content is None else io.BytesIO(content), formats=_formats()) as image:
             if image.width * image.height > MAX_PX:
                 raise _too_large(file, f"{image.width} x {image.height}")
             yield image
@@ -59,6 +63,25 @@ def open_image(file: str) -> Iterator[Image.Image]:
         n_px = re.search(r"\d+", str(error))
         raise _too_large(file, f"{int(n_px[0]):,}" if n_px else "too many") from error
     except Exception as error:  # Pillow raises errors of many kinds for broken files
+        reason = _reason(file, error)
+        raise UserError(f"cannot read the image {printable_path(file)}: {reason}; repair or remove the file") from error
+
+
+def read_content(file: str) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises:
+        UserError: the file cannot be read, or is so large that no image of ``MAX_PX`` pixels fills it.
+    """
+    try:
+        n_bytes = Path(file).stat().st_size
+        if n_bytes > MAX_BYTES:
+            raise UserError(
+                f"the image {printable_path(file)} is too large: it has {n_bytes:,} bytes, at most {MAX_BYTES:,} are "
+                "read; reduce or remove it"
+            )
+        return Path(file).read_bytes()
+    except OSError as error:
         reason = _reason(file, error)
         raise UserError(f"cannot read the image {printable_path(file)}: {reason}; repair or remove the file") from error
 

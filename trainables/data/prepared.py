@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.data.config import Data
+from trainables.data.contents import Contents
 from trainables.data.image_set import ImageSet
+from trainables.data.places import place_of
 from trainables.data.sources.registry import open_source
 from trainables.data.splits import split_indices
-from trainables.data.store import open_padded, open_split
+from trainables.data.store import open_split, open_train
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class TrialData:
 def prepare_data(data: Data) -> TrialData:
     """Open the training images of ``data.source`` and split them; the first call on a node decodes them.
 
-    The trials of one process share the open files. Test images are not read.
+    The trials of one process share the open files. Test images are not read. Images that were moved are read from their
+    present place: see :func:`trainables.data.places.images_at`.
 
     Raises:
         UserError: the source cannot be read, or a class has too few images for the split.
@@ -47,7 +50,10 @@ def prepare_data(data: Data) -> TrialData:
         ((5752, 32, 32, 3), 460, 120)
     """
     source = open_source(data.source)
-    images, padded = _open(Data(source=data.source, image_size_px=data.image_size_px, pad_px=data.pad_px))
+    place = place_of(data.source)
+    images, padded = _open(
+        Data(source=place.source, image_size_px=data.image_size_px, pad_px=data.pad_px), place.contents
+    )
     repeats = source.images_per_original
     originals = split_indices(
         images.labels[::repeats], train_frac=data.train_frac, val_frac=data.val_frac, seed=data.split_seed
@@ -70,15 +76,22 @@ def prepare_test(data: Data) -> ImageSet:
     Raises:
         UserError: the source cannot be read, or has no test images.
     """
-    return _open_test(Data(source=data.source, image_size_px=data.image_size_px))
+    place = place_of(data.source)
+    return _open_test(Data(source=place.source, image_size_px=data.image_size_px), place.contents)
+
+
+def forget_images() -> None:
+    """Look for changes of the files when images are opened the next time in this process."""
+    _open_test.cache_clear()
+    _open.cache_clear()
 
 
 @functools.lru_cache(maxsize=1)
-def _open_test(data: Data) -> ImageSet:
-    return open_split(data, "test")
+def _open_test(data: Data, contents: Contents) -> ImageSet:
+    return open_split(data, "test", contents=contents)
 
 
 @functools.lru_cache(maxsize=2)
-def _open(data: Data) -> tuple[ImageSet, np.ndarray]:
+def _open(data: Data, contents: Contents) -> tuple[ImageSet, np.ndarray]:
     """Open the arrays once per process: the check for changes looks at each file of a folder."""
-    return open_split(data, "train"), open_padded(data)
+    return open_train(data, contents=contents)

@@ -1,42 +1,50 @@
 """Decoded splits, written once per node: memory-mapped files that all processes of the node share.
 
-An entry of the cache is a folder with ``images.npy``, ``labels.npy``, ``boxes.npy`` (for data with boxes) and, for the
-training split, ``meta.json`` (classes, means and standard deviations of the channels). It is written under another name
-and renamed when complete, so that an entry is never partial.
+An entry of the cache is a folder with ``images.npy``, ``labels.npy``, ``boxes.npy`` (for data with boxes) and
+``meta.json`` (checksum of each array; for the training split also classes, means and standard deviations of the
+channels). Its name depends on the content of the files that it was decoded from, not on their folder. It is written
+under another name and renamed when complete. An entry that was damaged later is decoded again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
-from trainables.data.cache_dir import CACHE_VARIABLE, default_cache_dir
+from trainables.data.cache_dir import default_cache_dir
 from trainables.data.config import Data
+from trainables.data.contents import ANY, Contents, SplitContent, source_type
+from trainables.data.entries import (
+    IMAGES_AT_ONCE,
+    Entry,
+    blaming,
+    describe_array,
+    locked,
+    mapped,
+    read_entry,
+    warn,
+    write_meta,
+)
 from trainables.data.image_set import ImageSet
+from trainables.data.padded import padded_images
 from trainables.data.sources.base import Decoded, Source, Split
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
-from trainables.parts import import_path, is_outside
+from trainables.intact import DAMAGED, DamagedFile, set_aside
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files and of the decoding. Raise it with each change: older entries are then ignored."""
 
-STATISTICS_CHUNK = 64
 
-
-def open_split(data: Data, split: Split, *, cache_dir: Path | None = None) -> ImageSet:
+def open_split(data: Data, split: Split, *, contents: Contents = ANY, cache_dir: Path | None = None) -> ImageSet:
     """Open a split; the first process of a node that asks for it decodes it while the others wait.
 
     Opening ``train`` does not read a test image. Opening ``test`` needs the training split as well, for its classes,
@@ -45,6 +53,8 @@ def open_split(data: Data, split: Split, *, cache_dir: Path | None = None) -> Im
     Args:
         data: the source and the size of its images; other fields are ignored.
         split: ``train`` (including the images that later validate) or ``test``.
+        contents: fingerprints that the splits must have. The source's files are not looked at if these contents are in
+            the cache.
         cache_dir: folder of the cache; None: :func:`trainables.data.cache_dir.default_cache_dir`.
 
     Returns:
@@ -52,23 +62,20 @@ def open_split(data: Data, split: Split, *, cache_dir: Path | None = None) -> Im
         kills the process.
 
     Raises:
-        UserError: the source is missing, incomplete or unreadable, or the cache cannot be written; the message names
-            the folder and says what to do.
+        UserError: the source is missing, incomplete, unreadable or has another content, or the cache cannot be
+            written; the message names the folder and says what to do.
 
     Examples:
         >>> digits = open_split(Data(source="digits"), "test")
         >>> digits.images.shape, digits.classes[:3]
         ((1436, 32, 32, 3), ('0', '1', '2'))
     """
-    folder = default_cache_dir() if cache_dir is None else cache_dir
-    source = open_source(data.source)
-    train = _entry(source, "train", data.image_size_px, folder, basis="")
-    _ensure(train, source, "train", data.image_size_px)
-    entry = train
-    if split == "test":
-        entry = _entry(source, "test", data.image_size_px, folder, basis=train.name)
-        _ensure(entry, source, "test", data.image_size_px)
-    return _load(entry, json.loads((train / "meta.json").read_text(encoding="utf-8")))
+    train = _open_train(data, contents, cache_dir)
+    if split == "train":
+        return _load(train, train)
+    folder, basis = train.path.parent, train.path.name
+    test = _Opening(open_source(data.source), "test", data.image_size_px, folder, basis, contents.test).entry()
+    return _load(test, train)
 
 
 def open_padded(data: Data, *, cache_dir: Path | None = None) -> npt.NDArray[np.uint8]:
@@ -80,85 +87,153 @@ def open_padded(data: Data, *, cache_dir: Path | None = None) -> npt.NDArray[np.
     Raises:
         UserError: as :func:`open_split`.
     """
+    return open_train(data, cache_dir=cache_dir)[1]
+
+
+def open_train(
+    data: Data, *, contents: Contents = ANY, cache_dir: Path | None = None
+) -> tuple[ImageSet, npt.NDArray[np.uint8]]:
+    """Open the training images without and with a zero border, of the same content.
+
+    Args:
+        data: the source, the size of its images, and the border ``pad_px``.
+        contents: as for :func:`open_split`.
+        cache_dir: as for :func:`open_split`.
+
+    Raises:
+        UserError: as :func:`open_split`.
+    """
+    entry = _open_train(data, contents, cache_dir)
+    images = _load(entry, entry)
+    return images, padded_images(entry, images.images, data.pad_px) if data.pad_px else images.images
+
+
+def _open_train(data: Data, contents: Contents, cache_dir: Path | None) -> Entry:
     folder = default_cache_dir() if cache_dir is None else cache_dir
-    images = open_split(data, "train", cache_dir=folder).images
-    if not data.pad_px:
-        return images
-    entry = _entry(open_source(data.source), "train", data.image_size_px, folder, basis="")
-    path = entry / f"images-padded-{data.pad_px}.npy"
-    if not path.exists():
-        with _locked(entry):
-            if not path.exists():
-                _write_padded(images, data.pad_px, path)
-    padded: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return padded
+    return _Opening(open_source(data.source), "train", data.image_size_px, folder, "", contents.train).entry()
 
 
-def _write_padded(images: npt.NDArray[np.uint8], pad_px: int, path: Path) -> None:
-    unfinished = path.with_suffix(".partial")
-    count, height_px, width_px, channels = images.shape
-    padded = _mapped(unfinished, (count, height_px + 2 * pad_px, width_px + 2 * pad_px, channels))
-    with _blaming(path.parent.parent):
-        inner = padded[:, pad_px : pad_px + height_px, pad_px : pad_px + width_px]
-        for start in range(0, count, STATISTICS_CHUNK):
-            inner[start : start + STATISTICS_CHUNK] = images[start : start + STATISTICS_CHUNK]
-        padded.flush()  # type: ignore[attr-defined]
-        unfinished.rename(path)
+class _Opening:
+    """The search for the entry of one split, which is decoded if there is none or if it is damaged."""
 
+    def __init__(
+        self, source: Source, split: Split, image_size_px: int | None, cache: Path, basis: str, wanted: str | None
+    ) -> None:
+        """Take what decides the entry.
 
-def _entry(source: Source, split: Split, image_size_px: int | None, folder: Path, *, basis: str) -> Path:
-    """Return the folder of a split; ``basis`` is the name of the entry that its classes and size come from."""
-    name = import_path(type(source)) if is_outside(type(source)) else source.name  # two packages may use one name
-    key = repr((FORMAT, name, split, image_size_px, source.fingerprint(split), basis))
-    return folder / f"{source.name}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+        Args:
+            source: where the images come from.
+            split: which of its splits.
+            image_size_px: size of the images.
+            cache: folder of the cache.
+            basis: name of the entry that classes and image size come from; "" for the training split.
+            wanted: fingerprint that the content must have; None: any.
+        """
+        self._source, self._split, self._size_px = source, split, image_size_px
+        self._cache, self._basis, self._wanted = cache, basis, wanted
+        self._damage: DamagedFile | None = None
 
+    def entry(self) -> Entry:
+        """Return the intact entry.
 
-def _ensure(entry: Path, source: Source, split: Split, image_size_px: int | None) -> None:
-    if entry.is_dir():  # checked without the lock: a cache that cannot be written can still be read
-        return
-    with _locked(entry):
-        if not entry.is_dir():  # another process may have written it while this one waited for the lock
-            _write(entry, source, split, image_size_px)
+        Raises:
+            UserError: see :func:`open_split`.
+        """
+        found = self._intact(self._wanted)
+        if found is not None:
+            return found
+        content = SplitContent(self._source, self._split, self._cache)
+        fingerprint = content.known
+        if fingerprint is None and content.may_be_known:  # reading the files is faster than decoding them
+            fingerprint = content.computed()
+        found = self._intact(self._checked(fingerprint))
+        if found is not None:
+            return found
+        name = f"{self._source.name}-{self._split}-{content.snapshot.listing[:20]}"
+        with locked(self._cache / name):  # by names and sizes: before the images are decoded no more is known
+            content = SplitContent(self._source, self._split, self._cache)
+            # another process may have written the entry while this one waited for the lock
+            return self._intact(self._checked(content.known)) or self._decode(content, name)
 
+    def _intact(self, fingerprint: str | None) -> Entry | None:
+        """Return the entry of a content if there is one and it is not damaged."""
+        if fingerprint is None:
+            return None
+        try:
+            return read_entry(self._path(fingerprint))
+        except DamagedFile as error:
+            self._damage = error
+            return None
 
-def _write(entry: Path, source: Source, split: Split, image_size_px: int | None) -> None:
-    unfinished = entry.with_name(f"{entry.name}.partial-{uuid.uuid4().hex}")
-    with _blaming(entry.parent):
-        for left_over in entry.parent.glob(f"{entry.name}.partial-*"):  # left by a process that was killed
-            shutil.rmtree(left_over)
-        unfinished.mkdir()
-    try:
-        decoded = source.read(split, image_size_px, allocate=partial(_mapped, unfinished / "images.npy"))
-        with _blaming(entry.parent):
-            _save_rest(unfinished, decoded, split)
+    def _path(self, fingerprint: str) -> Path:
+        key = repr((FORMAT, source_type(self._source), self._split, self._size_px, fingerprint, self._basis))
+        return self._cache / f"{self._source.name}-{self._split}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+
+    def _checked(self, fingerprint: str | None) -> str | None:
+        """Return the fingerprint of the present files.
+
+        Raises:
+            UserError: it is not the one that is wanted.
+        """
+        if None not in (fingerprint, self._wanted) and fingerprint != self._wanted:
+            raise UserError(
+                f"the {'training' if self._split == 'train' else 'test'} images of '{self._source.name}' differ from "
+                "the images that the sweep was started with: restore them"
+            )
+        return fingerprint
+
+    def _decode(self, content: SplitContent, name: str) -> Entry:
+        """Decode the split under another name, and rename it to its entry when it is complete."""
+        unfinished = self._cache / f"{name}.partial-{uuid.uuid4().hex}"
+        with blaming(self._cache):
+            for left_over in self._cache.glob(f"{name}.partial-*"):  # left by a process that was killed
+                shutil.rmtree(left_over)
+            unfinished.mkdir()
+        try:
+            allocate = partial(mapped, unfinished / "images.npy")
+            decoded = self._source.read(self._split, self._size_px, allocate=allocate)
+            fingerprint = content.record(decoded.digests)
+            self._checked(fingerprint)
+            with blaming(self._cache):
+                _save_rest(unfinished, decoded, self._split, fingerprint)
+            return self._replace(self._path(fingerprint), unfinished, fingerprint)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _replace(self, entry: Path, unfinished: Path, fingerprint: str) -> Entry:
+        """Rename a complete folder to its entry; a damaged entry is deleted after the new one was read back.
+
+        Processes that have mapped a damaged entry keep its files until they end.
+        """
+        with locked(entry), blaming(self._cache):
+            found = self._intact(fingerprint)
+            if found is not None:  # from a folder that lists the same files in another order
+                return found
+            aside = set_aside(entry) if entry.exists() else None
             unfinished.rename(entry)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+            written = read_entry(entry)
+            assert written is not None
+            for damaged in self._cache.glob(f"{entry.name}{DAMAGED}-*"):  # also that of a process that was killed here
+                shutil.rmtree(damaged)
+        if aside is not None:
+            warn(f"the decoded images in '{entry}' were damaged ({self._damage}): they were decoded again")
+        return written
 
 
-def _save_rest(folder: Path, decoded: Decoded, split: Split) -> None:
+def _save_rest(folder: Path, decoded: Decoded, split: Split, fingerprint: str) -> None:
     """Write all but the images and flush them: the files must be on the disk before the entry is renamed."""
     np.save(folder / "labels.npy", decoded.labels)
     if decoded.boxes is not None:
         np.save(folder / "boxes.npy", decoded.boxes)
-    if split == "train":
-        mean, std = _statistics(decoded.images)
-        meta = {"classes": decoded.classes, "mean": mean.tolist(), "std": std.tolist()}
-        (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     for path in folder.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-
-
-def _mapped(path: Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
-    """Make a file-backed array whose space on the disk is reserved."""
-    with _blaming(path.parent.parent):
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        if sys.platform == "linux":  # writing to a mapped file on a full disk kills the process without a message
-            with path.open("rb+") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
+    meta: dict[str, Any] = {"format": FORMAT, "content": fingerprint, "padded": {}}
+    if split == "train":
+        mean, std = _statistics(decoded.images)
+        meta |= {"classes": decoded.classes, "mean": mean.tolist(), "std": std.tolist()}
+    meta["arrays"] = {path.name: describe_array(path) for path in sorted(folder.iterdir())}
+    write_meta(folder, meta)
 
 
 def _statistics(images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -168,8 +243,8 @@ def _statistics(images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32],
     """
     total = np.zeros(3)
     squares = np.zeros(3)
-    for start in range(0, len(images), STATISTICS_CHUNK):
-        pixels = images[start : start + STATISTICS_CHUNK].reshape(-1, 3).astype(np.float64)
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        pixels = images[start : start + IMAGES_AT_ONCE].reshape(-1, 3).astype(np.float64)
         total += np.ones(len(pixels)) @ pixels  # a matrix product is faster than a sum over three columns
         squares += np.diagonal(pixels.T @ pixels)
     count = images.size / 3
@@ -178,38 +253,14 @@ def _statistics(images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32],
     return (mean / 255).astype(np.float32), (std / 255).astype(np.float32)
 
 
-def _load(entry: Path, meta: dict[str, list[str] | list[float]]) -> ImageSet:
-    boxes = entry / "boxes.npy"
+def _load(entry: Entry, train: Entry) -> ImageSet:
+    boxes = entry.path / "boxes.npy"
     return ImageSet(
-        images=np.load(entry / "images.npy", mmap_mode="r"),
-        labels=np.load(entry / "labels.npy"),
-        classes=tuple(map(str, meta["classes"])),
+        images=np.load(entry.path / "images.npy", mmap_mode="r"),
+        labels=np.load(entry.path / "labels.npy"),
+        classes=tuple(map(str, train.meta["classes"])),
         boxes=np.load(boxes) if boxes.exists() else None,
-        mean=np.array(meta["mean"], dtype=np.float32),
-        std=np.array(meta["std"], dtype=np.float32),
+        mean=np.array(train.meta["mean"], dtype=np.float32),
+        std=np.array(train.meta["std"], dtype=np.float32),
+        content=entry.content,
     )
-
-
-@contextmanager
-def _locked(entry: Path) -> Iterator[None]:
-    """Hold the entry's lock; the system releases the lock of a killed process."""
-    lock = FileLock(entry.with_name(f"{entry.name}.lock"))
-    with _blaming(entry.parent):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _blaming(folder: Path) -> Iterator[None]:
-    """Turn errors of the file system into a UserError that names the cache folder."""
-    try:
-        yield
-    except (OSError, NotImplementedError) as error:  # NotImplementedError: filelock, if the file system has no locks
-        raise UserError(
-            f"cannot write the image cache {folder}: {error}; set {CACHE_VARIABLE} to a writable folder with free "
-            "space and support for locks, or choose a smaller data.image_size_px"
-        ) from error

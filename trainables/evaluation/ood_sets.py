@@ -11,6 +11,7 @@ import numpy as np
 
 from trainables.data.config import Data
 from trainables.data.decoding import fit_images
+from trainables.data.places import place_of
 from trainables.data.sources.registry import SOURCES, is_same_source, open_source, split_source, split_text
 from trainables.data.store import open_split
 from trainables.errors import UserError, did_you_mean
@@ -106,7 +107,7 @@ def check_not_trained_on(ood_set: str, about: ModelInfo) -> None:
     """
     if ood_set in NOISES:
         return
-    if is_same_source(ood_set, about.config.data.source):
+    if is_same_source(ood_set, place_of(about.config.data.source).source):
         raise UserError(f"ood.sets: the network was trained on '{ood_set}', so it is not out of distribution")
     open_source(ood_set).check()
     shared = shared_classes(ood_set, about.classes)

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.data import store
 from trainables.data.batches import Normalizer, TrainBatches, _on_device, _windows
 from trainables.data.config import Data
 from trainables.data.prepared import prepare_data
@@ -298,19 +297,19 @@ OPEN_PADDED = """
 import hashlib, sys
 from pathlib import Path
 from trainables.data.config import Data
-from trainables.data import store
+from trainables.data import padded, store
 
 source, cache, log = sys.argv[1:]
-write = store._write_padded
+write = padded._write_padded
 
 def logged_write(*args):
     with open(log, "a") as file:
         file.write("padded\\n")
     write(*args)
 
-store._write_padded = logged_write
-padded = store.open_padded(Data(source=source, pad_px=3), cache_dir=Path(cache))
-print(hashlib.sha256(padded.tobytes()).hexdigest())
+padded._write_padded = logged_write
+images = store.open_padded(Data(source=source, pad_px=3), cache_dir=Path(cache))
+print(hashlib.sha256(images.tobytes()).hexdigest())
 """
 
 
@@ -334,7 +333,7 @@ def test_each_border_has_its_own_file(imagefolder_root: Path, tmp_path: Path, mo
     for pad_px, side in ((3, 18), (1, 14), (3, 18)):
         padded = open_padded(data.model_copy(update={"pad_px": pad_px}), cache_dir=tmp_path)
         assert padded.shape == (10, side, side, 3)
-    monkeypatch.setattr(store, "_write_padded", lambda *args: pytest.fail("made again"))
+    monkeypatch.setattr("trainables.data.padded._write_padded", lambda *args: pytest.fail("made again"))
     open_padded(data, cache_dir=tmp_path)
 
 

@@ -12,7 +12,8 @@ import pytest
 
 import trainables.data.sources
 from trainables.contracts.law import Law, judge
-from trainables.contracts.sources import LAWS, SourceCase
+from trainables.contracts.sources import LAWS, SPLITS, SourceCase
+from trainables.data.contents import SplitContent
 from trainables.data.sources.base import Allocate, Decoded, Source, Split, in_memory
 from trainables.data.sources.digits import Digits
 from trainables.data.sources.registry import SOURCES, open_source, source_help, source_table, split_source
@@ -73,15 +74,35 @@ def test_a_source_that_breaks_laws_is_told_which() -> None:
         ("cifar100", "cifar_root", "cifar-100-python/train"),
     ],
 )
-def test_the_fingerprint_follows_the_split_s_files(
-    name: str, fixture: str, changed: str, request: pytest.FixtureRequest
+def test_the_content_is_that_of_the_split_s_files(
+    name: str, fixture: str, changed: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     root: Path = request.getfixturevalue(fixture)
     source = open_source(f"{name}:{root}")
-    before = source.fingerprint("train"), source.fingerprint("test")
+
+    def contents() -> list[str | None]:
+        return [SplitContent(source, split, tmp_path).computed() for split in SPLITS]
+
+    before = contents()
     os.utime(root / changed, ns=(1, 1))
-    assert source.fingerprint("train") != before[0]
-    assert source.fingerprint("test") == before[1]
+    assert contents() == before  # times are no content
+    content = bytearray((root / changed).read_bytes())
+    content[-1] ^= 1
+    (root / changed).write_bytes(content)
+    os.utime(root / changed, ns=(1, 1))
+    assert (contents()[0] == before[0], contents()[1] == before[1]) == (False, True)
+
+
+def test_each_file_is_read_once_while_it_is_decoded(spelled: str) -> None:
+    """The digests that ``read`` returns are those of the files, so that images are not read again for them."""
+    source = open_source(spelled)
+    for split in SPLITS:
+        files, digests = source.files(split), source.read(split, 8).digests
+        if files is None:
+            assert digests == source.read(split).digests
+            continue
+        assert {f"{files.root}/{name}": digest for name, digest in files.digests().items()}.items() >= digests.items()
+        assert {*digests} == {f"{files.root}/{name}" for name in files.names if files.class_of(name) is not None}
 
 
 def test_an_unknown_source_is_refused_with_a_near_name() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from trainables.data.fingerprints import SplitFiles
 
 Split = Literal["train", "test"]
 
@@ -43,12 +45,15 @@ class Decoded:
         labels: int64 [N], indices into ``classes``.
         classes: name of each class, the same for both splits.
         boxes: int32 [N, 4], the object's (y0, x0, y1, x1) in half-open pixels; None for a source without boxes.
+        digests: SHA-256 of what was decoded, by path of each file that was read as a whole, or by any name for a
+            source without files; what is missing is read again or replaced by :meth:`Source.fingerprint`.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     boxes: npt.NDArray[np.int32] | None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def in_memory(shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
@@ -111,15 +116,30 @@ class Source(ABC):
             UserError: as for :meth:`check`.
         """
 
-    @abstractmethod
-    def fingerprint(self, split: Split) -> str:
-        """Return a text that changes whenever ``read(split, ...)`` would return other data.
+    def files(self, split: Split) -> SplitFiles | None:
+        """Return all files that ``read(split, ...)`` reads, annotations included; None for a source without files.
 
-        The test split may also depend on the training split (classes, size): compare that fingerprint as well.
+        Splits are compared, and decoded images are kept, by the content of these files. The test split may also depend
+        on the training split (classes, size): the files of that split are compared as well.
 
         Raises:
             UserError: the split's folder is missing.
         """
+        return None
+
+    def fingerprint(self, split: Split) -> str:
+        """Return a text that changes whenever ``read(split, ...)`` would return other data; no image is decoded.
+
+        A source without files must override this method. For the others it is the fingerprint that records of schema
+        version 3 and older have.
+
+        Raises:
+            UserError: the split's folder is missing.
+        """
+        files = self.files(split)
+        if files is None:
+            raise NotImplementedError(f"{type(self).__name__} must define files or fingerprint")
+        return files.fingerprint_by_times()
 
     @abstractmethod
     def describe(self, image_size_px: int | None = None) -> Description:

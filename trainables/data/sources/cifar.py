@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from trainables.data.cache_dir import default_cache_dir
 from trainables.data.decoding import fit_images
-from trainables.data.files import fingerprint
+from trainables.data.fingerprints import SplitFiles
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
 from trainables.errors import UserError
 
@@ -32,7 +32,7 @@ class _Cifar(Source):
     has_boxes = False
     flips = True
     folder: ClassVar[str]
-    files: ClassVar[dict[Split, tuple[str, ...]]]
+    file_names: ClassVar[dict[Split, tuple[str, ...]]]
     n_classes: ClassVar[int]
     torchvision_name: ClassVar[str]
 
@@ -46,7 +46,7 @@ class _Cifar(Source):
         Raises:
             UserError: a file is missing: the set is not downloaded yet, or the path is wrong.
         """
-        for name in (*self.files["train"], *self.files["test"]):
+        for name in (*self.file_names["train"], *self.file_names["test"]):
             if not (self._root / self.folder / name).is_file():
                 raise UserError(
                     f"{self.name}: {self._root / self.folder / name} does not exist; "
@@ -65,10 +65,10 @@ class _Cifar(Source):
         """Return the published numbers."""
         return [N_TRAIN // self.n_classes] * self.n_classes
 
-    def fingerprint(self, split: Split) -> str:
-        """Return a hash of the names, sizes and modification times of the split's files."""
+    def files(self, split: Split) -> SplitFiles:
+        """Return the split's files."""
         self.check()
-        return fingerprint(self._root / self.folder, self.files[split])
+        return SplitFiles(self._root / self.folder, self.file_names[split])
 
     def describe(self, image_size_px: int | None = None) -> Description:
         """Return the published numbers."""
@@ -135,7 +135,7 @@ class Cifar10(_Cifar):
     name = "cifar10"
     reads = "CIFAR-10 in torchvision's layout; `--download` fetches it, `cifar10:PATH` reads an existing copy"
     folder = "cifar-10-batches-py"
-    files: ClassVar[dict[Split, tuple[str, ...]]] = {
+    file_names: ClassVar[dict[Split, tuple[str, ...]]] = {
         "train": (*(f"data_batch_{number}" for number in range(1, 6)), "batches.meta"),
         "test": ("test_batch", "batches.meta"),
     }
@@ -154,6 +154,6 @@ class Cifar100(_Cifar):
     name = "cifar100"
     reads = "CIFAR-100 in torchvision's layout; `--download` fetches it, `cifar100:PATH` reads an existing copy"
     folder = "cifar-100-python"
-    files: ClassVar[dict[Split, tuple[str, ...]]] = {"train": ("train", "meta"), "test": ("test", "meta")}
+    file_names: ClassVar[dict[Split, tuple[str, ...]]] = {"train": ("train", "meta"), "test": ("test", "meta")}
     n_classes = 100
     torchvision_name = "CIFAR100"

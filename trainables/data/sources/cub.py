@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from trainables.data.decoding import common_size, decode, fit_boxes
-from trainables.data.files import fingerprint, image_files
+from trainables.data.files import image_files
+from trainables.data.fingerprints import SplitFiles
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
 from trainables.errors import UserError
 
@@ -72,10 +73,11 @@ class Cub(Source):
         labels = [image.label for image in self._annotated("train")]
         return np.bincount(labels, minlength=len(self._species())).tolist()
 
-    def fingerprint(self, split: Split) -> str:
-        """Return a hash of names, sizes and modification times of the tables and the split's images."""
+    def files(self, split: Split) -> SplitFiles:
+        """Return the tables and the split's images."""
         self.check()
-        return fingerprint(self._root, [*TABLES, *(f"images/{image.file}" for image in self._annotated(split))])
+        labels = {f"images/{image.file}": str(image.label) for image in self._annotated(split)}
+        return SplitFiles(self._root, [*TABLES, *labels], class_of=labels.get)
 
     def describe(self, image_size_px: int | None = None) -> Description:
         """Count the training images and read the headers of some."""
@@ -93,10 +95,10 @@ class Cub(Source):
         annotated = self._annotated(split)
         height_px, width_px = common_size(self._files("train"), image_size_px)
         images = allocate((len(annotated), height_px, width_px, 3))
-        sizes = decode(self._files(split), images)
+        sizes, digests = decode(self._files(split), images)
         boxes = np.array([image.box for image in annotated], dtype=np.int32)
         labels = np.array([image.label for image in annotated], dtype=np.int64)
-        return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px))
+        return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px), digests)
 
     @property
     def _root(self) -> Path:

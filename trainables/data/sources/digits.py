@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -89,12 +90,28 @@ class Digits(Source):
         """Generate the canvases of a split."""
         scans, scan_labels, train, test = _split_scans()
         shown = np.repeat(train if split == "train" else test, CANVASES_PER_SCAN)
-        canvases, boxes = _draw(scans[shown], scans[train], generator("digits", split))
+        rng = generator("digits", split)
+        canvases, boxes = _draw(scans[shown], scans[train], rng)
+        digests = {f"recipe {RECIPE}": _digest(scans, shown, scan_labels[shown], rng)}
         side_px = image_size_px or SIDE_PX
         images = allocate((len(shown), side_px, side_px, 3))
         fit_images(canvases, images)
         boxes = fit_boxes(boxes, np.array([SIDE_PX, SIDE_PX], dtype=np.int32), side_px, side_px)
-        return Decoded(images, scan_labels[shown], self.classes(), boxes)
+        return Decoded(images, scan_labels[shown], self.classes(), boxes, digests)
+
+
+def _digest(
+    scans: Floats, shown: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], rng: np.random.Generator
+) -> str:
+    """Return the SHA-256 of all that decides the canvases, after they were drawn.
+
+    It contains integers alone: another processor may round a pixel differently. Another NumPy may draw other values,
+    which the next draws and the state of the generator show.
+    """
+    draws = np.concatenate([rng.random(8), rng.random(8, dtype=np.float32), rng.normal(size=8)])
+    integers = [(16 * scans).astype(np.uint8), shown, labels, (draws * 2**16).astype(np.int64)]
+    state = repr(rng.bit_generator.state).encode()
+    return hashlib.sha256(b"".join(array.tobytes() for array in integers) + state).hexdigest()
 
 
 def _split_scans() -> tuple[Floats, npt.NDArray[np.int64], Indices, Indices]:

@@ -12,13 +12,13 @@ from trainables.data.decoding import common_size, count_with_frames, decode
 from trainables.data.files import (
     SYSTEM_FILES,
     describe_passed_over,
-    fingerprint,
     image_files,
     list_files,
     printable,
     printable_path,
     subfolders,
 )
+from trainables.data.fingerprints import SplitFiles
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
 from trainables.errors import UserError, did_you_mean
 
@@ -101,10 +101,10 @@ class ImageFolder(Source):
             )
         return notes
 
-    def fingerprint(self, split: Split) -> str:
-        """Return a hash of the names, sizes and modification times of the split's images."""
+    def files(self, split: Split) -> SplitFiles:
+        """Return the split's images, relative to the folder of the split."""
         folder = self._folder(split)
-        return fingerprint(folder, image_files(folder))
+        return SplitFiles(folder, image_files(folder), class_of=lambda name: name.partition("/")[0])
 
     def describe(self, image_size_px: int | None = None) -> Description:
         """Count the training images and read the headers of some."""
@@ -123,10 +123,10 @@ class ImageFolder(Source):
         files = self._paths(split, names)
         size = common_size(self._paths("train", train), image_size_px, upright=True)
         images = allocate((len(files), *size, 3))
-        decode(files, images, upright=True)
+        _, digests = decode(files, images, upright=True)
         counts = [len(names.get(name, ())) for name in train]
         labels = np.repeat(np.arange(len(train), dtype=np.int64), counts)
-        return Decoded(images, labels, tuple(map(printable, train)), None)
+        return Decoded(images, labels, tuple(map(printable, train)), None, digests)
 
     def _checked(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """Return the images of each class of both splits; raise as :meth:`check`."""

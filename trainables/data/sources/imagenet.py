@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from trainables.data.decoding import common_size, decode, fit_boxes
-from trainables.data.files import annotation_files, fingerprint, image_files, subfolders
+from trainables.data.files import annotation_files, image_files, subfolders
+from trainables.data.fingerprints import SplitFiles
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
 from trainables.data.sources.wordnet import class_names
 from trainables.errors import UserError
@@ -93,17 +94,23 @@ class ImageNet(Source):
         counts = Counter(image.split("/")[0] for image in self._images("train"))
         return [counts[wnid] for wnid in self._wnids()]
 
-    def fingerprint(self, split: Split) -> str:
-        """Return a hash of names, sizes and modification times of the split's images and annotations."""
+    def files(self, split: Split) -> SplitFiles:
+        """Return the split's images and annotations, and the names of the classes."""
         images, boxes = self._folder(split), self._boxes(split)
         names = [NAMES] if (self._root / NAMES).is_file() else []
-        return fingerprint(
+        prefix = f"{images.relative_to(self._root)}/"
+
+        def class_of(name: str) -> str | None:
+            return name.removeprefix(prefix).rpartition("/")[0] if name.startswith(prefix) else None
+
+        return SplitFiles(
             self._root,
             [
                 *names,
-                *(f"{images.relative_to(self._root)}/{image}" for image in self._images(split)),
+                *(f"{prefix}{image}" for image in self._images(split)),
                 *(f"{boxes.relative_to(self._root)}/{annotation}" for annotation in self._annotations(split)),
             ],
+            class_of,
         )
 
     def describe(self, image_size_px: int | None = None) -> Description:
@@ -122,11 +129,11 @@ class ImageNet(Source):
         wnids, annotations = self._wnids(), self._class_and_box(split)
         height_px, width_px = common_size(self._files("train"), image_size_px)
         images = allocate((len(annotations), height_px, width_px, 3))
-        sizes = decode(self._files(split), images)
+        sizes, digests = decode(self._files(split), images)
         label_of = {wnid: label for label, wnid in enumerate(wnids)}
         labels = np.array([label_of[annotation.wnid] for annotation in annotations], dtype=np.int64)
         boxes = np.array([annotation.box for annotation in annotations], dtype=np.int32)
-        return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px))
+        return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px), digests)
 
     @property
     def _root(self) -> Path:

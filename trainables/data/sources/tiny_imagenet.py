@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from trainables.data.decoding import common_size, decode, fit_boxes
-from trainables.data.files import fingerprint, image_files
+from trainables.data.files import image_files
+from trainables.data.fingerprints import SplitFiles
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
 from trainables.data.sources.wordnet import class_names
 from trainables.errors import UserError
@@ -73,15 +74,15 @@ class TinyImageNet(Source):
         labels = [image.label for image in self._annotated("train")]
         return np.bincount(labels, minlength=len(self._wnids())).tolist()
 
-    def fingerprint(self, split: Split) -> str:
-        """Return a hash of names, sizes and modification times of the split's images and annotations."""
+    def files(self, split: Split) -> SplitFiles:
+        """Return the split's annotations and images."""
         folder = "train" if split == "train" else "val"
         images = [f"{folder}/{name}" for name in image_files(self._existing(folder))]
         boxes = [f"train/{wnid}/{wnid}_boxes.txt" for wnid in self._wnids()]
         texts = ["wnids.txt", "words.txt", *(boxes if split == "train" else ["val/val_annotations.txt"])]
         for text in texts:
             self._existing(text)
-        return fingerprint(self._root, texts + images)
+        return SplitFiles(self._root, texts + images, class_of=_class_of)
 
     def describe(self, image_size_px: int | None = None) -> Description:
         """Count the annotated training images and read the headers of some."""
@@ -101,10 +102,10 @@ class TinyImageNet(Source):
         files = [image.file for image in annotated]
         height_px, width_px = common_size([image.file for image in self._annotated("train")], image_size_px)
         images = allocate((len(files), height_px, width_px, 3))
-        sizes = decode(files, images)
+        sizes, digests = decode(files, images)
         boxes = np.array([image.box for image in annotated], dtype=np.int32)
         labels = np.array([image.label for image in annotated], dtype=np.int64)
-        return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px))
+        return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px), digests)
 
     @property
     def _root(self) -> Path:
@@ -143,6 +144,13 @@ class TinyImageNet(Source):
             if wnid not in labels:
                 raise UserError(f"tiny-imagenet: {path} names the class {wnid}, which is not in wnids.txt")
             yield _Annotated(f"{self._root}/val/images/{name}", labels[wnid], _half_open(corners))
+
+
+def _class_of(name: str) -> str | None:
+    """Return the WordNet id in the name of a training image, "" for a test image, None for a text file."""
+    if name.endswith(".txt"):
+        return None
+    return name.split("/")[1] if name.startswith("train/") else ""
 
 
 def _rows(path: Path, *, n_names: int) -> Iterator[list[str]]:

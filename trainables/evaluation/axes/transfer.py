@@ -12,6 +12,7 @@ from pydantic import Field
 
 from trainables.config import Model, Optimizer, TrialConfig
 from trainables.data.config import Data
+from trainables.data.places import place_of
 from trainables.data.prepared import TrialData, prepare_data, prepare_test
 from trainables.data.sources.registry import SOURCES, is_same_source, open_source, source_help, split_source
 from trainables.errors import UserError
@@ -81,7 +82,7 @@ class Transfer(Axis):
         if not self.probe and not self.epochs:
             raise UserError("transfer.probe is false and transfer.epochs is 0: nothing is left to measure")
         source = open_source(self.data)
-        if is_same_source(self.data, about.config.data.source):
+        if is_same_source(self.data, place_of(about.config.data.source).source):
             raise UserError(f"the model was trained on transfer.data '{self.data}'; give another set of images")
         source.check()
         n_classes = source.describe(self._side_px(about.height_px, about.width_px)).n_classes
