@@ -97,9 +97,11 @@ def test_tables_do_when_lines_are_missing(copied: Path) -> None:
     assert load_tune(copied, metrics=ERROR).epochs.equals(before)
 
 
-def test_a_line_cut_short_is_no_report(copied: Path) -> None:
+@pytest.mark.parametrize("end", ['"time_since', '}}, "time'])
+def test_a_line_cut_short_is_no_report(copied: Path, end: str) -> None:
     path = first(copied) / "result.json"
-    path.write_text(path.read_text()[:-20])
+    text = path.read_text()
+    path.write_text(text[: text.rindex(end) + 2])
     epochs = load_tune(copied, metrics=ERROR).epochs
     assert epochs.groupby("trial")["epoch"].max().tolist() == [3, 4, 2]
 
@@ -156,6 +158,7 @@ def in_0_8(trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Trials had a path on the machine that ran them."""
     for trial in trials:
         trial["logdir"] = f"/root/ray_results/learning_rates/{trial.pop('relative_logdir')}"
+        del trial["trial_id"]
     return before_1_2(trials)
 
 

@@ -60,6 +60,15 @@ def test_colour_modes_become_rgb(imagefolder_root: Path, tmp_path: Path) -> None
     ]
 
 
+def test_photographs_are_upright(imagefolder_root: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x112] = 3
+    Image.fromarray(stored).save(imagefolder_root / "test/cat/0.png", exif=exif)
+    images = open_source(f"imagefolder:{imagefolder_root}").read("test").images
+    np.testing.assert_array_equal(images[0], stored[::-1, ::-1])
+
+
 def test_one_odd_shape_is_kept(tmp_path: Path, write_image: Write) -> None:
     for split in ("train", "test"):
         write_image(tmp_path / split / "a/0.png", height=10, width=14)

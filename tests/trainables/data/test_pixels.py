@@ -34,10 +34,10 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def write_png(path: Path, samples: np.ndarray, *, size: tuple[int, int] | None = None) -> None:
-    """Write RGB samples with 16 bits, which Pillow cannot write, or a header that promises another size."""
+    """Write RGB or RGBA samples with 16 bits, which Pillow cannot write, or a header that promises another size."""
     height, width = size or samples.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if samples.shape[2] == 3 else 6, 0, 0, 0)
     parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
@@ -112,12 +112,17 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "10_bits.tif": (lambda path: write_tiff(path, whole(1023)), "need 10 bits only"),
     "colour.png": (lambda path: write_png(path, np.repeat(whole(4095)[..., None], 3, axis=2)), "need 12 bits only"),
+    "opaque.png": (
+        lambda path: write_png(path, np.stack([*3 * [whole(4095)], np.full(RAMP.shape, 65535)], axis=2)),
+        "need 12 bits only",
+    ),
     "large.png": (
         lambda path: write_png(path, np.zeros((1, 1, 3)), size=(9000, 9001)),
         r"large\.png is too large: it has 9001 x 9000 pixels, at most 67,108,864",
     ),
     "bomb.png": (lambda path: write_png(path, np.zeros((1, 1, 3)), size=(20000, 20000)), "has 400,000,000 pixels"),
     "empty.png": (lambda path: path.write_bytes(b""), "it is empty"),
+    "icon.png": (lambda path: Image.new("RGB", (32, 32)).save(path, "ICO"), "in none of the formats JPEG, PNG"),
     "page.png": (lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n"), "in none of the formats JPEG, PNG"),
 }
 
