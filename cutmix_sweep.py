@@ -261,6 +261,7 @@ def plan(
         8
     """
     from search_spaces.discover import load_study
+    from sweep.images import show_duplicates
     from sweep.notebook.display import choose_display
     from sweep.notebook.handle import list_settings
     from sweep.notebook.views import PlanView
@@ -273,6 +274,7 @@ def plan(
         planned = make_plan(loaded)
     for note in planned.notes:
         display.show_warning(note)
+    show_duplicates(loaded, display)
     return PlanView(**vars(planned), study=loaded)
 
 

@@ -173,6 +173,7 @@ def _memory() -> Check:
 
 
 def _data(source: str) -> Check:
+    from trainables.data.duplicates import describe_duplicates
     from trainables.data.sources.registry import open_source
     from trainables.data.usable import check_usable
 
@@ -180,14 +181,20 @@ def _data(source: str) -> Check:
         opened = open_source(source)
         notes = check_usable(opened)
         described = opened.describe(None)
+        duplicates = describe_duplicates(opened)
     except (UserError, ValueError) as error:
         return Check("data", WRONG, str(error), "follow the message, or choose another source with --data")
     result = (
         f"{source}: {described.n_train} training images, {described.n_classes} classes, "
         f"{described.height_px}x{described.width_px} px"
     )
-    if notes:
-        return Check("data", WARNING, "; ".join([result, *notes]), "a sweep runs as it is; remove or convert the files")
+    if notes or duplicates:
+        fix = (
+            "remove them, because they bias the errors"
+            if duplicates
+            else "a sweep runs as it is; remove or convert the files"
+        )
+        return Check("data", WARNING, "; ".join([result, *notes, *([duplicates] if duplicates else [])]), fix)
     return Check("data", OK, result)
 
 

@@ -10,17 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.data.cache_dir import default_cache_dir
 from trainables.data.contents import Contents, SplitContent, digests_of
+from trainables.data.duplicates import describe_duplicates
 from trainables.data.places import Place
 from trainables.data.sources.registry import absolute_source, open_source, split_source, split_text
 from trainables.errors import DataWarning, UserError
 
 if TYPE_CHECKING:
+    from search_spaces.study import Study
     from sweep.display import Display
 
 Fingerprints = Mapping[str, Mapping[str, str]]
 """Fingerprint by content of each split, by source and split."""
 
 SPLITS = {"train": "training", "test": "test"}
+
+
+def sources_of(study: Study) -> list[str]:
+    """Return the data sources of a study, as its configurations spell them."""
+    configs = (config for arm in study.arms for config in study.extremes(arm))
+    return list(dict.fromkeys(config.data.source for config in configs))
+
+
+def show_duplicates(study: Study, display: Display) -> None:
+    """Show one warning per data source of a study with equal images in two classes, or in training and test split.
+
+    Raises:
+        UserError: the images cannot be read.
+    """
+    for source in sources_of(study):
+        text = describe_duplicates(open_source(source))
+        if text:
+            display.show_warning(f"{source}: {text}; remove them, because they bias the errors")
 
 
 def present_places(manifest: Mapping[str, Any], sources: Iterable[str], data: str | None) -> dict[str, Place]:

@@ -17,7 +17,15 @@ from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import DiskFault, NotBegun, resume_command, user_message
-from sweep.images import check_same_images, present_places, recorded_places, show_data_warnings, with_images
+from sweep.images import (
+    check_same_images,
+    present_places,
+    recorded_places,
+    show_data_warnings,
+    show_duplicates,
+    sources_of,
+    with_images,
+)
 from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
 from sweep.records.reader import read_manifest
@@ -94,6 +102,7 @@ def start_sweep(
     sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
+    show_duplicates(study, display)
     modules = shipped_paths(own_parts(study))
     with _made(sweep_dir), cluster(study.resources, address=address, display=display, modules=modules) as slots:
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
@@ -161,7 +170,7 @@ def resume_sweep(
         parts = own_parts(study)
         for warning in check_unchanged(manifest, parts, sweep_dir):
             display.show_warning(warning)
-        places = present_places(manifest, _sources(study), data)
+        places = present_places(manifest, sources_of(study), data)
         stack.enter_context(images_at(places))
         fingerprints = prepare(study, address=address, download=False, display=display)
         check_same_images(manifest["data"], fingerprints, places, sweep_dir)
@@ -179,12 +188,6 @@ def resume_sweep(
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
                 _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
-
-
-def _sources(study: Study) -> list[str]:
-    """Return the data sources of a study."""
-    configs = (config for arm in study.arms for config in study.extremes(arm))
-    return list(dict.fromkeys(config.data.source for config in configs))
 
 
 def prepare(

@@ -10,7 +10,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from sweep.engine import in_use
-from sweep.findings.confirmed import search_winners, summarise_confirmed, verdict_confirmed
+from sweep.findings.confirmed import (
+    COLUMNS,
+    WINNER_COLUMNS,
+    UnequalTestSets,
+    search_winners,
+    summarise_confirmed,
+    verdict_confirmed,
+)
 from sweep.findings.searches import n_searches
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
 from sweep.records.reader import SweepRecords, read_sweep
@@ -43,6 +50,7 @@ class SweepStatus:
         confirmed: from ``summarise_confirmed``.
         winners: from ``search_winners``.
         verdict: sentences about the confirmation; before its first test values, about the search.
+        is_comparable: whether all confirmation trials were measured on equally many test images.
     """
 
     search: SweepRecords
@@ -54,6 +62,7 @@ class SweepStatus:
     confirmed: pd.DataFrame
     winners: pd.DataFrame
     verdict: str
+    is_comparable: bool = True
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -65,7 +74,7 @@ class SweepStatus:
     def unconfirmed(self) -> list[tuple[str, int]]:
         """Arm and index of each search of the study without a completed confirmation trial of its winner."""
         study = self.search.manifest["study"]
-        if study.get("confirm") is None:
+        if study.get("confirm") is None or not self.is_comparable:
             return []
         first = self.winners[self.winners["rank"] == 1]
         confirmed = set(zip(first["arm"], first["search"], strict=True))
@@ -96,10 +105,15 @@ def read_status(sweep_dir: Path) -> SweepStatus:
     place = {arm: number for number, arm in enumerate(study["arms"])}
     arms = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda names: names.map(place))
     remaining, baseline = read_remaining(sweep_dir, search.manifest), baseline_arm(study)
-    confirmed, winners = summarise_confirmed(search, confirm), search_winners(search, confirm)
-    if confirmed.empty:
-        sentence = verdict(arms, unfinished=remaining.n_left > 0)
-    else:
-        sentence = verdict_confirmed(confirmed, study, unfinished=remaining.n_left > 0)
+    try:
+        confirmed, winners = summarise_confirmed(search, confirm), search_winners(search, confirm)
+        if confirmed.empty:
+            sentence = verdict(arms, unfinished=remaining.n_left > 0)
+        else:
+            sentence = verdict_confirmed(confirmed, study, unfinished=remaining.n_left > 0)
+        is_comparable = True
+    except UnequalTestSets as error:
+        confirmed, winners = pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=WINNER_COLUMNS)
+        sentence, is_comparable = f"There is no result: {error}.", False
     state: State = ENDED if not remaining.n_left else ACTIVE if in_use(sweep_dir) else INTERRUPTED
-    return SweepStatus(search, confirm, remaining, state, baseline, arms, confirmed, winners, sentence)
+    return SweepStatus(search, confirm, remaining, state, baseline, arms, confirmed, winners, sentence, is_comparable)

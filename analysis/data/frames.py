@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sweep.findings.confirmed import confirmed_values
+from sweep.findings.confirmed import confirmed_ranks
 from sweep.findings.summary import METRICS, final_epochs
 from sweep.records.nested import flattened
 from sweep.records.reader import read_sweep
@@ -63,7 +63,7 @@ def load(sweep_dir: Path | str | None = None, *, phase: Literal["search", "confi
     trials = _join(records.trials, final)
     trials = trials.assign(arm=trials["arm"].astype(arms)).sort_values(["arm", "number"], ignore_index=True)
     if phase == CONFIRM:
-        ranks = confirmed_values(read_sweep(folder), records).set_index("trial")["rank"]
+        ranks = confirmed_ranks(read_sweep(folder), records)
         trials = trials.assign(rank=trials["trial"].map(ranks))
     of_trial = [*trials.filter(regex=f"^{re.escape(_PARAMS)}"), "status", "arm"]
     return Sweep(

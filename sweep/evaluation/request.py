@@ -12,7 +12,7 @@ import pandas as pd
 
 from search_spaces.discover import parse_setting
 from sweep.display import SILENT, Display
-from sweep.findings.confirmed import confirmed_values
+from sweep.findings.confirmed import confirmed_ranks
 from sweep.ledger import weights_path
 from sweep.models import model_path
 from sweep.records.reader import read_manifest, read_sweep, read_table
@@ -92,7 +92,7 @@ def select_trials(sweep_dir: Path, names: Sequence[str] | None) -> pd.DataFrame:
 def _of_present_winners(sweep_dir: Path, trials: pd.DataFrame) -> pd.DataFrame:
     """Return those confirmation trials whose configuration is among the winners of its search, with its ``rank``."""
     search = read_sweep(sweep_dir)
-    ranks = confirmed_values(search, read_sweep(sweep_dir, CONFIRM)).set_index("trial")["rank"]
+    ranks = confirmed_ranks(search, read_sweep(sweep_dir, CONFIRM))
     ranked = trials.assign(rank=trials["trial"].map(ranks))
     configs = int((search.manifest["study"]["confirm"] or {}).get("configs", 1))
     return ranked[ranked["rank"] <= configs]

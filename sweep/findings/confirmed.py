@@ -14,6 +14,7 @@ from sweep.findings.searches import Unit, unit_of
 from sweep.findings.student_t import LEVEL, holm, mean_interval, p_value
 from sweep.findings.summary import baseline_arm, final_epochs
 from sweep.findings.wording import Wording
+from sweep.records.errors import RecordsError
 from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED, WEIGHTS
 
@@ -28,6 +29,10 @@ COLUMNS = [
     *("arm", "rank", "winners", "unit", "n", "n_seeds", "top1_error", "low", "high", "nll", "ece"),
     *("difference", "difference_low", "difference_high", "n_pairs", "p", "p_holm"),
 ]
+
+
+class UnequalTestSets(RecordsError):
+    """Confirmation trials were measured on different test images, so that their errors cannot be compared."""
 
 
 class RankedTrial(NamedTuple):
@@ -76,17 +81,51 @@ def confirmed_values(search: SweepRecords, confirm: SweepRecords) -> pd.DataFram
         Columns ``VALUE_COLUMNS``, arms in the study's order, then by rank and by search. ``search``: index of the
         search, from 0. ``rank``: present rank of the configuration in its search, from 1. ``confirms``: first trial of
         the search with the configuration. ``replicate``: equal for trials with the same seed.
+
+    Raises:
+        UnequalTestSets: the trials were measured on different numbers of test images.
     """
     done = confirm.trials[confirm.trials["status"] == COMPLETED]
     if done.empty:
         return pd.DataFrame(columns=VALUE_COLUMNS)
-    tests = test_values(confirm.evaluations).pivot_table(index="trial", columns="metric", values="value")
+    values = test_values(confirm.evaluations)
+    _check_equal_test_sets(values[values["trial"].isin(done["trial"])])
+    tests = values.pivot_table(index="trial", columns="metric", values="value")
     rows = done[["trial", "arm", "search", "confirms", "replicate"]].join(tests, on="trial")
-    rank = rows["confirms"].map(_configurations(search)["rank"])
-    rows = rows.assign(rank=rank)[rank.notna()].astype({"rank": int})
+    rows = rows.assign(rank=rows["trial"].map(confirmed_ranks(search, confirm)))
+    rows = rows[rows["rank"].notna()].astype({"rank": int})
     place = rows["arm"].map({arm: place for place, arm in enumerate(search.manifest["study"]["arms"])})
     order = np.lexsort((rows["search"], rows["rank"], place))
     return rows.iloc[order].reindex(columns=VALUE_COLUMNS).reset_index(drop=True)
+
+
+def confirmed_ranks(search: SweepRecords, confirm: SweepRecords) -> pd.Series[Any]:
+    """Return the present rank of each completed confirmation trial's configuration in its search, by trial.
+
+    Args:
+        search: records of the phase ``search``.
+        confirm: records of the phase ``confirm``.
+
+    Returns:
+        Ranks from 1, indexed by the name of the confirmation trial; NaN for a configuration without a rank.
+    """
+    done = confirm.trials[confirm.trials["status"] == COMPLETED].set_index("trial")
+    return done["confirms"].map(_configurations(search)["rank"]).rename("rank")
+
+
+def _check_equal_test_sets(values: pd.DataFrame) -> None:
+    """Check that all values are based on equally many test images.
+
+    Raises:
+        UnequalTestSets: they are not; the message has the numbers, each with a trial.
+    """
+    counts = values.dropna(subset="n").drop_duplicates("n").sort_values("n", ascending=False)
+    if len(counts) > 1:
+        found = ", ".join(f"{int(row['n'])} ({row['trial']})" for row in counts.to_dict("records"))
+        raise UnequalTestSets(
+            f"confirmation trials were measured on different numbers of test images, {found}: their errors cannot be "
+            "averaged or compared; restore the test images and confirm in a new sweep"
+        )
 
 
 def unit_values(values: pd.DataFrame, unit: Unit) -> pd.DataFrame:

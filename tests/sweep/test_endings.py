@@ -339,3 +339,8 @@ class TestDisk:
         monkeypatch.setattr(os, "access", lambda *_: readable)  # root may do everything
         message = user_message(PermissionError(errno.EACCES, "Permission denied", str(tmp_path)))
         assert message == f"cannot {'write to' if readable else 'read'} '{tmp_path}': Permission denied"
+
+
+def test_the_command_to_resume_can_be_pasted_into_a_shell() -> None:
+    message = str(Interrupted(Path("/a b/sweep"), "auto", 3, 8))
+    assert message == ("interrupted after 3 of 8 trials; resume with: cutmix-sweep resume '/a b/sweep' --address auto")

@@ -11,10 +11,8 @@ import numpy as np
 
 from trainables.contracts.global_state import check_no_global_draws
 from trainables.contracts.law import Law, require
-from trainables.data.sources.base import Decoded, Source, Split
+from trainables.data.sources.base import SPLITS, Decoded, Source
 from trainables.errors import UserError
-
-SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 @dataclass(frozen=True)

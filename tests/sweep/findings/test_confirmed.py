@@ -15,8 +15,11 @@ from statsmodels.stats.multitest import multipletests
 from sweep.findings.confirmed import (
     COLUMNS,
     RankedTrial,
+    UnequalTestSets,
+    confirmed_ranks,
     confirmed_values,
     ranked,
+    search_winners,
     summarise_confirmed,
     unit_values,
     verdict_confirmed,
@@ -63,9 +66,14 @@ def records(
                 {"trial": trial, **of_search, "confirms": winner, "replicate": replicate, "status": status}
             )
             for metric, value in (("top1_error", error), ("nll", 3 * error), ("ece", 0.05)):
-                own = {"axis": "classification", "split": "test", "setting": "last"}
+                own = {"axis": "classification", "split": "test", "setting": "last", "n": 400}
                 rows["evaluations"].append({"trial": trial, **own, "metric": metric, "value": value})
-                other = {"axis": "calibration", "split": "test", "setting": "raw"}  # measured later, of no concern here
+                other = {
+                    "axis": "calibration",
+                    "split": "test",
+                    "setting": "raw",
+                    "n": 50,
+                }  # measured later, of no concern here
                 rows["evaluations"].append({"trial": trial, **other, "metric": metric, "value": 7.0})
     frames = {name: pd.DataFrame(values) for name, values in rows.items()}
     manifest, none = {"study": study}, pd.DataFrame()
@@ -260,3 +268,16 @@ def test_one_value_has_no_interval() -> None:
     assert mean == 0.3
     assert math.isnan(low)
     assert math.isnan(high)
+
+
+def test_errors_on_different_numbers_of_test_images_are_not_averaged() -> None:
+    search, confirm = records({"cutmix-0003": CUTMIX, "off-0001": OFF})
+    last = confirm.evaluations["trial"] == "off-0001-confirm-02"
+    confirm = replace(confirm, evaluations=confirm.evaluations.assign(n=np.where(last, 15, 30)))
+    message = (
+        r"numbers of test images, 30 \(cutmix-0003-confirm-00\), 15 \(off-0001-confirm-02\): .* cannot be averaged"
+    )
+    for average in (summarise_confirmed, search_winners, confirmed_values):
+        with pytest.raises(UnequalTestSets, match=message):
+            average(search, confirm)
+    assert confirmed_ranks(search, confirm).tolist() == [1] * 6  # they can still be measured

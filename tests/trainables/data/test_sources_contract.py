@@ -12,9 +12,9 @@ import pytest
 
 import trainables.data.sources
 from trainables.contracts.law import Law, judge
-from trainables.contracts.sources import LAWS, SPLITS, SourceCase
+from trainables.contracts.sources import LAWS, SourceCase
 from trainables.data.contents import SplitContent
-from trainables.data.sources.base import Allocate, Decoded, Source, Split, in_memory
+from trainables.data.sources.base import SPLITS, Allocate, Decoded, Source, Split, in_memory
 from trainables.data.sources.digits import Digits
 from trainables.data.sources.registry import SOURCES, open_source, source_help, source_table, split_source
 from trainables.discovery import import_variants

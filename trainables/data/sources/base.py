@@ -15,6 +15,8 @@ from trainables.data.fingerprints import SplitFiles
 
 Split = Literal["train", "test"]
 
+SPLITS: tuple[Split, Split] = ("train", "test")
+
 Allocate = Callable[[tuple[int, int, int, int]], npt.NDArray[np.uint8]]
 """Makes the array [N, H, W, 3] that a source decodes into; a file-backed array keeps large sets out of memory."""
 
