@@ -183,7 +183,8 @@ def _read_reports(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 
     The last line is passed over in silence if it is cut, because it was being written.
     """
-    reports, cut = [], []
+    reports: list[dict[str, Any]] = []
+    cut: list[int] = []
     lines = [(number, line) for number, line in enumerate(path.read_bytes().splitlines(), start=1) if line.strip()]
     for position, (number, line) in enumerate(lines, start=1):
         report = _parse(line)

@@ -70,7 +70,7 @@ class Cub(Source):
     def class_counts(self) -> list[int]:
         """Return the number of training images per class."""
         labels = [image.label for image in self._annotated("train")]
-        return np.bincount(labels, minlength=len(self._species())).tolist()
+        return [int(count) for count in np.bincount(labels, minlength=len(self._species()))]
 
     def fingerprint(self, split: Split) -> str:
         """Return a hash of names, sizes and modification times of the tables and the split's images."""
