@@ -1,4 +1,4 @@
-"""The files that Ray Tune leaves of one experiment, of every release since 0.8; read without Ray and without pickle."""
+"""Files of one experiment of Ray Tune, with snapshots of its older forms too; read without Ray and without pickle."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _states(snapshot: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the states of the trials in a snapshot.
 
     Since Ray 2.4, a row of ``trial_data`` has the trial and its last report, both as JSON text. Before, ``checkpoints``
-    has the trials: as JSON text since Ray 1.2, as mappings before.
+    has the trials: as JSON text or, in the oldest releases, as mappings.
 
     Raises:
         LookupError: the snapshot has another form.
