@@ -1,4 +1,4 @@
-"""The files that Ray Tune leaves of one experiment, of every release since 0.8; read without Ray and without pickle."""
+"""Files of one experiment of Ray Tune, with snapshots of its older forms too; read without Ray and without pickle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from sweep.records.nested import flattened
-from trainables.errors import format_value, shorten
 
 STATUSES = ("PENDING", "RUNNING", "PAUSED", "TERMINATED", "ERROR")
 """Statuses of a trial in all releases of Tune."""
@@ -22,8 +21,8 @@ TRIAL_FILES = ("params.json", "result.json", "progress.csv")
 ALWAYS_REPORTED = "training_iteration"
 """Column that Tune adds to each report; a mapping inside a report does not have it."""
 
-LISTED = 5
-"""Number of names that a message lists."""
+LISTED, QUOTED_CHARS = 5, 80
+"""Number of names that a message lists, and length of the longest quotation."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _unknown_statuses(folder: Path, trials: Sequence[TuneTrial]) -> Iterator[str
     fallback = "such a trial counts as failed if it has an error.txt, else as ended"
     for status in sorted({trial.status for trial in trials if trial.status is not None} - set(STATUSES)):
         names = [trial.name for trial in trials if trial.status == status]
-        yield f"no known release of Tune has the status {format_value(status)} of {_listed(names)}: {fallback}"
+        yield f"no known release of Tune has the status {_cut(repr(status))} of {_listed(names)}: {fallback}"
     if names := [trial.name for trial in trials if trial.status is None]:
         yield f"no snapshot (experiment_state*.json) in '{folder}' has the status of {_listed(names)}: {fallback}"
 
@@ -100,7 +99,7 @@ def _read_snapshots(folder: Path, notes: list[str]) -> _Snapshots:
             for state in _states(json.loads(path.read_bytes())):
                 snapshots.add(state)
         except (ValueError, TypeError, LookupError, RecursionError) as error:
-            notes.append(f"cannot read the snapshot '{path}' ({shorten(str(error))}): it is ignored")
+            notes.append(f"cannot read the snapshot '{path}' ({_cut(str(error))}): it is ignored")
     return snapshots
 
 
@@ -108,7 +107,7 @@ def _states(snapshot: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the states of the trials in a snapshot.
 
     Since Ray 2.4, a row of ``trial_data`` has the trial and its last report, both as JSON text. Before, ``checkpoints``
-    has the trials: as JSON text since Ray 1.2, as mappings before.
+    has the trials: as JSON text or, in the oldest releases, as mappings.
 
     Raises:
         LookupError: the snapshot has another form.
@@ -122,7 +121,7 @@ def _states(snapshot: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for row in rows:
         state = json.loads(row) if isinstance(row, str) else row
         if not isinstance(state, dict):
-            raise LookupError(f"a trial is {format_value(state)}")
+            raise LookupError(f"a trial is {_cut(repr(state))}")
         yield state
 
 
@@ -152,7 +151,7 @@ def _read_params(folder: Path, elsewhere: Sequence[object], notes: list[str]) ->
     source = (
         "its trial has no parameters" if found is None else "the parameters are those of the reports or the snapshot"
     )
-    notes.append(f"cannot read '{path}' ({shorten(reason)}): {source}")
+    notes.append(f"cannot read '{path}' ({_cut(reason)}): {source}")
     return flattened(found or {})
 
 
@@ -175,7 +174,7 @@ def _read_results(folder: Path, notes: list[str]) -> tuple[pd.DataFrame, object]
     except (FileNotFoundError, pd.errors.EmptyDataError):  # the trial has begun but not reported
         return pd.DataFrame(), None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read '{table}': {shorten(str(error).strip())}; repair or remove it") from error
+        raise ValueError(f"cannot read '{table}': {_cut(str(error).strip())}; repair or remove it") from error
 
 
 def _read_reports(path: Path, notes: list[str]) -> list[dict[str, Any]]:
@@ -183,7 +182,8 @@ def _read_reports(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 
     The last line is passed over in silence if it is cut, because it was being written.
     """
-    reports, cut = [], []
+    reports: list[dict[str, Any]] = []
+    cut: list[int] = []
     lines = [(number, line) for number, line in enumerate(path.read_bytes().splitlines(), start=1) if line.strip()]
     for position, (number, line) in enumerate(lines, start=1):
         report = _parse(line)
@@ -251,4 +251,8 @@ def _describe_contents(folder: Path) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(f"'{shorten(name)}'" for name in names[:LISTED]) + more
+    return ", ".join(f"'{_cut(name)}'" for name in names[:LISTED]) + more
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= QUOTED_CHARS else f"{text[: QUOTED_CHARS - 3]}..."

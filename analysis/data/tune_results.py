@@ -49,9 +49,9 @@ def load_tune(
     column. Columns that Tune does not record are NaN or None: dose, rungs, test values, and each metric that is not
     mapped. Values are not converted: this program expects errors as fractions.
 
-    Folders of all releases of Ray since 0.8 are read. The status of a trial is that of the newest snapshot
-    (``experiment_state*.json``), so a trial that failed, was retried and ended well is completed. What cannot be read
-    as it is, for example a line that a kill cut or a snapshot, is named in a warning.
+    Snapshots are read in their present form (since Ray 2.4) and in the forms of Ray 0.8 to 2.3. The status of a trial
+    is that of the newest snapshot (``experiment_state*.json``), so a trial that failed, was retried and ended well is
+    completed. What cannot be read as it is, for example a line that a kill cut or a snapshot, is named in a warning.
 
     Args:
         folder: folder that ``tune.run`` or ``Tuner`` wrote for one experiment (``storage_path / name``).

@@ -143,7 +143,7 @@ def orientation_of(image: Image.Image) -> int:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow raises errors of many kinds for broken metadata, which do no harm here
         return 1
-    return value if value in range(1, 9) else 1
+    return int(value) if value in range(1, 9) else 1
 
 
 def turn_upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
@@ -251,8 +251,8 @@ def _raw_mode(image: Image.Image) -> str:
     return str(tiles[0][3]) if tiles else ""
 
 
-def _first(value: object) -> float:
-    return value[0] if isinstance(value, tuple) else value  # type: ignore[return-value]
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) else value
 
 
 @functools.cache

@@ -71,7 +71,7 @@ class Cub(Source):
     def class_counts(self) -> list[int]:
         """Return the number of training images per class."""
         labels = [image.label for image in self._annotated("train")]
-        return np.bincount(labels, minlength=len(self._species())).tolist()
+        return [int(count) for count in np.bincount(labels, minlength=len(self._species()))]
 
     def files(self, split: Split) -> SplitFiles:
         """Return the tables and the split's images."""

@@ -75,7 +75,7 @@ class Digits(Source):
     def class_counts(self) -> list[int]:
         """Return the number of training scans per digit."""
         _, labels, train, _ = _split_scans()
-        return np.bincount(labels[train]).tolist()
+        return [int(count) for count in np.bincount(labels[train])]
 
     def fingerprint(self, split: Split) -> str:
         """Return the versions of the recipe and of NumPy, because NumPy's generators may change between versions."""

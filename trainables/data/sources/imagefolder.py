@@ -88,7 +88,9 @@ class ImageFolder(Source):
     def notes(self) -> list[str]:
         """Return which files and folders are passed over, and how many images have frames that are not used."""
         notes = []
-        for folder, classes in ((self._folder(split), self._listed(split)) for split in ("train", "test")):
+        splits: tuple[Split, ...] = ("train", "test")
+        for split in splits:
+            folder, classes = self._folder(split), self._listed(split)
             where = f"imagefolder: in {printable_path(folder)}"
             if classes.passed_over:
                 notes.append(f"{where}, {describe_passed_over(classes.passed_over)}")

@@ -57,7 +57,8 @@ class TinyImageNet(Source):
             if not folder.is_dir():
                 raise UserError(f"tiny-imagenet: the folder {folder} does not exist; {LAYOUT}")
         self.classes()
-        for split, folder in (("train", "train"), ("test", "val")):
+        folder_of: dict[Split, str] = {"train": "train", "test": "val"}
+        for split, folder in folder_of.items():
             files = {f"{self._root}/{folder}/{name}" for name in image_files(self._root / folder)}
             for image in self._annotated(split):
                 if image.file not in files:
@@ -72,7 +73,7 @@ class TinyImageNet(Source):
     def class_counts(self) -> list[int]:
         """Return the number of training images per class."""
         labels = [image.label for image in self._annotated("train")]
-        return np.bincount(labels, minlength=len(self._wnids())).tolist()
+        return [int(count) for count in np.bincount(labels, minlength=len(self._wnids()))]
 
     def files(self, split: Split) -> SplitFiles:
         """Return the split's annotations and images."""
