@@ -272,6 +272,8 @@ def plan(
     display = choose_display()
     with display.show_status("measuring the training speed and the dose of each arm"):
         planned = make_plan(loaded)
+    for note in planned.notes:
+        display.show_warning(note)
     show_duplicates(loaded, display)
     return PlanView(**vars(planned), study=loaded)
 

@@ -183,12 +183,13 @@ def _memory() -> Check:
 def _data(source: str) -> Check:
     from trainables.data.duplicates import describe_duplicates
     from trainables.data.sources.registry import open_source
+    from trainables.data.usable import check_usable
     from trainables.parts import add_folder
 
     add_folder(Path.cwd())  # a source of one's own
     try:
         opened = open_source(source)
-        opened.check()
+        notes = check_usable(opened)
         described = opened.describe(None)
         duplicates = describe_duplicates(opened)
     except (UserError, ValueError) as error:
@@ -197,8 +198,13 @@ def _data(source: str) -> Check:
         f"{source}: {described.n_train} training images, {described.n_classes} classes, "
         f"{described.height_px}x{described.width_px} px"
     )
-    if duplicates:
-        return Check("data", WARNING, f"{result}; {duplicates}", "remove them, because they bias the errors")
+    if notes or duplicates:
+        fix = (
+            "remove them, because they bias the errors"
+            if duplicates
+            else "a sweep runs as it is; remove or convert the files"
+        )
+        return Check("data", WARNING, "; ".join([result, *notes, *([duplicates] if duplicates else [])]), fix)
     return Check("data", OK, result)
 
 

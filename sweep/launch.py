@@ -226,15 +226,18 @@ def prepare(
     """
     from sweep.engine import check_address, check_local
     from trainables.data.sources.registry import open_source
+    from trainables.data.usable import check_usable
 
     check_address(address)
     configs = {config.data: config for arm in study.arms for config in study.extremes(arm)}
-    for data in configs:
-        source = open_source(place_of(data.source).source)
+    for name in dict.fromkeys(data.source for data in configs):
+        source = open_source(place_of(name).source)
         if download:
             source.download()
-        with display.show_status(f"checking the images of {data.source}"):
-            source.check()
+        with display.show_status(f"checking the images of {name}"):
+            notes = check_usable(source)
+        for note in notes:
+            display.show_warning(note)
     if address is None:
         check_local(study.resources)
     with display.show_status("loading PyTorch"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from search_spaces.study import Resources, Study
 from sweep.engine import local_slots
 from trainables.config import TrialConfig
 from trainables.data.config import Data
-from trainables.data.sources.base import Description
+from trainables.data.sources.base import Description, Source
 from trainables.data.sources.registry import open_source
+from trainables.data.splits import split_sizes
+from trainables.data.usable import check_usable
 from trainables.errors import UserError
 from trainables.seeds import generator
 
@@ -55,6 +58,7 @@ class Plan:
         seconds: estimated duration of the sweep on this machine if no trial stops early.
         doses: dose by arm; if the arm's space varies its mixing, the mean over its first configurations.
         matched: arms with a matched dose.
+        notes: what a user should know of the files of the data source, one sentence each.
     """
 
     n_trials: int
@@ -69,13 +73,14 @@ class Plan:
     seconds: float
     doses: dict[str, Dose]
     matched: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def make_plan(study: Study) -> Plan:
     """Return the size of a study's sweep, after a short measurement of the training speed.
 
     Raises:
-        UserError: the data source cannot be used, or no image is left for training.
+        UserError: the data source cannot be used, or no image is left for training or for validation.
 
     Example:
         >>> from search_spaces.discover import load_study
@@ -90,10 +95,10 @@ def make_plan(study: Study) -> Plan:
     configs = [study.declared_config(arm, study.draw(arm, number), replicate=0) for arm, number, _ in trials]
     weights = [weight for _, _, weight in trials]
     source = open_source(configs[0].data.source)
-    source.check()
+    notes = check_usable(source)
     check_reachable(study, max_trials=PLANNED_TRIALS)
     described = source.describe(configs[0].data.image_size_px)
-    sizes = [_sizes(config.data, described.n_train) for config in configs]
+    sizes = _sizes([config.data for config in configs], source, described)
     if min(sizes)[0] < 1:
         raise UserError(f"study '{study.name}': data.train_frac is so small that no image is left for training")
     slots = local_slots(study.resources)  # before the measurement, which uses the threads of a trial
@@ -118,6 +123,7 @@ def make_plan(study: Study) -> Plan:
         seconds=seconds / min(slots, n_searching + n_confirming),
         doses={arm: _dose(study, arm) for arm in study.arms},
         matched=tuple(arm for arm in study.arms if study.is_matched(arm)),
+        notes=tuple(notes),
     )
 
 
@@ -132,11 +138,24 @@ def _trials(study: Study, per_arm: int) -> Iterator[tuple[str, int, float]]:
             yield arm, int(number) % study.trials_per_arm, per_arm / n_sampled
 
 
-def _sizes(data: Data, n_images: int) -> tuple[int, int]:
-    """Return the number of training images and the number of validation images."""
-    used = n_images * data.train_frac
-    n_val = round(used * data.val_frac)
-    return round(used) - n_val, n_val
+def _sizes(every: Sequence[Data], source: Source, described: Description) -> list[tuple[int, int]]:
+    """Return the number of training images and of validation images for each configuration, as ``run`` draws them.
+
+    Raises:
+        UserError: a class would have no image to train on, or no class would have an image to validate on.
+    """
+    counts, repeats = source.class_counts(), source.images_per_original
+
+    @functools.cache
+    def sizes(train_frac: float, val_frac: float) -> tuple[int, int]:
+        if counts is None:
+            used = described.n_train * train_frac
+            n_val = round(used * val_frac)
+            return round(used) - n_val, n_val
+        n_train, n_val = split_sizes(counts, train_frac=train_frac, val_frac=val_frac)
+        return n_train * repeats, n_val * repeats
+
+    return [sizes(data.train_frac, data.val_frac) for data in every]
 
 
 def _speeds(configs: Sequence[TrialConfig], described: Description, resources: Resources) -> list[float]:

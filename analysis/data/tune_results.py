@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.frames import Sweep
+from analysis.data.tune_folder import STATUSES, TuneTrial, read_trials
 from sweep.findings.summary import METRICS, PLANNED_EPOCHS, final_epochs
-from sweep.records.nested import flattened
 from sweep.records.schema import (
     COMPLETED,
     DECISIONS,
@@ -50,6 +49,10 @@ def load_tune(
     column. Columns that Tune does not record are NaN or None: dose, rungs, test values, and each metric that is not
     mapped. Values are not converted: this program expects errors as fractions.
 
+    Snapshots are read in their present form (since Ray 2.4) and in the forms of Ray 0.8 to 2.3. The status of a trial
+    is that of the newest snapshot (``experiment_state*.json``), so a trial that failed, was retried and ended well is
+    completed. What cannot be read as it is, for example a line that a kill cut or a snapshot, is named in a warning.
+
     Args:
         folder: folder that ``tune.run`` or ``Tuner`` wrote for one experiment (``storage_path / name``).
         metrics: reported column per column of the epochs, for example ``{"val_top1_error": "error"}``. A trial that
@@ -63,12 +66,15 @@ def load_tune(
             completed.
 
     Raises:
-        ValueError: the folder contains no results, a column is unknown, or a trial lacks a parameter.
+        ValueError: the folder contains no results, two folders are of one trial, a column is unknown, or a trial lacks
+            a parameter.
     """
     folder = Path(folder).expanduser()
     if unknown := sorted(set(metrics) - set(MAPPABLE)):
         raise ValueError(f"metrics: unknown column '{unknown[0]}', choose one of {', '.join(MAPPABLE)}")
-    runs = _runs(folder)
+    runs, notes = read_trials(folder)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
     _check_columns(runs, [*metrics.values(), epoch])
     arms = {run.name: str(_at(run, arm, "arm")) if arm else folder.name for run in runs}
     epochs = _epochs(runs, arms, {**_OWN_TIMES, **metrics}, epoch)
@@ -88,92 +94,19 @@ def load_tune(
     )
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One trial's folder.
-
-    Attributes:
-        name: Tune's id of the trial.
-        params: values of its parameters by dotted path.
-        results: all reported values, one row per report.
-        status: status of the trial in Tune.
-        why: last line of its error.
-    """
-
-    name: str
-    params: Mapping[str, Any]
-    results: pd.DataFrame
-    status: str
-    why: str
-
-
-def _runs(folder: Path) -> list[_Run]:
-    """Read all trials that have begun, in the order of Tune's ids."""
-    statuses = _statuses(folder)
-    folders = sorted({path.parent for path in folder.glob("*/params.json")}, key=lambda path: path.name)
-    if not folders:
-        raise ValueError(f"no results of Ray Tune in '{folder}': it has no folder with a params.json")
-    return [_run(path, statuses.get(path.name, "TERMINATED")) for path in folders]
-
-
-def _run(folder: Path, status: str) -> _Run:
-    results = _results(folder)
-    ids = list(results["trial_id"].dropna()) if "trial_id" in results else []
-    error = folder / "error.txt"
-    lines = error.read_text(encoding="utf-8").strip().splitlines() if error.exists() else []
-    return _Run(
-        name=str(ids[0]) if ids else folder.name,
-        params=flattened(json.loads((folder / "params.json").read_text(encoding="utf-8"))),
-        results=results,
-        status=status,
-        why=lines[-1] if lines else "",
-    )
-
-
-def _statuses(folder: Path) -> dict[str, str]:
-    """Read the status of each trial, by the name of its folder, from the newest snapshot of the experiment."""
-    snapshots = sorted(folder.glob("experiment_state-*.json"))
-    if not snapshots:
-        return {}
-    rows = json.loads(snapshots[-1].read_text(encoding="utf-8")).get("trial_data", [])
-    states = [json.loads(row[0]) for row in rows]  # a row has the trial and its last report, both as JSON text
-    return {state["relative_logdir"]: state["status"] for state in states}
-
-
-def _results(folder: Path) -> pd.DataFrame:
-    """Read ``result.json``, one report per line, or ``progress.csv``, the same reports without the parameters."""
-    lines, table = folder / "result.json", folder / "progress.csv"
-    if lines.exists():
-        return pd.DataFrame(list(_reports(lines.read_text(encoding="utf-8").splitlines())))
-    try:
-        return pd.read_csv(table)
-    except (FileNotFoundError, pd.errors.EmptyDataError):  # the trial has begun but not reported
-        return pd.DataFrame()
-
-
-def _reports(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            report = json.loads(line)
-        except ValueError:  # the process was killed while it wrote the last line
-            return
-        report.pop("config", None)
-        yield flattened(report)
-
-
-def _check_columns(runs: Sequence[_Run], columns: Sequence[str]) -> None:
+def _check_columns(runs: Sequence[TuneTrial], columns: Sequence[str]) -> None:
     reported = dict.fromkeys(str(name) for run in runs for name in run.results)
     if missing := [name for name in columns if name not in reported]:
         raise ValueError(f"no trial reported '{missing[0]}'; reported: {', '.join(reported) or 'nothing'}")
 
 
-def _at(run: _Run, path: str, what: str) -> Any:
+def _at(run: TuneTrial, path: str, what: str) -> Any:
     if path not in run.params:
         raise ValueError(f"{what}: trial '{run.name}' has no parameter '{path}'; it has: {', '.join(run.params)}")
     return run.params[path]
 
 
-def _epochs(runs: Sequence[_Run], arms: Mapping[str, str], columns: Mapping[str, str], epoch: str) -> pd.DataFrame:
+def _epochs(runs: Sequence[TuneTrial], arms: Mapping[str, str], columns: Mapping[str, str], epoch: str) -> pd.DataFrame:
     rows = []
     for run in runs:
         if epoch not in run.results:
@@ -189,7 +122,7 @@ def _epochs(runs: Sequence[_Run], arms: Mapping[str, str], columns: Mapping[str,
 
 
 def _trials(
-    runs: Sequence[_Run],
+    runs: Sequence[TuneTrial],
     arms: Mapping[str, str],
     epochs: pd.DataFrame,
     *,
@@ -204,7 +137,7 @@ def _trials(
         {
             **{"sweep": sweep, "study": sweep, "phase": SEARCH, "arm": arms[run.name], "trial": run.name},
             **{"number": number, "seed": _at(run, seed, "seed") if seed else np.nan},
-            **{"status": _status(run, done.get(run.name, 0), planned), "why": run.why},
+            **_ending(run, done.get(run.name, 0), planned),
             **{"epochs": done.get(run.name, 0), "seconds": seconds.get(run.name, 0.0)},
             **{name: _last(run, theirs) for name, theirs in (("node", "hostname"), ("time_s", "timestamp"))},
             **{f"params.{path}": run.params.get(path) for path in varied},
@@ -218,7 +151,7 @@ def _trials(
     return frame.reindex(columns=[*columns, *(name for name in frame if name not in columns)])
 
 
-def _differing(runs: Sequence[_Run]) -> list[str]:
+def _differing(runs: Sequence[TuneTrial]) -> list[str]:
     """List the parameters that differ between trials."""
     values: dict[str, set[str]] = {}
     for run in runs:
@@ -227,12 +160,15 @@ def _differing(runs: Sequence[_Run]) -> list[str]:
     return [path for path, texts in values.items() if len(texts) > 1 or any(path not in run.params for run in runs)]
 
 
-def _status(run: _Run, n_epochs: int, planned: int) -> str:
+def _ending(run: TuneTrial, n_epochs: int, planned: int) -> dict[str, str]:
+    """Return status and reason; an error after which Tune retried the trial is no reason."""
     ended = COMPLETED if n_epochs >= planned else STOPPED
-    return _STATUS.get(run.status, FAILED if run.why else ended)
+    unknown = FAILED if run.error else ended
+    status = _STATUS.get(run.status, ended) if run.status in STATUSES else unknown
+    return {"status": status, "why": run.error if status == FAILED else ""}
 
 
-def _last(run: _Run, column: str) -> Any:
+def _last(run: TuneTrial, column: str) -> Any:
     return run.results[column].iloc[-1] if column in run.results and len(run.results) else None
 
 

@@ -59,7 +59,7 @@ def plan(
     """
     from search_spaces.discover import load_study
     from sweep.documents import plan_document
-    from sweep.images import show_duplicates
+    from sweep.images import show_data_warnings, show_duplicates
     from sweep.plan import make_plan
     from sweep.power import compute_power
     from sweep.terminal.study import print_plan
@@ -70,8 +70,11 @@ def plan(
     # first, so that a mistake in these options is refused before anything is printed
     power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)
     display = new_display(stderr=True)
-    with display.show_status("measuring the training speed and the dose of each arm"):
+    status = "measuring the training speed and the dose of each arm"
+    with display.show_status(status), show_data_warnings(display):
         planned = make_plan(loaded)
+    for note in planned.notes:
+        display.show_warning(note)
     show_duplicates(loaded, display)
     if json_:
         print_document(plan_document(loaded, planned, power))
@@ -93,11 +96,13 @@ def preview(
 
     Example: `cutmix-sweep preview cutmix --samples 4`
     """
+    from sweep.images import show_data_warnings
     from sweep.preview import load_previewed, write_preview
 
     study = load_previewed(name, scale=scale, settings=options.with_shorthands(set_, data=data, seed=seed))
     path = out or Path(f"preview-{study.name}.png")
-    with new_display(stderr=True).show_status("mixing the samples"):
+    display = new_display(stderr=True)
+    with display.show_status("mixing the samples"), show_data_warnings(display):
         write_preview(study, path, n_samples=samples)
     echo(path)
 

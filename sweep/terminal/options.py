@@ -172,8 +172,8 @@ MovedData = Annotated[
         "--data",
         autocompletion=complete_source,
         metavar="SOURCE",
-        help="present place of the sweep's images if they were moved; their content must be the same; for example "
-        "imagefolder:photos (default: where the last run read them)",
+        help="data source, where the sweep's images are now if they were moved; the images must be the same; "
+        "for example imagefolder:photos (default: where the last run read them)",
     ),
 ]
 

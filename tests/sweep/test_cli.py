@@ -25,7 +25,9 @@ from sweep import cli
 from sweep.formats import format_duration
 from sweep.plan import PROBED_NETS
 from sweep.records.reader import read_sweep
-from trainables.data.sources.registry import open_source, source_help
+from trainables.data.config import Data
+from trainables.data.prepared import prepare_data
+from trainables.data.sources.registry import source_help
 from trainables.evaluation.axes import AXES
 from trainables.mixing.presets import PRESETS
 
@@ -278,6 +280,12 @@ class TestStudies:
         assert "no early stopping" in out
 
 
+def n_images(train_frac: float) -> tuple[int, int]:
+    """Numbers of training and of validation images that a trial on the digits gets."""
+    data = prepare_data(Data(source="digits", train_frac=train_frac))
+    return len(data.train_rows), len(data.val_rows)
+
+
 class TestPlan:
     @pytest.fixture(autouse=True)
     def _no_probe(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,8 +297,7 @@ class TestPlan:
         status, out, err = run("plan", "quickstart", "--set", "base.data.train_frac=0.1")
         assert (status, err) == (0, "")
         n_train, n_val = map(int, re.search(r"digits, (\d+) training and (\d+) validation", out).groups())  # type: ignore[union-attr]
-        used = 0.1 * open_source("digits").describe().n_train
-        assert (n_train + n_val, n_val) == (pytest.approx(used, abs=1), pytest.approx(used / 5, abs=1))
+        assert (n_train, n_val) == n_images(0.1)
         study = load_study("quickstart")
         n_trials = len(study.arms) * study.trials_per_arm
         n_confirming = len(study.arms) * study.confirming_per_arm
@@ -347,11 +354,7 @@ class TestPlan:
             "budget: {max_epochs: 6}\n"
         )
         _, out, _ = run("plan", path)
-        sizes = {}
-        for frac in (0.1, 0.4):
-            used = frac * open_source("digits").describe().n_train
-            sizes[frac] = (round(used) - round(used / 5), round(used / 5))
-        (few, few_val), (many, many_val) = sizes.values()
+        (few, few_val), (many, many_val) = n_images(0.1), n_images(0.4)
         assert f"digits, {few} to {many:,} training and {few_val} to {many_val} validation" in out
         assert "32 search trials, at most 128 epochs" in out
         assert "4 trials at a time and 250 to 500 training images per second" in out
@@ -392,8 +395,7 @@ class TestPlan:
     def test_takes_a_scale(self, run: Run) -> None:
         _, out, _ = run("plan", "quickstart", "--scale", "smoke", "--set", "budget.max_epochs=3")
         assert "2 trials per arm, at most 3 epochs per trial" in out
-        used = 0.05 * open_source("digits").describe().n_train
-        assert f"digits, {round(used) - round(used / 5)} training" in out
+        assert "digits, {} training and {} validation".format(*n_images(0.05)) in out
 
     def test_set_wins_over_a_short_flag(self, run: Run) -> None:
         _, out, _ = run("plan", "quickstart", "--cpus", "2", "--set", "resources.cpus=4")

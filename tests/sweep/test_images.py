@@ -236,11 +236,13 @@ class TestWarnings:
         assert check.state == WARNING
         assert "1 of 9 test images" in check.found
 
-    def test_a_rebuilt_entry_of_the_cache_is_said(self, study: Study, images: Path) -> None:
+    def test_a_rebuilt_entry_of_the_cache_is_said(
+        self, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path / "cache"))
         prepare(study, address=None, download=False)
-        cache = Path(os.environ["CUTMIX_SWEEP_CACHE"])
-        newest = max(cache.glob("imagefolder-train-*/images.npy"), key=lambda path: path.stat().st_mtime_ns)
-        newest.write_bytes(newest.read_bytes()[:-1])
+        (images,) = (tmp_path / "cache").glob("imagefolder-train-*/images.npy")
+        images.write_bytes(images.read_bytes()[:-1])
         display = Shown()
         prepare(study, address=None, download=False, display=display)
         (line,) = display.warnings

@@ -344,9 +344,15 @@ class TestData:
         (tmp_path / "photos" / "train").mkdir(parents=True)
         self.refused(refuse, tmp_path / "photos", str(tmp_path / "photos" / "train"), "no class folder")
 
-    def test_empty_class_folder(self, refuse: Refuse, photos: Path) -> None:
+    def test_class_folder_without_an_image(self, refuse: Refuse, photos: Path) -> None:
         (photos / "train" / "axolotl").mkdir()
-        self.refused(refuse, photos, str(photos / "train" / "axolotl"), "no image")
+        (photos / "train" / "axolotl" / "0.heic").touch()
+        self.refused(refuse, photos, str(photos / "train" / "axolotl"), "no image", "1 .heic")
+
+    def test_one_class(self, refuse: Refuse, photos: Path) -> None:
+        for split in ("train", "test"):
+            (photos / split / "dog").rename(photos / f"dog in {split}")
+        self.refused(refuse, photos, "'cat'", "two classes")
 
     def test_a_class_that_is_only_tested(self, refuse: Refuse, photos: Path) -> None:
         write_images(photos / "test", "axolotl")

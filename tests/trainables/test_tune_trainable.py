@@ -12,11 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sweep.ledger import EPOCH_COLUMNS
 from sweep.records.schema import ABOUT_COLUMNS, TRIALS
 from trainables.config import TrialConfig
+from trainables.data.config import Data
+from trainables.data.contents import Contents
+from trainables.data.places import Place, format_places
 from trainables.data.prepared import prepare_data, prepare_test
+from trainables.data.store import open_split
 from trainables.mixing.dose import measure_dose
 from trainables.models.build import build_model
 from trainables.saved_state import verify_state, write_state
@@ -52,6 +57,7 @@ def orders(
     last: int = EPOCHS,
     test: bool = False,
     config: str | None = None,
+    images: str = "{}",
     **parts: Any,
 ) -> Row:
     """What the sweep tells a worker."""
@@ -65,6 +71,7 @@ def orders(
         "weights_path": str(folder / f"weights/{trial}.pt"),
         "threads": 1,
         "device": "cpu",
+        "images": images,
     }
 
 
@@ -373,3 +380,30 @@ def test_a_reused_worker_starts_afresh(build: Callable[..., CutMixTrainable], tm
 
 def test_the_actor_has_a_name(build: Callable[..., CutMixTrainable]) -> None:
     assert repr(build(trial="alpha-3")) == "cutmix-sweep worker from alpha-3"
+
+
+def test_images_lie_where_the_sweep_says_and_are_those_that_it_was_started_with(
+    build: Callable[..., CutMixTrainable], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in (
+        f"{split}/{label}/{number}.png" for split in ("train", "test") for label in "ab" for number in range(4)
+    ):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / name)
+    present, recorded = f"imagefolder:{tmp_path / 'photos'}", "imagefolder:/where/they/were"
+    train, test = (open_split(Data(source=present), split).content for split in ("train", "test"))
+    parts = {"data": BASE["data"] | {"source": recorded, "train_frac": 1.0, "val_frac": 0.5}}
+    parts |= {"optimizer": BASE["optimizer"] | {"max_epochs": 1}}
+
+    def report(train: str, test: str) -> Row:
+        images = format_places({recorded: Place(present, Contents(train, test))})
+        return build(test=True, images=images, trial=f"t{train[:1]}{test[:1]}", **parts).step()
+
+    row = report(train, test)
+    assert json.loads(row["test"])["n"] == 8
+    saved = torch.load(tmp_path / f"weights/{row['trial']}.pt", weights_only=True)
+    assert saved["config"]["data"]["source"] == recorded  # the study stays as it was
+    assert "the training images of 'imagefolder' differ" in report("0" * 64, test)["failed"]
+    assert "the test images of 'imagefolder' differ" in report(train, "0" * 64)["failed"]

@@ -1,25 +1,36 @@
 """Decoding of image files to arrays of one size; boxes are resized and cropped with their images.
 
 An image is fitted to a size by resizing its largest centred window of that aspect ratio. For a square size, this
-resizes the short side and crops the centre. Pixels are used as stored: an EXIF orientation is not applied, and an alpha
-channel is dropped, as in torchvision's ``ImageFolder``.
+resizes the short side and crops the centre. Colours are used as stored: an alpha channel is dropped, and a colour
+profile is ignored, as in torchvision's ``ImageFolder``. The first frame of an image is used.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import statistics
-import struct
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from trainables.cores import usable_cores
+from trainables.data.files import printable_path
+from trainables.data.pixels import (
+    FULL_16_BITS,
+    MAX_PX,
+    open_image,
+    orientation_of,
+    quiet_pillow,
+    read_content,
+    read_pixels,
+    turn_upright,
+    upright_size,
+)
 from trainables.errors import UserError
 
 SAMPLED_FILES = 1000
@@ -31,12 +42,12 @@ MAX_MIXED_PX = 224
 MAX_THREADS = 8
 FILES_PER_TASK = 64
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-"""Exceptions that Pillow raises for broken files of the various formats."""
+MAY_HAVE_FRAMES = (".apng", ".avif", ".gif", ".png", ".tif", ".tiff", ".webp")
+"""Endings of files that may hold several images."""
 
 
-def common_size(files: Sequence[str], image_size_px: int | None) -> tuple[int, int]:
-    """Return the height and width in pixels to which ``files`` are fitted.
+def common_size(files: Sequence[str], image_size_px: int | None, *, upright: bool = False) -> tuple[int, int]:
+    """Return the height and width in pixels to which ``files`` are fitted; ``upright`` is that of :func:`decode`.
 
     A given ``image_size_px`` is the side of a square. Otherwise the headers of about 1,000 evenly spaced files decide.
     If all have one size, it is kept. If not, the size is a square of their median short side, rounded down to a
@@ -47,7 +58,8 @@ def common_size(files: Sequence[str], image_size_px: int | None) -> tuple[int, i
     """
     if image_size_px is not None:
         return image_size_px, image_size_px
-    sizes = [_header_size(file) for file in files[:: max(1, len(files) // SAMPLED_FILES)]]
+    with quiet_pillow():
+        sizes = [_header_size(file, upright=upright) for file in _sample(files)]
     if len(set(sizes)) == 1:
         return sizes[0]
     median_px = int(statistics.median(min(size) for size in sizes))
@@ -55,28 +67,52 @@ def common_size(files: Sequence[str], image_size_px: int | None) -> tuple[int, i
     return side_px, side_px
 
 
-def decode(files: Sequence[str], out: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int32], dict[str, str]]:
+def count_with_frames(files: Sequence[str]) -> int:
+    """Return how many of about 1,000 evenly spaced files have more than one frame, which are not used.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    with quiet_pillow():
+        return sum(_has_frames(file) for file in _sample(files) if file.lower().endswith(MAY_HAVE_FRAMES))
+
+
+def decode(
+    files: Sequence[str], out: npt.NDArray[np.uint8], *, upright: bool = False
+) -> tuple[npt.NDArray[np.int32], dict[str, str]]:
     """Decode ``files`` into ``out``, uint8 [N, H, W, 3], on up to 8 threads; each file is read once.
+
+    Args:
+        files: image files of any size and mode.
+        out: array that is filled.
+        upright: whether the EXIF orientation is applied, as in photographs of a camera. Published data sets are read as
+            stored: their boxes and published results refer to the stored pixels.
 
     Returns:
         Heights and widths of the images before fitting, int32 [N, 2], in pixels; and the SHA-256 of each file by path.
 
     Raises:
-        UserError: a file cannot be read; the message names it.
+        UserError: a file cannot be read, is too large, or does not state the range of its samples; the message names
+            it.
     """
     sizes = np.empty((len(files), 2), dtype=np.int32)
     digests = [""] * len(files)
+    largest = np.zeros(len(files), dtype=np.int32)
+    budget = _PixelBudget()
 
     def decode_some(start: int) -> None:
         for index in range(start, min(start + FILES_PER_TASK, len(files))):
-            sizes[index], digests[index] = _decode_into(files[index], out[index])
+            decoded = _decode_into(files[index], out[index], budget, upright=upright)
+            sizes[index], largest[index], digests[index] = decoded
 
     pool = ThreadPoolExecutor(min(MAX_THREADS, usable_cores()))
-    try:
-        for _ in pool.map(decode_some, range(0, len(files), FILES_PER_TASK)):
-            pass
-    finally:  # after a broken file the others need not be decoded
-        pool.shutdown(cancel_futures=True)
+    with quiet_pillow():
+        try:
+            for _ in pool.map(decode_some, range(0, len(files), FILES_PER_TASK)):
+                pass
+        finally:  # after a broken file the others need not be decoded
+            pool.shutdown(cancel_futures=True)
+    _check_16_bits(files, largest)
     return sizes, dict(zip(files, digests, strict=True))
 
 
@@ -118,39 +154,85 @@ def fit_boxes(
     return np.concatenate([low, high], axis=1).clip(0, np.tile(target, 2)).astype(np.int32)
 
 
-def _header_size(file: str) -> tuple[int, int]:
-    try:
-        with Image.open(file) as image:
-            return image.height, image.width
-    except _UNREADABLE as error:
-        raise _unreadable(file, error) from error
+class _PixelBudget:
+    """Limit of the pixels that are decoded at one time: a large image waits until it is the only one."""
+
+    def __init__(self) -> None:
+        self._n_px = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def use(self, n_px: int) -> Iterator[None]:
+        """Wait until ``n_px`` pixels more stay within the limit, and count them while the context lasts."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._n_px or self._n_px + n_px <= MAX_PX)
+            self._n_px += n_px
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_px -= n_px
+                self._changed.notify_all()
 
 
-def _decode_into(file: str, out: npt.NDArray[np.uint8]) -> tuple[tuple[int, int], str]:
+def _sample(files: Sequence[str]) -> Sequence[str]:
+    return files[:: max(1, len(files) // SAMPLED_FILES)]
+
+
+def _header_size(file: str, *, upright: bool) -> tuple[int, int]:
+    with open_image(file) as image:
+        return upright_size(image, upright=upright)
+
+
+def _has_frames(file: str) -> bool:
+    with open_image(file) as image:
+        return bool(getattr(image, "is_animated", False))
+
+
+def _decode_into(
+    file: str, out: npt.NDArray[np.uint8], budget: _PixelBudget, *, upright: bool
+) -> tuple[tuple[int, int], int, str]:
+    """Decode a file; return its height and width, its largest sample, or 0, as :func:`read_pixels`, and its SHA-256."""
     height_px, width_px = out.shape[:2]
-    try:
-        content = Path(file).read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            size = image.height, image.width
-            scale = max(height_px / image.height, width_px / image.width)
-            # decoding a JPEG at 1/2, 1/4 or 1/8 is faster; twice the final size keeps the quality of the resampling
-            image.draft(None, (round(2 * scale * image.width), round(2 * scale * image.height)))
-            out[:] = _fitted(_to_rgb(image), height_px, width_px)
-            return size, hashlib.sha256(content).hexdigest()
-    except _UNREADABLE as error:
-        raise _unreadable(file, error) from error
+    content = read_content(file)
+    with open_image(file, content) as image:
+        n_px = image.width * image.height
+        size = upright_size(image, upright=upright)
+        scale = max(height_px / size[0], width_px / size[1])
+        # decoding a JPEG at 1/2, 1/4 or 1/8 is faster; twice the final size keeps the quality of the resampling
+        image.draft(None, (round(2 * scale * image.width), round(2 * scale * image.height)))
+        if not image.info.get("progressive"):  # a progressive JPEG is decoded whole before it is reduced
+            n_px = image.width * image.height
+        with budget.use(n_px):
+            pixels, largest = read_pixels(image, file)
+            orientation = orientation_of(image) if upright else 1
+            stored_px = (width_px, height_px) if orientation >= 5 else (height_px, width_px)
+            fitted = turn_upright(_fitted_rgb(pixels, *stored_px), orientation)
+        out[:] = fitted if fitted.ndim == 3 else fitted[..., None]
+        return size, largest or 0, hashlib.sha256(content).hexdigest()
 
 
-def _unreadable(file: str, error: Exception) -> UserError:
-    return UserError(f"cannot read the image {file}: {error}; repair or remove the file")
+def _check_16_bits(files: Sequence[str], largest: npt.NDArray[np.int32]) -> None:
+    """Check that some sample of all images with 16 bits per sample needs all 16 bits, if there are such images.
+
+    If none does, the images either have fewer bits or are dark. Files do not tell this.
+    """
+    most = int(largest.max(initial=0))
+    if 0 < most <= FULL_16_BITS // 2:
+        raise UserError(
+            f"cannot read {np.count_nonzero(largest):,} images with 16 bits per sample, for example "
+            f"{printable_path(files[int(largest.argmax())])}: their values need {most.bit_length()} bits only, and the "
+            "files do not state whether white is "
+            f"{(1 << most.bit_length()) - 1:,} or {FULL_16_BITS:,}; scale the values to 16 bits, or convert the images "
+            "to 8 bits"
+        )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip at 255 instead of scaling
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:  # Pillow warns about a direct conversion to RGB
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+def _fitted_rgb(image: Image.Image, height_px: int, width_px: int) -> npt.NDArray[np.uint8]:
+    """Fit an image without its alpha channel; [H, W] for a grey image."""
+    if image.mode == "RGBA":  # one band at a time: a copy of a large image takes much memory
+        return np.stack([_fitted(image.getchannel(band), height_px, width_px) for band in "RGB"], axis=-1)
+    return _fitted(image, height_px, width_px)
 
 
 def _fitted(image: Image.Image, height_px: int, width_px: int) -> npt.NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -38,31 +40,61 @@ def split_indices(
         >>> len(train), len(val)
         (8, 2)
     """
+    split_sizes(np.bincount(labels), train_frac=train_frac, val_frac=val_frac)
     sides = [
         _split_class(np.flatnonzero(labels == label), int(label), train_frac, val_frac, seed)
         for label in np.unique(labels)
     ]
     train, val = (np.sort(np.concatenate(side)) for side in zip(*sides, strict=True))
-    if not len(val):
+    return train, val
+
+
+def split_sizes(
+    class_counts: Sequence[int] | npt.NDArray[np.int64], *, train_frac: float, val_frac: float
+) -> tuple[int, int]:
+    """Return the numbers of images that :func:`split_indices` draws for training and for validation.
+
+    Args:
+        class_counts: number of images per class; classes without an image do not count.
+        train_frac: in (0, 1].
+        val_frac: in (0, 1).
+
+    Raises:
+        UserError: as :func:`split_indices`.
+
+    Examples:
+        >>> split_sizes([5, 5], train_frac=1.0, val_frac=0.2)
+        (8, 2)
+    """
+    n_train = n_val = 0
+    for label, count in enumerate(class_counts):
+        used = _used(int(count), train_frac)
+        if count and not used:
+            raise UserError(
+                f"data.train_frac={train_frac} leaves none of the {count} training images of class "
+                f"{label}; it must be at least {0.5 / count:.3g}"
+            )
+        validating = int(_for_validation(used, val_frac).sum())
+        n_train, n_val = n_train + used - validating, n_val + validating
+    if not n_val:
         raise UserError(
             f"no image is left for validation: data.train_frac={train_frac} leaves one image of each class; "
             "raise data.train_frac or add images"
         )
-    return train, val
+    return n_train, n_val
 
 
 def _split_class(
     members: Indices, label: int, train_frac: float, val_frac: float, seed: int
 ) -> tuple[Indices, Indices]:
-    used = int(len(members) * train_frac + 0.5)
-    if not used:
-        raise UserError(
-            f"data.train_frac={train_frac} leaves none of the {len(members)} training images of class "
-            f"{label}; it must be at least {0.5 / len(members):.3g}"
-        )
+    used = _used(len(members), train_frac)
     drawn = generator(seed, "split", label).permutation(members)[:used]
     for_validation = _for_validation(used, val_frac)
     return drawn[~for_validation], drawn[for_validation]
+
+
+def _used(count: int, train_frac: float) -> int:
+    return int(count * train_frac + 0.5)
 
 
 def _for_validation(used: int, val_frac: float) -> npt.NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from trainables.data.decoding import decode, fit_boxes
 from trainables.data.sources.registry import open_source
+from trainables.data.usable import check_usable
 from trainables.errors import UserError
 
 Write = Callable[..., Path]
@@ -32,7 +34,7 @@ def test_val_is_held_out_only_without_test(imagefolder_root: Path, write_image: 
     assert source.read("test").labels.tolist() == [1]
 
 
-@pytest.mark.parametrize("ending", ["jpg", "JPEG", "bmp", "webp", "png"])
+@pytest.mark.parametrize("ending", ["jpg", "JPEG", "jfif", "bmp", "webp", "png", "gif", "avif", "jp2"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_formats(imagefolder_root: Path, write_image: Write, ending: str, mode: str) -> None:
     path = write_image(imagefolder_root / f"train/cat/deep/er.{ending}", mode=mode)
@@ -56,6 +58,15 @@ def test_colour_modes_become_rgb(imagefolder_root: Path, tmp_path: Path) -> None
         (0, 0, 0),
         (128, 128, 128),
     ]
+
+
+def test_photographs_are_upright(imagefolder_root: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x112] = 3
+    Image.fromarray(stored).save(imagefolder_root / "test/cat/0.png", exif=exif)
+    images = open_source(f"imagefolder:{imagefolder_root}").read("test").images
+    np.testing.assert_array_equal(images[0], stored[::-1, ::-1])
 
 
 def test_one_odd_shape_is_kept(tmp_path: Path, write_image: Write) -> None:
@@ -117,17 +128,57 @@ def test_a_truncated_image_is_refused_by_name(imagefolder_root: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        ("train/empty/", "train/empty contains no image"),
+        ("train/heic/0.heic", "train/heic contains no image, 1 file passed over: 1 .heic; convert them"),
+        ("test/dog/notes.txt", "test/dog contains no image, 1 file passed over: 1 .txt"),
         ("test/bird/0.png", "test/bird is a class that .* does not have; valid: cat, dog"),
     ],
 )
 def test_class_folders_are_checked(imagefolder_root: Path, write_image: Write, made: str, message: str) -> None:
-    if made.endswith("/"):
-        (imagefolder_root / made).mkdir()
-    else:
-        write_image(imagefolder_root / made)
+    write_image(imagefolder_root / "made.png")
+    (imagefolder_root / made).parent.mkdir(exist_ok=True)
+    (imagefolder_root / "made.png").rename(imagefolder_root / made)
     with pytest.raises(UserError, match=message):
         open_source(f"imagefolder:{imagefolder_root}").check()
+
+
+def test_what_is_passed_over_is_said(imagefolder_root: Path) -> None:
+    source = open_source(f"imagefolder:{imagefolder_root}")
+    assert check_usable(source) == []
+    for name in ("train/__MACOSX/cat", "train/empty", "train/void", "test/dog"):
+        (imagefolder_root / name).mkdir(parents=True)
+    for name in (
+        "train/__MACOSX/cat/0.png",
+        "train/labels.csv",
+        "train/cat/x.svg",
+        "train/cat/y.svg",
+        "test/dog/.DS_Store",
+    ):
+        (imagefolder_root / name).touch()
+    frame = Image.new("L", (12, 12))
+    frame.save(imagefolder_root / "train/dog/0.gif", save_all=True, append_images=[Image.new("L", (12, 12), 99)])
+    train, test = imagefolder_root / "train", imagefolder_root / "test"
+    assert check_usable(source) == [
+        f"imagefolder: in {train}, 4 files passed over: 2 .svg, 1 .csv, 1 hidden or system",
+        f"imagefolder: in {train}, empty class folders are passed over: empty and 1 more",
+        f"imagefolder: in {test}, 1 file passed over: 1 hidden or system",
+        f"imagefolder: in {test}, empty class folders are passed over: dog",
+        "imagefolder: at least 1 training images have several frames; the first frame is used",
+    ]
+    assert source.classes() == ("cat", "dog")
+    assert source.class_counts() == np.bincount(source.read("train").labels).tolist() == [5, 6]
+
+
+def test_one_class_is_refused(imagefolder_root: Path) -> None:
+    (imagefolder_root / "train/dog").rename(imagefolder_root / "dog")
+    with pytest.raises(UserError, match="imagefolder: the only class is 'cat': at least two"):
+        check_usable(open_source(f"imagefolder:{imagefolder_root}"))
+
+
+def test_class_names_that_are_not_utf_8_are_text(imagefolder_root: Path) -> None:
+    for split in ("train", "test"):
+        (imagefolder_root / split / "cat").rename(imagefolder_root / split / os.fsdecode(b"caf\xe9"))
+    source = open_source(f"imagefolder:{imagefolder_root}")
+    assert source.read("test").classes == source.classes() == ("caf\\xe9", "dog")
 
 
 def test_missing_parts_are_refused(imagefolder_root: Path, tmp_path: Path) -> None:
@@ -135,7 +186,7 @@ def test_missing_parts_are_refused(imagefolder_root: Path, tmp_path: Path) -> No
     with pytest.raises(UserError, match="test or val does not exist; expected"):
         open_source(f"imagefolder:{imagefolder_root}").check()
     (tmp_path / "flat/train").mkdir(parents=True)
-    with pytest.raises(UserError, match="contains no class folder"):
+    with pytest.raises(UserError, match="contains no class folder with images"):
         open_source(f"imagefolder:{tmp_path / 'flat'}").check()
 
 

@@ -164,6 +164,18 @@ class Source(ABC):
             UserError: as for :meth:`check`, or an image cannot be read.
         """
 
+    def class_counts(self) -> list[int] | None:
+        """Return the number of training originals per class, without decoding; None if they are not known."""
+        return None
+
+    def notes(self) -> list[str]:
+        """Return what a user should know of the files, one sentence each, for example files that are passed over.
+
+        Raises:
+            UserError: as for :meth:`check`.
+        """
+        return []
+
     def download(self) -> None:  # noqa: B027 (most sources have nothing to download)
         """Download the missing files, if the source supports this.
 

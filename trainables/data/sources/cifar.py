@@ -61,6 +61,10 @@ class _Cifar(Source):
         """
         return tuple(self._opened("test").classes)
 
+    def class_counts(self) -> list[int]:
+        """Return the published numbers."""
+        return [N_TRAIN // self.n_classes] * self.n_classes
+
     def files(self, split: Split) -> SplitFiles:
         """Return the split's files."""
         self.check()

@@ -68,6 +68,11 @@ class Cub(Source):
         """Return the species in the order of ``classes.txt``."""
         return tuple(self._species().values())
 
+    def class_counts(self) -> list[int]:
+        """Return the number of training images per class."""
+        labels = [image.label for image in self._annotated("train")]
+        return [int(count) for count in np.bincount(labels, minlength=len(self._species()))]
+
     def files(self, split: Split) -> SplitFiles:
         """Return the tables and the split's images."""
         self.check()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from trainables.data.decoding import fit_boxes, fit_images
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
-from trainables.data.splits import split_indices
+from trainables.data.splits import Indices, split_indices
 from trainables.seeds import generator
 
 Floats = npt.NDArray[np.float32]
@@ -72,6 +72,11 @@ class Digits(Source):
         """Return the names of the ten digits."""
         return tuple("0123456789")
 
+    def class_counts(self) -> list[int]:
+        """Return the number of training scans per digit."""
+        _, labels, train, _ = _split_scans()
+        return [int(count) for count in np.bincount(labels[train])]
+
     def fingerprint(self, split: Split) -> str:
         """Return the versions of the recipe and of NumPy, because NumPy's generators may change between versions."""
         return f"recipe {RECIPE}, numpy {np.__version__}, {split}"
@@ -83,8 +88,7 @@ class Digits(Source):
 
     def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
         """Generate the canvases of a split."""
-        scans, scan_labels = _scans()
-        train, test = split_indices(scan_labels, train_frac=1.0, val_frac=TEST_FRAC, seed=0)
+        scans, scan_labels, train, test = _split_scans()
         shown = np.repeat(train if split == "train" else test, CANVASES_PER_SCAN)
         rng = generator("digits", split)
         canvases, boxes = _draw(scans[shown], scans[train], rng)
@@ -108,6 +112,12 @@ def _digest(
     integers = [(16 * scans).astype(np.uint8), shown, labels, (draws * 2**16).astype(np.int64)]
     state = repr(rng.bit_generator.state).encode()
     return hashlib.sha256(b"".join(array.tobytes() for array in integers) + state).hexdigest()
+
+
+def _split_scans() -> tuple[Floats, npt.NDArray[np.int64], Indices, Indices]:
+    """Return ink and digit of each scan, and the positions of the training and of the test scans."""
+    scans, labels = _scans()
+    return scans, labels, *split_indices(labels, train_frac=1.0, val_frac=TEST_FRAC, seed=0)
 
 
 def _scans() -> tuple[Floats, npt.NDArray[np.int64]]:

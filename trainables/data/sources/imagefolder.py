@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from trainables.data.decoding import common_size, decode
-from trainables.data.files import image_files
+from trainables.data.decoding import common_size, count_with_frames, decode
+from trainables.data.files import (
+    SYSTEM_FILES,
+    describe_passed_over,
+    image_files,
+    list_files,
+    printable,
+    printable_path,
+    subfolders,
+)
 from trainables.data.fingerprints import SplitFiles
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
-from trainables.errors import UserError
+from trainables.errors import UserError, did_you_mean
 
 LAYOUT = "expected <class>/*.jpg (or png, webp, ...) in the folders train and test (or val)"
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """Class folders of a split.
+
+    Attributes:
+        names: images of each class, relative to the class folder, both sorted.
+        passed_over: number of all other files by kind.
+        empty: class folders without any file, apart from hidden and system files.
+    """
+
+    names: dict[str, list[str]]
+    passed_over: Counter[str]
+    empty: list[str]
 
 
 class ImageFolder(Source):
@@ -21,6 +46,9 @@ class ImageFolder(Source):
     Without a folder ``test``, the folder ``val`` is the test split. If both exist, ``val`` is ignored, because
     validation images are drawn from ``train``. Classes are the folders of ``train``, sorted by name. A class may be
     absent from the test split. Images may be in subfolders of a class folder, and of any size and colour mode.
+
+    Photographs are turned upright by their EXIF orientation, which torchvision's ``ImageFolder`` ignores. Files that
+    are no image, hidden files and empty class folders are passed over; :meth:`notes` counts them.
 
     Examples:
         >>> import tempfile
@@ -42,22 +70,38 @@ class ImageFolder(Source):
     flips = True
 
     def check(self) -> None:
-        """Check for missing folders, empty classes, and test classes without training images.
+        """Check for missing folders, classes without an image, and test classes without training images.
 
         Raises:
             UserError: the message names the folder and what is expected.
         """
-        classes = self._names("train")
-        unknown = [name for name in self._names("test") if name not in classes]
-        if unknown:
-            raise UserError(
-                f"imagefolder: {self._folder('test') / unknown[0]} is a class that "
-                f"{self._folder('train')} does not have; valid: {', '.join(classes)}"
-            )
+        self._checked()
 
     def classes(self) -> tuple[str, ...]:
         """Return the names of the folders of ``train``."""
-        return tuple(self._names("train"))
+        return tuple(map(printable, self._names("train")))
+
+    def class_counts(self) -> list[int]:
+        """Return the number of training images per class."""
+        return [len(members) for members in self._names("train").values()]
+
+    def notes(self) -> list[str]:
+        """Return which files and folders are passed over, and how many images have frames that are not used."""
+        notes = []
+        splits: tuple[Split, ...] = ("train", "test")
+        for split in splits:
+            folder, classes = self._folder(split), self._listed(split)
+            where = f"imagefolder: in {printable_path(folder)}"
+            if classes.passed_over:
+                notes.append(f"{where}, {describe_passed_over(classes.passed_over)}")
+            if classes.empty:
+                more = f" and {len(classes.empty) - 1} more" if len(classes.empty) > 1 else ""
+                notes.append(f"{where}, empty class folders are passed over: {printable(classes.empty[0])}{more}")
+        if n_with_frames := count_with_frames(self._paths("train", self._names("train"))):
+            notes.append(
+                f"imagefolder: at least {n_with_frames} training images have several frames; the first frame is used"
+            )
+        return notes
 
     def files(self, split: Split) -> SplitFiles:
         """Return the split's images, relative to the folder of the split."""
@@ -66,10 +110,9 @@ class ImageFolder(Source):
 
     def describe(self, image_size_px: int | None = None) -> Description:
         """Count the training images and read the headers of some."""
-        self.check()
-        names = self._names("train")
-        size = common_size(self._files("train"), image_size_px)
-        return Description(sum(len(members) for members in names.values()), len(names), *size)
+        train, _ = self._checked()
+        files = self._paths("train", train)
+        return Description(len(files), len(train), *common_size(files, image_size_px, upright=True))
 
     def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
         """Decode a split, sorted by class, then by name; the default size is that of the training images.
@@ -77,15 +120,25 @@ class ImageFolder(Source):
         Raises:
             UserError: as for :meth:`check`, or an image cannot be read.
         """
-        self.check()
-        classes = self.classes()
-        names = self._names(split)
-        files = self._files(split)
-        images = allocate((len(files), *common_size(self._files("train"), image_size_px), 3))
-        _, digests = decode(files, images)
-        counts = [len(names.get(name, ())) for name in classes]
-        labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
-        return Decoded(images, labels, classes, None, digests)
+        train, test = self._checked()
+        names = train if split == "train" else test
+        files = self._paths(split, names)
+        size = common_size(self._paths("train", train), image_size_px, upright=True)
+        images = allocate((len(files), *size, 3))
+        _, digests = decode(files, images, upright=True)
+        counts = [len(names.get(name, ())) for name in train]
+        labels = np.repeat(np.arange(len(train), dtype=np.int64), counts)
+        return Decoded(images, labels, tuple(map(printable, train)), None, digests)
+
+    def _checked(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Return the images of each class of both splits; raise as :meth:`check`."""
+        train, test = self._names("train"), self._names("test")
+        if unknown := [name for name in test if name not in train]:
+            raise UserError(
+                f"imagefolder: {printable_path(self._folder('test') / unknown[0])} is a class that "
+                f"{printable_path(self._folder('train'))} does not have{did_you_mean(unknown[0], train)}"
+            )
+        return train, test
 
     def _folder(self, split: Split) -> Path:
         assert self._path is not None  # checked by the registry
@@ -97,17 +150,31 @@ class ImageFolder(Source):
         raise UserError(f"imagefolder: the folder {missing} does not exist; {LAYOUT}")
 
     def _names(self, split: Split) -> dict[str, list[str]]:
-        """Return the images of each class, relative to the class folder, both sorted."""
-        folder = self._folder(split)
-        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        if not classes:
-            raise UserError(f"imagefolder: {folder} contains no class folder; {LAYOUT}")
-        names = {name: image_files(folder / name) for name in classes}
-        for name, members in names.items():
-            if not members:
-                raise UserError(f"imagefolder: the class folder {folder / name} contains no image; {LAYOUT}")
-        return names
+        return self._listed(split).names
 
-    def _files(self, split: Split) -> list[str]:
+    def _listed(self, split: Split) -> _Classes:
         folder = self._folder(split)
-        return [f"{folder}/{name}/{member}" for name, members in self._names(split).items() for member in members]
+        folders = subfolders(folder)
+        classes = _Classes({}, Counter(folders.passed_over), [])
+        for name in folders.names:
+            listing = list_files(folder / name)
+            if listing.names:
+                classes.names[name] = listing.names
+            elif listing.passed_over.keys() - {SYSTEM_FILES}:
+                raise UserError(
+                    f"imagefolder: the class folder {printable_path(folder / name)} contains no image, "
+                    f"{describe_passed_over(listing.passed_over)}; convert them to PNG or JPEG, or remove the folder"
+                )
+            else:
+                classes.empty.append(name)
+            classes.passed_over.update(listing.passed_over)
+        if not classes.names:
+            found = f"; {describe_passed_over(classes.passed_over)}" if classes.passed_over else ""
+            raise UserError(
+                f"imagefolder: {printable_path(folder)} contains no class folder with images{found}; {LAYOUT}"
+            )
+        return classes
+
+    def _paths(self, split: Split, names: dict[str, list[str]]) -> list[str]:
+        folder = self._folder(split)
+        return [f"{folder}/{name}/{member}" for name, members in names.items() for member in members]

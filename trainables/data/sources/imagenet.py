@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from xml.etree import ElementTree
@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from trainables.data.decoding import common_size, decode, fit_boxes
-from trainables.data.files import annotation_files, image_files
+from trainables.data.files import annotation_files, image_files, subfolders
 from trainables.data.fingerprints import SplitFiles
 from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
 from trainables.data.sources.wordnet import class_names
@@ -89,6 +89,11 @@ class ImageNet(Source):
         names_by_wnid = {wnid: names for wnid, _, names in (line.partition(" ") for line in lines)}
         return class_names(self._wnids(), names_by_wnid)
 
+    def class_counts(self) -> list[int]:
+        """Return the number of training images per class."""
+        counts = Counter(image.split("/")[0] for image in self._images("train"))
+        return [counts[wnid] for wnid in self._wnids()]
+
     def files(self, split: Split) -> SplitFiles:
         """Return the split's images and annotations, and the names of the classes."""
         images, boxes = self._folder(split), self._boxes(split)
@@ -150,8 +155,7 @@ class ImageNet(Source):
 
     def _wnids(self) -> list[str]:
         folder = self._folder("train")
-        with os.scandir(folder) as entries:
-            wnids = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        wnids = subfolders(folder).names
         if not wnids:
             raise UserError(f"imagenet: {folder} contains no class folder; {LAYOUT}")
         return wnids

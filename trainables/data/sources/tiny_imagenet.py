@@ -47,7 +47,7 @@ class TinyImageNet(Source):
     flips = True
 
     def check(self) -> None:
-        """Read the annotation files, and check that the folders of images exist.
+        """Read the annotation files, and check that the images that they name exist.
 
         Raises:
             UserError: a file or folder is missing, or a line is invalid; the message names it and what is expected.
@@ -57,14 +57,23 @@ class TinyImageNet(Source):
             if not folder.is_dir():
                 raise UserError(f"tiny-imagenet: the folder {folder} does not exist; {LAYOUT}")
         self.classes()
-        self._annotated("train")
-        self._annotated("test")
+        folder_of: dict[Split, str] = {"train": "train", "test": "val"}
+        for split, folder in folder_of.items():
+            files = {f"{self._root}/{folder}/{name}" for name in image_files(self._root / folder)}
+            for image in self._annotated(split):
+                if image.file not in files:
+                    raise UserError(f"tiny-imagenet: {image.file} does not exist, but an annotation names it")
 
     def classes(self) -> tuple[str, ...]:
         """Return the first name of each class, or its WordNet id if two classes share the name."""
         lines = self._existing("words.txt").read_text(encoding="utf-8").splitlines()
         names_by_wnid = {wnid: names for wnid, _, names in (line.partition("\t") for line in lines)}
         return class_names(self._wnids(), names_by_wnid)
+
+    def class_counts(self) -> list[int]:
+        """Return the number of training images per class."""
+        labels = [image.label for image in self._annotated("train")]
+        return [int(count) for count in np.bincount(labels, minlength=len(self._wnids()))]
 
     def files(self, split: Split) -> SplitFiles:
         """Return the split's annotations and images."""
