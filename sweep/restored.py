@@ -73,9 +73,7 @@ class RestoredSweep(RunningSweep, ABC):
         """Make trials run again of which the records have lost values, and those whose end is not recorded."""
         lost = [entry.trial for entry in self.entries.values() if reopen(entry) or entry.is_behind]
         if lost:
-            self._warn(
-                f"the records of {describe_trials(lost, 'is', 'are')} incomplete: what is lost is computed again"
-            )
+            self._warn(f"the records lack values of {describe_trials(lost)}: they are computed again")
         for entry in self.entries.values():
             if entry.status != RUNNING or entry.end is not None or entry.is_behind:
                 continue
