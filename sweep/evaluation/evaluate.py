@@ -12,7 +12,7 @@ import pandas as pd
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Resources
 from sweep.display import SILENT, Display
-from sweep.endings import resume_command
+from sweep.endings import FolderLost, resume_command
 from sweep.evaluation.pictures import write_sheets
 from sweep.evaluation.request import Task, applicable_axes, list_tasks, own_axes, select_axes, select_trials
 from sweep.ledger import model_damage
@@ -110,7 +110,12 @@ def evaluate_sweep(
                 manifest = with_run(with_parts(read_manifest(sweep_dir), parts), command)
                 write_manifest(sweep_dir, manifest)
                 with display.log_run(sweep_dir, manifest["runs"][-1]):
-                    run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
+                    try:
+                        run_tasks(tasks, sweep_dir, resources, slots=slots, display=display)
+                    except FileNotFoundError as error:
+                        if sweep_dir.exists():
+                            raise
+                        raise FolderLost(sweep_dir) from error
         pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]
     return replace(_read_results(sweep_dir, selected, applicable, pictures), damaged=damaged)
 

@@ -195,7 +195,7 @@ class _TableExamination:
         if self._repair:
             others = (part for part in listed if part not in read.damaged)
             remove_superseded(part for part in others if any(_replaces(each, part) for each in read.parts))
-            if any(not part.digest for part in parts):  # of an older version: they get a checksum and a copy
+            if any(not part.digest for part in parts):  # written by an older version: they get a checksum and a copy
                 merge_parts(self._dir, self._table, _study_of(self._dir))
 
     def _of_file(self, each: ReadPart) -> Iterator[Finding]:
