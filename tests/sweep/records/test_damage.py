@@ -167,7 +167,8 @@ class TestLostRows:
         self, sweep_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = damage_both(sweep_dir)
-        for read in (epochs_of, read_sweep, lambda folder: Tail(folder, EPOCHS).new_rows()):
+        readers: list[Callable[[Path], Any]] = [epochs_of, read_sweep, lambda folder: Tail(folder, EPOCHS).new_rows()]
+        for read in readers:
             with pytest.raises(RecordsError, match=rf"{path.name}' is damaged: .*cutmix-sweep check .* --repair"):
                 read(sweep_dir)
         assert sum(finding.n_lost for finding in repair_records(sweep_dir)) == 2
