@@ -101,7 +101,7 @@ def _examine_manifest(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:
         if repair:
             raise DamagedRecords(path, problem, NO_COPY)
         yield Finding(path, problem, NO_COPY)
-    elif problem := problem or describe_study_edit(sweep_dir):
+    elif problem := describe_study_edit(sweep_dir) or problem:
         yield Finding(path, problem, _set_aside_and("restored from its copy", path))
         if repair:
             _replace(path, copy.read_bytes())

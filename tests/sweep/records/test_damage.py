@@ -302,7 +302,7 @@ class TestEditedStudy:
         else:
             text = (sweep_dir / MANIFEST).read_text()
             (sweep_dir / MANIFEST).write_text(text.replace('"trials": 4', '"trials": 8'))
-        with pytest.raises(RecordsError, match=r"not the study of its last run; different: budget.trials\. to restore"):
+        with pytest.raises(RecordsError, match=r"not the study of its last run; different: budget.trials; to restore"):
             check_study(sweep_dir)
         assert read_manifest(sweep_dir)["study"] == STUDY  # the copy
         repair_records(sweep_dir)
