@@ -21,7 +21,7 @@ from sweep.records.manifest_file import manifest_copy
 from sweep.records.parts import COPIES, part_of
 from sweep.records.reader import read_manifest
 from sweep.records.repair import Finding, inspect_records, repair_records
-from sweep.records.schema import COMPLETED, EPOCHS, EVALUATIONS, MANIFEST, RECORDS, RUNNING, TABLES
+from sweep.records.schema import COMPLETED, EPOCHS, EVALUATIONS, FAILED, LIVING, MANIFEST, RECORDS, RUNNING, TABLES
 from sweep.records.table_files import lost_rows
 from trainables.errors import UserError
 from trainables.intact import DamagedFile
@@ -256,13 +256,14 @@ def _check_checkpoints(sweep_dir: Path, conductor: Conductor, costs: _Costs) -> 
             verify_state(path)
         except DamagedFile as error:
             entry = conductor.entries.get(path.stem)
-            if entry is None or entry.status == COMPLETED:
+            if entry is None or entry.status not in (*LIVING, FAILED):
                 continue  # no trial needs it
+            option = " --retry-failed" if entry.status == FAILED else ""
             yield Problem(
                 "checkpoint",
                 path,
                 error.reason,
-                f"resume runs {entry.trial} from its first epoch",
+                f"resume{option} runs {entry.trial} from its first epoch",
                 (entry.trial,),
                 entry.epochs,
                 costs.of(entry, entry.epochs),

@@ -285,7 +285,9 @@ def check_document(check: SweepCheck) -> dict[str, Any]:
     """Return the result of a check; see ``CheckDocument``."""
     from sweep.endings import resume_command
 
-    to_run = check.to_run and TrialsToRun(**asdict(check.to_run), command=resume_command(check.sweep_dir))
+    to_run = None
+    if check.to_run is not None:
+        to_run = TrialsToRun(**asdict(check.to_run), command=resume_command(check.sweep_dir))
     return _dump(
         CheckDocument(
             sweep_dir=str(check.sweep_dir),

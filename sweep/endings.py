@@ -157,7 +157,7 @@ class DiskFault(SweepEnded):
 
 
 class FolderLost(EndedEarly):
-    """The folder of a sweep was deleted or moved while the sweep ran."""
+    """The folder of a sweep was deleted or moved while a command wrote into it."""
 
     exit_code = REFUSED_CODE
 
@@ -166,10 +166,10 @@ class FolderLost(EndedEarly):
 
         Examples:
             >>> print(FolderLost(Path("sweeps/box")))
-            the folder 'sweeps/box' was deleted or moved while the sweep ran: its records are gone with it
+            the folder 'sweeps/box' was deleted or moved while it was in use: its records are gone with it
         """
         super().__init__(
-            f"the folder '{sweep_dir}' was deleted or moved while the sweep ran: its records are gone with it"
+            f"the folder '{sweep_dir}' was deleted or moved while it was in use: its records are gone with it"
         )
 
 

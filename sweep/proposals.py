@@ -42,8 +42,11 @@ class Proposals:
         if self._study.search == "tpe":  # the other searches do not use past trials
             of_search = (arm, search, SEARCH)
             trials = [row for row in self._entries.values() if (row.arm, row.search, row.phase) == of_search]
-            earlier = sorted((row for row in trials if row.number < number), key=lambda row: row.number)
-            past = [self._past(row) for row in earlier]
+            # a trial without parameters has lost them
+            earlier = [
+                row for row in trials if row.number < number and row.params.keys() >= self._study.space_of(arm).keys()
+            ]
+            past = [self._past(row) for row in sorted(earlier, key=lambda row: row.number)]
         return self._entry(arm, number, propose(self._study, arm, number, past))
 
     def named(self, trial: str) -> Entry | None:

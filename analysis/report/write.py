@@ -23,7 +23,7 @@ from analysis.report.page import Section, page, section
 from analysis.report.show import REPORT_DIR
 from sweep.output_folder import check_output_folder, make_output_folder
 from sweep.records.errors import RecordsError
-from sweep.records.reader import read_manifest, read_table
+from sweep.records.reader import read_sweep, read_table
 from sweep.records.schema import COMPLETED, CONFIRM, SEARCH, TRIALS
 from trainables.whole_file import write_whole
 
@@ -54,7 +54,8 @@ def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: s
         NotebookFailedError: a cell of a notebook raised an error.
     """
     folders = labels(sweep_dirs)
-    manifests = {label: read_manifest(folder) for label, folder in folders.items()}
+    # the records as well: damage is refused before a notebook runs
+    manifests = {label: read_sweep(folder).manifest for label, folder in folders.items()}
     paths = {label: _notebook(manifest, study) for label, manifest in manifests.items()}
     # a folder that the user has chosen may be a link, a folder that came with a sweep may not
     below = to or (Path() if len(folders) > 1 else next(iter(folders.values())))

@@ -13,7 +13,7 @@ import pandas as pd
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Resources
 from sweep.display import SILENT, Display
-from sweep.endings import resume_command
+from sweep.endings import FolderLost, resume_command
 from sweep.evaluation.pictures import write_sheets
 from sweep.evaluation.request import (
     Task,
@@ -135,9 +135,14 @@ def evaluate_sweep(
                 manifest = with_run(manifest, command, images=images)
                 write_manifest(sweep_dir, manifest)
                 with display.log_run(sweep_dir, manifest["runs"][-1]):
-                    run_tasks(
-                        tasks, sweep_dir, resources, slots=slots, display=display, places=recorded_places(manifest)
-                    )
+                    try:
+                        run_tasks(
+                            tasks, sweep_dir, resources, slots=slots, display=display, places=recorded_places(manifest)
+                        )
+                    except FileNotFoundError as error:
+                        if sweep_dir.exists():
+                            raise
+                        raise FolderLost(sweep_dir) from error
         pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]
     return replace(_read_results(sweep_dir, selected, applicable, pictures), damaged=damaged)
 

@@ -101,7 +101,7 @@ def _examine_manifest(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:
         if repair:
             raise DamagedRecords(path, problem, NO_COPY)
         yield Finding(path, problem, NO_COPY)
-    elif problem := problem or describe_study_edit(sweep_dir):
+    elif problem := describe_study_edit(sweep_dir) or problem:
         yield Finding(path, problem, _set_aside_and("restored from its copy", path))
         if repair:
             _replace(path, copy.read_bytes())
@@ -195,7 +195,7 @@ class _TableExamination:
         if self._repair:
             others = (part for part in listed if part not in read.damaged)
             remove_superseded(part for part in others if any(_replaces(each, part) for each in read.parts))
-            if any(not part.digest for part in parts):  # of an older version: they get a checksum and a copy
+            if any(not part.digest for part in parts):  # written by an older version: they get a checksum and a copy
                 merge_parts(self._dir, self._table, _study_of(self._dir))
 
     def _of_file(self, each: ReadPart) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ def check_study(sweep_dir: Path) -> None:
     restore = f"to restore it: {repair_command(sweep_dir)}; " if _read(manifest_copy(sweep_dir)) else ""
     extend = shlex.join(["cutmix-sweep", "extend", str(sweep_dir)])
     raise RecordsError(
-        f"'{sweep_dir / MANIFEST}': {edit}. {restore or 'Restore it from a backup; '}to add trials, searches, seeds or "
+        f"'{sweep_dir / MANIFEST}': {edit}; {restore or 'restore it from a backup; '}to add trials, searches, seeds or "
         f"arms to the restored sweep: {extend}; for another study start a new sweep"
     )
 

@@ -161,12 +161,14 @@ def _read_file_or_copy(part: Part, table: Table) -> ReadPart | DamagedFile:
 
 
 def _warn_of_copies(result: ReadTable, sweep_dir: Path) -> None:
-    for each in result.parts:
-        if each.damage:
-            warn_once(
-                f"'{each.part.path}' is damaged: {each.damage}; its copy is read instead; to restore it: "
-                f"{repair_command(sweep_dir)}"
-            )
+    damaged = [each for each in result.parts if each.damage]
+    if not damaged:
+        return
+    others = f" (and {len(damaged) - 1} more parts of this table)" if len(damaged) > 1 else ""
+    warn_once(
+        f"'{damaged[0].part.path}'{others} is damaged: {damaged[0].damage}; its copy is read instead; to restore it: "
+        f"{repair_command(sweep_dir)}"
+    )
 
 
 def lost_rows(sweep_dir: Path) -> dict[str, int]:

@@ -148,3 +148,13 @@ def test_a_folder_without_a_sweep_and_a_sweep_in_use_are_refused(run: Run, sweep
     with FileLock(sweep_dir / ".lock"):
         status, _, err = run("check", sweep_dir)
     assert (status, "in use" in err) == (2, True)
+
+
+def test_a_damaged_checkpoint_costs_the_epochs_so_far(run: Run, simulate: Any, study: Study, tmp_path: Path) -> None:
+    session = simulate(study, tmp_path / "cut", n_workers=1).run(2)
+    session.conductor.flush(force=True)
+    (checkpoint,) = (tmp_path / "cut" / "checkpoints").iterdir()  # a simulated one is no state
+    status, content = document(run, tmp_path / "cut")
+    (problem,) = content["problems"]
+    assert (status, problem["what"], problem["path"]) == (1, "checkpoint", str(checkpoint))
+    assert (problem["trials"], problem["epochs"], problem["seconds"]) == ([checkpoint.stem], 2, 4.0)

@@ -449,24 +449,24 @@ class TestResume:
         stopping = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
         budget = {"trials": 3, "max_epochs": 3, "early_stopping": stopping}
         study = study_of(arms={"off": {}, "cutmix": {"mix": "cutmix"}}, budget=budget)
-        write = writer._TableWriter._write
+        write = writer.write_part
         n_kills = 0
         for kill_at in range(1, 100):
             countdown = iter(range(kill_at - 1, -1, -1))
 
-            def killed(self: Any, rows: Any, first: int, last: int, *, countdown: Iterator[int] = countdown) -> Path:
-                path = write(self, rows, first, last)
+            def killed(*arguments: Any, countdown: Iterator[int] = countdown) -> Any:
+                part = write(*arguments)
                 if next(countdown, None) == 0:
                     raise Killed
-                return path
+                return part
 
             sweep_dir = tmp_path / str(kill_at)
-            monkeypatch.setattr(writer._TableWriter, "_write", killed)
+            monkeypatch.setattr(writer, "write_part", killed)
             try:
                 simulate(study, sweep_dir).run()
             except Killed:
                 n_kills += 1
-            monkeypatch.setattr(writer._TableWriter, "_write", write)
+            monkeypatch.setattr(writer, "write_part", write)
             before = read_table(sweep_dir, DECISIONS)  # including trials that are not recorded yet
             simulate(study, sweep_dir).run()
             assert_whole(sweep_dir, study)
@@ -526,14 +526,14 @@ class TestResume:
         conductor = simulate(study, tmp_path).conductor
         jobs = [conductor.next_job() for _ in range(4)]
         conductor.on_report(jobs[3].trial, report_of(jobs[3], 1, {}))
-        write = writer._TableWriter._write
+        write = writer.write_part
 
-        def killed(self: Any, rows: Any, first: int, last: int) -> Path:
-            if self.table is TRIALS:
+        def killed(folder: Path, content: Any, table: Any, *rows: int) -> Any:
+            if table is TRIALS:
                 raise Killed
-            return write(self, rows, first, last)
+            return write(folder, content, table, *rows)
 
-        monkeypatch.setattr(writer._TableWriter, "_write", killed)
+        monkeypatch.setattr(writer, "write_part", killed)
         with pytest.raises(Killed):
             conductor.flush(force=True)
         monkeypatch.undo()

@@ -508,7 +508,7 @@ class TestDisk:
             cli.main()
         assert ended.value.code == 2
         assert capsys.readouterr().err == (
-            f"the folder '{here / 'out'}' was deleted or moved while the sweep ran: its records are gone with it\n"
+            f"the folder '{here / 'out'}' was deleted or moved while it was in use: its records are gone with it\n"
         )
         assert not (here / "out").exists()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sweep.records import errors, table_files, writer
+from sweep.records import errors, part_file, table_files, writer
 from sweep.records.errors import RecordsError
 from sweep.records.manifest_file import manifest_copy, read_manifest, study_sha256, write_manifest
 from sweep.records.parts import list_parts, live_parts
@@ -23,6 +23,7 @@ from sweep.records.study_edits import check_study, check_study_of_parts
 from sweep.records.table_files import lost_rows
 from sweep.records.tail import Tail
 from sweep.records.writer import RecordsWriter
+from trainables import intact
 from trainables.intact import write_checked_json
 
 N_FLIPS = 200
@@ -166,7 +167,8 @@ class TestLostRows:
         self, sweep_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = damage_both(sweep_dir)
-        for read in (epochs_of, read_sweep, lambda folder: Tail(folder, EPOCHS).new_rows()):
+        readers: list[Callable[[Path], Any]] = [epochs_of, read_sweep, lambda folder: Tail(folder, EPOCHS).new_rows()]
+        for read in readers:
             with pytest.raises(RecordsError, match=rf"{path.name}' is damaged: .*cutmix-sweep check .* --repair"):
                 read(sweep_dir)
         assert sum(finding.n_lost for finding in repair_records(sweep_dir)) == 2
@@ -300,7 +302,7 @@ class TestEditedStudy:
         else:
             text = (sweep_dir / MANIFEST).read_text()
             (sweep_dir / MANIFEST).write_text(text.replace('"trials": 4', '"trials": 8'))
-        with pytest.raises(RecordsError, match=r"not the study of its last run; different: budget.trials\. to restore"):
+        with pytest.raises(RecordsError, match=r"not the study of its last run; different: budget.trials; to restore"):
             check_study(sweep_dir)
         assert read_manifest(sweep_dir)["study"] == STUDY  # the copy
         repair_records(sweep_dir)
@@ -349,6 +351,49 @@ def test_a_kill_before_the_copy_and_the_counts_is_no_damage(sweep_dir: Path) -> 
     assert repair_records(sweep_dir) == []
     assert copy_of(part(sweep_dir, -1)).exists()
     assert [path.read_bytes() != content for path, content in counts.items()] == [True, True]
+
+
+class Killed(BaseException):
+    """End of the writer in the middle of its work."""
+
+
+def test_a_kill_before_any_change_of_a_file_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before each file that is written or deleted: parts, copies and counts, also in a merge."""
+    monkeypatch.setattr(writer, "MERGE_PARTS", 3)
+    n_kills = 0
+    for kill_at in range(200):
+        sweep_dir = tmp_path / str(kill_at)
+        sweep_dir.mkdir()
+        write_manifest(sweep_dir, manifest())
+        records, flushed = RecordsWriter(sweep_dir), 0
+        with monkeypatch.context() as patch:
+            countdown = iter(range(kill_at, -1, -1))
+            for owner, name in ((part_file, "write_whole"), (intact, "write_whole"), (Path, "unlink")):
+                patch.setattr(owner, name, killed_at(countdown, getattr(owner, name)))
+            try:
+                for epoch in range(1, 6):
+                    add_epochs(records, epoch)
+                    flushed = epoch
+            except Killed:
+                n_kills += 1
+        seen = epochs_of(sweep_dir)
+        assert seen == list(range(1, len(seen) + 1))
+        assert len(seen) in (flushed, flushed + 1)
+        assert inspect_records(sweep_dir) == []
+        add_epochs(RecordsWriter(sweep_dir), len(seen) + 1)
+        assert epochs_of(sweep_dir) == [*seen, len(seen) + 1]
+        if n_kills <= kill_at:  # all is written
+            break
+    assert n_kills > 25
+
+
+def killed_at(countdown: Iterator[int], function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any, **options: Any) -> Any:
+        if next(countdown, None) == 0:
+            raise Killed
+        return function(*arguments, **options)
+
+    return call
 
 
 def test_a_deleted_sweep_is_not_made_again(sweep_dir: Path) -> None:
