@@ -79,7 +79,7 @@ def describe_trials(names: list[str]) -> str:
 def find_difference(recorded: Mapping[str, float], again: Mapping[str, Any]) -> str:
     """Return the first value of an epoch that differs from the recorded one, in words; "" if all are equal.
 
-    Null values of older versions differ from nothing.
+    Values that one of them lacks are not compared; nor are null values of older versions.
 
     Examples:
         >>> find_difference({"val_nll": 1.5, "seconds": 2.0}, {"val_nll": 1.5, "seconds": 3.0})
@@ -88,6 +88,6 @@ def find_difference(recorded: Mapping[str, float], again: Mapping[str, Any]) -> 
         'val_nll is 1.25, recorded 1.5'
     """
     for name, value in recorded.items():
-        if name not in TIMES and value == value and again[name] != value:
+        if name not in TIMES and value == value and again.get(name, value) != value:
             return f"{name} is {again[name]!r}, recorded {value!r}"
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,12 @@ class RestoredSweep(RunningSweep, ABC):
         self._ledger = Ledger(study, sweep_dir)
         self._proposals = Proposals(study, self.entries)
         self._decided = self._ledger.decisions()
+        self._redecided: set[tuple[str, int]] = set()
         self._restore(retry_failed=retry_failed)
+
+    @cached_property
+    def _tests(self) -> dict[str, dict[str, float]]:
+        return read_tests(self._dir)
 
     def _restore(self, *, retry_failed: bool) -> None:
         self.entries.update(
@@ -74,6 +80,7 @@ class RestoredSweep(RunningSweep, ABC):
         lost = [entry.trial for entry in self.entries.values() if reopen(entry) or entry.is_behind]
         if lost:
             self._warn(f"the records lack values of {describe_trials(lost)}: they are computed again")
+        self._warn_of_order()
         for entry in self.entries.values():
             if entry.status != RUNNING or entry.end is not None or entry.is_behind:
                 continue
@@ -83,6 +90,27 @@ class RestoredSweep(RunningSweep, ABC):
             # a kill came between the last epoch and the row of its end
             entry.end, entry.known_epochs = end, entry.epochs
             entry.lacks_facts = end.status == COMPLETED or "device" not in entry.about
+
+    def _warn_of_order(self) -> None:
+        """Warn of searches of which epochs and decisions are lost: a decision depends on the epochs before it."""
+        behind = {(row.arm, row.search) for row in self.entries.values() if row.phase == SEARCH and row.is_behind}
+        gone = {
+            (row.arm, row.search)
+            for row in self.entries.values()
+            if row.phase == SEARCH and (row.arm, row.search) in behind and self._lacks_decision(row)
+        }
+        for arm, search in sorted(behind & self._redecided | gone):
+            self._warn(
+                f"epochs and decisions of search {search} of arm {arm} are lost: its lost decisions are made again "
+                "without the order of these epochs, and may differ"
+            )
+
+    def _lacks_decision(self, entry: Entry) -> bool:
+        """Return whether a trial is behind at a rung for which no decision is recorded either."""
+        rule = self._rule[entry.arm, entry.search]
+        rungs = rule.rungs(self._index(entry)) if rule else []
+        lost = [epoch for epoch in rungs if entry.epochs < epoch <= entry.known_epochs and epoch not in entry.beyond]
+        return any((entry.trial, epoch) not in self._decided for epoch in lost)
 
     def _recorded_entry(self, trial: str) -> Entry:
         """Return the entry of a trial that has recorded epochs, also if its own row is lost.
@@ -98,7 +126,7 @@ class RestoredSweep(RunningSweep, ABC):
                 )
             if entry.status == FAILED:
                 self._warn(f"trial {trial} counts as failed: {entry.why}")
-            entry.tests = read_tests(self._dir).get(trial, {})
+            entry.tests = self._tests.get(trial, {})
             self.entries[trial] = entry
         return self.entries[trial]
 
@@ -114,6 +142,8 @@ class RestoredSweep(RunningSweep, ABC):
         decision: Mapping[Any, Any] | None = self._decided.pop((entry.trial, epoch), None)
         if decision is None:
             decision = self._ledger.add_decision(entry, judgement)
+            if epoch <= entry.known_epochs:  # it was judged before, or a kill came before its judgement
+                self._redecided.add((entry.arm, entry.search))
         entry.verdict = decision["verdict"]
         if entry.verdict in (STOP, PAUSE) and entry.status == RUNNING:
             entry.why = _why(metric, epoch, decision["value"], decision["cutoff"])

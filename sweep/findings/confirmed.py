@@ -71,7 +71,7 @@ def ranked(trials: Iterable[RankedTrial]) -> list[str]:
 
 
 def confirmed_values(search: SweepRecords, confirm: SweepRecords) -> pd.DataFrame:
-    """Return the test values of each completed confirmation trial.
+    """Return the test values of each completed confirmation trial that has all of them.
 
     Args:
         search: records of the phase ``search``.
@@ -88,10 +88,12 @@ def confirmed_values(search: SweepRecords, confirm: SweepRecords) -> pd.DataFram
     done = confirm.trials[confirm.trials["status"] == COMPLETED]
     if done.empty:
         return pd.DataFrame(columns=VALUE_COLUMNS)
-    values = test_values(confirm.evaluations)
-    _check_equal_test_sets(values[values["trial"].isin(done["trial"])])
-    tests = values.pivot_table(index="trial", columns="metric", values="value")
-    rows = done[["trial", "arm", "search", "confirms", "replicate"]].join(tests, on="trial")
+    recorded = test_values(confirm.evaluations)
+    _check_equal_test_sets(recorded[recorded["trial"].isin(done["trial"])])
+    recorded = recorded[recorded["metric"].isin(METRICS)]
+    whole = recorded.groupby("trial")["metric"].transform("nunique") == len(METRICS)  # values may be lost
+    tests = recorded[whole].pivot_table(index="trial", columns="metric", values="value")
+    rows = done[["trial", "arm", "search", "confirms", "replicate"]].join(tests, on="trial", how="inner")
     rows = rows.assign(rank=rows["trial"].map(confirmed_ranks(search, confirm)))
     rows = rows[rows["rank"].notna()].astype({"rank": int})
     place = rows["arm"].map({arm: place for place, arm in enumerate(search.manifest["study"]["arms"])})

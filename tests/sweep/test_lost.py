@@ -209,6 +209,16 @@ class TestWhatRunsAgain:
             "or library computes other values; recorded values are kept"
         ]
 
+    def test_decisions_whose_order_is_lost_are_said(
+        self, simulate: Any, make: Callable[..., Study], undisturbed: Path, tmp_path: Path
+    ) -> None:
+        first, warnings = of(EPOCHS, "off-0000", epochs=(1,)), []
+        both = lambda table, row: first(table, row) or of(DECISIONS, "off-0000")(table, row)  # noqa: E731
+        simulate(make(), lose(undisturbed, tmp_path / "epochs", first), warn=warnings.append)
+        assert len(warnings) == 1
+        simulate(make(), lose(undisturbed, tmp_path / "both", both), warn=warnings.append)
+        assert warnings[-1].startswith("epochs and decisions of search 0 of arm off are lost: its lost decisions are")
+
     def test_a_lost_choice_of_tpe_counts_as_failed(
         self, simulate: Any, make: Callable[..., Study], tmp_path: Path
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,21 +12,25 @@ import torch
 
 from search_spaces.extension import extended
 from search_spaces.study import Study
+from sweep import engine
 from sweep.conductor import Job
 from sweep.display import SilentDisplay
-from sweep.evaluation import request
+from sweep.evaluation import request, run
+from sweep.evaluation.evaluate import evaluate_sweep
 from sweep.evaluation.request import applicable_axes, list_tasks, select_axes, select_trials
 from sweep.ledger import weights_path
 from sweep.manifest import read_study, with_run, with_study
 from sweep.models import load_trial
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import COMPLETED, FAILED, MEASUREMENTS, TRIALS
+from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED, MEASUREMENTS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
 from trainables.errors import UserError
 from trainables.evaluation.base import Axis, Measured
 from trainables.evaluation.subject import ModelInfo, Subject
+from trainables.intact import DamagedFile
 from trainables.parts import Registry
+from trainables.saved_state import write_state
 
 
 class Quick(Axis):
@@ -80,6 +85,16 @@ class Lines(SilentDisplay):
         self.lines: list[str] = []
 
     def show_line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+class Warnings(Lines):
+    """Keeps the warnings only."""
+
+    def show_line(self, text: str) -> None:
+        """Keep nothing."""
+
+    def show_warning(self, text: str) -> None:
         self.lines.append(text)
 
 
@@ -182,9 +197,61 @@ def test_what_was_measured_is_not_measured_again(sweep_dir: Path) -> None:
     writer = RecordsWriter(sweep_dir)
     for task, status in ((tasks[0], COMPLETED), (tasks[1], FAILED)):
         row = {"trial": task.trial, "axis": task.axis.name, "settings": task.settings, "status": status}
-        writer.add(MEASUREMENTS, row)
+        writer.add(MEASUREMENTS, {**row, "n_values": 0})
     writer.flush(force=True)
     left = list_tasks(sweep_dir, trials, axes)
     assert [(task.trial, task.axis.name) for task in left] == [(t.trial, t.axis.name) for t in tasks[1:]]
     other = select_axes(["quick"], ["quick.seed=1"])
     assert len(list_tasks(sweep_dir, trials, other)) == 4
+
+
+def test_what_was_measured_is_measured_again_if_its_values_are_lost(sweep_dir: Path) -> None:
+    trials, axes = select_trials(sweep_dir, None), select_axes(["quick"], [])
+    tasks, writer = list_tasks(sweep_dir, trials, axes), RecordsWriter(sweep_dir)
+    for task, n_values, n_written in zip(tasks, (2, 2, None, None), (2, 1, 1, 0), strict=True):
+        row = {"trial": task.trial, "axis": task.axis.name, "settings": task.settings}
+        writer.add(MEASUREMENTS, {**row, "status": COMPLETED, "n_values": n_values})  # null in older versions
+        for number in range(n_written):
+            writer.add(EVALUATIONS, {**row, "split": "test", "setting": "", "metric": f"metric{number}"})
+    writer.flush(force=True)
+    assert [task.trial for task in list_tasks(sweep_dir, trials, axes)] == [tasks[1].trial, tasks[3].trial]
+
+
+def test_a_damaged_model_is_refused_and_the_others_are_measured(
+    sweep_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The models of this sweep are empty files, but for one."""
+    trials, shown = select_trials(sweep_dir, None)["trial"].tolist(), Warnings()
+    write_state(weights_path(sweep_dir, trials[1]), {"weights": {}})
+    measured: list[str] = []
+    monkeypatch.setattr(run, "run_tasks", lambda tasks, *_, **__: measured.extend(task.trial for task in tasks))
+    monkeypatch.setattr(engine, "cluster", lambda *_, **__: nullcontext(1))
+    evaluated = evaluate_sweep(sweep_dir, axes=["quick"], display=shown)
+    assert measured == [trials[1]]
+    assert evaluated.damaged == [trials[0], *trials[2:]]
+    assert len(shown.lines) == 3
+    assert shown.lines[0].startswith(
+        f"trial {trials[0]} is not measured: '{weights_path(sweep_dir, trials[0])}' is dam"
+    )
+    assert shown.lines[0].endswith(f"; regain it with: cutmix-sweep resume {sweep_dir}")
+    assert weights_path(sweep_dir, trials[0]).exists()  # only `resume` and `check --repair` change a folder
+
+
+def test_only_the_recorded_model_is_loaded(tmp_path: Path, simulate: Any, study_of: Callable[..., Study]) -> None:
+    """The names of trials are looked up before they become paths."""
+    sweep_dir = tmp_path / "sweep"
+
+    def curve(job: Job, epoch: int) -> dict[str, Any]:
+        last = epoch == job.config.optimizer.max_epochs
+        return {"model_sha256": write_state(weights_path(sweep_dir, job.trial), {"trial": job.trial})} if last else {}
+
+    budget = {"trials": 2, "max_epochs": 1, "early_stopping": {"rule": "none"}}
+    simulate(study_of(arms={"off": {}}, budget=budget), sweep_dir, curve=curve).run()
+    weights_path(sweep_dir, "off-0000").replace(weights_path(sweep_dir, "off-0001"))
+    with pytest.raises(DamagedFile, match=r"off-0001\.pt' is damaged: it is not the recorded file"):
+        load_trial(sweep_dir, "off-0001")
+    with pytest.raises(UserError, match=r"it is lost: regain it with: cutmix-sweep resume"):
+        load_trial(sweep_dir, "off-0000")
+    (tmp_path / "stolen.pt").write_bytes(weights_path(sweep_dir, "off-0001").read_bytes())
+    with pytest.raises(UserError, match=r"has no trial '\.\./\.\./stolen'"):
+        load_trial(sweep_dir, "../../stolen")
