@@ -43,7 +43,7 @@ _SEVERAL_SEARCHES = 3
 """First schema version in which an arm may have several searches."""
 
 _NAMES = {"arm": "arm", "trial": "trial", "confirms": "trial"}
-"""Columns with names, and what they name."""
+"""Columns of the trials with names, and what they name."""
 
 JSON_COLUMNS = ("params", "config")
 """Columns of the trials with keys of a configuration, as JSON."""
@@ -155,8 +155,8 @@ def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     repeated = keys.duplicated(keep=table.keep).to_numpy()
     if repeated.any():
         frame = frame[~repeated].reset_index(drop=True)
-    for column, kind in _NAMES.items():
-        if column in table.columns.names:
+    if table.name == TRIALS.name:
+        for column, kind in _NAMES.items():
             check_names(frame[column].dropna().unique(), kind=kind, where=sweep_dir / RECORDS / table.name)
     if "search" in frame:
         frame["search"] = frame["search"].fillna(0).astype("int64")

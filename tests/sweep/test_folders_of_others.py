@@ -59,8 +59,9 @@ def change(sweep_dir: Path, **study: Any) -> None:
 
 
 def add_trial(sweep_dir: Path, **values: Any) -> None:
-    """Record the first trial once more, with other values."""
-    row = read_table(sweep_dir, TRIALS).iloc[0].dropna().to_dict()
+    """Record a trial once more, with other values."""
+    trials = read_table(sweep_dir, TRIALS)
+    row = trials[trials["trial"] == "off-0000"].iloc[0].dropna().to_dict()
     writer = RecordsWriter(sweep_dir)
     writer.add(TRIALS, {**row, **values})
     writer.flush(force=True)
@@ -137,8 +138,14 @@ class TestCode:
 
 
 class TestNames:
-    @pytest.mark.parametrize("column", ["trial", "arm", "confirms"])
-    @pytest.mark.parametrize("name", ["../../stolen", "/tmp/x", "..", "a/b", "=cmd()", "a\x1b[2J", "$(touch x)", ""])
+    @pytest.mark.parametrize(
+        ("column", "name"),
+        [
+            *(("trial", name) for name in ("../../stolen", "/tmp/x", "..", "a\x1b[2J", "$(touch x)")),
+            *(("arm", name) for name in ("a/b", "=cmd()", "")),
+            ("confirms", "../x"),
+        ],
+    )
     def test_that_lead_elsewhere_are_refused(self, sweep_dir: Path, column: str, name: str, run: Run) -> None:
         add_trial(sweep_dir, **{column: name})
         with pytest.raises(RecordsError, match="cutmix-sweep writes no such name"):
