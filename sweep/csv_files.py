@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import pandas as pd
 
-_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\n]")
 """Beginnings of a formula; a program may remove spaces, and take the wide forms of a sign for the sign."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]inf")
@@ -27,9 +27,11 @@ def as_cell(value: Any) -> Any:
         >>> [as_cell(value) for value in ("=cmd()", "-0.5", -0.5, "cutmix-0004", "@class", None)]
         ["'=cmd()", '-0.5', -0.5, 'cutmix-0004', "'@class", None]
     """
-    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    # pandas puts no quotes around a carriage return, so what follows would be a cell of its own
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def write_csv(frame: pd.DataFrame, to: Path | IO[bytes], *, index: bool = False) -> None:

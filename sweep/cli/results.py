@@ -189,7 +189,8 @@ def export(
 
     Example: `cutmix-sweep export sweeps/box --format parquet`
     """
-    from sweep.export.formats import EXPORT, export_sweep
+    from sweep.export.formats import export_sweep
+    from sweep.export.recorded import EXPORT
 
     for path in export_sweep(sweep_dir, to or sweep_dir / EXPORT, format_.value):
         echo(path)

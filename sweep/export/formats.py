@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweep.output_folder import make_output_folder
-from sweep.records.reader import read_manifest
-
-EXPORT = "export"
-"""Folder of the sweep into which it is exported, unless the user chooses another one."""
-
 
 def export_sweep(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
     """Write a sweep into ``folder`` as ``csv``, ``parquet``, ``optuna`` or ``tensorboard``; return the paths.
@@ -28,9 +22,6 @@ def export_sweep(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
         >>> [path.name for path in export_sweep(sweep_dir, sweep_dir / "export", "csv")]
         ['trials.csv', 'epochs.csv', 'decisions.csv']
     """
-    read_manifest(sweep_dir)  # no folder is made where there is no sweep
-    # a folder that the user has chosen may be a link, a folder that came with the sweep may not
-    make_output_folder(folder, below=sweep_dir if folder == sweep_dir / EXPORT else folder)
     if format_ == "optuna":
         from sweep.export.optuna_storage import export_optuna
 

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.pool import StaticPool
 
 from search_spaces.study import Study
-from sweep.export.recorded import RecordedTrial, recorded_trials
+from sweep.export.recorded import RecordedTrial, make_folder, recorded_trials
 from sweep.findings.summary import METRICS
 from sweep.manifest import read_study
 from sweep.records.reader import read_manifest
@@ -54,11 +54,12 @@ def export_optuna(sweep_dir: Path, folder: Path) -> Path:
 
     Raises:
         RecordsError: ``sweep_dir`` has no readable records.
-        UserError: this program cannot read the study.
+        UserError: ``folder`` cannot be made, or this program cannot read the study.
     """
     manifest = read_manifest(sweep_dir)
     study = read_study(manifest, sweep_dir)
     trials = recorded_trials(sweep_dir)
+    make_folder(sweep_dir, folder)
     path = folder / FILE
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # in memory: on a disk Optuna waits for one sync per trial, and a network disk may not lock SQLite files

@@ -14,8 +14,13 @@ import pandas as pd
 import pyarrow as pa
 
 from sweep.findings.confirmed import test_values
+from sweep.output_folder import make_output_folder
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import CONFIRM, EPOCHS, EVALUATIONS, TRIALS
+from trainables.errors import UserError
+
+EXPORT = "export"
+"""Folder of the sweep into which it is exported, unless the user chooses another one."""
 
 _JSON = ("params", "config")
 _WHOLE = {field.name for field in TRIALS.columns if field.type == pa.int64()}
@@ -110,3 +115,15 @@ def _by_trial(rows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     for row in rows.to_dict("records"):
         by_trial.setdefault(row.pop("trial"), []).append({str(name): value for name, value in row.items()})
     return by_trial
+
+
+def make_folder(sweep_dir: Path, folder: Path) -> None:
+    """Make the folder of an export; a folder that the user has chosen may be a link, one in the sweep may not.
+
+    Raises:
+        UserError: the folder cannot be made, or is a link in the folder of the sweep.
+    """
+    try:
+        make_output_folder(folder, below=sweep_dir if folder == sweep_dir / EXPORT else folder)
+    except UserError as error:
+        raise UserError(f"--to '{folder}': {error}") from None

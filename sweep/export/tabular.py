@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from sweep.csv_files import write_csv
+from sweep.export.recorded import make_folder
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
 from trainables.whole_file import whole_file
@@ -19,12 +20,14 @@ def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
 
     Raises:
         RecordsError: ``sweep_dir`` has no readable records.
+        UserError: ``folder`` cannot be made.
     """
     search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
     tables = {"trials": search.trials, "epochs": search.epochs, "decisions": search.decisions}
     if len(confirm.trials):
         tables |= {"confirm_trials": confirm.trials, "confirm_epochs": confirm.epochs}
         tables["evaluations"] = confirm.evaluations
+    make_folder(sweep_dir, folder)
     written = []
     for name, frame in tables.items():
         path = folder / f"{name}.{format_}"

@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams
 
-from sweep.export.recorded import RecordedTrial, recorded_trials
+from sweep.export.recorded import RecordedTrial, make_folder, recorded_trials
 from sweep.output_folder import make_output_folder
 from sweep.records.schema import COMPLETED, STOPPED
 
@@ -43,8 +43,10 @@ def export_tensorboard(sweep_dir: Path, folder: Path) -> Path:
 
     Raises:
         RecordsError: ``sweep_dir`` has no readable records.
+        UserError: ``folder`` cannot be made.
     """
     trials = recorded_trials(sweep_dir)
+    make_folder(sweep_dir, folder)
     path, unfinished, old = folder / FOLDER, folder / f"{FOLDER}.unfinished", folder / f"{FOLDER}.old"
     for leftover in (unfinished, old):  # from an export that was killed
         shutil.rmtree(leftover, ignore_errors=True)

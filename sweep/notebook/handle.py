@@ -219,7 +219,8 @@ class Sweep:
         Raises:
             UserError: there is no such format.
         """
-        from sweep.export.formats import EXPORT, export_sweep
+        from sweep.export.formats import export_sweep
+        from sweep.export.recorded import EXPORT
 
         return export_sweep(self.dir, Path(to or self.dir / EXPORT), format)
 

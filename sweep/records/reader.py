@@ -31,7 +31,7 @@ from trainables.renames import json_with_present_keys
 __all__ = ["SweepRecords", "read_manifest", "read_rows", "read_sweep", "read_table"]
 
 _NAMES = {"arm": "arm", "trial": "trial", "confirms": "trial"}
-"""Columns with names, and what they name."""
+"""Columns of the trials with names, and what they name."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     repeated = keys.duplicated(keep=table.keep).to_numpy()
     if repeated.any():
         frame = frame[~repeated].reset_index(drop=True)
-    for column, kind in _NAMES.items():
-        if column in table.columns.names:
+    if table.name == TRIALS.name:
+        for column, kind in _NAMES.items():
             check_names(frame[column].dropna().unique(), kind=kind, where=sweep_dir / RECORDS / table.name)
     if "search" in frame:
         frame["search"] = frame["search"].fillna(0).astype("int64")

@@ -37,7 +37,7 @@ with cluster(Resources(), address=None, display=Shown()) as slots:
     print("without port", [name for name in PORTS if not int(given.get(name, 0))])
     parts = psutil.Process().children(recursive=True)
     sockets = [(part.name(), each) for part in parts for each in part.net_connections("tcp")]
-    ports = [(name, each.laddr.ip) for name, each in sockets if each.status == "LISTEN"]
+    ports = [(name, each.laddr.ip.removeprefix("::ffff:")) for name, each in sockets if each.status == "LISTEN"]
     print("loopback", len(ports) > 5, "elsewhere", [port for port in ports if port[1] not in ("127.0.0.1", "::1")])
     above = Path(os.path.realpath(ray._private.worker._global_node.get_session_dir_path())).parents
     modes = [oct(path.stat().st_mode & 0o777) for path in (above[1], Path(os.environ["RAY_AUTH_TOKEN_PATH"]))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +48,9 @@ def test_has_events_and_runs_and_is_continued(simulate: Any, study_of: MakeStudy
     assert texts[-3:] == ["run ends", "run begins: again; ", "run ends: KeyboardInterrupt: KeyboardInterrupt"]
 
 
-def test_a_full_disk_does_not_end_the_sweep(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+def test_a_full_disk_does_not_end_the_sweep(
+    simulate: Any, study_of: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     warnings: list[str] = []
 
     class Kept(SilentDisplay):
@@ -55,7 +58,7 @@ def test_a_full_disk_does_not_end_the_sweep(simulate: Any, study_of: MakeStudy, 
             warnings.append(text)
 
     session = simulate(study_of(), tmp_path)
-    (tmp_path / LOG).symlink_to("/dev/full")
+    monkeypatch.setattr("sweep.run_log._open_no_link", lambda path, flags: os.open("/dev/full", os.O_WRONLY))
     run_logged(session, LoggedDisplay(Kept()))
     assert set(read_sweep(tmp_path).trials["status"]) <= {"completed", "stopped"}
     assert warnings == [f"the log '{tmp_path / LOG}' has gaps, the sweep continues: No space left on device"]
