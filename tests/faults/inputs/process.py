@@ -64,8 +64,8 @@ def prepare_process(root: Path) -> None:
         "NO_COLOR": "1",
         "TERM": "dumb",
     }
-    _limit_memory()  # of the process that makes the inputs, too
     modules = {name: importlib.import_module(name) for name in LOADED}
+    _limit_memory()  # of this process too, which makes the inputs
     doctor = modules["sweep.doctor"]
     modules["sweep.engine"].cluster = _would_start
     modules["analysis.report.write"].execute = _would_start
