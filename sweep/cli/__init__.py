@@ -13,7 +13,7 @@ import typer
 from sweep.cli import studies, sweeps, results, checks  # isort: skip
 from sweep.cli.app import app
 from sweep.terminal.completion import completion_for_bash
-from trainables.errors import MAX_LINES, UserError, shorten_middle
+from trainables.errors import UserError, shorten_message
 
 __all__ = ["app", "checks", "main", "results", "studies", "sweeps"]
 
@@ -65,6 +65,7 @@ def _run_verb() -> None:
 
 
 def _refuse(message: str) -> None:
-    for line in message.splitlines()[:MAX_LINES]:
-        typer.echo(f"error: {shorten_middle(line)}", err=True)
+    message = shorten_message(message)
+    for line in message.splitlines():
+        typer.echo(f"error: {line}", err=True)
     sys.exit(2)
