@@ -80,17 +80,18 @@ def shorten(text: str, n_chars: int = QUOTED_CHARS) -> str:
     return text if len(text) <= n_chars else f"{text[: n_chars - 3]}..."
 
 
-def shorten_middle(text: str, n_chars: int = LINE_CHARS) -> str:
-    """Return a text, of which at most ``n_chars`` characters are kept: its beginning and its end.
+def shorten_message(message: str) -> str:
+    """Return a message with at most 10 lines; of a long line, the beginning and the end are kept.
 
     Examples:
-        >>> shorten_middle("cannot read 'xxxxxxxxxxxxxxxxxx': File name too long", 40)
-        "cannot read 'xxxxxx ... le name too long"
+        >>> len(shorten_message(f"cannot read '{'x' * 9_000}': File name too long"))
+        1200
+        >>> shorten_message(f"cannot read '{'x' * 9_000}': File name too long")[-22:]
+        "x': File name too long"
     """
-    if len(text) <= n_chars:
-        return text
-    n_last = (n_chars - 5) // 2 - 1
-    return f"{text[: n_chars - 5 - n_last]} ... {text[-n_last:]}"
+    half = LINE_CHARS // 2
+    lines = message.splitlines()[:MAX_LINES]
+    return "\n".join(line if len(line) <= LINE_CHARS else f"{line[: half - 5]} ... {line[-half:]}" for line in lines)
 
 
 def shorten_path(path: object, n_chars: int = PATH_CHARS) -> str:

@@ -11,7 +11,7 @@ import sys
 from sweep.cli import studies, sweeps, results, checks  # isort: skip
 from sweep.cli.app import app, echo
 from sweep.terminal.completion import completion_for_bash
-from trainables.errors import MAX_LINES, UserError, shorten_middle
+from trainables.errors import UserError, shorten_message
 
 __all__ = ["app", "checks", "main", "results", "studies", "sweeps"]
 
@@ -63,6 +63,6 @@ def _run_verb() -> None:
 
 
 def _refuse(message: str) -> None:
-    for line in message.splitlines()[:MAX_LINES]:
-        echo(f"error: {shorten_middle(line)}", err=True)
+    for line in shorten_message(message).splitlines():
+        echo(f"error: {line}", err=True)
     sys.exit(2)

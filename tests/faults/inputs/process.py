@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
+from unittest import mock
 
 CPU_S, WALL_S, MEMORY_MB = 10, 30.0, 500
 """Bounds of one input. The machine may be busy, so that the bound is the processor time, and more time may pass."""
@@ -64,12 +65,15 @@ def prepare_process(root: Path) -> None:
         "NO_COLOR": "1",
         "TERM": "dumb",
     }
-    _limit_memory()  # of the process that makes the inputs, too
     modules = {name: importlib.import_module(name) for name in LOADED}
+    _limit_memory()  # of this process too, which makes the inputs
     doctor = modules["sweep.doctor"]
-    modules["sweep.engine"].cluster = _would_start
-    modules["analysis.report.write"].execute = _would_start
-    doctor._ray = doctor._ray_auth = lambda: doctor.Check("Ray", doctor.OK, "not started")
+    check = doctor.Check("Ray", doctor.OK, "not started")
+    # patch.object raises an error if there is no such function any more: Ray would start
+    mock.patch.object(modules["sweep.engine"], "cluster", _would_start).start()
+    mock.patch.object(modules["analysis.report.write"], "execute", _would_start).start()
+    for name in ("_ray", "_ray_auth"):
+        mock.patch.object(doctor, name, return_value=check).start()
 
 
 def _would_start(*_: object, **__: object) -> NoReturn:
