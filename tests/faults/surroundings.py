@@ -131,7 +131,7 @@ def little_memory(fault: Fault) -> None:
 @kind("no open files left", weight=4)
 def descriptors(fault: Fault) -> None:
     """The process may open only a few files more: it ends anyhow, and resumes."""
-    more = fault.luck.randint(0, 3)
+    more = fault.luck.randint(1, 8)
     fault.outcome.place = f"{more} more files"
     limited(fault, Limit("RLIMIT_NOFILE", more), status=None)
 
