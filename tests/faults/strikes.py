@@ -165,7 +165,8 @@ class Limit:
         if self.name == "RLIMIT_AS":
             used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         else:
-            used = 1 + max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+            used = os.dup(0)  # the lowest free number; the limit is one on numbers
+            os.close(used)
         number = getattr(resource, self.name)
         resource.setrlimit(number, (used + self.more, resource.getrlimit(number)[1]))
 

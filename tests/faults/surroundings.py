@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from tests.faults.kinds import Fault, kind
 from tests.faults.small_disk import SmallDisk, with_own_mounts
 from tests.faults.strikes import Clock, Environment, FileStrike, Limit, Setting, Strike
 from tests.faults.sweeps import TARGETS
+
+EXPIRY_S = 2.0
+"""Time without a heartbeat after which another host may take a sweep over, instead of half a minute."""
 
 PLENTY = "64m"
 """Size of a disk that has room again."""
@@ -127,7 +131,7 @@ def little_memory(fault: Fault) -> None:
 @kind("no open files left", weight=4)
 def descriptors(fault: Fault) -> None:
     """The process may open only a few files more: it ends anyhow, and resumes."""
-    more = fault.luck.randint(0, 3)
+    more = fault.luck.randint(1, 8)
     fault.outcome.place = f"{more} more files"
     limited(fault, Limit("RLIMIT_NOFILE", more), status=None)
 
@@ -163,7 +167,10 @@ def host(fault: Fault) -> None:
     fault.copy(fault.lab.interrupted("plain", fault.luck.choice([2, 4, 7, 12])))
     fault.outcome.place = "between run and resume"
     fault.injected()
-    fault.finish("plain", Setting("socket:gethostname", lambda: "another-host"))
+    hooks: list[Callable[[], object]] = [Setting("socket:gethostname", lambda: "another-host")]
+    if find_spec("sweep.driver") is not None:
+        hooks.append(Setting("sweep.driver:EXPIRY_S", EXPIRY_S))
+    fault.finish("plain", *hooks)
     fault.compare(fault.lab.undisturbed("plain"))
 
 

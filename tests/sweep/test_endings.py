@@ -22,7 +22,7 @@ import pytest
 from search_spaces.study import Study
 from sweep import notices as notices_module
 from sweep import signals as signals_module
-from sweep.endings import DiskFault, Interrupted, LimitReached, WorkerLost, user_message
+from sweep.endings import DiskFault, Interrupted, LimitReached, RayLost, WorkerLost, user_message
 from sweep.notebook.handle import says_how_to_resume
 from sweep.notices import URL, URL_FILE, Notices, notify_url
 from sweep.signals import SIGNALS, EndingSignals, catch_signals, current_signals
@@ -174,6 +174,26 @@ class TestLimits:
         assert ending.exit_code == 129
         session.run()
         assert watch.ending() is None
+
+    def test_a_lost_ray_ends_the_sweep(self, watched: Watched) -> None:
+        signals = EndingSignals()
+        _, watch = watched(signals=signals)
+        assert not watch.is_over()
+        signals.lose("Ray has lost its process raylet")
+        assert watch.is_over()
+        ending = watch.ending()
+        assert isinstance(ending, RayLost)
+        assert ending.exit_code == 1
+        assert "raylet: 0 of 6 trials have ended; resume with: " in str(ending)
+
+    def test_a_lost_ray_ends_a_program_that_ray_blocks(self) -> None:
+        code = (
+            "from sweep import signals; signals.TEARDOWN_S = 0.1; own = signals.EndingSignals(is_program=True); "
+            "own.bound('resume with: x'); own.lose('Ray has lost its process raylet'); print('still here')"
+        )
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == "Ray has lost its process raylet; resume with: x\n"
 
     def test_a_trial_that_tune_gave_up_is_said(self, watched: Watched) -> None:
         ending = watched()[1].ending()

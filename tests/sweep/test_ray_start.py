@@ -19,6 +19,7 @@ from sweep import ray_errors, ray_head, ray_start
 from sweep.display import SilentDisplay
 from sweep.ray_errors import CAUSES, UNKNOWN, cause_of, describe_join_error, describe_load, describe_start_error
 from sweep.ray_process import RayProcess, StartError
+from sweep.signals import catch_signals
 from trainables.errors import UserError
 
 MakeHead = Callable[..., Path]
@@ -143,6 +144,28 @@ def test_a_lost_part_ends_the_wait(make_head: MakeHead, monkeypatch: pytest.Monk
         process.wait()
     assert lost.value.logs == logs
     assert str(logs) in describe_start_error(str(lost.value), logs)
+
+
+def test_a_part_that_is_lost_later_ends_the_command(make_head: MakeHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.ray_process._NEEDED", ("sleep",))
+    monkeypatch.setattr(ray_start, "WATCH_S", 0.05)
+    folder = make_head(STARTS % "")
+    process = RayProcess(folder, patience_s=30.0)
+    process.wait()
+    with catch_signals() as signals, ray_start._watched(process):
+        time.sleep(0.2)
+        assert not signals.lost
+        psutil.Process(int((folder / "parts").read_text().split()[1])).kill()
+        until_s = time.monotonic() + 20
+        while not signals.lost and time.monotonic() < until_s:
+            time.sleep(0.02)
+    process.stop()
+    assert signals.lost == "Ray has lost its process sleep"
+
+
+def test_ports_of_agents_are_not_those_of_connections() -> None:
+    with ray_head._bind_free_port() as server, socket.create_server(("127.0.0.1", 0)) as given:
+        assert ray_head._LOWEST_PORT <= server.getsockname()[1] < given.getsockname()[1]
 
 
 def test_ray_waits_as_long_as_it_is_told(make_head: MakeHead, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
