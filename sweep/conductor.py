@@ -32,6 +32,7 @@ from sweep.records.schema import (
 from sweep.remaining import RunningSweep
 from sweep.search import PastTrial, propose
 from trainables.config import TrialConfig
+from trainables.faults import TRIAL, WORKER
 
 MAX_LOST_WORKERS = 3
 """Number of times that a trial may lose its worker (a dead node, memory exhausted) before its status is failed."""
@@ -115,7 +116,7 @@ class Conductor(RunningSweep):
             self.entries[entry.trial] = entry
         else:
             return None
-        entry.status, entry.why = RUNNING, ""
+        entry.status, entry.why, entry.fault = RUNNING, "", None
         entry.attempts += 1
         self._running[entry.trial] = entry
         self._ledger.add_trial(entry)
@@ -194,7 +195,7 @@ class Conductor(RunningSweep):
 
         - ``EPOCH_COLUMNS`` and ``ABOUT_COLUMNS``; after the last epoch of a confirmation also ``test``, the test values
           as JSON;
-        - ``failed``: the reason, and ``node`` if it is known;
+        - ``failed``: the reason; ``fault``: its kind, by default ``trial``; ``node`` if it is known;
         - ``disk_fault``: number, message and file of an error that would stop every other trial too.
 
         A restarted trial repeats epochs; recorded epochs are not recorded again.
@@ -208,7 +209,7 @@ class Conductor(RunningSweep):
         if "failed" in report:
             if "node" in report:
                 entry.about["node"] = report["node"]
-            self._end(entry, FAILED, report["failed"])
+            self._end(entry, FAILED, report["failed"], fault=report.get("fault", TRIAL))
             return True
         if "test" in report and not entry.tested:
             self._ledger.add_test(entry, json.loads(report["test"]))
@@ -233,10 +234,10 @@ class Conductor(RunningSweep):
         entry.resumed_at_epoch = entry.epochs
         self._ledger.add_trial(entry)
 
-    def on_lost(self, trial: str, why: str) -> None:
-        """Record that a trial has failed, because it lost its worker too often."""
+    def on_lost(self, trial: str, why: str, *, fault: str = WORKER) -> None:
+        """Record that a trial has failed, because it lost its worker too often; ``fault`` is the last cause."""
         if self.entries[trial].status == RUNNING:
-            self._end(self.entries[trial], FAILED, why)
+            self._end(self.entries[trial], FAILED, why, fault=fault)
 
     def on_left(self, trial: str) -> None:
         """Queue a trial again whose worker died before it took the trial over; after several such deaths it fails."""
@@ -245,9 +246,8 @@ class Conductor(RunningSweep):
             return
         self._n_left_behind[trial] += 1
         if self._n_left_behind[trial] > MAX_LOST_WORKERS:
-            self._end(
-                entry, FAILED, f"its worker died {self._n_left_behind[trial]} times before it took the trial over"
-            )
+            n_deaths = self._n_left_behind[trial]
+            self._end(entry, FAILED, f"its worker died {n_deaths} times before it began the trial", fault=WORKER)
         else:
             self._waiting.append(entry)
 
@@ -284,8 +284,8 @@ class Conductor(RunningSweep):
         elif entry.verdict in (STOP, PAUSE):
             self._end(entry, STOPPED if entry.verdict == STOP else PAUSED, entry.why)
 
-    def _end(self, entry: Entry, status: str, why: str) -> None:
-        entry.status, entry.why = status, why
+    def _end(self, entry: Entry, status: str, why: str, *, fault: str | None = None) -> None:
+        entry.status, entry.why, entry.fault = status, why, fault
         self._running.pop(entry.trial, None)
         if entry in self._waiting:
             self._waiting.remove(entry)

@@ -17,10 +17,11 @@ from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import DiskFault, NotBegun, resume_command, user_message
+from sweep.lease import is_lock_file
 from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
 from sweep.records.reader import read_manifest
-from sweep.records.schema import LOCK, MANIFEST
+from sweep.records.schema import MANIFEST
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.errors import UserError, shorten_path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ray.tune.logger import LoggerCallback
 
     from sweep.conductor import Conductor
+    from sweep.lock import Lock
     from sweep.watch import Watch
 
     Loggers = Sequence[tuple[LogTo, LoggerCallback]]
@@ -84,7 +86,8 @@ def start_sweep(
         >>> sweep_dir = start_sweep(load_study("quickstart", scale="smoke"), out=Path("demo"))  # doctest: +SKIP
     """
     from sweep.conductor import Conductor
-    from sweep.engine import cluster, locked
+    from sweep.engine import cluster
+    from sweep.lock import locked
     from sweep.manifest import new_manifest, with_run
     from sweep.records.writer import write_manifest
 
@@ -96,11 +99,11 @@ def start_sweep(
     with _made(sweep_dir), cluster(study.resources, address=address, display=display, modules=modules) as slots:
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = with_run(new_manifest(study, sweep_dir, command, fingerprints), command, project=project)
-        with locked(sweep_dir):
+        with locked(sweep_dir, show_status=display.show_status) as lock:
             _defer_signals(sweep_dir, address)
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
-                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
+                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock)
                 run.run(Conductor(study, sweep_dir))
     return sweep_dir
 
@@ -135,15 +138,16 @@ def resume_sweep(
         >>> resume_sweep(Path("demo"))  # doctest: +SKIP
     """
     from sweep.conductor import Conductor
-    from sweep.engine import cluster, locked
+    from sweep.engine import cluster
     from sweep.ledger import checkpoint_path, weights_path
+    from sweep.lock import locked
     from sweep.manifest import check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.writer import write_manifest
 
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
     sweep_dir, targets = sweep_dir.resolve(), parse_log_to(log_to)
     read_manifest(sweep_dir)
-    with locked(sweep_dir):
+    with locked(sweep_dir, show_status=display.show_status) as lock:
         for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
         manifest = read_manifest(sweep_dir)
@@ -173,7 +177,7 @@ def resume_sweep(
             # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
-                _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
+                _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock).run(conductor)
 
 
 def prepare(study: Study, *, address: str | None, download: bool, display: Display = SILENT) -> dict[str, str]:
@@ -241,6 +245,7 @@ class _Run:
     loggers: Loggers
     started_s: float
     notify_url: str | None
+    lock: Lock
 
     def run(self, conductor: Conductor) -> None:
         """Run the trials, and say how the run ended to the webhook and, by an error, to the caller."""
@@ -258,6 +263,8 @@ class _Run:
             signals=current_signals(),
             notices=notices,
             started_s=self.started_s,
+            lock=self.lock,
+            warn=self.display.show_warning,
         )
         try:
             self._run_trials(conductor, watch)
@@ -315,7 +322,7 @@ def _check_new_folder(sweep_dir: Path) -> None:
     if (sweep_dir / MANIFEST).exists():
         raise UserError(f"--out '{sweep_dir}' already contains a sweep: resume it with: {resume_command(sweep_dir)}")
     # a kill before the manifest was written leaves the lock
-    if sweep_dir.is_dir() and any(path.name != LOCK for path in sweep_dir.iterdir()):
+    if sweep_dir.is_dir() and not all(map(is_lock_file, sweep_dir.iterdir())):
         raise UserError(f"--out '{sweep_dir}' is not empty: choose a new folder")
     nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):

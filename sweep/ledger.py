@@ -124,6 +124,7 @@ class Ledger:
                 "config": config.model_dump_json(),
                 "status": entry.status,
                 "why": entry.why,
+                "fault": entry.fault,
                 "epochs": entry.epochs,
                 "attempts": entry.attempts,
                 "resumed_at_epoch": entry.resumed_at_epoch,
@@ -168,7 +169,7 @@ def read_entries(sweep_dir: Path, study: Study, *, retry_failed: bool = False) -
         entry = entry_of(row, study)
         entry.tested = entry.trial in tested
         if retry_failed and entry.status == FAILED:
-            entry.status, entry.why = RUNNING, ""
+            entry.status, entry.why, entry.fault = RUNNING, "", None
         yield entry
 
 
@@ -179,6 +180,7 @@ def entry_of(row: Mapping[Any, Any], study: Study) -> Entry:
         control=row["phase"] == SEARCH and study.is_control(row["arm"], row["number"]),
         confirms=row["confirms"] if row["phase"] == CONFIRM else None,
         why=row["why"] if row["status"] != RUNNING else "",
+        fault=None if _is_null(row["fault"]) else row["fault"],
         resumed_at_epoch=None if _is_null(row["resumed_at_epoch"]) else int(row["resumed_at_epoch"]),
         about={name: row[name] for name in ABOUT_COLUMNS if not _is_null(row[name])},
         **{name: row[name] for name in _ENTRY_COLUMNS},

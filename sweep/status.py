@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sweep.engine import in_use
+from sweep.driver import Driver, find_driver
+from sweep.endings import FAILED_CODE, NO_RESULT_CODE
 from sweep.findings.confirmed import search_winners, summarise_confirmed, verdict_confirmed
 from sweep.findings.searches import n_searches
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
@@ -38,6 +39,7 @@ class SweepStatus:
         confirm: records of the confirmation.
         remaining: number of trials that are left.
         state: ``ended``, ``running`` or ``interrupted``.
+        driver: process that runs the sweep; None unless the state is ``running``.
         baseline: arm that the others are compared with.
         arms: from ``summarise_arms``, in the order of the study.
         confirmed: from ``summarise_confirmed``.
@@ -49,6 +51,7 @@ class SweepStatus:
     confirm: SweepRecords
     remaining: Remaining
     state: State
+    driver: Driver | None
     baseline: str
     arms: pd.DataFrame
     confirmed: pd.DataFrame
@@ -71,6 +74,13 @@ class SweepStatus:
         confirmed = set(zip(first["arm"], first["search"], strict=True))
         searches = [(arm, index) for arm in study["arms"] for index in range(n_searches(study))]
         return [search for search in searches if search not in confirmed]
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command that ran the sweep, once it has ended."""
+        if self.state == ENDED and (self.arms["n_completed"] == 0).any():
+            return NO_RESULT_CODE
+        return FAILED_CODE if (self.trials["status"] == FAILED).any() else 0
 
     @property
     def training_s(self) -> float:
@@ -101,5 +111,6 @@ def read_status(sweep_dir: Path) -> SweepStatus:
         sentence = verdict(arms, unfinished=remaining.n_left > 0)
     else:
         sentence = verdict_confirmed(confirmed, study, unfinished=remaining.n_left > 0)
-    state: State = ENDED if not remaining.n_left else ACTIVE if in_use(sweep_dir) else INTERRUPTED
-    return SweepStatus(search, confirm, remaining, state, baseline, arms, confirmed, winners, sentence)
+    driver = find_driver(sweep_dir) if remaining.n_left else None
+    state: State = ENDED if not remaining.n_left else INTERRUPTED if driver is None else ACTIVE
+    return SweepStatus(search, confirm, remaining, state, driver, baseline, arms, confirmed, winners, sentence)

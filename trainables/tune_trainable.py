@@ -15,6 +15,7 @@ from ray import tune
 
 from trainables.config import TrialConfig
 from trainables.cores import set_threads
+from trainables.faults import TRIAL, fault_of
 from trainables.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         except OSError as error:
             if error.errno in DISK_FAULTS:
                 return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
-            return self._failed(traceback.format_exc(limit=-3).strip())
+            return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
         except Exception as error:
             if _spoils_process(error):
                 raise  # Tune replaces the process and resumes from the last saved epoch
-            return self._failed(traceback.format_exc(limit=-3).strip())
+            return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
 
     _trial: Trial | None = None
 
@@ -124,8 +125,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             "node": socket.gethostname(),
         }
 
-    def _failed(self, why: str) -> dict[str, Any]:
-        return {"trial": self._name, "failed": why, "node": socket.gethostname()}
+    def _failed(self, why: str, fault: str = TRIAL) -> dict[str, Any]:
+        return {"trial": self._name, "failed": why, "fault": fault, "node": socket.gethostname()}
 
 
 def _tested(trial: Trial) -> str:

@@ -77,8 +77,9 @@ def evaluate_sweep(
     Examples:
         >>> evaluated = evaluate_sweep(Path("demo"), axes=["calibration"])  # doctest: +SKIP
     """
-    from sweep.engine import cluster, locked
+    from sweep.engine import cluster
     from sweep.evaluation.run import run_tasks
+    from sweep.lock import locked
     from sweep.manifest import check_unchanged, read_study, with_parts, with_run
     from sweep.records.writer import write_manifest
 
@@ -93,7 +94,7 @@ def evaluate_sweep(
     for warning in check_unchanged(manifest, parts, sweep_dir):
         display.show_warning(warning)
     modules = shipped_paths([*own_parts(study), *parts])
-    with locked(sweep_dir):
+    with locked(sweep_dir, show_status=display.show_status):
         tasks = list_tasks(sweep_dir, selected, applicable)
         _write_headlines(sweep_dir, applicable)
         if tasks:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweep.lock import check_held
 from sweep.records.errors import RecordsError
 from sweep.records.parts import live_parts, part_path
 from sweep.records.reader import read_manifest
@@ -36,6 +37,7 @@ class RecordsWriter:
         Raises:
             RecordsError: a newer program wrote the records.
         """
+        self._dir = sweep_dir
         _upgrade(sweep_dir)
         self._tables = [_TableWriter(table, sweep_dir / RECORDS / table.name) for table in TABLES.values()]
         self._by_name = {writer.table.name: writer for writer in self._tables}
@@ -55,10 +57,14 @@ class RecordsWriter:
 
         Epochs are written before decisions, and decisions before trials. So a trial that is recorded as ended has all
         its epochs on disk.
+
+        Raises:
+            LockLost: another process has taken the sweep over; nothing is written.
         """
         now_s = time.monotonic()
         if not force and now_s - self._flushed_at_s < self._flush_after_s:
             return False
+        check_held(self._dir)
         for writer in self._tables:
             writer.flush()
         self._flushed_at_s = now_s
@@ -115,6 +121,7 @@ class _TableWriter:
 
 def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
     """Write ``sweep.json``: a reader sees the old content or the new content."""
+    check_held(sweep_dir)
     write_whole(sweep_dir / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 

@@ -17,10 +17,10 @@ from search_spaces.study import Study
 from sweep.doctor import Check
 from sweep.document_models import DOCUMENTS
 from sweep.documents import evaluate_document
-from sweep.engine import locked
 from sweep.evaluation.evaluate import Evaluated
 from sweep.findings.summary import summarise_arms
 from sweep.findings.trials import list_trials
+from sweep.lock import locked
 from sweep.records.reader import read_sweep
 from sweep.records.schema import MANIFEST
 

@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.driver import DriverObserver
 from sweep.endings import Interrupted
-from sweep.engine import locked
 from sweep.followed import FollowedSweep
+from sweep.lock import locked
 from sweep.terminal import follow
 from sweep.terminal.follow import follow_sweep
 
@@ -94,11 +95,10 @@ def test_a_terminal_shows_a_table_that_changes(
 
 
 def test_reads_rows_that_are_written_just_before_the_driver_ends(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def driver_ends(_: Path) -> bool:
+    def driver_ends(_: DriverObserver) -> None:
         session.run().conductor.flush(force=True)
-        return False
 
-    monkeypatch.setattr(follow, "in_use", driver_ends)
+    monkeypatch.setattr(DriverObserver, "glance", driver_ends)
     assert follow_sweep(session.sweep_dir, screen()) == 1
 
 
