@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import errno
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from search_spaces.study import Resources
 from sweep.engine import _slots, check_address
+from sweep.faults import fault_of_worker
 from trainables.errors import UserError
+from trainables.faults import fault_of
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,44 @@ class _Ended:
         self.num_failures = num_failures
 
     def get_error(self) -> str:
-        return "Failure # 1 (occurred at 07:00)\nkilled\nFailure # 2 (occurred at 07:10)\nTask was killed due to the node running low on memory.\nSee the log."
+        low = "Task was killed due to the node running low on memory.\nSee the log."
+        return f"Failure # 1 (occurred at 07:00)\nkilled\nFailure # 2 (occurred at 07:10)\n{low}"
+
+
+class _Actor:
+    """Tune's trial that runs on a worker."""
+
+    status = "RUNNING"
+    num_failures = 1
+
+    def __init__(self, name: str) -> None:
+        self.config = {"trial": name}
+        self.temporary_state = SimpleNamespace(ray_actor=name)
+
+    def get_error(self) -> str:
+        return "killed"
+
+
+def test_the_workers_of_silent_trials_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweep import tune_adapters
+
+    killed: list[str] = []
+    monkeypatch.setattr(tune_adapters.ray, "kill", killed.append)
+    conductor: Any = _Noted()
+    conductor.flush = lambda force: None
+    conductor.is_over, conductor.silent_trials, conductor.on_start = lambda: False, lambda: ["b"], lambda trial: None
+    callback = tune_adapters.ConductorCallback(conductor, lambda: None, conductor)
+    trials = [_Actor("a"), _Actor("b")]
+    callback.on_step_end(0, trials)
+    assert killed == ["b"]
+    for trial in trials:
+        trial.num_failures = 4
+        callback.on_trial_error(0, trials, trial)
+    lost = [told for told in conductor.told if told[0] == "lost"]
+    assert lost == [
+        ("lost", "a", "its worker died 4 times: killed", "worker"),
+        ("lost", "b", "it reported nothing for too long, 4 times (budget.limits.silent_min)", "stalled"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +127,35 @@ def test_a_trial_that_tune_gives_up_is_not_waited_for(num_failures: int, told: l
     assert conductor.told == [*told, ("watched", "off-0000"), ("stopped", "off-0000")]
 
 
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        ("The actor died because its node has died. Node Id: 5f3c", "node"),
+        ("Task was killed due to the node running low on memory.", "memory"),
+        ("Local disk is full: the object cannot be created", "disk"),
+        # Ray names the kernel's OOM killer as a possible cause of every lost process
+        (
+            "The actor is dead because its worker process has died. (1) The process is killed by the OOM killer",
+            "worker",
+        ),
+        ("", "worker"),
+    ],
+)
+def test_failures_of_ray_are_told_apart(error: str, fault: str) -> None:
+    assert fault_of_worker(error) == fault
+
+
+def test_failures_of_a_trial_are_told_apart() -> None:
+    import torch
+
+    assert fault_of(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")) == "memory"
+    assert fault_of(RuntimeError("DefaultCPUAllocator: can't allocate memory")) == "memory"
+    assert fault_of(OSError(errno.ENOMEM, "Cannot allocate memory")) == "memory"
+    assert fault_of(OSError(errno.ESTALE, "Stale file handle")) == "disk"
+    assert fault_of(FileNotFoundError(errno.ENOENT, "No such file")) == "trial"
+    assert fault_of(RuntimeError("shapes differ")) == "trial"
+
+
 class _Full:
     """A conductor whose records cannot be written."""
 
@@ -100,5 +169,5 @@ def test_the_scheduler_keeps_what_tune_would_turn_into_text() -> None:
     scheduler = ConductorScheduler(_Full())  # type: ignore[arg-type]
     with pytest.raises(OSError, match="No space left"):
         scheduler.on_trial_result(None, None, {"trial": "off-0000"})
-    assert scheduler.fault is not None
+    assert isinstance(scheduler.fault, OSError)
     assert scheduler.fault.filename == "part-0"
