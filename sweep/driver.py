@@ -110,7 +110,7 @@ class DriverObserver:
         self._changed_at_s = clock()
 
     def find(self) -> Driver | None:
-        """Return the driver; None if there is none. For one on another machine this takes up to ``EXPIRY_S``."""
+        """Return the driver; None if there is none. One on another machine is waited for up to ``EXPIRY_S``."""
         while (presence := self.look()) is Presence.UNCLEAR:
             time.sleep(LOOK_S)
         return None if presence is Presence.GONE else self.describe()

@@ -32,6 +32,7 @@ ABANDONED_AFTER_S = 60.0
 """Age of an unfinished file in a sweep that no process runs: a worker outlives a killed driver by seconds."""
 
 if TYPE_CHECKING:
+    from ray.tune import Callback
     from ray.tune.logger import LoggerCallback
 
     from sweep.conductor import Conductor
@@ -280,14 +281,11 @@ class _Run:
     def _run_trials(self, conductor: Conductor, watch: Watch) -> None:
         from sweep.engine import run_trials
 
-        callbacks = []
+        callbacks: Sequence[Callback] = ()
         if self.loggers:
-            from sweep.tune_loggers import LoggingCallback
+            from sweep.tune_loggers import open_callbacks
 
-            callbacks = [
-                LoggingCallback(logger, target, conductor, self.sweep_dir, self.display)
-                for target, logger in self.loggers
-            ]
+            callbacks = open_callbacks(self.loggers, conductor, self.sweep_dir, self.display)
         try:
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C while Tune ends, in a notebook
                 run_trials(
