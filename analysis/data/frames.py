@@ -143,7 +143,8 @@ def statuses(trials: pd.DataFrame) -> pd.DataFrame:
         ``searches``, ``seeds`` (distinct), ``seed_min`` and ``seed_max``.
     """
     counts = pd.crosstab(trials["arm"], trials["status"]).reindex(columns=list(STATUSES), fill_value=0)
-    for kind in sorted(set(trials["fault"].dropna())):  # null in records of older versions
+    kinds = set(trials["fault"].dropna()) if "fault" in trials else set()  # results of other programs have none
+    for kind in sorted(kinds):
         of_kind = trials[trials["fault"] == kind].groupby("arm", observed=True).size()
         counts[f"failed ({kind})"] = of_kind.reindex(counts.index, fill_value=0)
     counts = counts.join(trials.groupby("arm", observed=True)["search"].nunique().rename("searches"))
