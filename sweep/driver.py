@@ -21,6 +21,9 @@ LOOK_S = 0.2
 """Pause between two looks at a lease while its next heartbeat is waited for."""
 
 
+_expired: dict[Path, tuple[int, bytes]] = {}  # leases that this process has seen expire: it need not wait once more
+
+
 @dataclass(frozen=True)
 class Driver:
     """The process that has locked a sweep.
@@ -161,7 +164,10 @@ class DriverObserver:
         return flock is Flock.FREE and lease is not None and lease.is_here and not lease.is_alive
 
     def _observed(self, *, after_expiry: Presence) -> Presence:
+        seen = self.number, self._content
         if self._clock() - self._changed_at_s >= EXPIRY_S:
+            _expired[self._dir] = seen
+        if _expired.get(self._dir) == seen:
             return after_expiry
         return Presence.ALIVE if self._has_changed else Presence.UNCLEAR
 
