@@ -100,8 +100,8 @@ class Watch:
         self._news_at_s, self._stall_after_s, self._stalled = self._clock(), None, False
         self._tell_lock()
         entry = self._conductor.entries[trial]
-        if entry.curve:
-            self._note_epochs(entry.arm, [entry.curve[entry.epochs]])
+        if last := entry.curve.get(entry.epochs):
+            self._note_epochs(entry.arm, [last])
         if entry.status == RUNNING:
             self._heard_at_s[trial] = self._awake_s
             self._has_reported.add(trial)
