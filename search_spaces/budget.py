@@ -28,7 +28,7 @@ SEEDS_WITHOUT_SEARCH = 5
 
 
 class Limits(Frozen):
-    """What ends a sweep before all its trials have run; without a value there is no such limit.
+    """What ends a sweep before all its trials have run, or restarts a silent trial; None: no such limit.
 
     The sweep ends as after Ctrl-C: its records are written, and ``cutmix-sweep resume`` continues it.
 
@@ -37,6 +37,8 @@ class Limits(Frozen):
         gpu_hours: GPU hours in all recorded epochs of the sweep, over all its runs: seconds of the epochs times
             ``resources.gpus``.
         failed_trials: failed trials of the sweep.
+        silent_min: minutes after which a trial that reports nothing is restarted. An arm with slow epochs has longer:
+            20 times its longest epoch so far. Before its first report, a trial has 6 times as long.
 
     Examples:
         >>> Limits(wall_clock_h=12.0, failed_trials=3).describe()
@@ -46,6 +48,7 @@ class Limits(Frozen):
     wall_clock_h: float | None = Field(default=None, gt=0)
     gpu_hours: float | None = Field(default=None, gt=0)
     failed_trials: int | None = Field(default=None, ge=1)
+    silent_min: float | None = Field(default=10.0, gt=0)
 
     def describe(self) -> str:
         """Return when a sweep ends early; "" without a limit."""
@@ -69,7 +72,7 @@ class Budget(Frozen):
             trial is stopped.
         control_frac: fraction of each arm's trials that early stopping may not stop, the control cohort: it shows the
             cost of stopping.
-        limits: what ends the whole sweep before all its trials have run.
+        limits: what ends the whole sweep before all its trials have run, and when a silent trial is restarted.
 
     Examples:
         >>> budget = Budget(trials=16, max_epochs=30, early_stopping={"rule": "asha", "grace_period_epochs": 5})

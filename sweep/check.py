@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweep.conductor import Conductor
-from sweep.engine import locked
 from sweep.entry import Entry
 from sweep.ledger import checkpoint_path, model_damage, read_entries, weights_path
+from sweep.lock import locked
 from sweep.lost import describe_trials
 from sweep.manifest import read_study
 from sweep.records.errors import RecordsError

@@ -29,6 +29,7 @@ from sweep.records.schema import (
 )
 from sweep.restored import RestoredSweep
 from trainables.config import TrialConfig
+from trainables.faults import TRIAL, WORKER
 
 MAX_LOST_WORKERS = 3
 """Number of times that a trial may lose its worker (a dead node, memory exhausted) before its status is failed."""
@@ -124,7 +125,7 @@ class Conductor(RestoredSweep):
             self.entries[entry.trial] = entry
         else:
             return None
-        entry.status, entry.why = RUNNING, ""
+        entry.status, entry.why, entry.fault = RUNNING, "", None
         entry.attempts += 1
         self._running[entry.trial] = entry
         self._record_start(entry)
@@ -220,7 +221,7 @@ class Conductor(RestoredSweep):
 
         - ``EPOCH_COLUMNS`` and ``ABOUT_COLUMNS``; after the last epoch also ``model_sha256``, and for a confirmation
           ``test``, the test values as JSON; without an epoch if all epochs are recorded;
-        - ``failed``: the reason, and ``node`` if it is known;
+        - ``failed``: the reason; ``fault``: its kind, by default ``trial``; ``node`` if it is known;
         - ``disk_fault``: number, message and file of an error that would stop every other trial too.
 
         Each of them may have a ``warning``. A restarted trial repeats epochs; recorded epochs are not recorded again,
@@ -239,7 +240,7 @@ class Conductor(RestoredSweep):
         if "failed" in report:
             if "node" in report:
                 entry.about["node"] = report["node"]
-            self._fail(entry, report["failed"])
+            self._fail(entry, report["failed"], report.get("fault", TRIAL))
             return True
         self._receive(entry, report)
         self.flush()
@@ -280,10 +281,10 @@ class Conductor(RestoredSweep):
                 "computes other values; recorded values are kept"
             )
 
-    def _fail(self, entry: Entry, why: str) -> None:
+    def _fail(self, entry: Entry, why: str, fault: str) -> None:
         """End a trial that has failed; a trial whose values are all recorded keeps its recorded end."""
         if entry.end is None or entry.is_behind:
-            self._end(entry, FAILED, why)
+            self._end(entry, FAILED, why, fault)
             return
         self._warn(f"trial {entry.trial} could not regain what is lost: {why.splitlines()[-1] if why else 'no reason'}")
         self._leave(entry, entry.end.status, entry.end.why)
@@ -295,10 +296,10 @@ class Conductor(RestoredSweep):
         entry.resumed_at_epoch = entry.epochs
         self._record_start(entry)
 
-    def on_lost(self, trial: str, why: str) -> None:
-        """Record that a trial has failed, because it lost its worker too often."""
+    def on_lost(self, trial: str, why: str, *, fault: str = WORKER) -> None:
+        """Record that a trial has failed, because it lost its worker too often; ``fault`` is the last cause."""
         if self.entries[trial].status == RUNNING:
-            self._fail(self.entries[trial], why)
+            self._fail(self.entries[trial], why, fault)
 
     def on_left(self, trial: str) -> None:
         """Queue a trial again whose worker died before it took the trial over; after several such deaths it fails."""
@@ -307,7 +308,8 @@ class Conductor(RestoredSweep):
             return
         self._n_left_behind[trial] += 1
         if self._n_left_behind[trial] > MAX_LOST_WORKERS:
-            self._fail(entry, f"its worker died {self._n_left_behind[trial]} times before it took the trial over")
+            n_deaths = self._n_left_behind[trial]
+            self._fail(entry, f"its worker died {n_deaths} times before it began the trial", WORKER)
         else:
             self._waiting.append(entry)
 
@@ -324,14 +326,14 @@ class Conductor(RestoredSweep):
             return
         self._end(entry, end.status, end.why)
 
-    def _end(self, entry: Entry, status: str, why: str) -> None:
-        self._leave(entry, status, why)
+    def _end(self, entry: Entry, status: str, why: str, fault: str | None = None) -> None:
+        self._leave(entry, status, why, fault)
         if status not in LIVING:
             self.ended.append(entry)
         self._ledger.end(entry)
 
-    def _leave(self, entry: Entry, status: str, why: str) -> None:
-        entry.status, entry.why, entry.end = status, why, None
+    def _leave(self, entry: Entry, status: str, why: str, fault: str | None = None) -> None:
+        entry.status, entry.why, entry.fault, entry.end = status, why, fault, None
         self._running.pop(entry.trial, None)
         if entry in self._waiting:
             self._waiting.remove(entry)

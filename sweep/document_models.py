@@ -108,7 +108,19 @@ class Failure(_Strict):
 
     trial: str
     status: str
+    fault: Text = Field(description="kind of the failure; null for a trial that diverged, and in older records")
     why: Text
+
+
+class DriverStatus(_Strict):
+    """Process that runs a sweep."""
+
+    host: Text = Field(description="null for a driver of an older version")
+    process: int | None
+    started_at: Text = Field(description="when it locked the folder, by its own clock, ISO 8601")
+    heartbeat_age_s: Number = Field(description="seconds since its last heartbeat")
+    quiet_s: Number = Field(description="seconds since a trial had reported; null before the trials begin")
+    stalled: Text = Field(description="why the sweep does not proceed; null if it does")
 
 
 class StatusDocument(Document):
@@ -119,6 +131,7 @@ class StatusDocument(Document):
     study: str
     question: str
     state: Literal["running", "interrupted", "ended"]
+    driver: DriverStatus | None = Field(description="null unless the state is running")
     n_ended: int
     n_trials: int = Field(description="all trials, including confirmations that will follow")
     n_resumed: int
@@ -130,7 +143,11 @@ class StatusDocument(Document):
     confirmed: list[ConfirmedConfigurations]
     winners: list[SearchWinner]
     failures: list[Failure]
+    dropped_confirmations: dict[str, int] = Field(
+        description="number of confirmation trials, by arm, that cannot run: too few search trials completed"
+    )
     verdict: str
+    exit_code: int | None = Field(description="exit code of the command that ran the sweep; null before its end")
     resume_command: str | None = Field(description="null unless the sweep was interrupted")
     versions: dict[str, str]
     problem: str | None = Field(description="why trials that have not begun are not counted; null if they are")

@@ -19,6 +19,7 @@ from sweep.document_models import (
     DoctorCheck,
     DoctorDocument,
     Document,
+    DriverStatus,
     EvaluateDocument,
     Extremes,
     Failure,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from search_spaces.study import Study
     from sweep.check import Problem, SweepCheck
     from sweep.doctor import Check
+    from sweep.driver import Driver
     from sweep.evaluation.evaluate import Evaluated
     from sweep.plan import Plan
     from sweep.power import Power
@@ -58,7 +60,7 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
     """
     from sweep.endings import resume_command
     from sweep.findings.searches import n_searches
-    from sweep.status import INTERRUPTED, read_status
+    from sweep.status import ENDED, INTERRUPTED, read_status
 
     sweep_dir = Path(sweep_dir)
     status = read_status(sweep_dir)
@@ -70,6 +72,7 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
             study=study["name"],
             question=study["question"],
             state=status.state,
+            driver=None if status.driver is None else _driver(status.driver),
             n_ended=remaining.n_trials - remaining.n_left,
             n_trials=remaining.n_trials,
             n_resumed=int((status.trials["attempts"] > 1).sum()),
@@ -80,12 +83,27 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
             n_searches=n_searches(study),
             confirmed=[_confirmed(row) for row in _records(status.confirmed)],
             winners=[SearchWinner(**row) for row in _records(status.winners)],
-            failures=[Failure(trial=row["trial"], status=row["status"], why=row["why"]) for row in status.failures],
+            failures=[
+                Failure(**{name: row[name] for name in ("trial", "status", "fault", "why")}) for row in status.failures
+            ],
+            dropped_confirmations=dict(remaining.dropped),
             verdict=status.verdict,
+            exit_code=status.exit_code if status.state == ENDED else None,
             resume_command=resume_command(sweep_dir) if status.state == INTERRUPTED else None,
             versions=manifest["versions"],
             problem=remaining.problem or None,
         )
+    )
+
+
+def _driver(driver: Driver) -> DriverStatus:
+    return DriverStatus(
+        host=driver.host,
+        process=driver.process,
+        started_at=driver.started_at,
+        heartbeat_age_s=driver.heartbeat_age_s,
+        quiet_s=driver.quiet_s,
+        stalled=driver.stalled or None,
     )
 
 

@@ -26,6 +26,10 @@ LIMIT_CODE = 3
 """Exit code of a sweep that used up its wall clock or GPU hours: nothing failed, and ``resume`` continues it."""
 
 
+NO_RESULT_CODE = 4
+"""Exit code of a sweep that has ended without a completed search trial in some arm: that arm has no result."""
+
+
 class EndedEarly(OneLineError):
     """A command ended before its work was done; what is finished is recorded.
 

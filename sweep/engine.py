@@ -1,4 +1,4 @@
-"""Run the trials of a sweep on Ray Tune: lock the folder, start Ray, count slots, call Tune."""
+"""Run the trials of a sweep on Ray Tune: start Ray, count slots, call Tune."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from filelock import FileLock, Timeout
-
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.display import SILENT, Display
 from sweep.ray_start import joined_ray, local_ray
-from sweep.records.schema import LOCK
 from sweep.watch import Watch
 from sweep.workers import check_running_ray, make_setup_hook
 from trainables.cores import describe_cores, usable_cores
@@ -36,35 +33,6 @@ _TUNE_SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a sweep as the other signals do: see sweep.signals
 }
-
-
-@contextlib.contextmanager
-def locked(sweep_dir: Path) -> Iterator[None]:
-    """Lock the folder of a sweep: only one process may write its records.
-
-    Raises:
-        UserError: another process has locked it.
-    """
-    lock = FileLock(sweep_dir / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"'{sweep_dir}' is in use by another cutmix-sweep: wait until it ends, or interrupt it with Ctrl-C"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def in_use(sweep_dir: Path) -> bool:
-    """Return whether a process writes the records of a sweep."""
-    try:
-        with locked(sweep_dir):
-            return False
-    except (UserError, OSError):  # locked, or in a folder that cannot be written
-        return True
 
 
 @contextlib.contextmanager
@@ -201,6 +169,7 @@ def run_trials(
 
     Raises:
         OSError: the records or the state of a trial cannot be written.
+        LockLost: another process has taken the sweep over.
     """
     for name, value in _TUNE_SETTINGS.items():
         os.environ[name] = value
@@ -235,9 +204,9 @@ def run_trials(
         except EndOfRun:
             pass
         except tune.TuneError:
-            if scheduler.disk_fault is None:
+            if scheduler.fault is None:
                 raise
-            raise scheduler.disk_fault from None
+            raise scheduler.fault from None
     conductor.flush(force=True)
 
 

@@ -40,6 +40,7 @@ class Entry:
         confirms: search trial with the same configuration; None in the search.
         status: status as in the records.
         why: reason of the end or of the pause; "" if there is none.
+        fault: kind of the failure, one of ``trainables.faults``; None if the trial has not failed.
         attempts: number of starts: 1, plus 1 per resumption or restart.
         resumed_at_epoch: epoch after which the trial was last resumed; None if never.
         curve: reported values by epoch, from 1.
@@ -65,6 +66,7 @@ class Entry:
     confirms: str | None = None
     status: str = RUNNING
     why: str = ""
+    fault: str | None = None
     attempts: int = 0
     resumed_at_epoch: int | None = None
     curve: dict[int, dict[str, float]] = field(default_factory=dict)

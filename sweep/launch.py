@@ -27,12 +27,13 @@ from sweep.images import (
     sources_of,
     with_images,
 )
+from sweep.lease import is_lock_file
 from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
 from sweep.records.counts import COUNTS
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
-from sweep.records.schema import LOCK, MANIFEST, RECORDS
+from sweep.records.schema import MANIFEST, RECORDS
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.data.places import images_at, place_of
@@ -44,9 +45,11 @@ ABANDONED_AFTER_S = 60.0
 """Age of an unfinished file in a sweep that no process runs: a worker outlives a killed driver by seconds."""
 
 if TYPE_CHECKING:
+    from ray.tune import Callback
     from ray.tune.logger import LoggerCallback
 
     from sweep.conductor import Conductor
+    from sweep.lock import Lock
     from sweep.watch import Watch
 
     Loggers = Sequence[tuple[LogTo, LoggerCallback]]
@@ -97,7 +100,8 @@ def start_sweep(
         >>> sweep_dir = start_sweep(load_study("quickstart", scale="smoke"), out=Path("demo"))  # doctest: +SKIP
     """
     from sweep.conductor import Conductor
-    from sweep.engine import cluster, locked
+    from sweep.engine import cluster
+    from sweep.lock import locked
     from sweep.manifest import new_manifest, with_run
     from sweep.records.writer import write_manifest
 
@@ -112,11 +116,11 @@ def start_sweep(
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
         manifest = with_run(manifest, command, project=project, images=images)
-        with locked(sweep_dir):
+        with locked(sweep_dir, show_status=display.show_status) as lock:
             _defer_signals(sweep_dir, address)
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
-                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify)
+                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock)
                 run.run(Conductor(study, sweep_dir, warn=display.show_warning))
     return sweep_dir
 
@@ -157,8 +161,9 @@ def resume_sweep(
         >>> resume_sweep(Path("demo"))  # doctest: +SKIP
     """
     from sweep.conductor import Conductor
-    from sweep.engine import cluster, locked
+    from sweep.engine import cluster
     from sweep.ledger import checkpoint_path, weights_path
+    from sweep.lock import locked
     from sweep.manifest import add_part_folders, check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.repair import repair_records
     from sweep.records.study_edits import check_study, check_study_of_parts
@@ -168,7 +173,7 @@ def resume_sweep(
     sweep_dir, targets = Path(os.path.realpath(sweep_dir)), parse_log_to(log_to)
     check_study(sweep_dir)
     read_manifest(sweep_dir)
-    with locked(sweep_dir), contextlib.ExitStack() as stack:
+    with locked(sweep_dir, show_status=display.show_status) as lock, contextlib.ExitStack() as stack:
         for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
         manifest = read_manifest(sweep_dir)
@@ -210,7 +215,7 @@ def resume_sweep(
             # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
-                _Run(sweep_dir, slots, address, display, loggers, started_s, notify).run(conductor)
+                _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock).run(conductor)
 
 
 def prepare(
@@ -288,6 +293,7 @@ class _Run:
     loggers: Loggers
     started_s: float
     notify_url: str | None
+    lock: Lock
 
     def run(self, conductor: Conductor) -> None:
         """Run the trials, and say how the run ended to the webhook and, by an error, to the caller."""
@@ -305,6 +311,8 @@ class _Run:
             signals=current_signals(),
             notices=notices,
             started_s=self.started_s,
+            lock=self.lock,
+            warn=self.display.show_warning,
         )
         try:
             self._run_trials(conductor, watch)
@@ -320,14 +328,11 @@ class _Run:
     def _run_trials(self, conductor: Conductor, watch: Watch) -> None:
         from sweep.engine import run_trials
 
-        callbacks = []
+        callbacks: Sequence[Callback] = ()
         if self.loggers:
-            from sweep.tune_loggers import LoggingCallback
+            from sweep.tune_loggers import open_callbacks
 
-            callbacks = [
-                LoggingCallback(logger, target, conductor, self.sweep_dir, self.display)
-                for target, logger in self.loggers
-            ]
+            callbacks = open_callbacks(self.loggers, conductor, self.sweep_dir, self.display)
         try:
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C while Tune ends, in a notebook
                 run_trials(
@@ -375,7 +380,7 @@ def _precedes_manifest(path: Path, sweep_dir: Path) -> bool:
     """Return whether a kill before the manifest was written may have left a file or folder: the lock, or no rows."""
     names = path.relative_to(sweep_dir).parts
     return (
-        names[0] == LOCK
+        is_lock_file(Path(names[0]))
         or names in ((RECORDS,), (RECORDS, COPIES))
         or (names[0] == RECORDS and path.name.startswith(COUNTS))
         or (path.name.startswith(MANIFEST) and path.name.endswith(UNFINISHED))

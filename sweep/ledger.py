@@ -128,6 +128,7 @@ class Ledger:
                 "config": config.model_dump_json(),
                 "status": entry.status,
                 "why": entry.why,
+                "fault": entry.fault,
                 "epochs": entry.epochs,
                 "attempts": entry.attempts,
                 "resumed_at_epoch": entry.resumed_at_epoch,
@@ -179,7 +180,7 @@ def read_entries(sweep_dir: Path, study: Study, *, retry_failed: bool = False) -
         entry = entry_of(row, study)
         entry.tests = tests.get(entry.trial, {})
         if retry_failed and entry.status == FAILED:
-            entry.status, entry.why = RUNNING, ""
+            entry.status, entry.why, entry.fault = RUNNING, "", None
         yield entry
 
 
@@ -198,6 +199,7 @@ def entry_of(row: Mapping[Any, Any], study: Study) -> Entry:
         control=row["phase"] == SEARCH and study.is_control(row["arm"], row["number"]),
         confirms=row["confirms"] if row["phase"] == CONFIRM else None,
         why=row["why"] if row["status"] != RUNNING else "",
+        fault=None if _is_null(row["fault"]) else row["fault"],
         resumed_at_epoch=None if _is_null(row["resumed_at_epoch"]) else int(row["resumed_at_epoch"]),
         model_sha256=None if _is_null(row["model_sha256"]) else row["model_sha256"],
         known_epochs=int(row["epochs"]),

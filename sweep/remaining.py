@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from search_spaces.study import Study
@@ -25,11 +27,13 @@ class Remaining(NamedTuple):
         n_left: trials that have not ended, including those that have not begun and the confirmations that follow.
         n_trials: all trials of the sweep.
         problem: why the trials that have not begun are not counted; "" if they are.
+        dropped: number of confirmation trials, by arm, that cannot run; see ``SweepTrials.dropped``.
     """
 
     n_left: int
     n_trials: int
     problem: str = ""
+    dropped: Mapping[str, int] = MappingProxyType({})
 
 
 class SweepTrials:
@@ -99,6 +103,18 @@ class SweepTrials:
         return max(0, per_search - len(confirming))
 
     @property
+    def dropped(self) -> dict[str, int]:
+        """Number of confirmation trials, by arm, that cannot run: their search ended with too few completed trials."""
+        if self.study.confirm is None:
+            return {}
+        per_search = self.study.confirming_per_arm // self.study.n_searches
+        missing: Counter[str] = Counter()
+        if self._n_unconfirmed < len(self.searches) * per_search:  # which also finds the winners of ended searches
+            for (arm, _), trials in self._to_confirm.items():
+                missing[arm] += per_search - len(trials)
+        return {arm: missing[arm] for arm in self.study.arms if missing[arm]}
+
+    @property
     def searches(self) -> list[tuple[str, int]]:
         """Arm and index of every search of the study."""
         return [(arm, search) for search in range(self.study.n_searches) for arm in self.study.arms]
@@ -166,4 +182,4 @@ def read_remaining(sweep_dir: Path, manifest: Mapping[str, Any]) -> Remaining:
             entries[row["trial"]].curve[row["epoch"]] = {study.metric: float(row[study.metric])}
     for entry in entries.values():
         reopen(entry)
-    return Remaining(trials.n_left, trials.n_trials)
+    return Remaining(trials.n_left, trials.n_trials, dropped=trials.dropped)

@@ -18,6 +18,7 @@ from sweep.display import Display
 from sweep.endings import reason_of
 from sweep.event_lines import EventLine, EventLines
 from sweep.formats import format_duration, printable
+from sweep.lock import is_lost
 from sweep.progress import ProgressTracker
 
 LOG = "sweep.log"
@@ -121,8 +122,13 @@ class LoggedDisplay:
             self._write([_stamped(text)])
 
     def _write(self, lines: Iterable[str]) -> None:
-        """Append to the file, which is open only meanwhile: a full disk may have room again for the next line."""
+        """Append to the file, which is open only meanwhile: a full disk may have room again for the next line.
+
+        Nothing is written after another process has taken the sweep over.
+        """
         assert self._path is not None
+        if is_lost(self._path.parent):
+            return
         try:
             with open(self._path, "a", encoding="utf-8", errors="replace", opener=_open_no_link) as file:
                 file.writelines(f"{line}\n" for line in lines)

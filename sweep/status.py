@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sweep.engine import in_use
+from sweep.driver import Driver, find_driver
+from sweep.endings import FAILED_CODE, NO_RESULT_CODE
 from sweep.findings.confirmed import (
     COLUMNS,
     WINNER_COLUMNS,
@@ -45,6 +46,7 @@ class SweepStatus:
         confirm: records of the confirmation.
         remaining: number of trials that are left.
         state: ``ended``, ``running`` or ``interrupted``.
+        driver: process that runs the sweep; None unless the state is ``running``.
         baseline: arm that the others are compared with.
         arms: from ``summarise_arms``, in the order of the study.
         confirmed: from ``summarise_confirmed``.
@@ -57,6 +59,7 @@ class SweepStatus:
     confirm: SweepRecords
     remaining: Remaining
     state: State
+    driver: Driver | None
     baseline: str
     arms: pd.DataFrame
     confirmed: pd.DataFrame
@@ -80,6 +83,13 @@ class SweepStatus:
         confirmed = set(zip(first["arm"], first["search"], strict=True))
         searches = [(arm, index) for arm in study["arms"] for index in range(n_searches(study))]
         return [search for search in searches if search not in confirmed]
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command that ran the sweep, once it has ended."""
+        if self.state == ENDED and (self.arms["n_completed"] == 0).any():
+            return NO_RESULT_CODE
+        return FAILED_CODE if (self.trials["status"] == FAILED).any() else 0
 
     @property
     def training_s(self) -> float:
@@ -115,5 +125,8 @@ def read_status(sweep_dir: Path) -> SweepStatus:
     except UnequalTestSets as error:
         confirmed, winners = pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=WINNER_COLUMNS)
         sentence, is_comparable = f"There is no result: {error}.", False
-    state: State = ENDED if not remaining.n_left else ACTIVE if in_use(sweep_dir) else INTERRUPTED
-    return SweepStatus(search, confirm, remaining, state, baseline, arms, confirmed, winners, sentence, is_comparable)
+    driver = find_driver(sweep_dir) if remaining.n_left else None
+    state: State = ENDED if not remaining.n_left else INTERRUPTED if driver is None else ACTIVE
+    return SweepStatus(
+        search, confirm, remaining, state, driver, baseline, arms, confirmed, winners, sentence, is_comparable
+    )

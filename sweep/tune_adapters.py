@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from ray.tune.search import Searcher
 
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
+from sweep.faults import fault_of_worker
 from sweep.ledger import checkpoint_path, weights_path
+from sweep.lock import LockLost
 from sweep.watch import Watch
 from trainables.data.places import Place, format_places
+from trainables.faults import STALLED
 
 
 class EndOfRun(Exception):
@@ -70,21 +74,21 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
     """Pass every report to the conductor, which decides when a trial ends: completed, stopped, diverged, failed.
 
     Attributes:
-        disk_fault: error of a disk on which the records could not be written; None if there was none.
+        fault: error that ends the run, because the records could not be written; None if there was none.
     """
 
     def __init__(self, conductor: Conductor) -> None:
         """Report to ``conductor``."""
         super().__init__()
         self._conductor = conductor
-        self.disk_fault: OSError | None = None
+        self.fault: OSError | LockLost | None = None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return Tune's constant for continuing or for stopping the trial."""
         try:
             ended = self._conductor.on_report(result["trial"], result)
-        except OSError as error:
-            self.disk_fault = error  # Tune turns an error that is raised here into text
+        except (OSError, LockLost) as error:
+            self.fault = error  # Tune turns an error that is raised here into text
             raise
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
 
@@ -97,22 +101,34 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         self._conductor = conductor
         self._update = update
         self._watch = watch
+        self._silent: set[str] = set()  # trials whose worker was killed because they reported nothing
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Write the records that are due, and update the display; Tune calls this every 0.1 s while it waits.
 
         Raises:
             EndOfRun: a signal or a limit ends the run; all records are written.
+            LockLost: another process has taken the sweep over.
         """
-        if self._watch.is_over():
-            self._conductor.flush(force=True)
+        is_over = self._watch.is_over()
+        try:
+            self._conductor.flush(force=is_over)
+        except LockLost:
+            _kill_workers(trials)
+            raise
+        if is_over:
             self._watch.on_over()
-            for trial in trials:
-                if trial.status == Trial.RUNNING and (actor := trial.temporary_state.ray_actor):
-                    ray.kill(actor)  # Tune would wait for the end of its epoch; its state is saved after each epoch
+            _kill_workers(trials)  # Tune would wait for the end of an epoch; the state is saved after each epoch
             raise EndOfRun
-        self._conductor.flush()
+        if silent := self._watch.silent_trials():
+            self._silent.update(silent)
+            _kill_workers([trial for trial in trials if trial.config.get("trial") in silent])
         self._update()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Report that a worker has begun a trial."""
+        self._silent.discard(trial.config["trial"])
+        self._watch.on_start(trial.config["trial"])
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         """Report an epoch or a failure to the watch, after the conductor."""
@@ -120,6 +136,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report that a trial restarts on another worker."""
+        self._watch.on_stop(trial.config["trial"])
         self._conductor.on_restart(trial.config["trial"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -130,10 +147,33 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         name = trial.config["trial"]
         if trial.num_failures <= MAX_LOST_WORKERS:
             self._conductor.on_left(name)
+        elif name in self._silent:
+            why = f"it reported nothing for too long, {trial.num_failures} times (budget.limits.silent_min)"
+            self._conductor.on_lost(name, why, fault=STALLED)
         else:
-            reason = str(trial.get_error() or "").strip().splitlines() or ["no reason given"]
-            self._conductor.on_lost(name, f"its worker died {trial.num_failures} times: {reason[-1]}")
+            error = _last_failure(str(trial.get_error() or ""))
+            reason = error.splitlines() or ["no reason given"]
+            why = f"its worker died {trial.num_failures} times: {reason[-1]}"
+            self._conductor.on_lost(name, why, fault=fault_of_worker(error))
         self._watch.on_report(name)
+        self._watch.on_stop(name)
+
+
+def _kill_workers(trials: Sequence[Any]) -> None:
+    """Kill the workers of running trials, also those that do not answer."""
+    for trial in trials:
+        if trial.status == Trial.RUNNING and (actor := trial.temporary_state.ray_actor):
+            ray.kill(actor)
+
+
+def _last_failure(text: str) -> str:
+    """Return the last of the failures that Tune has collected in one text.
+
+    Examples:
+        >>> _last_failure("Failure # 1 (at 07:00)\\nits node died\\nFailure # 2 (at 07:10)\\nkilled\\n")
+        'killed'
+    """
+    return re.split(r"^Failure # \d+ .*$", text, flags=re.MULTILINE)[-1].strip()
 
 
 class NoReporter(ProgressReporter):  # type: ignore[misc]

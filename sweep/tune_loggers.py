@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import json
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray.exceptions import RayError
 from ray.tune import Callback
 from ray.tune.logger import LoggerCallback
 
@@ -15,14 +23,24 @@ from sweep.conductor import Conductor
 from sweep.display import Display
 from sweep.endings import reason_of
 from sweep.entry import Entry
+from sweep.formats import cut
 from sweep.ledger import EPOCH_COLUMNS
-from sweep.log_to import WANDB, LogTo
+from sweep.log_to import MLFLOW, WANDB, LogTo
 from sweep.records.reader import read_manifest
 from sweep.records.schema import DIVERGED, FAILED
 from trainables.errors import UserError
 
 UPLOAD_TIMEOUT_S = 120
 """Longest time that Weights & Biases may upload after the last trial."""
+
+SERVER_TIMEOUT_S = 5.0
+"""Time that an MLflow server has to answer before a sweep starts."""
+
+NODES_TIMEOUT_S = 60.0
+"""Time that the nodes of a cluster have to say whether they have a package."""
+
+_MLFLOW_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""MLflow's own defaults block the driver for minutes if the server goes away; what the user has set stays."""
 
 
 def open_logger(log_to: LogTo, sweep_dir: Path, *, study: str) -> LoggerCallback:
@@ -36,6 +54,10 @@ def open_logger(log_to: LogTo, sweep_dir: Path, *, study: str) -> LoggerCallback
         UserError: not logged in, or a store or server that cannot be used.
     """
     sweep = sweep_dir.name
+    if log_to.package == MLFLOW:
+        _check_server(log_to)
+        for name, value in _MLFLOW_SETTINGS.items():
+            os.environ.setdefault(name, value)
     try:
         if log_to.package == WANDB:
             from ray.air.integrations.wandb import WandbLoggerCallback
@@ -50,8 +72,69 @@ def open_logger(log_to: LogTo, sweep_dir: Path, *, study: str) -> LoggerCallback
             logger = MLflowLoggerCallback(tracking_uri=log_to.target, experiment_name=sweep, tags=tags)
         logger.setup()
     except Exception as error:  # the packages raise many types, and each has a cause that the user can fix
+        if "MLFLOW_ALLOW_FILE_STORE" in str(error):
+            advice = "use mlflow:sqlite:///FILE.db, or set MLFLOW_ALLOW_FILE_STORE=true"
+            raise UserError(f"{log_to}: this version of MLflow refuses a folder as its store: {advice}") from None
         raise UserError(f"{log_to}: {reason_of(error)}") from None
     return logger
+
+
+def _check_server(log_to: LogTo) -> None:
+    """Check that an MLflow server answers; any answer will do, also one that refuses the request.
+
+    Raises:
+        UserError: nothing answers within ``SERVER_TIMEOUT_S``.
+    """
+    if urllib.parse.urlsplit(log_to.target).scheme not in ("http", "https"):
+        return
+    try:
+        with urllib.request.urlopen(log_to.target, timeout=SERVER_TIMEOUT_S):
+            return
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = reason_of(error)
+    raise UserError(f"{log_to}: no MLflow server answers there: {reason}; check the address, or start: mlflow server")
+
+
+def nodes_without(package: str) -> list[str]:
+    """Return the names of the nodes of the running Ray that lack a package; a node that does not answer has it."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    @ray.remote(num_cpus=0, max_retries=0)
+    def has_package() -> bool:
+        from importlib.util import find_spec
+
+        return find_spec(package) is not None
+
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            asked[has_package.options(scheduling_strategy=strategy).remote()] = node["NodeManagerHostname"]
+    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=NODES_TIMEOUT_S)
+    missing = []
+    for answer in answered:
+        with contextlib.suppress(RayError):
+            if not ray.get(answer):
+                missing.append(asked[answer])
+    return sorted(missing)
+
+
+def open_callbacks(
+    loggers: Sequence[tuple[LogTo, LoggerCallback]], conductor: Conductor, sweep_dir: Path, display: Display
+) -> list[LoggingCallback]:
+    """Return a callback of Tune per logger; Weights & Biases logs from workers on any node, which need its package."""
+    callbacks = []
+    for log_to, logger in loggers:
+        if log_to.package == WANDB and (nodes := nodes_without(WANDB)):
+            names = cut(", ".join(nodes), 100)
+            display.show_warning(
+                f"{log_to}: nothing is logged, the sweep continues: the package {WANDB} is not installed on {names}"
+            )
+        else:
+            callbacks.append(LoggingCallback(logger, log_to, conductor, sweep_dir, display))
+    return callbacks
 
 
 class LoggedTrial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from sweep.endings import (
     WorkerLost,
     reason_of,
 )
-from sweep.formats import reason_in_one_line
+from sweep.formats import format_duration, reason_in_one_line
+from sweep.lock import Lock
 from sweep.notices import Notices
-from sweep.records.schema import FAILED
+from sweep.records.schema import FAILED, RUNNING
 from sweep.signals import EndingSignals
 
 STALL_EPOCHS = 10
@@ -29,6 +30,15 @@ STALL_EPOCHS = 10
 
 MIN_STALL_S = 60.0
 """Shortest stall: the first epochs of a trial may wait for its worker."""
+
+SILENT_EPOCHS = 20
+"""A trial may report nothing for this many times the longest epoch of its arm, or for ``budget.limits.silent_min``."""
+
+BEFORE_FIRST_REPORT = 6
+"""Factor on this time before the first report on a worker: another node may decode the images first."""
+
+MAX_STEP_S = 5.0
+"""Longest time between two steps that counts as silence: a driver that was stopped hears the reports afterwards."""
 
 EVERY_FAILURE = 10
 """After the first failed trial, every tenth one is worth a notice."""
@@ -46,9 +56,23 @@ class Watch:
         signals: EndingSignals | None = None,
         notices: Notices | None = None,
         started_s: float | None = None,
+        lock: Lock | None = None,
+        warn: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Watch the run of ``sweep_dir``; the wall clock counts from ``started_s`` (default: from now)."""
+        """Watch the run of ``sweep_dir``.
+
+        Args:
+            conductor: conductor of the run.
+            sweep_dir: folder of the sweep.
+            address: Ray cluster of the run; None for this machine.
+            signals: signals that end the run.
+            notices: sender of notices.
+            started_s: monotonic time from which ``wall_clock_h`` counts; None: from now.
+            lock: lock of the folder, which tells other processes when a trial has reported.
+            warn: shows one line that needs attention.
+            clock: monotonic clock, seconds.
+        """
         self._limit: tuple[str, str] | None = None
         self._ending: EndedEarly | None = None
         self._is_told = False
@@ -62,12 +86,28 @@ class Watch:
         self._started_s = self._news_at_s if started_s is None else started_s
         self._stall_after_s: float | None = None  # computed when it is needed: the median reads every epoch
         self._stalled = False
+        self._lock, self._warn = lock, warn
+        self._heard_at_s: dict[str, float] = {}  # by running trial, on a clock that stands still with the driver
+        self._has_reported: set[str] = set()
+        self._awake_s, self._step_at_s = 0.0, clock()
+        self._longest_s: dict[str, float] = {}
+        for entry in conductor.entries.values():
+            self._note_epochs(entry.arm, entry.curve.values())
+        self._tell_lock()
         self._n_failed = sum(entry.status == FAILED for entry in conductor.entries.values())
 
     def on_report(self, trial: str) -> None:
         """Receive that a trial reported an epoch, or failed."""
         self._news_at_s, self._stall_after_s, self._stalled = self._clock(), None, False
+        self._tell_lock()
         entry = self._conductor.entries[trial]
+        if last := entry.curve.get(entry.epochs):
+            self._note_epochs(entry.arm, [last])
+        if entry.status == RUNNING:
+            self._heard_at_s[trial] = self._awake_s
+            self._has_reported.add(trial)
+        else:
+            self.on_stop(trial)
         if entry.status != FAILED:
             return
         self._n_failed += 1
@@ -75,6 +115,59 @@ class Watch:
             why = reason_in_one_line(entry.why)
             text = f"trial {trial} failed, {_count(self._n_failed, 'failed trial')} so far: {why}"
             self._send("failed", text, trial=trial, why=why, n_failed=self._n_failed)
+
+    def on_start(self, trial: str) -> None:
+        """Receive that a worker has begun a trial, or continues it."""
+        self._heard_at_s[trial] = self._awake_s
+        self._has_reported.discard(trial)
+
+    def on_stop(self, trial: str) -> None:
+        """Receive that no worker runs a trial now."""
+        self._heard_at_s.pop(trial, None)
+
+    def silent_trials(self) -> list[str]:
+        """Return the running trials that have reported nothing for longer than their pace allows; say it once each.
+
+        Call it after each step. The caller replaces the workers of these trials; a trial that is still silent after as
+        long again is returned again.
+        """
+        now_s = self._clock()
+        self._awake_s += min(now_s - self._step_at_s, MAX_STEP_S)
+        self._step_at_s = now_s
+        silent = []
+        for trial, heard_at_s in self._heard_at_s.items():
+            quiet_s, patience_s = self._awake_s - heard_at_s, self._patience_s(trial)
+            if quiet_s >= patience_s:
+                silent.append(trial)
+                self._say_silent(trial, quiet_s)
+        for trial in silent:
+            self._heard_at_s[trial] = self._awake_s
+        return silent
+
+    def _patience_s(self, trial: str) -> float:
+        silent_min = self._conductor.study.budget.limits.silent_min
+        if silent_min is None:
+            return float("inf")
+        arm = self._conductor.entries[trial].arm
+        longest_s = self._longest_s.get(arm) or max(self._longest_s.values(), default=0.0)
+        patience_s = max(60 * silent_min, SILENT_EPOCHS * longest_s)
+        return patience_s if trial in self._has_reported else BEFORE_FIRST_REPORT * patience_s
+
+    def _say_silent(self, trial: str, quiet_s: float) -> None:
+        text = (
+            f"trial {trial} has reported nothing for {format_duration(quiet_s)}: its worker is replaced, and the trial "
+            f"restarts after epoch {self._conductor.entries[trial].epochs}"
+        )
+        self._warn(f"{text} (budget.limits.silent_min)")
+        self._send("restarted", text, trial=trial, quiet_s=round(quiet_s))
+
+    def _note_epochs(self, arm: str, rows: Iterable[Mapping[str, float]]) -> None:
+        longest_s = max((row["seconds"] for row in rows), default=0.0)
+        self._longest_s[arm] = max(self._longest_s.get(arm, 0.0), longest_s)
+
+    def _tell_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.news_at_s = self._news_at_s
 
     def is_over(self) -> bool:
         """Return whether a signal or a limit ends the run; send a notice if the run is stalled."""
@@ -153,6 +246,8 @@ class Watch:
             seconds = [row["seconds"] for entry in self._conductor.entries.values() for row in entry.curve.values()]
             median_s = statistics.median(seconds) if seconds else float("inf")
             self._stall_after_s = max(MIN_STALL_S, STALL_EPOCHS * median_s)
+            if self._lock is not None:
+                self._lock.stall_after_s = self._stall_after_s if seconds else None
         if quiet_s >= self._stall_after_s:
             self._stalled = True
             self._send("stalled", f"no epoch has ended for {quiet_s / 60:.0f} min", quiet_s=round(quiet_s))

@@ -17,6 +17,7 @@ from trainables.config import TrialConfig
 from trainables.cores import set_threads
 from trainables.data.places import Place, images_at, parse_places
 from trainables.errors import UserError
+from trainables.faults import TRIAL, fault_of
 from trainables.intact import DamagedFile, set_aside
 from trainables.saved_state import named_damage, read_state, verify_state, write_state
 
@@ -73,11 +74,11 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         except OSError as error:
             if error.errno in DISK_FAULTS:
                 return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
-            return self._failed(traceback.format_exc(limit=-3).strip())
+            return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
         except Exception as error:
             if _spoils_process(error):
                 raise  # Tune replaces the process and resumes from the last saved epoch
-            return self._failed(traceback.format_exc(limit=-3).strip())
+            return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
 
     _trial: Trial | None = None
 
@@ -205,8 +206,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             "node": socket.gethostname(),
         }
 
-    def _failed(self, why: str) -> dict[str, Any]:
-        return {"trial": self._name, "failed": why, "node": socket.gethostname()}
+    def _failed(self, why: str, fault: str = TRIAL) -> dict[str, Any]:
+        return {"trial": self._name, "failed": why, "fault": fault, "node": socket.gethostname()}
 
 
 def _tested(trial: Trial, places: Mapping[str, Place]) -> str:

@@ -139,10 +139,14 @@ def statuses(trials: pd.DataFrame) -> pd.DataFrame:
     """Count the trials of each arm by status, its searches and its seeds.
 
     Returns:
-        One row per arm (index): one column per status, ``searches``, ``seeds`` (distinct), ``seed_min`` and
-        ``seed_max``.
+        One row per arm (index): one column per status; ``failed (KIND)`` per kind of failure that occurred;
+        ``searches``, ``seeds`` (distinct), ``seed_min`` and ``seed_max``.
     """
     counts = pd.crosstab(trials["arm"], trials["status"]).reindex(columns=list(STATUSES), fill_value=0)
+    kinds = set(trials["fault"].dropna()) if "fault" in trials else set()  # results of other programs have none
+    for kind in sorted(kinds):
+        of_kind = trials[trials["fault"] == kind].groupby("arm", observed=True).size()
+        counts[f"failed ({kind})"] = of_kind.reindex(counts.index, fill_value=0)
     counts = counts.join(trials.groupby("arm", observed=True)["search"].nunique().rename("searches"))
     seeds = trials.groupby("arm", observed=True)["seed"].agg(["nunique", "min", "max"])
     return counts.join(seeds.rename(columns={"nunique": "seeds", "min": "seed_min", "max": "seed_max"}))

@@ -53,16 +53,15 @@ def status(
 
 
 def _follow(sweep_dir: Path) -> None:
-    """Show a running sweep until it ends; exit with code 1 if a trial failed."""
+    """Show a running sweep until it ends; exit with the code of the command that ran it."""
     from sweep.terminal.follow import follow_sweep
 
     try:
-        n_failed = follow_sweep(sweep_dir, new_console())
+        code = follow_sweep(sweep_dir, new_console())
     except KeyboardInterrupt:
         echo("no longer following; the sweep itself was not interrupted", err=True)
         raise typer.Exit(exit_code(signal.SIGINT)) from None
-    if n_failed:
-        raise typer.Exit(1)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -166,8 +166,7 @@ def _resume(
 
 
 def _show_result(sweep_dir: Path) -> None:
-    """Print the status of a sweep that has ended; exit with code 1 if a trial failed."""
+    """Print the status of a sweep that has ended; exit with a code that tells how it ended."""
     from sweep.terminal.status import print_status
 
-    if print_status(sweep_dir, new_console()):
-        raise typer.Exit(1)
+    raise typer.Exit(print_status(sweep_dir, new_console()))

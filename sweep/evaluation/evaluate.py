@@ -96,8 +96,9 @@ def evaluate_sweep(
     Examples:
         >>> evaluated = evaluate_sweep(Path("demo"), axes=["calibration"])  # doctest: +SKIP
     """
-    from sweep.engine import cluster, locked
+    from sweep.engine import cluster
     from sweep.evaluation.run import run_tasks
+    from sweep.lock import locked
     from sweep.manifest import add_part_folders, check_unchanged, read_study, with_parts, with_run
     from sweep.records.study_edits import check_study
     from sweep.records.writer import write_manifest
@@ -122,7 +123,7 @@ def evaluate_sweep(
     for warning in check_unchanged(manifest, parts, sweep_dir):
         display.show_warning(warning)
     modules = shipped_paths([*own_parts(study), *parts])
-    with locked(sweep_dir):
+    with locked(sweep_dir, show_status=display.show_status):
         tasks = list_tasks(sweep_dir, selected, applicable)
         damaged = _damaged(sweep_dir, tasks, display)
         tasks = [task for task in tasks if task.trial not in damaged]

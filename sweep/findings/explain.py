@@ -30,7 +30,8 @@ def explain(trial: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) ->
     elif status == RUNNING:
         sentence = f"{name} is running"
     else:  # diverged, failed
-        sentence = f"{name} {status}: {reason_in_one_line(trial['why'])}"
+        fault = f" ({trial['fault']})" if isinstance(trial["fault"], str) else ""
+        sentence = f"{name} {status}{fault}: {reason_in_one_line(trial['why'])}"
     spared = [decision for decision in decisions if decision["verdict"] == SPARED]
     if trial["control"] == 1:  # null in records of older versions
         sentence += "; it is a control trial, which no rule may stop"

@@ -21,7 +21,18 @@ CONFIG = "config."
 """Start of the names of columns with values of the whole configuration, for example ``config.optimizer.lr``."""
 
 _LAST_EPOCH = ("val_top1_error", "val_top5_error", "val_nll", "val_ece", "train_loss")
-_ABOUT_TRIAL = ("search", "number", "replicate", "seed", "control", "confirms", "attempts", "resumed_at_epoch", "why")
+_ABOUT_TRIAL = (
+    "search",
+    "number",
+    "replicate",
+    "seed",
+    "control",
+    "confirms",
+    "attempts",
+    "resumed_at_epoch",
+    "fault",
+    "why",
+)
 _FIRST = ("trial", "arm", "phase", "status")
 _TEST = "test_"
 _COMPUTED = ("epochs", "planned_epochs", "seconds", "images_per_s")

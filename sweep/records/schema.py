@@ -26,7 +26,6 @@ It grows when an older version would misread the records. The reader accepts all
 
 MANIFEST = "sweep.json"
 RECORDS = "records"
-LOCK = ".lock"
 
 SEARCH: Literal["search"] = "search"
 CONFIRM: Literal["confirm"] = "confirm"
@@ -119,6 +118,7 @@ TRIALS = Table(
             ("config", _TEXT),  # JSON: the whole TrialConfig; the reader makes config.* columns of it
             ("status", _TEXT),
             ("why", _TEXT),
+            ("fault", _TEXT),  # kind of a failure, one of trainables.faults; null without one and in older records
             ("epochs", _WHOLE),
             ("attempts", _WHOLE),  # 1, plus 1 per resumption or restart
             ("resumed_at_epoch", _WHOLE),  # epoch after which it was last resumed; null if never

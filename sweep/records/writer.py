@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from sweep.lock import check_held
 from sweep.records.counts import write_counts
 from sweep.records.errors import DamagedRecords, RecordsError, warn_once
 from sweep.records.manifest_file import read_manifest_file, study_sha256, write_manifest
@@ -67,10 +68,12 @@ class RecordsWriter:
 
         Raises:
             OSError: a file cannot be written, or the folder of the sweep was deleted.
+            LockLost: another process has taken the sweep over; nothing is written.
         """
         now_s = time.monotonic()
         if not force and now_s - self._flushed_at_s < self._flush_after_s:
             return False
+        check_held(self._dir)
         written = [writer.flush() for writer in self._tables]
         if any(written):
             write_counts(self._dir, {writer.table.name: writer.n_written for writer in self._tables})

@@ -14,7 +14,7 @@ from sweep.findings.explain import explain
 from sweep.findings.replay import MEASURES
 from sweep.findings.summary import METRICS
 from sweep.records.reader import read_sweep
-from sweep.records.schema import CONFIRM
+from sweep.records.schema import CONFIRM, FAILED
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 from trainables.errors import UserError, did_you_mean
 
@@ -29,7 +29,7 @@ RUNGS_OF_SEARCHES = {
 
 
 def print_why(sweep_dir: Path, trial: str, console: Console) -> None:
-    """Print each rung that a trial passed, and one sentence on its end.
+    """Print each rung that a trial passed, and one sentence on its end; for a failed trial also the whole error.
 
     Raises:
         UserError: the sweep has no such trial.
@@ -50,6 +50,8 @@ def print_why(sweep_dir: Path, trial: str, console: Console) -> None:
             add_row(table, cells)
         print_table(console, table)
     print_line(console, explain(trials[trial], decisions))
+    if trials[trial]["status"] == FAILED and len(trials[trial]["why"].splitlines()) > 1:
+        print_line(console, f"\n{trials[trial]['why']}")
 
 
 def print_replay(frame: pd.DataFrame, console: Console, *, n_orders: int, n_workers: int) -> None:

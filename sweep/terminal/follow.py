@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sweep.driver import DriverObserver
 from sweep.endings import Interrupted
-from sweep.engine import in_use
 from sweep.followed import FollowedSweep
 from sweep.terminal.display import TerminalDisplay
 from sweep.terminal.status import print_status
@@ -21,21 +21,24 @@ def follow_sweep(sweep_dir: Path, console: Console) -> int:
     """Show the progress of a sweep until it ends, then its results.
 
     Returns:
-        Number of failed trials.
+        Exit code of the command that ran the sweep.
 
     Raises:
         RecordsError: there is no sweep in ``sweep_dir``.
         UserError: the recorded study cannot be read.
         Interrupted: the process that ran the sweep has ended before all trials had.
     """
-    followed = FollowedSweep(sweep_dir)
+    followed, observer, display = FollowedSweep(sweep_dir), DriverObserver(sweep_dir), TerminalDisplay(console)
     if followed.n_left:
-        with TerminalDisplay(console).show_progress(followed.tracker()) as show:
-            is_running = True
+        with display.show_progress(followed.tracker()) as show:
+            is_running, was_stalled = True, False
             while is_running and followed.n_left:
-                is_running = in_use(sweep_dir)  # asked before the rows are read: none can then be missed
+                driver = observer.glance()  # asked before the rows are read: none can then be missed
                 followed.update()
                 show()
+                if driver is not None and driver.stalled and not was_stalled:
+                    display.show_warning(f"stalled: {driver.stalled}; {driver.describe()}")
+                is_running, was_stalled = driver is not None, driver is not None and bool(driver.stalled)
                 if is_running and followed.n_left:
                     time.sleep(SECONDS_PER_READ)
     if followed.n_left:

@@ -28,7 +28,7 @@ def print_status(sweep_dir: Path, console: Console) -> int:
     """Print the progress and the results of a sweep.
 
     Returns:
-        Number of failed trials.
+        Exit code of the command that ran the sweep, once it has ended.
     """
     status = read_status(sweep_dir)
     manifest = status.search.manifest
@@ -42,7 +42,7 @@ def print_status(sweep_dir: Path, console: Console) -> int:
     if not status.confirmed.empty:
         _print_confirmed(status, console)
     print_line(console, status.verdict)
-    return int((status.trials["status"] == FAILED).sum())
+    return status.exit_code
 
 
 def _print_arms(summary: pd.DataFrame, console: Console) -> None:
@@ -87,30 +87,48 @@ def _describe_problems(sweep_dir: Path, status: SweepStatus) -> Iterator[str]:
     """Yield one line for each failed or lost trial, each arm without a result, and the command to resume."""
     for trial in status.failures:
         kind = "failed" if trial["status"] == FAILED else "no test value"
-        yield f"{kind}: {trial['trial']}: {reason_in_one_line(trial['why'])}"
+        fault = f" ({trial['fault']})" if isinstance(trial["fault"], str) else ""
+        yield f"{kind}: {trial['trial']}{fault}: {reason_in_one_line(trial['why'])}"
     if any(trial["status"] == FAILED for trial in status.failures):
         yield f"after fixing the cause, run: {resume_command(sweep_dir, None, '--retry-failed')}"
     if status.state == ENDED:
-        yield from _describe_arms_without_result(status.search)
+        yield from _describe_arms_without_result(status.search, status.remaining.dropped)
     elif status.state == INTERRUPTED:
         left = f"{status.remaining.n_left} of {status.remaining.n_trials} trials are left"
-        yield f"not running, {left}; resume with: {resume_command(sweep_dir)}"
+        yield f"interrupted, {left}; resume with: {resume_command(sweep_dir)}"
+    elif status.driver is not None:
+        yield f"running: {status.driver.describe()}"
+        if status.driver.stalled:
+            yield f"stalled: {status.driver.stalled}"
 
 
-def _describe_arms_without_result(search: SweepRecords) -> Iterator[str]:
-    """Yield one line for each arm of a finished sweep of which no search trial completed."""
-    confirms = search.manifest["study"].get("confirm") is not None
+def _describe_arms_without_result(search: SweepRecords, dropped: Mapping[str, int]) -> Iterator[str]:
+    """Yield one line for each arm of a finished sweep of which no search trial completed, or too few to confirm.
+
+    Args:
+        search: records of the search.
+        dropped: number of confirmation trials, by arm, that cannot run.
+    """
     for arm in search.manifest["study"]["arms"]:
         trials = search.trials[search.trials["arm"] == arm]
+        left_out = _describe_dropped(dropped.get(arm, 0))
         if trials.empty or (trials["status"] == COMPLETED).any():
+            if left_out:
+                yield f"{arm}: too few search trials completed; {left_out}"
             continue
         counts = ", ".join(f"{count} {status}" for status, count in trials["status"].value_counts().items())
         line = f"{arm}: the search is over and no trial completed ({counts})"
-        yield f"{line}, so nothing of it is confirmed" if confirms else line
+        yield f"{line}; {left_out}" if left_out else line
     rates = search.trials.loc[search.trials["status"] == DIVERGED, "config.optimizer.lr"].astype(float)
     if len(rates) and not (search.trials["status"] == COMPLETED).any():
         values = f"{rates.min():.4g}" if rates.min() == rates.max() else f"{rates.min():.4g} to {rates.max():.4g}"
         yield f"lower optimizer.lr in a new sweep: it was {values} in the diverged trials"
+
+
+def _describe_dropped(number: int) -> str:
+    if not number:
+        return ""
+    return f"{number} confirmation {'trial is' if number == 1 else 'trials are'} left out"
 
 
 def _print_confirmed(status: SweepStatus, console: Console) -> None:

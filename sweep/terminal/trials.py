@@ -11,8 +11,8 @@ import pandas as pd
 from rich.cells import cell_len
 from rich.console import Console
 
+from sweep.driver import find_driver
 from sweep.endings import resume_command
-from sweep.engine import in_use
 from sweep.findings.searches import n_searches
 from sweep.findings.trials import default_sort, list_trials, sampled_parameters
 from sweep.formats import format_decimal, format_duration, format_percent
@@ -64,8 +64,8 @@ def print_trials(
     )
     if left_out:
         print_line(console, f"Further parameters, for --columns: {', '.join(left_out)}.")
-    if "status" in shown and trials["status"].isin(LIVING).any() and not in_use(sweep_dir):
-        print_line(console, f"not running; resume with: {resume_command(sweep_dir)}")
+    if "status" in shown and trials["status"].isin(LIVING).any() and find_driver(sweep_dir) is None:
+        print_line(console, f"interrupted; resume with: {resume_command(sweep_dir)}")
 
 
 def _fitting(trials: pd.DataFrame, first: Sequence[str], width: int) -> tuple[list[str], list[str]]:
@@ -100,6 +100,9 @@ def _cells(trials: pd.DataFrame, name: str) -> list[str]:
     if name == "epochs" and "planned_epochs" in trials:
         pairs = zip(trials["epochs"], trials["planned_epochs"], strict=True)
         return [f"{epochs}/{planned:g}" if planned == planned else str(epochs) for epochs, planned in pairs]
+    if name == "status" and "fault" in trials:
+        pairs = zip(trials["status"], trials["fault"], strict=True)
+        return [f"{status} ({fault})" if isinstance(fault, str) else status for status, fault in pairs]
     return [_cell(name, value) for value in trials[name]]
 
 

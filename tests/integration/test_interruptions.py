@@ -27,6 +27,7 @@ from sweep.notices import URL
 from sweep.records.errors import RecordsError
 from sweep.records.reader import SweepRecords, read_rows, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, TRIALS
+from sweep.watch import Watch
 
 pytestmark = pytest.mark.ray
 
@@ -165,27 +166,47 @@ def resume_and_kill_a_worker(out: Path) -> None:
     assert killed
 
 
-def test_a_worker_that_dies_between_two_trials_is_replaced(ray_cluster: None, study_file: Path, tmp_path: Path) -> None:
-    """Tune gives up a trial if its worker dies before it has begun the trial; the searcher proposes the trial again."""
+def test_workers_that_die_between_two_trials_or_stop_are_replaced(
+    ray_cluster: None, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune gives up a trial if its worker dies before it has begun the trial; the searcher proposes the trial again.
+
+    A worker that is stopped reports nothing: after the time that the pace of its arm allows, it is killed.
+    """
     from sweep.engine import run_trials
     from trainables.tune_trainable import CutMixTrainable
 
-    died = tmp_path / "died"
+    died, stopped = tmp_path / "died", tmp_path / "stopped"
 
-    class DiesOnce(CutMixTrainable):
+    class Faulty(CutMixTrainable):
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             if not died.exists():
                 died.touch()
                 os._exit(1)
             return super().reset_config(new_config)
 
-    study = load_study(str(study_file), settings=[*WITHOUT_STOPPING, "budget.trials=1", "budget.max_epochs=1"])
-    conductor = Conductor(study, tmp_path)
-    run_trials(tmp_path, conductor, slots=2, trainable=DiesOnce)
+        def step(self) -> dict[str, Any]:
+            if getattr(self, "trained", "") == self._name and not stopped.exists():
+                stopped.write_text(f"{os.getpid()} {self._name}")
+                os.kill(os.getpid(), signal.SIGSTOP)
+            result = super().step()
+            self.trained = self._name
+            return result
+
+    monkeypatch.setattr("sweep.watch.SILENT_EPOCHS", 3)
+    settings = ["budget.trials=1", "budget.max_epochs=2", "budget.limits.silent_min=0.1"]
+    study = load_study(str(study_file), settings=[*WITHOUT_STOPPING, *settings])
+    conductor, warned = Conductor(study, tmp_path), []
+    watch = Watch(conductor, tmp_path, warn=warned.append)
+    run_trials(tmp_path, conductor, slots=2, trainable=Faulty, watch=watch)
     assert died.exists()
     trials = read_table(tmp_path, TRIALS).set_index("trial")
     assert (trials["status"] == "completed").all()
-    assert (trials["attempts"] > 1).sum() == 1
+    process, trial = stopped.read_text().split()
+    assert f"trial {trial} has reported nothing for" in warned[0]
+    assert trials.loc[trial, "resumed_at_epoch"] == 1
+    assert not psutil.pid_exists(int(process))
+    assert (trials["attempts"] > 1).sum() == 2
 
 
 def test_results_depend_neither_on_the_order_of_trials_nor_on_the_number_of_workers(

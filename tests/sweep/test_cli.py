@@ -464,7 +464,7 @@ class TestStatus:
             assert table_of(out)[str(arm)][: len(expected)] == expected
         assert "10.00 %" in out
         assert "run " not in next(line for line in out.splitlines() if line.startswith("arm "))
-        assert "failed: off-0001: RuntimeError: CUDA out of memory [while training]" in out
+        assert "failed: off-0001 (trial): RuntimeError: CUDA out of memory [while training]" in out
 
     def test_fits_80_columns(self, run: Run, finished: Path) -> None:
         _, out, _ = run("status", finished)

@@ -609,6 +609,20 @@ class TestRetryFailed:
         assert rows["off-0000"]["resumed_at_epoch"] == 1
         assert rows["off-0001"]["attempts"] == 1
 
+    def test_the_kind_of_a_failure_is_kept_until_then(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        study = study_of(budget=no_stopping())
+        failing = lambda job, epoch: {"failed": "no", "fault": "memory"} if job.trial == "off-0000" else {}  # noqa: E731
+        session = simulate(study, tmp_path, curve=failing, n_workers=3).run(1)
+        session.conductor.on_lost("cutout-0000", "its worker died 4 times", fault="node")
+        session.conductor.on_lost("cutmix-0000", "its worker died 4 times")
+        session.conductor.flush(force=True)
+        for _ in range(2):
+            kinds = {name: row["fault"] for name, row in trials_of(tmp_path).items() if row["status"] == "failed"}
+            assert kinds == {"off-0000": "memory", "cutout-0000": "node", "cutmix-0000": "worker"}
+            simulate(study, tmp_path).conductor.flush(force=True)
+        simulate(study, tmp_path, retry_failed=True).run()
+        assert read_table(tmp_path, TRIALS)["fault"].isna().all()
+
     def test_a_trial_may_fail_again(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         study = study_of(budget=no_stopping())
         simulate(study, tmp_path, curve=ends("failed")).run()

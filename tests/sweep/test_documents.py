@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,10 @@ from search_spaces.study import Study
 from sweep.doctor import Check
 from sweep.document_models import DOCUMENTS
 from sweep.documents import evaluate_document
-from sweep.engine import locked
 from sweep.evaluation.evaluate import Evaluated
 from sweep.findings.summary import summarise_arms
 from sweep.findings.trials import list_trials
+from sweep.lock import locked
 from sweep.records.reader import read_manifest, read_sweep
 from sweep.records.writer import write_manifest
 
@@ -62,11 +64,13 @@ class TestStatus:
         status, out, err = run("status", session.sweep_dir, "--json")
         assert (status, err) == (0, "")
         document = check(out, "status", run)
-        assert (document["state"], document["resume_command"]) == ("ended", None)
+        assert (document["state"], document["resume_command"], document["driver"]) == ("ended", None, None)
+        assert (document["exit_code"], document["dropped_confirmations"]) == (1, {})
         assert document["n_ended"] == document["n_trials"] == len(session.conductor.entries)
         assert document["failures"][0] == {
             "trial": "off-0001",
             "status": "failed",
+            "fault": "trial",
             "why": "Traceback ...\nRuntimeError: no",
         }
         records = read_sweep(session.sweep_dir)
@@ -95,8 +99,17 @@ class TestStatus:
             assert document["state"] == "interrupted"
             assert document["resume_command"] == f"cutmix-sweep resume '{session.sweep_dir}'"
             session.run(4).conductor.flush(force=True)
-        with locked(session.sweep_dir):
-            assert check(run("status", session.sweep_dir, "--json")[1], "status", run)["state"] == "running"
+        with locked(session.sweep_dir) as lock:
+            document = check(run("status", session.sweep_dir, "--json")[1], "status", run)
+            assert (document["state"], document["driver"]["process"]) == ("running", os.getpid())
+            assert (document["driver"]["stalled"], document["exit_code"]) == (None, None)
+            lock.news_at_s, lock.stall_after_s = time.monotonic() - 90, 60.0
+            lock._beat()
+            document = check(run("status", session.sweep_dir, "--json")[1], "status", run)
+            assert document["driver"]["stalled"].startswith("no epoch has ended for 1 min ")
+            out = run("status", session.sweep_dir)[1]
+            assert f"running: process {os.getpid()} on " in out
+            assert "\nstalled: no epoch has ended for 1 min " in out
 
     def test_of_a_sweep_whose_rule_is_gone(self, session: Any, run: Run) -> None:
         """The records are shown without it, in text and as a document."""

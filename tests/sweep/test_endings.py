@@ -201,6 +201,66 @@ class TestLimits:
         assert ending.exit_code == 1
 
 
+class TestSilence:
+    @pytest.fixture
+    def silent(self, watched: Watched) -> Iterator[SimpleNamespace]:
+        """Return a run of a trial with epochs of 2 s, and a clock of which ``wait`` moves the hands."""
+        run = SimpleNamespace(now_s=0.0, warned=[])
+        run.session, run.watch = watched(limits={"silent_min": 2.0}, clock=lambda: run.now_s, warn=run.warned.append)
+        run.session.run(1)
+        run.watch.on_start("off-0000")
+
+        def wait(seconds: float) -> list[str]:
+            found: list[str] = []
+            for _ in range(round(seconds)):
+                run.now_s += 1
+                found += run.watch.silent_trials()
+            return found
+
+        run.wait = wait
+        return run
+
+    def test_is_longer_before_the_first_report(self, silent: Any) -> None:
+        assert silent.wait(6 * 120 - 1) == []
+        assert silent.wait(1) == ["off-0000"]
+        assert silent.warned == [
+            "trial off-0000 has reported nothing for 12 min 0 s: its worker is replaced, and the trial restarts after "
+            "epoch 1 (budget.limits.silent_min)"
+        ]
+        silent.watch.on_report("off-0000")
+        assert silent.wait(119) == []
+        assert silent.wait(1) == ["off-0000"]
+        assert silent.wait(120) == ["off-0000"]  # killing it had no effect
+        silent.watch.on_stop("off-0000")
+        assert silent.wait(10_000) == []
+
+    def test_follows_the_pace_of_the_arm(self, silent: Any) -> None:
+        entries = silent.session.conductor.entries
+        entries["off-0000"].curve[1]["seconds"] = 30.0
+        silent.watch.on_report("off-0000")
+        assert silent.wait(20 * 30 - 1) == []
+        assert silent.wait(1) == ["off-0000"]
+        silent.watch.on_stop("off-0000")
+        silent.watch.on_start("cutout-0000")  # an arm without an epoch has the pace of the others
+        assert silent.wait(6 * 20 * 30 - 1) == []
+        assert silent.wait(1) == ["cutout-0000"]
+
+    def test_does_not_count_while_the_driver_is_stopped(self, silent: Any) -> None:
+        silent.watch.on_report("off-0000")
+        silent.now_s += 100_000
+        assert silent.watch.silent_trials() == []
+        assert silent.wait(100) == []
+
+    def test_has_no_bound_if_none_is_set(self, watched: Watched) -> None:
+        now_s = 0.0
+        session, watch = watched(limits={"silent_min": None}, clock=lambda: now_s)
+        session.run(1)
+        watch.on_start("off-0000")
+        for _ in range(100):
+            now_s += 5
+            assert watch.silent_trials() == []
+
+
 class Received(HTTPServer):
     """Webhook that keeps what it receives."""
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from search_spaces.study import Resources
-from sweep.engine import _slots, check_address, in_use, locked
+from sweep.engine import _slots, check_address
+from sweep.faults import fault_of_worker
 from trainables.errors import UserError
+from trainables.faults import fault_of
 
 
 @pytest.mark.parametrize(
@@ -41,15 +43,6 @@ def test_a_client_address_is_refused() -> None:
         check_address("ray://head:10001")
 
 
-def test_a_folder_has_one_driver(tmp_path: Path) -> None:
-    assert not in_use(tmp_path)
-    with locked(tmp_path):
-        assert in_use(tmp_path)
-        with pytest.raises(UserError, match="in use by another cutmix-sweep"), locked(tmp_path):
-            pass
-    assert not in_use(tmp_path)
-
-
 class _Noted:
     """A conductor, and a watch, that note what they are told of trials without a worker."""
 
@@ -59,11 +52,14 @@ class _Noted:
     def on_left(self, trial: str) -> None:
         self.told.append(("left", trial))
 
-    def on_lost(self, trial: str, why: str) -> None:
-        self.told.append(("lost", trial, why))
+    def on_lost(self, trial: str, why: str, *, fault: str) -> None:
+        self.told.append(("lost", trial, why, fault))
 
     def on_report(self, trial: str) -> None:
         self.told.append(("watched", trial))
+
+    def on_stop(self, trial: str) -> None:
+        self.told.append(("stopped", trial))
 
 
 class _Ended:
@@ -75,14 +71,51 @@ class _Ended:
         self.num_failures = num_failures
 
     def get_error(self) -> str:
-        return "out of memory"
+        low = "Task was killed due to the node running low on memory.\nSee the log."
+        return f"Failure # 1 (occurred at 07:00)\nkilled\nFailure # 2 (occurred at 07:10)\n{low}"
+
+
+class _Actor:
+    """Tune's trial that runs on a worker."""
+
+    status = "RUNNING"
+    num_failures = 1
+
+    def __init__(self, name: str) -> None:
+        self.config = {"trial": name}
+        self.temporary_state = SimpleNamespace(ray_actor=name)
+
+    def get_error(self) -> str:
+        return "killed"
+
+
+def test_the_workers_of_silent_trials_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweep import tune_adapters
+
+    killed: list[str] = []
+    monkeypatch.setattr(tune_adapters.ray, "kill", killed.append)
+    conductor: Any = _Noted()
+    conductor.flush = lambda force: None
+    conductor.is_over, conductor.silent_trials, conductor.on_start = lambda: False, lambda: ["b"], lambda trial: None
+    callback = tune_adapters.ConductorCallback(conductor, lambda: None, conductor)
+    trials = [_Actor("a"), _Actor("b")]
+    callback.on_step_end(0, trials)
+    assert killed == ["b"]
+    for trial in trials:
+        trial.num_failures = 4
+        callback.on_trial_error(0, trials, trial)
+    lost = [told for told in conductor.told if told[0] == "lost"]
+    assert lost == [
+        ("lost", "a", "its worker died 4 times: killed", "worker"),
+        ("lost", "b", "it reported nothing for too long, 4 times (budget.limits.silent_min)", "stalled"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("num_failures", "told"),
     [
-        (0, [("left", "off-0000"), ("watched", "off-0000")]),
-        (4, [("lost", "off-0000", "its worker died 4 times: out of memory"), ("watched", "off-0000")]),
+        (0, [("left", "off-0000")]),
+        (4, [("lost", "off-0000", "its worker died 4 times: See the log.", "memory")]),
     ],
 )
 def test_a_trial_that_tune_gives_up_is_not_waited_for(num_failures: int, told: list[tuple[str, ...]]) -> None:
@@ -91,7 +124,36 @@ def test_a_trial_that_tune_gives_up_is_not_waited_for(num_failures: int, told: l
     conductor = _Noted()
     callback = ConductorCallback(conductor, lambda: None, conductor)  # type: ignore[arg-type]
     callback.on_trial_error(0, [], _Ended(num_failures))
-    assert conductor.told == told
+    assert conductor.told == [*told, ("watched", "off-0000"), ("stopped", "off-0000")]
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        ("The actor died because its node has died. Node Id: 5f3c", "node"),
+        ("Task was killed due to the node running low on memory.", "memory"),
+        ("Local disk is full: the object cannot be created", "disk"),
+        # Ray names the kernel's OOM killer as a possible cause of every lost process
+        (
+            "The actor is dead because its worker process has died. (1) The process is killed by the OOM killer",
+            "worker",
+        ),
+        ("", "worker"),
+    ],
+)
+def test_failures_of_ray_are_told_apart(error: str, fault: str) -> None:
+    assert fault_of_worker(error) == fault
+
+
+def test_failures_of_a_trial_are_told_apart() -> None:
+    import torch
+
+    assert fault_of(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")) == "memory"
+    assert fault_of(RuntimeError("DefaultCPUAllocator: can't allocate memory")) == "memory"
+    assert fault_of(OSError(errno.ENOMEM, "Cannot allocate memory")) == "memory"
+    assert fault_of(OSError(errno.ESTALE, "Stale file handle")) == "disk"
+    assert fault_of(FileNotFoundError(errno.ENOENT, "No such file")) == "trial"
+    assert fault_of(RuntimeError("shapes differ")) == "trial"
 
 
 class _Full:
@@ -107,5 +169,5 @@ def test_the_scheduler_keeps_what_tune_would_turn_into_text() -> None:
     scheduler = ConductorScheduler(_Full())  # type: ignore[arg-type]
     with pytest.raises(OSError, match="No space left"):
         scheduler.on_trial_result(None, None, {"trial": "off-0000"})
-    assert scheduler.disk_fault is not None
-    assert scheduler.disk_fault.filename == "part-0"
+    assert isinstance(scheduler.fault, OSError)
+    assert scheduler.fault.filename == "part-0"

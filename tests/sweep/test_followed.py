@@ -56,7 +56,8 @@ def test_shows_what_the_conductor_shows(
         assert comparable(theirs.snapshot()) == comparable(own.snapshot())
         assert theirs.new_events() == own.new_events()
         assert followed.epochs_left == conductor.epochs_left
-        assert read_remaining(tmp_path, read_manifest(tmp_path)) == (conductor.n_left, conductor.n_trials, "")
+        recorded = read_remaining(tmp_path, read_manifest(tmp_path))
+        assert recorded == (conductor.n_left, conductor.n_trials, "", conductor.dropped)
         if not conductor.n_left:
             break
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -242,6 +243,24 @@ class TestMlflow:
     def test_a_server_that_is_not_there_is_the_users_to_mend(self, told: Callable[..., Told]) -> None:
         with pytest.raises(UserError, match="--log-to mlflow:broken: no such server"):
             told(LogTo(MLFLOW, "broken"))
+
+    def test_a_server_that_does_not_answer_is_said_at_once(self, told: Callable[..., Told]) -> None:
+        began_s = time.monotonic()
+        with pytest.raises(UserError) as refused:
+            told(LogTo(MLFLOW, "http://127.0.0.1:9"))
+        assert str(refused.value).startswith("--log-to mlflow:http://127.0.0.1:9: no MLflow server answers there: ")
+        assert "Connection refused" in str(refused.value)
+        assert time.monotonic() - began_s < 10
+
+    def test_a_refused_folder_is_said_in_one_line(self, told: Callable[..., Told], packages: None) -> None:
+        import mlflow
+
+        def refuse(uri: str) -> None:
+            raise OSError("The filesystem backend is deprecated ... set MLFLOW_ALLOW_FILE_STORE=true. " * 9)
+
+        mlflow.set_tracking_uri = refuse
+        with pytest.raises(UserError, match=r"refuses a folder as its store: use mlflow:sqlite:///FILE.db, or set"):
+            told(LogTo(MLFLOW, "runs"))
 
     def test_a_server_that_goes_away_does_not_end_the_sweep(self, told: Callable[..., Told], tmp_path: Path) -> None:
         warnings: list[str] = []

@@ -70,6 +70,14 @@ def test_a_diverged_trial(sweep_of: Callable[..., Path]) -> None:
     assert why(sweep_of(ASHA), "off-0003")[-1] == "off-0003 diverged: loss not finite in epoch 1."
 
 
+def test_the_whole_error_of_a_failed_trial(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+    error = 'Traceback (most recent call last):\n  File "net.py", line 3, in run\nMemoryError: no'
+    failing = lambda job, epoch: {"failed": error, "fault": "memory"}  # noqa: E731
+    simulate(study_of(arms={"off": {}}), tmp_path, curve=failing).run()
+    lines = [" ".join(line.split()) for line in error.splitlines()]
+    assert why(tmp_path, "off-0000") == ["off-0000 failed (memory): MemoryError: no.", *lines]
+
+
 def test_a_running_trial(sweep_of: Callable[..., Path]) -> None:
     assert why(sweep_of(ASHA, 1), "off-0000")[-1] == "off-0000 is running."
 

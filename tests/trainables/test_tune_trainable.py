@@ -319,7 +319,7 @@ def test_a_trial_that_cannot_run_reports_why(
     trainable = build(config=config)
     for _ in range(2):
         row = trainable.step()
-        assert row.keys() == {"trial", "failed", "node"}
+        assert row.keys() == {"trial", "failed", "fault", "node"}
         assert row["trial"] == "t0"
         assert reason in row["failed"]
     assert not (tmp_path / "weights/t0.pt").exists()
@@ -337,7 +337,9 @@ def test_a_fault_while_training_is_reported(
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(Trial, "run_epoch", broken)
-    assert "RuntimeError: out of memory" in trainable.step()["failed"]
+    row = trainable.step()
+    assert "RuntimeError: out of memory" in row["failed"]
+    assert row["fault"] == "memory"
 
 
 def test_a_worker_that_is_killed_while_saving_leaves_the_old_state(

@@ -102,6 +102,13 @@ def test_what_is_drawn_in_logarithms_is_declared_by_the_study_or_the_arm() -> No
     assert drawn_in_logs({}, "off") == []
 
 
+def test_statuses_tell_kinds_of_failures_apart(planted: Sweep) -> None:
+    trials = planted.trials.assign(fault=None)
+    assert not [name for name in statuses(trials) if "(" in name]
+    trials.loc[trials["trial"] == "off-0000", "fault"] = "memory"
+    assert statuses(trials)["failed (memory)"].to_dict() == {"off": 1, "cutout": 0, "mixup": 0, "cutmix": 0}
+
+
 def test_statuses_count_every_trial(planted: Sweep) -> None:
     counts = statuses(planted.trials)
     assert counts.index.tolist() == ["off", "cutout", "mixup", "cutmix"]

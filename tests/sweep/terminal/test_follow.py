@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from search_spaces.study import Study
+from sweep.driver import DriverObserver
 from sweep.endings import Interrupted
-from sweep.engine import locked
 from sweep.followed import FollowedSweep
+from sweep.lock import locked
 from sweep.terminal import follow
 from sweep.terminal.follow import follow_sweep
 
@@ -94,12 +96,21 @@ def test_a_terminal_shows_a_table_that_changes(
 
 
 def test_reads_rows_that_are_written_just_before_the_driver_ends(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def driver_ends(_: Path) -> bool:
+    def driver_ends(_: DriverObserver) -> None:
         session.run().conductor.flush(force=True)
-        return False
 
-    monkeypatch.setattr(follow, "in_use", driver_ends)
+    monkeypatch.setattr(DriverObserver, "glance", driver_ends)
     assert follow_sweep(session.sweep_dir, screen()) == 1
+
+
+def test_says_once_that_the_sweep_is_stalled(session: Any, grow: Callable[[int], list[int]]) -> None:
+    grow(7)
+    console = screen()
+    with locked(session.sweep_dir) as lock:
+        lock.news_at_s, lock.stall_after_s = time.monotonic() - 90, 60.0
+        lock._beat()
+        follow_sweep(session.sweep_dir, console)
+    assert " ".join(text_of(console).split()).count("stalled: no epoch has ended for 1 min") == 1
 
 
 def test_says_how_to_resume_if_the_driver_is_gone(session: Any, run: Run) -> None:

@@ -18,6 +18,7 @@ from search_spaces.discover import load_study
 from search_spaces.study import Study
 from sweep.conductor import Job
 from sweep.doctor import OK, WRONG, Check
+from sweep.endings import FAILED_CODE, NO_RESULT_CODE
 from sweep.findings.confirmed import search_winners
 from sweep.findings.replay import replay_sweep
 from sweep.records.reader import read_sweep
@@ -136,9 +137,9 @@ class TestTextOfUsers:
         curve = lambda job, epoch: {"failed": MARKUP}  # noqa: E731
         simulate(study_of(question=MARKUP), tmp_path, curve=curve).run()
         console = narrow()
-        assert print_status(tmp_path, console) == 12
+        assert print_status(tmp_path, console) == NO_RESULT_CODE
         assert f": {MARKUP}\n" in text_of(console)
-        assert f"failed: off-0000: {MARKUP}\n" in text_of(console)
+        assert f"failed: off-0000 (trial): {MARKUP}\n" in text_of(console)
         print_why(tmp_path, "off-0000", console := narrow())
         assert MARKUP in text_of(console)
 
@@ -245,7 +246,7 @@ class TestWords:
         simulate(study_of(), tmp_path).run(3).conductor.flush(force=True)
         print_status(tmp_path, console := narrow())
         assert "Training time so far: 6 s in 2 trials. " in text_of(console)
-        left = "not running, 12 of 12 trials are left; resume with"
+        left = "interrupted, 12 of 12 trials are left; resume with"
         assert f"\n{left}: cutmix-sweep resume {tmp_path}\n" in text_of(console)
 
     def test_a_sweep_is_unfinished_until_its_last_confirmation(
@@ -276,16 +277,24 @@ class TestWords:
 
         hot = "cutmix"
         simulate(study, tmp_path / "one", curve=diverging).run()
-        print_status(tmp_path / "one", console := narrow())
-        line = "cutmix: the search is over and no trial completed (4 diverged), so nothing of it is confirmed"
+        assert print_status(tmp_path / "one", console := narrow()) == NO_RESULT_CODE
+        line = "cutmix: the search is over and no trial completed (4 diverged); 2 confirmation trials are left out"
         assert f"\n{line}\n" in text_of(console)
         assert "lower optimizer.lr" not in text_of(console)
         hot = ""
         simulate(study, tmp_path / "all", curve=diverging).run()
-        print_status(tmp_path / "all", console := narrow())
-        assert text_of(console).count("so nothing of it is confirmed") == 3
+        assert print_status(tmp_path / "all", console := narrow()) == NO_RESULT_CODE
+        assert text_of(console).count("; 2 confirmation trials are left out") == 3
         assert "\nlower optimizer.lr in a new sweep: it was 1e+09 in the diverged trials\n" in text_of(console)
         assert "\nAll 12 trials diverged; there is no result to compare.\n" in text_of(console)
+
+    def test_fewer_winners_than_planned(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
+        study = study_of(confirm={"searches": 1, "seeds": 2, "configs": 2}, budget={"trials": 2, "max_epochs": 1})
+        curve = lambda job, epoch: {"failed": "no", "fault": "memory"} if job.trial == "off-0001" else {}  # noqa: E731
+        simulate(study, tmp_path, curve=curve).run()
+        assert print_status(tmp_path, console := narrow()) == FAILED_CODE
+        assert "\nfailed: off-0001 (memory): no\n" in text_of(console)
+        assert "\noff: too few search trials completed; 2 confirmation trials are left out\n" in text_of(console)
 
     def test_intervals_of_an_error_stay_between_0_and_100(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path

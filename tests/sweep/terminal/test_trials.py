@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from search_spaces.study import Study
-from sweep.engine import locked
 from sweep.findings.trials import list_trials
+from sweep.lock import locked
 from sweep.terminal.trials import print_trials
 
 MakeStudy = Callable[..., Study]
@@ -82,6 +82,6 @@ def test_without_trials(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> N
 
 def test_says_that_running_trials_do_not_run(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
     simulate(study_of(), tmp_path / "sweep").run(4).conductor.flush(force=True)
-    assert printed(tmp_path / "sweep")[-1] == f"not running; resume with: cutmix-sweep resume {tmp_path / 'sweep'}"
+    assert printed(tmp_path / "sweep")[-1] == f"interrupted; resume with: cutmix-sweep resume {tmp_path / 'sweep'}"
     with locked(tmp_path / "sweep"):
-        assert not printed(tmp_path / "sweep")[-1].startswith("not running")
+        assert not printed(tmp_path / "sweep")[-1].startswith("interrupted")

@@ -1,0 +1,318 @@
+"""The lock of a sweep: one driver at any time, on file systems with and without ``flock``; readers write nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import driver, lease, lock
+from sweep.driver import Driver, DriverObserver, Presence, find_driver
+from sweep.lease import LOCK, Flock, Lease, create_lease, lease_path, parse_lease, process_began, this_boot, write_lease
+from sweep.lock import LockLost, check_held, is_lost, locked
+from trainables.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, seconds in (
+        (driver, "HEARTBEAT_S", 0.01),
+        (driver, "EXPIRY_S", 0.15),
+        (driver, "LOOK_S", 0.005),
+        (lock, "CHECK_S", 0.0),
+        (lock, "FLOCK_PATIENCE_S", 0.0),
+    ):
+        monkeypatch.setattr(module, name, seconds)
+
+
+@pytest.fixture(params=[True, False], ids=["flock", "no-flock"])
+def flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run a test on a file system with ``flock`` and on one without."""
+    if not request.param:
+        _forbid_flock(monkeypatch)
+    return bool(request.param)
+
+
+def _forbid_flock(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(lease.fcntl, "flock", unsupported)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def foreign(**changes: Any) -> Lease:
+    """Return a lease of another machine."""
+    text = "2026-01-01T00:00:00+00:00"
+    return replace(Lease("node-b", 7, "12", "another boot", text, text, 1, 1e12, None, None), **changes)
+
+
+def leave(folder: Path, content: Lease, number: int = 4) -> None:
+    create_lease(folder, number)
+    write_lease(folder, number, content)
+
+
+@pytest.fixture
+def renewed(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder that a driver on another machine holds, whose clocks run backwards."""
+    leave(tmp_path, foreign())
+    ended = threading.Event()
+
+    def renew() -> None:
+        number = 1
+        while not ended.wait(0.01):
+            number += 1
+            write_lease(tmp_path, 4, foreign(heartbeat=number, monotonic_s=-float(number)))
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    yield tmp_path
+    ended.set()
+    thread.join()
+
+
+class TestOneDriver:
+    def test_names_its_holder(self, tmp_path: Path, flock: bool) -> None:
+        assert find_driver(tmp_path) is None
+        with locked(tmp_path) as held:
+            held.news_at_s, held.stall_after_s = time.monotonic() - 90, 60.0
+            time.sleep(0.05)
+            found = find_driver(tmp_path)
+            assert found is not None
+            assert (found.host, found.process) == (socket.gethostname(), os.getpid())
+            assert found.heartbeat_age_s is not None
+            assert 0 <= found.heartbeat_age_s < 0.15
+            assert re.match(r"no epoch has ended for 1 min 3\d s, expected one within 1 min 0 s", found.stalled)
+            with pytest.raises(UserError) as refused, locked(tmp_path):
+                pass
+            assert f"is in use by process {os.getpid()} on {socket.gethostname()} since 20" in str(refused.value)
+            assert "last heartbeat 0 s ago: wait until it ends" in str(refused.value)
+            assert str(refused.value).endswith(f"cutmix-sweep status {tmp_path} --follow")
+        assert find_driver(tmp_path) is None
+        assert files(tmp_path) == {LOCK}
+
+    def test_numbers_are_used_once(self, tmp_path: Path, flock: bool) -> None:
+        for number in (1, 2, 3):
+            with locked(tmp_path):
+                assert files(tmp_path) == {LOCK, f"{LOCK}-{number}"}
+
+    def test_of_an_older_version_is_seen(self, tmp_path: Path) -> None:
+        with (tmp_path / LOCK).open("w") as file:
+            lease.fcntl.flock(file, lease.fcntl.LOCK_EX)
+            assert find_driver(tmp_path) == Driver()
+            with pytest.raises(UserError, match="is in use by another cutmix-sweep: wait"), locked(tmp_path):
+                pass
+
+    def test_that_is_stopped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with locked(tmp_path):
+            monkeypatch.setattr(driver, "EXPIRY_S", 0.0)
+            found = find_driver(tmp_path)
+            assert found is not None
+            assert found.stalled == "the driver has written no heartbeat for 0 s"
+            with pytest.raises(UserError, match=rf"continue it with: kill -CONT {os.getpid()}; or"), locked(tmp_path):
+                pass
+
+    def test_stays_if_its_lock_file_is_deleted(self, tmp_path: Path, flock: bool) -> None:
+        with locked(tmp_path):
+            (tmp_path / LOCK).unlink()
+            with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), locked(tmp_path):
+                pass
+
+
+class TestTakingOver:
+    @pytest.mark.parametrize("n_rounds", [5])
+    def test_exactly_one_of_several_wins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_rounds: int) -> None:
+        """All see that the lease has expired before the first of them creates its own."""
+        _forbid_flock(monkeypatch)
+        n_threads, create = 4, lock.create_lease
+        ready, done = threading.Barrier(n_threads, timeout=30), threading.Barrier(n_threads, timeout=30)
+        won: list[str] = []
+
+        def create_together(sweep_dir: Path, number: int) -> None:
+            ready.wait()
+            create(sweep_dir, number)
+
+        def resume() -> None:
+            try:
+                with locked(tmp_path):
+                    won.append("won")
+                    done.wait()
+            except UserError as error:
+                won.append(str(error))
+                done.wait()
+
+        monkeypatch.setattr(lock, "create_lease", create_together)
+        for number in range(n_rounds):
+            won.clear()
+            leave(tmp_path, foreign(), number=10 * (number + 1))
+            threads = [threading.Thread(target=resume) for _ in range(n_threads)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert won.count("won") == 1
+            assert sum("is in use by" in words for words in won) == n_threads - 1
+
+    def test_a_stale_number_is_not_enough(self, tmp_path: Path) -> None:
+        """Two runs have passed since the number was read: the lease with that number is no lock."""
+        leave(tmp_path, foreign(), number=7)
+        with pytest.raises(UserError, match="in use by process 7 on node-b"):
+            lock._take(tmp_path, 6)
+        assert files(tmp_path) == {f"{LOCK}-7"}
+
+    def test_waits_for_the_heartbeat_of_another_machine(self, tmp_path: Path, flock: bool) -> None:
+        leave(tmp_path, foreign())
+        shown: list[str] = []
+
+        def show_status(text: str) -> Any:
+            shown.append(text)
+            return lock.nullcontext()
+
+        began_s = time.monotonic()
+        with locked(tmp_path, show_status=show_status):
+            assert time.monotonic() - began_s >= 0.15
+            assert files(tmp_path) == {LOCK, f"{LOCK}-5"}
+        assert re.fullmatch(r"waiting up to 0 s for a heartbeat of process 7 on node-b since .*", shown[0])
+
+    def test_a_reader_waits_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        leave(tmp_path, foreign())
+        assert find_driver(tmp_path) is None
+        monkeypatch.setattr(driver, "EXPIRY_S", 1e6)
+        assert find_driver(tmp_path) is None
+        write_lease(tmp_path, 4, foreign(heartbeat=2))
+        assert DriverObserver(tmp_path).look() is Presence.UNCLEAR
+
+    def test_a_living_one_on_another_machine_stays(self, renewed: Path, flock: bool) -> None:
+        """Clocks that differ, or are set, change nothing: only new heartbeats count."""
+        with pytest.raises(UserError, match="in use by process 7 on node-b"), locked(renewed):
+            pass
+        found = find_driver(renewed)
+        assert found is not None
+        assert found.heartbeat_age_s is not None
+        assert found.heartbeat_age_s < 0.15
+
+    def test_a_dead_one_of_this_machine_is_taken_over_at_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(driver, "EXPIRY_S", 1e6)
+        ended = subprocess.Popen(["true"])
+        began = process_began(ended.pid)
+        ended.wait()
+        leave(tmp_path, foreign(boot=this_boot(), process=ended.pid, process_began=began or "1"))
+        with locked(tmp_path):
+            pass
+
+    def test_an_observer_judges_by_its_own_clock(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        now_s = 100.0
+        leave(tmp_path, foreign())
+        observer = DriverObserver(tmp_path, clock=lambda: now_s)
+        assert observer.look() is Presence.UNCLEAR
+        assert observer.glance() is not None
+        now_s += 0.1
+        write_lease(tmp_path, 4, foreign(heartbeat=2, heartbeat_at="1999-01-01T00:00:00+00:00"))
+        assert observer.look() is Presence.ALIVE
+        now_s += 0.1
+        assert observer.look() is Presence.ALIVE
+        now_s += 0.1
+        assert observer.look() is Presence.GONE
+        assert observer.look_as_successor(Flock.UNSUPPORTED) is Presence.GONE
+
+
+class TestLoss:
+    def test_a_stopped_driver_writes_nothing_more(self, tmp_path: Path) -> None:
+        """``kill -STOP`` until another has taken over, then ``kill -CONT``; a file system without ``flock``."""
+        program = (
+            "import errno, sys, time\n"
+            "from pathlib import Path\n"
+            "from sweep import driver, lease, lock\n"
+            "from sweep.records.schema import EPOCHS\n"
+            "from sweep.records.writer import RecordsWriter\n"
+            "def unsupported(*_): raise OSError(errno.ENOLCK, 'no')\n"
+            "lease.fcntl.flock, driver.HEARTBEAT_S, lock.CHECK_S = unsupported, 0.02, 0.1\n"
+            "out = Path(sys.argv[1])\n"
+            "with lock.locked(out):\n"
+            "    records, epoch = RecordsWriter(out), 0\n"
+            "    while True:\n"
+            "        epoch += 1\n"
+            "        records.add(EPOCHS, {'trial': 'off-0000', 'epoch': epoch})\n"
+            "        records.flush(force=True)\n"
+            "        time.sleep(0.02)\n"
+        )
+        parts = tmp_path / "records" / "epochs"
+        process = subprocess.Popen([sys.executable, "-c", program, tmp_path], stderr=subprocess.PIPE, text=True)
+        try:
+            deadline_s = time.monotonic() + 60
+            while not (parts.is_dir() and files(parts)):
+                assert time.monotonic() < deadline_s
+                time.sleep(0.02)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.3)
+            with pytest.MonkeyPatch.context() as patch:
+                _forbid_flock(patch)
+                with locked(tmp_path):
+                    before = {path: path.read_bytes() for path in parts.iterdir()}
+                    process.send_signal(signal.SIGCONT)
+                    _, errors = process.communicate(timeout=30)
+                    assert {path: path.read_bytes() for path in parts.iterdir()} == before
+                    assert files(tmp_path) == {LOCK, f"{LOCK}-2", "records"}
+        finally:
+            process.kill()
+            process.communicate()
+        last = errors.splitlines()[-1]
+        assert f"was taken over by process {os.getpid()} on {socket.gethostname()} while this process" in last
+
+    def test_is_said_once_and_kept(self, tmp_path: Path) -> None:
+        assert not is_lost(tmp_path)
+        check_held(tmp_path)
+        with locked(tmp_path):
+            check_held(tmp_path)
+            leave(tmp_path, foreign(), number=9)
+            with pytest.raises(LockLost, match="was taken over by process 7 on node-b"):
+                check_held(tmp_path)
+            assert is_lost(tmp_path)
+            assert LockLost.exit_code == 2
+        assert files(tmp_path) == {LOCK, f"{LOCK}-1", f"{LOCK}-9"}  # of the successor nothing is touched
+        assert parse_lease(lease_path(tmp_path, 9).read_bytes()) == foreign()
+
+    def test_a_successor_that_has_ended_counts_too(self, tmp_path: Path) -> None:
+        with locked(tmp_path):
+            leave(tmp_path, foreign(), number=2)
+            lease_path(tmp_path, 1).unlink()
+            lease.remove_released(tmp_path, 2)
+            with pytest.raises(LockLost, match="was taken over by another cutmix-sweep"):
+                check_held(tmp_path)
+
+    def test_the_folder_is_gone(self, tmp_path: Path) -> None:
+        folder = tmp_path / "box"
+        folder.mkdir()
+        with locked(folder):
+            folder.rename(tmp_path / "moved")
+            with pytest.raises(LockLost, match="was moved or deleted while it was in use"):
+                check_held(folder)
+        assert not folder.exists()
+
+
+def test_a_reader_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert find_driver(tmp_path / "none") is None
+    assert find_driver(tmp_path) is None
+    assert files(tmp_path) == set()
+    with locked(tmp_path):
+        (tmp_path / LOCK).chmod(0o400)
+        tmp_path.chmod(0o500)
+        assert find_driver(tmp_path) is not None
+        tmp_path.chmod(0o700)
