@@ -274,7 +274,7 @@ def plan(
         planned = make_plan(loaded)
     for note in planned.notes:
         display.show_warning(note)
-    show_duplicates(loaded, display)
+    show_duplicates(loaded, display.show_warning)
     return PlanView(**vars(planned), study=loaded)
 
 

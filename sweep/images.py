@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ from trainables.errors import DataWarning, UserError
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
-    from sweep.display import Display
+
+ShowWarning = Callable[[str], None]
 
 Fingerprints = Mapping[str, Mapping[str, str]]
 """Fingerprint by content of each split, by source and split."""
@@ -31,7 +32,7 @@ def sources_of(study: Study) -> list[str]:
     return list(dict.fromkeys(config.data.source for config in configs))
 
 
-def show_duplicates(study: Study, display: Display) -> None:
+def show_duplicates(study: Study, show_warning: ShowWarning) -> None:
     """Show one warning per data source of a study with equal images in two classes, or in training and test split.
 
     Raises:
@@ -40,7 +41,7 @@ def show_duplicates(study: Study, display: Display) -> None:
     for source in sources_of(study):
         text = describe_duplicates(open_source(source))
         if text:
-            display.show_warning(f"{source}: {text}; remove them, because they bias the errors")
+            show_warning(f"{source}: {text}; remove them, because they bias the errors")
 
 
 def present_places(manifest: Mapping[str, Any], sources: Iterable[str], data: str | None) -> dict[str, Place]:
@@ -157,17 +158,17 @@ def recorded_places(manifest: Mapping[str, Any]) -> dict[str, Place]:
 
 
 @contextmanager
-def show_data_warnings(display: Display) -> Iterator[None]:
-    """Show warnings about images on a display, each as one line."""
+def show_data_warnings(show_warning: ShowWarning) -> Iterator[None]:
+    """Show warnings about images as lines."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataWarning)
         show = warnings.showwarning
 
         def show_line(message: Warning | str, category: type[Warning], *place: Any) -> None:
             if issubclass(category, DataWarning):
-                display.show_warning(str(message))
+                show_warning(str(message))
             else:
                 show(message, category, *place)
 
-        warnings.showwarning = show_line
+        warnings.showwarning = show_line  # type: ignore[assignment]
         yield

@@ -109,7 +109,7 @@ def start_sweep(
     sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
-    show_duplicates(study, display)
+    show_duplicates(study, display.show_warning)
     modules = shipped_paths(own_parts(study))
     with _made(sweep_dir), cluster(study.resources, address=address, display=display, modules=modules) as slots:
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
@@ -253,7 +253,7 @@ def prepare(
     fingerprints: dict[str, dict[str, str]] = {}
     for data, config in configs.items():
         status = f"preparing the images of {data.source} (decoded once per node for all trials)"
-        with display.show_status(status), show_data_warnings(display):
+        with display.show_status(status), show_data_warnings(display.show_warning):
             images = prepare_data(data).images
             splits = {"train": images.content}
             if study.confirm is not None:

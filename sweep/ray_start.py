@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -16,7 +17,7 @@ from sweep.display import Display
 from sweep.ray_errors import cause_of, describe_join_error, describe_load, describe_start_error, pressure
 from sweep.ray_folder import choose_folder, secure_token, token_problem, token_variables
 from sweep.ray_process import RayProcess, StartError
-from sweep.signals import current_signals, keep_handlers
+from sweep.signals import SIGNALS, current_signals
 from trainables.cores import usable_cores
 from trainables.errors import UserError
 
@@ -145,7 +146,7 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
     with contextlib.suppress(AttributeError):  # Ray has read the environment when it was imported, perhaps long ago
         ray._raylet.Config.initialize("")
     try:
-        with keep_handlers():
+        with _keep_handlers():
             context = ray.init(
                 address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=dict(runtime_env)
             )
@@ -206,3 +207,23 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _keep_handlers() -> Iterator[None]:
+    """Join Ray inside this context: Ray would replace the handler of SIGTERM by one that ends in a stack dump."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers: dict[int, Any] = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    from ray._private import utils
+
+    replace = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = replace
+        for signum, handler in handlers.items():
+            if handler is not None:
+                signal.signal(signum, handler)

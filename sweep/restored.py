@@ -57,8 +57,8 @@ class RestoredSweep(RunningSweep, ABC):
                 entry.search = search
                 divided.append(entry)
         for trial, rung_epochs in self._decided:
-            if entry := self.entries.get(trial):
-                entry.known_epochs = max(entry.known_epochs, rung_epochs)
+            if trial in self.entries:
+                self.entries[trial].known_epochs = max(self.entries[trial].known_epochs, rung_epochs)
         for row in self._ledger.epochs():
             entry = self._recorded_entry(row["trial"])
             entry.known_epochs = max(entry.known_epochs, row["epoch"])

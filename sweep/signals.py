@@ -181,26 +181,6 @@ def current_signals() -> EndingSignals:
     return _active or EndingSignals()
 
 
-@contextlib.contextmanager
-def keep_handlers() -> Iterator[None]:
-    """Join Ray inside this context: Ray would replace the handler of SIGTERM by one that ends in a stack dump."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers: dict[int, Any] = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    from ray._private import utils
-
-    replace = utils.set_sigterm_handler
-    utils.set_sigterm_handler = lambda handler: None
-    try:
-        yield
-    finally:
-        utils.set_sigterm_handler = replace
-        for signum, handler in handlers.items():
-            if handler is not None:
-                signal.signal(signum, handler)
-
-
 def exit_at_once(signum: int) -> NoReturn:
     """End this process without any cleanup, with the exit code of a signal; Ray's processes end with it."""
     with contextlib.suppress(OSError, ValueError):  # the terminal may have closed

@@ -101,7 +101,7 @@ def nodes_without(package: str) -> list[str]:
     """Return the names of the nodes of the running Ray that lack a package; a node that does not answer has it."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    @ray.remote(num_cpus=0, max_retries=0)
+    @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
     def has_package() -> bool:
         from importlib.util import find_spec
 

@@ -71,11 +71,11 @@ def plan(
     power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)
     display = new_display(stderr=True)
     status = "measuring the training speed and the dose of each arm"
-    with display.show_status(status), show_data_warnings(display):
+    with display.show_status(status), show_data_warnings(display.show_warning):
         planned = make_plan(loaded)
     for note in planned.notes:
         display.show_warning(note)
-    show_duplicates(loaded, display)
+    show_duplicates(loaded, display.show_warning)
     if json_:
         print_document(plan_document(loaded, planned, power))
         return
@@ -102,7 +102,7 @@ def preview(
     study = load_previewed(name, scale=scale, settings=options.with_shorthands(set_, data=data, seed=seed))
     path = out or Path(f"preview-{study.name}.png")
     display = new_display(stderr=True)
-    with display.show_status("mixing the samples"), show_data_warnings(display):
+    with display.show_status("mixing the samples"), show_data_warnings(display.show_warning):
         write_preview(study, path, n_samples=samples)
     echo(path)
 

@@ -112,7 +112,7 @@ def evaluate_sweep(
     selected = select_trials(sweep_dir, trials)
     chosen = select_axes(axes, settings)
     places = present_places(manifest, [each.source for each in data_of(selected)], data)
-    with images_at(places), show_data_warnings(display):
+    with images_at(places), show_data_warnings(display.show_warning):
         contents = read_contents(selected)
         recorded = {source: splits for source, splits in manifest["data"].items() if source in contents}
         check_same_images(recorded, contents, places, sweep_dir)

@@ -54,8 +54,13 @@ def describe_study_edit(sweep_dir: Path) -> str:
         return ""
     keys = changed_keys(copy["study"], study) if copy and isinstance(copy.get("study"), dict) else []
     runs, runs_of_copy = manifest.get("runs"), (copy or {}).get("runs")
-    is_newer = isinstance(runs, list) and isinstance(runs_of_copy, list) and len(runs) > len(runs_of_copy)
-    if has_study_of_last_run(manifest) and (not keys or (is_newer and runs[: len(runs_of_copy)] == runs_of_copy)):
+    is_newer = (
+        isinstance(runs, list)
+        and isinstance(runs_of_copy, list)
+        and len(runs) > len(runs_of_copy)
+        and runs[: len(runs_of_copy)] == runs_of_copy
+    )
+    if has_study_of_last_run(manifest) and (not keys or is_newer):
         return ""
     listed = ", ".join(keys[:MAX_KEYS]) + (f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else "")
     differing = f"; different: {listed}" if listed else ""

@@ -224,11 +224,11 @@ class Shown(SilentDisplay):
 class TestWarnings:
     def test_equal_images_in_two_classes_and_in_both_splits_are_counted(self, study: Study, images: Path) -> None:
         display = Shown()
-        show_duplicates(study, display)
+        show_duplicates(study, display.show_warning)
         assert display.warnings == []
         shutil.copy(images / "train/cat/1.bmp", images / "train/dog/7.bmp")
         (images / "test/dog/8.bmp").symlink_to(images / "train/dog/2.bmp")
-        show_duplicates(study, display)
+        show_duplicates(study, display.show_warning)
         (line,) = display.warnings
         assert "2 of 9 training images are equal to an image of another class (cat/1.bmp and dog/7.bmp)" in line
         assert "1 of 9 test images are equal to a training image (test dog/8.bmp, train dog/2.bmp)" in line

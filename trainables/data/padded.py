@@ -56,10 +56,13 @@ def _ensure_padded(path: Path, images: npt.NDArray[np.uint8], pad_px: int) -> No
 
 def _is_intact(path: Path, meta: Mapping[str, Any]) -> bool:
     """Return whether padded images are recorded in the meta data and as they were written."""
+    if path.name not in meta["padded"]:
+        return False
     try:
-        return path.name in meta["padded"] and check_array(path, meta["padded"][path.name]) is None
+        check_array(path, meta["padded"][path.name])
     except DamagedFile:
         return False
+    return True
 
 
 def _write_padded(images: npt.NDArray[np.uint8], pad_px: int, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +110,7 @@ def _digest(
     which the next draws and the state of the generator show.
     """
     draws = np.concatenate([rng.random(8), rng.random(8, dtype=np.float32), rng.normal(size=8)])
-    integers = [(16 * scans).astype(np.uint8), shown, labels, (draws * 2**16).astype(np.int64)]
+    integers: list[npt.NDArray[Any]] = [(16 * scans).astype(np.uint8), shown, labels, (draws * 2**16).astype(np.int64)]
     state = repr(rng.bit_generator.state).encode()
     return hashlib.sha256(b"".join(array.tobytes() for array in integers) + state).hexdigest()
 

@@ -58,8 +58,8 @@ class TinyImageNet(Source):
                 raise UserError(f"tiny-imagenet: the folder {folder} does not exist; {LAYOUT}")
         self.classes()
         folder_of: dict[Split, str] = {"train": "train", "test": "val"}
-        for split, folder in folder_of.items():
-            files = {f"{self._root}/{folder}/{name}" for name in image_files(self._root / folder)}
+        for split, folder_name in folder_of.items():
+            files = {f"{self._root}/{folder_name}/{name}" for name in image_files(self._root / folder_name)}
             for image in self._annotated(split):
                 if image.file not in files:
                     raise UserError(f"tiny-imagenet: {image.file} does not exist, but an annotation names it")
