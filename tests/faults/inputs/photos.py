@@ -17,7 +17,7 @@ from tests.faults.inputs.studies import SMALL
 
 ODD_NAMES = (
     "=cmd()",
-    "[bold]x[/bold]",
+    "[bold]x",
     "a[/x]b",
     "a\nb",
     "\udcff",
