@@ -18,7 +18,7 @@ from tests.faults.inputs.studies import SMALL
 ODD_NAMES = (
     "=cmd()",
     "[bold]x",
-    "a[/x]b",
+    "a[x]b",
     "a\nb",
     "\udcff",
     "x" * 200,
