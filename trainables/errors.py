@@ -81,7 +81,7 @@ def shorten(text: str, n_chars: int = QUOTED_CHARS) -> str:
 
 
 def shorten_message(message: str) -> str:
-    """Return a message with at most 10 lines; of a long line, the beginning and the end are kept.
+    """Return a message with at most 10 lines; a long line keeps its beginning and its end.
 
     Examples:
         >>> len(shorten_message(f"cannot read '{'x' * 9_000}': File name too long"))

@@ -64,7 +64,7 @@ def outcome_of(given: Input, ran: Ran, supplies: Supplies, written: list[str]) -
         "LONG MESSAGE": len(ran.stderr) > LONGEST_MESSAGE,
         "NO MESSAGE": outcome == REFUSED and not ran.stderr.strip(),
         "WROTE OUTSIDE": bool(written) and not given.may_write,
-        f"WRONGLY {outcome.upper()}": given.wanted not in (None, outcome),
+        f"WRONGLY {outcome.upper()}": outcome in FINE and given.wanted not in (None, outcome),
     }
     return next((name for name, is_so in problems.items() if is_so), outcome)
 

@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_sample_of_all_kinds(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.faults.fuzz", "--inputs", "60", "--seed", "7", "--work", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.faults.fuzz", "--inputs", "30", "--seed", "7", "--work", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 faults in 6" in done.stdout
+    assert "0 faults in 3" in done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def ran(exit_code: int | None = 2, stderr: str = "error: no", memory_mb: float =
 def test_faults_are_seen(how: Ran, expected: str, supplies: Supplies) -> None:
     given = Input(["run"], "a label", REFUSED)
     outcome = outcome_of(given, how, supplies, written=[])
-    assert outcome == expected if expected != "EXIT 1" else outcome in (expected, "WRONGLY EXIT 1")
+    assert outcome == expected
 
 
 def test_code_and_files_elsewhere_are_seen(supplies: Supplies) -> None:

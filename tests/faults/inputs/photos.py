@@ -17,8 +17,8 @@ from tests.faults.inputs.studies import SMALL
 
 ODD_NAMES = (
     "=cmd()",
-    "[bold]x[/bold]",
-    "a[/x]b",
+    "[bold]x",
+    "a[x]b",
     "a\nb",
     "\udcff",
     "x" * 200,
