@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+import os
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -18,6 +21,41 @@ from sweep.terminal.completion import (
     complete_study_or_preset,
 )
 from trainables.data.sources.registry import source_help
+from trainables.errors import UserError, shorten_path
+
+SWEEP_FOLDERS = ("records", "checkpoints", "models")
+"""Folders of a sweep from which files are read."""
+
+
+Dirs = TypeVar("Dirs", Path, list[Path], Path | None)
+
+
+def check_files(sweep_dirs: Dirs) -> Dirs:
+    """Return folders of sweeps, which may contain no pipe and no device: reading one would never end.
+
+    Raises:
+        UserError: names the file.
+    """
+    folders = sweep_dirs if isinstance(sweep_dirs, list) else [sweep_dirs] if sweep_dirs else []
+    for path in itertools.chain.from_iterable(map(_sweep_files, folders)):
+        try:
+            mode = path.stat().st_mode
+        except OSError:  # a link that leads nowhere
+            continue
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise UserError(f"'{shorten_path(path)}' is no regular file but a pipe, socket or device: remove it")
+    return sweep_dirs
+
+
+def _sweep_files(sweep_dir: Path) -> Iterator[Path]:
+    """Yield what is directly in the folder of a sweep, and all files of its own folders."""
+    if not os.path.lexists(sweep_dir / "sweep.json"):
+        return
+    yield from sweep_dir.iterdir()
+    for name in SWEEP_FOLDERS:
+        for folder, _, files in os.walk(sweep_dir / name):
+            yield from (Path(folder, file) for file in files)
+
 
 # several verbs
 StudyName = Annotated[
@@ -26,7 +64,7 @@ StudyName = Annotated[
         autocompletion=complete_study, help="name of a built-in study, or path of a YAML file, for example quickstart"
     ),
 ]
-SweepDir = Annotated[Path, typer.Argument(help="folder of a sweep, for example sweeps/box")]
+SweepDir = Annotated[Path, typer.Argument(callback=check_files, help="folder of a sweep, for example sweeps/box")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -124,7 +162,11 @@ Sd = Annotated[
 ]
 SdFrom = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="sweep from which to estimate the SD, for example sweeps/box (default: no sweep)"),
+    typer.Option(
+        callback=check_files,
+        metavar="DIR",
+        help="sweep from which to estimate the SD, for example sweeps/box (default: no sweep)",
+    ),
 ]
 
 # preview

@@ -17,6 +17,7 @@ from sweep.terminal.completion import (
     complete_trial,
     complete_trials,
 )
+from sweep.terminal.options import check_files
 
 
 class Format(StrEnum):
@@ -166,7 +167,9 @@ ExportTo = Annotated[
 # report
 SweepDirs = Annotated[
     list[Path],
-    typer.Argument(help="folder of a sweep, for example sweeps/box; several are compared in one report"),
+    typer.Argument(
+        callback=check_files, help="folder of a sweep, for example sweeps/box; several are compared in one report"
+    ),
 ]
 ReportTo = Annotated[
     Path | None,

@@ -139,6 +139,14 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
         STUDY.replace("model:", "optimizer: {lr: .inf}, model:"),
         ("'optimizer.lr'", "finite"),
     ),
+    "a learning rate that overflows": (
+        STUDY.replace("model:", "optimizer: {lr: 1.0e308}, model:"),
+        ("'optimizer.lr'", "1000000", "1e+308"),
+    ),
+    "padding that fills the memory": (
+        STUDY.replace("train_frac: 0.05", "pad_px: 100000"),
+        ("'data.pad_px'", "128", "100000"),
+    ),
     "an unknown preset": (
         STUDY.replace("mix: cutmix", "mix: cutmx"),
         ("'arms.cutmix.mix'", "'cutmx'", "did you mean 'cutmix'?", "random_erasing"),
@@ -426,6 +434,14 @@ class TestFolders:
     ) -> None:
         (here / "sweep.json").write_text(text)
         assert_one_message(refuse(verb, here), words)
+
+    @pytest.mark.parametrize("name", ["sweep.json", "records/epochs/part-000000000000-000000000002.parquet"])
+    def test_with_a_pipe(self, refuse: Refuse, here: Path, name: str) -> None:
+        (here / "out" / "records" / "epochs").mkdir(parents=True)
+        (here / "out" / "sweep.json").write_text("{}")
+        (here / "out" / name).unlink(missing_ok=True)
+        os.mkfifo(here / "out" / name)
+        assert_one_message(refuse("status", here / "out"), (str(here / "out" / name), "pipe"))
 
     def test_in_use(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
         simulate(study_of(), here / "out").run(5)
