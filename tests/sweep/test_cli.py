@@ -384,7 +384,7 @@ class TestPlan:
         for verb in ("studies", "plan"):
             words = " ".join(run(verb, "quickstart")[1].split())
             assert "Detects a difference of " in words
-            assert "5 searches per arm; SD over searches 1.1 points, assumed: typical of short runs)" in words
+            assert "5 searches per arm; SD over searches 8.9 points, assumed: typical of very short runs)" in words
 
     def test_takes_short_flags(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torch.cuda.device_count", lambda: 1)

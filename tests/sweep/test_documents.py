@@ -166,7 +166,7 @@ class TestTrials:
 class TestPlan:
     def test_has_dose_size_and_seeds(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 1000 / 3)
-        status, out, err = run("plan", "quickstart", "--scale", "smoke", "--effect", 0.5, "--json")
+        status, out, err = run("plan", "quickstart", "--scale", "smoke", "--effect", 0.5, "--sd", 1, "--json")
         assert (status, err) == (0, "")
         document = check(out, "plan", run)
         study = load_study("quickstart", scale="smoke")

@@ -25,6 +25,7 @@ from sweep.launch import resume_sweep
 from sweep.manifest import add_part_folders
 from sweep.models import export_trial, load_trial
 from sweep.records.errors import RecordsError
+from sweep.records.manifest_file import study_sha256
 from sweep.records.reader import read_manifest, read_sweep, read_table
 from sweep.records.schema import DECISIONS, MANIFEST, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
@@ -53,9 +54,15 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "ran"
 
 
+def write_forged(sweep_dir: Path, manifest: dict[str, Any], study: dict[str, Any]) -> None:
+    """Write another study with all the checksums that it needs."""
+    runs = [*manifest["runs"][:-1], {**manifest["runs"][-1], "study_sha256": study_sha256(study)}]
+    write_manifest(sweep_dir, {**manifest, "study": study, "runs": runs})
+
+
 def change(sweep_dir: Path, **study: Any) -> None:
     manifest = read_manifest(sweep_dir)
-    write_manifest(sweep_dir, {**manifest, "study": {**manifest["study"], **study}})
+    write_forged(sweep_dir, manifest, {**manifest["study"], **study})
 
 
 def add_trial(sweep_dir: Path, **values: Any) -> None:
@@ -79,7 +86,7 @@ class TestCode:
         arms = {**manifest["study"]["arms"], "cutmix": {"mix": {"mask": {"family": "planted:Mask"}}}}
         part = {"kind": "early-stopping rule", "name": "planted:Rule", "folder": str(sweep_dir)}
         study = {**manifest["study"], "budget": budget, "base": base, "arms": arms}
-        write_manifest(sweep_dir, {**manifest, "study": study, "parts": [part]})
+        write_forged(sweep_dir, {**manifest, "parts": [part]}, study)
         row = read_table(sweep_dir, DECISIONS).iloc[0].to_dict()
         writer = RecordsWriter(sweep_dir)
         writer.add(DECISIONS, {**row, "trial": "off-0000", "rung_epochs": 99, "rule": "planted:Rule"})
@@ -161,7 +168,7 @@ class TestNames:
             with pytest.raises(RecordsError, match="cutmix-sweep writes no such name"):
                 read_manifest(sweep_dir)
             manifest = json.loads((sweep_dir / MANIFEST).read_text())
-            write_manifest(sweep_dir, {**manifest, "study": {**manifest["study"], "name": "small", "arms": {}}})
+            write_forged(sweep_dir, manifest, {**manifest["study"], "name": "small", "arms": {"off": {}}})
 
     def test_that_a_user_gives_are_looked_up(self, sweep_dir: Path, tmp_path: Path) -> None:
         (sweep_dir / "models").mkdir()

@@ -124,7 +124,7 @@ class TestContent:
         harm(images)
         with pytest.raises(UserError, match=rf"the training images of '.*' differ .* \({message}\): restore them"):
             resume_sweep(sweep_dir)
-        assert not (sweep_dir / "records").exists()
+        assert not list(sweep_dir.rglob("*.parquet"))
 
     def test_changed_test_images_are_refused_within_a_confirmation(
         self, sweep_dir: Path, study: Study, images: Path

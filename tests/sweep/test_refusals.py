@@ -451,7 +451,7 @@ class TestFolders:
     def test_whose_data_is_gone(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
         study = study_of(base={"data": {"source": f"imagefolder:{here}/photos"}})
         simulate(study, here / "out").run(5)
-        assert_one_message(refuse("resume", here / "out"), (f"{here}/photos", "expected"))
+        assert_one_message(refuse("resume", here / "out"), (f"{here}/photos", "restore them", "--data"))
 
     def test_whose_data_is_another(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
         simulate(study_of(), here / "out").run(5)
