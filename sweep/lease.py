@@ -170,7 +170,7 @@ def try_flock(file: int, *, shared: bool = False) -> Flock:
 def probe_flock(sweep_dir: Path) -> Flock:
     """Return whether a process has locked ``.lock``; the file is not made, and may be read-only."""
     try:
-        file = os.open(sweep_dir / LOCK, os.O_RDONLY)
+        file = os.open(sweep_dir / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return Flock.FREE
     except OSError:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import os
+import shlex
 import socket
 import threading
 import time
@@ -235,7 +237,8 @@ def _take(sweep_dir: Path, number: int) -> Lock:
 
 
 def _refuse(sweep_dir: Path, holder: Driver) -> NoReturn:
-    advice = f"wait until it ends, interrupt it there, or watch it with: cutmix-sweep status {sweep_dir} --follow"
+    watch = shlex.join(["cutmix-sweep", "status", str(sweep_dir), "--follow"])
+    advice = f"wait until it ends, interrupt it there, or watch it with: {watch}"
     if holder.is_stopped and holder.host == socket.gethostname():
         advice = f"continue it with: kill -CONT {holder.process}; or end it with: kill -KILL {holder.process}"
     raise UserError(f"'{sweep_dir}' is in use by {holder.describe()}: {advice}")
@@ -244,7 +247,12 @@ def _refuse(sweep_dir: Path, holder: Driver) -> NoReturn:
 @contextlib.contextmanager
 def _flocked(sweep_dir: Path) -> Iterator[Flock]:
     """Lock ``.lock`` where the file system can do it; the value says whether it is ours now."""
-    file = os.open(sweep_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        file = os.open(sweep_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UserError(f"'{sweep_dir / LOCK}' is a link: remove it, because it would be written through") from None
     try:
         deadline_s = time.monotonic() + FLOCK_PATIENCE_S
         while (result := try_flock(file)) is Flock.HELD and time.monotonic() < deadline_s:

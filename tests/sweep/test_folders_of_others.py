@@ -22,6 +22,8 @@ from search_spaces.study import Study
 from sweep.csv_files import write_csv
 from sweep.evaluation.pictures import save_pictures
 from sweep.launch import resume_sweep
+from sweep.lease import LOCK
+from sweep.lock import locked
 from sweep.manifest import add_part_folders
 from sweep.models import export_trial, load_trial
 from sweep.records.errors import RecordsError
@@ -205,6 +207,13 @@ class TestLinks:
         assert run("export", str(sweep_dir))[0] == 0
         assert not (sweep_dir / "export" / "trials.csv").is_symlink()
         assert run("export", str(sweep_dir), "--format", "tensorboard")[0] == 2
+
+    def test_in_the_place_of_the_lock(self, sweep_dir: Path, mine: Path, run: Run) -> None:
+        (sweep_dir / LOCK).unlink(missing_ok=True)
+        (sweep_dir / LOCK).symlink_to(mine / "trials.csv")
+        with pytest.raises(UserError, match=r"\.lock' is a link"), locked(sweep_dir):
+            pass
+        assert run("status", str(sweep_dir))[0] == 0
 
     def test_in_the_place_of_pictures_and_log(self, sweep_dir: Path, mine: Path) -> None:
         from types import SimpleNamespace
