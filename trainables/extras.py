@@ -11,6 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "eval": ("corrupt_tta", "pyautoattack", "pytorch_ood", "torchcam"),
     "report": (
         "IPython",
+        "bleach",
         "ipykernel",
         "jinja2",
         "jupyter_client",

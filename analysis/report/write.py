@@ -36,7 +36,7 @@ ANY_STUDY, COMPARISON = "any_study", "comparison"
 PAGE = "report.html"
 
 
-def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: str | None = None) -> Path:
+def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, notebook: str | None = None) -> Path:
     """Write a report of one sweep, or of several sweeps and their comparison; return the path of its page.
 
     Nothing is written until all notebooks have finished; files of an earlier report are replaced.
@@ -45,7 +45,7 @@ def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: s
         sweep_dirs: folders of sweeps, at least one.
         to: folder of the report; None uses ``report`` in the folder of the sweep, or in the current folder for several
             sweeps.
-        study: notebook to execute instead of the notebook of each sweep's study: a built-in name, or the path of an
+        notebook: notebook to execute instead of the notebook of each sweep's study: a built-in name, or the path of an
             ``.ipynb`` file. No notebook, and no other code, is taken from the folder of a sweep.
 
     Raises:
@@ -56,7 +56,7 @@ def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, study: s
     folders = labels(sweep_dirs)
     # the records as well: damage is refused before a notebook runs
     manifests = {label: read_sweep(folder).manifest for label, folder in folders.items()}
-    paths = {label: _notebook(manifest, study) for label, manifest in manifests.items()}
+    paths = {label: _notebook(manifest, notebook) for label, manifest in manifests.items()}
     # a folder that the user has chosen may be a link, a folder that came with a sweep may not
     below = to or (Path() if len(folders) > 1 else next(iter(folders.values())))
     target = to or below / "report"

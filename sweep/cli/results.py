@@ -14,7 +14,6 @@ from sweep.cli.app import (
     new_console,
     new_display,
     print_document,
-    renamed,
     split_names,
 )
 from sweep.signals import exit_code
@@ -201,7 +200,6 @@ def report(
     to: result_options.ReportTo = None,
     notebook: result_options.Notebook = None,
     open_: result_options.Open = False,
-    study: result_options.OldNotebook = None,
 ) -> None:
     """Write one HTML page with the verdict, figures and tables of a sweep, and each figure and table as a file.
 
@@ -210,10 +208,9 @@ def report(
     check_extra("report", needed_by="the command report")
     from analysis.report.write import NotebookFailedError, write_report
 
-    notebook = renamed("study", "notebook", study, notebook)
     try:
         with new_display(stderr=True).show_status("running the notebook"):
-            path = write_report(sweep_dirs, to=to, study=notebook)
+            path = write_report(sweep_dirs, to=to, notebook=notebook)
     except NotebookFailedError as error:
         echo(f"error: {error}; no report was written", err=True)
         raise typer.Exit(1) from None

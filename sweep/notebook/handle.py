@@ -189,12 +189,12 @@ class Sweep:
             display.show_warning(f"{failed['axis']} of {failed['trial']} failed: {reason_in_one_line(failed['why'])}")
         return evaluated.evaluations
 
-    def report(self, *, to: Folder | None = None, study: str | None = None) -> Path:
+    def report(self, *, to: Folder | None = None, notebook: str | None = None) -> Path:
         """Write one HTML page with the verdict, figures and tables; return its path. Needs the extra ``report``.
 
         Args:
             to: folder of the report; None: ``report`` in the folder of the sweep.
-            study: notebook to run, a name or the path of an ``.ipynb`` file; None: the notebook of the sweep's study.
+            notebook: notebook to run, a name or the path of an ``.ipynb`` file; None: the one of the sweep's study.
 
         Raises:
             UserError: the extra is not installed.
@@ -207,7 +207,7 @@ class Sweep:
         from analysis.report.write import write_report
 
         with choose_display().show_status("running the notebook"):
-            return write_report([self.dir], to=None if to is None else Path(to), study=study)
+            return write_report([self.dir], to=None if to is None else Path(to), notebook=notebook)
 
     def export(self, format: str = "csv", *, to: Folder | None = None) -> list[Path]:
         """Write the records for other tools and return the paths of the files.

@@ -185,5 +185,4 @@ Notebook = Annotated[
         "(default: the notebook of the sweep's study)",
     ),
 ]
-OldNotebook = Annotated[str | None, typer.Option("--study", hidden=True, help="old name of --notebook")]
 Open = Annotated[bool, typer.Option("--open", help="open the report in the browser")]

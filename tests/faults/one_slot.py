@@ -109,11 +109,13 @@ def _fill(ring: Sequence[_Slot], searcher: Any) -> list[_Slot]:
     return [slot for slot in ring if slot.trial is not None]
 
 
-def _measure_in_turn(tasks: Iterable[Any], resources: Any, slots: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _measure_in_turn(
+    tasks: Iterable[Any], resources: Any, slots: int, images: str
+) -> Iterator[tuple[Any, dict[str, Any]]]:
     from sweep.evaluation.run import _payload, measure_task
 
     for task in tasks:
-        yield task, measure_task(_payload(task), resources.cpus, "cpu")
+        yield task, measure_task(_payload(task) | {"images": images}, resources.cpus, "cpu")
 
 
 @dataclass(frozen=True)

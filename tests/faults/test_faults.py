@@ -86,7 +86,9 @@ def sweep_dir(tmp_path: Path) -> Path:
 def write_records(folder: Path, **changes: Any) -> Path:
     """Write the records of two trials, one epoch each."""
     folder.mkdir()
-    write_manifest(folder, {"schema_version": SCHEMA_VERSION, "study": {"name": "small"}})
+    study = {"name": "small", "question": "?", "arms": {"off": {}}, "metric": "val_nll", "budget": {}}
+    facts = {"data": {}, "versions": {}, "hardware": {}, "runs": []}
+    write_manifest(folder, {"schema_version": SCHEMA_VERSION, "study": study, **facts})
     records = RecordsWriter(folder)
     for trial in ("off-0000", "off-0001"):
         records.add(TRIALS, {"trial": trial, "phase": "search", "status": "completed", "attempts": 1})

@@ -72,7 +72,7 @@ VERBS = {
 }
 """Golden: people type these and scripts rely on them. A change here is a change for every user."""
 
-HIDDEN = {"extend": ["--trials", "--seeds", "--arms"], "report": ["--study"]}
+HIDDEN = {"extend": ["--trials", "--seeds", "--arms"]}
 """Old names of options, which still work and which no help shows."""
 
 

@@ -150,7 +150,7 @@ def path(sweep_dir: Path, notebook: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(sweep_dir)
         patch.setenv("PYTHONPATH", f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}.{os.pathsep}")
-        return write_report([sweep_dir], study=str(notebook))
+        return write_report([sweep_dir], notebook=str(notebook))
 
 
 class TestReport:
@@ -214,14 +214,14 @@ class TestReport:
         kept = path.parent / "notes.txt"
         kept.write_text("of the user's")
         tiny = notebook_of(tmp_path / "tiny.ipynb", ("# Second", []))
-        assert write_report([sweep_dir], to=tmp_path / "out", study=str(tiny)).parent == tmp_path / "out"
-        html = write_report([sweep_dir], to=tmp_path / "out", study=str(tiny)).read_text()
+        assert write_report([sweep_dir], to=tmp_path / "out", notebook=str(tiny)).parent == tmp_path / "out"
+        html = write_report([sweep_dir], to=tmp_path / "out", notebook=str(tiny)).read_text()
         assert "Second" in html
         assert kept.read_text() == "of the user's"
 
 
 def test_the_notebook_of_another_study_asks_its_own_question(sweep_dir: Path, tmp_path: Path) -> None:
-    html = write_report([sweep_dir], to=tmp_path, study="quickstart").read_text()
+    html = write_report([sweep_dir], to=tmp_path, notebook="quickstart").read_text()
     assert 'class="question"' not in html
 
 
@@ -255,7 +255,7 @@ def test_a_heading_that_a_cell_shows_enters_the_contents(sweep_dir: Path, tmp_pa
         ("from IPython.display import Markdown, display\ndisplay(Markdown('## Seen'))", []),
         ("show_picture([Path('strip.png')] * 2, 'strips')", []),
     )
-    path = write_report([sweep_dir], to=tmp_path, study=str(notebook))
+    path = write_report([sweep_dir], to=tmp_path, notebook=str(notebook))
     page = Page(path)
     page.assert_stands_alone()
     assert "#sweep-seen" in page.references
@@ -268,7 +268,7 @@ def test_a_heading_that_a_cell_shows_enters_the_contents(sweep_dir: Path, tmp_pa
 def several(simulate: Callable[..., Path], notebook: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = {"study": "my_own", "arms": ("off", "cutmix", "fmix"), "n_trials": 6, "stop": False, "n_epochs": 4}
     sweeps = [simulate(**given, gains={"fmix": 0.1}), simulate(**given, gains={"fmix": -0.1})]
-    return write_report(sweeps, to=tmp_path_factory.mktemp("several"), study=str(notebook))
+    return write_report(sweeps, to=tmp_path_factory.mktemp("several"), notebook=str(notebook))
 
 
 class TestSeveralSweeps:
@@ -308,7 +308,7 @@ class TestLinks:
         (sweep_dir / "report").symlink_to(tmp_path)
         try:
             with pytest.raises(UserError, match="report' is a link"):
-                write_report([tmp_path / "sweep"], study="quickstart")
+                write_report([tmp_path / "sweep"], notebook="quickstart")
         finally:
             (sweep_dir / "report").unlink()
             (tmp_path / "kept").rename(sweep_dir / "report")
@@ -334,7 +334,7 @@ class TestRefusals:
     def test_a_cell_that_fails_is_named_and_nothing_is_written(self, sweep_dir: Path, tmp_path: Path) -> None:
         bad = notebook_of(tmp_path / "bad.ipynb", ("# Title", []), ("x = 0\n1 / x", []), (IMPORTS + TABLE, []))
         with pytest.raises(NotebookFailedError) as failed:
-            write_report([sweep_dir], to=tmp_path / "out", study=str(bad))
+            write_report([sweep_dir], to=tmp_path / "out", notebook=str(bad))
         assert str(failed.value) == "notebook 'bad.ipynb', cell 2 (x = 0): ZeroDivisionError: division by zero"
         assert not (tmp_path / "out").exists()
 
@@ -366,7 +366,7 @@ class TestRefusals:
         with pytest.raises(
             RecordsError, match=r"--notebook 'alpha_pro': .* one of alpha_prob, any_study, .*mask_shape"
         ):
-            write_report([sweep_dir], study="alpha_pro")
+            write_report([sweep_dir], notebook="alpha_pro")
 
     def test_a_file_in_place_of_the_folder(self, sweep_dir: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
