@@ -111,9 +111,10 @@ def _read_copy(sweep_dir: Path, error: DamagedFile | OSError) -> dict[str, Any]:
     path = sweep_dir / MANIFEST
     try:
         manifest = read_manifest_file(manifest_copy(sweep_dir))
-    except (DamagedFile, FileNotFoundError, NotADirectoryError):
-        if isinstance(error, DamagedFile):
-            raise DamagedRecords(path, error.reason, NO_COPY) from None
+    except (DamagedFile, FileNotFoundError, NotADirectoryError) as error_of_copy:
+        if isinstance(error, DamagedFile) or isinstance(error_of_copy, DamagedFile):
+            reason = error.reason if isinstance(error, DamagedFile) else "the file is missing"
+            raise DamagedRecords(path, reason, NO_COPY) from None
         raise RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}") from None
     problem = str(error) if isinstance(error, DamagedFile) else f"'{path}' is missing"
     warn_once(f"{problem}; its copy is read instead; to restore it: {repair_command(sweep_dir)}")

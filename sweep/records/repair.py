@@ -96,7 +96,7 @@ def _examine_manifest(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:
     manifest, problem = _try_manifest(path)
     second, problem_of_copy = _try_manifest(copy)
     if manifest is None and second is None:
-        if not path.exists():
+        if not path.exists() and not copy.exists():
             return
         if repair:
             raise DamagedRecords(path, problem, NO_COPY)

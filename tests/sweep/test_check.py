@@ -142,6 +142,16 @@ def test_a_manifest_without_a_copy_is_damaged_for_good(run: Run, sweep_dir: Path
     assert "no intact copy: restore the file from a backup" in err
 
 
+def test_a_damaged_copy_alone_is_no_manifest(run: Run, sweep_dir: Path) -> None:
+    (sweep_dir / "records" / "sweep.json").write_text("{")
+    (sweep_dir / "sweep.json").unlink()
+    status, content = document(run, sweep_dir)
+    assert (status, [Path(problem["path"]).name for problem in content["problems"]]) == (1, ["sweep.json"])
+    for arguments in (("check", sweep_dir, "--repair"), ("status", sweep_dir)):
+        status, _, err = run(*arguments)
+        assert (status, "the file is missing; there is no intact copy" in " ".join(err.split())) == (2, True)
+
+
 def test_a_folder_without_a_sweep_and_a_sweep_in_use_are_refused(run: Run, sweep_dir: Path, tmp_path: Path) -> None:
     status, _, err = run("check", tmp_path)
     assert (status, "no sweep in" in err) == (2, True)
