@@ -219,13 +219,27 @@ class TestWhatRunsAgain:
         simulate(make(), lose(undisturbed, tmp_path / "both", both), warn=warnings.append)
         assert warnings[-1].startswith("epochs and decisions of search 0 of arm off are lost: its lost decisions are")
 
-    def test_a_lost_choice_of_tpe_counts_as_failed(
+    def test_a_failed_trial_keeps_the_kind_of_its_failure(
         self, simulate: Any, make: Callable[..., Study], tmp_path: Path
+    ) -> None:
+        failure = {"failed": "no memory", "fault": "memory"}
+        fail = lambda job, epoch: failure if (job.trial, epoch) == ("off-0000", 3) else falling(job, epoch)  # noqa: E731
+        simulate(make("none"), tmp_path / "failed", curve=fail, n_workers=1).run()
+        sweep_dir = lose(tmp_path / "failed", tmp_path / "lost", of(EPOCHS, "off-0000", epochs=(1,)))
+        simulate(make("none"), sweep_dir, n_workers=1).run()
+        assert_equal(sweep_dir, tmp_path / "failed")
+        assert read_table(sweep_dir, TRIALS).set_index("trial").loc["off-0000", "fault"] == "memory"
+
+    @pytest.mark.parametrize("epochs", [(), (1,)])
+    def test_a_lost_choice_of_tpe_counts_as_failed(
+        self, simulate: Any, make: Callable[..., Study], tmp_path: Path, epochs: tuple[int, ...]
     ) -> None:
         """Its number would get other parameters now, which its recorded epochs do not belong to."""
         study, warnings = make(search="tpe"), []
         simulate(study, tmp_path / "cut", n_workers=1).run(20).conductor.flush(force=True)
-        sweep_dir = lose(tmp_path / "cut", tmp_path / "lost", of(TRIALS, "off-0000"))
+        row, curve = of(TRIALS, "off-0000"), of(EPOCHS, "off-0000", epochs=epochs)
+        lost = lambda table, each: row(table, each) or curve(table, each)  # noqa: E731
+        sweep_dir = lose(tmp_path / "cut", tmp_path / "lost", lost)
         ended = simulate(study, sweep_dir, warn=warnings.append).run()
         assert "off-0000" not in {job.trial for job in ended.jobs}
         assert warnings == ["trial off-0000 counts as failed: the records have lost the parameters that tpe had chosen"]
