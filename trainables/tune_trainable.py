@@ -168,6 +168,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         return trial
 
     def _set_aside(self, error: DamagedFile) -> None:
+        if error.path not in (self._checkpoint, self._weights):  # decoded images: the state of the trial is intact
+            raise error
         name = set_aside(error.path).name
         self._warnings.append(f"{error}; it is kept as '{name}', and trial {self._name} begins at epoch 1 again")
 

@@ -22,6 +22,7 @@ from trainables.data.contents import Contents
 from trainables.data.places import Place, format_places
 from trainables.data.prepared import prepare_data, prepare_test
 from trainables.data.store import open_split
+from trainables.intact import DamagedFile
 from trainables.mixing.dose import measure_dose
 from trainables.models.build import build_model
 from trainables.saved_state import verify_state, write_state
@@ -279,6 +280,21 @@ def test_a_state_in_another_precision_stays_and_is_refused(
     write_state(path, torch.load(path, weights_only=True) | {"precision": "bf16"})
     assert "was computed in bf16, and this device computes in fp32" in build(recorded=1).step()["failed"]
     assert path.exists()
+
+
+def test_damaged_images_do_not_cost_the_state(
+    build: Callable[..., CutMixTrainable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps(build(), 1)
+    images, states = tmp_path / "meta.json", [tmp_path / "checkpoints/t0.pt"]
+    images.touch()
+
+    def prepare_data(_: object) -> None:
+        raise DamagedFile(images, "it is not JSON")
+
+    monkeypatch.setattr("trainables.data.prepared.prepare_data", prepare_data)
+    assert "meta.json' is damaged" in build(recorded=1).step()["failed"]
+    assert (list(states[0].parent.iterdir()), images.exists()) == (states, True)
 
 
 def test_weights_are_written_when_the_trial_is_complete(build: Callable[..., CutMixTrainable], tmp_path: Path) -> None:
