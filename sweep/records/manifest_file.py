@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sweep.lock import check_held
 from sweep.records.counts import are_expected, start_counts
 from sweep.records.errors import DamagedRecords, RecordsError, repair_command, warn_once
 from sweep.records.names import check_names
@@ -76,7 +77,13 @@ def manifest_copy(sweep_dir: Path) -> Path:
 
 
 def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
-    """Write ``sweep.json`` and its second copy: a reader sees the old content or the new content."""
+    """Write ``sweep.json`` and its second copy: a reader sees the old content or the new content.
+
+    Raises:
+        OSError: a file cannot be written.
+        LockLost: another process has taken the sweep over; nothing is written.
+    """
+    check_held(sweep_dir)
     if not are_expected(sweep_dir):
         start_counts(sweep_dir)  # first: a sweep of this version without counts has lost them
     write_checked_json(sweep_dir / MANIFEST, manifest)
