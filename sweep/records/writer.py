@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from trainables.intact import DamagedFile
 __all__ = ["MERGE_PARTS", "RecordsWriter", "write_manifest"]
 
 MERGE_PARTS = 64
-"""Number of parts of a table that are merged into one: with many small parts, reading is slow."""
+"""Number of new parts of a table after which they are merged into one: with many small parts, reading is slow."""
 
 
 class RecordsWriter:
@@ -155,9 +155,30 @@ class _TableWriter:
         if self._n_parts < MERGE_PARTS:
             return
         try:
-            merge_parts(self._dir, self.table, self._study.sha256)
+            merge_parts(self._dir, self.table, self._study.sha256, from_row=_first_to_merge(live_parts(self._folder)))
         except DamagedRecords as error:
             warn_once(f"{error}; the sweep continues, but its records are not merged")
             self._n_parts = 0  # the next attempt comes after as many parts
         else:
             self._n_parts = 1
+
+
+def _first_to_merge(parts: Sequence[Part]) -> int:
+    """Return the first row of the parts that are merged: the new ones, and those before them that are not much larger.
+
+    A row is written again only into a part that is at least 1.5 times as large. Otherwise, each merge of a long sweep
+    would write all its rows.
+
+    Examples:
+        >>> new = [Part(row, row, "", Path()) for row in range(790, 853)]
+        >>> _first_to_merge([Part(0, 699, "", Path()), Part(700, 789, "", Path()), *new])
+        700
+    """
+    n_new = min(len(parts), MERGE_PARTS - 1)
+    new, older = parts[-n_new:], parts[:-n_new]
+    first, n_rows = new[0].first, new[-1].last - new[0].first + 1
+    for part in reversed(older):
+        if part.n_rows >= 2 * n_rows:
+            break
+        first, n_rows = part.first, n_rows + part.n_rows
+    return first
