@@ -103,14 +103,23 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
         manifest = read_manifest_file(path)
     except (DamagedFile, FileNotFoundError, NotADirectoryError) as error:
         manifest = _read_copy(sweep_dir, error)
-    version = manifest["schema_version"]
     _check_keys(manifest, path)
     check_names([manifest["study"]["name"]], kind="study", where=path)
     check_names(manifest["study"]["arms"], kind="arm", where=path)
-    study = with_present_keys(manifest["study"])
-    if version < _SEVERAL_SEARCHES and study.get("confirm") is not None:
+    return {**manifest, "study": present_study(manifest)}
+
+
+def present_study(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the study of a manifest of any version as this version writes it: present names, number of searches.
+
+    Examples:
+        >>> present_study({"schema_version": 2, "study": {"confirm": {"seeds": 5}}})["confirm"]
+        {'searches': 1, 'seeds': 5}
+    """
+    study: dict[str, Any] = with_present_keys(manifest["study"])
+    if manifest["schema_version"] < _SEVERAL_SEARCHES and study.get("confirm") is not None:
         study = {**study, "confirm": {"searches": 1, **study["confirm"]}}
-    return {**manifest, "study": study}
+    return study
 
 
 def _read_copy(sweep_dir: Path, error: DamagedFile | OSError) -> dict[str, Any]:
