@@ -33,7 +33,7 @@ from sweep.notices import Notices, notify_url
 from sweep.records.counts import COUNTS
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
-from sweep.records.schema import MANIFEST, RECORDS
+from sweep.records.schema import MANIFEST, RECORDS, TABLES
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.data.places import images_at, place_of
@@ -174,7 +174,8 @@ def resume_sweep(
     check_study(sweep_dir)
     read_manifest(sweep_dir)
     with locked(sweep_dir, show_status=display.show_status) as lock, contextlib.ExitStack() as stack:
-        for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
+        tables = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in TABLES]
+        for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent, *tables):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
         manifest = read_manifest(sweep_dir)
         for warning in add_part_folders(manifest, sweep_dir):

@@ -123,12 +123,14 @@ def test_a_damaged_model_costs_its_trial(run: Run, sweep_dir: Path) -> None:
 
 def test_what_the_program_does_not_write_is_left_alone(run: Run, sweep_dir: Path) -> None:
     left = [sweep_dir / "notes.txt", sweep_dir / "records" / "epochs" / "part-0.parquet.12ab.unfinished"]
+    left.append(sweep_dir / "records" / "copies" / "counts.json.damaged-1")
     for path in left:
         path.write_text("mine")
     status, out, _ = run("check", sweep_dir, "--repair")
     assert status == 0
     assert "left alone: notes.txt (not written by cutmix-sweep)" in out
     assert "unfinished (left by a process that was killed)" in out
+    assert "counts.json.damaged-1 (set aside because it was damaged)" in " ".join(out.split())
     assert all(path.exists() for path in left)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from search_spaces.study import Study
 from sweep.conductor import Job
-from sweep.ledger import weights_path
+from sweep.ledger import model_damage, weights_path
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, EVALUATIONS, TABLES, TRIALS, Table
 from sweep.records.tail import Tail
@@ -20,6 +20,7 @@ from sweep.records.writer import RecordsWriter, write_manifest
 from sweep.remaining import read_remaining
 from tests.search_spaces.early_stopping.variants import variants
 from tests.sweep.conftest import falling, report
+from trainables.intact import set_aside
 from trainables.saved_state import write_state
 
 MakeStudy = Callable[..., Study]
@@ -304,6 +305,14 @@ class TestModels:
         simulate(study, folder, curve=with_models(folder), n_workers=1).run()
         weights_path(folder, some(folder, "completed")).unlink()
         assert simulate(study, folder).run().jobs == []
+
+    def test_a_model_of_an_older_version_that_was_set_aside_is_missed(self, tmp_path: Path) -> None:
+        path = weights_path(tmp_path, "off-0000")
+        path.parent.mkdir()
+        assert model_damage(tmp_path, "off-0000", None) is None
+        path.write_bytes(b"no state")
+        set_aside(path)
+        assert "it is missing" in str(model_damage(tmp_path, "off-0000", None))
 
     def test_the_state_of_a_trial_stays_until_its_model_can_be_read(
         self, simulate: Any, make: Callable[..., Study], tmp_path: Path
