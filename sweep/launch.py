@@ -31,6 +31,7 @@ from sweep.lease import is_lock_file
 from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
 from sweep.records.counts import COUNTS
+from sweep.records.manifest_file import manifest_copy
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
 from sweep.records.schema import MANIFEST, RECORDS, TABLES
@@ -117,6 +118,7 @@ def start_sweep(
         images = {source: source for source in fingerprints}
         manifest = with_run(manifest, command, project=project, images=images)
         with locked(sweep_dir, show_status=display.show_status) as lock:
+            _check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
             _defer_signals(sweep_dir, address)
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
@@ -367,9 +369,13 @@ def _new_folder(study: Study, out: Path | None) -> Path:
     return sweep_dir
 
 
-def _check_new_folder(sweep_dir: Path) -> None:
-    if (sweep_dir / MANIFEST).exists():
+def _check_no_sweep(sweep_dir: Path) -> None:
+    if (sweep_dir / MANIFEST).exists() or manifest_copy(sweep_dir).exists():
         raise UserError(f"--out '{sweep_dir}' already contains a sweep: resume it with: {resume_command(sweep_dir)}")
+
+
+def _check_new_folder(sweep_dir: Path) -> None:
+    _check_no_sweep(sweep_dir)
     if sweep_dir.is_dir() and not all(_precedes_manifest(path, sweep_dir) for path in sweep_dir.rglob("*")):
         raise UserError(f"--out '{sweep_dir}' is not empty: choose a new folder")
     nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())
