@@ -63,7 +63,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 return self._failed(self._failure)
             trial = self._load()
             if self._reported >= self._last_epoch:
-                return self._report(trial, completed=self._last_epoch == trial.config.optimizer.max_epochs)
+                has_diverged = bool(trial.history) and trial.history[-1].diverged
+                completed = self._last_epoch == trial.config.optimizer.max_epochs and not has_diverged
+                return self._report(trial, completed=completed)
             while trial.epoch <= self._reported:
                 trial.run_epoch()
                 self._save(trial)

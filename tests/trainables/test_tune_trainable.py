@@ -313,10 +313,13 @@ def test_weights_are_written_when_the_trial_is_complete(build: Callable[..., Cut
 
 
 def test_a_diverged_trial_leaves_no_weights(build: Callable[..., CutMixTrainable], tmp_path: Path) -> None:
-    rows = steps(build(optimizer={"max_epochs": 2, "lr": 1e30}), 2)
+    rows = steps(build(optimizer={"max_epochs": 2, "lr": 1e6}), 2)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert not np.isfinite(rows[-1]["train_loss"])
     assert "failed" not in rows[-1]
+    # its epochs were recorded, and a kill came before its end was
+    again = build(optimizer={"max_epochs": 2, "lr": 1e6}, recorded=2, last=2).step()
+    assert again.keys() & {"failed", "epoch", "model_sha256"} == set()
     assert not (tmp_path / "weights/t0.pt").exists()
 
 
