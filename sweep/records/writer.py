@@ -174,11 +174,9 @@ def _first_to_merge(parts: Sequence[Part]) -> int:
         >>> _first_to_merge([Part(0, 699, "", Path()), Part(700, 789, "", Path()), *new])
         700
     """
-    n_new = min(len(parts), MERGE_PARTS - 1)
-    new, older = parts[-n_new:], parts[:-n_new]
-    first, n_rows = new[0].first, new[-1].last - new[0].first + 1
-    for part in reversed(older):
-        if part.n_rows >= 2 * n_rows:
+    first = n_rows = 0  # without parts, for example in a folder that was just deleted, nothing is left out
+    for n_taken, part in enumerate(reversed(parts)):
+        if n_taken >= MERGE_PARTS - 1 and part.n_rows >= 2 * n_rows:
             break
         first, n_rows = part.first, n_rows + part.n_rows
     return first
