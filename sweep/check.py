@@ -16,6 +16,7 @@ from sweep.ledger import checkpoint_path, model_damage, read_entries, weights_pa
 from sweep.lock import locked
 from sweep.lost import describe_trials
 from sweep.manifest import read_study
+from sweep.records.counts import COUNTS
 from sweep.records.errors import RecordsError
 from sweep.records.manifest_file import manifest_copy
 from sweep.records.parts import COPIES, part_of
@@ -276,10 +277,12 @@ def _leftovers(sweep_dir: Path) -> Iterator[Path]:
         if not path.name.startswith(_LOCKS) and path.name not in _OWN_NAMES:
             yield path
     tables = [*TABLES, *(table.old_name for table in TABLES.values() if table.old_name)]
-    for name in tables:
-        for folder in (sweep_dir / RECORDS / name, sweep_dir / RECORDS / COPIES / name):
-            if folder.is_dir():
-                yield from (path for path in folder.iterdir() if part_of(path) is None)
+    known = {*tables, COPIES, COUNTS, MANIFEST}
+    for records in (sweep_dir / RECORDS, sweep_dir / RECORDS / COPIES):
+        if records.is_dir():
+            yield from (path for path in records.iterdir() if path.name not in known)
+        for folder in filter(Path.is_dir, (records / name for name in tables)):
+            yield from (path for path in folder.iterdir() if part_of(path) is None)
     for folder in (weights_path(sweep_dir, "").parent, checkpoint_path(sweep_dir, "").parent):
         if folder.is_dir():
             yield from (path for path in folder.iterdir() if path.suffix != ".pt")

@@ -287,7 +287,7 @@ class Conductor(RestoredSweep):
             self._end(entry, FAILED, why, fault)
             return
         self._warn(f"trial {entry.trial} could not regain what is lost: {why.splitlines()[-1] if why else 'no reason'}")
-        self._leave(entry, entry.end.status, entry.end.why)
+        self._leave(entry, entry.end.status, entry.end.why, entry.end.fault)
 
     def on_restart(self, trial: str) -> None:
         """Record that a trial has lost its worker and restarts from its last checkpoint."""
@@ -324,7 +324,7 @@ class Conductor(RestoredSweep):
             return
         if end.status == COMPLETED and entry.phase == CONFIRM and not entry.tested:
             return
-        self._end(entry, end.status, end.why)
+        self._end(entry, end.status, end.why, end.fault)
 
     def _end(self, entry: Entry, status: str, why: str, fault: str | None = None) -> None:
         self._leave(entry, status, why, fault)

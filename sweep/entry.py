@@ -18,10 +18,12 @@ class End:
     Attributes:
         status: status as in the records.
         why: its reason; "" if there is none.
+        fault: kind of the failure; None if it has not failed.
     """
 
     status: str
     why: str
+    fault: str | None = None
 
 
 @dataclass

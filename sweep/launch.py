@@ -31,9 +31,10 @@ from sweep.lease import is_lock_file
 from sweep.log_to import LogTo, parse_log_to
 from sweep.notices import Notices, notify_url
 from sweep.records.counts import COUNTS
+from sweep.records.manifest_file import manifest_copy
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
-from sweep.records.schema import MANIFEST, RECORDS
+from sweep.records.schema import MANIFEST, RECORDS, TABLES
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.data.places import images_at, place_of
@@ -117,6 +118,7 @@ def start_sweep(
         images = {source: source for source in fingerprints}
         manifest = with_run(manifest, command, project=project, images=images)
         with locked(sweep_dir, show_status=display.show_status) as lock:
+            _check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
             _defer_signals(sweep_dir, address)
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
@@ -174,7 +176,8 @@ def resume_sweep(
     check_study(sweep_dir)
     read_manifest(sweep_dir)
     with locked(sweep_dir, show_status=display.show_status) as lock, contextlib.ExitStack() as stack:
-        for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
+        tables = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in TABLES]
+        for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent, *tables):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
         manifest = read_manifest(sweep_dir)
         for warning in add_part_folders(manifest, sweep_dir):
@@ -366,9 +369,13 @@ def _new_folder(study: Study, out: Path | None) -> Path:
     return sweep_dir
 
 
-def _check_new_folder(sweep_dir: Path) -> None:
-    if (sweep_dir / MANIFEST).exists():
+def _check_no_sweep(sweep_dir: Path) -> None:
+    if (sweep_dir / MANIFEST).exists() or manifest_copy(sweep_dir).exists():
         raise UserError(f"--out '{sweep_dir}' already contains a sweep: resume it with: {resume_command(sweep_dir)}")
+
+
+def _check_new_folder(sweep_dir: Path) -> None:
+    _check_no_sweep(sweep_dir)
     if sweep_dir.is_dir() and not all(_precedes_manifest(path, sweep_dir) for path in sweep_dir.rglob("*")):
         raise UserError(f"--out '{sweep_dir}' is not empty: choose a new folder")
     nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())

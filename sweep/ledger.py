@@ -29,7 +29,7 @@ from sweep.records.schema import (
 )
 from sweep.records.writer import RecordsWriter
 from trainables.config import TrialConfig
-from trainables.intact import DamagedFile
+from trainables.intact import DAMAGED, DamagedFile
 from trainables.saved_state import verify_state
 
 EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
@@ -228,13 +228,15 @@ def model_damage(sweep_dir: Path, trial: str, sha256: str | None) -> DamagedFile
     Args:
         sweep_dir: folder of the sweep.
         trial: name of the trial.
-        sha256: recorded checksum of the model; None in records of older versions: a missing model is then no damage.
+        sha256: recorded checksum of the model; None in records of older versions: a missing model is then no damage,
+            unless it was set aside.
     """
     path = weights_path(sweep_dir, trial)
     try:
         verify_state(path, expected_sha256=sha256)
     except FileNotFoundError:
-        return None if sha256 is None else DamagedFile(path, "it is missing")
+        was_set_aside = path.with_name(f"{path.name}{DAMAGED}-1").exists()  # a kill came before it was regained
+        return DamagedFile(path, "it is missing") if sha256 is not None or was_set_aside else None
     except DamagedFile as error:
         return error
     return None

@@ -58,8 +58,8 @@ def reopen_without_model(sweep_dir: Path, entries: Iterable[Entry]) -> list[str]
 
 
 def _reopen(entry: Entry) -> None:
-    entry.end = End(entry.status, entry.why)
-    entry.status, entry.why = RUNNING, ""
+    entry.end = End(entry.status, entry.why, entry.fault)
+    entry.status, entry.why, entry.fault = RUNNING, "", None
 
 
 def describe_trials(names: list[str]) -> str:

@@ -42,12 +42,13 @@ class Proposals:
         if self._study.search == "tpe":  # the other searches do not use past trials
             of_search = (arm, search, SEARCH)
             trials = [row for row in self._entries.values() if (row.arm, row.search, row.phase) == of_search]
-            # a trial without parameters has lost them
-            earlier = [
-                row for row in trials if row.number < number and row.params.keys() >= self._study.space_of(arm).keys()
-            ]
+            earlier = [row for row in trials if row.number < number and self.has_parameters(row)]
             past = [self._past(row) for row in sorted(earlier, key=lambda row: row.number)]
         return self._entry(arm, number, propose(self._study, arm, number, past))
+
+    def has_parameters(self, entry: Entry) -> bool:
+        """Return whether the parameters of a trial are known; the records may have lost those that ``tpe`` chose."""
+        return entry.params.keys() >= self._study.space_of(entry.arm).keys()
 
     def named(self, trial: str) -> Entry | None:
         """Return a trial that has recorded epochs, but no row of its own; None if the study has no such trial.

@@ -77,6 +77,9 @@ class RestoredSweep(RunningSweep, ABC):
 
     def _reopen_incomplete(self) -> None:
         """Make trials run again of which the records have lost values, and those whose end is not recorded."""
+        for entry in self.entries.values():
+            if entry.status == FAILED and not self._proposals.has_parameters(entry):
+                entry.known_epochs = entry.epochs  # nothing can compute its lost epochs again
         lost = [entry.trial for entry in self.entries.values() if reopen(entry) or entry.is_behind]
         if lost:
             self._warn(f"the records lack values of {describe_trials(lost)}: they are computed again")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import re
 
+from trainables.errors import UserError
+
 TRIAL, WORKER, MEMORY, DISK, NODE, STALLED = FAULTS = ("trial", "worker", "memory", "disk", "node", "stalled")
 """Kinds: own code, lost process, memory used up, a file that cannot be read, lost machine, no report for too long."""
 
@@ -20,6 +22,8 @@ def fault_of(error: BaseException) -> str:
         >>> fault_of(ValueError("no such layer")), fault_of(MemoryError()), fault_of(OSError(errno.EIO, "I/O error"))
         ('trial', 'memory', 'disk')
     """
+    if isinstance(error, UserError) and error.__cause__ is not None:  # for example an image cache without free space
+        error = error.__cause__
     if isinstance(error, OSError) and error.errno != errno.ENOMEM:
         return DISK if error.errno in _DISK_ERRORS else TRIAL
     # torch.OutOfMemoryError is a RuntimeError, and so is what its allocator for the CPU raises

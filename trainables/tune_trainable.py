@@ -63,7 +63,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 return self._failed(self._failure)
             trial = self._load()
             if self._reported >= self._last_epoch:
-                return self._report(trial, completed=self._last_epoch == trial.config.optimizer.max_epochs)
+                has_diverged = bool(trial.history) and trial.history[-1].diverged
+                completed = self._last_epoch == trial.config.optimizer.max_epochs and not has_diverged
+                return self._report(trial, completed=completed)
             while trial.epoch <= self._reported:
                 trial.run_epoch()
                 self._save(trial)
@@ -168,6 +170,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         return trial
 
     def _set_aside(self, error: DamagedFile) -> None:
+        if error.path not in (self._checkpoint, self._weights):  # decoded images: the state of the trial is intact
+            raise error
         name = set_aside(error.path).name
         self._warnings.append(f"{error}; it is kept as '{name}', and trial {self._name} begins at epoch 1 again")
 

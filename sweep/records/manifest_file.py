@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sweep.lock import check_held
 from sweep.records.counts import are_expected, start_counts
 from sweep.records.errors import DamagedRecords, RecordsError, repair_command, warn_once
 from sweep.records.names import check_names
@@ -76,7 +77,13 @@ def manifest_copy(sweep_dir: Path) -> Path:
 
 
 def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
-    """Write ``sweep.json`` and its second copy: a reader sees the old content or the new content."""
+    """Write ``sweep.json`` and its second copy: a reader sees the old content or the new content.
+
+    Raises:
+        OSError: a file cannot be written.
+        LockLost: another process has taken the sweep over; nothing is written.
+    """
+    check_held(sweep_dir)
     if not are_expected(sweep_dir):
         start_counts(sweep_dir)  # first: a sweep of this version without counts has lost them
     write_checked_json(sweep_dir / MANIFEST, manifest)
@@ -96,14 +103,23 @@ def read_manifest(sweep_dir: Path) -> dict[str, Any]:
         manifest = read_manifest_file(path)
     except (DamagedFile, FileNotFoundError, NotADirectoryError) as error:
         manifest = _read_copy(sweep_dir, error)
-    version = manifest["schema_version"]
     _check_keys(manifest, path)
     check_names([manifest["study"]["name"]], kind="study", where=path)
     check_names(manifest["study"]["arms"], kind="arm", where=path)
-    study = with_present_keys(manifest["study"])
-    if version < _SEVERAL_SEARCHES and study.get("confirm") is not None:
+    return {**manifest, "study": present_study(manifest)}
+
+
+def present_study(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the study of a manifest of any version as this version writes it: present names, number of searches.
+
+    Examples:
+        >>> present_study({"schema_version": 2, "study": {"confirm": {"seeds": 5}}})["confirm"]
+        {'searches': 1, 'seeds': 5}
+    """
+    study: dict[str, Any] = with_present_keys(manifest["study"])
+    if manifest["schema_version"] < _SEVERAL_SEARCHES and study.get("confirm") is not None:
         study = {**study, "confirm": {"searches": 1, **study["confirm"]}}
-    return {**manifest, "study": study}
+    return study
 
 
 def _read_copy(sweep_dir: Path, error: DamagedFile | OSError) -> dict[str, Any]:
@@ -111,9 +127,10 @@ def _read_copy(sweep_dir: Path, error: DamagedFile | OSError) -> dict[str, Any]:
     path = sweep_dir / MANIFEST
     try:
         manifest = read_manifest_file(manifest_copy(sweep_dir))
-    except (DamagedFile, FileNotFoundError, NotADirectoryError):
-        if isinstance(error, DamagedFile):
-            raise DamagedRecords(path, error.reason, NO_COPY) from None
+    except (DamagedFile, FileNotFoundError, NotADirectoryError) as error_of_copy:
+        if isinstance(error, DamagedFile) or isinstance(error_of_copy, DamagedFile):
+            reason = error.reason if isinstance(error, DamagedFile) else "the file is missing"
+            raise DamagedRecords(path, reason, NO_COPY) from None
         raise RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}") from None
     problem = str(error) if isinstance(error, DamagedFile) else f"'{path}' is missing"
     warn_once(f"{problem}; its copy is read instead; to restore it: {repair_command(sweep_dir)}")

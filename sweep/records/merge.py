@@ -1,4 +1,4 @@
-"""Merging the parts of a table: the smaller ones are deleted after the larger one was read back."""
+"""Merging parts of a table: the smaller ones are deleted after the larger one was read back."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ from sweep.records.table_files import read_parts
 from trainables.intact import DamagedFile, set_aside
 
 
-def merge_parts(sweep_dir: Path, table: Table, study_sha256: str) -> None:
-    """Merge all parts of a table into one, with a copy; a kill in between leaves rows twice, never a gap.
+def merge_parts(sweep_dir: Path, table: Table, study_sha256: str, *, from_row: int = 0) -> None:
+    """Merge the parts of a table into one, with a copy; a kill in between leaves rows twice, never a gap.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        table: the table.
+        study_sha256: checksum of the study that the sweep has now.
+        from_row: first row of the first part that is merged; earlier parts stay as they are.
 
     Raises:
         DamagedRecords: rows are missing or damaged; nothing was written.
         OSError: the merged part cannot be written or read back; nothing was deleted.
     """
-    read = read_parts(sweep_dir, table)
+    read = read_parts(sweep_dir, table, from_row=from_row)
     # parts of an older version lack newer columns
     rows = pa.concat_tables([table.schema.empty_table(), *read.rows], promote_options="default")
     content = PartContent(rows, study_sha256, tuple(read.lost))

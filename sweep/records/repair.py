@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweep.lock import check_held
 from sweep.records.counts import counts_paths, read_counts_file, write_counts
 from sweep.records.errors import DamagedRecords
 from sweep.records.manifest_file import CHECKED, NO_COPY, manifest_copy, read_manifest_file, study_sha256
@@ -67,7 +68,9 @@ def repair_records(sweep_dir: Path) -> list[Finding]:
 
     Raises:
         RecordsError: there is no sweep, a newer program wrote it, or its ``sweep.json`` cannot be restored.
+        LockLost: another process has taken the sweep over; nothing is written.
     """
+    check_held(sweep_dir)
     return list(_examine(sweep_dir, repair=True))
 
 
@@ -96,7 +99,7 @@ def _examine_manifest(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:
     manifest, problem = _try_manifest(path)
     second, problem_of_copy = _try_manifest(copy)
     if manifest is None and second is None:
-        if not path.exists():
+        if not path.exists() and not copy.exists():
             return
         if repair:
             raise DamagedRecords(path, problem, NO_COPY)

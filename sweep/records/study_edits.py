@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,10 +35,9 @@ def check_study(sweep_dir: Path) -> None:
     if not edit:
         return
     restore = f"to restore it: {repair_command(sweep_dir)}; " if _read(manifest_copy(sweep_dir)) else ""
-    extend = shlex.join(["cutmix-sweep", "extend", str(sweep_dir)])
     raise RecordsError(
         f"'{sweep_dir / MANIFEST}': {edit}; {restore or 'restore it from a backup; '}to add trials, searches, seeds or "
-        f"arms to the restored sweep: {extend}; for another study start a new sweep"
+        "arms to the restored sweep use cutmix-sweep extend; for another study start a new sweep"
     )
 
 

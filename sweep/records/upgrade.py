@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sweep.records.counts import start_counts
 from sweep.records.errors import RecordsError
-from sweep.records.manifest_file import read_manifest_file, study_sha256, write_manifest
+from sweep.records.manifest_file import present_study, read_manifest_file, study_sha256, write_manifest
 from sweep.records.parts import copies_of
 from sweep.records.schema import MANIFEST, RECORDS, SCHEMA_VERSION, TABLES
 
@@ -23,11 +23,12 @@ def upgrade(sweep_dir: Path) -> None:
     if (sweep_dir / MANIFEST).exists():
         manifest = read_manifest_file(sweep_dir / MANIFEST)
         if manifest["schema_version"] < SCHEMA_VERSION:
-            runs = manifest.get("runs", [])
-            if runs:
+            if "study" in manifest:  # the present version reads no old names and defaults any more
+                manifest = {**manifest, "study": present_study(manifest)}
+            if runs := manifest.get("runs"):
                 last = {**runs[-1], "study_sha256": study_sha256(manifest["study"])}
-                runs = [*runs[:-1], last]
-            write_manifest(sweep_dir, {**manifest, "runs": runs, "schema_version": SCHEMA_VERSION})
+                manifest = {**manifest, "runs": [*runs[:-1], last]}
+            write_manifest(sweep_dir, {**manifest, "schema_version": SCHEMA_VERSION})
     for table in TABLES.values():
         if table.old_name is None or not (old := sweep_dir / RECORDS / table.old_name).is_dir():
             continue

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from sweep.lock import check_held
+from sweep.lock import LockLost, check_held
 from sweep.records.counts import write_counts
 from sweep.records.errors import DamagedRecords, RecordsError, warn_once
 from sweep.records.manifest_file import read_manifest_file, study_sha256, write_manifest
 from sweep.records.merge import merge_parts
 from sweep.records.part_file import PartContent, write_part
-from sweep.records.parts import live_parts
+from sweep.records.parts import Part, live_parts
 from sweep.records.repair import repair_records
 from sweep.records.schema import MANIFEST, RECORDS, TABLES, Table
 from trainables.intact import DamagedFile
@@ -23,7 +24,7 @@ from trainables.intact import DamagedFile
 __all__ = ["MERGE_PARTS", "RecordsWriter", "write_manifest"]
 
 MERGE_PARTS = 64
-"""Number of parts of a table that are merged into one: with many small parts, reading is slow."""
+"""Number of new parts of a table after which they are merged into one: with many small parts, reading is slow."""
 
 
 class RecordsWriter:
@@ -74,11 +75,25 @@ class RecordsWriter:
         if not force and now_s - self._flushed_at_s < self._flush_after_s:
             return False
         check_held(self._dir)
-        written = [writer.flush() for writer in self._tables]
-        if any(written):
+        written = {writer: part for writer in self._tables if (part := writer.flush()) is not None}
+        self._take_back_if_lost(written.values())
+        for writer in written:
+            writer.merge_if_many()
+        if written:  # after the merge: a counted row has a second copy
             write_counts(self._dir, {writer.table.name: writer.n_written for writer in self._tables})
         self._flushed_at_s = now_s
         return True
+
+    def _take_back_if_lost(self, written: Iterable[Part]) -> None:
+        """Remove parts that were just written if the lock is lost: the successor may have written these rows too."""
+        try:
+            check_held(self._dir)
+        except LockLost:
+            for part in written:
+                for path in (part.copy, part.path):
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+            raise
 
 
 class _RecordedStudy:
@@ -123,25 +138,45 @@ class _TableWriter:
             raise KeyError(f"table {self.table.name!r} has no column {sorted(unknown)}")
         self._rows.append({"seq": self.n_written + len(self._rows), **row})
 
-    def flush(self) -> bool:
-        """Write the buffered rows; return whether there were any."""
+    def flush(self) -> Part | None:
+        """Write the buffered rows and return their part; None if there were none."""
         if not self._rows:
-            return False
+            return None
         rows = pa.Table.from_pylist(self._rows, schema=self.table.schema)
         content = PartContent(rows, self._study.sha256)
-        write_part(self._folder, content, self.table, self._rows[0]["seq"], self._rows[-1]["seq"])
+        part = write_part(self._folder, content, self.table, self._rows[0]["seq"], self._rows[-1]["seq"])
         self.n_written += len(self._rows)
         self._rows = []
         self._n_parts += 1
-        if self._n_parts >= MERGE_PARTS:
-            self._merge()
-        return True
+        return part
 
-    def _merge(self) -> None:
+    def merge_if_many(self) -> None:
+        """Merge the parts if there are many."""
+        if self._n_parts < MERGE_PARTS:
+            return
         try:
-            merge_parts(self._dir, self.table, self._study.sha256)
+            merge_parts(self._dir, self.table, self._study.sha256, from_row=_first_to_merge(live_parts(self._folder)))
         except DamagedRecords as error:
             warn_once(f"{error}; the sweep continues, but its records are not merged")
             self._n_parts = 0  # the next attempt comes after as many parts
         else:
             self._n_parts = 1
+
+
+def _first_to_merge(parts: Sequence[Part]) -> int:
+    """Return the first row of the parts that are merged: the new ones, and those before them that are not much larger.
+
+    A row is written again only into a part that is at least 1.5 times as large. Otherwise, each merge of a long sweep
+    would write all its rows.
+
+    Examples:
+        >>> new = [Part(row, row, "", Path()) for row in range(790, 853)]
+        >>> _first_to_merge([Part(0, 699, "", Path()), Part(700, 789, "", Path()), *new])
+        700
+    """
+    first = n_rows = 0  # without parts, for example in a folder that was just deleted, nothing is left out
+    for n_taken, part in enumerate(reversed(parts)):
+        if n_taken >= MERGE_PARTS - 1 and part.n_rows >= 2 * n_rows:
+            break
+        first, n_rows = part.first, n_rows + part.n_rows
+    return first

@@ -125,7 +125,7 @@ def test_a_finished_sweep_has_nothing_to_resume(small_sweep: SweepRecords, small
 def test_divergence_ends_a_trial_not_the_sweep(study_file: Path, tmp_path: Path) -> None:
     settings = [
         "budget.trials=1",
-        "arms.off.base.optimizer.lr=1e30",
+        "arms.off.base.optimizer.lr=1e6",
         "budget.early_stopping.rule=none",
         "budget.max_epochs=2",
     ]

@@ -123,12 +123,14 @@ def test_a_damaged_model_costs_its_trial(run: Run, sweep_dir: Path) -> None:
 
 def test_what_the_program_does_not_write_is_left_alone(run: Run, sweep_dir: Path) -> None:
     left = [sweep_dir / "notes.txt", sweep_dir / "records" / "epochs" / "part-0.parquet.12ab.unfinished"]
+    left.append(sweep_dir / "records" / "copies" / "counts.json.damaged-1")
     for path in left:
         path.write_text("mine")
     status, out, _ = run("check", sweep_dir, "--repair")
     assert status == 0
     assert "left alone: notes.txt (not written by cutmix-sweep)" in out
     assert "unfinished (left by a process that was killed)" in out
+    assert "counts.json.damaged-1 (set aside because it was damaged)" in " ".join(out.split())
     assert all(path.exists() for path in left)
 
 
@@ -140,6 +142,16 @@ def test_a_manifest_without_a_copy_is_damaged_for_good(run: Run, sweep_dir: Path
     status, _, err = run("check", sweep_dir, "--repair")
     assert status == 2
     assert "no intact copy: restore the file from a backup" in err
+
+
+def test_a_damaged_copy_alone_is_no_manifest(run: Run, sweep_dir: Path) -> None:
+    (sweep_dir / "records" / "sweep.json").write_text("{")
+    (sweep_dir / "sweep.json").unlink()
+    status, content = document(run, sweep_dir)
+    assert (status, [Path(problem["path"]).name for problem in content["problems"]]) == (1, ["sweep.json"])
+    for arguments in (("check", sweep_dir, "--repair"), ("status", sweep_dir)):
+        status, _, err = run(*arguments)
+        assert (status, "the file is missing; there is no intact copy" in " ".join(err.split())) == (2, True)
 
 
 def test_a_folder_without_a_sweep_and_a_sweep_in_use_are_refused(run: Run, sweep_dir: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from search_spaces.study import Resources
 from sweep.engine import _slots, check_address
 from sweep.faults import fault_of_worker
+from trainables.data.entries import blaming
 from trainables.errors import UserError
 from trainables.faults import fault_of
 
@@ -153,6 +155,9 @@ def test_failures_of_a_trial_are_told_apart() -> None:
     assert fault_of(OSError(errno.ENOMEM, "Cannot allocate memory")) == "memory"
     assert fault_of(OSError(errno.ESTALE, "Stale file handle")) == "disk"
     assert fault_of(FileNotFoundError(errno.ENOENT, "No such file")) == "trial"
+    with pytest.raises(UserError) as full, blaming(Path("cache")):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (fault_of(full.value), fault_of(UserError("no such class"))) == ("disk", "trial")
     assert fault_of(RuntimeError("shapes differ")) == "trial"
 
 

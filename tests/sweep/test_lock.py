@@ -22,6 +22,11 @@ from sweep import driver, lease, lock
 from sweep.driver import Driver, DriverObserver, Presence, find_driver
 from sweep.lease import LOCK, Flock, Lease, create_lease, lease_path, parse_lease, process_began, this_boot, write_lease
 from sweep.lock import LockLost, check_held, is_lost, locked
+from sweep.records import writer
+from sweep.records.manifest_file import write_manifest
+from sweep.records.parts import Part
+from sweep.records.repair import repair_records
+from sweep.records.schema import EPOCHS
 from trainables.errors import UserError
 
 
@@ -257,7 +262,7 @@ class TestLoss:
         process = subprocess.Popen([sys.executable, "-c", program, tmp_path], stderr=subprocess.PIPE, text=True)
         try:
             deadline_s = time.monotonic() + 60
-            while not (parts.is_dir() and files(parts)):
+            while not list(parts.glob("part-*.parquet")):
                 assert time.monotonic() < deadline_s
                 time.sleep(0.02)
             process.send_signal(signal.SIGSTOP)
@@ -265,10 +270,10 @@ class TestLoss:
             with pytest.MonkeyPatch.context() as patch:
                 _forbid_flock(patch)
                 with locked(tmp_path):
-                    before = {path: path.read_bytes() for path in parts.iterdir()}
+                    before = {path: path.read_bytes() for path in parts.glob("part-*.parquet")}
                     process.send_signal(signal.SIGCONT)
                     _, errors = process.communicate(timeout=30)
-                    assert {path: path.read_bytes() for path in parts.iterdir()} == before
+                    assert {path: path.read_bytes() for path in parts.glob("part-*.parquet")} == before
                     assert files(tmp_path) == {LOCK, f"{LOCK}-2", "records"}
         finally:
             process.kill()
@@ -288,6 +293,34 @@ class TestLoss:
             assert LockLost.exit_code == 2
         assert files(tmp_path) == {LOCK, f"{LOCK}-1", f"{LOCK}-9"}  # of the successor nothing is touched
         assert parse_lease(lease_path(tmp_path, 9).read_bytes()) == foreign()
+
+    def test_a_part_is_taken_back_if_the_lock_was_lost_meanwhile(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """``kill -STOP`` came while it was written: the successor has written other rows with the same numbers."""
+
+        def write_part(*arguments: Any) -> Part:
+            part = parts_written(*arguments)
+            leave(tmp_path, foreign(), number=9)
+            return part
+
+        parts_written = writer.write_part
+        monkeypatch.setattr(writer, "write_part", write_part)
+        with locked(tmp_path):
+            records = writer.RecordsWriter(tmp_path)
+            records.add(EPOCHS, {"trial": "off-0000", "epoch": 1})
+            with pytest.raises(LockLost):
+                records.flush(force=True)
+        assert list((tmp_path / "records").rglob("part-*")) == []
+
+    def test_neither_manifest_nor_repair_is_written(self, tmp_path: Path) -> None:
+        """Decoding images and starting Ray take minutes before them."""
+        with locked(tmp_path):
+            leave(tmp_path, foreign(), number=9)
+            for write in (lambda: write_manifest(tmp_path, {}), lambda: repair_records(tmp_path)):
+                with pytest.raises(LockLost):
+                    write()
+        assert files(tmp_path) == {LOCK, f"{LOCK}-1", f"{LOCK}-9"}
 
     def test_a_successor_that_has_ended_counts_too(self, tmp_path: Path) -> None:
         with locked(tmp_path):

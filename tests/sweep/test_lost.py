@@ -12,7 +12,7 @@ import pytest
 
 from search_spaces.study import Study
 from sweep.conductor import Job
-from sweep.ledger import weights_path
+from sweep.ledger import model_damage, weights_path
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, EVALUATIONS, TABLES, TRIALS, Table
 from sweep.records.tail import Tail
@@ -20,6 +20,7 @@ from sweep.records.writer import RecordsWriter, write_manifest
 from sweep.remaining import read_remaining
 from tests.search_spaces.early_stopping.variants import variants
 from tests.sweep.conftest import falling, report
+from trainables.intact import set_aside
 from trainables.saved_state import write_state
 
 MakeStudy = Callable[..., Study]
@@ -219,13 +220,27 @@ class TestWhatRunsAgain:
         simulate(make(), lose(undisturbed, tmp_path / "both", both), warn=warnings.append)
         assert warnings[-1].startswith("epochs and decisions of search 0 of arm off are lost: its lost decisions are")
 
-    def test_a_lost_choice_of_tpe_counts_as_failed(
+    def test_a_failed_trial_keeps_the_kind_of_its_failure(
         self, simulate: Any, make: Callable[..., Study], tmp_path: Path
+    ) -> None:
+        failure = {"failed": "no memory", "fault": "memory"}
+        fail = lambda job, epoch: failure if (job.trial, epoch) == ("off-0000", 3) else falling(job, epoch)  # noqa: E731
+        simulate(make("none"), tmp_path / "failed", curve=fail, n_workers=1).run()
+        sweep_dir = lose(tmp_path / "failed", tmp_path / "lost", of(EPOCHS, "off-0000", epochs=(1,)))
+        simulate(make("none"), sweep_dir, n_workers=1).run()
+        assert_equal(sweep_dir, tmp_path / "failed")
+        assert read_table(sweep_dir, TRIALS).set_index("trial").loc["off-0000", "fault"] == "memory"
+
+    @pytest.mark.parametrize("epochs", [(), (1,)])
+    def test_a_lost_choice_of_tpe_counts_as_failed(
+        self, simulate: Any, make: Callable[..., Study], tmp_path: Path, epochs: tuple[int, ...]
     ) -> None:
         """Its number would get other parameters now, which its recorded epochs do not belong to."""
         study, warnings = make(search="tpe"), []
         simulate(study, tmp_path / "cut", n_workers=1).run(20).conductor.flush(force=True)
-        sweep_dir = lose(tmp_path / "cut", tmp_path / "lost", of(TRIALS, "off-0000"))
+        row, curve = of(TRIALS, "off-0000"), of(EPOCHS, "off-0000", epochs=epochs)
+        lost = lambda table, each: row(table, each) or curve(table, each)  # noqa: E731
+        sweep_dir = lose(tmp_path / "cut", tmp_path / "lost", lost)
         ended = simulate(study, sweep_dir, warn=warnings.append).run()
         assert "off-0000" not in {job.trial for job in ended.jobs}
         assert warnings == ["trial off-0000 counts as failed: the records have lost the parameters that tpe had chosen"]
@@ -290,6 +305,14 @@ class TestModels:
         simulate(study, folder, curve=with_models(folder), n_workers=1).run()
         weights_path(folder, some(folder, "completed")).unlink()
         assert simulate(study, folder).run().jobs == []
+
+    def test_a_model_of_an_older_version_that_was_set_aside_is_missed(self, tmp_path: Path) -> None:
+        path = weights_path(tmp_path, "off-0000")
+        path.parent.mkdir()
+        assert model_damage(tmp_path, "off-0000", None) is None
+        path.write_bytes(b"no state")
+        set_aside(path)
+        assert "it is missing" in str(model_damage(tmp_path, "off-0000", None))
 
     def test_the_state_of_a_trial_stays_until_its_model_can_be_read(
         self, simulate: Any, make: Callable[..., Study], tmp_path: Path

@@ -22,6 +22,7 @@ from trainables.data.contents import Contents
 from trainables.data.places import Place, format_places
 from trainables.data.prepared import prepare_data, prepare_test
 from trainables.data.store import open_split
+from trainables.intact import DamagedFile
 from trainables.mixing.dose import measure_dose
 from trainables.models.build import build_model
 from trainables.saved_state import verify_state, write_state
@@ -281,6 +282,21 @@ def test_a_state_in_another_precision_stays_and_is_refused(
     assert path.exists()
 
 
+def test_damaged_images_do_not_cost_the_state(
+    build: Callable[..., CutMixTrainable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps(build(), 1)
+    images, states = tmp_path / "meta.json", [tmp_path / "checkpoints/t0.pt"]
+    images.touch()
+
+    def prepare_data(_: object) -> None:
+        raise DamagedFile(images, "it is not JSON")
+
+    monkeypatch.setattr("trainables.data.prepared.prepare_data", prepare_data)
+    assert "meta.json' is damaged" in build(recorded=1).step()["failed"]
+    assert (list(states[0].parent.iterdir()), images.exists()) == (states, True)
+
+
 def test_weights_are_written_when_the_trial_is_complete(build: Callable[..., CutMixTrainable], tmp_path: Path) -> None:
     trainable = build(optimizer=BASE["optimizer"] | {"ema_decay": 0.9})
     path = tmp_path / "weights/t0.pt"
@@ -301,6 +317,9 @@ def test_a_diverged_trial_leaves_no_weights(build: Callable[..., CutMixTrainable
     assert [row["epoch"] for row in rows] == [1, 2]
     assert not np.isfinite(rows[-1]["train_loss"])
     assert "failed" not in rows[-1]
+    # its epochs were recorded, and a kill came before its end was
+    again = build(optimizer={"max_epochs": 2, "lr": 1e6}, recorded=2, last=2).step()
+    assert again.keys() & {"failed", "epoch", "model_sha256"} == set()
     assert not (tmp_path / "weights/t0.pt").exists()
 
 

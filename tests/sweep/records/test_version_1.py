@@ -20,7 +20,7 @@ from sweep.export.formats import export_sweep
 from sweep.records import manifest_file, writer
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest, read_sweep
-from sweep.records.repair import inspect_records
+from sweep.records.repair import inspect_records, repair_records
 from sweep.records.schema import CONFIRM, RECORDS, SCHEMA_VERSION
 from trainables.strict import parse
 
@@ -121,6 +121,17 @@ def test_a_writer_brings_it_to_the_present_schema(sweep_dir: Path, monkeypatch: 
     for use in (read_sweep, writer.RecordsWriter):
         with pytest.raises(RecordsError, match=r"written by a newer cutmix-sweep.*version is 4.*update"):
             use(sweep_dir)
+
+
+def test_a_repair_changes_nothing_that_its_study_says(sweep_dir: Path) -> None:
+    """What reads the manifest and writes it again, as ``evaluate`` does, must not find another study."""
+    study = read_manifest(sweep_dir)["study"]
+    assert repair_records(sweep_dir) == []
+    assert read_manifest(sweep_dir)["study"] == study
+    assert study["confirm"]["searches"] == 1
+    manifest_file.write_manifest(sweep_dir, {**read_manifest(sweep_dir), "headlines": {"calibration": [["ece"]]}})
+    assert read_manifest(sweep_dir)["study"] == study
+    assert inspect_records(sweep_dir) == []
 
 
 def test_two_tables_of_measurements_are_refused(sweep_dir: Path) -> None:

@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.records import writer
+from sweep.records import merge, writer
 from sweep.records.errors import RecordsError
 from sweep.records.parts import live_parts
 from sweep.records.reader import read_sweep, read_table
@@ -203,11 +203,18 @@ def test_a_list_in_a_configuration_is_read_as_a_tuple(tmp_path: Path) -> None:
 
 def test_parts_are_merged_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "MERGE_PARTS", 4)
-    write_epochs(tmp_path, range(1, 22))
-    assert len(live_parts(tmp_path / RECORDS / "epochs")) < 4
+    n_merged = []
+    write_part = merge.write_part
+    monkeypatch.setattr(
+        merge, "write_part", lambda *arguments: n_merged.append(len(arguments[1].rows)) or write_part(*arguments)
+    )
+    write_epochs(tmp_path, range(1, 101))
+    n_parts = len(live_parts(tmp_path / RECORDS / "epochs"))
+    assert n_parts < 4 + 5  # new parts, and older ones of which each is twice as large as the rows after it
     for folder in (tmp_path / RECORDS / "epochs", tmp_path / RECORDS / "copies" / "epochs"):
-        assert len(list(folder.iterdir())) < 4
-    assert rows_of(read_table(tmp_path, EPOCHS)[list(epoch_row(1))]) == [epoch_row(i) for i in range(1, 22)]
+        assert len(list(folder.iterdir())) == n_parts
+    assert sum(n_merged) < 6 * 100  # if all parts were merged each time, 33 merges would write 50 rows each
+    assert rows_of(read_table(tmp_path, EPOCHS)[list(epoch_row(1))]) == [epoch_row(i) for i in range(1, 101)]
 
 
 def test_the_last_row_of_a_trial_and_the_first_of_an_epoch_count(tmp_path: Path) -> None:
