@@ -37,6 +37,9 @@ SILENT_EPOCHS = 20
 BEFORE_FIRST_REPORT = 6
 """Factor on this time before the first report on a worker: another node may decode the images first."""
 
+FIRST_EPOCH_PATIENCE_S = 24 * 3600.0
+"""Longest silence of a trial before any epoch of the sweep is known."""
+
 MAX_STEP_S = 5.0
 """Longest time between two steps that counts as silence: a driver that was stopped hears the reports afterwards."""
 
@@ -150,6 +153,8 @@ class Watch:
             return float("inf")
         arm = self._conductor.entries[trial].arm
         longest_s = self._longest_s.get(arm) or max(self._longest_s.values(), default=0.0)
+        if not longest_s:  # no pace is known: an epoch of a large study may take hours
+            return max(60 * silent_min, FIRST_EPOCH_PATIENCE_S)
         patience_s = max(60 * silent_min, SILENT_EPOCHS * longest_s)
         return patience_s if trial in self._has_reported else BEFORE_FIRST_REPORT * patience_s
 

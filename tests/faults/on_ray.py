@@ -86,7 +86,7 @@ def worker_validation(fault: Fault) -> None:
     strike_worker(fault, "validation", "SIGKILL")
 
 
-@kind("worker killed in its test measurement", ray=True)
+@kind("worker killed in its test measurement", ray=True, slow=True)
 def worker_test(fault: Fault) -> None:
     """SIGKILL of a worker while it measures a confirmation trial on the test images."""
     strike_worker(fault, "test", "SIGKILL")

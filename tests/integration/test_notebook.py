@@ -107,11 +107,11 @@ def test_a_sweep_in_a_notebook(folder: Path, kernel: KernelManager) -> None:
     assert "running trial" in progress
     assert outputs(cells["ray"], "stdout") == ["False\n"]
     [status] = outputs(cells["load"], "text/html")
-    assert re.search(r"not running, \d of 6 trials are left; resume with: cutmix-sweep resume", status)
+    assert re.search(r"interrupted.*, \d of 6 trials are left; resume with: cutmix-sweep resume", status)
 
     resumed, result = outputs(cells["resume"], "text/html")
     assert "6 of 6 trials ended" in resumed
-    assert "not running" not in result
+    assert "interrupted" not in result
     records = read_sweep(sweep_dir)
     assert records.trials["status"].tolist() == ["completed"] * 6
     assert records.trials["epochs"].tolist() == [6] * 6

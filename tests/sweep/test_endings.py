@@ -220,7 +220,13 @@ class TestSilence:
         run.wait = wait
         return run
 
+    def test_is_a_day_before_any_epoch_is_known(self, silent: Any) -> None:
+        assert silent.wait(86_399) == []
+        assert silent.wait(1) == ["off-0000"]
+
     def test_is_longer_before_the_first_report(self, silent: Any) -> None:
+        silent.watch.on_report("off-0000")
+        silent.watch.on_start("off-0000")  # on another worker
         assert silent.wait(6 * 120 - 1) == []
         assert silent.wait(1) == ["off-0000"]
         assert silent.warned == [
