@@ -174,7 +174,7 @@ def host(fault: Fault) -> None:
     fault.compare(fault.lab.undisturbed("plain"))
 
 
-@kind("folder deleted", weight=4)
+@kind("folder deleted", weight=4, slow=True)
 def folder_deleted(fault: Fault) -> None:
     """The folder of the sweep is deleted while it runs: one line says so, and the folder is not made again."""
     child = fault.proceed("plain")
