@@ -157,7 +157,7 @@ def before_1_2(trials: list[dict[str, Any]]) -> dict[str, Any]:
 def in_0_8(trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Trials had a path on the machine that ran them."""
     for trial in trials:
-        trial["logdir"] = f"/root/ray_results/learning_rates/{trial.pop('relative_logdir')}"
+        trial["logdir"] = f"/home/me/ray_results/learning_rates/{trial.pop('relative_logdir')}"
         del trial["trial_id"]
     return before_1_2(trials)
 
