@@ -27,7 +27,7 @@ lint: .venv/installed  ## style, types, import contracts
 bench: .venv/installed  ## benchmarks, each as a ratio within one run
 	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-disable-gc -s
 
-chaos: .venv/installed  ## 500 faults of all kinds, those on a real Ray, and 1,000 bad inputs: about 45 minutes on two cores
+chaos: .venv/installed  ## 500 faults of all kinds, those on a real Ray, and 1,000 bad inputs
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.chaos --faults 500 --jobs 2 --ray --json chaos.json
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.flips --flips 200
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzz --inputs 1000
