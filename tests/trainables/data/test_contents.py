@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from trainables.data import entries, store
@@ -246,6 +248,25 @@ class TestDamage:
             monkeypatch.setattr(entries.time, "time", lambda later_s=later_s: started_s + later_s)
             open_split(data_in(imagefolder_root), "train", cache_dir=tmp_path)
             assert bool(read) == expected
+
+    def test_one_process_at_a_time_reads_a_large_array(
+        self, imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The others wait, and find its stamp."""
+        open_split(data_in(imagefolder_root), "train", cache_dir=tmp_path)
+        [path] = tmp_path.glob("imagefolder-train-*/images.npy")
+        facts, read = entries.describe_array(path), []
+        monkeypatch.setattr(entries, "LARGE_BYTES", 1)
+        monkeypatch.setattr(entries, "sha256_of", lambda path: read.append(path) or facts["sha256"])
+        entries._verified.clear()
+        with FileLock(f"{path}.verified.lock"):
+            waiting = threading.Thread(target=entries.check_array, args=(path, facts))
+            waiting.start()
+            waiting.join(timeout=0.2)
+            assert waiting.is_alive()
+            path.with_name("images.npy.verified").touch()
+        waiting.join(timeout=10)
+        assert (waiting.is_alive(), read) == (False, [])
 
 
 def test_the_cache_of_another_user_can_be_read(
