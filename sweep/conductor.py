@@ -45,6 +45,8 @@ class Job:
         recorded_epochs: number of epochs that are already recorded; the trial reports from the next epoch on.
         last_epoch: last epoch to report; if it is recorded, the trial reports only what it knows about itself.
         test: whether the trial is measured on the test images after its last epoch.
+        model_sha256: recorded checksum of the trial's model, which is not replaced while it is intact; None if none is
+            recorded.
     """
 
     trial: str
@@ -52,6 +54,7 @@ class Job:
     recorded_epochs: int
     last_epoch: int
     test: bool
+    model_sha256: str | None = None
 
 
 class Conductor(RestoredSweep):
@@ -131,8 +134,8 @@ class Conductor(RestoredSweep):
         self._record_start(entry)
         self.flush(force=not self._follows_from_its_number(entry))
         last_epoch = entry.known_epochs if entry.end else self.study.max_epochs_of(entry.params)
-        confirms = entry.confirms is not None
-        return Job(entry.trial, self._ledger.config(entry), entry.epochs, last_epoch, test=confirms)
+        confirms, config = entry.confirms is not None, self._ledger.config(entry)
+        return Job(entry.trial, config, entry.epochs, last_epoch, confirms, entry.model_sha256)
 
     def _record_start(self, entry: Entry) -> None:
         """Write that a trial runs; the row of a trial that regains what is lost stays until it has ended again."""

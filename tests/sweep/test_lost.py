@@ -21,7 +21,7 @@ from sweep.remaining import read_remaining
 from tests.search_spaces.early_stopping.variants import variants
 from tests.sweep.conftest import falling, report
 from trainables.intact import set_aside
-from trainables.saved_state import write_state
+from trainables.saved_state import verify_state, write_state
 
 MakeStudy = Callable[..., Study]
 Row = Mapping[str, Any]
@@ -305,6 +305,15 @@ class TestModels:
         simulate(study, folder, curve=with_models(folder), n_workers=1).run()
         weights_path(folder, some(folder, "completed")).unlink()
         assert simulate(study, folder).run().jobs == []
+
+    def test_the_recorded_model_is_named_to_the_worker_that_regains_epochs(
+        self, simulate: Any, make: Callable[..., Study], tmp_path: Path
+    ) -> None:
+        study, folder = make(), tmp_path / "sweep"
+        simulate(study, folder, curve=with_models(folder), n_workers=1).run()
+        trial = some(folder, "completed")
+        (job,) = simulate(study, lose(folder, tmp_path / "lost", of(EPOCHS, trial))).run().jobs
+        assert job.model_sha256 == verify_state(weights_path(folder, trial))
 
     def test_a_model_of_an_older_version_that_was_set_aside_is_missed(self, tmp_path: Path) -> None:
         path = weights_path(tmp_path, "off-0000")
