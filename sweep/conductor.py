@@ -65,6 +65,7 @@ class Conductor(RestoredSweep):
 
     Attributes:
         ended: trials that have ended since this conductor was made, in the order of their ends.
+        not_regained: names of trials that had ended, lack epochs, and have failed when these were computed again.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Conductor(RestoredSweep):
         self._former = self._confirmed_winners()
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
         self._running: dict[str, Entry] = {}
+        self.not_regained: list[str] = []
         self._n_left_behind: Counter[str] = Counter()
         self._differing: set[str] = set()
         for entry in self._waiting.copy():
@@ -238,7 +240,7 @@ class Conductor(RestoredSweep):
             self._warn(report["warning"])
         if "disk_fault" in report:
             raise OSError(*report["disk_fault"])
-        if entry.status != RUNNING:
+        if entry.status != RUNNING or trial in self.not_regained:
             return True
         if "failed" in report:
             if "node" in report:
@@ -285,12 +287,22 @@ class Conductor(RestoredSweep):
             )
 
     def _fail(self, entry: Entry, why: str, fault: str) -> None:
-        """End a trial that has failed; a trial whose values are all recorded keeps its recorded end."""
-        if entry.end is None or entry.is_behind:
+        """End a trial that has failed; a trial that regains what is lost keeps its recorded end.
+
+        If it still lacks epochs, no value of it can be used: it stays reopened, and is run again when the sweep is
+        resumed.
+        """
+        if entry.end is None or (entry.is_behind and entry.end.status == FAILED):
             self._end(entry, FAILED, why, fault)
             return
-        self._warn(f"trial {entry.trial} could not regain what is lost: {why.splitlines()[-1] if why else 'no reason'}")
-        self._leave(entry, entry.end.status, entry.end.why, entry.end.fault)
+        warning = f"trial {entry.trial} could not regain what is lost: {why.splitlines()[-1] if why else 'no reason'}"
+        if entry.is_behind:
+            self._warn(f"{warning}; its recorded end stays ({entry.end.status}), and resume runs it again")
+            self.not_regained.append(entry.trial)
+            self._running.pop(entry.trial, None)
+        else:
+            self._warn(warning)
+            self._leave(entry, entry.end.status, entry.end.why, entry.end.fault)
 
     def on_restart(self, trial: str) -> None:
         """Record that a trial has lost its worker and restarts from its last checkpoint."""
@@ -301,7 +313,7 @@ class Conductor(RestoredSweep):
 
     def on_lost(self, trial: str, why: str, *, fault: str = WORKER) -> None:
         """Record that a trial has failed, because it lost its worker too often; ``fault`` is the last cause."""
-        if self.entries[trial].status == RUNNING:
+        if self.entries[trial].status == RUNNING and trial not in self.not_regained:
             self._fail(self.entries[trial], why, fault)
 
     def on_left(self, trial: str) -> None:

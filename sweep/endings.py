@@ -113,6 +113,24 @@ class WorkerLost(SweepEnded):
         super().__init__(f"a worker was lost: {n_ended} of {n_trials} trials have ended", sweep_dir, address)
 
 
+class NotRegained(SweepEnded):
+    """Trials failed when their lost epochs were computed again."""
+
+    def __init__(self, trials: str, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
+        """Describe the trials and the progress.
+
+        Examples:
+            >>> str(NotRegained("trial off-0001", Path("box"), None, 7, 8)).partition(";")[0]
+            'lost epochs of trial off-0001 could not be computed again: 7 of 8 trials have ended'
+        """
+        super().__init__(
+            f"lost epochs of {trials} could not be computed again: {n_ended} of {n_trials} trials have ended; fix the "
+            "cause first",
+            sweep_dir,
+            address,
+        )
+
+
 class RayLost(SweepEnded):
     """Ray has lost a part without which no trial can run."""
 

@@ -15,12 +15,14 @@ from sweep.endings import (
     EndedEarly,
     Interrupted,
     LimitReached,
+    NotRegained,
     RayLost,
     WorkerLost,
     reason_of,
 )
 from sweep.formats import format_duration, reason_in_one_line
 from sweep.lock import Lock
+from sweep.lost import describe_trials
 from sweep.notices import Notices
 from sweep.records.schema import FAILED, RUNNING
 from sweep.signals import EndingSignals
@@ -106,7 +108,7 @@ class Watch:
         entry = self._conductor.entries[trial]
         if last := entry.curve.get(entry.epochs):
             self._note_epochs(entry.arm, [last])
-        if entry.status == RUNNING:
+        if entry.status == RUNNING and trial not in self._conductor.not_regained:
             self._heard_at_s[trial] = self._awake_s
             self._has_reported.add(trial)
         else:
@@ -209,6 +211,9 @@ class Watch:
             ending = self._limit_ending(*self._limit, n_ended, n_trials)
         elif self._signals.lost:
             ending = RayLost(self._signals.lost, self._dir, self._address, n_ended, n_trials)
+        elif self._conductor.not_regained:
+            lost = describe_trials(self._conductor.not_regained)
+            ending = NotRegained(lost, self._dir, self._address, n_ended, n_trials)
         else:
             ending = WorkerLost(self._dir, self._address, n_ended, n_trials)
         self.on_error(ending)

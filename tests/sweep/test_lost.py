@@ -18,6 +18,7 @@ from sweep.records.schema import DECISIONS, EPOCHS, EVALUATIONS, TABLES, TRIALS,
 from sweep.records.tail import Tail
 from sweep.records.writer import RecordsWriter, write_manifest
 from sweep.remaining import read_remaining
+from sweep.watch import Watch
 from tests.search_spaces.early_stopping.variants import variants
 from tests.sweep.conftest import falling, report
 from trainables.intact import set_aside
@@ -219,6 +220,25 @@ class TestWhatRunsAgain:
         assert len(warnings) == 1
         simulate(make(), lose(undisturbed, tmp_path / "both", both), warn=warnings.append)
         assert warnings[-1].startswith("epochs and decisions of search 0 of arm off are lost: its lost decisions are")
+
+    def test_a_trial_that_fails_before_it_has_regained_its_epochs_stays_open(
+        self, simulate: Any, make: Callable[..., Study], undisturbed: Path, tmp_path: Path
+    ) -> None:
+        trial, warnings = some(undisturbed, "completed"), []
+        sweep_dir = lose(undisturbed, tmp_path / "lost", of(EPOCHS, trial, epochs=(3, 4)))
+        fail = lambda *_: {"failed": "Traceback\nOSError: no images"}  # noqa: E731
+        session = simulate(make(), sweep_dir, curve=fail, warn=warnings.append).run()
+        assert [job.trial for job in session.jobs] == [trial]
+        assert warnings[1:] == [
+            f"trial {trial} could not regain what is lost: OSError: no images; its recorded end stays (completed), and "
+            "resume runs it again"
+        ]
+        watch = Watch(session.conductor, sweep_dir)
+        watch.on_report(trial)
+        assert watch.silent_trials() == []
+        assert f"lost epochs of trial {trial} could not be computed again" in str(watch.ending())
+        simulate(make(), sweep_dir, n_workers=1).run()
+        assert_equal(sweep_dir, undisturbed)
 
     def test_a_failed_trial_keeps_the_kind_of_its_failure(
         self, simulate: Any, make: Callable[..., Study], tmp_path: Path
