@@ -41,7 +41,7 @@ VERBS = {
     "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--json"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to", *SHOWN],
-    "resume": ["sweep_dir", "--data", "--address", "--retry-failed", "--set", "--log-to", *SHOWN],
+    "resume": ["sweep_dir", "--data", "--address", "--retry-failed", "--no-models", "--set", "--log-to", *SHOWN],
     "confirm": ["sweep_dir", "--seeds", "--searches", "--configs", "--data", "--address", "--log-to", *SHOWN],
     "extend": [
         *("sweep_dir", "--add-trials", "--add-searches", "--add-seeds", "--add-arms"),

@@ -326,6 +326,26 @@ class TestModels:
         weights_path(folder, some(folder, "completed")).unlink()
         assert simulate(study, folder).run().jobs == []
 
+    def test_models_that_have_not_changed_are_read_once(
+        self, simulate: Any, make: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        study, folder, warnings = make(), tmp_path / "sweep", []
+        simulate(study, folder, curve=with_models(folder), n_workers=1).run()
+        simulate(study, folder, regain_models=True)
+        changed, missing = (some(folder, "completed", confirm=confirm) for confirm in (False, True))
+        read: list[str] = []
+        monkeypatch.setattr("sweep.model_stamps.model_damage", lambda _, trial, sha256: read.append(trial))
+        weights_path(folder, changed).touch()
+        simulate(study, folder, regain_models=True)
+        assert read == [changed]
+        monkeypatch.undo()
+        weights_path(folder, missing).unlink()
+        assert simulate(study, folder, regain_models=True, warn=warnings.append).conductor.n_left == 1
+        assert warnings == [
+            f"the model is missing of trial {missing}: it is trained again; to leave it, end this run and use: "
+            f"cutmix-sweep resume {folder} --no-models"
+        ]
+
     def test_the_recorded_model_is_named_to_the_worker_that_regains_epochs(
         self, simulate: Any, make: Callable[..., Study], tmp_path: Path
     ) -> None:
