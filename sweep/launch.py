@@ -21,6 +21,7 @@ from sweep.formats import printable
 from sweep.images import (
     check_same_images,
     present_places,
+    read_contents,
     recorded_places,
     show_data_warnings,
     show_duplicates,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from sweep.conductor import Conductor
     from sweep.lock import Lock
     from sweep.watch import Watch
+    from trainables.data.sources.base import Split
 
     Loggers = Sequence[tuple[LogTo, LoggerCallback]]
 
@@ -191,7 +193,12 @@ def resume_sweep(
             display.show_warning(warning)
         places = present_places(manifest, sources_of(study), data)
         stack.enter_context(images_at(places))
-        fingerprints = prepare(study, address=address, download=False, display=display)
+
+        def check_images() -> None:
+            splits: tuple[Split, ...] = ("train",) if study.confirm is None else ("train", "test")
+            check_same_images(manifest["data"], read_contents(manifest["data"], places, splits), places, sweep_dir)
+
+        fingerprints = prepare(study, address=address, download=False, display=display, check_images=check_images)
         check_same_images(manifest["data"], fingerprints, places, sweep_dir)
         for finding in repair_records(sweep_dir):
             display.show_warning(finding.describe())
@@ -222,9 +229,21 @@ def resume_sweep(
 
 
 def prepare(
-    study: Study, *, address: str | None, download: bool, display: Display = SILENT
+    study: Study,
+    *,
+    address: str | None,
+    download: bool,
+    display: Display = SILENT,
+    check_images: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, str]]:
     """Check that all trials of a study can run, and decode the images that this node has not decoded yet.
+
+    Args:
+        study: the study.
+        address: Ray cluster to join; None: start Ray on this machine.
+        download: whether missing public data are downloaded.
+        display: shows the progress.
+        check_images: is called before anything is decoded; it may refuse the images.
 
     Returns:
         Fingerprint by content of each split that is read, by data source and split.
@@ -248,6 +267,8 @@ def prepare(
             display.show_warning(note)
     if address is None:
         check_local(study.resources)
+    with display.show_status("comparing the images with those that the sweep was started with"):
+        check_images()
     with display.show_status("loading PyTorch"):
         from trainables.data.prepared import forget_images, prepare_data, prepare_test
         from trainables.models.build import build_model

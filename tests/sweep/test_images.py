@@ -22,6 +22,7 @@ from sweep.launch import prepare, resume_sweep
 from sweep.manifest import new_manifest, with_run
 from sweep.records.reader import read_manifest
 from sweep.records.writer import write_manifest
+from trainables.data.sources.imagefolder import ImageFolder
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
 from trainables.strict import parse
@@ -120,8 +121,12 @@ class TestContent:
             ),
         ],
     )
-    def test_changed_training_images_are_refused(self, sweep_dir: Path, images: Path, harm: Any, message: str) -> None:
+    def test_changed_training_images_are_refused(
+        self, sweep_dir: Path, images: Path, harm: Any, message: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before they are decoded."""
         harm(images)
+        monkeypatch.setattr(ImageFolder, "read", lambda *_, **__: pytest.fail("decoded"))
         with pytest.raises(UserError, match=rf"the training images of '.*' differ .* \({message}\): restore them"):
             resume_sweep(sweep_dir)
         assert not list(sweep_dir.rglob("*.parquet"))

@@ -142,7 +142,7 @@ def _is_verified(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Let one process of the node read a large array; where no lock is possible, all read it at once.
+    """Wait until no other process of the node reads this large array; where no lock is possible, all read it at once.
 
     The lock is not the entry's: this process may hold that one.
     """
