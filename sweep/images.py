@@ -109,7 +109,9 @@ def read_contents(
     contents: dict[str, dict[str, str]] = {}
     for source, place in places.items():
         old = recorded.get(source)
-        for split in splits if isinstance(old, Mapping) else ():
+        for split in splits:
+            if not isinstance(old, Mapping) or split not in old:
+                continue
             fingerprint = SplitContent(open_source(place.source), split, default_cache_dir()).computed()
             if fingerprint is not None:
                 contents.setdefault(source, {})[split] = fingerprint

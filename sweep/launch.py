@@ -39,6 +39,7 @@ from sweep.records.schema import MANIFEST, RECORDS, TABLES
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.data.places import images_at, place_of
+from trainables.data.sources.base import SPLITS
 from trainables.errors import UserError, shorten_path
 from trainables.own_part import shipped_paths
 from trainables.whole_file import UNFINISHED, remove_abandoned
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from sweep.conductor import Conductor
     from sweep.lock import Lock
     from sweep.watch import Watch
-    from trainables.data.sources.base import Split
 
     Loggers = Sequence[tuple[LogTo, LoggerCallback]]
 
@@ -195,8 +195,9 @@ def resume_sweep(
         stack.enter_context(images_at(places))
 
         def check_images() -> None:
-            splits: tuple[Split, ...] = ("train",) if study.confirm is None else ("train", "test")
-            check_same_images(manifest["data"], read_contents(manifest["data"], places, splits), places, sweep_dir)
+            recorded, splits = manifest["data"], SPLITS[:1] if study.confirm is None else SPLITS
+            with display.show_status("comparing the images with those that the sweep was started with"):
+                check_same_images(recorded, read_contents(recorded, places, splits), places, sweep_dir)
 
         fingerprints = prepare(study, address=address, download=False, display=display, check_images=check_images)
         check_same_images(manifest["data"], fingerprints, places, sweep_dir)
@@ -267,8 +268,7 @@ def prepare(
             display.show_warning(note)
     if address is None:
         check_local(study.resources)
-    with display.show_status("comparing the images with those that the sweep was started with"):
-        check_images()
+    check_images()
     with display.show_status("loading PyTorch"):
         from trainables.data.prepared import forget_images, prepare_data, prepare_test
         from trainables.models.build import build_model
