@@ -175,7 +175,7 @@ def _check_trials(sweep_dir: Path, copy: Path, problems: list[Problem]) -> Sweep
     try:
         study = read_study(read_manifest(copy), sweep_dir)
         ended = {entry.trial for entry in read_entries(copy, study) if entry.status != RUNNING}
-        conductor = Conductor(study, copy)
+        conductor = Conductor(study, copy, repaired=True)
     except (UserError, RecordsError) as error:  # a part of the user's own may be gone
         message = str(error).replace(str(copy), str(sweep_dir))
         return SweepCheck(sweep_dir, tuple(problems), (), (), lost, None, message)

@@ -75,6 +75,7 @@ class Conductor(RestoredSweep):
         *,
         retry_failed: bool = False,
         regain_models: bool = False,
+        repaired: bool = False,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Begin a sweep in ``sweep_dir``, or continue the sweep whose records are there.
@@ -86,12 +87,13 @@ class Conductor(RestoredSweep):
             sweep_dir: folder of the sweep.
             retry_failed: whether failed trials are restarted too.
             regain_models: whether completed trials are run again whose model is damaged or missing.
+            repaired: whether the records were repaired just now: otherwise they are repaired first.
             warn: receives one line for each thing that was lost, and for each value that differs when it is regained.
 
         Raises:
             RecordsError: a newer program wrote the records, or they have trials that the study does not have.
         """
-        super().__init__(study, sweep_dir, retry_failed=retry_failed, warn=warn)
+        super().__init__(study, sweep_dir, retry_failed=retry_failed, repaired=repaired, warn=warn)
         if regain_models:
             for warning in reopen_without_model(sweep_dir, self.entries.values()):
                 warn(warning)

@@ -212,6 +212,7 @@ def resume_sweep(
                 sweep_dir,
                 retry_failed=retry_failed,
                 regain_models=regain_models,
+                repaired=True,
                 warn=display.show_warning,
             )
         if not conductor.n_left:

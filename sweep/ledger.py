@@ -44,15 +44,15 @@ _ENTRY_COLUMNS = ("trial", "arm", "search", "number", "replicate", "attempts", "
 class Ledger:
     """Records of one sweep, which its conductor writes."""
 
-    def __init__(self, study: Study, sweep_dir: Path) -> None:
-        """Open the records of ``sweep_dir`` to append.
+    def __init__(self, study: Study, sweep_dir: Path, *, repaired: bool = False) -> None:
+        """Open the records of ``sweep_dir`` to append; ``repaired`` is that of ``RecordsWriter``.
 
         Raises:
             RecordsError: a newer program wrote the records.
         """
         self._study = study
         self._dir = sweep_dir
-        self._writer = RecordsWriter(sweep_dir)
+        self._writer = RecordsWriter(sweep_dir, repaired=repaired)
         self._ended: list[Entry] = []
 
     def config(self, entry: Entry) -> TrialConfig:

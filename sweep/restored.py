@@ -29,7 +29,9 @@ class RestoredSweep(RunningSweep, ABC):
         training_s: seconds of all recorded epochs.
     """
 
-    def __init__(self, study: Study, sweep_dir: Path, *, retry_failed: bool, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, study: Study, sweep_dir: Path, *, retry_failed: bool, repaired: bool, warn: Callable[[str], None]
+    ) -> None:
         """Read the records of ``sweep_dir``; see :class:`sweep.conductor.Conductor`."""
         super().__init__(study)
         self.training_s = 0.0
@@ -37,7 +39,7 @@ class RestoredSweep(RunningSweep, ABC):
         self._warn = warn
         stopping, max_epochs = study.budget.early_stopping, study.budget.max_epochs
         self._rule = {search: stopping.build(max_epochs) for search in self.searches}
-        self._ledger = Ledger(study, sweep_dir)
+        self._ledger = Ledger(study, sweep_dir, repaired=repaired)
         self._proposals = Proposals(study, self.entries)
         self._decided = self._ledger.decisions()
         self._redecided: set[tuple[str, int]] = set()

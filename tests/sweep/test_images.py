@@ -155,6 +155,13 @@ class TestContent:
             resume_sweep(sweep_dir)
 
 
+def test_the_records_are_repaired_once(sweep_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repair reads every file."""
+    monkeypatch.setattr("sweep.records.writer.repair_records", lambda _: pytest.fail("repaired again"))
+    with pytest.raises(Resumed):
+        resume_sweep(sweep_dir)
+
+
 class TestPlace:
     def test_moved_images_are_found_by_their_present_place(
         self, sweep_dir: Path, images: Path, monkeypatch: pytest.MonkeyPatch
