@@ -23,8 +23,9 @@ from trainables.data.places import Place, images_at
 from trainables.data.prepared import forget_images, prepare_data, prepare_test
 from trainables.data.sources.imagefolder import ImageFolder
 from trainables.data.sources.registry import open_source
-from trainables.data.store import open_padded, open_split, open_train
+from trainables.data.store import open_split, open_train
 from trainables.errors import DataWarning, UserError
+from trainables.intact import set_aside
 
 
 def data_in(root: Path) -> Data:
@@ -227,12 +228,36 @@ class TestDamage:
             open_split(data, "train", cache_dir=tmp_path / "cache")
         assert (entry.with_name(f"{entry.name}.damaged-1") / "images.npy").exists()
 
+    @pytest.mark.parametrize("open_images", [open_train, lambda data, **options: open_split(data, "test", **options)])
+    def test_an_entry_that_another_process_replaces_is_opened_again(
+        self,
+        imagefolder_root: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        open_images: Callable[..., object],
+    ) -> None:
+        """It was intact when it was found, and is set aside before its arrays are opened."""
+        open_images(data_in(imagefolder_root), cache_dir=tmp_path)
+        read_entry, n_replaced = store.read_entry, 0
+
+        def read_and_replace(path: Path) -> entries.Entry | None:
+            nonlocal n_replaced
+            entry = read_entry(path)
+            if entry is not None and not n_replaced:
+                n_replaced += 1
+                set_aside(path)
+            return entry
+
+        monkeypatch.setattr(store, "read_entry", read_and_replace)
+        assert open_images(data_in(imagefolder_root), cache_dir=tmp_path)
+        assert n_replaced == 1
+
     def test_an_entry_is_verified_once_per_process(
         self, imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        open_padded(data_in(imagefolder_root), cache_dir=tmp_path)
+        open_train(data_in(imagefolder_root), cache_dir=tmp_path)[1]
         monkeypatch.setattr(entries, "sha256_of", lambda path: pytest.fail(f"{path} was read"))
-        open_padded(data_in(imagefolder_root), cache_dir=tmp_path)
+        open_train(data_in(imagefolder_root), cache_dir=tmp_path)[1]
 
     def test_a_large_array_is_verified_once_per_day(
         self, imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -274,7 +299,7 @@ def test_the_cache_of_another_user_can_be_read(
 ) -> None:
     """Also if the files were read under another state: their fingerprint cannot be recorded then."""
     data = data_in(imagefolder_root)
-    open_padded(data, cache_dir=tmp_path / "cache")
+    open_train(data, cache_dir=tmp_path / "cache")[1]
     for path in imagefolder_root.rglob("*.png"):
         path.touch()
 
@@ -284,7 +309,7 @@ def test_the_cache_of_another_user_can_be_read(
     for name in ("write_whole", "write_checked_json"):
         monkeypatch.setattr(f"trainables.data.contents.{name}", refuse)
     monkeypatch.setattr(store, "locked", refuse)
-    assert len(open_padded(data, cache_dir=tmp_path / "cache")) == 10
+    assert len(open_train(data, cache_dir=tmp_path / "cache")[1]) == 10
 
 
 def test_a_digest_per_split_of_sources_without_files(tmp_path: Path) -> None:
