@@ -174,12 +174,15 @@ class Ledger:
 
 
 def read_entries(sweep_dir: Path, study: Study, *, retry_failed: bool = False) -> Iterator[Entry]:
-    """Read the recorded trials without their epochs; with ``retry_failed``, failed trials continue."""
+    """Read the recorded trials without their epochs; with ``retry_failed``, failed trials continue.
+
+    A failed trial stays failed if its parameters are lost.
+    """
     tests = read_tests(sweep_dir)
     for row in read_table(sweep_dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
         entry = entry_of(row, study)
         entry.tests = tests.get(entry.trial, {})
-        if retry_failed and entry.status == FAILED:
+        if retry_failed and entry.status == FAILED and entry.params.keys() >= study.space_of(entry.arm).keys():
             entry.status, entry.why, entry.fault = RUNNING, "", None
         yield entry
 

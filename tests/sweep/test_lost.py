@@ -264,6 +264,10 @@ class TestWhatRunsAgain:
         ended = simulate(study, sweep_dir, warn=warnings.append).run()
         assert "off-0000" not in {job.trial for job in ended.jobs}
         assert warnings == ["trial off-0000 counts as failed: the records have lost the parameters that tpe had chosen"]
+        row = read_table(sweep_dir, TRIALS).set_index("trial").loc["off-0000"]
+        assert (row["status"], row["fault"], row["params"]) == ("failed", "disk", "{}")
+        assert simulate(study, sweep_dir, retry_failed=True, warn=warnings.append).run().jobs == []
+        assert len(warnings) == 1
 
 
 def with_models(sweep_dir: Path) -> Callable[[Job, int], dict[str, Any]]:
