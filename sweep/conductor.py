@@ -16,6 +16,7 @@ from search_spaces.study import Study
 from sweep.entry import Entry
 from sweep.ledger import EPOCH_COLUMNS
 from sweep.lost import find_difference, reopen_without_model
+from sweep.nodes import NodeFailures
 from sweep.records.schema import (
     ABOUT_COLUMNS,
     COMPLETED,
@@ -65,6 +66,7 @@ class Conductor(RestoredSweep):
 
     Attributes:
         ended: trials that have ended since this conductor was made, in the order of their ends.
+        nodes: nodes on which trials have failed in a row.
         not_regained: names of trials that had ended, lack epochs, and have failed when these were computed again.
     """
 
@@ -100,6 +102,7 @@ class Conductor(RestoredSweep):
         self._former = self._confirmed_winners()
         self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
         self._running: dict[str, Entry] = {}
+        self.nodes = NodeFailures()
         self.not_regained: list[str] = []
         self._n_left_behind: Counter[str] = Counter()
         self._differing: set[str] = set()
@@ -135,6 +138,7 @@ class Conductor(RestoredSweep):
         entry.status, entry.why, entry.fault = RUNNING, "", None
         entry.attempts += 1
         self._running[entry.trial] = entry
+        self.nodes.on_start(entry.trial)
         self._record_start(entry)
         self.flush(force=not self._follows_from_its_number(entry))
         last_epoch = entry.known_epochs if entry.end else self.study.max_epochs_of(entry.params)
@@ -245,11 +249,14 @@ class Conductor(RestoredSweep):
         if entry.status != RUNNING or trial in self.not_regained:
             return True
         if "failed" in report:
+            fault = report.get("fault", TRIAL)
             if "node" in report:
                 entry.about["node"] = report["node"]
-            self._fail(entry, report["failed"], report.get("fault", TRIAL))
+                self.nodes.on_failure(report["node"], fault, report["failed"])
+            self._fail(entry, report["failed"], fault)
             return True
         self._receive(entry, report)
+        self.nodes.on_report(trial, report["node"])
         self.flush()
         return entry.status != RUNNING
 
@@ -311,6 +318,7 @@ class Conductor(RestoredSweep):
         entry = self.entries[trial]
         entry.attempts += 1
         entry.resumed_at_epoch = entry.epochs
+        self.nodes.on_start(trial)
         self._record_start(entry)
 
     def on_lost(self, trial: str, why: str, *, fault: str = WORKER) -> None:

@@ -178,6 +178,22 @@ class DiskFault(SweepEnded):
         super().__init__(f"{user_message(error) or reason_of(error)}; fix the cause first", sweep_dir, address)
 
 
+class NodeFault(SweepEnded):
+    """Trials in a row have failed on a node because of a disk."""
+
+    exit_code = REFUSED_CODE
+
+    def __init__(self, node: str, why: str, sweep_dir: Path, address: str | None) -> None:
+        """Describe the node and the last failure.
+
+        Examples:
+            >>> str(NodeFault("a100-1", "no space left on device", Path("box"), None)).rpartition("; ")[0]
+            "trials in a row failed on node 'a100-1': no space left on device; fix the cause first"
+        """
+        message = f"trials in a row failed on node '{node}': {cut(why, MAX_REASON)}; fix the cause first"
+        super().__init__(message, sweep_dir, address, retry_failed=True)
+
+
 class FolderLost(EndedEarly):
     """The folder of a sweep was deleted or moved while a command wrote into it."""
 

@@ -15,6 +15,7 @@ from sweep.endings import (
     EndedEarly,
     Interrupted,
     LimitReached,
+    NodeFault,
     NotRegained,
     RayLost,
     WorkerLost,
@@ -179,7 +180,7 @@ class Watch:
     def is_over(self) -> bool:
         """Return whether a signal or a limit ends the run; send a notice if the run is stalled."""
         self._notices.show_failure()
-        if self._signals.signum is not None or self._signals.lost:
+        if self._signals.signum is not None or self._signals.lost or self._conductor.nodes.failing:
             return True
         self._limit = self._limit_reached()
         if self._limit is None:
@@ -211,6 +212,9 @@ class Watch:
             ending = self._limit_ending(*self._limit, n_ended, n_trials)
         elif self._signals.lost:
             ending = RayLost(self._signals.lost, self._dir, self._address, n_ended, n_trials)
+        elif self._conductor.nodes.failing:
+            why = reason_in_one_line(self._conductor.nodes.why)
+            ending = NodeFault(self._conductor.nodes.failing, why, self._dir, self._address)
         elif self._conductor.not_regained:
             lost = describe_trials(self._conductor.not_regained)
             ending = NotRegained(lost, self._dir, self._address, n_ended, n_trials)
