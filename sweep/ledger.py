@@ -35,9 +35,6 @@ from trainables.saved_state import verify_state
 EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
 """Columns of the epochs table that a trial reports: the fields of ``EpochResult``, which a test compares."""
 
-DOSE_COLUMNS = [name for name in ABOUT_COLUMNS if name.startswith("dose_")]
-"""Columns of the dose, which a trial measures before its first epoch."""
-
 _ENTRY_COLUMNS = ("trial", "arm", "search", "number", "replicate", "attempts", "status", "phase")
 
 
