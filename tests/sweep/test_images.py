@@ -18,8 +18,9 @@ from search_spaces.study import Study
 from sweep.display import SilentDisplay
 from sweep.doctor import WARNING, _data
 from sweep.images import recorded_places, show_duplicates, with_images
-from sweep.launch import prepare, resume_sweep
+from sweep.launch import resume_sweep
 from sweep.manifest import new_manifest, with_run
+from sweep.preparation import prepare
 from sweep.records.reader import read_manifest
 from sweep.records.writer import write_manifest
 from trainables.data.sources.imagefolder import ImageFolder
