@@ -575,6 +575,13 @@ class TestExtend:
         monkeypatch.setattr("sweep.terminal.status.print_status", lambda *_: 0)
         return resumed
 
+    @pytest.mark.parametrize("options", [[], ["--no-models"]])
+    def test_resume_can_leave_trials_without_a_model(
+        self, run: Run, resumed: dict[str, Any], options: list[str]
+    ) -> None:
+        assert run("resume", "sweeps/mine", *options)[0] == 0
+        assert resumed["regain_models"] == (not options)
+
     @pytest.mark.parametrize("prefix", ["--add-", "--"])
     def test_by_new_and_old_names(self, run: Run, resumed: dict[str, Any], study_of: MakeStudy, prefix: str) -> None:
         more = [f"{prefix}trials", 2, f"{prefix}seeds", 1, f"{prefix}arms", "fmix,gridmix"]
