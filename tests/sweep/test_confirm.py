@@ -173,7 +173,7 @@ class TestAWorkerThatDiesBetweenTwoTrials:
             conductor.on_left(first)
         assert conductor.next_job().trial != first
         assert conductor.entries[first].status == "failed"
-        assert conductor.entries[first].why == "its worker died 4 times before it took the trial over"
+        assert conductor.entries[first].why == "its worker died 4 times before it began the trial"
 
 
 def test_promotion_then_confirmation(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
