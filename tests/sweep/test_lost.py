@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -233,9 +234,9 @@ class TestWhatRunsAgain:
             f"trial {trial} could not regain what is lost: OSError: no images; its recorded end stays (completed), and "
             "resume runs it again"
         ]
-        watch = Watch(session.conductor, sweep_dir)
+        watch = Watch(session.conductor, sweep_dir, clock=itertools.count(0, 5).__next__)
         watch.on_report(trial)
-        assert watch.silent_trials() == []
+        assert not any(watch.silent_trials() for _ in range(1000))
         assert f"lost epochs of trial {trial} could not be computed again" in str(watch.ending())
         simulate(make(), sweep_dir, n_workers=1).run()
         assert_equal(sweep_dir, undisturbed)

@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -228,28 +229,29 @@ class TestDamage:
             open_split(data, "train", cache_dir=tmp_path / "cache")
         assert (entry.with_name(f"{entry.name}.damaged-1") / "images.npy").exists()
 
-    @pytest.mark.parametrize("open_images", [open_train, lambda data, **options: open_split(data, "test", **options)])
+    @pytest.mark.parametrize("split", ["train", "test", "padded"])
     def test_an_entry_that_another_process_replaces_is_opened_again(
-        self,
-        imagefolder_root: Path,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        open_images: Callable[..., object],
+        self, imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
     ) -> None:
         """It was intact when it was found, and is set aside before its arrays are opened."""
-        open_images(data_in(imagefolder_root), cache_dir=tmp_path)
+
+        def open_images() -> object:
+            data = data_in(imagefolder_root)
+            return (open_train if split == "padded" else partial(open_split, split=split))(data, cache_dir=tmp_path)
+
+        open_images()
         read_entry, n_replaced = store.read_entry, 0
 
         def read_and_replace(path: Path) -> entries.Entry | None:
             nonlocal n_replaced
             entry = read_entry(path)
-            if entry is not None and not n_replaced:
+            if entry is not None and not n_replaced and ("-test-" in path.name) == (split == "test"):
                 n_replaced += 1
                 set_aside(path)
             return entry
 
         monkeypatch.setattr(store, "read_entry", read_and_replace)
-        assert open_images(data_in(imagefolder_root), cache_dir=tmp_path)
+        assert open_images()
         assert n_replaced == 1
 
     def test_an_entry_is_verified_once_per_process(
