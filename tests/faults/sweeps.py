@@ -32,7 +32,7 @@ TARGETS = {
     "test": "trainables.data.prepared:prepare_test",
     "report": "sweep.conductor:Conductor.on_report",
     "flush": "sweep.records.writer:RecordsWriter.flush",
-    "merge": "sweep.records.writer:_TableWriter._merge",
+    "merge": "sweep.records.writer:merge_parts",
 }
 """Functions at whose calls a sweep is disturbed, by what happens there; an undisturbed run counts the calls."""
 
