@@ -134,6 +134,7 @@ def resume(
     data: str | None = None,
     address: str | None = None,
     retry_failed: bool = False,
+    no_models: bool = False,
     log_to: Sequence[str] = (),
 ) -> Sweep:
     """Resume an interrupted sweep and return it; no trial is lost or repeated.
@@ -145,6 +146,7 @@ def resume(
             run read them.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         retry_failed: whether failed trials are restarted.
+        no_models: whether completed trials are left as they are whose model is damaged or missing.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
     Raises:
@@ -156,7 +158,12 @@ def resume(
         >>> resume("demo")  # doctest: +SKIP
     """
     return load(sweep_dir).resume(
-        settings=settings, data=data, address=address, retry_failed=retry_failed, log_to=log_to
+        settings=settings,
+        data=data,
+        address=address,
+        retry_failed=retry_failed,
+        no_models=no_models,
+        log_to=log_to,
     )
 
 

@@ -16,6 +16,7 @@ from sweep.ledger import checkpoint_path, model_damage, read_entries, weights_pa
 from sweep.lock import locked
 from sweep.lost import describe_trials
 from sweep.manifest import read_study
+from sweep.model_stamps import STAMPS
 from sweep.records.counts import COUNTS
 from sweep.records.errors import RecordsError
 from sweep.records.manifest_file import manifest_copy
@@ -174,7 +175,7 @@ def _check_trials(sweep_dir: Path, copy: Path, problems: list[Problem]) -> Sweep
     try:
         study = read_study(read_manifest(copy), sweep_dir)
         ended = {entry.trial for entry in read_entries(copy, study) if entry.status != RUNNING}
-        conductor = Conductor(study, copy)
+        conductor = Conductor(study, copy, repaired=True)
     except (UserError, RecordsError) as error:  # a part of the user's own may be gone
         message = str(error).replace(str(copy), str(sweep_dir))
         return SweepCheck(sweep_dir, tuple(problems), (), (), lost, None, message)
@@ -285,7 +286,7 @@ def _leftovers(sweep_dir: Path) -> Iterator[Path]:
             yield from (path for path in folder.iterdir() if part_of(path) is None)
     for folder in (weights_path(sweep_dir, "").parent, checkpoint_path(sweep_dir, "").parent):
         if folder.is_dir():
-            yield from (path for path in folder.iterdir() if path.suffix != ".pt")
+            yield from (path for path in folder.iterdir() if path.suffix != ".pt" and path.name != STAMPS)
 
 
 def describe_leftover(path: Path) -> str:

@@ -7,27 +7,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search_spaces.study import Study
+from sweep.choice import ChoosingSweep
 from sweep.entry import Entry
 from sweep.ledger import EPOCH_COLUMNS
-from sweep.lost import find_difference, reopen_without_model
+from sweep.lost import find_difference
+from sweep.nodes import NodeFailures
 from sweep.records.schema import (
     ABOUT_COLUMNS,
     COMPLETED,
     CONFIRM,
     FAILED,
     LIVING,
-    PAUSED,
     RUNNING,
     SEARCH,
-    STOPPED,
 )
-from sweep.restored import RestoredSweep
 from trainables.config import TrialConfig
 from trainables.faults import TRIAL, WORKER
 
@@ -45,6 +44,8 @@ class Job:
         recorded_epochs: number of epochs that are already recorded; the trial reports from the next epoch on.
         last_epoch: last epoch to report; if it is recorded, the trial reports only what it knows about itself.
         test: whether the trial is measured on the test images after its last epoch.
+        model_sha256: recorded checksum of the trial's model, which is not replaced while it is intact; None if none is
+            recorded.
     """
 
     trial: str
@@ -52,9 +53,10 @@ class Job:
     recorded_epochs: int
     last_epoch: int
     test: bool
+    model_sha256: str | None = None
 
 
-class Conductor(RestoredSweep):
+class Conductor(ChoosingSweep):
     """Source of the trials of a sweep: it chooses the next one, judges the reports and writes the records.
 
     The arms take turns, and so do the searches of an arm. After a search, its winners are confirmed on fresh seeds if
@@ -62,6 +64,8 @@ class Conductor(RestoredSweep):
 
     Attributes:
         ended: trials that have ended since this conductor was made, in the order of their ends.
+        nodes: nodes on which trials have failed in a row.
+        not_regained: names of trials that had ended, lack epochs, and have failed when these were computed again.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Conductor(RestoredSweep):
         *,
         retry_failed: bool = False,
         regain_models: bool = False,
+        repaired: bool = False,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Begin a sweep in ``sweep_dir``, or continue the sweep whose records are there.
@@ -82,18 +87,17 @@ class Conductor(RestoredSweep):
             sweep_dir: folder of the sweep.
             retry_failed: whether failed trials are restarted too.
             regain_models: whether completed trials are run again whose model is damaged or missing.
+            repaired: whether the records were repaired just now: otherwise they are repaired first.
             warn: receives one line for each thing that was lost, and for each value that differs when it is regained.
 
         Raises:
             RecordsError: a newer program wrote the records, or they have trials that the study does not have.
         """
-        super().__init__(study, sweep_dir, retry_failed=retry_failed, warn=warn)
-        if regain_models:
-            for warning in reopen_without_model(sweep_dir, self.entries.values()):
-                warn(warning)
-        self._former = self._confirmed_winners()
-        self._waiting = [entry for entry in self.entries.values() if entry.status == RUNNING]
-        self._running: dict[str, Entry] = {}
+        super().__init__(
+            study, sweep_dir, retry_failed=retry_failed, regain_models=regain_models, repaired=repaired, warn=warn
+        )
+        self.nodes = NodeFailures()
+        self.not_regained: list[str] = []
         self._n_left_behind: Counter[str] = Counter()
         self._differing: set[str] = set()
         for entry in self._waiting.copy():
@@ -103,36 +107,20 @@ class Conductor(RestoredSweep):
         for entry in self.entries.values():
             self._ledger.drop_checkpoint(entry)  # a kill may have come between the row and the removal
 
-    @property
-    def running(self) -> list[Entry]:
-        """Trials that a worker runs, in the order in which they were started or resumed."""
-        return list(self._running.values())
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether another job may follow, now or after further reports of running trials."""
-        return bool(self._waiting or self._running or self.n_unbegun or self._next_confirming())
-
     def next_job(self) -> Job | None:
-        """Return the next trial to run; None if there is none now.
-
-        Interrupted trials come first, then paused trials that are promoted. Next come new trials, from the arm with
-        the fewest begun trials, then confirmations of arms that have finished their search.
-        """
-        if entry := self._cut_short() or self._promoted():
-            entry.resumed_at_epoch = entry.epochs
-        elif entry := self._next_new() or self._next_confirming():
-            self.entries[entry.trial] = entry
-        else:
+        """Return the next trial to run; None if there is none now."""
+        entry = self._next_trial()
+        if entry is None:
             return None
         entry.status, entry.why, entry.fault = RUNNING, "", None
         entry.attempts += 1
         self._running[entry.trial] = entry
+        self.nodes.on_start(entry.trial)
         self._record_start(entry)
         self.flush(force=not self._follows_from_its_number(entry))
         last_epoch = entry.known_epochs if entry.end else self.study.max_epochs_of(entry.params)
-        confirms = entry.confirms is not None
-        return Job(entry.trial, self._ledger.config(entry), entry.epochs, last_epoch, test=confirms)
+        confirms, config = entry.confirms is not None, self._ledger.config(entry)
+        return Job(entry.trial, config, entry.epochs, last_epoch, confirms, entry.model_sha256)
 
     def _record_start(self, entry: Entry) -> None:
         """Write that a trial runs; the row of a trial that regains what is lost stays until it has ended again."""
@@ -145,74 +133,6 @@ class Conductor(RestoredSweep):
         All other trials, and the rows that they depend on, are on disk before they run.
         """
         return entry.phase == SEARCH and entry.attempts == 1 and self.study.search != "tpe"
-
-    def _cut_short(self) -> Entry | None:
-        """Return the next interrupted trial; those with lost epochs come first."""
-        held = self._held()
-        ready = [entry for entry in self._waiting if entry.is_behind or (entry.arm, entry.search) not in held]
-        if not ready:
-            return None
-        entry = min(ready, key=lambda entry: not entry.is_behind)
-        self._waiting.remove(entry)
-        return entry
-
-    def _held(self) -> set[tuple[str, int]]:
-        """Return the searches whose other trials wait until lost epochs are regained.
-
-        Their rule or ``tpe`` would decide without these epochs otherwise.
-        """
-        behind = [entry for entry in (*self._waiting, *self._running.values()) if entry.is_behind]
-        searches = {(entry.arm, entry.search) for entry in behind if entry.phase == SEARCH}
-        return {search for search in searches if self._rule[search] or self.study.search == "tpe"}
-
-    def _promoted(self) -> Entry | None:
-        paused, held = [entry for entry in self.entries.values() if entry.status == PAUSED], self._held()
-        for search, rule in self._rule.items():
-            if search in held:
-                continue
-            by_index = {self._index(entry): entry for entry in paused if (entry.arm, entry.search) == search}
-            index = rule.promotable(by_index) if rule and by_index else None
-            if index is not None:
-                return by_index[index]
-        return None
-
-    def _next_new(self) -> Entry | None:
-        """Return the next trial of the arm with the fewest begun trials, unless its search is held."""
-        begun, held = self._proposals.begun(), self._held()
-        for arm in sorted(begun, key=lambda name: len(begun[name])):
-            number = self._proposals.next_in(arm, begun[arm])
-            if number is not None and (arm, self.study.search_of(arm, number)) not in held:
-                return self._proposals.new_entry(arm, number)
-        return None
-
-    def _next_confirming(self) -> Entry | None:
-        """Return the next confirmation trial, from the arm with the fewest begun ones."""
-        self._end_paused()
-        begun = dict.fromkeys(self.study.arms, 0)
-        left: dict[str, Entry] = {}
-        for arm, search in self.searches:
-            planned = self.confirming(arm, search) or []
-            self._compare_winners(arm, search, planned)
-            new = [entry for entry in planned if entry.trial not in self.entries]
-            begun[arm] += len(planned) - len(new)
-            if new:
-                left.setdefault(arm, new[0])
-        return left[min(left, key=lambda arm: begun[arm])] if left else None
-
-    def _end_paused(self) -> None:
-        """End the paused trials of each search in which no trial is left that could still promote them.
-
-        A running trial could, even if it has lost its worker.
-        """
-        paused = {(entry.arm, entry.search) for entry in self.entries.values() if entry.status == PAUSED}
-        for arm, search in self.searches:
-            if (arm, search) not in paused:
-                continue
-            trials = self.trials_of(arm, search)
-            if len(trials) == self.study.trials_per_search and not any(entry.status == RUNNING for entry in trials):
-                for entry in trials:
-                    if entry.status == PAUSED:
-                        self._end(entry, STOPPED, f"{entry.why}, never promoted")
 
     def on_report(self, trial: str, report: Mapping[str, Any]) -> bool:
         """Record the report of a trial; return whether the trial ends here.
@@ -235,14 +155,17 @@ class Conductor(RestoredSweep):
             self._warn(report["warning"])
         if "disk_fault" in report:
             raise OSError(*report["disk_fault"])
-        if entry.status != RUNNING:
+        if entry.status != RUNNING or trial in self.not_regained:
             return True
         if "failed" in report:
+            fault = report.get("fault", TRIAL)
             if "node" in report:
                 entry.about["node"] = report["node"]
-            self._fail(entry, report["failed"], report.get("fault", TRIAL))
+                self.nodes.on_failure(report["node"], fault, report["failed"])
+            self._fail(entry, report["failed"], fault)
             return True
         self._receive(entry, report)
+        self.nodes.on_report(trial, report["node"])
         self.flush()
         return entry.status != RUNNING
 
@@ -282,23 +205,34 @@ class Conductor(RestoredSweep):
             )
 
     def _fail(self, entry: Entry, why: str, fault: str) -> None:
-        """End a trial that has failed; a trial whose values are all recorded keeps its recorded end."""
-        if entry.end is None or entry.is_behind:
+        """End a trial that has failed; a trial that regains what is lost keeps its recorded end.
+
+        If it still lacks epochs, no value of it can be used: it stays reopened, and is run again when the sweep is
+        resumed.
+        """
+        if entry.end is None or (entry.is_behind and entry.end.status == FAILED):
             self._end(entry, FAILED, why, fault)
             return
-        self._warn(f"trial {entry.trial} could not regain what is lost: {why.splitlines()[-1] if why else 'no reason'}")
-        self._leave(entry, entry.end.status, entry.end.why, entry.end.fault)
+        warning = f"trial {entry.trial} could not regain what is lost: {why.splitlines()[-1] if why else 'no reason'}"
+        if entry.is_behind:
+            self._warn(f"{warning}; its recorded end stays ({entry.end.status}), and resume runs it again")
+            self.not_regained.append(entry.trial)
+            self._running.pop(entry.trial, None)
+        else:
+            self._warn(warning)
+            self._leave(entry, entry.end.status, entry.end.why, entry.end.fault)
 
     def on_restart(self, trial: str) -> None:
         """Record that a trial has lost its worker and restarts from its last checkpoint."""
         entry = self.entries[trial]
         entry.attempts += 1
         entry.resumed_at_epoch = entry.epochs
+        self.nodes.on_start(trial)
         self._record_start(entry)
 
     def on_lost(self, trial: str, why: str, *, fault: str = WORKER) -> None:
         """Record that a trial has failed, because it lost its worker too often; ``fault`` is the last cause."""
-        if self.entries[trial].status == RUNNING:
+        if self.entries[trial].status == RUNNING and trial not in self.not_regained:
             self._fail(self.entries[trial], why, fault)
 
     def on_left(self, trial: str) -> None:
@@ -337,22 +271,3 @@ class Conductor(RestoredSweep):
         self._running.pop(entry.trial, None)
         if entry in self._waiting:
             self._waiting.remove(entry)
-
-    def _confirmed_winners(self) -> dict[tuple[str, int], set[str]]:
-        """Return the confirmed search trials by search."""
-        former: dict[tuple[str, int], set[str]] = {}
-        for entry in self.entries.values():
-            if entry.confirms is not None:
-                former.setdefault((entry.arm, entry.search), set()).add(entry.confirms)
-        return former
-
-    def _compare_winners(self, arm: str, search: int, planned: Sequence[Entry]) -> None:
-        """Warn, once, if a search has other winners than those that were confirmed before this run."""
-        if not planned or not (former := self._former.pop((arm, search), None)):
-            return
-        winners = sorted({entry.confirms or "" for entry in planned})
-        if not former.issuperset(winners):
-            self._warn(
-                f"the winner of search {search} of arm {arm} is now {', '.join(winners)}, which is confirmed next; the "
-                f"confirmation of {', '.join(sorted(former - set(winners)))} stays recorded"
-            )

@@ -113,6 +113,24 @@ class WorkerLost(SweepEnded):
         super().__init__(f"a worker was lost: {n_ended} of {n_trials} trials have ended", sweep_dir, address)
 
 
+class NotRegained(SweepEnded):
+    """Trials failed when their lost epochs were computed again."""
+
+    def __init__(self, trials: str, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
+        """Describe the trials and the progress.
+
+        Examples:
+            >>> str(NotRegained("trial off-0001", Path("box"), None, 7, 8)).partition(";")[0]
+            'lost epochs of trial off-0001 could not be computed again: 7 of 8 trials have ended'
+        """
+        super().__init__(
+            f"lost epochs of {trials} could not be computed again: {n_ended} of {n_trials} trials have ended; fix the "
+            "cause first",
+            sweep_dir,
+            address,
+        )
+
+
 class RayLost(SweepEnded):
     """Ray has lost a part without which no trial can run."""
 
@@ -158,6 +176,22 @@ class DiskFault(SweepEnded):
     def __init__(self, error: OSError, sweep_dir: Path, address: str | None) -> None:
         """Describe the error."""
         super().__init__(f"{user_message(error) or reason_of(error)}; fix the cause first", sweep_dir, address)
+
+
+class NodeFault(SweepEnded):
+    """Trials in a row have failed on a node because of a disk."""
+
+    exit_code = REFUSED_CODE
+
+    def __init__(self, node: str, why: str, sweep_dir: Path, address: str | None) -> None:
+        """Describe the node and the last failure.
+
+        Examples:
+            >>> str(NodeFault("a100-1", "no space left on device", Path("box"), None)).rpartition("; ")[0]
+            "trials in a row failed on node 'a100-1': no space left on device; fix the cause first"
+        """
+        message = f"trials in a row failed on node '{node}': {cut(why, MAX_REASON)}; fix the cause first"
+        super().__init__(message, sweep_dir, address, retry_failed=True)
 
 
 class FolderLost(EndedEarly):

@@ -12,6 +12,7 @@ from trainables.data.cache_dir import default_cache_dir
 from trainables.data.contents import Contents, SplitContent, digests_of
 from trainables.data.duplicates import describe_duplicates
 from trainables.data.places import Place
+from trainables.data.sources.base import Split
 from trainables.data.sources.registry import absolute_source, open_source, split_source, split_text
 from trainables.errors import DataWarning, UserError
 
@@ -88,6 +89,33 @@ def _sources_at(given: str, manifest: Mapping[str, Any], sources: list[str]) -> 
 
 def _train(recorded: object) -> object:
     return recorded.get("train") if isinstance(recorded, Mapping) else None
+
+
+def read_contents(
+    recorded: Mapping[str, Any], places: Mapping[str, Place], splits: Iterable[Split]
+) -> dict[str, dict[str, str]]:
+    """Return the fingerprints of recorded splits by content: unknown files are read, which is faster than decoding.
+
+    Sources without files, and those of which an older version recorded a plain text, are left out.
+
+    Args:
+        recorded: ``data`` of the manifest.
+        places: present place of each source.
+        splits: splits that are read.
+
+    Raises:
+        UserError: a file cannot be read, or changed while it was read.
+    """
+    contents: dict[str, dict[str, str]] = {}
+    for source, place in places.items():
+        old = recorded.get(source)
+        for split in splits:
+            if not isinstance(old, Mapping) or split not in old:
+                continue
+            fingerprint = SplitContent(open_source(place.source), split, default_cache_dir()).computed()
+            if fingerprint is not None:
+                contents.setdefault(source, {})[split] = fingerprint
+    return contents
 
 
 def check_same_images(

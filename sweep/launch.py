@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import signal
 import time
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search_spaces.match_checks import check_reachable
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
@@ -21,26 +19,25 @@ from sweep.formats import printable
 from sweep.images import (
     check_same_images,
     present_places,
+    read_contents,
     recorded_places,
-    show_data_warnings,
     show_duplicates,
     sources_of,
     with_images,
 )
-from sweep.lease import is_lock_file
 from sweep.log_to import LogTo, parse_log_to
+from sweep.new_folder import check_no_sweep, made, new_folder
 from sweep.notices import Notices, notify_url
-from sweep.records.counts import COUNTS
-from sweep.records.manifest_file import manifest_copy
+from sweep.preparation import prepare
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
-from sweep.records.schema import MANIFEST, RECORDS, TABLES
+from sweep.records.schema import RECORDS, TABLES
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
-from trainables.data.places import images_at, place_of
-from trainables.errors import UserError, shorten_path
+from trainables.data.places import images_at
+from trainables.data.sources.base import SPLITS
 from trainables.own_part import shipped_paths
-from trainables.whole_file import UNFINISHED, remove_abandoned
+from trainables.whole_file import remove_abandoned
 
 ABANDONED_AFTER_S = 60.0
 """Age of an unfinished file in a sweep that no process runs: a worker outlives a killed driver by seconds."""
@@ -107,18 +104,18 @@ def start_sweep(
     from sweep.records.writer import write_manifest
 
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
-    sweep_dir, targets = _new_folder(study, out), parse_log_to(log_to)
+    sweep_dir, targets = new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, download=download, display=display)
     show_duplicates(study, display.show_warning)
     modules = shipped_paths(own_parts(study))
-    with _made(sweep_dir), cluster(study.resources, address=address, display=display, modules=modules) as slots:
+    with made(sweep_dir), cluster(study.resources, address=address, display=display, modules=modules) as slots:
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
         manifest = with_run(manifest, command, project=project, images=images)
         with locked(sweep_dir, show_status=display.show_status) as lock:
-            _check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
+            check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
             _defer_signals(sweep_dir, address)
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
@@ -191,7 +188,13 @@ def resume_sweep(
             display.show_warning(warning)
         places = present_places(manifest, sources_of(study), data)
         stack.enter_context(images_at(places))
-        fingerprints = prepare(study, address=address, download=False, display=display)
+
+        def check_images() -> None:
+            recorded, splits = manifest["data"], SPLITS[:1] if study.confirm is None else SPLITS
+            with display.show_status("comparing the images with those that the sweep was started with"):
+                check_same_images(recorded, read_contents(recorded, places, splits), places, sweep_dir)
+
+        fingerprints = prepare(study, address=address, download=False, display=display, check_images=check_images)
         check_same_images(manifest["data"], fingerprints, places, sweep_dir)
         for finding in repair_records(sweep_dir):
             display.show_warning(finding.describe())
@@ -204,6 +207,7 @@ def resume_sweep(
                 sweep_dir,
                 retry_failed=retry_failed,
                 regain_models=regain_models,
+                repaired=True,
                 warn=display.show_warning,
             )
         if not conductor.n_left:
@@ -219,56 +223,6 @@ def resume_sweep(
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
                 _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock).run(conductor)
-
-
-def prepare(
-    study: Study, *, address: str | None, download: bool, display: Display = SILENT
-) -> dict[str, dict[str, str]]:
-    """Check that all trials of a study can run, and decode the images that this node has not decoded yet.
-
-    Returns:
-        Fingerprint by content of each split that is read, by data source and split.
-
-    Raises:
-        UserError: the resources, the data or the image size cannot be used.
-    """
-    from sweep.engine import check_address, check_local
-    from trainables.data.sources.registry import open_source
-    from trainables.data.usable import check_usable
-
-    check_address(address)
-    configs = {config.data: config for arm in study.arms for config in study.extremes(arm)}
-    for name in dict.fromkeys(data.source for data in configs):
-        source = open_source(place_of(name).source)
-        if download:
-            source.download()
-        with display.show_status(f"checking the images of {name}"):
-            notes = check_usable(source)
-        for note in notes:
-            display.show_warning(note)
-    if address is None:
-        check_local(study.resources)
-    with display.show_status("loading PyTorch"):
-        from trainables.data.prepared import forget_images, prepare_data, prepare_test
-        from trainables.models.build import build_model
-
-    forget_images()  # they may have changed since this process opened them
-    fingerprints: dict[str, dict[str, str]] = {}
-    for data, config in configs.items():
-        status = f"preparing the images of {data.source} (decoded once per node for all trials)"
-        with display.show_status(status), show_data_warnings(display.show_warning):
-            images = prepare_data(data).images
-            splits = {"train": images.content}
-            if study.confirm is not None:
-                splits["test"] = prepare_test(data).content
-        if fingerprints.setdefault(data.source, splits) != splits:  # the study reads them in several sizes
-            raise UserError(f"the images of '{data.source}' changed while they were read: try again")
-        height_px, width_px = images.images.shape[1:3]
-        build_model(config.model, n_classes=len(images.classes), height_px=height_px, width_px=width_px, seed=0)
-    if study.match is not None:
-        with display.show_status("matching the dose of the arms"):
-            check_reachable(study)
-    return fingerprints
 
 
 def _defer_signals(sweep_dir: Path, address: str | None) -> None:
@@ -354,62 +308,3 @@ class _Run:
                 raise DiskFault(error, self.sweep_dir, self.address) from error
             if current_signals().signum is None:  # a terminal that has closed cannot be written to
                 raise
-
-
-def _new_folder(study: Study, out: Path | None) -> Path:
-    """Return the folder of a new sweep, which is checked but not made."""
-    if out is not None and ":/" in str(out):  # a Path writes s3://bucket as s3:/bucket
-        raise UserError(f"--out '{out}': must be a folder that all nodes of the cluster can use, not an address")
-    stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    sweep_dir = (out or Path("sweeps") / f"{study.name}-{stamp}").absolute()
-    try:
-        _check_new_folder(sweep_dir)
-    except OSError as error:  # for example a name that is too long
-        raise UserError(f"--out '{shorten_path(out or sweep_dir)}': {error.strerror}") from None
-    return sweep_dir
-
-
-def _check_no_sweep(sweep_dir: Path) -> None:
-    if (sweep_dir / MANIFEST).exists() or manifest_copy(sweep_dir).exists():
-        raise UserError(f"--out '{sweep_dir}' already contains a sweep: resume it with: {resume_command(sweep_dir)}")
-
-
-def _check_new_folder(sweep_dir: Path) -> None:
-    _check_no_sweep(sweep_dir)
-    if sweep_dir.is_dir() and not all(_precedes_manifest(path, sweep_dir) for path in sweep_dir.rglob("*")):
-        raise UserError(f"--out '{sweep_dir}' is not empty: choose a new folder")
-    nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"--out '{sweep_dir}': cannot write to '{nearest}'")
-
-
-def _precedes_manifest(path: Path, sweep_dir: Path) -> bool:
-    """Return whether a kill before the manifest was written may have left a file or folder: the lock, or no rows."""
-    names = path.relative_to(sweep_dir).parts
-    return (
-        is_lock_file(Path(names[0]))
-        or names in ((RECORDS,), (RECORDS, COPIES))
-        or (names[0] == RECORDS and path.name.startswith(COUNTS))
-        or (path.name.startswith(MANIFEST) and path.name.endswith(UNFINISHED))
-    )
-
-
-@contextlib.contextmanager
-def _made(sweep_dir: Path) -> Iterator[None]:
-    """Make the folder of a new sweep; if nothing is written into it, remove it after an error.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    missing = [folder for folder in (sweep_dir, *sweep_dir.parents) if not folder.exists()]
-    try:
-        try:
-            sweep_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--out '{sweep_dir}': cannot be made: {error.strerror}") from None
-        yield
-    except BaseException:
-        for folder in missing:
-            with contextlib.suppress(OSError):  # not empty: the sweep has begun
-                folder.rmdir()
-        raise

@@ -35,24 +35,21 @@ from trainables.saved_state import verify_state
 EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
 """Columns of the epochs table that a trial reports: the fields of ``EpochResult``, which a test compares."""
 
-DOSE_COLUMNS = [name for name in ABOUT_COLUMNS if name.startswith("dose_")]
-"""Columns of the dose, which a trial measures before its first epoch."""
-
 _ENTRY_COLUMNS = ("trial", "arm", "search", "number", "replicate", "attempts", "status", "phase")
 
 
 class Ledger:
     """Records of one sweep, which its conductor writes."""
 
-    def __init__(self, study: Study, sweep_dir: Path) -> None:
-        """Open the records of ``sweep_dir`` to append.
+    def __init__(self, study: Study, sweep_dir: Path, *, repaired: bool = False) -> None:
+        """Open the records of ``sweep_dir`` to append; ``repaired`` is that of ``RecordsWriter``.
 
         Raises:
             RecordsError: a newer program wrote the records.
         """
         self._study = study
         self._dir = sweep_dir
-        self._writer = RecordsWriter(sweep_dir)
+        self._writer = RecordsWriter(sweep_dir, repaired=repaired)
         self._ended: list[Entry] = []
 
     def config(self, entry: Entry) -> TrialConfig:
@@ -174,12 +171,15 @@ class Ledger:
 
 
 def read_entries(sweep_dir: Path, study: Study, *, retry_failed: bool = False) -> Iterator[Entry]:
-    """Read the recorded trials without their epochs; with ``retry_failed``, failed trials continue."""
+    """Read the recorded trials without their epochs; with ``retry_failed``, failed trials continue.
+
+    A failed trial stays failed if its parameters are lost.
+    """
     tests = read_tests(sweep_dir)
     for row in read_table(sweep_dir, TRIALS).sort_values("number", kind="stable").to_dict("records"):
         entry = entry_of(row, study)
         entry.tests = tests.get(entry.trial, {})
-        if retry_failed and entry.status == FAILED:
+        if retry_failed and entry.status == FAILED and entry.params.keys() >= study.space_of(entry.arm).keys():
             entry.status, entry.why, entry.fault = RUNNING, "", None
         yield entry
 

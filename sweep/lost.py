@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sweep.endings import resume_command
 from sweep.entry import End, Entry
-from sweep.ledger import model_damage
+from sweep.model_stamps import ModelStamps
 from sweep.records.schema import COMPLETED, CONFIRM, RUNNING
 from trainables.intact import set_aside
 
@@ -35,13 +36,23 @@ def reopen(entry: Entry) -> bool:
 def reopen_without_model(sweep_dir: Path, entries: Iterable[Entry]) -> list[str]:
     """Make completed trials run again whose model is damaged or missing; damaged files are set aside.
 
+    Models that have not changed since they were verified are not read.
+
     Returns:
         Warnings: one for each damaged file, and one for all missing files.
     """
+    stamps = ModelStamps(sweep_dir)
+    try:
+        return _reopen_without_model(entries, stamps)
+    finally:  # also after Ctrl-C: reading all models may take long
+        stamps.write()
+
+
+def _reopen_without_model(entries: Iterable[Entry], stamps: ModelStamps) -> list[str]:
     warnings, missing = [], []
     for entry in entries:
         status = entry.end.status if entry.end else entry.status
-        damage = model_damage(sweep_dir, entry.trial, entry.model_sha256) if status == COMPLETED else None
+        damage = stamps.damage(entry.trial, entry.model_sha256) if status == COMPLETED else None
         if damage is None:
             continue
         if damage.path.exists():
@@ -53,7 +64,9 @@ def reopen_without_model(sweep_dir: Path, entries: Iterable[Entry]) -> list[str]
             _reopen(entry)
         entry.lacks_facts = True
     if missing:
-        warnings.append(f"the model is missing of {describe_trials(missing)}: it is trained again")
+        leave = resume_command(stamps.sweep_dir, None, "--no-models")
+        again = f"the model is missing of {describe_trials(missing)}: it is trained again"
+        warnings.append(f"{again}; to leave it, end this run and use: {leave}")
     return warnings
 
 

@@ -10,6 +10,7 @@ from sweep.confirm import confirmation, parse_confirmation
 from sweep.entry import Entry
 from sweep.records.schema import COMPLETED, FAILED, LIVING, SEARCH
 from sweep.search import PastTrial, propose
+from trainables.faults import DISK
 
 
 class Proposals:
@@ -60,7 +61,7 @@ class Proposals:
             winner = self._entries.get(parsed[0]) or self.named(parsed[0])
             entry = None if winner is None or self._study.confirm is None else confirmation(winner, parsed[1])
             if entry and winner and winner.status == FAILED:  # its parameters are lost
-                entry.status, entry.why = FAILED, winner.why
+                entry.status, entry.why, entry.fault = FAILED, winner.why, winner.fault
         else:
             arm, _, digits = trial.rpartition("-")
             known = arm in self._study.arms and digits.isdecimal() and int(digits) < self._study.trials_per_arm
@@ -75,6 +76,7 @@ class Proposals:
             return self.new_entry(arm, number)
         entry = self._entry(arm, number, {})
         entry.status, entry.why = FAILED, "the records have lost the parameters that tpe had chosen"
+        entry.fault = DISK
         return entry
 
     def _entry(self, arm: str, number: int, params: dict[str, object]) -> Entry:

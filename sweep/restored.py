@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import ABC
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from sweep.proposals import Proposals
 from sweep.records.errors import RecordsError
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, SEARCH, STOPPED
 from sweep.remaining import RunningSweep
+from trainables.errors import UserError
 
 
 class RestoredSweep(RunningSweep, ABC):
@@ -29,7 +31,9 @@ class RestoredSweep(RunningSweep, ABC):
         training_s: seconds of all recorded epochs.
     """
 
-    def __init__(self, study: Study, sweep_dir: Path, *, retry_failed: bool, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, study: Study, sweep_dir: Path, *, retry_failed: bool, repaired: bool, warn: Callable[[str], None]
+    ) -> None:
         """Read the records of ``sweep_dir``; see :class:`sweep.conductor.Conductor`."""
         super().__init__(study)
         self.training_s = 0.0
@@ -37,10 +41,11 @@ class RestoredSweep(RunningSweep, ABC):
         self._warn = warn
         stopping, max_epochs = study.budget.early_stopping, study.budget.max_epochs
         self._rule = {search: stopping.build(max_epochs) for search in self.searches}
-        self._ledger = Ledger(study, sweep_dir)
+        self._ledger = Ledger(study, sweep_dir, repaired=repaired)
         self._proposals = Proposals(study, self.entries)
         self._decided = self._ledger.decisions()
         self._redecided: set[tuple[str, int]] = set()
+        self._without_parameters: list[Entry] = []
         self._restore(retry_failed=retry_failed)
 
     @cached_property
@@ -67,6 +72,9 @@ class RestoredSweep(RunningSweep, ABC):
             self._join(entry)
         for entry in divided:
             self._ledger.add_trial(entry)
+        for entry in self._without_parameters:
+            with contextlib.suppress(UserError):  # base and arm alone may not make a configuration
+                self._ledger.add_trial(entry)
         self._reopen_incomplete()
 
     def _join(self, entry: Entry) -> None:
@@ -129,6 +137,7 @@ class RestoredSweep(RunningSweep, ABC):
                 )
             if entry.status == FAILED:
                 self._warn(f"trial {trial} counts as failed: {entry.why}")
+                self._without_parameters.append(entry)
             entry.tests = self._tests.get(trial, {})
             self.entries[trial] = entry
         return self.entries[trial]

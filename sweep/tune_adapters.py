@@ -53,6 +53,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "recorded_epochs": job.recorded_epochs,
             "last_epoch": job.last_epoch,
             "test": job.test,
+            "model_sha256": job.model_sha256 or "",
             "checkpoint_path": str(checkpoint_path(self._dir, job.trial)),
             "weights_path": str(weights_path(self._dir, job.trial)),
             "threads": self._resources.cpus,

@@ -15,12 +15,15 @@ from sweep.endings import (
     EndedEarly,
     Interrupted,
     LimitReached,
+    NodeFault,
+    NotRegained,
     RayLost,
     WorkerLost,
     reason_of,
 )
 from sweep.formats import format_duration, reason_in_one_line
 from sweep.lock import Lock
+from sweep.lost import describe_trials
 from sweep.notices import Notices
 from sweep.records.schema import FAILED, RUNNING
 from sweep.signals import EndingSignals
@@ -106,7 +109,7 @@ class Watch:
         entry = self._conductor.entries[trial]
         if last := entry.curve.get(entry.epochs):
             self._note_epochs(entry.arm, [last])
-        if entry.status == RUNNING:
+        if entry.status == RUNNING and trial not in self._conductor.not_regained:
             self._heard_at_s[trial] = self._awake_s
             self._has_reported.add(trial)
         else:
@@ -177,7 +180,7 @@ class Watch:
     def is_over(self) -> bool:
         """Return whether a signal or a limit ends the run; send a notice if the run is stalled."""
         self._notices.show_failure()
-        if self._signals.signum is not None or self._signals.lost:
+        if self._signals.signum is not None or self._signals.lost or self._conductor.nodes.failing:
             return True
         self._limit = self._limit_reached()
         if self._limit is None:
@@ -209,6 +212,12 @@ class Watch:
             ending = self._limit_ending(*self._limit, n_ended, n_trials)
         elif self._signals.lost:
             ending = RayLost(self._signals.lost, self._dir, self._address, n_ended, n_trials)
+        elif self._conductor.nodes.failing:
+            why = reason_in_one_line(self._conductor.nodes.why)
+            ending = NodeFault(self._conductor.nodes.failing, why, self._dir, self._address)
+        elif self._conductor.not_regained:
+            lost = describe_trials(self._conductor.not_regained)
+            ending = NotRegained(lost, self._dir, self._address, n_ended, n_trials)
         else:
             ending = WorkerLost(self._dir, self._address, n_ended, n_trials)
         self.on_error(ending)

@@ -44,6 +44,25 @@ def write_state(path: Path, state: Mapping[str, Any]) -> str:
         >>> read_state(path)["step"], torch.load(path, weights_only=True)["step"]
         (3, 3)
     """
+    buffer, sha256 = _encoded(state)
+    write_whole(path, buffer.getbuffer(), parents=False)  # a sweep that was deleted meanwhile stays deleted
+    return sha256
+
+
+def sha256_of_state(state: Mapping[str, Any]) -> str:
+    """Return the SHA-256 that a state has when it is written; nothing is written.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "off-0000.pt"
+        >>> write_state(path, {"step": 3}) == sha256_of_state({"step": 3})
+        True
+    """
+    return _encoded(state)[1]
+
+
+def _encoded(state: Mapping[str, Any]) -> tuple[io.BytesIO, str]:
+    """Return the content of the file of a state, and its checksum."""
     import torch
 
     buffer = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
@@ -53,8 +72,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> str:
         sha256 = hashlib.sha256(archive).hexdigest()
     buffer.seek(0, io.SEEK_END)
     buffer.write(_PREFIX + sha256.encode())
-    write_whole(path, buffer.getbuffer(), parents=False)  # a sweep that was deleted meanwhile stays deleted
-    return sha256
+    return buffer, sha256
 
 
 def read_state(

@@ -19,7 +19,7 @@ from trainables.data.places import Place, images_at, parse_places
 from trainables.errors import UserError
 from trainables.faults import TRIAL, fault_of
 from trainables.intact import DamagedFile, set_aside
-from trainables.saved_state import named_damage, read_state, verify_state, write_state
+from trainables.saved_state import named_damage, read_state, sha256_of_state, verify_state, write_state
 
 if TYPE_CHECKING:
     from trainables.trial import Trial
@@ -106,6 +106,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._device = str(config["device"])
             self._tests = bool(config["test"])
             self._weights = Path(config["weights_path"])
+            self._recorded_sha256 = str(config.get("model_sha256", "")) or None
             self._places = parse_places(str(config.get("images", "{}")))
             print(f"trial {self._name} begins, {self._reported} epochs recorded: {config['config']}")  # noqa: T201
         except Exception:
@@ -157,7 +158,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     def _from_model(self) -> Trial | None:
         """Return the trial with the weights of its model, which can be measured; None if no model can be used."""
         try:
-            sha256 = verify_state(self._weights)
+            sha256 = verify_state(self._weights, expected_sha256=self._recorded_sha256)
             trial = self._new_trial()
             with named_damage(self._weights):
                 trial.load_model(read_state(self._weights, map_location=self._device, expected_sha256=sha256))
@@ -181,10 +182,28 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         write_state(self._checkpoint, {**trial.state_dict(), "trial": self._name})
 
     def _save_model(self, trial: Trial) -> str:
+        """Write the model and return its checksum; the recorded model stays if it is intact: values belong to it."""
         from trainables.models.saved import model_state
 
-        self._model_sha256 = write_state(self._weights, model_state(trial))
-        return self._model_sha256
+        state, recorded = model_state(trial), self._recorded_sha256
+        if recorded is None or not self._has_model(recorded):
+            self._model_sha256 = write_state(self._weights, state)
+            return self._model_sha256
+        self._model_sha256 = recorded
+        if sha256_of_state(state) != recorded:
+            self._warnings.append(
+                f"trial {self._name}: its model was computed again and differs from the recorded one in "
+                f"'{self._weights}', which is intact and kept"
+            )
+        return recorded
+
+    def _has_model(self, sha256: str) -> bool:
+        """Return whether the file of the model is intact and has this checksum."""
+        try:
+            verify_state(self._weights, expected_sha256=sha256)
+        except (FileNotFoundError, DamagedFile):
+            return False
+        return True
 
     def _report(self, trial: Trial, *, completed: bool) -> dict[str, Any]:
         """Return what the trial knows about itself; if it has completed, also its model and its test values."""

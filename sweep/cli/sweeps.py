@@ -62,6 +62,7 @@ def resume(
     data: options.MovedData = None,
     address: options.Address = None,
     retry_failed: options.RetryFailed = False,
+    no_models: options.NoModels = False,
     set_: options.LimitSet = None,
     log_to: options.LogTo = None,
     quiet: options.Quiet = False,
@@ -75,7 +76,16 @@ def resume(
 
     change = (lambda study: limited(study, set_)) if set_ else None
     display = new_display(quiet=quiet, verbose=verbose)
-    _resume(sweep_dir, change, display, data=data, address=address, retry_failed=retry_failed, log_to=log_to)
+    _resume(
+        sweep_dir,
+        change,
+        display,
+        data=data,
+        address=address,
+        retry_failed=retry_failed,
+        regain_models=not no_models,
+        log_to=log_to,
+    )
 
 
 @app.command()

@@ -68,6 +68,7 @@ class Sweep:
         data: str | None = None,
         address: str | None = None,
         retry_failed: bool = False,
+        no_models: bool = False,
         log_to: Sequence[str] = (),
     ) -> Sweep:
         """Resume this sweep; see ``cutmix_sweep.resume``."""
@@ -76,8 +77,9 @@ class Sweep:
         options = {"data": data, "address": address, "retry_failed": retry_failed}
         limits = list_settings(settings)
         return self._continue(
-            format_call("resume", str(self.dir), settings=settings, **options, log_to=log_to),
+            format_call("resume", str(self.dir), settings=settings, **options, no_models=no_models, log_to=log_to),
             change=(lambda study: limited(study, limits)) if limits else None,
+            regain_models=not no_models,
             log_to=log_to,
             **options,
         )

@@ -33,10 +33,11 @@ def start_counts(sweep_dir: Path) -> None:
 def write_counts(sweep_dir: Path, counts: Mapping[str, int]) -> None:
     """Write the number of rows per table, which must be on disk already.
 
-    The file need not survive a crash of the machine: an older one states fewer rows, and a damaged one is noticed.
+    The second copy need not survive a crash of the machine: the file does.
     """
-    for path in counts_paths(sweep_dir):
-        write_checked_json(path, counts, parents=False, durable=False)
+    path, copy = counts_paths(sweep_dir)
+    write_checked_json(path, counts, parents=False)
+    write_checked_json(copy, counts, parents=False, durable=False)
 
 
 def read_counts_file(path: Path) -> dict[str, int]:

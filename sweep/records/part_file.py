@@ -111,6 +111,23 @@ def read_part(path: Path, part: Part, table: Table) -> PartContent:
     return content
 
 
+def read_study_sha256(path: Path) -> str:
+    """Return the checksum of the study under which a part was written, from the footer of the file alone.
+
+    Returns:
+        The checksum; "" in records of an older version.
+
+    Raises:
+        DamagedFile: the footer cannot be read.
+        FileNotFoundError: the file is missing.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except pa.ArrowException as error:
+        raise DamagedFile(path, f"it cannot be read ({_first_line(error)})") from None
+    return str(metadata.get(_STUDY, b"").decode())
+
+
 def _check_values(rows: pa.Table) -> None:
     """Check what can be checked of a part without a checksum: its text is UTF-8, and its JSON columns are JSON."""
     rows.validate(full=True)

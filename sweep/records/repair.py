@@ -109,13 +109,19 @@ def _examine_manifest(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:
         if repair:
             _replace(path, copy.read_bytes())
     elif second is None and manifest is not None and manifest["schema_version"] >= CHECKED:
-        if copy.exists() or any(list_parts(table_folder(sweep_dir, table)) for table in TABLES.values()):
+        if copy.exists() or _has_checked_part(sweep_dir):  # otherwise a kill came before the first copy was written
             yield Finding(copy, problem_of_copy, _set_aside_and("copied again", copy))
         if repair:
             copy.parent.mkdir(exist_ok=True)
             _replace(copy, path.read_bytes())
     elif repair and second is not None and manifest != second:
         write_whole(copy, path.read_bytes(), parents=False)  # a kill came between the two
+
+
+def _has_checked_part(sweep_dir: Path) -> bool:
+    """Return whether a table has a part that this version, or a newer one, wrote."""
+    folders = (table_folder(sweep_dir, table) for table in TABLES.values())
+    return any(part.digest for folder in folders for part in list_parts(folder))
 
 
 def _try_manifest(path: Path) -> tuple[dict[str, Any] | None, str]:
@@ -140,16 +146,19 @@ def _examine_counts(sweep_dir: Path) -> tuple[dict[str, int], list[Finding]]:
             problems[path] = "the file is missing"
         except DamagedFile as error:
             problems[path] = error.reason
-    if len(problems) == 2 and not _is_counted(sweep_dir):
+    version = _recorded_version(sweep_dir)
+    # an older version wrote no counts, and a kill may have come between the first ones and their copy
+    if (version is None and len(problems) == 2) or (problems and version is not None and version < CHECKED):
         return {}, []
     remedy = "restored from its copy" if counts else "counted again: rows lost at the end are not noticed"
     return counts, [Finding(path, problem, _set_aside_and(remedy, path)) for path, problem in problems.items()]
 
 
-def _is_counted(sweep_dir: Path) -> bool:
+def _recorded_version(sweep_dir: Path) -> int | None:
+    """Return the schema version of the records; None if no manifest can be read."""
     manifest = _try_manifest(sweep_dir / MANIFEST)[0] or _try_manifest(manifest_copy(sweep_dir))[0] or {}
     version = manifest.get("schema_version")
-    return isinstance(version, int) and version >= CHECKED
+    return version if isinstance(version, int) else None
 
 
 def _set_aside_and(remedy: str, path: Path) -> str:

@@ -14,8 +14,10 @@ from sweep.records.manifest_file import (
     manifest_copy,
     read_manifest_file,
 )
+from sweep.records.part_file import read_study_sha256
+from sweep.records.parts import live_parts
 from sweep.records.schema import MANIFEST, TABLES
-from sweep.records.table_files import read_parts
+from sweep.records.table_files import table_folder
 from trainables.intact import DamagedFile
 
 MAX_KEYS = 8
@@ -66,17 +68,18 @@ def describe_study_edit(sweep_dir: Path) -> str:
 
 
 def check_study_of_parts(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
-    """Check that every part was written under a study of one of the runs.
+    """Check that every part of repaired records was written under a study of one of the runs.
 
     Raises:
         RecordsError: a part has another one: the study and its checksums were replaced.
     """
     recorded = {run["study_sha256"] for run in manifest["runs"] if run.get("study_sha256")}
     for table in TABLES.values() if recorded else ():
-        for each in read_parts(sweep_dir, table).parts:
-            if each.content.study_sha256 and each.content.study_sha256 not in recorded:
+        for part in live_parts(table_folder(sweep_dir, table)):
+            sha256 = read_study_sha256(part.path)
+            if sha256 and sha256 not in recorded:
                 raise RecordsError(
-                    f"'{sweep_dir / MANIFEST}': the study is not the study under which '{each.part.path.name}' in the "
+                    f"'{sweep_dir / MANIFEST}': the study is not the study under which '{part.path.name}' in the "
                     f"table '{table.name}' was recorded: restore sweep.json from a backup, or start a new sweep"
                 )
 

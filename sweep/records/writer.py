@@ -35,16 +35,21 @@ class RecordsWriter:
     lock ensures this.
     """
 
-    def __init__(self, sweep_dir: Path, *, flush_after_s: float = 1.0) -> None:
-        """Open the records of ``sweep_dir`` to append; rows are buffered for at most ``flush_after_s``.
+    def __init__(self, sweep_dir: Path, *, flush_after_s: float = 1.0, repaired: bool = False) -> None:
+        """Open the records of a sweep to append.
 
         Records of an older version are brought to the present schema first: an older version then refuses them.
         Damaged records are repaired, and each repair is a warning.
 
+        Args:
+            sweep_dir: folder of the sweep.
+            flush_after_s: longest time that rows are buffered.
+            repaired: whether the caller, who holds the lock, has just called ``repair_records``: it reads every file.
+
         Raises:
             RecordsError: a newer program wrote the records.
         """
-        for finding in repair_records(sweep_dir):
+        for finding in [] if repaired else repair_records(sweep_dir):
             warn_once(finding.describe())
         self._dir = sweep_dir
         self._study = _RecordedStudy(sweep_dir / MANIFEST)

@@ -197,6 +197,9 @@ SweepOut = Annotated[
 
 # resume
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="also restart failed trials")]
+NoModels = Annotated[
+    bool, typer.Option("--no-models", help="leave completed trials as they are whose model is damaged or missing")
+]
 LimitSet = Annotated[
     list[str] | None,
     typer.Option(

@@ -16,8 +16,8 @@ from rich.console import Console
 from search_spaces.study import Study
 from sweep.conductor import Conductor
 from sweep.engine import run_trials
-from sweep.ledger import DOSE_COLUMNS
 from sweep.terminal.display import TerminalDisplay
+from tests.sweep.conftest import DOSE_COLUMNS
 from trainables.strict import parse
 
 TRIALS = 2000

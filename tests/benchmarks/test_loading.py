@@ -16,11 +16,11 @@ import pytest
 
 from analysis.data.frames import load
 from search_spaces.study import Study
-from sweep.ledger import DOSE_COLUMNS
 from sweep.manifest import new_manifest
 from sweep.records.part_file import PartContent, write_part
 from sweep.records.schema import EPOCHS, RECORDS, TRIALS, Table
 from sweep.records.writer import MERGE_PARTS, write_manifest
+from tests.sweep.conftest import DOSE_COLUMNS
 from trainables.strict import parse
 
 ARMS = ("off", "cutout", "mixup", "cutmix")

@@ -86,7 +86,7 @@ def images_in(cache: Path, source: str) -> int:
     import zlib
 
     from trainables.data.config import Data
-    from trainables.data.store import open_padded, open_split
+    from trainables.data.store import open_split, open_train
 
     data, number = Data(source=source, batch_size=8, pad_px=2), 0
     for split in ("train", "test"):
@@ -94,7 +94,7 @@ def images_in(cache: Path, source: str) -> int:
         for array in (opened.images, opened.labels, opened.mean, opened.std):
             number = zlib.crc32(array.tobytes(), number)
         number = zlib.crc32(repr(opened.classes).encode(), number)
-    return zlib.crc32(open_padded(data, cache_dir=cache).tobytes(), number)
+    return zlib.crc32(open_train(data, cache_dir=cache)[1].tobytes(), number)
 
 
 def flip_all(lab: Lab, *, n_flips: int, luck: random.Random) -> dict[str, list[str]]:

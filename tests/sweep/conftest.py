@@ -17,11 +17,15 @@ from search_spaces.check import check_study
 from search_spaces.study import Study
 from sweep import cli, event_lines, progress
 from sweep.conductor import Conductor, Job
-from sweep.ledger import DOSE_COLUMNS, EPOCH_COLUMNS, checkpoint_path
+from sweep.ledger import EPOCH_COLUMNS, checkpoint_path
 from sweep.manifest import new_manifest, with_run
+from sweep.records.schema import ABOUT_COLUMNS
 from sweep.records.writer import write_manifest
 from sweep.terminal import progress as terminal_progress
 from trainables.strict import parse
+
+DOSE_COLUMNS = [name for name in ABOUT_COLUMNS if name.startswith("dose_")]
+"""Columns of the dose, which a trial measures before its first epoch."""
 
 Curve = Callable[[Job, int], Mapping[str, Any]]
 """Function from a job and an epoch to reported columns of the epoch, or to ``failed``."""

@@ -23,11 +23,11 @@ from search_spaces.study import Study
 from sweep.conductor import Conductor, Job
 from sweep.findings.confirmed import summarise_confirmed, verdict_confirmed
 from sweep.findings.student_t import LEVEL
-from sweep.ledger import DOSE_COLUMNS
 from sweep.manifest import new_manifest, with_study
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
 from sweep.records.writer import write_manifest
+from tests.sweep.conftest import DOSE_COLUMNS
 from trainables.seeds import derive_seed, generator
 from trainables.strict import parse
 

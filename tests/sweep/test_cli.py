@@ -41,7 +41,7 @@ VERBS = {
     "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--json"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to", *SHOWN],
-    "resume": ["sweep_dir", "--data", "--address", "--retry-failed", "--set", "--log-to", *SHOWN],
+    "resume": ["sweep_dir", "--data", "--address", "--retry-failed", "--no-models", "--set", "--log-to", *SHOWN],
     "confirm": ["sweep_dir", "--seeds", "--searches", "--configs", "--data", "--address", "--log-to", *SHOWN],
     "extend": [
         *("sweep_dir", "--add-trials", "--add-searches", "--add-seeds", "--add-arms"),
@@ -574,6 +574,13 @@ class TestExtend:
         monkeypatch.setattr("sweep.launch.resume_sweep", lambda folder, **options: resumed.update(options))
         monkeypatch.setattr("sweep.terminal.status.print_status", lambda *_: 0)
         return resumed
+
+    @pytest.mark.parametrize("options", [[], ["--no-models"]])
+    def test_resume_can_leave_trials_without_a_model(
+        self, run: Run, resumed: dict[str, Any], options: list[str]
+    ) -> None:
+        assert run("resume", "sweeps/mine", *options)[0] == 0
+        assert resumed["regain_models"] == (not options)
 
     @pytest.mark.parametrize("prefix", ["--add-", "--"])
     def test_by_new_and_old_names(self, run: Run, resumed: dict[str, Any], study_of: MakeStudy, prefix: str) -> None:

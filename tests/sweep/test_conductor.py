@@ -16,10 +16,11 @@ import pytest
 from search_spaces.early_stopping.base import Rule
 from search_spaces.study import Study
 from sweep.conductor import Conductor, Job
-from sweep.ledger import DOSE_COLUMNS, checkpoint_path
+from sweep.ledger import checkpoint_path
 from sweep.records import writer
 from sweep.records.reader import SweepRecords, read_rows, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, TRIALS
+from tests.sweep.conftest import DOSE_COLUMNS
 from trainables.mixing.dose import _exposure
 
 MakeStudy = Callable[..., Study]

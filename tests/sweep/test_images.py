@@ -18,10 +18,12 @@ from search_spaces.study import Study
 from sweep.display import SilentDisplay
 from sweep.doctor import WARNING, _data
 from sweep.images import recorded_places, show_duplicates, with_images
-from sweep.launch import prepare, resume_sweep
+from sweep.launch import resume_sweep
 from sweep.manifest import new_manifest, with_run
+from sweep.preparation import prepare
 from sweep.records.reader import read_manifest
 from sweep.records.writer import write_manifest
+from trainables.data.sources.imagefolder import ImageFolder
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
 from trainables.strict import parse
@@ -120,8 +122,12 @@ class TestContent:
             ),
         ],
     )
-    def test_changed_training_images_are_refused(self, sweep_dir: Path, images: Path, harm: Any, message: str) -> None:
+    def test_changed_training_images_are_refused(
+        self, sweep_dir: Path, images: Path, harm: Any, message: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before they are decoded."""
         harm(images)
+        monkeypatch.setattr(ImageFolder, "read", lambda *_, **__: pytest.fail("decoded"))
         with pytest.raises(UserError, match=rf"the training images of '.*' differ .* \({message}\): restore them"):
             resume_sweep(sweep_dir)
         assert not list(sweep_dir.rglob("*.parquet"))
@@ -148,6 +154,13 @@ class TestContent:
         os.utime(images / "train/cat/0.bmp", (1, 1))
         with pytest.raises(UserError, match=r"differ .*older version recorded names, sizes and times"):
             resume_sweep(sweep_dir)
+
+
+def test_the_records_are_repaired_once(sweep_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repair reads every file."""
+    monkeypatch.setattr("sweep.records.writer.repair_records", lambda _: pytest.fail("repaired again"))
+    with pytest.raises(Resumed):
+        resume_sweep(sweep_dir)
 
 
 class TestPlace:

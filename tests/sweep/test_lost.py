@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,10 +19,11 @@ from sweep.records.schema import DECISIONS, EPOCHS, EVALUATIONS, TABLES, TRIALS,
 from sweep.records.tail import Tail
 from sweep.records.writer import RecordsWriter, write_manifest
 from sweep.remaining import read_remaining
+from sweep.watch import Watch
 from tests.search_spaces.early_stopping.variants import variants
 from tests.sweep.conftest import falling, report
 from trainables.intact import set_aside
-from trainables.saved_state import write_state
+from trainables.saved_state import verify_state, write_state
 
 MakeStudy = Callable[..., Study]
 Row = Mapping[str, Any]
@@ -220,6 +222,25 @@ class TestWhatRunsAgain:
         simulate(make(), lose(undisturbed, tmp_path / "both", both), warn=warnings.append)
         assert warnings[-1].startswith("epochs and decisions of search 0 of arm off are lost: its lost decisions are")
 
+    def test_a_trial_that_fails_before_it_has_regained_its_epochs_stays_open(
+        self, simulate: Any, make: Callable[..., Study], undisturbed: Path, tmp_path: Path
+    ) -> None:
+        trial, warnings = some(undisturbed, "completed"), []
+        sweep_dir = lose(undisturbed, tmp_path / "lost", of(EPOCHS, trial, epochs=(3, 4)))
+        fail = lambda *_: {"failed": "Traceback\nOSError: no images"}  # noqa: E731
+        session = simulate(make(), sweep_dir, curve=fail, warn=warnings.append).run()
+        assert [job.trial for job in session.jobs] == [trial]
+        assert warnings[1:] == [
+            f"trial {trial} could not regain what is lost: OSError: no images; its recorded end stays (completed), and "
+            "resume runs it again"
+        ]
+        watch = Watch(session.conductor, sweep_dir, clock=itertools.count(0, 5).__next__)
+        watch.on_report(trial)
+        assert not any(watch.silent_trials() for _ in range(1000))
+        assert f"lost epochs of trial {trial} could not be computed again" in str(watch.ending())
+        simulate(make(), sweep_dir, n_workers=1).run()
+        assert_equal(sweep_dir, undisturbed)
+
     def test_a_failed_trial_keeps_the_kind_of_its_failure(
         self, simulate: Any, make: Callable[..., Study], tmp_path: Path
     ) -> None:
@@ -244,6 +265,10 @@ class TestWhatRunsAgain:
         ended = simulate(study, sweep_dir, warn=warnings.append).run()
         assert "off-0000" not in {job.trial for job in ended.jobs}
         assert warnings == ["trial off-0000 counts as failed: the records have lost the parameters that tpe had chosen"]
+        row = read_table(sweep_dir, TRIALS).set_index("trial").loc["off-0000"]
+        assert (row["status"], row["fault"], row["params"]) == ("failed", "disk", "{}")
+        assert simulate(study, sweep_dir, retry_failed=True, warn=warnings.append).run().jobs == []
+        assert len(warnings) == 1
 
 
 def with_models(sweep_dir: Path) -> Callable[[Job, int], dict[str, Any]]:
@@ -305,6 +330,35 @@ class TestModels:
         simulate(study, folder, curve=with_models(folder), n_workers=1).run()
         weights_path(folder, some(folder, "completed")).unlink()
         assert simulate(study, folder).run().jobs == []
+
+    def test_models_that_have_not_changed_are_read_once(
+        self, simulate: Any, make: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        study, folder, warnings = make(), tmp_path / "sweep", []
+        simulate(study, folder, curve=with_models(folder), n_workers=1).run()
+        simulate(study, folder, regain_models=True)
+        changed, missing = (some(folder, "completed", confirm=confirm) for confirm in (False, True))
+        read: list[str] = []
+        monkeypatch.setattr("sweep.model_stamps.model_damage", lambda _, trial, sha256: read.append(trial))
+        weights_path(folder, changed).touch()
+        simulate(study, folder, regain_models=True)
+        assert read == [changed]
+        monkeypatch.undo()
+        weights_path(folder, missing).unlink()
+        assert simulate(study, folder, regain_models=True, warn=warnings.append).conductor.n_left == 1
+        assert warnings == [
+            f"the model is missing of trial {missing}: it is trained again; to leave it, end this run and use: "
+            f"cutmix-sweep resume {folder} --no-models"
+        ]
+
+    def test_the_recorded_model_is_named_to_the_worker_that_regains_epochs(
+        self, simulate: Any, make: Callable[..., Study], tmp_path: Path
+    ) -> None:
+        study, folder = make(), tmp_path / "sweep"
+        simulate(study, folder, curve=with_models(folder), n_workers=1).run()
+        trial = some(folder, "completed")
+        (job,) = simulate(study, lose(folder, tmp_path / "lost", of(EPOCHS, trial))).run().jobs
+        assert job.model_sha256 == verify_state(weights_path(folder, trial))
 
     def test_a_model_of_an_older_version_that_was_set_aside_is_missed(self, tmp_path: Path) -> None:
         path = weights_path(tmp_path, "off-0000")

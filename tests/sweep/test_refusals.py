@@ -393,7 +393,7 @@ class TestOut:
         self.refused(refuse, here / "file" / "a" / "b", f"cannot write to '{here / 'file'}'")
 
     def test_may_not_be_written(self, refuse: Refuse, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sweep.launch.os.access", lambda *_: False)
+        monkeypatch.setattr("sweep.new_folder.os.access", lambda *_: False)
         self.refused(refuse, here / "new" / "out", f"cannot write to '{here}'")
 
     def test_that_even_root_cannot_make(self, refuse: Refuse) -> None:

@@ -59,6 +59,7 @@ def orders(
     test: bool = False,
     config: str | None = None,
     images: str = "{}",
+    model_sha256: str = "",
     **parts: Any,
 ) -> Row:
     """What the sweep tells a worker."""
@@ -73,6 +74,7 @@ def orders(
         "threads": 1,
         "device": "cpu",
         "images": images,
+        "model_sha256": model_sha256,
     }
 
 
@@ -223,6 +225,22 @@ class TestWithoutAnEpochToRun:
         trained_epochs.clear()
         assert build(recorded=EPOCHS).step()["model_sha256"] == last["model_sha256"] == verify_state(path)
         assert trained_epochs == []
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_epochs_that_are_regained_replace_a_recorded_model_only_if_it_is_damaged(
+    build: Callable[..., CutMixTrainable], tmp_path: Path, damage: bool
+) -> None:
+    """Another machine has computed it: its recorded test values belong to it."""
+    steps(build(), EPOCHS)
+    path = tmp_path / "weights/t0.pt"
+    recorded = write_state(path, torch.load(path, weights_only=True) | {"machine": "another"})
+    shutil.rmtree(tmp_path / "checkpoints")
+    if damage:
+        flip(path)
+    last = steps(build(recorded=1, model_sha256=recorded), EPOCHS)[-1]
+    assert last["model_sha256"] == verify_state(path)
+    assert (last["model_sha256"] == recorded) == ("is intact and kept" in last.get("warning", "")) == (not damage)
 
 
 def test_a_worker_goes_on_after_the_recorded_epochs(

@@ -99,29 +99,60 @@ def check_array(path: Path, facts: Mapping[str, Any]) -> None:
         DamagedFile: the file is missing, unreadable or not as it was written.
     """
     try:
-        status = path.stat()
-        key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
-        stamp = path.with_name(f"{path.name}.verified")
-        if key in _verified or (status.st_size >= LARGE_BYTES and _is_recent(stamp, status.st_mtime)):
+        if _is_verified(path):
             return
-        digest = sha256_of(path)
+        is_large = path.stat().st_size >= LARGE_BYTES
+        with _one_at_a_time(path) if is_large else contextlib.nullcontext():
+            if _is_verified(path):  # another process has read it while this one waited
+                return
+            key, digest = _key(path), sha256_of(path)
+            if digest != facts["sha256"]:
+                raise DamagedFile(path, "its content differs from its checksum")
+            _verified.add(key)
+            if is_large:
+                with contextlib.suppress(OSError):
+                    _stamp(path).touch()
     except OSError as error:
         raise DamagedFile(path, error.strerror or "it cannot be read") from None
-    if digest != facts["sha256"]:
-        raise DamagedFile(path, "its content differs from its checksum")
-    _verified.add(key)
-    if status.st_size >= LARGE_BYTES:
-        with contextlib.suppress(OSError):
-            stamp.touch()
 
 
-def _is_recent(stamp: Path, changed_s: float) -> bool:
-    """Return whether a file was verified within the last day and not changed since."""
+def _key(path: Path) -> tuple[str, int, int, int]:
+    status = path.stat()
+    return str(path), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _stamp(path: Path) -> Path:
+    """Return the file whose time says when a large array was last verified."""
+    return path.with_name(f"{path.name}.verified")
+
+
+def _is_verified(path: Path) -> bool:
+    """Return whether this process has verified a file, or a process of this node has verified a large one today."""
+    if _key(path) in _verified:
+        return True
+    status = path.stat()
+    if status.st_size < LARGE_BYTES:
+        return False
     try:
-        verified_s = stamp.stat().st_mtime
+        verified_s = _stamp(path).stat().st_mtime
     except FileNotFoundError:
         return False
-    return verified_s > changed_s and 0 <= time.time() - verified_s < DAY_S
+    return verified_s > status.st_mtime and 0 <= time.time() - verified_s < DAY_S
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process of the node reads this large array; where no lock is possible, all read it at once.
+
+    The lock is not the entry's: this process may hold that one.
+    """
+    lock = FileLock(path.with_name(f"{path.name}.verified.lock"))
+    with contextlib.suppress(OSError, NotImplementedError):  # the cache of another user, or no locks in its file system
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def mapped(path: Path, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:

@@ -12,9 +12,10 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,8 @@ from trainables.data.sources.base import Decoded, Source, Split
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
 from trainables.intact import DAMAGED, DamagedFile, set_aside
+
+_Opened = TypeVar("_Opened")
 
 FORMAT = 2
 """Version of the files and of the decoding. Raise it with each change: older entries are then ignored."""
@@ -70,24 +73,16 @@ def open_split(data: Data, split: Split, *, contents: Contents = ANY, cache_dir:
         >>> digits.images.shape, digits.classes[:3]
         ((1436, 32, 32, 3), ('0', '1', '2'))
     """
+    return _again_if_replaced(lambda: _open_split(data, split, contents, cache_dir))
+
+
+def _open_split(data: Data, split: Split, contents: Contents, cache_dir: Path | None) -> ImageSet:
     train = _open_train(data, contents, cache_dir)
     if split == "train":
         return _load(train, train)
     folder, basis = train.path.parent, train.path.name
     test = _Opening(open_source(data.source), "test", data.image_size_px, folder, basis, contents.test).entry()
     return _load(test, train)
-
-
-def open_padded(data: Data, *, cache_dir: Path | None = None) -> npt.NDArray[np.uint8]:
-    """Open the training images with a zero border of ``data.pad_px``, made once per node and shared like the images.
-
-    Returns:
-        uint8 [N, H + 2 pad_px, W + 2 pad_px, 3], mapped read-only.
-
-    Raises:
-        UserError: as :func:`open_split`.
-    """
-    return open_train(data, cache_dir=cache_dir)[1]
 
 
 def open_train(
@@ -100,12 +95,28 @@ def open_train(
         contents: as for :func:`open_split`.
         cache_dir: as for :func:`open_split`.
 
+    Returns:
+        The training split, and its images with the border: uint8 [N, H + 2 pad_px, W + 2 pad_px, 3], mapped read-only.
+        They are made once per node and shared like the images.
+
     Raises:
         UserError: as :func:`open_split`.
     """
+    return _again_if_replaced(lambda: _open_padded(data, contents, cache_dir))
+
+
+def _open_padded(data: Data, contents: Contents, cache_dir: Path | None) -> tuple[ImageSet, npt.NDArray[np.uint8]]:
     entry = _open_train(data, contents, cache_dir)
     images = _load(entry, entry)
     return images, padded_images(entry, images.images, data.pad_px) if data.pad_px else images.images
+
+
+def _again_if_replaced(open_images: Callable[[], _Opened]) -> _Opened:
+    """Open images; once more if another process has replaced a damaged entry after it was found here."""
+    try:
+        return open_images()
+    except FileNotFoundError:
+        return open_images()
 
 
 def _open_train(data: Data, contents: Contents, cache_dir: Path | None) -> Entry:

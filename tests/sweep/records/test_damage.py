@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sweep.records import errors, part_file, table_files, writer
+from sweep.records.counts import write_counts
 from sweep.records.errors import RecordsError
 from sweep.records.manifest_file import manifest_copy, read_manifest, study_sha256, write_manifest
 from sweep.records.parts import list_parts, live_parts
@@ -338,6 +339,18 @@ class TestEditedStudy:
         assert manifest_copy(sweep_dir).read_bytes() == (sweep_dir / MANIFEST).read_bytes()
         add_epochs(records, 9)
         check_study_of_parts(sweep_dir, read_manifest(sweep_dir))
+
+
+def test_the_counts_outlive_a_crash_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their copy need not."""
+    durable: dict[Path, bool] = {}
+
+    def write(path: Path, _: object, **options: bool) -> None:
+        durable[path] = options.get("durable", True)
+
+    monkeypatch.setattr("sweep.records.counts.write_checked_json", write)
+    write_counts(tmp_path, {})
+    assert [durable[path] for path in FILES["counts"](tmp_path)] == [True, False]
 
 
 def test_a_kill_before_the_copy_and_the_counts_is_no_damage(sweep_dir: Path) -> None:

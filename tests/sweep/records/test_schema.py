@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from sweep.ledger import DOSE_COLUMNS, EPOCH_COLUMNS
+from sweep.ledger import EPOCH_COLUMNS
+from tests.sweep.conftest import DOSE_COLUMNS
 from trainables.mixing.config import Mix
 from trainables.mixing.dose import measure_dose
 from trainables.trial import EpochResult

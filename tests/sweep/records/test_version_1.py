@@ -17,11 +17,12 @@ import pytest
 
 from search_spaces.study import Study
 from sweep.export.formats import export_sweep
-from sweep.records import manifest_file, writer
+from sweep.records import counts, manifest_file, writer
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest, read_sweep
 from sweep.records.repair import inspect_records, repair_records
 from sweep.records.schema import CONFIRM, RECORDS, SCHEMA_VERSION
+from trainables.intact import write_checked_json
 from trainables.strict import parse
 
 # what version 0.1.0 itself drew for trials that it had not begun when it was interrupted
@@ -132,6 +133,29 @@ def test_a_repair_changes_nothing_that_its_study_says(sweep_dir: Path) -> None:
     manifest_file.write_manifest(sweep_dir, {**read_manifest(sweep_dir), "headlines": {"calibration": [["ece"]]}})
     assert read_manifest(sweep_dir)["study"] == study
     assert inspect_records(sweep_dir) == []
+
+
+@pytest.mark.parametrize("n_written", range(4))
+def test_a_kill_while_it_is_brought_to_the_present_schema_is_no_damage(
+    sweep_dir: Path, monkeypatch: pytest.MonkeyPatch, n_written: int
+) -> None:
+    """Between the counts, ``sweep.json`` and their copies: nothing is lost."""
+    left = iter([False] * n_written)
+
+    def write(*arguments: Any, **options: Any) -> None:
+        if next(left, True):
+            raise KeyboardInterrupt
+        write_checked_json(*arguments, **options)
+
+    for module in (counts, manifest_file):
+        monkeypatch.setattr(module, "write_checked_json", write)
+    with pytest.raises(KeyboardInterrupt):
+        repair_records(sweep_dir)
+    monkeypatch.undo()
+    assert inspect_records(sweep_dir) == []
+    assert repair_records(sweep_dir) == []
+    assert inspect_records(sweep_dir) == []
+    assert len(read_sweep(sweep_dir).epochs) == 14
 
 
 def test_two_tables_of_measurements_are_refused(sweep_dir: Path) -> None:

@@ -15,7 +15,7 @@ from trainables.data.batches import Normalizer, TrainBatches, _on_device, _windo
 from trainables.data.config import Data
 from trainables.data.prepared import prepare_data
 from trainables.data.sources.digits import CANVASES_PER_SCAN
-from trainables.data.store import open_padded, open_split
+from trainables.data.store import open_split, open_train
 
 CPU = torch.device("cpu")
 Bytes = npt.NDArray[np.uint8]
@@ -308,7 +308,7 @@ def logged_write(*args):
     write(*args)
 
 padded._write_padded = logged_write
-images = store.open_padded(Data(source=source, pad_px=3), cache_dir=Path(cache))
+images = store.open_train(Data(source=source, pad_px=3), cache_dir=Path(cache))[1]
 print(hashlib.sha256(images.tobytes()).hexdigest())
 """
 
@@ -316,13 +316,13 @@ print(hashlib.sha256(images.tobytes()).hexdigest())
 def test_padded_images_equal_numpys(imagefolder_root: Path, tmp_path: Path) -> None:
     data = Data(source=f"imagefolder:{imagefolder_root}", pad_px=3)
     images = open_split(data, "train", cache_dir=tmp_path / "cache").images
-    padded = open_padded(data, cache_dir=tmp_path / "cache")
+    padded = open_train(data, cache_dir=tmp_path / "cache")[1]
     assert padded.dtype == np.uint8
     np.testing.assert_array_equal(padded, np.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0))))
     assert isinstance(padded, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         padded[0] = 0
-    unpadded = open_padded(data.model_copy(update={"pad_px": 0}), cache_dir=tmp_path / "cache")
+    unpadded = open_train(data.model_copy(update={"pad_px": 0}), cache_dir=tmp_path / "cache")[1]
     np.testing.assert_array_equal(unpadded, images)
     with pytest.raises(ValueError, match="read-only"):
         unpadded[0] = 0
@@ -331,10 +331,10 @@ def test_padded_images_equal_numpys(imagefolder_root: Path, tmp_path: Path) -> N
 def test_each_border_has_its_own_file(imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Data(source=f"imagefolder:{imagefolder_root}", pad_px=3)
     for pad_px, side in ((3, 18), (1, 14), (3, 18)):
-        padded = open_padded(data.model_copy(update={"pad_px": pad_px}), cache_dir=tmp_path)
+        padded = open_train(data.model_copy(update={"pad_px": pad_px}), cache_dir=tmp_path)[1]
         assert padded.shape == (10, side, side, 3)
     monkeypatch.setattr("trainables.data.padded._write_padded", lambda *args: pytest.fail("made again"))
-    open_padded(data, cache_dir=tmp_path)
+    open_train(data, cache_dir=tmp_path)[1]
 
 
 def test_processes_that_open_at_once_pad_once(imagefolder_root: Path, tmp_path: Path) -> None:
@@ -359,9 +359,9 @@ def test_a_writer_that_was_killed_leaves_nothing_that_is_read(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
-            open_padded(data, cache_dir=tmp_path)
+            open_train(data, cache_dir=tmp_path)[1]
     images = open_split(data, "train", cache_dir=tmp_path).images
-    padded = open_padded(data, cache_dir=tmp_path)
+    padded = open_train(data, cache_dir=tmp_path)[1]
     np.testing.assert_array_equal(padded, np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0))))
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from trainables.data import entries, store
@@ -21,8 +24,9 @@ from trainables.data.places import Place, images_at
 from trainables.data.prepared import forget_images, prepare_data, prepare_test
 from trainables.data.sources.imagefolder import ImageFolder
 from trainables.data.sources.registry import open_source
-from trainables.data.store import open_padded, open_split, open_train
+from trainables.data.store import open_split, open_train
 from trainables.errors import DataWarning, UserError
+from trainables.intact import set_aside
 
 
 def data_in(root: Path) -> Data:
@@ -225,12 +229,37 @@ class TestDamage:
             open_split(data, "train", cache_dir=tmp_path / "cache")
         assert (entry.with_name(f"{entry.name}.damaged-1") / "images.npy").exists()
 
+    @pytest.mark.parametrize("split", ["train", "test", "padded"])
+    def test_an_entry_that_another_process_replaces_is_opened_again(
+        self, imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
+    ) -> None:
+        """It was intact when it was found, and is set aside before its arrays are opened."""
+
+        def open_images() -> object:
+            data = data_in(imagefolder_root)
+            return (open_train if split == "padded" else partial(open_split, split=split))(data, cache_dir=tmp_path)
+
+        open_images()
+        read_entry, n_replaced = store.read_entry, 0
+
+        def read_and_replace(path: Path) -> entries.Entry | None:
+            nonlocal n_replaced
+            entry = read_entry(path)
+            if entry is not None and not n_replaced and ("-test-" in path.name) == (split == "test"):
+                n_replaced += 1
+                set_aside(path)
+            return entry
+
+        monkeypatch.setattr(store, "read_entry", read_and_replace)
+        assert open_images()
+        assert n_replaced == 1
+
     def test_an_entry_is_verified_once_per_process(
         self, imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        open_padded(data_in(imagefolder_root), cache_dir=tmp_path)
+        open_train(data_in(imagefolder_root), cache_dir=tmp_path)[1]
         monkeypatch.setattr(entries, "sha256_of", lambda path: pytest.fail(f"{path} was read"))
-        open_padded(data_in(imagefolder_root), cache_dir=tmp_path)
+        open_train(data_in(imagefolder_root), cache_dir=tmp_path)[1]
 
     def test_a_large_array_is_verified_once_per_day(
         self, imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -247,13 +276,32 @@ class TestDamage:
             open_split(data_in(imagefolder_root), "train", cache_dir=tmp_path)
             assert bool(read) == expected
 
+    def test_one_process_at_a_time_reads_a_large_array(
+        self, imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The others wait, and find its stamp."""
+        open_split(data_in(imagefolder_root), "train", cache_dir=tmp_path)
+        [path] = tmp_path.glob("imagefolder-train-*/images.npy")
+        facts, read = entries.describe_array(path), []
+        monkeypatch.setattr(entries, "LARGE_BYTES", 1)
+        monkeypatch.setattr(entries, "sha256_of", lambda path: read.append(path) or facts["sha256"])
+        entries._verified.clear()
+        with FileLock(f"{path}.verified.lock"):
+            waiting = threading.Thread(target=entries.check_array, args=(path, facts))
+            waiting.start()
+            waiting.join(timeout=0.2)
+            assert waiting.is_alive()
+            path.with_name("images.npy.verified").touch()
+        waiting.join(timeout=10)
+        assert (waiting.is_alive(), read) == (False, [])
+
 
 def test_the_cache_of_another_user_can_be_read(
     imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the files were read under another state: their fingerprint cannot be recorded then."""
     data = data_in(imagefolder_root)
-    open_padded(data, cache_dir=tmp_path / "cache")
+    open_train(data, cache_dir=tmp_path / "cache")[1]
     for path in imagefolder_root.rglob("*.png"):
         path.touch()
 
@@ -263,7 +311,7 @@ def test_the_cache_of_another_user_can_be_read(
     for name in ("write_whole", "write_checked_json"):
         monkeypatch.setattr(f"trainables.data.contents.{name}", refuse)
     monkeypatch.setattr(store, "locked", refuse)
-    assert len(open_padded(data, cache_dir=tmp_path / "cache")) == 10
+    assert len(open_train(data, cache_dir=tmp_path / "cache")[1]) == 10
 
 
 def test_a_digest_per_split_of_sources_without_files(tmp_path: Path) -> None:
