@@ -155,18 +155,25 @@ def _repaired_copy(sweep_dir: Path) -> Iterator[Path | None]:
     with tempfile.TemporaryDirectory(prefix="cutmix-sweep-check-") as scratch:
         copy = Path(scratch) / sweep_dir.resolve().name
         copy.mkdir()
-        for name in (MANIFEST, RECORDS):
-            path = sweep_dir / name
-            if path.is_dir():
-                shutil.copytree(path, copy / name)
-            elif path.exists():
-                shutil.copy(path, copy / name)
+        _copy_records(sweep_dir, copy)
         try:
             repair_records(copy)
         except DamagedFile:
             yield None
             return
         yield copy
+
+
+def _copy_records(sweep_dir: Path, copy: Path) -> None:
+    """Copy the files of the records; what a link in their place leads to may be a whole disk, or a pipe."""
+    records = Path(RECORDS)
+    tables = [*TABLES, *(table.old_name for table in TABLES.values() if table.old_name)]
+    folders = [folder / name for folder in (records, records / COPIES) for name in ("", *tables)]
+    for folder in (Path(), *folders):
+        for path in (sweep_dir / folder).glob("*"):
+            if path.is_file() and (path.name in (MANIFEST, COUNTS) or part_of(path) is not None):
+                (copy / folder).mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, copy / folder)
 
 
 def _check_trials(sweep_dir: Path, copy: Path, problems: list[Problem]) -> SweepCheck:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def set_aside(path: Path) -> Path:
         'off-0000.pt.damaged-1'
     """
     number = 1
-    while (aside := path.with_name(f"{path.name}{DAMAGED}-{number}")).exists():
+    while os.path.lexists(aside := path.with_name(f"{path.name}{DAMAGED}-{number}")):
         number += 1
     path.rename(aside)
     return aside

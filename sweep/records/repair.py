@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from sweep.records.errors import DamagedRecords
 from sweep.records.manifest_file import CHECKED, NO_COPY, manifest_copy, read_manifest_file, study_sha256
 from sweep.records.merge import merge_parts, remove_superseded
 from sweep.records.part_file import PartContent, digest_of, write_copy, write_part
-from sweep.records.parts import Part, gaps_of, list_parts
-from sweep.records.schema import EVALUATIONS, MANIFEST, MEASUREMENTS, TABLES, Table
+from sweep.records.parts import COPIES, Part, copies_of, gaps_of, list_parts
+from sweep.records.schema import EVALUATIONS, MANIFEST, MEASUREMENTS, RECORDS, TABLES, Table
 from sweep.records.study_edits import describe_study_edit
 from sweep.records.table_files import ReadPart, read_what_is_there, table_folder
 from sweep.records.upgrade import upgrade
@@ -75,6 +76,7 @@ def repair_records(sweep_dir: Path) -> list[Finding]:
 
 
 def _examine(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:
+    yield from _examine_folders(sweep_dir, repair=repair)
     yield from _examine_manifest(sweep_dir, repair=repair)
     counts, findings = _examine_counts(sweep_dir)
     yield from findings
@@ -92,6 +94,17 @@ def _examine(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:
         ends[table.name] = examined.end
     if repair and ends != counts:
         write_counts(sweep_dir, ends)
+
+
+def _examine_folders(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:
+    """Set aside what is in the place of a folder; the folder is made again when it is written to."""
+    records = sweep_dir / RECORDS
+    tables = [table_folder(sweep_dir, table) for table in TABLES.values()]
+    for folder in (records, records / COPIES, *tables, *map(copies_of, tables)):
+        if os.path.lexists(folder) and not folder.is_dir():
+            yield Finding(folder, "it is not a folder", "set aside")
+            if repair:
+                set_aside(folder)
 
 
 def _examine_manifest(sweep_dir: Path, *, repair: bool) -> Iterator[Finding]:

@@ -51,7 +51,8 @@ def values(sweep_dir: Path) -> list[pd.DataFrame]:
 
 
 def document(run: Run, *arguments: object) -> tuple[int, dict[str, Any]]:
-    status, out, _ = run("check", *arguments, "--json")
+    status, out, err = run("check", *arguments, "--json")
+    assert out, err
     content = json.loads(out)
     jsonschema.validate(content, json.loads(run("schema", "check")[1]), cls=jsonschema.Draft202012Validator)
     return status, content
@@ -132,6 +133,27 @@ def test_what_the_program_does_not_write_is_left_alone(run: Run, sweep_dir: Path
     assert "unfinished (left by a process that was killed)" in out
     assert "counts.json.damaged-1 (set aside because it was damaged)" in " ".join(out.split())
     assert all(path.exists() for path in left)
+
+
+@pytest.mark.parametrize("kind", ["link to a folder", "link to itself", "file in place of the folder"])
+def test_what_takes_the_place_of_a_part_is_set_aside(run: Run, sweep_dir: Path, kind: str) -> None:
+    """No link is followed, and the part comes back from its copy."""
+    before = values(sweep_dir)
+    path = next((sweep_dir / RECORDS / "epochs").iterdir())
+    path.unlink()
+    if kind == "link to a folder":
+        path.symlink_to("/")
+    elif kind == "link to itself":
+        path.symlink_to(path)
+    else:
+        path.parent.rename(sweep_dir / RECORDS / "old epochs")
+        path.parent.touch()
+        path = path.parent
+    code, found = document(run, sweep_dir)
+    assert code == 1
+    assert str(path) in [problem["path"] for problem in found["problems"]]
+    assert document(run, sweep_dir, "--repair")[0] == 0
+    pd.testing.assert_frame_equal(values(sweep_dir)[1], before[1])
 
 
 def test_a_manifest_without_a_copy_is_damaged_for_good(run: Run, sweep_dir: Path) -> None:
