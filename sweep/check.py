@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from search_spaces.study import Study
 from sweep.conductor import Conductor
 from sweep.entry import Entry
 from sweep.ledger import checkpoint_path, model_damage, read_entries, weights_path
@@ -264,19 +265,26 @@ def _check_checkpoints(sweep_dir: Path, conductor: Conductor, costs: _Costs) -> 
         try:
             verify_state(path)
         except DamagedFile as error:
-            entry = conductor.entries.get(path.stem)
-            if entry is None or entry.status not in (*LIVING, FAILED):
-                continue  # no trial needs it
-            option = " --retry-failed" if entry.status == FAILED else ""
-            yield Problem(
-                "checkpoint",
-                path,
-                error.reason,
-                f"resume{option} runs {entry.trial} from its first epoch",
-                (entry.trial,),
-                entry.epochs,
-                costs.of(entry, entry.epochs),
-            )
+            trial, entry = path.stem, conductor.entries.get(path.stem)
+            is_needed = _is_of(conductor.study, trial) if entry is None else entry.status in (*LIVING, FAILED)
+            if is_needed:
+                option = " --retry-failed" if entry and entry.status == FAILED else ""
+                n_epochs = entry.epochs if entry else 0
+                yield Problem(
+                    "checkpoint",
+                    path,
+                    error.reason,
+                    f"resume{option} runs {trial} from its first epoch",
+                    (trial,),
+                    n_epochs,
+                    costs.of(entry, n_epochs) if entry else 0.0,
+                )
+
+
+def _is_of(study: Study, trial: str) -> bool:
+    """Return whether a name is that of a trial of the study: a kill may have come before the trial was recorded."""
+    arm, _, number = trial.rpartition("-")
+    return arm in study.arms and number.isdigit()
 
 
 def _leftovers(sweep_dir: Path) -> Iterator[Path]:

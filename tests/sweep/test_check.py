@@ -192,3 +192,15 @@ def test_a_damaged_checkpoint_costs_the_epochs_so_far(run: Run, simulate: Any, s
     (problem,) = content["problems"]
     assert (status, problem["what"], problem["path"]) == (1, "checkpoint", str(checkpoint))
     assert (problem["trials"], problem["epochs"], problem["seconds"]) == ([checkpoint.stem], 2, 4.0)
+
+
+def test_a_checkpoint_of_a_trial_that_was_not_recorded_yet_is_verified(
+    run: Run, simulate: Any, study: Study, tmp_path: Path
+) -> None:
+    """A kill lost the row of the trial; ``resume`` proposes it again and would read this checkpoint."""
+    simulate(study, tmp_path / "cut", n_workers=1).run(2).conductor.flush(force=True)
+    for name in ("cutmix-0001", "notes-0001"):
+        (tmp_path / "cut" / "checkpoints" / f"{name}.pt").write_bytes(b"no state")
+    _, content = document(run, tmp_path / "cut")
+    trials = [problem["trials"] for problem in content["problems"]]
+    assert (["cutmix-0001"] in trials, ["notes-0001"] in trials) == (True, False)
