@@ -1,4 +1,4 @@
-"""Settings of all tests: one cache folder per session, one thread, and signals that are not ignored."""
+"""Settings of all tests: one cache folder per session, one thread, signals that are not ignored, no waits for disks."""
 
 from __future__ import annotations
 
@@ -29,6 +29,17 @@ def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep decoded images of all tests, and of the processes that they start, in a folder of this session."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waits_for_disks() -> Iterator[None]:
+    """Let the system write files of tests to the disk when it likes, about 4 ms sooner per file: no test cuts the power.
+
+    Tests of what happens when a disk is full while a file is flushed replace ``os.fsync`` themselves.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 
