@@ -34,7 +34,7 @@ def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_waits_for_disks() -> Iterator[None]:
-    """Let the system write files of tests to the disk when it likes, about 4 ms sooner per file: no test cuts the power.
+    """Do not wait until a file is on the disk, about 4 ms per file: no test cuts the power.
 
     Tests of what happens when a disk is full while a file is flushed replace ``os.fsync`` themselves.
     """

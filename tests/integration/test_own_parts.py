@@ -68,7 +68,7 @@ if __name__ == "__main__":
 
 
 def test_own_parts_run_are_resumed_evaluated_and_reported(tmp_path: Path) -> None:
-    """The script runs in another folder than the package: workers find it only because each verb has it sent to them."""
+    """The script runs in another folder than the package: workers find it only because each verb sends it to them."""
     package = write_package(tmp_path / "project")
     study, out, elsewhere = package.parent / "diamonds.yaml", tmp_path / "sweep", tmp_path / "elsewhere"
     study.write_text(yaml.safe_dump(STUDY, sort_keys=False))
