@@ -33,13 +33,14 @@ def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_waits_for_disks() -> Iterator[None]:
-    """Do not wait until a file is on the disk, about 4 ms per file: no test cuts the power.
+def _no_waits_for_disks(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Do not wait until a file is on the disk, about 4 ms per file: no test cuts the power. Benchmarks do wait.
 
     Tests of what happens when a disk is full while a file is flushed replace ``os.fsync`` themselves.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
+        if not pytestconfig.getoption("benchmark_only"):
+            patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 
