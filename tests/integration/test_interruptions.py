@@ -117,14 +117,12 @@ def test_a_sweep_survives_every_end(
             assert line.endswith(f"trials; resume with: {resume}")
             assert output.count("a notice could not be sent") == 1
         if signum is None:
-            assert process.returncode not in (0, -signal.SIGKILL), output
-            assert "Ray has lost its process raylet" in output
-            assert resume in output
+            assert process.returncode > 0, output
         parts_of_ray += processes
         assert "Traceback" not in output
         assert secret not in output
         decided.append(read_table(out, DECISIONS))
-    _, alive = psutil.wait_procs(parts_of_ray, timeout=30)
+    _, alive = psutil.wait_procs(parts_of_ray, timeout=40)
     assert not alive
     with pytest.raises(LimitReached) as ended:
         resume_sweep(out, change=lambda study: limited(study, ["budget.limits.wall_clock_h=1e-6"]))
