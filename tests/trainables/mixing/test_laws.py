@@ -184,7 +184,7 @@ def view_of(count: int, height_px: int, width_px: int, seed: int) -> BatchView:
     )
 
 
-def laws(examples: int = 120) -> Any:
+def laws(examples: int = 80) -> Any:
     return settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
