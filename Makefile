@@ -10,7 +10,7 @@ demo: .venv/installed  ## the study quickstart on the embedded digits and its re
 	$(BIN)/cutmix-sweep report $(DEMO)
 
 test: .venv/installed  ## the whole test suite: first in two processes, then what starts Ray, which needs both cores
-	$(BIN)/pytest -m "not ray" -n 2
+	$(BIN)/pytest -m "not ray" -n 2 --dist worksteal  # neighbours share their fixtures
 	$(BIN)/pytest -m ray
 
 test-avx2: .venv/installed  ## the tests that train networks, with AVX2 alone, as on a CPU without AVX-512

@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kind", action="append", help="name of a kind; may be repeated (default: all)")
     parser.add_argument("--ray", action="store_true", help="also the kinds that need a real Ray")
     parser.add_argument("--ray-faults", type=int, default=1, help="faults per kind on Ray (default: 1)")
-    parser.add_argument("--quick", action="store_true", help="without the kinds that the test suite leaves out")
+    parser.add_argument("--quick", action="store_true", help="without the kinds that take longest")
     parser.add_argument("--jobs", type=int, default=1, help="processes, for the kinds without Ray (default: 1)")
     parser.add_argument("--work", type=Path, help="folder for all files (default: a temporary folder)")
     parser.add_argument("--json", type=Path, help="file to write the outcomes to")

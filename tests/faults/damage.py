@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.compare import set_aside_files
-from tests.faults.kinds import Fault, kind
+from tests.faults.kinds import FOREIGN, Fault, kind
 from tests.faults.strikes import Environment
 
 MANNERS = ("flip", "flip", "flip", "cut", "delete", "empty", "zeros", "swap")
@@ -23,7 +23,7 @@ TABLES = ("trials", "epochs", "evaluations")
 
 
 def damage(path: Path, manner: str, luck: random.Random) -> None:
-    """Damage a file in one of :data:`MANNERS`; ``swap`` exchanges it with another file of its folder."""
+    """Damage a file in one of :data:`MANNERS`; ``swap`` exchanges it with another file of the program in its folder."""
     content = bytearray(path.read_bytes())
     if manner == "delete":
         path.unlink()
@@ -36,7 +36,8 @@ def damage(path: Path, manner: str, luck: random.Random) -> None:
         content[start : start + 512] = bytes(len(content[start : start + 512]))
         path.write_bytes(content)
     elif manner == "swap":
-        others = [other for other in sorted(path.parent.glob(f"*{path.suffix}")) if other != path]
+        mine = {path.name, *(Path(name).name for name in FOREIGN)}
+        others = [other for other in sorted(path.parent.glob(f"*{path.suffix}")) if other.name not in mine]
         others = [other for other in others if other.read_bytes() != bytes(content)]
         if others:
             other = luck.choice(others)

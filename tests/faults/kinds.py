@@ -48,7 +48,7 @@ class Kind:
         inject: the function that does it.
         weight: how often it is drawn, compared with other kinds.
         ray: whether it needs a real Ray: half a minute each.
-        slow: whether the test suite leaves it to ``make chaos``.
+        slow: whether ``--quick`` leaves it out.
     """
 
     name: str

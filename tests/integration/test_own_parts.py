@@ -35,24 +35,40 @@ STUDY = {
 }
 
 SCRIPT = """
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
+import sweep.engine
 from analysis.report.write import write_report
 from search_spaces.discover import load_study
 from search_spaces.extension import extended
 from sweep.evaluation.evaluate import evaluate_sweep
 from sweep.launch import resume_sweep, start_sweep
 
+start_ray, running, sent = sweep.engine.cluster, [], []
+
+
+def one_ray(*arguments, modules, **options):
+    sent.append([str(path) for path in modules])
+    if not running:
+        running.append(stack.enter_context(start_ray(*arguments, modules=modules, **options)))
+    return nullcontext(running[0])
+
+
 if __name__ == "__main__":
-    out = start_sweep(load_study("{study}"), out=Path("{out}"))
-    resume_sweep(out, change=lambda study: extended(study, trials=1))
-    evaluate_sweep(out, axes=["mypkg.axes:Brightness"], trials=["search"], settings=["brightness.added=0.3"])
+    with ExitStack() as stack:
+        sweep.engine.cluster = one_ray
+        out = start_sweep(load_study("{study}"), out=Path("{out}"))
+        resume_sweep(out, change=lambda study: extended(study, trials=1))
+        evaluate_sweep(out, axes=["mypkg.axes:Brightness"], trials=["search"], settings=["brightness.added=0.3"])
     print(write_report([out]))
+    print(sent)
 """
+"""Three verbs on one Ray, which takes 15 s to start; each of them must name the package to send."""
 
 
 def test_own_parts_run_are_resumed_evaluated_and_reported(tmp_path: Path) -> None:
-    """The script runs in another folder than the package: workers find it only because it is sent to them."""
+    """The script runs in another folder than the package: workers find it only because each verb sends it to them."""
     package = write_package(tmp_path / "project")
     study, out, elsewhere = package.parent / "diamonds.yaml", tmp_path / "sweep", tmp_path / "elsewhere"
     study.write_text(yaml.safe_dump(STUDY, sort_keys=False))
@@ -82,4 +98,6 @@ def test_own_parts_run_are_resumed_evaluated_and_reported(tmp_path: Path) -> Non
         "mypkg.nets:Plain",
         "mypkg.rules:Patience",
     ]
-    assert "brightness" in Path(done.stdout.strip()).read_text()
+    page, sent = done.stdout.splitlines()
+    assert "brightness" in Path(page).read_text()
+    assert sent == str([[str(package)]] * 3)

@@ -110,19 +110,19 @@ class Simulation:
             self._running.append((job, job.recorded_epochs + 1))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def simulate() -> type[Simulation]:
     """Return the class that begins a session of a sweep."""
     return Simulation
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report_of() -> Callable[[Job, int, Mapping[str, Any]], dict[str, Any]]:
     """Return the function that completes a report from some of its columns."""
     return report
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def study_of() -> Callable[..., Study]:
     """Return the function that makes a small study of three arms, with changes."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from sweep.records.schema import EPOCHS, EVALUATIONS, RECORDS, TABLES
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def study(study_of: Callable[..., Study]) -> Study:
     return study_of(
         arms={"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}},
@@ -29,10 +30,16 @@ def study(study_of: Callable[..., Study]) -> Study:
     )
 
 
+@pytest.fixture(scope="module")
+def finished(simulate: Any, study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("finished") / "a sweep"
+    simulate(study, folder, n_workers=1).run()
+    return folder
+
+
 @pytest.fixture
-def sweep_dir(simulate: Any, study: Study, tmp_path: Path) -> Path:
-    simulate(study, tmp_path / "a sweep", n_workers=1).run()
-    return tmp_path / "a sweep"
+def sweep_dir(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "a sweep"))
 
 
 def damage(sweep_dir: Path, table: str, *, copies: bool) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -211,18 +212,22 @@ class TestReport:
             assert image.width > 500
 
     def test_replaces_an_earlier_one(self, path: Path, sweep_dir: Path, tmp_path: Path) -> None:
-        kept = path.parent / "notes.txt"
+        earlier = Path(shutil.copytree(path.parent, tmp_path / "out"))
+        kept = earlier / "notes.txt"
         kept.write_text("of the user's")
         tiny = notebook_of(tmp_path / "tiny.ipynb", ("# Second", []))
-        assert write_report([sweep_dir], to=tmp_path / "out", notebook=str(tiny)).parent == tmp_path / "out"
-        html = write_report([sweep_dir], to=tmp_path / "out", notebook=str(tiny)).read_text()
-        assert "Second" in html
+        again = write_report([sweep_dir], to=earlier, notebook=str(tiny))
+        assert again == earlier / "report.html"
+        assert "Second" in again.read_text()
         assert kept.read_text() == "of the user's"
 
 
-def test_the_notebook_of_another_study_asks_its_own_question(sweep_dir: Path, tmp_path: Path) -> None:
-    html = write_report([sweep_dir], to=tmp_path, notebook="quickstart").read_text()
-    assert 'class="question"' not in html
+def test_the_notebook_of_another_study_asks_its_own_question(
+    sweep_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "execute", lambda path, environment: nbformat.read(path, as_version=4))
+    html = {name: write_report([sweep_dir], to=tmp_path / str(name), notebook=name) for name in (None, "quickstart")}
+    assert [name for name, page in html.items() if 'class="question"' in page.read_text()] == [None]
 
 
 class TestStudyWithoutANotebook:

@@ -27,7 +27,7 @@ from sweep.records.writer import RecordsWriter
 from trainables import intact
 from trainables.intact import write_checked_json
 
-N_FLIPS = 200
+N_FLIPS = 40
 STUDY = {
     "name": "small",
     "question": "?",

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from tests.trainables.data.drawn_once import DrawnOnce
 from trainables.data.sources.digits import SIDE_PX, Digits, _draw, _scans
 
 
@@ -17,7 +18,7 @@ def test_made_in_seconds_and_balanced() -> None:
 
 def test_no_test_scan_is_trained_on() -> None:
     scans, labels = _scans()
-    train, test = Digits().read("train"), Digits().read("test")
+    train, test = DrawnOnce().read("train"), DrawnOnce().read("test")
     assert len(train.images) + len(test.images) == 4 * len(scans)
     assert (np.bincount(train.labels) + np.bincount(test.labels) == 4 * np.bincount(labels)).all()
 
@@ -35,7 +36,7 @@ def test_boxes_hold_exactly_the_painted_digit() -> None:
 
 
 def test_boxes_scale_with_the_images() -> None:
-    boxes, doubled = Digits().read("test").boxes, Digits().read("test", 2 * SIDE_PX).boxes
+    boxes, doubled = DrawnOnce().read("test").boxes, DrawnOnce().read("test", 2 * SIDE_PX).boxes
     assert boxes is not None
     assert doubled is not None
     np.testing.assert_array_equal(2 * boxes, doubled)

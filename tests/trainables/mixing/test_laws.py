@@ -184,7 +184,7 @@ def view_of(count: int, height_px: int, width_px: int, seed: int) -> BatchView:
     )
 
 
-def laws(examples: int = 120) -> Any:
+def laws(examples: int = 80) -> Any:
     return settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
@@ -208,7 +208,7 @@ def whole_masks(case: Case, drawn: MixDraw) -> Tensor:
 def test_every_family_is_drawn() -> None:
     seen: set[tuple[str, str]] = set()
 
-    @settings(laws(80 * len(FAMILIES)), derandomize=True)
+    @settings(laws(30 * len(FAMILIES)), derandomize=True)
     @given(case=cases(alternate=False))
     def note(case: Case) -> None:
         seen.add((str(case.mix.mask.model_dump()["family"]), case.mix.position.kind))
