@@ -37,7 +37,7 @@ STUDY = {
 SCRIPT = """
 from pathlib import Path
 
-from analysis.report.write import write_report
+import cutmix_sweep
 from search_spaces.discover import load_study
 from search_spaces.extension import extended
 from sweep.evaluation.evaluate import evaluate_sweep
@@ -47,7 +47,7 @@ if __name__ == "__main__":
     out = start_sweep(load_study("{study}"), out=Path("{out}"))
     resume_sweep(out, change=lambda study: extended(study, trials=1))
     evaluate_sweep(out, axes=["mypkg.axes:Brightness"], trials=["search"], settings=["brightness.added=0.3"])
-    print(write_report([out]))
+    print(cutmix_sweep.load(out).report())
 """
 
 
