@@ -20,7 +20,7 @@ from sweep.manifest import read_study
 from sweep.model_stamps import STAMPS
 from sweep.records.counts import COUNTS
 from sweep.records.errors import RecordsError
-from sweep.records.manifest_file import manifest_copy
+from sweep.records.manifest_file import manifest_copy, no_sweep
 from sweep.records.parts import COPIES, live_parts, part_of
 from sweep.records.reader import read_manifest
 from sweep.records.repair import Finding, inspect_records, repair_records
@@ -36,6 +36,9 @@ _OWN_NAMES = (MANIFEST, "sweep.log", RECORDS, "models", "checkpoints", "pictures
 
 _LOCKS = ".lock"
 """Beginning of the names of files that lock a sweep."""
+
+NO_MANIFEST = f"{MANIFEST} cannot be restored"
+"""Why nothing is known of the trials of a sweep: no command regains it."""
 
 _SET_ASIDE = re.compile(r".+\.damaged-\d+")
 
@@ -139,14 +142,14 @@ def check_sweep(sweep_dir: Path, *, repair: bool = False) -> SweepCheck:
         UserError: a process runs the sweep.
     """
     if not (sweep_dir / MANIFEST).exists() and not manifest_copy(sweep_dir).exists():
-        raise RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}")
+        raise no_sweep(sweep_dir)
     with _locked_if_possible(sweep_dir, needed=repair):
         n_before = _n_parts_without_checksum(sweep_dir)
         repaired = [_problem(finding) for finding in repair_records(sweep_dir)] if repair else []
         problems = [_problem(finding) for finding in inspect_records(sweep_dir)]
         with _repaired_copy(sweep_dir) as copy:
             if copy is None:
-                result = SweepCheck(sweep_dir, tuple(problems), (), (), {}, None, "sweep.json cannot be restored")
+                result = SweepCheck(sweep_dir, tuple(problems), (), (), {}, None, NO_MANIFEST)
             else:
                 result = _check_trials(sweep_dir, copy, problems)
         n_parts = _n_parts_without_checksum(sweep_dir)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sweep.check import Problem, SweepCheck, describe_leftover
+from sweep.check import NO_MANIFEST, Problem, SweepCheck, describe_leftover
 from sweep.endings import resume_command
 from sweep.formats import format_duration
 from sweep.lost import describe_trials
@@ -64,6 +64,8 @@ def describe_check(check: SweepCheck) -> list[str]:
     elif run.n_left:
         again = f"; {_describe_cost(run.epochs, run.seconds)}" if run.epochs else ""
         lines.append(f"{run.n_left} of {run.n_trials} trials {'is' if run.n_left == 1 else 'are'} left to run{again}.")
+    if check.unknown == NO_MANIFEST:
+        return lines
     if any(problem.what == "records" for problem in check.problems):
         lines.append(f"Repair the records with: {repair_command(check.sweep_dir)}")
     if run is None or run.n_left:
