@@ -161,6 +161,10 @@ def describe_unfinished(sweep_dir: Path) -> str:
 
     Raises:
         RecordsError: there is no sweep in ``sweep_dir``.
+
+    Examples:
+        >>> describe_unfinished(Path("sweeps/box"))  # doctest: +SKIP
+        'So far: 5 of 8 trials have ended. 3 trials are left: 3 of the search. The sweep was interrupted; ...'
     """
     manifest = read_manifest(sweep_dir)
     progress = read_progress(sweep_dir, manifest)

@@ -417,12 +417,12 @@ class TestOut:
 class TestFolders:
     @pytest.mark.parametrize("verb", ["resume", "status", "export"])
     @pytest.mark.parametrize(
-        ("name", "reason"), [("boxx", "no such folder; did you mean 'box'"), (".", "folders with a sweep in it: 'box'")]
+        ("name", "reason"), [("boxx", "no such folder; did you mean '"), (".", "folders with a sweep in it: '")]
     )
     def test_without_a_sweep(self, refuse: Refuse, here: Path, verb: str, name: str, reason: str) -> None:
         (here / "box").mkdir()
         (here / "box" / "sweep.json").touch()
-        assert_one_message(refuse(verb, name), ("no sweep in", reason))
+        assert_one_message(refuse(verb, name), ("no sweep in", reason, "box'"))
 
     @pytest.mark.parametrize("verb", ["resume", "status", "export"])
     @pytest.mark.parametrize(

@@ -21,6 +21,13 @@ def with_backbone(initial: Mapping[str, Tensor], weights: Mapping[str, Tensor], 
 
     Raises:
         ValueError: the backbones do not match.
+
+    Examples:
+        >>> import torch
+        >>> from trainables.config import Model
+        >>> own, other = ({name: torch.full((1,), at) for name in ("stem.w", "classifier.w")} for at in (0.0, 1.0))
+        >>> {name: value.item() for name, value in with_backbone(own, other, Model()).items()}
+        {'stem.w': 1.0, 'classifier.w': 0.0}
     """
     backbone = {name: value for name, value in weights.items() if not _of_classifier(name)}
     for name in sorted((initial.keys() | backbone.keys()) - {name for name in initial if _of_classifier(name)}):
