@@ -194,7 +194,8 @@ def _sample(files: Sequence[str]) -> Sequence[str]:
 
 def _of_each(files: Sequence[str], read: Callable[[str], T]) -> list[T]:
     """Return what the header of each file says; all files are read before an error is raised."""
-    values, unusable = [], {}
+    values: list[T] = []
+    unusable: dict[int, UserError] = {}
     for index, file in enumerate(files):
         try:
             values.append(read(file))
