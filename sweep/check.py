@@ -247,11 +247,6 @@ class _Costs:
         seconds = [row["seconds"] for row in entry.curve.values()]
         return n_epochs * (sum(seconds) / len(seconds) if seconds else self._mean_s) if n_epochs else 0.0
 
-    def of_file(self, what: str, damage: DamagedFile, repair: str, entry: Entry, n_epochs: int) -> Problem:
-        """Return the problem that a file is damaged, with which a trial repeats epochs."""
-        seconds = self.of(entry, n_epochs)
-        return Problem(what, damage.path, damage.reason, repair, (entry.trial,), n_epochs, seconds)
-
 
 def _check_models(sweep_dir: Path, conductor: Conductor, costs: _Costs) -> Iterator[Problem]:
     for entry in conductor.entries.values():
@@ -259,7 +254,15 @@ def _check_models(sweep_dir: Path, conductor: Conductor, costs: _Costs) -> Itera
         damage = model_damage(sweep_dir, entry.trial, entry.model_sha256) if status == COMPLETED else None
         if damage is not None:
             n_epochs = conductor.study.max_epochs_of(entry.params)
-            yield costs.of_file("model", damage, f"resume runs {entry.trial} again", entry, n_epochs)
+            yield Problem(
+                "model",
+                damage.path,
+                damage.reason,
+                f"resume runs {entry.trial} again",
+                (entry.trial,),
+                n_epochs,
+                costs.of(entry, n_epochs),
+            )
 
 
 def _check_values(
@@ -300,8 +303,15 @@ def _check_checkpoints(sweep_dir: Path, conductor: Conductor, costs: _Costs) -> 
             if entry is None or entry.status not in (*LIVING, FAILED):
                 continue  # no trial needs it
             option = " --retry-failed" if entry.status == FAILED else ""
-            repair = f"resume{option} runs {entry.trial} from its first epoch"
-            yield costs.of_file("checkpoint", error, repair, entry, entry.epochs)
+            yield Problem(
+                "checkpoint",
+                path,
+                error.reason,
+                f"resume{option} runs {entry.trial} from its first epoch",
+                (entry.trial,),
+                entry.epochs,
+                costs.of(entry, entry.epochs),
+            )
 
 
 def _leftovers(sweep_dir: Path) -> Iterator[Path]:

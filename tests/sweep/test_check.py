@@ -76,6 +76,19 @@ def test_an_interrupted_sweep_is_whole(run: Run, simulate: Any, study: Study, tm
     assert content["to_run"]["n_left"] > 0
 
 
+def test_a_sweep_of_an_older_version_is_not_called_whole_before_its_repair(run: Run, tmp_path: Path) -> None:
+    """Its records have no checksums, so damage in a value cannot be noticed; nor is it known which models it had."""
+    folder = tmp_path / "old"
+    shutil.copytree(Path(__file__).parent / "records" / "version_1", folder)
+    status, out, _ = run("check", folder)
+    assert (status, " is whole" in out, "have no checksum" in out) == (0, False, True)
+    status, content = document(run, folder, "--repair")
+    assert (status, content["whole"], content["unverified"]["n_parts"]) == (0, True, 0)
+    assert content["n_upgraded"] > 0
+    status, out, _ = run("check", folder)
+    assert (status, " is whole" in out, "resume leaves this as it is" in out) == (0, True, True)
+
+
 def test_damage_with_copies_is_repaired_whole(run: Run, sweep_dir: Path) -> None:
     expected = values(sweep_dir)
     paths = damage(sweep_dir, "epochs", copies=False)
@@ -172,16 +185,3 @@ def test_a_damaged_checkpoint_costs_the_epochs_so_far(run: Run, simulate: Any, s
     (problem,) = content["problems"]
     assert (status, problem["what"], problem["path"]) == (1, "checkpoint", str(checkpoint))
     assert (problem["trials"], problem["epochs"], problem["seconds"]) == ([checkpoint.stem], 2, 4.0)
-
-
-def test_a_sweep_of_an_older_version_is_not_called_whole_before_its_repair(run: Run, tmp_path: Path) -> None:
-    """Its records have no checksums, so damage in a value cannot be noticed; nor is it known which models it had."""
-    folder = tmp_path / "old"
-    shutil.copytree(Path(__file__).parent / "records" / "version_1", folder)
-    status, out, _ = run("check", folder)
-    assert (status, " is whole" in out, "have no checksum" in out) == (0, False, True)
-    status, content = document(run, folder, "--repair")
-    assert (status, content["whole"], content["unverified"]["n_parts"]) == (0, True, 0)
-    assert content["n_upgraded"] > 0
-    status, out, _ = run("check", folder)
-    assert (status, " is whole" in out, "resume leaves this as it is" in out) == (0, True, True)
