@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import shutil
 import tempfile
@@ -20,12 +21,12 @@ from sweep.manifest import read_study
 from sweep.model_stamps import STAMPS
 from sweep.records.counts import COUNTS
 from sweep.records.errors import RecordsError
-from sweep.records.manifest_file import manifest_copy
-from sweep.records.parts import COPIES, part_of
+from sweep.records.manifest_file import manifest_copy, no_sweep
+from sweep.records.parts import COPIES, live_parts, part_of
 from sweep.records.reader import read_manifest
 from sweep.records.repair import Finding, inspect_records, repair_records
 from sweep.records.schema import COMPLETED, EPOCHS, EVALUATIONS, FAILED, LIVING, MANIFEST, RECORDS, RUNNING, TABLES
-from sweep.records.table_files import lost_rows
+from sweep.records.table_files import lost_rows, table_folder
 from trainables.errors import UserError
 from trainables.intact import DamagedFile
 from trainables.saved_state import verify_state
@@ -36,6 +37,9 @@ _OWN_NAMES = (MANIFEST, "sweep.log", RECORDS, "models", "checkpoints", "pictures
 
 _LOCKS = ".lock"
 """Beginning of the names of files that lock a sweep."""
+
+NO_MANIFEST = f"{MANIFEST} cannot be restored"
+"""Why nothing is known of the trials of a sweep: no command regains it."""
 
 _SET_ASIDE = re.compile(r".+\.damaged-\d+")
 
@@ -51,7 +55,7 @@ class Problem:
         repair: what removes the problem, or has removed it.
         trials: trials that `resume` runs again because of it.
         epochs: epochs that it repeats at most.
-        seconds: time that these epochs took.
+        seconds: time that these epochs took; NaN if it is not known.
     """
 
     what: str
@@ -71,13 +75,26 @@ class ToRun:
         n_left: trials that have not ended or lack something.
         n_trials: all trials of the sweep.
         epochs: epochs that are repeated at most, because something is lost.
-        seconds: time that these epochs took.
+        seconds: time that these epochs took; NaN if it is not known.
     """
 
     n_left: int
     n_trials: int
     epochs: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Unverified:
+    """What an older version recorded without a checksum.
+
+    Attributes:
+        n_parts: files of the records in which damage may go unnoticed.
+        trials: completed trials without a model; whether they had one is not known.
+    """
+
+    n_parts: int = 0
+    trials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,8 @@ class SweepCheck:
         repaired: what a repair has restored or given up.
         leftovers: files that the program does not use; they are left alone.
         lost_rows: number of rows by table that were given up, now or earlier.
+        unverified: what has no checksum.
+        n_upgraded: files of the records that a repair has given a checksum and a copy.
         to_run: what `resume` runs; None if it cannot be known.
         unknown: why it cannot be known; "" if it is.
     """
@@ -101,10 +120,12 @@ class SweepCheck:
     lost_rows: dict[str, int]
     to_run: ToRun | None
     unknown: str = ""
+    unverified: Unverified = Unverified()
+    n_upgraded: int = 0
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is damaged, lost or incomplete."""
+        """Whether nothing is known to be damaged, lost or incomplete; see ``unverified``."""
         return not self.problems
 
 
@@ -122,16 +143,29 @@ def check_sweep(sweep_dir: Path, *, repair: bool = False) -> SweepCheck:
         UserError: a process runs the sweep.
     """
     if not (sweep_dir / MANIFEST).exists() and not manifest_copy(sweep_dir).exists():
-        raise RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}")
+        raise no_sweep(sweep_dir)
     with _locked_if_possible(sweep_dir, needed=repair):
+        n_before = _n_parts_without_checksum(sweep_dir)
         repaired = [_problem(finding) for finding in repair_records(sweep_dir)] if repair else []
         problems = [_problem(finding) for finding in inspect_records(sweep_dir)]
         with _repaired_copy(sweep_dir) as copy:
             if copy is None:
-                result = SweepCheck(sweep_dir, tuple(problems), (), (), {}, None, "sweep.json cannot be restored")
+                result = SweepCheck(sweep_dir, tuple(problems), (), (), {}, None, NO_MANIFEST)
             else:
                 result = _check_trials(sweep_dir, copy, problems)
-        return replace(result, repaired=tuple(repaired), leftovers=tuple(sorted(_leftovers(sweep_dir))))
+        n_parts = _n_parts_without_checksum(sweep_dir)
+        return replace(
+            result,
+            repaired=tuple(repaired),
+            leftovers=tuple(sorted(_leftovers(sweep_dir))),
+            unverified=replace(result.unverified, n_parts=n_parts),
+            n_upgraded=n_before - n_parts,
+        )
+
+
+def _n_parts_without_checksum(sweep_dir: Path) -> int:
+    folders = (table_folder(sweep_dir, table) for table in TABLES.values())
+    return sum(not part.digest for folder in folders for part in live_parts(folder))
 
 
 def _problem(finding: Finding) -> Problem:
@@ -199,7 +233,14 @@ def _check_trials(sweep_dir: Path, copy: Path, problems: list[Problem]) -> Sweep
         sum(problem.epochs for problem in found),
         sum(problem.seconds for problem in found),
     )
-    return SweepCheck(sweep_dir, tuple(found), (), (), lost, to_run)
+    return SweepCheck(
+        sweep_dir, tuple(found), (), (), lost, to_run, unverified=_unverified_models(sweep_dir, conductor)
+    )
+
+
+def _unverified_models(sweep_dir: Path, conductor: Conductor) -> Unverified:
+    completed = (entry for entry in conductor.entries.values() if entry.status == COMPLETED and not entry.model_sha256)
+    return Unverified(trials=tuple(e.trial for e in completed if not weights_path(sweep_dir, e.trial).exists()))
 
 
 class _Costs:
@@ -207,11 +248,12 @@ class _Costs:
 
     def __init__(self, conductor: Conductor) -> None:
         n_epochs = sum(entry.epochs for entry in conductor.entries.values())
-        self._mean_s = conductor.training_s / n_epochs if n_epochs else 0.0
+        self._mean_s = conductor.training_s / n_epochs if conductor.training_s else math.nan
 
     def of(self, entry: Entry, n_epochs: int) -> float:
+        """Return the seconds of epochs of a trial; NaN if no epoch is left that tells how long one takes."""
         seconds = [row["seconds"] for row in entry.curve.values()]
-        return n_epochs * (sum(seconds) / len(seconds) if seconds else self._mean_s)
+        return n_epochs * (sum(seconds) / len(seconds) if seconds else self._mean_s) if n_epochs else 0.0
 
 
 def _check_models(sweep_dir: Path, conductor: Conductor, costs: _Costs) -> Iterator[Problem]:

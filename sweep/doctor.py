@@ -181,7 +181,7 @@ def _memory() -> Check:
 
 
 def _data(source: str) -> Check:
-    from trainables.data.duplicates import describe_duplicates
+    from trainables.data.duplicates import REMEDY, describe_duplicates
     from trainables.data.sources.registry import open_source
     from trainables.data.usable import check_usable
     from trainables.parts import add_folder
@@ -199,11 +199,7 @@ def _data(source: str) -> Check:
         f"{described.height_px}x{described.width_px} px"
     )
     if notes or duplicates:
-        fix = (
-            "remove them, because they bias the errors"
-            if duplicates
-            else "a sweep runs as it is; remove or convert the files"
-        )
+        fix = REMEDY if duplicates else "a sweep runs as it is; remove or convert the files"
         return Check("data", WARNING, "; ".join([result, *notes, *([duplicates] if duplicates else [])]), fix)
     return Check("data", OK, result)
 

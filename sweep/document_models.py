@@ -335,7 +335,7 @@ class CheckProblem(_Strict):
     repair: str = Field(description="what removes the problem; in `repaired`: what was done")
     trials: list[str] = Field(description="trials that `resume` runs again because of it")
     epochs: int = Field(description="epochs that are repeated at most")
-    seconds: float = Field(description="time that these epochs took")
+    seconds: Number = Field(description="time that these epochs took; null if it is not known")
 
 
 class TrialsToRun(_Strict):
@@ -344,8 +344,15 @@ class TrialsToRun(_Strict):
     n_left: int
     n_trials: int
     epochs: int = Field(description="epochs that are repeated at most because something is lost")
-    seconds: float = Field(description="time that these epochs took")
+    seconds: Number = Field(description="time that these epochs took; null if it is not known")
     command: str
+
+
+class UnverifiedFiles(_Strict):
+    """What an older version recorded without a checksum."""
+
+    n_parts: int = Field(description="files of the records in which damage may go unnoticed")
+    trials: list[str] = Field(description="completed trials without a model; whether they had one is not known")
 
 
 class CheckDocument(Document):
@@ -360,6 +367,8 @@ class CheckDocument(Document):
     lost_rows: dict[str, int] = Field(description="rows by table that were given up, now or earlier")
     to_run: TrialsToRun | None = Field(description="null if it is not known")
     unknown: str | None = Field(description="why it is not known; null if it is")
+    unverified: UnverifiedFiles
+    n_upgraded: int = Field(description="files of the records that --repair has given a checksum and a copy")
 
 
 DOCUMENTS: dict[str, type[Document]] = {

@@ -36,6 +36,7 @@ from sweep.document_models import (
     StudyEntry,
     TrialsDocument,
     TrialsToRun,
+    UnverifiedFiles,
 )
 from sweep.records.schema import STATUSES
 from trainables.errors import UserError
@@ -316,6 +317,8 @@ def check_document(check: SweepCheck) -> dict[str, Any]:
             lost_rows=check.lost_rows,
             to_run=to_run,
             unknown=check.unknown or None,
+            unverified=UnverifiedFiles(n_parts=check.unverified.n_parts, trials=list(check.unverified.trials)),
+            n_upgraded=check.n_upgraded,
         )
     )
 

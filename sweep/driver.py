@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +64,13 @@ class Driver:
             quiet, allowed = format_duration(self.quiet_s), format_duration(self.stall_after_s)
             return f"no epoch has ended for {quiet}, expected one within {allowed}"
         return ""
+
+    @property
+    def advice(self) -> str:
+        """What to do about a process of this machine that is stopped; "" for all others."""
+        if not self.is_stopped or self.host != socket.gethostname():
+            return ""
+        return f"continue it with: kill -CONT {self.process}; or end it with: kill -KILL {self.process}"
 
     def describe(self) -> str:
         """Return which process it is, since when, and how old its last heartbeat is.

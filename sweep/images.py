@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.data.cache_dir import default_cache_dir
 from trainables.data.contents import Contents, SplitContent, digests_of
-from trainables.data.duplicates import describe_duplicates
+from trainables.data.duplicates import REMEDY, describe_duplicates
 from trainables.data.places import Place
 from trainables.data.sources.base import Split
 from trainables.data.sources.registry import absolute_source, open_source, split_source, split_text
@@ -42,7 +42,7 @@ def show_duplicates(study: Study, show_warning: ShowWarning) -> None:
     for source in sources_of(study):
         text = describe_duplicates(open_source(source))
         if text:
-            show_warning(f"{source}: {text}; remove them, because they bias the errors")
+            show_warning(f"{source}: {text}; {REMEDY}")
 
 
 def present_places(manifest: Mapping[str, Any], sources: Iterable[str], data: str | None) -> dict[str, Place]:

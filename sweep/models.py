@@ -29,7 +29,7 @@ def load_trial(sweep_dir: Path | str, trial: str) -> SavedModel:
         >>> load_trial("no-such-sweep", "cutmix-0004")
         Traceback (most recent call last):
         ...
-        sweep.records.errors.RecordsError: no sweep in 'no-such-sweep': the folder has no sweep.json
+        sweep.records.errors.RecordsError: no sweep in 'no-such-sweep': there is no such folder
     """
     path, sha256 = recorded_model(Path(sweep_dir), trial)
     return read_model(path, expected_sha256=sha256)

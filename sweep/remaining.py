@@ -28,12 +28,14 @@ class Remaining(NamedTuple):
         n_trials: all trials of the sweep.
         problem: why the trials that have not begun are not counted; "" if they are.
         dropped: number of confirmation trials, by arm, that cannot run; see ``SweepTrials.dropped``.
+        n_to_confirm: how many of the trials that are left are confirmation trials.
     """
 
     n_left: int
     n_trials: int
     problem: str = ""
     dropped: Mapping[str, int] = MappingProxyType({})
+    n_to_confirm: int = 0
 
 
 class SweepTrials:
@@ -59,6 +61,12 @@ class SweepTrials:
     def n_left(self) -> int:
         """Number of trials that have not ended, including the confirmations that will follow."""
         return self._n_living + self.n_unbegun + self._n_unconfirmed
+
+    @property
+    def n_to_confirm(self) -> int:
+        """Number of confirmation trials that have not ended, including those that will follow."""
+        living = sum(entry.confirms is not None and entry.status in LIVING for entry in self.entries.values())
+        return living + self._n_unconfirmed
 
     @property
     def epochs_left(self) -> int:
@@ -182,4 +190,4 @@ def read_remaining(sweep_dir: Path, manifest: Mapping[str, Any]) -> Remaining:
             entries[row["trial"]].curve[row["epoch"]] = {study.metric: float(row[study.metric])}
     for entry in entries.values():
         reopen(entry)
-    return Remaining(trials.n_left, trials.n_trials, dropped=trials.dropped)
+    return Remaining(trials.n_left, trials.n_trials, dropped=trials.dropped, n_to_confirm=trials.n_to_confirm)

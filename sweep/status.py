@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from sweep.driver import Driver, find_driver
-from sweep.endings import FAILED_CODE, NO_RESULT_CODE
+from sweep.endings import FAILED_CODE, NO_RESULT_CODE, resume_command
 from sweep.findings.confirmed import (
     COLUMNS,
     WINNER_COLUMNS,
@@ -21,8 +22,8 @@ from sweep.findings.confirmed import (
 )
 from sweep.findings.searches import n_searches
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
-from sweep.records.reader import SweepRecords, read_sweep
-from sweep.records.schema import CONFIRM, DIVERGED, FAILED
+from sweep.records.reader import SweepRecords, read_manifest, read_sweep, read_table
+from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, TRIALS
 from sweep.remaining import Remaining, read_remaining
 
 State = Literal["ended", "running", "interrupted"]
@@ -35,6 +36,28 @@ ACTIVE: State = "running"
 
 INTERRUPTED: State = "interrupted"
 """State: trials are left, and no process runs them."""
+
+
+class Progress(NamedTuple):
+    """How far a sweep is.
+
+    Attributes:
+        remaining: number of trials that are left.
+        state: ``ended``, ``running`` or ``interrupted``.
+        driver: process that runs the sweep; None unless the state is ``running``.
+    """
+
+    remaining: Remaining
+    state: State
+    driver: Driver | None
+
+
+def read_progress(sweep_dir: Path, manifest: Mapping[str, Any]) -> Progress:
+    """Read how far a sweep is, given the content of its ``sweep.json``."""
+    remaining = read_remaining(sweep_dir, manifest)
+    driver = find_driver(sweep_dir) if remaining.n_left else None
+    state: State = ENDED if not remaining.n_left else INTERRUPTED if driver is None else ACTIVE
+    return Progress(remaining, state, driver)
 
 
 @dataclass(frozen=True)
@@ -114,7 +137,7 @@ def read_status(sweep_dir: Path) -> SweepStatus:
     study = search.manifest["study"]
     place = {arm: number for number, arm in enumerate(study["arms"])}
     arms = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda names: names.map(place))
-    remaining, baseline = read_remaining(sweep_dir, search.manifest), baseline_arm(study)
+    (remaining, state, driver), baseline = read_progress(sweep_dir, search.manifest), baseline_arm(study)
     try:
         confirmed, winners = summarise_confirmed(search, confirm), search_winners(search, confirm)
         if confirmed.empty:
@@ -125,8 +148,61 @@ def read_status(sweep_dir: Path) -> SweepStatus:
     except UnequalTestSets as error:
         confirmed, winners = pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=WINNER_COLUMNS)
         sentence, is_comparable = f"There is no result: {error}.", False
-    driver = find_driver(sweep_dir) if remaining.n_left else None
-    state: State = ENDED if not remaining.n_left else INTERRUPTED if driver is None else ACTIVE
     return SweepStatus(
         search, confirm, remaining, state, driver, baseline, arms, confirmed, winners, sentence, is_comparable
     )
+
+
+def describe_unfinished(sweep_dir: Path) -> str:
+    """Return what a result of the sweep lacks: trials that are left with the command that continues them, and more.
+
+    Returns:
+        Sentences; "" if all trials have ended and no confirmation is missing.
+
+    Raises:
+        RecordsError: there is no sweep in ``sweep_dir``.
+
+    Examples:
+        >>> describe_unfinished(Path("sweeps/box"))  # doctest: +SKIP
+        'So far: 5 of 8 trials have ended. 3 trials are left: 3 of the search. The sweep was interrupted; ...'
+    """
+    manifest = read_manifest(sweep_dir)
+    progress = read_progress(sweep_dir, manifest)
+    if progress.state != ENDED:
+        return " ".join(_describe_left(sweep_dir, progress))
+    problem = progress.remaining.problem
+    unknown = [f"The number of trials left is not known: {problem}."] if problem else []
+    return " ".join([*unknown, *_describe_unconfirmed(read_table(sweep_dir, TRIALS), progress.remaining.dropped)])
+
+
+def _describe_left(sweep_dir: Path, progress: Progress) -> Iterator[str]:
+    remaining, driver = progress.remaining, progress.driver
+    ended, left = remaining.n_trials - remaining.n_left, _trials(remaining.n_left)
+    yield f"So far: {ended} of {_trials(remaining.n_trials)} {'has' if remaining.n_trials == 1 else 'have'} ended."
+    phases = {"search": remaining.n_left - remaining.n_to_confirm, "confirmation": remaining.n_to_confirm}
+    counts = [f"{number} of the {phase}" for phase, number in phases.items() if number]
+    yield f"{left} {'is' if remaining.n_left == 1 else 'are'} left: {', '.join(counts)}."
+    if remaining.problem:
+        yield f"Trials that have not begun are not counted: {remaining.problem}."
+    if driver is None:
+        yield f"The sweep was interrupted; resume with: {resume_command(sweep_dir)}"
+        return
+    yield f"The sweep is running: {driver.describe()}."
+    if driver.stalled:
+        yield f"It is stalled: {driver.stalled}."
+
+
+def _describe_unconfirmed(trials: pd.DataFrame, dropped: Mapping[str, int]) -> Iterator[str]:
+    """Yield which confirmation trials of a finished sweep have no test value."""
+    confirming = trials[trials["phase"] == CONFIRM]
+    missing = confirming["status"][~confirming["status"].isin((COMPLETED, *LIVING))].value_counts()
+    if len(missing):
+        counts = ", ".join(f"{count} {status}" for status, count in missing.items())
+        yield f"{missing.sum()} of {_trials(len(confirming), 'confirmation trial')} without a test value: {counts}."
+    if dropped:
+        counts = ", ".join(f"{count} of {arm}" for arm, count in dropped.items())
+        yield f"Confirmation trials that are left out, because too few search trials completed: {counts}."
+
+
+def _trials(number: int, noun: str = "trial") -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,13 @@ from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer, TrainBatch, TrainBatches
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
+from trainables.epoch_result import EpochResult
 from trainables.metrics import classification_metrics
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.dose import Dose, measure_dose
 from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer
+from trainables.models.backbone import with_backbone
 from trainables.models.build import build_model
 from trainables.models.dropblock import BlockDropper
 from trainables.models.saved import saved_config
@@ -36,48 +37,6 @@ from trainables.seeds import derive_seed, generator
 
 PURPOSES = ("order", "augment", "mix", "attack")
 """Purposes of random draws in a trial; each has its own generator."""
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """Results of one epoch.
-
-    Attributes:
-        epoch: number of the epoch, from 1.
-        train_loss: mean cross-entropy on the mixed targets, nats; in adversarial training, on the attacked images.
-        val_top1_error: fraction of validation images whose class is not the first prediction.
-        val_top5_error: fraction of validation images whose class is not among the first five predictions.
-        val_nll: mean negative log likelihood on validation images, nats.
-        val_ece: expected calibration error on validation images.
-        lr: learning rate of the last step.
-        effective_prob: fraction of the samples of the epoch that were mixed.
-        pasted_frac: mean fraction of pixels from the partner over all samples; 0 for a sample that was not mixed.
-        seconds: duration of training and validation.
-        images_per_s: training images per second of training.
-
-    Examples:
-        >>> errors = {"val_top1_error": 0.2, "val_top5_error": 0.0, "val_nll": math.nan, "val_ece": math.nan}
-        >>> mixing = {"effective_prob": 0.5, "pasted_frac": 0.25}
-        >>> EpochResult(epoch=1, train_loss=1.5, **errors, lr=0.1, **mixing, seconds=2, images_per_s=500).diverged
-        True
-    """
-
-    epoch: int
-    train_loss: float
-    val_top1_error: float
-    val_top5_error: float
-    val_nll: float
-    val_ece: float
-    lr: float
-    effective_prob: float
-    pasted_frac: float
-    seconds: float
-    images_per_s: float
-
-    @property
-    def diverged(self) -> bool:
-        """Whether a loss is not finite; further epochs cannot repair it."""
-        return not (math.isfinite(self.train_loss) and math.isfinite(self.val_nll))
 
 
 class Trial:
@@ -270,16 +229,7 @@ class Trial:
         """
         if self.epoch:
             raise ValueError(f"a trial can start from other weights before its first epoch, not after {self.epoch}")
-        initial = self._net.state_dict()
-        backbone = {name: value for name, value in weights.items() if not _of_classifier(name)}
-        for name in sorted((initial.keys() | backbone.keys()) - {name for name in initial if _of_classifier(name)}):
-            shape, expected = (tuple(state[name].shape) if name in state else "absent" for state in (backbone, initial))
-            if shape != expected:
-                raise ValueError(
-                    f"the weights do not match {self.config.model.name} of width {self.config.model.width:g}:"
-                    f" '{name}' is {shape}, expected {expected}"
-                )
-        self._net.load_state_dict({**initial, **backbone})
+        self._net.load_state_dict(with_backbone(self._net.state_dict(), weights, self.config.model))
         self._ema = build_ema(self._net, self.config.optimizer.ema_decay)
 
     def weights(self) -> dict[str, Tensor]:
@@ -385,10 +335,6 @@ class Trial:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             logits: Tensor = net(images, **changes)
         return logits
-
-
-def _of_classifier(name: str) -> bool:
-    return name.startswith("classifier.")
 
 
 def _network(config: TrialConfig, images: ImageSet) -> StagedNet:

@@ -77,6 +77,7 @@ class Section:
         title: first heading of the notebook.
         label: name of the sweep; "" on a page of one sweep.
         question: question of the study; "" if the notebook asks another.
+        notices: what the results lack, for example trials that are left; above the verdict.
         facts: facts about the run, as name and value.
         blocks: cells in their order.
         headings: entries of the table of contents.
@@ -87,6 +88,7 @@ class Section:
     title: str
     label: str = ""
     question: str = ""
+    notices: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
     headings: list[Heading] = field(default_factory=list)

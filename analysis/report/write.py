@@ -7,7 +7,7 @@ comparison.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -36,13 +36,21 @@ ANY_STUDY, COMPARISON = "any_study", "comparison"
 PAGE = "report.html"
 
 
-def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, notebook: str | None = None) -> Path:
+def write_report(
+    sweep_dirs: Sequence[Path],
+    *,
+    unfinished: Callable[[Path], str],
+    to: Path | None = None,
+    notebook: str | None = None,
+) -> Path:
     """Write a report of one sweep, or of several sweeps and their comparison; return the path of its page.
 
     Nothing is written until all notebooks have finished; files of an earlier report are replaced.
 
     Args:
         sweep_dirs: folders of sweeps, at least one.
+        unfinished: function from the folder of a sweep to sentences on what its results lack, which the page shows
+            before the verdict; "" if nothing is missing.
         to: folder of the report; None uses ``report`` in the folder of the sweep, or in the current folder for several
             sweeps.
         notebook: notebook to execute instead of the notebook of each sweep's study: a built-in name, or the path of an
@@ -57,6 +65,7 @@ def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, notebook
     # the records as well: damage is refused before a notebook runs
     manifests = {label: read_sweep(folder).manifest for label, folder in folders.items()}
     paths = {label: _notebook(manifest, notebook) for label, manifest in manifests.items()}
+    notices = {label: unfinished(folder) for label, folder in folders.items()}
     # a folder that the user has chosen may be a link, a folder that came with a sweep may not
     below = to or (Path() if len(folders) > 1 else next(iter(folders.values())))
     target = to or below / "report"
@@ -67,12 +76,16 @@ def write_report(sweep_dirs: Sequence[Path], *, to: Path | None = None, notebook
         scratch = Path(name)
         if len(folders) == 1:
             [(label, folder)] = folders.items()
-            sections = [_sweep(folder, manifests[label], paths[label], anchor="sweep", files=scratch)]
+            sections = [
+                _sweep(folder, manifests[label], paths[label], notices[label], anchor="sweep", files=scratch),
+            ]
         else:
-            sections = [_comparison(folders, scratch)]
+            sections = [_comparison(folders, notices, scratch)]
             for number, (label, folder) in enumerate(folders.items(), start=1):
                 files = scratch / label
-                section_of_sweep = _sweep(folder, manifests[label], paths[label], anchor=f"sweep-{number}", files=files)
+                section_of_sweep = _sweep(
+                    folder, manifests[label], paths[label], notices[label], anchor=f"sweep-{number}", files=files
+                )
                 sections.append(replace(section_of_sweep, label=label))
         _deliver(page(sections, footer=_footer()), scratch, target, below=below)
     return target / PAGE
@@ -99,7 +112,7 @@ def _notebook(manifest: Mapping[str, Any], study: str | None) -> Path:
     )
 
 
-def _sweep(folder: Path, manifest: Mapping[str, Any], path: Path, *, anchor: str, files: Path) -> Section:
+def _sweep(folder: Path, manifest: Mapping[str, Any], path: Path, notice: str, *, anchor: str, files: Path) -> Section:
     environment = {SWEEP_DIR: str(folder.absolute()), REPORT_DIR: str(files)}
     executed = execute(path, environment=environment)
     study = manifest.get("study", {})
@@ -107,16 +120,19 @@ def _sweep(folder: Path, manifest: Mapping[str, Any], path: Path, *, anchor: str
     asks_this = path.parent != NOTEBOOKS or path.stem in (study.get("name"), ANY_STUDY)
     question = str(study.get("question", "")) if asks_this else ""
     result = section(executed, anchor=anchor, folder=files, question=question, facts=_facts(folder, manifest))
+    result.notices = [notice] if notice else []
     if path.stem == ANY_STUDY:
         result.title = str(study.get("name", result.title))
     return result
 
 
-def _comparison(folders: Mapping[str, Path], files: Path) -> Section:
+def _comparison(folders: Mapping[str, Path], notices: Mapping[str, str], files: Path) -> Section:
     every = os.pathsep.join(str(folder.absolute()) for folder in folders.values())
     executed = execute(NOTEBOOKS / f"{COMPARISON}.ipynb", environment={SWEEP_DIRS: every, REPORT_DIR: str(files)})
     question = f"Do the arms differ in the same way in {', '.join(folders)}?"
-    return section(executed, anchor="comparison", folder=files, question=question, facts={})
+    result = section(executed, anchor="comparison", folder=files, question=question, facts={})
+    result.notices = [f"{label}: {notice}" for label, notice in notices.items() if notice]
+    return result
 
 
 def _facts(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -207,10 +207,11 @@ def report(
     """
     check_extra("report", needed_by="the command report")
     from analysis.report.write import NotebookFailedError, write_report
+    from sweep.status import describe_unfinished
 
     try:
         with new_display(stderr=True).show_status("running the notebook"):
-            path = write_report(sweep_dirs, to=to, notebook=notebook)
+            path = write_report(sweep_dirs, to=to, notebook=notebook, unfinished=describe_unfinished)
     except NotebookFailedError as error:
         echo(f"error: {error}; no report was written", err=True)
         raise typer.Exit(1) from None

@@ -16,6 +16,7 @@ from sweep.manifest import read_study
 from sweep.notebook.display import choose_display
 from sweep.notebook.views import StatusView
 from sweep.records.reader import read_manifest
+from sweep.status import describe_unfinished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +57,11 @@ class Sweep:
         from sweep.findings.trials import list_trials
 
         return list_trials(self.dir)
+
+    @property
+    def unfinished(self) -> str:
+        """Return what a result lacks: the trials that are left and how to continue; "" if nothing is missing."""
+        return describe_unfinished(self.dir)
 
     def status(self) -> StatusView:
         """Return the progress and the results so far: a dict that prints as a table."""
@@ -209,7 +215,8 @@ class Sweep:
         from analysis.report.write import write_report
 
         with choose_display().show_status("running the notebook"):
-            return write_report([self.dir], to=None if to is None else Path(to), notebook=notebook)
+            to_folder = None if to is None else Path(to)
+            return write_report([self.dir], to=to_folder, notebook=notebook, unfinished=describe_unfinished)
 
     def export(self, format: str = "csv", *, to: Folder | None = None) -> list[Path]:
         """Write the records for other tools and return the paths of the files.

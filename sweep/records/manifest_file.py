@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -26,6 +27,9 @@ _SEVERAL_SEARCHES = 3
 CHECKED = 4
 """First schema version in which the files have checksums."""
 
+
+NAMED = 3
+"""Number of sweeps in a folder that a message names."""
 
 NO_COPY = "there is no intact copy: restore the file from a backup"
 
@@ -122,6 +126,31 @@ def present_study(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return study
 
 
+def no_sweep(sweep_dir: Path) -> RecordsError:
+    """Return the error that a folder has no sweep; it names the sweeps that may be meant.
+
+    Examples:
+        >>> print(no_sweep(Path("no-such-sweep")))
+        no sweep in 'no-such-sweep': there is no such folder
+    """
+    if sweep_dir.exists():
+        inside = [f"'{sweep_dir / name}'" for name in _sweeps_in(sweep_dir)]
+        few = "" if len(inside) <= NAMED else ", for example"
+        among = f"; folders with a sweep in it{few}: {', '.join(inside[:NAMED])}" if inside else ""
+        return RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}{among}")
+    near = difflib.get_close_matches(sweep_dir.name, _sweeps_in(sweep_dir.parent), n=1)
+    meant = f"; did you mean '{sweep_dir.parent / near[0]}'?" if near else ""
+    return RecordsError(f"no sweep in '{sweep_dir}': there is no such folder{meant}")
+
+
+def _sweeps_in(folder: Path) -> list[str]:
+    """Return the names of the folders with a sweep in a folder."""
+    try:
+        return sorted(path.name for path in folder.iterdir() if (path / MANIFEST).is_file())
+    except OSError:
+        return []
+
+
 def _read_copy(sweep_dir: Path, error: DamagedFile | OSError) -> dict[str, Any]:
     """Return the content of the copy, because of an error of the file itself."""
     path = sweep_dir / MANIFEST
@@ -131,7 +160,7 @@ def _read_copy(sweep_dir: Path, error: DamagedFile | OSError) -> dict[str, Any]:
         if isinstance(error, DamagedFile) or isinstance(error_of_copy, DamagedFile):
             reason = error.reason if isinstance(error, DamagedFile) else "the file is missing"
             raise DamagedRecords(path, reason, NO_COPY) from None
-        raise RecordsError(f"no sweep in '{sweep_dir}': the folder has no {MANIFEST}") from None
+        raise no_sweep(sweep_dir) from None
     problem = str(error) if isinstance(error, DamagedFile) else f"'{path}' is missing"
     warn_once(f"{problem}; its copy is read instead; to restore it: {repair_command(sweep_dir)}")
     return manifest

@@ -37,7 +37,8 @@ def follow_sweep(sweep_dir: Path, console: Console) -> int:
                 followed.update()
                 show()
                 if driver is not None and driver.stalled and not was_stalled:
-                    display.show_warning(f"stalled: {driver.stalled}; {driver.describe()}")
+                    facts = (f"stalled: {driver.stalled}", driver.describe(), driver.advice)
+                    display.show_warning("; ".join(filter(None, facts)))
                 is_running, was_stalled = driver is not None, driver is not None and bool(driver.stalled)
                 if is_running and followed.n_left:
                     time.sleep(SECONDS_PER_READ)

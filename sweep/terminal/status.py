@@ -99,7 +99,7 @@ def _describe_problems(sweep_dir: Path, status: SweepStatus) -> Iterator[str]:
     elif status.driver is not None:
         yield f"running: {status.driver.describe()}"
         if status.driver.stalled:
-            yield f"stalled: {status.driver.stalled}"
+            yield "; ".join(filter(None, (f"stalled: {status.driver.stalled}", status.driver.advice)))
 
 
 def _describe_arms_without_result(search: SweepRecords, dropped: Mapping[str, int]) -> Iterator[str]:

@@ -95,6 +95,15 @@ def test_a_notebook_shows_what_was_evaluated_and_the_luck_of_the_search(path: Pa
 
 
 @each_notebook
+def test_a_notebook_says_before_its_verdict_what_is_unfinished(path: Path) -> None:
+    """Not to the reader of a report, whose page has this line already."""
+    cells = code_cells(nbformat.read(path, as_version=4))
+    [place] = [place for place, cell in enumerate(cells) if "show_unfinished(cutmix_sweep.load" in cell.source]
+    assert cells[place].metadata.tags == ["notebook-only"]
+    assert any("verdict" in cell.metadata.get("tags", []) for cell in cells[place:])
+
+
+@each_notebook
 def test_a_notebook_goes_from_the_question_to_what_it_does_not_show(path: Path) -> None:
     texts = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
     headings = [line[3:] for text in texts for line in text.splitlines() if line.startswith("## ")]

@@ -33,8 +33,7 @@ def kill_at(
         slots: trials at a time.
     """
     undisturbed = fault.lab.undisturbed(study)
-    count = fault.lab.counts(study)[where]
-    call = fault.luck.randint(1 + int(later * count), count)
+    call = fault.draw_call(study, where, later=later)
     delay_s = fault.luck.choice([0.0, fault.luck.uniform(0, LONGEST_DELAY_S)])
     hooks: list[Callable[[], object]] = [Slots(slots)]
     if empty_cache:
@@ -44,7 +43,7 @@ def kill_at(
         strike = FileStrike(str(fault.sweep_dir), call, "SIGKILL", str(marker), delay_s)
     else:
         strike = Strike(TARGETS[where], call, "SIGKILL", str(marker), delay_s)
-    fault.outcome.place = f"{where}, call {call} of {count}, {1e3 * delay_s:.0f} ms later"
+    fault.outcome.place += f", {1e3 * delay_s:.0f} ms later"
     child = fault.end(fault.proceed(study, *hooks, strike), status=(-9, 0))
     fault.injected(child.status == -9)
     fault.finish(study, *hooks)
@@ -154,11 +153,7 @@ def kill_extend(fault: Fault) -> None:
     expected = fault.lab.changed("plain", "extend", *options)
     fault.copy(fault.lab.undisturbed("plain"))
     argv = ["extend", str(fault.sweep_dir), *options]
-    count = fault.lab.counts("plain-extend")["files"]
-    strike = FileStrike(str(fault.sweep_dir), fault.luck.randint(1, count), "SIGKILL", str(fault.marker()))
-    fault.outcome.place = f"file operation {strike.call} of {count}"
-    child = fault.run(argv, strike, status=(-9, 0))
-    fault.injected(child.status == -9)
+    _run_and_kill(fault, argv, "plain-extend")
     seeds = json.loads((fault.sweep_dir / "sweep.json").read_text(encoding="utf-8"))["study"]["confirm"]["seeds"]
     fault.run(argv if seeds == 1 else ["resume", str(fault.sweep_dir)])
     fault.compare(expected)
@@ -170,7 +165,7 @@ def kill_evaluate(fault: Fault) -> None:
     options = ["--axes", "calibration"]
     expected = fault.lab.changed("plain", "evaluate", *options)
     fault.copy(fault.lab.undisturbed("plain"))
-    _kill_then_repeat(fault, ["evaluate", str(fault.sweep_dir), *options], fault.lab.counts("plain-evaluate")["files"])
+    _kill_then_repeat(fault, ["evaluate", str(fault.sweep_dir), *options], "plain-evaluate")
     fault.compare(expected)
 
 
@@ -179,8 +174,7 @@ def kill_export(fault: Fault) -> None:
     """SIGKILL while tables are exported: the sweep is untouched, and the same command writes the same files."""
     expected = fault.lab.changed("plain", "export")
     fault.copy(fault.lab.undisturbed("plain"))
-    count = fault.lab.counts("plain-export")["files"]
-    _kill_then_repeat(fault, ["export", str(fault.sweep_dir)], count)
+    _kill_then_repeat(fault, ["export", str(fault.sweep_dir)], "plain-export")
     fault.compare(expected)
     for path in (expected / "export").iterdir():
         other = fault.sweep_dir / "export" / path.name
@@ -227,10 +221,13 @@ def children_of(pid: int) -> set[int]:
         return set()
 
 
-def _kill_then_repeat(fault: Fault, argv: Sequence[str], count: int) -> None:
-    call = fault.luck.randint(1, max(count, 1))
-    fault.outcome.place = f"file operation {call} of {count}"
-    strike = FileStrike(str(fault.sweep_dir), call, "SIGKILL", str(fault.marker()))
+def _run_and_kill(fault: Fault, argv: Sequence[str], counted: str) -> None:
+    """Run a command that is killed at a random operation on a file."""
+    strike = FileStrike(str(fault.sweep_dir), fault.draw_call(counted, "files"), "SIGKILL", str(fault.marker()))
     child = fault.run(argv, strike, status=(-9, 0))
     fault.injected(child.status == -9)
+
+
+def _kill_then_repeat(fault: Fault, argv: Sequence[str], counted: str) -> None:
+    _run_and_kill(fault, argv, counted)
     fault.run(argv, Clock(TWO_HOURS_S, 0.0))  # what a killed writer left is removed when it is old

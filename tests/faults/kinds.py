@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.faults import one_slot
 from tests.faults.compare import compare
@@ -81,6 +81,16 @@ def all_kinds() -> dict[str, Kind]:
     for family in FAMILIES:
         import_module(f"tests.faults.{family}")
     return KINDS
+
+
+class Ended(Protocol):
+    """A command that has ended, in one slot or on Ray; the attributes are those of ``Child``."""
+
+    argv: Sequence[str]
+    status: int | None
+
+    @property
+    def output(self) -> str: ...
 
 
 @dataclass
@@ -169,6 +179,24 @@ class Fault:
                 path.write_text(name, encoding="utf-8")
                 self._foreign.append(path)
 
+    def command(self, name: str, *options: str) -> list[str]:
+        """Return the command that begins the sweep of a study; if it was begun, that resumes it with options."""
+        self.plant()
+        return ["resume", str(self.sweep_dir), *options] if self.begun else self.lab.run_command(name, self.sweep_dir)
+
+    def draw_call(self, counted: str, where: str, *, later: float = 0.0) -> int:
+        """Draw which call of a function, or which operation on a file, is struck; the outcome names the place.
+
+        Args:
+            counted: what was counted, for example the name of a study.
+            where: key of ``TARGETS``, or ``files``.
+            later: fraction of the calls that are skipped.
+        """
+        count = self.lab.counts(counted)[where]
+        call = self.luck.randint(1 + int(later * count), max(count, 1))
+        self.outcome.place = f"{where}, call {call} of {count}"
+        return call
+
     def start(self, argv: Sequence[str], *hooks: Callable[[], object]) -> Child:
         """Start a command; half-written files are removed at once, because no worker outlives a killed driver here."""
         self._n_logs += 1
@@ -192,13 +220,18 @@ class Fault:
             os.kill(child.pid, signal.SIGKILL)
             os.waitpid(child.pid, 0)
             self.problem(f"{child.argv[0]} hangs", child)
-        elif status is not None and child.status not in status:
-            self.problem(f"{child.argv[0]}: exit code {child.status} instead of {sorted(status)}", child)
-        if "Traceback (most recent call last)" in child.output and not may_trace:
-            self.problem(f"{child.argv[0]}: a traceback", child)
-        if child.status == 2:
-            self.outcome.refused += 1
+            status = None
+        self.check(child, status=status, may_trace=may_trace)
         return child
+
+    def check(self, ended: Ended, *, status: Collection[int] | None, may_trace: bool = False) -> None:
+        """Check the exit code of a command and what it printed; ``status`` is that of :meth:`run`."""
+        if status is not None and ended.status not in status:
+            self.problem(f"{ended.argv[0]}: exit code {ended.status} instead of {sorted(status)}", ended)
+        if "Traceback (most recent call last)" in ended.output and not may_trace:
+            self.problem(f"{ended.argv[0]}: a traceback", ended)
+        if ended.status == 2:
+            self.outcome.refused += 1
 
     def refuse(self, argv: Sequence[str], *words: str) -> None:
         """Run a command that must be refused in one line, with exit code 2; the line must contain ``words``."""
@@ -210,9 +243,9 @@ class Fault:
             if word not in child.output:
                 self.problem(f"{argv[0]}: the message does not contain '{word}'", child)
 
-    def problem(self, fact: str, child: Child | None = None) -> None:
-        """Record that something does not hold."""
-        lines = child.output.strip().splitlines()[-1:] if child else []
+    def problem(self, fact: str, ended: Ended | None = None) -> None:
+        """Record that something does not hold, with the last line that a command printed."""
+        lines = ended.output.strip().splitlines()[-1:] if ended else []
         self.outcome.problems.append(": ".join([fact, *lines])[:400])
 
     def injected(self, count: int = 1) -> None:
@@ -221,15 +254,11 @@ class Fault:
 
     def proceed(self, name: str, *hooks: Callable[[], object]) -> Child:
         """Start the command that begins the sweep of a study, or resumes it if it was begun."""
-        self.plant()
-        argv = ["resume", str(self.sweep_dir)] if self.begun else self.lab.run_command(name, self.sweep_dir)
-        return self.start(argv, *hooks)
+        return self.start(self.command(name), *hooks)
 
     def finish(self, name: str, *hooks: Callable[[], object], options: Sequence[str] = ()) -> Child:
         """Run the sweep of a study to its end, undisturbed, and expect that it ends well."""
-        self.plant()
-        argv = ["resume", str(self.sweep_dir), *options] if self.begun else self.lab.run_command(name, self.sweep_dir)
-        return self.run(argv, *hooks)
+        return self.run(self.command(name, *options), *hooks)
 
     def compare(self, undisturbed: Path, *, sweep_dir: Path | None = None, **options: Any) -> None:
         """Compare the sweep with an undisturbed one; the options are those of :func:`compare`."""

@@ -25,27 +25,19 @@ MEMORY = 2 << 30
 
 def start(fault: Fault, study: str, *options: str, environment: Mapping[str, str] | None = None) -> RayRun:
     """Begin or resume a sweep on Ray."""
-    fault.plant()
-    argv = ["resume", str(fault.sweep_dir)] if fault.begun else fault.lab.run_command(study, fault.sweep_dir)
+    argv = fault.command(study)
     return RayRun([*argv, *options], fault.folder / f"{fault.marker().name}.log", environment=environment)
 
 
 def end(fault: Fault, run: RayRun, *, statuses: Sequence[int] | None = (0,)) -> None:
     """Wait for the end of a command; check its exit code, what it printed and that no process is left."""
     if not run.wait():
-        fault.problem(f"{run.argv[0]} hangs")
+        fault.problem(f"{run.argv[0]} hangs", run)
         run.kill()
-    elif statuses is not None and run.status not in statuses:
-        fault.problem(f"{run.argv[0]}: exit code {run.status}: {last_line(run)}")
-    if "Traceback (most recent call last)" in run.output:
-        fault.problem(f"{run.argv[0]}: a traceback: {last_line(run)}")
+        statuses = None
+    fault.check(run, status=statuses)
     if left := run.left():
         fault.problem(f"processes are left: {left}")
-
-
-def last_line(run: RayRun) -> str:
-    """Return the last line that a command printed."""
-    return (run.output.strip().splitlines() or [""])[-1][:200]
 
 
 def n_epochs(sweep_dir: Path) -> int:

@@ -17,11 +17,9 @@ def end_by(fault: Fault, action: str, status: int) -> None:
     """End a sweep by a signal at a random place: it ends in order with its exit code, and resumes."""
     undisturbed = fault.lab.undisturbed("plain")
     where = fault.luck.choice(PLACES)
-    count = fault.lab.counts("plain")[where]
-    call = fault.luck.randint(1, count)
+    call = fault.draw_call("plain", where)
     hooks = [Environment("CUTMIX_SWEEP_CACHE", str(fault.folder / "cache"))] if where == "decoding" else []
     strike = Strike(TARGETS[where], call, action, str(fault.marker()))
-    fault.outcome.place = f"{where}, call {call} of {count}"
     child = fault.end(fault.proceed("plain", *hooks, strike), status=(status, 0))
     fault.injected(child.status == status)
     lines = [line for line in child.output.splitlines() if line.startswith("interrupted")]
@@ -59,10 +57,8 @@ def second_interrupt(fault: Fault) -> None:
 def stopped(fault: Fault) -> None:
     """SIGSTOP of the driver, then SIGCONT: meanwhile status answers, and no second driver begins."""
     undisturbed = fault.lab.undisturbed("plain")
-    count = fault.lab.counts("plain")["training"]
-    call = fault.luck.randint(1, count)
+    call = fault.draw_call("plain", "training")
     child = fault.proceed("plain", Strike(TARGETS["training"], call, "SIGSTOP", str(fault.marker())))
-    fault.outcome.place = f"training, call {call} of {count}"
     until_s = time.monotonic() + one_slot.PATIENCE_S
     while not child.is_stopped() and child.wait(0) is None and time.monotonic() < until_s:
         time.sleep(0.01)
@@ -99,12 +95,10 @@ def three_runs(fault: Fault) -> None:
     """Three runs at once that share an empty image cache, one of them killed: all decode right."""
     undisturbed = fault.lab.undisturbed("plain")
     cache = Environment("CUTMIX_SWEEP_CACHE", str(fault.folder / "cache"))
-    count = fault.lab.counts("plain")["decoding"]
-    call = fault.luck.randint(1, count)
+    call = fault.draw_call("plain", "decoding")
     strike = Strike(TARGETS["decoding"], call, "SIGKILL", str(fault.marker()))
     folders = [fault.folder / name for name in ("one", "two", "three")]
     children = [fault.start(fault.lab.run_command("plain", folder), cache, strike) for folder in folders]
-    fault.outcome.place = f"decoding, call {call} of {count}"
     for child, folder in zip(children, folders, strict=True):
         if fault.end(child, status=(-9, 0)).status == -9:
             fault.injected()

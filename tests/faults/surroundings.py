@@ -100,9 +100,8 @@ def file_error(fault: Fault) -> None:
 def fail_at(fault: Fault, error: str, *, lasting: bool) -> None:
     """Let an operation on a file fail, or all from it on; then resume and compare."""
     undisturbed = fault.lab.undisturbed("plain")
-    count = fault.lab.counts("plain")["files"]
-    call, marker = fault.luck.randint(1, count), fault.marker()
-    fault.outcome.place = f"{error}, file operation {call} of {count}"
+    call, marker = fault.draw_call("plain", "files"), fault.marker()
+    fault.outcome.place = f"{error}, {fault.outcome.place}"
     strike = FileStrike(str(fault.sweep_dir), call, error, str(marker), lasting=lasting)
     fault.end(fault.proceed("plain", strike), status=(0, 2))
     fault.injected(marker.exists())
@@ -113,9 +112,8 @@ def fail_at(fault: Fault, error: str, *, lasting: bool) -> None:
 @kind("out of memory in a trial", weight=4)
 def out_of_memory(fault: Fault) -> None:
     """A trial allocates more than the process may have: the trial fails, and ``--retry-failed`` repeats it."""
-    count = fault.lab.counts("plain")["training"] if fault.lab.undisturbed("plain") else 0
-    call = fault.luck.randint(1, count)
-    fault.outcome.place = f"training, call {call} of {count}"
+    fault.lab.undisturbed("plain")  # which counts the calls
+    call = fault.draw_call("plain", "training")
     strike = Strike(TARGETS["training"], call, "memory", str(fault.marker()))
     limited(fault, Limit("RLIMIT_AS", 400 << 20), strike, status=(1,))
 

@@ -38,8 +38,8 @@ SCRIPT = """
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
+import cutmix_sweep
 import sweep.engine
-from analysis.report.write import write_report
 from search_spaces.discover import load_study
 from search_spaces.extension import extended
 from sweep.evaluation.evaluate import evaluate_sweep
@@ -61,7 +61,7 @@ if __name__ == "__main__":
         out = start_sweep(load_study("{study}"), out=Path("{out}"))
         resume_sweep(out, change=lambda study: extended(study, trials=1))
         evaluate_sweep(out, axes=["mypkg.axes:Brightness"], trials=["search"], settings=["brightness.added=0.3"])
-    print(write_report([out]))
+    print(cutmix_sweep.load(out).report())
     print(sent)
 """
 """Three verbs on one Ray, which takes 15 s to start; each of them must name the package to send."""

@@ -57,7 +57,7 @@ def test_shows_what_the_conductor_shows(
         assert theirs.new_events() == own.new_events()
         assert followed.epochs_left == conductor.epochs_left
         recorded = read_remaining(tmp_path, read_manifest(tmp_path))
-        assert recorded == (conductor.n_left, conductor.n_trials, "", conductor.dropped)
+        assert recorded == (conductor.n_left, conductor.n_trials, "", conductor.dropped, conductor.n_to_confirm)
         if not conductor.n_left:
             break
 

@@ -416,9 +416,13 @@ class TestOut:
 
 class TestFolders:
     @pytest.mark.parametrize("verb", ["resume", "status", "export"])
-    @pytest.mark.parametrize("name", ["none", "."])
-    def test_without_a_sweep(self, refuse: Refuse, verb: str, name: str) -> None:
-        assert_one_message(refuse(verb, name), ("no sweep in", "sweep.json"))
+    @pytest.mark.parametrize(
+        ("name", "reason"), [("boxx", "no such folder; did you mean '"), (".", "folders with a sweep in it: '")]
+    )
+    def test_without_a_sweep(self, refuse: Refuse, here: Path, verb: str, name: str, reason: str) -> None:
+        (here / "box").mkdir()
+        (here / "box" / "sweep.json").touch()
+        assert_one_message(refuse(verb, name), ("no sweep in", reason, "box'"))
 
     @pytest.mark.parametrize("verb", ["resume", "status", "export"])
     @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from trainables.config import CosineSchedule, StepSchedule, TrialConfig, Triangu
 from trainables.data.batches import TrainBatch, TrainBatches
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData, prepare_data
+from trainables.epoch_result import EpochResult
 from trainables.merging import merged
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.draw import MixDraw, MixDrawer
@@ -25,7 +26,7 @@ from trainables.mixing.presets import PRESETS
 from trainables.models import dropblock
 from trainables.models.build import build_model
 from trainables.optimizer import lr_factor
-from trainables.trial import EpochResult, Trial
+from trainables.trial import Trial
 
 SIDE_PX, PAD_PX, N_TRAIN, N_VAL = 12, 2, 40, 20
 STEPS = 3

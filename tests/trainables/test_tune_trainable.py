@@ -22,11 +22,12 @@ from trainables.data.contents import Contents
 from trainables.data.places import Place, format_places
 from trainables.data.prepared import prepare_data, prepare_test
 from trainables.data.store import open_split
+from trainables.epoch_result import EpochResult
 from trainables.intact import DamagedFile
 from trainables.mixing.dose import measure_dose
 from trainables.models.build import build_model
 from trainables.saved_state import verify_state, write_state
-from trainables.trial import EpochResult, Trial
+from trainables.trial import Trial
 from trainables.tune_trainable import CutMixTrainable
 
 EPOCHS = 3

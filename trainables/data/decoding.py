@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import statistics
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +34,11 @@ from trainables.data.pixels import (
     upright_size,
 )
 from trainables.errors import UserError
+
+T = TypeVar("T")
+
+NAMED = 2
+"""Number of files that a message names after the first one."""
 
 SAMPLED_FILES = 1000
 """Number of files whose headers decide the size of the images in a folder."""
@@ -59,7 +66,7 @@ def common_size(files: Sequence[str], image_size_px: int | None, *, upright: boo
     if image_size_px is not None:
         return image_size_px, image_size_px
     with quiet_pillow():
-        sizes = [_header_size(file, upright=upright) for file in _sample(files)]
+        sizes = _of_each(_sample(files), partial(_header_size, upright=upright))
     if len(set(sizes)) == 1:
         return sizes[0]
     median_px = int(statistics.median(min(size) for size in sizes))
@@ -74,7 +81,7 @@ def count_with_frames(files: Sequence[str]) -> int:
         UserError: a file cannot be read.
     """
     with quiet_pillow():
-        return sum(_has_frames(file) for file in _sample(files) if file.lower().endswith(MAY_HAVE_FRAMES))
+        return sum(_of_each([file for file in _sample(files) if file.lower().endswith(MAY_HAVE_FRAMES)], _has_frames))
 
 
 def decode(
@@ -92,26 +99,32 @@ def decode(
         Heights and widths of the images before fitting, int32 [N, 2], in pixels; and the SHA-256 of each file by path.
 
     Raises:
-        UserError: a file cannot be read, is too large, or does not state the range of its samples; the message names
-            it.
+        UserError: files cannot be read, are too large, or do not state the range of their samples; the message names
+            the first ones, and says how many there are.
     """
     sizes = np.empty((len(files), 2), dtype=np.int32)
     digests = [""] * len(files)
     largest = np.zeros(len(files), dtype=np.int32)
     budget = _PixelBudget()
+    unusable: dict[int, UserError] = {}
 
     def decode_some(start: int) -> None:
         for index in range(start, min(start + FILES_PER_TASK, len(files))):
-            decoded = _decode_into(files[index], out[index], budget, upright=upright)
-            sizes[index], largest[index], digests[index] = decoded
+            try:
+                decoded = _decode_into(files[index], out[index], budget, upright=upright)
+            except UserError as error:  # the other images are decoded: the user learns of all that cannot be used
+                unusable[index] = error
+            else:
+                sizes[index], largest[index], digests[index] = decoded
 
     pool = ThreadPoolExecutor(min(MAX_THREADS, usable_cores()))
     with quiet_pillow():
         try:
             for _ in pool.map(decode_some, range(0, len(files), FILES_PER_TASK)):
                 pass
-        finally:  # after a broken file the others need not be decoded
+        finally:  # after Ctrl-C the others need not be decoded
             pool.shutdown(cancel_futures=True)
+    _check_all_usable(files, unusable)
     _check_16_bits(files, largest)
     return sizes, dict(zip(files, digests, strict=True))
 
@@ -179,6 +192,19 @@ def _sample(files: Sequence[str]) -> Sequence[str]:
     return files[:: max(1, len(files) // SAMPLED_FILES)]
 
 
+def _of_each(files: Sequence[str], read: Callable[[str], T]) -> list[T]:
+    """Return what the header of each file says; all files are read before an error is raised."""
+    values: list[T] = []
+    unusable: dict[int, UserError] = {}
+    for index, file in enumerate(files):
+        try:
+            values.append(read(file))
+        except UserError as error:
+            unusable[index] = error
+    _check_all_usable(files, unusable)
+    return values
+
+
 def _header_size(file: str, *, upright: bool) -> tuple[int, int]:
     with open_image(file) as image:
         return upright_size(image, upright=upright)
@@ -210,6 +236,18 @@ def _decode_into(
             fitted = turn_upright(_fitted_rgb(pixels, *stored_px), orientation)
         out[:] = fitted if fitted.ndim == 3 else fitted[..., None]
         return size, largest or 0, hashlib.sha256(content).hexdigest()
+
+
+def _check_all_usable(files: Sequence[str], unusable: Mapping[int, UserError]) -> None:
+    """Raise the error of the first file that cannot be used; the message names more of them, and their number."""
+    if not unusable:
+        return
+    first, *others = sorted(unusable)
+    if not others:
+        raise unusable[first]
+    named = " and ".join(printable_path(files[index]) for index in others[:NAMED])
+    number = f"{len(others):,} more {'image' if len(others) == 1 else 'images'} cannot be used"
+    raise UserError(f"{unusable[first]}; {number}{':' if len(others) <= NAMED else ', for example'} {named}")
 
 
 def _check_16_bits(files: Sequence[str], largest: npt.NDArray[np.int32]) -> None:

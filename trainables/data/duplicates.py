@@ -16,6 +16,10 @@ READ_BYTES = 2**30
 """Size of all files up to which they are read only to compare them; larger sets are compared once they are decoded."""
 
 
+REMEDY = "remove one of each two equal images, because they bias the errors"
+"""What to do about equal images."""
+
+
 def describe_duplicates(source: Source, *, cache_dir: Path | None = None) -> str:
     """Return a sentence about equal images of a source in two classes, or in both splits; "" if there are none.
 

@@ -20,6 +20,7 @@ import torch
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Apply, Mix
 from trainables.mixing.draw import MixDraw, draw_mix
+from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
 from trainables.mixing.pairing import RollPairing
 from trainables.mixing.size import Size
 from trainables.seeds import generator
@@ -241,9 +242,9 @@ def _policy_dose(
     coverage = np.zeros((height_px, width_px))
     for draw in _draws(policy, height_px, width_px, data, size, n_batches, (seed, index)):
         mask = draw.pastes[0].mask.numpy()
-        batch_coverage = _coverage(mask, height_px, width_px)
+        batch_coverage = coverage_of(mask, height_px, width_px)
         coverage += batch_coverage
-        rows.append([*_batch_means(draw, policy), _boundary_px(mask, height_px, width_px), *_regions(batch_coverage)])
+        rows.append([*_batch_means(draw, policy), boundary_px(mask, height_px, width_px), *regions(batch_coverage)])
     estimates = [_estimate(np.array(column)) for column in zip(*rows, strict=True)]
     return _PolicyDose(
         estimates=dict(zip((*_OF_RUN, *_OF_MIXED), estimates, strict=True)),
@@ -316,43 +317,6 @@ def _batch_means(draw: MixDraw, policy: Mix) -> tuple[float, float, float, float
     logs = np.log(np.maximum(least, np.finfo(np.float64).tiny))  # 0 * log 0 counts as 0
     entropy = -(least * logs + (1 - least) * np.log1p(-least))
     return float(pasted), float(least.mean()), float(entropy.mean()), float(nothing)
-
-
-def _coverage(mask: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
-    """Return the mean of a batch of masks that broadcast to [B, 1, H, W]: float [H, W]."""
-    if mask.dtype == np.bool_:  # fewer than 256 masks: their sum fits into a byte, eight times as fast as wider types
-        mean = mask[:, 0].view(np.uint8).sum(axis=0, dtype=np.uint8) / len(mask)
-    else:
-        mean = mask[:, 0].mean(axis=0)
-    coverage: np.ndarray = np.broadcast_to(mean, (height_px, width_px))
-    return coverage
-
-
-def _boundary_px(mask: np.ndarray, height_px: int, width_px: int) -> float:
-    """Return the mean total variation of masks that broadcast to [B, 1, H, W]; the image's borders do not count."""
-    rows, columns = mask.shape[2:]
-    down: float = _variation(mask[:, :, 1:], mask[:, :, :-1]) * (width_px / columns)
-    across: float = _variation(mask[..., 1:], mask[..., :-1]) * (height_px / rows)
-    return (down + across) / len(mask)
-
-
-def _variation(mask: np.ndarray, neighbour: np.ndarray) -> float:
-    """Return the sum of absolute differences between masks and their neighbours."""
-    if mask.dtype == np.bool_:
-        return float(np.count_nonzero(mask != neighbour))
-    difference = mask - neighbour
-    np.abs(difference, out=difference)
-    return float(difference.sum())
-
-
-def _regions(coverage: np.ndarray) -> tuple[float, float, float]:
-    """Return the coverage of centre, edges and corners: means over the pixels that are equivalent by symmetry."""
-    height_px, width_px = coverage.shape
-    y, x = [(height_px - 1) // 2, height_px // 2], [(width_px - 1) // 2, width_px // 2]
-    ends = [0, -1]
-    centre = coverage[np.ix_(y, x)].mean()
-    edge = (coverage[np.ix_(ends, x)].mean() + coverage[np.ix_(y, ends)].mean()) / 2
-    return float(centre), float(edge), float(coverage[np.ix_(ends, ends)].mean())
 
 
 def _estimate(means: np.ndarray) -> Estimate:

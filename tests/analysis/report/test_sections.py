@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from analysis.data.arms import arm_values
 from analysis.data.frames import Sweep, load
 from analysis.questions import any_study, factors
 from analysis.report import show as showing
-from analysis.report.sections import control_cohort, luck, measurements, pairs
+from analysis.report.sections import control_cohort, luck, measurements, pairs, unfinished
 from analysis.report.sections import factors as factor_section
 from sweep.records.schema import SPARED
 from tests.analysis.simulated_studies import SimulatedTrial, record
@@ -52,7 +53,7 @@ class Page:
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     made = Page(tmp_path / "report")
     monkeypatch.setenv(showing.REPORT_DIR, str(made.folder))
-    for module in (showing, control_cohort, factor_section, luck, measurements, pairs):
+    for module in (showing, control_cohort, factor_section, luck, measurements, pairs, unfinished):
         monkeypatch.setattr(module, "display", made.show)
     return made
 
@@ -181,3 +182,18 @@ class TestControlCohort:
     def test_is_absent_without_control_trials(self, planted: Sweep, page: Page) -> None:
         control_cohort.show_control_cohort(planted)
         assert page.texts == []
+
+
+def test_what_is_unfinished_is_shown_in_a_notebook_and_not_in_a_report(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"begun": "So far: 5 of 8 trials have ended.", "ended": ""}
+    load = lambda folder: SimpleNamespace(unfinished=texts[folder.name])  # noqa: E731
+    monkeypatch.setenv("CUTMIX_SWEEP_DIR", str(tmp_path / "begun"))
+    unfinished.show_unfinished(load)
+    assert page.texts == []
+    monkeypatch.delenv(showing.REPORT_DIR)
+    unfinished.show_unfinished(load)
+    unfinished.show_unfinished(load, {"mine": tmp_path / "begun", "yours": tmp_path / "ended"})
+    said = [text.replace("\\", "") for text in page.texts]
+    assert said == [f"**{texts['begun']}**", f"**mine: {texts['begun']}**"]

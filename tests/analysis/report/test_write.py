@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from PIL import Image
 
 from analysis.report import write as report
 from analysis.report.execute import NotebookFailedError
-from analysis.report.write import write_report
 from sweep import cli
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest
@@ -31,6 +31,17 @@ TABLE = (
     '"arms", percent=["error"])'
 )
 FIGURE = 'ax = plt.subplots()[1]\nax.plot([1, 2], marker="o")\nax.set_title("A <figure>")\nshow(ax, "{name}")'
+
+
+UNFINISHED = "So far: 5 of 8 trials have ended; resume with: cutmix-sweep resume 'a <b>'"
+
+
+def unfinished(sweep_dir: Path) -> str:
+    """Return what the results of a sweep lack: those of the study ``my_own`` lack nothing."""
+    return "" if read_manifest(sweep_dir)["study"]["name"] == "my_own" else UNFINISHED
+
+
+write_report = partial(report.write_report, unfinished=unfinished)
 
 
 QUESTION = "Is <script>alert(1)</script> [here](javascript:alert(1)) ![*](https://example.org/x.png) better?"
@@ -172,6 +183,7 @@ class TestReport:
 
     def test_says_the_verdict_first(self, path: Path, sweep_dir: Path) -> None:
         words = Page(path).words
+        assert UNFINISHED not in words
         head = words[words.index("A title & more", words.index("A title & more") + 1) :]  # the first is the tab's
         assert head[1:4] == [QUESTION, "Verdict", f"The verdict on {sweep_dir.name}."]
         assert words.count(f"The verdict on {sweep_dir.name}.") == 1
@@ -226,8 +238,13 @@ def test_the_notebook_of_another_study_asks_its_own_question(
     sweep_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "execute", lambda path, environment: nbformat.read(path, as_version=4))
-    html = {name: write_report([sweep_dir], to=tmp_path / str(name), notebook=name) for name in (None, "quickstart")}
-    assert [name for name, page in html.items() if 'class="question"' in page.read_text()] == [None]
+    pages = {
+        name: report.write_report(
+            [sweep_dir], to=tmp_path / str(name), notebook=name, unfinished=lambda _: UNFINISHED
+        ).read_text()
+        for name in (None, "quickstart")
+    }
+    assert [name for name, page in pages.items() if 'class="question"' in page] == [None]
 
 
 class TestStudyWithoutANotebook:
@@ -271,8 +288,11 @@ def test_a_heading_that_a_cell_shows_enters_the_contents(sweep_dir: Path, tmp_pa
 
 @pytest.fixture(scope="module")
 def several(simulate: Callable[..., Path], notebook: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    given = {"study": "my_own", "arms": ("off", "cutmix", "fmix"), "n_trials": 6, "stop": False, "n_epochs": 4}
-    sweeps = [simulate(**given, gains={"fmix": 0.1}), simulate(**given, gains={"fmix": -0.1})]
+    given = {"arms": ("off", "cutmix", "fmix"), "n_trials": 6, "stop": False, "n_epochs": 4}
+    sweeps = [
+        simulate(study="my_own", **given, gains={"fmix": 0.1}),
+        simulate(study="begun", **given, gains={"fmix": -0.1}),
+    ]
     return write_report(sweeps, to=tmp_path_factory.mktemp("several"), notebook=str(notebook))
 
 
@@ -282,6 +302,13 @@ class TestSeveralSweeps:
         page.assert_stands_alone()
         assert page.tags.count("article") == 3
         assert [word for word in page.words if word.startswith("The verdict on")] != []
+
+    def test_say_before_the_verdict_what_their_results_lack(self, several: Path) -> None:
+        words = Page(several).words
+        begun = words[words.index(UNFINISHED) + 2].removeprefix("The verdict on ").removesuffix(".")
+        lacking = words.index(f"{begun}: {UNFINISHED}")
+        assert lacking < words.index("Verdict", lacking) < words.index(UNFINISHED)
+        assert [UNFINISHED in word for word in words].count(True) == 2
 
     def test_begin_with_their_comparison(self, several: Path) -> None:
         text = Page(several).text

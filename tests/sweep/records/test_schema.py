@@ -6,9 +6,9 @@ from dataclasses import fields
 
 from sweep.ledger import EPOCH_COLUMNS
 from tests.sweep.conftest import DOSE_COLUMNS
+from trainables.epoch_result import EpochResult
 from trainables.mixing.config import Mix
 from trainables.mixing.dose import measure_dose
-from trainables.trial import EpochResult
 
 
 def test_an_epoch_result_is_recorded_whole() -> None:

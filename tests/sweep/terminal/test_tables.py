@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,10 @@ from sweep.doctor import OK, WRONG, Check
 from sweep.endings import FAILED_CODE, NO_RESULT_CODE
 from sweep.findings.confirmed import search_winners
 from sweep.findings.replay import replay_sweep
+from sweep.lock import locked
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
-from sweep.status import read_status
+from sweep.status import describe_unfinished, read_status
 from sweep.terminal.display import TerminalDisplay
 from sweep.terminal.early_stopping import print_replay, print_why
 from sweep.terminal.evaluation import print_evaluated
@@ -261,6 +263,11 @@ class TestWords:
         print_status(tmp_path, console := narrow())
         assert f"6 of {12 + 6} trials are left; resume with: cutmix-sweep resume {tmp_path}\n" in text_of(console)
         assert "So far, the trials of" in text_of(console)
+        ended = "So far: 12 of 18 trials have ended. 6 trials are left: 6 of the confirmation."
+        resume = f"The sweep was interrupted; resume with: cutmix-sweep resume {tmp_path}"
+        assert describe_unfinished(tmp_path) == f"{ended} {resume}"
+        with locked(tmp_path):
+            assert describe_unfinished(tmp_path).startswith(f"{ended} The sweep is running: process {os.getpid()} on ")
         while session.conductor.n_left > 1:
             session.run(1)
         session.conductor.flush(force=True)
@@ -268,6 +275,7 @@ class TestWords:
         simulate(study, tmp_path).run()
         print_status(tmp_path, console := narrow())
         assert "trials are left" not in text_of(console)
+        assert not describe_unfinished(tmp_path)
 
     def test_arms_without_a_completed_trial(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         study = study_of(confirm={"searches": 1, "seeds": 2}, base={"optimizer": {"lr": 1e6}}, space={})
@@ -295,6 +303,9 @@ class TestWords:
         assert print_status(tmp_path, console := narrow()) == FAILED_CODE
         assert "\nfailed: off-0001 (memory): no\n" in text_of(console)
         assert "\noff: too few search trials completed; 2 confirmation trials are left out\n" in text_of(console)
+        assert describe_unfinished(tmp_path) == (
+            "Confirmation trials that are left out, because too few search trials completed: 2 of off."
+        )
 
     def test_intervals_of_an_error_stay_between_0_and_100(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path

@@ -118,11 +118,14 @@ def test_an_unreadable_image_is_refused_by_name(imagefolder_root: Path, content:
             open_source(f"imagefolder:{imagefolder_root}").read("train", image_size_px)
 
 
-def test_a_truncated_image_is_refused_by_name(imagefolder_root: Path) -> None:
-    path = imagefolder_root / "test/cat/1.png"
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(UserError, match=r"cat/1\.png"):
-        open_source(f"imagefolder:{imagefolder_root}").read("test")
+def test_truncated_images_are_refused_by_name_all_at_once(imagefolder_root: Path) -> None:
+    paths = [imagefolder_root / "test/cat" / f"{number}.png" for number in range(2)]
+    for path in reversed(paths):
+        path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(UserError, match=r"cat/\d\.png: .*; repair or remove the file") as refused:
+            open_source(f"imagefolder:{imagefolder_root}").read("test")
+        assert ("; 1 more image cannot be used: " in str(refused.value)) == (path == paths[0])
+    assert str(refused.value).endswith(str(paths[1]))
 
 
 @pytest.mark.parametrize(

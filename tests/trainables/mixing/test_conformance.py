@@ -21,13 +21,14 @@ from trainables.config import TrialConfig
 from trainables.data.batches import TrainBatch
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
+from trainables.epoch_result import EpochResult
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDraw, MixDrawer, draw_mix
 from trainables.mixing.saliency import peaks
 from trainables.mixing.schedule import Trapezoid
-from trainables.trial import EpochResult, Trial
+from trainables.trial import Trial
 
 CPU = torch.device("cpu")
 

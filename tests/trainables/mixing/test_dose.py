@@ -16,6 +16,7 @@ from trainables.data.image_set import ImageSet
 from trainables.mixing import dose as dosing
 from trainables.mixing.config import Mix
 from trainables.mixing.dose import Dose, Estimate, mean_dose, measure_dose, measure_exposure
+from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
 
 PX = 32
 TORUS = {"position": {"kind": "torus"}}
@@ -262,14 +263,14 @@ class TestMeasurement:
         mask = mask if soft else mask < 0.5
         whole = np.broadcast_to(mask, (5, 1, 6, 9)).astype(float)
         pairs = sum(np.abs(np.diff(image, axis=axis)).sum() for image in whole[:, 0] for axis in (0, 1))
-        assert dosing._boundary_px(mask, 6, 9) == pytest.approx(pairs / 5)
-        np.testing.assert_allclose(dosing._coverage(mask, 6, 9), whole.mean(axis=(0, 1)), rtol=1e-6)
+        assert boundary_px(mask, 6, 9) == pytest.approx(pairs / 5)
+        np.testing.assert_allclose(coverage_of(mask, 6, 9), whole.mean(axis=(0, 1)), rtol=1e-6)
 
     @pytest.mark.parametrize(("height", "width"), [(5, 4), (4, 5), (2, 7), (1, 1)])
     def test_regions_lie_alike(self, height: int, width: int) -> None:
         y, x = np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2
         distance = np.abs(y)[:, None] / height + np.abs(x) / width
-        centre, edge, corner = dosing._regions(distance)
+        centre, edge, corner = regions(distance)
         assert centre == distance.min()
         assert corner == distance.max()
         assert edge == pytest.approx((centre + corner) / 2)
