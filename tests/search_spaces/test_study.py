@@ -89,6 +89,8 @@ class TestBudget:
             ({"budget": {"trials": 10**11, "max_epochs": 4}}, "budget.trials", 10_000),
             ({"budget": {"trials": 8, "max_epochs": 10**18}}, "budget.max_epochs", 100_000),
             ({"confirm": {"seeds": 10**6}}, "confirm.seeds", 1_000),
+            ({"confirm": {"searches": 10**6}}, "confirm.searches", 1_000),
+            ({"confirm": {"configs": 10**6}}, "confirm.configs", 10_000),
             ({"replicates": 10**6}, "replicates", 1_000),
         ],
     )
@@ -465,8 +467,9 @@ class TestRefusals:
         assert "small letters" in refusal(arms={name: {}})
         assert "name" in refusal(name=name)
 
-    def test_no_arm(self) -> None:
-        assert "arms" in refusal(arms={})
+    def test_no_arm_and_too_many(self) -> None:
+        assert "'arms'" in refusal(arms={})
+        assert "at most 1000 items" in refusal(arms={f"arm_{number}": {} for number in range(1_001)})
 
     def test_all_that_is_wrong_is_said_at_once(self) -> None:
         lines = refusal(replicates=0, seed=-1, search="luck").splitlines()

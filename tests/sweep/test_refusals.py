@@ -460,6 +460,11 @@ class TestFolders:
         (here / "sweep.json").write_text(text)
         assert_one_message(refuse(verb, here), words)
 
+    def test_whose_name_is_too_long(self, refuse: Refuse) -> None:
+        message = refuse("status", "x" * 5_000)
+        assert "File name too long" in message
+        assert len(message) < 1_250
+
     @pytest.mark.parametrize("name", ["sweep.json", "records/epochs/part-000000000000-000000000002.parquet"])
     def test_with_a_pipe(self, refuse: Refuse, here: Path, name: str) -> None:
         (here / "out" / "records" / "epochs").mkdir(parents=True)
