@@ -107,9 +107,10 @@ class TestBudget:
 
     def test_a_recorded_grid_may_be_larger(self) -> None:
         """The status of an older sweep needs its number of trials."""
-        space = {"data.split_seed": {"kind": "integers", "lo": 0, "hi": 10_000}}
-        study = study_of(search="grid", arms={"off": {"mix": "off"}}, space=space, budget={"max_epochs": 4})
-        assert study.trials_per_arm == 10_001
+        space = {"data.split_seed": {"kind": "integers", "lo": 0, "hi": 5_000}}
+        arms = {"off": {"mix": "off"}}
+        study = study_of(search="grid", arms=arms, space=space, budget={"max_epochs": 4}, replicates=2)
+        assert study.trials_per_arm == 10_002
         with pytest.raises(UserError, match="at most 10,000 trials"):
             check_study(study)
 
