@@ -56,6 +56,9 @@ def set_aside(path: Path) -> Path:
         >>> path.touch()
         >>> set_aside(path).name
         'off-0000.pt.damaged-1'
+        >>> path.touch()
+        >>> set_aside(path).name
+        'off-0000.pt.damaged-2'
     """
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}{DAMAGED}-{number}")):

@@ -20,7 +20,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 _MANY_ROWS = 100_000
 
-_TABLE, _STUDY, _N_ROWS, _LOST = (f"cutmix_sweep_{name}".encode() for name in ("table", "study", "rows", "lost"))
+_TABLE, _STUDY, _LOST = (f"cutmix_sweep_{name}".encode() for name in ("table", "study", "lost"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,6 @@ def encode_part(content: PartContent, table: Table) -> bytes:
         **(table.schema.metadata or {}),
         _TABLE: table.name.encode(),
         _STUDY: content.study_sha256.encode(),
-        _N_ROWS: str(len(content.rows)).encode(),
         _LOST: json.dumps(content.lost).encode(),
     }
     sink = pa.BufferOutputStream()
@@ -153,8 +152,6 @@ def _misfit(content: PartContent, part: Part, table: Table) -> str:
     name = metadata.get(_TABLE, table.name.encode()).decode()
     if name != table.name:
         return f"it belongs to the table '{name}', not to '{table.name}'"
-    if int(metadata.get(_N_ROWS, len(content.rows))) != len(content.rows):
-        return f"it has {len(content.rows)} rows instead of {metadata[_N_ROWS].decode()}"
     # parts of an older version do not name their table
     columns = {field.name: field.type for field in content.rows.schema}
     types = {field.name: field.type for field in table.schema}

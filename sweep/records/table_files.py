@@ -88,7 +88,8 @@ def read_parts(sweep_dir: Path, table: Table, *, from_row: int = 0) -> ReadTable
         except FileNotFoundError:  # deleted by a merge
             time.sleep(PAUSE_S)
             continue
-        gaps = gaps_of(parts, n_rows)
+        # records of an older version have no counts: the name of a damaged last part says that its rows were there
+        gaps = gaps_of(parts, max([n_rows, *(part.last + 1 for part in result.damaged)]))
         if not gaps:
             _warn_of_copies(result, sweep_dir)
             return result

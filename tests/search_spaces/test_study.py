@@ -89,6 +89,8 @@ class TestBudget:
             ({"budget": {"trials": 10**11, "max_epochs": 4}}, "budget.trials", 10_000),
             ({"budget": {"trials": 8, "max_epochs": 10**18}}, "budget.max_epochs", 100_000),
             ({"confirm": {"seeds": 10**6}}, "confirm.seeds", 1_000),
+            ({"confirm": {"searches": 10**6}}, "confirm.searches", 1_000),
+            ({"confirm": {"configs": 10**6}}, "confirm.configs", 10_000),
             ({"replicates": 10**6}, "replicates", 1_000),
         ],
     )
@@ -105,9 +107,10 @@ class TestBudget:
 
     def test_a_recorded_grid_may_be_larger(self) -> None:
         """The status of an older sweep needs its number of trials."""
-        space = {"data.split_seed": {"kind": "integers", "lo": 0, "hi": 10_000}}
-        study = study_of(search="grid", arms={"off": {"mix": "off"}}, space=space, budget={"max_epochs": 4})
-        assert study.trials_per_arm == 10_001
+        space = {"data.split_seed": {"kind": "integers", "lo": 0, "hi": 5_000}}
+        arms = {"off": {"mix": "off"}}
+        study = study_of(search="grid", arms=arms, space=space, budget={"max_epochs": 4}, replicates=2)
+        assert study.trials_per_arm == 10_002
         with pytest.raises(UserError, match="at most 10,000 trials"):
             check_study(study)
 
@@ -465,8 +468,9 @@ class TestRefusals:
         assert "small letters" in refusal(arms={name: {}})
         assert "name" in refusal(name=name)
 
-    def test_no_arm(self) -> None:
-        assert "arms" in refusal(arms={})
+    def test_no_arm_and_too_many(self) -> None:
+        assert "'arms'" in refusal(arms={})
+        assert "at most 1000 items" in refusal(arms={f"arm_{number}": {} for number in range(1_001)})
 
     def test_all_that_is_wrong_is_said_at_once(self) -> None:
         lines = refusal(replicates=0, seed=-1, search="luck").splitlines()

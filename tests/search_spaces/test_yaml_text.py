@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from search_spaces import yaml_text
 from search_spaces.yaml_text import MAX_DEPTH, MAX_VALUES, check_size, parse_yaml
 
 
@@ -111,15 +112,22 @@ class TestBounds:
             ("[" * 1200 + "]" * 1200, f"more than {MAX_DEPTH} levels deep"),
             ("{a: " * 1200 + "1" + "}" * 1200, f"more than {MAX_DEPTH} levels deep"),
             ("a: &a [*a]", "contains itself"),
+            (f"a: &a {'[' * 25}{']' * 25}\nb: {'[' * 20}*a{']' * 20}", f"more than {MAX_DEPTH} levels deep"),
             (_doubling("[{}]"), f"more than {MAX_VALUES:,} keys and values, aliases included"),
             ("x" * 1_000_001, "at most 1,000,000 are read"),
             ("x: [" + "1," * 60_000 + "]", "more than 50,000 keys and values"),
             ("x: \0", "special characters are not allowed"),
         ],
-        ids=["digits", "65 bits", "lists", "mappings", "itself", "aliases", "characters", "values", "nul"],
+        ids=["digits", "65 bits", "lists", "mappings", "itself", "both", "aliases", "characters", "values", "nul"],
     )
     def test_refused(self, text: str, words: str) -> None:
         assert words in refusal(text)
+
+    def test_too_many_values_end_the_reading(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Reading all of them first would take minutes."""
+        monkeypatch.setattr(yaml_text, "MAX_VALUES", 5)
+        monkeypatch.setattr(yaml_text, "check_size", lambda _: pytest.fail("all values were read"))
+        assert "more than 5 keys and values" in refusal("[1, 1, 1, 1, 1, 1]")
 
     def test_merges_of_merges_do_not_multiply(self) -> None:
         assert parse_yaml(_doubling("{{<<: [{}]}}"))["k"] == {"x": 1}
@@ -131,7 +139,11 @@ class TestBounds:
 
     @pytest.mark.parametrize(
         ("values", "words"),
-        [({"a": {1: 2}}, "a key must be text, got 1"), ([10**6000], "about 6,000 digits"), ([-(2**63) - 1], "64 bits")],
+        [
+            ({"a": {1: 2}}, "a key must be text, got 1"),
+            (([10**6000],), "about 6,000 digits"),
+            ([-(2**63) - 1], "64 bits"),
+        ],
     )
     def test_values_from_python(self, values: Any, words: str) -> None:
         with pytest.raises(ValueError, match=words):

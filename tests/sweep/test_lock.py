@@ -20,7 +20,18 @@ import pytest
 
 from sweep import driver, lease, lock
 from sweep.driver import Driver, DriverObserver, Presence, find_driver
-from sweep.lease import LOCK, Flock, Lease, create_lease, lease_path, parse_lease, process_began, this_boot, write_lease
+from sweep.lease import (
+    LOCK,
+    Flock,
+    Lease,
+    create_lease,
+    lease_path,
+    parse_lease,
+    probe_flock,
+    process_began,
+    this_boot,
+    write_lease,
+)
 from sweep.lock import LockLost, check_held, is_lost, locked
 from sweep.records import writer
 from sweep.records.manifest_file import write_manifest
@@ -132,11 +143,42 @@ class TestOneDriver:
             with pytest.raises(UserError, match=rf"continue it with: kill -CONT {os.getpid()}; or"), locked(tmp_path):
                 pass
 
+    def test_waits_for_a_reader_that_holds_flock_for_an_instant(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lock, "FLOCK_PATIENCE_S", 30.0)
+        with (tmp_path / LOCK).open("w") as file:
+            lease.fcntl.flock(file, lease.fcntl.LOCK_SH)
+            assert probe_flock(tmp_path) is Flock.FREE  # readers do not see each other
+            reader = threading.Timer(0.1, file.close)
+            reader.start()
+            with locked(tmp_path):
+                reader.join()
+
+    def test_beats_again_after_a_server_that_did_not_answer(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with locked(tmp_path) as held:
+            with monkeypatch.context() as patch:
+                for name in ("write_lease", "lease_numbers"):
+                    patch.setattr(lock, name, unanswered)
+                time.sleep(0.05)
+                check_held(tmp_path)
+            before = held._n_beats
+            deadline_s = time.monotonic() + 10
+            while held._n_beats < before + 2 and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+            assert held._n_beats >= before + 2
+
     def test_stays_if_its_lock_file_is_deleted(self, tmp_path: Path, flock: bool) -> None:
         with locked(tmp_path):
             (tmp_path / LOCK).unlink()
             with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), locked(tmp_path):
                 pass
+
+
+def unanswered(*_: Any) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 class TestTakingOver:
@@ -216,9 +258,15 @@ class TestTakingOver:
     ) -> None:
         monkeypatch.setattr(driver, "EXPIRY_S", 1e6)
         ended = subprocess.Popen(["true"])
-        began = process_began(ended.pid)
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        assert process_began(ended.pid) == ""  # it has ended, although its parent has not asked for its exit code
+        here = foreign(boot=this_boot(), process=ended.pid, process_began="1")
+        leave(tmp_path, here)
+        assert find_driver(tmp_path) is None
+        with locked(tmp_path):
+            pass
         ended.wait()
-        leave(tmp_path, foreign(boot=this_boot(), process=ended.pid, process_began=began or "1"))
+        leave(tmp_path, replace(here, process=os.getpid()), number=7)  # another process has its id now
         with locked(tmp_path):
             pass
 
@@ -236,6 +284,43 @@ class TestTakingOver:
         now_s += 0.1
         assert observer.look() is Presence.GONE
         assert observer.look_as_successor(Flock.UNSUPPORTED) is Presence.GONE
+
+    def test_flock_that_another_machine_holds_is_proof(self, tmp_path: Path) -> None:
+        """Some file systems pass it on; without a heartbeat its holder is stopped, and not gone."""
+        now_s = 100.0
+        leave(tmp_path, foreign())
+        observer = DriverObserver(tmp_path, clock=lambda: now_s)
+        with (tmp_path / LOCK).open("w") as file:
+            lease.fcntl.flock(file, lease.fcntl.LOCK_EX)
+            assert observer.look() is Presence.UNCLEAR
+            now_s += 1
+            assert observer.look() is Presence.ALIVE
+            assert observer.describe().is_stopped
+        assert observer.look() is Presence.GONE
+
+    def test_one_of_this_machine_without_flock_lives_until_its_heartbeat_expires(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A process that is not seen may run in another container."""
+        _forbid_flock(monkeypatch)
+        now_s = 100.0
+        leave(tmp_path, foreign(boot=this_boot(), process=os.getpid(), monotonic_s=now_s))
+        (tmp_path / LOCK).touch()
+        observer = DriverObserver(tmp_path, clock=lambda: now_s)
+        assert observer.look() is Presence.ALIVE
+        now_s += 1
+        assert observer.look() is Presence.GONE
+
+    def test_a_lease_that_is_being_written_says_what_it_said(self, tmp_path: Path) -> None:
+        leave(tmp_path, foreign())
+        observer = DriverObserver(tmp_path)
+        observer.look()
+        whole = lease_path(tmp_path, 4).read_bytes()
+        for half in (whole[:100], whole.replace(b"node-b", b"node-c")):
+            lease_path(tmp_path, 4).write_bytes(half)
+            assert parse_lease(half) is None
+            observer.look()
+            assert observer.describe().host == "node-b"
 
 
 class TestLoss:
@@ -329,6 +414,21 @@ class TestLoss:
             lease.remove_released(tmp_path, 2)
             with pytest.raises(LockLost, match="was taken over by another cutmix-sweep"):
                 check_held(tmp_path)
+
+    def test_just_before_the_end_leaves_the_number_of_the_successor(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(driver, "HEARTBEAT_S", 60.0)  # the heartbeat does not notice it
+        with locked(tmp_path):
+            leave(tmp_path, foreign(), number=9)
+        assert lease.read_last_number(tmp_path) == 0
+
+    def test_the_lease_was_deleted(self, tmp_path: Path) -> None:
+        with locked(tmp_path):
+            lease_path(tmp_path, 1).unlink()
+            with pytest.raises(LockLost, match=r"\.lock-1' was deleted while it was in use.*resume"):
+                check_held(tmp_path)
+        assert files(tmp_path) == {LOCK}
 
     def test_the_folder_is_gone(self, tmp_path: Path) -> None:
         folder = tmp_path / "box"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from search_spaces.study import Study
 from sweep.conductor import Job
 from sweep.ledger import model_damage, weights_path
+from sweep.model_stamps import STAMPS, ModelStamps
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, EVALUATIONS, TABLES, TRIALS, Table
 from sweep.records.tail import Tail
@@ -22,7 +25,7 @@ from sweep.remaining import read_remaining
 from sweep.watch import Watch
 from tests.search_spaces.early_stopping.variants import variants
 from tests.sweep.conftest import falling, report
-from trainables.intact import set_aside
+from trainables.intact import DamagedFile, set_aside
 from trainables.saved_state import verify_state, write_state
 
 MakeStudy = Callable[..., Study]
@@ -350,6 +353,40 @@ class TestModels:
             f"the model is missing of trial {missing}: it is trained again; to leave it, end this run and use: "
             f"cutmix-sweep resume {folder} --no-models"
         ]
+
+    def test_a_model_is_read_again_if_anything_shows_a_change(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, read = weights_path(tmp_path, "off-0000"), []
+        damage: list[DamagedFile | None] = [None]
+        monkeypatch.setattr("sweep.model_stamps.model_damage", lambda *model: read.append(model) or damage[0])
+
+        def is_read(sha256: str = "1") -> bool:
+            read.clear()
+            stamps = ModelStamps(tmp_path)
+            stamps.damage("off-0000", sha256)
+            stamps.write()
+            return bool(read)
+
+        path.parent.mkdir()
+        path.write_bytes(b"model")
+        assert [is_read(), is_read()] == [True, False]
+        os.utime(path, ns=(5, 5))
+        assert [is_read(), is_read()] == [True, False]
+        path.write_bytes(b"larger model")
+        os.utime(path, ns=(5, 5))
+        assert [is_read(), is_read()] == [True, False]
+        Path(shutil.copy2(path, tmp_path / "copy")).rename(path)
+        assert [is_read(), is_read()] == [True, False]
+        assert [is_read("2"), is_read("2")] == [True, False]
+        path.with_name(STAMPS).write_text("{")
+        assert [is_read("2"), is_read("2")] == [True, False]
+        path.with_name(STAMPS).unlink()
+        path.with_name(STAMPS).mkdir()  # it cannot be written
+        assert [is_read(), is_read()] == [True, True]
+        path.with_name(STAMPS).rmdir()
+        damage[0] = DamagedFile(path, "no state")
+        assert [is_read(), is_read()] == [True, True]
 
     def test_the_recorded_model_is_named_to_the_worker_that_regains_epochs(
         self, simulate: Any, make: Callable[..., Study], tmp_path: Path

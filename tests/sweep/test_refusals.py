@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from PIL import Image
 
 from search_spaces.study import Study
 from sweep import cli
+from sweep.new_folder import new_folder
 from sweep.records.reader import read_manifest
 from sweep.records.writer import write_manifest
 from trainables.errors import UserError
@@ -380,6 +382,29 @@ class TestOut:
         (here / "out" / "notes.txt").write_text("mine")
         self.refused(refuse, here / "out", str(here / "out"), "not empty")
 
+    @pytest.mark.parametrize(
+        ("left", "words"),
+        [
+            (".lock", ""),
+            (".lock-1", ""),
+            ("records/counts.json", ""),
+            ("records/copies/counts.json.0123.unfinished", ""),
+            ("sweep.json.0123.unfinished", ""),
+            ("records/epochs/part-000000000000-000000000002.parquet", "is not empty"),
+            ("records/notes.txt", "is not empty"),
+            ("sweep.json.damaged-1", "is not empty"),
+            ("records/sweep.json", "already contains a sweep: resume it with: cutmix-sweep resume"),
+        ],
+    )
+    def test_has_what_a_kill_before_the_manifest_left(
+        self, tmp_path: Path, study_of: MakeStudy, left: str, words: str
+    ) -> None:
+        """Such a folder may be used; one with anything else may not."""
+        (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / left).touch()
+        with pytest.raises(UserError, match=words) if words else nullcontext():
+            assert new_folder(study_of(), tmp_path) == tmp_path
+
     def test_holds_a_sweep(self, refuse: Refuse, here: Path, simulate: Any, study_of: MakeStudy) -> None:
         simulate(study_of(), here / "out").run(5)
         self.refused(refuse, here / "out", f"cutmix-sweep resume {here / 'out'}")
@@ -438,6 +463,11 @@ class TestFolders:
     ) -> None:
         (here / "sweep.json").write_text(text)
         assert_one_message(refuse(verb, here), words)
+
+    def test_whose_name_is_too_long(self, refuse: Refuse) -> None:
+        message = refuse("status", "x" * 5_000)
+        assert "File name too long" in message
+        assert len(message) < 1_250
 
     @pytest.mark.parametrize("name", ["sweep.json", "records/epochs/part-000000000000-000000000002.parquet"])
     def test_with_a_pipe(self, refuse: Refuse, here: Path, name: str) -> None:

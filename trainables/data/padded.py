@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from trainables.data.entries import (
     warn,
     write_meta,
 )
-from trainables.intact import DAMAGED, DamagedFile, set_aside
+from trainables.intact import DamagedFile
 
 
 def padded_images(entry: Entry, images: npt.NDArray[np.uint8], pad_px: int) -> npt.NDArray[np.uint8]:
@@ -40,16 +39,11 @@ def _ensure_padded(path: Path, images: npt.NDArray[np.uint8], pad_px: int) -> No
     if _is_intact(path, meta):  # another process has written it while this one waited for the lock
         return
     was_written = path.name in meta["padded"]
-    with blaming(path.parent.parent), suppress(FileNotFoundError):
-        if was_written:
-            set_aside(path)
     _write_padded(images, pad_px, path)
     with blaming(path.parent.parent):
         facts = describe_array(path)
         write_meta(path.parent, {**meta, "padded": {**meta["padded"], path.name: facts}})
         check_array(path, facts)
-        for damaged in path.parent.glob(f"{path.name}{DAMAGED}-*"):  # also that of a process that was killed here
-            damaged.unlink()
     if was_written:
         warn(f"the padded images in '{path}' were damaged or missing: they were made again")
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sweep.records import errors, part_file, table_files, writer
-from sweep.records.counts import write_counts
+from sweep.records.counts import read_counts_file
 from sweep.records.errors import RecordsError
 from sweep.records.manifest_file import manifest_copy, read_manifest, study_sha256, write_manifest
 from sweep.records.parts import list_parts, live_parts
@@ -227,6 +227,12 @@ class TestMisplacedParts:
         with pytest.raises(RecordsError, match=rf"{trials.name}' is damaged: it belongs to the table 'trials'"):
             epochs_of(sweep_dir)
 
+    def test_a_part_with_other_row_numbers_is_refused(self, sweep_dir: Path) -> None:
+        for path in (part(sweep_dir, -1), copy_of(part(sweep_dir, -1))):
+            path.rename(path.with_name(path.name.replace(f"-{7:012d}-", f"-{9:012d}-")))
+        with pytest.raises(RecordsError, match="it has 2 rows, and its name says 4"):
+            epochs_of(sweep_dir)
+
     def test_a_damaged_part_over_all_rows_deletes_nothing(self, sweep_dir: Path) -> None:
         expected, folder = all_values(sweep_dir), sweep_dir / RECORDS / "epochs"
         damaged = folder / f"part-{0:012d}-{7:012d}-{'0' * 16}.parquet"
@@ -341,16 +347,28 @@ class TestEditedStudy:
         check_study_of_parts(sweep_dir, read_manifest(sweep_dir))
 
 
-def test_the_counts_outlive_a_crash_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their copy need not."""
+def test_parts_and_counts_outlive_a_crash_of_the_machine(sweep_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their copies need not."""
     durable: dict[Path, bool] = {}
+    write_whole = part_file.write_whole
 
-    def write(path: Path, _: object, **options: bool) -> None:
+    def write(path: Path, content: Any, **options: bool) -> None:
         durable[path] = options.get("durable", True)
+        write_whole(path, content, **options)
 
-    monkeypatch.setattr("sweep.records.counts.write_checked_json", write)
-    write_counts(tmp_path, {})
-    assert [durable[path] for path in FILES["counts"](tmp_path)] == [True, False]
+    for module in (part_file, intact):
+        monkeypatch.setattr(module, "write_whole", write)
+    add_epochs(RecordsWriter(sweep_dir), 9)
+    new = part(sweep_dir, -1)
+    assert [durable[path] for path in (new, copy_of(new), *FILES["counts"](sweep_dir))] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("change", [{"epochs": -1}, {"epochs": True}, {"more": 0}])
+def test_counts_that_are_no_counts_are_damaged(sweep_dir: Path, change: dict[str, Any]) -> None:
+    for path in FILES["counts"](sweep_dir):
+        write_checked_json(path, {**read_counts_file(path), **change})
+    with pytest.raises(RecordsError, match="it does not hold one number of rows per table"):
+        epochs_of(sweep_dir)
 
 
 def test_a_kill_before_the_copy_and_the_counts_is_no_damage(sweep_dir: Path) -> None:

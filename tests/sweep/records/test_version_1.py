@@ -158,6 +158,22 @@ def test_a_kill_while_it_is_brought_to_the_present_schema_is_no_damage(
     assert len(read_sweep(sweep_dir).epochs) == 14
 
 
+def test_a_damaged_last_part_is_noticed_without_counts(sweep_dir: Path) -> None:
+    [path], [trials] = ((sweep_dir / RECORDS / name).glob("part-*") for name in ("epochs", "trials"))
+    whole = path.read_bytes()
+    for content, reason in (
+        (whole[:-20], "it cannot be read"),
+        (trials.read_bytes(), "its columns are not those of the table 'epochs'"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(RecordsError, match=rf"{path.name}' is damaged: {reason}.*--repair"):
+            read_sweep(sweep_dir)
+    (finding,) = repair_records(sweep_dir)
+    assert finding.path == path
+    assert path.with_name(f"{path.name}.damaged-1").exists()
+    assert read_sweep(sweep_dir).epochs.empty
+
+
 def test_two_tables_of_measurements_are_refused(sweep_dir: Path) -> None:
     shutil.copytree(sweep_dir / RECORDS / "axes", sweep_dir / RECORDS / "measurements")
     with pytest.raises(RecordsError, match="has 'axes' and 'measurements'"):

@@ -10,18 +10,22 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
 
-from trainables.data import entries, store
+from trainables.data import duplicates, entries, fingerprints, store
 from trainables.data.config import Data
 from trainables.data.contents import Contents, SplitContent, digests_of
-from trainables.data.fingerprints import content_listing, parse_listing
+from trainables.data.duplicates import describe_duplicates
+from trainables.data.fingerprints import Snapshot, SplitFiles, content_listing, parse_listing
 from trainables.data.places import Place, images_at
 from trainables.data.prepared import forget_images, prepare_data, prepare_test
+from trainables.data.sources.base import SPLITS
 from trainables.data.sources.imagefolder import ImageFolder
 from trainables.data.sources.registry import open_source
 from trainables.data.store import open_split, open_train
@@ -99,6 +103,42 @@ class TestContent:
         assert after.content == before.content
         np.testing.assert_array_equal(after.images, before.images)
 
+    def test_another_version_of_the_decoding_reads_no_older_entry(
+        self, imagefolder_root: Path, tmp_path: Path, decodings: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        open_split(data_in(imagefolder_root), "train", cache_dir=tmp_path)
+        monkeypatch.setattr(store, "FORMAT", store.FORMAT + 1)
+        open_split(data_in(imagefolder_root), "train", cache_dir=tmp_path)
+        assert decodings == ["train", "train"]
+
+    def test_a_source_of_another_package_with_the_same_name_decodes_for_itself(
+        self, imagefolder_root: Path, tmp_path: Path, decodings: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = type("ImageFolder", (ImageFolder,), {"__module__": "theirs"})
+        for source in (ImageFolder, other):
+            monkeypatch.setattr(store, "open_source", lambda _, source=source: source(imagefolder_root))
+            open_split(data_in(imagefolder_root), "train", cache_dir=tmp_path)
+        assert decodings == ["train", "train"]
+
+    @pytest.mark.parametrize("module", ["store", "padded"])
+    def test_what_another_process_writes_while_this_one_waits_is_no_damage(
+        self, imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+    ) -> None:
+        """It reads a copy of the folder, and has the lock first."""
+        copy, cache, locked = shutil.copytree(imagefolder_root, tmp_path / "copy"), tmp_path / "cache", store.locked
+        waited = []
+
+        def locked_after_the_other(path: Path) -> Any:
+            monkeypatch.setattr(f"trainables.data.{module}.locked", locked)
+            waited.append(path)
+            open_train(data_in(copy), cache_dir=cache)
+            return locked(path)
+
+        monkeypatch.setattr(f"trainables.data.{module}.locked", locked_after_the_other)
+        assert len(open_train(data_in(imagefolder_root), cache_dir=cache)[1]) == 10
+        assert len(waited) == 1
+        assert len(list(cache.glob("imagefolder-train-*[!k]"))) == 1
+
     def test_it_is_the_checksum_of_the_list_that_sha256sum_prints(self, imagefolder_root: Path, tmp_path: Path) -> None:
         folder = imagefolder_root / "test"
         lines = [
@@ -116,6 +156,35 @@ class TestContent:
         listing = content_listing(digests)
         assert listing.count(b"\n") == 3
         assert parse_listing(listing) == digests
+
+    def test_what_shows_that_a_file_may_have_changed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Some file systems keep the time of a change, others number their files anew."""
+
+        def snapshot(root: str = "photos", name: str = "a", **changes: int) -> Snapshot:
+            status = SimpleNamespace(**{"st_size": 1, "st_mtime_ns": 2, "st_ctime_ns": 3, "st_ino": 4} | changes)
+            monkeypatch.setattr(SplitFiles, "_statuses", lambda _: [(name, status)])
+            return SplitFiles(Path(root), [name]).snapshot()
+
+        def differ(**changes: Any) -> list[str]:
+            before, after = snapshot(), snapshot(**changes)
+            return [key for key in ("state", "stamps", "listing") if getattr(before, key) != getattr(after, key)]
+
+        assert differ() == []
+        assert differ(name="b") == differ(st_size=9) == ["state", "stamps", "listing"]
+        assert differ(st_mtime_ns=9) == differ(st_ctime_ns=9) == ["state", "stamps"]
+        assert differ(st_ino=9) == differ(root="images") == ["state"]
+
+    @pytest.mark.parametrize(("age_s", "n_bytes"), [(0.01, 4), (1.0, 3)])
+    def test_a_file_that_changed_just_now_is_looked_at_once_more(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_s: float, n_bytes: int
+    ) -> None:
+        """A second change within one step of the clock would leave the same times."""
+        (tmp_path / "a").write_bytes(b"old")
+        files = SplitFiles(tmp_path, ["a"])
+        now_s = files.snapshot().newest_ns / 1e9 + age_s
+        clock = SimpleNamespace(time=lambda: now_s, sleep=lambda _: (tmp_path / "a").write_bytes(b"new!"))
+        monkeypatch.setattr(fingerprints, "time", clock)
+        assert files.settled_snapshot().n_bytes == n_bytes
 
     def test_unchanged_files_are_not_read_again(
         self, imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -158,7 +227,8 @@ class TestWantedContents:
     def test_refuse_other_files(self, imagefolder_root: Path, tmp_path: Path) -> None:
         data = data_in(imagefolder_root)
         train = open_split(data, "train", cache_dir=tmp_path).content
-        for cache in ("empty", "new"):
+        open_split(data, "test", cache_dir=tmp_path / "known")
+        for cache in ("known", "new"):
             with pytest.raises(UserError, match="the test images of 'imagefolder' differ from the images"):
                 open_split(data, "test", contents=Contents(train, "0" * 64), cache_dir=tmp_path / cache)
 
@@ -203,6 +273,8 @@ class TestDamage:
         replaced.write_bytes(old)
         harm(replaced)
         if replaced.exists():
+            written_ns = (entry / name).stat().st_mtime_ns
+            os.utime(replaced, ns=(written_ns, written_ns))
             replaced.rename(entry / name)
         else:
             (entry / name).unlink()
@@ -269,9 +341,13 @@ class TestDamage:
         started_s = time.time()
         sha256_of = entries.sha256_of
         monkeypatch.setattr(entries, "sha256_of", lambda path: (read.append(path.name), sha256_of(path))[1])
-        for later_s, expected in ((0.0, True), (60.0, False), (2 * 86_400.0, True)):
+        cases = ((0.0, True), (60.0, False), (2 * 86_400.0, True), (-3600.0, True), (61.0, True))
+        for later_s, expected in cases:
             read.clear()
             entries._verified.clear()
+            if later_s == 61.0:  # it changed after it was verified
+                [path] = tmp_path.glob("imagefolder-train-*/images.npy")
+                os.utime(path, (started_s + 60, started_s + 60))
             monkeypatch.setattr(entries.time, "time", lambda later_s=later_s: started_s + later_s)
             open_split(data_in(imagefolder_root), "train", cache_dir=tmp_path)
             assert bool(read) == expected
@@ -312,6 +388,18 @@ def test_the_cache_of_another_user_can_be_read(
         monkeypatch.setattr(f"trainables.data.contents.{name}", refuse)
     monkeypatch.setattr(store, "locked", refuse)
     assert len(open_train(data, cache_dir=tmp_path / "cache")[1]) == 10
+
+
+def test_large_sets_are_compared_only_after_they_were_decoded(
+    imagefolder_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(imagefolder_root / "train/cat/0.png", imagefolder_root / "test/cat/9.png")
+    monkeypatch.setattr(duplicates, "READ_BYTES", 0)
+    data = data_in(imagefolder_root)
+    assert describe_duplicates(open_source(data.source), cache_dir=tmp_path) == ""
+    for split in SPLITS:
+        open_split(data, split, cache_dir=tmp_path)
+    assert "1 of 3 test images" in describe_duplicates(open_source(data.source), cache_dir=tmp_path)
 
 
 def test_a_digest_per_split_of_sources_without_files(tmp_path: Path) -> None:

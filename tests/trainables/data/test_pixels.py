@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 import time
@@ -121,6 +122,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"large\.png is too large: it has 9001 x 9000 pixels, at most 67,108,864",
     ),
     "bomb.png": (lambda path: write_png(path, np.zeros((1, 1, 3)), size=(20000, 20000)), "has 400,000,000 pixels"),
+    "long.png": (
+        lambda path: (path.touch(), os.truncate(path, 2**29 + 1)),  # it takes no space on the disk
+        r"long\.png is too large: it has 536,870,913 bytes, at most 536,870,912",
+    ),
     "empty.png": (lambda path: path.write_bytes(b""), "it is empty"),
     "icon.png": (lambda path: Image.new("RGB", (32, 32)).save(path, "ICO"), "in none of the formats JPEG, PNG"),
     "page.png": (lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n"), "in none of the formats JPEG, PNG"),

@@ -161,6 +161,22 @@ def test_a_killed_writer_leaves_nothing_that_is_read(data: Data, imagefolder_roo
     assert [path.suffix for path in entries(cache)] == [""]
 
 
+def test_an_entry_is_on_the_disk_before_it_has_its_name(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, named, fsync = set[int](), tmp_path.glob, os.fsync
+
+    def noted(descriptor: int) -> None:
+        if not list(named("imagefolder-train-" + "[0-9a-f]" * 20)):
+            synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    open_split(data, "train", cache_dir=tmp_path)
+    [entry] = named("imagefolder-train-" + "[0-9a-f]" * 20)
+    assert {path.stat().st_ino for path in entry.iterdir()} <= synced
+
+
 def test_a_full_disk_is_refused(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
