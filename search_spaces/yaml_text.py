@@ -147,7 +147,7 @@ def check_size(values: Any) -> None:
         n_values, depth = measured[id(value)]
         if n_values > MAX_VALUES:
             raise ValueError(_too_many())
-        if level + depth > MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise ValueError(_too_deep())
         return n_values, depth
 

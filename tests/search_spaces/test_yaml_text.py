@@ -112,13 +112,12 @@ class TestBounds:
             ("[" * 1200 + "]" * 1200, f"more than {MAX_DEPTH} levels deep"),
             ("{a: " * 1200 + "1" + "}" * 1200, f"more than {MAX_DEPTH} levels deep"),
             ("a: &a [*a]", "contains itself"),
-            (f"a: &a {'[' * 25}{']' * 25}\nb: {'[' * 20}*a{']' * 20}", f"more than {MAX_DEPTH} levels deep"),
             (_doubling("[{}]"), f"more than {MAX_VALUES:,} keys and values, aliases included"),
             ("x" * 1_000_001, "at most 1,000,000 are read"),
             ("x: [" + "1," * 60_000 + "]", "more than 50,000 keys and values"),
             ("x: \0", "special characters are not allowed"),
         ],
-        ids=["digits", "65 bits", "lists", "mappings", "itself", "both", "aliases", "characters", "values", "nul"],
+        ids=["digits", "65 bits", "lists", "mappings", "itself", "aliases", "characters", "values", "nul"],
     )
     def test_refused(self, text: str, words: str) -> None:
         assert words in refusal(text)

@@ -199,6 +199,35 @@ class TestLimits:
         nodes.on_failure("node", "disk", "full")
         assert nodes.failing == "node"
 
+    def test_a_trial_that_runs_on_one_node_clears_no_other(self) -> None:
+        nodes = NodeFailures()
+        nodes.on_start("a")
+        for _ in range(2):
+            nodes.on_failure("full", "disk", "full")
+        nodes.on_report("a", "node")
+        nodes.on_failure("full", "disk", "full")
+        assert nodes.failing == "full"
+
+    def test_a_resumed_sweep_knows_its_failures_and_its_pace(
+        self, watched: Watched, simulate: Any, tmp_path: Path
+    ) -> None:
+        def curve(job: Any, epoch: int) -> dict[str, Any]:
+            return {"failed": "no images"} if job.trial == "off-0000" else {}
+
+        session, _ = watched(limits={"silent_min": 2.0, "failed_trials": 1}, curve=curve)
+        session.run(3).conductor.flush(force=True)
+        now_s = 0.0
+        again = simulate(session.conductor.study, tmp_path / "box")
+        watch = Watch(again.conductor, tmp_path / "box", clock=lambda: now_s)
+        assert watch.is_over()
+        watch.on_start("cutmix-0000")
+        silent: list[str] = []
+        for _ in range(6 * 120 // 5):
+            assert silent == []
+            now_s += 5
+            silent += watch.silent_trials()
+        assert silent == ["cutmix-0000"]
+
     def test_a_signal_comes_first_and_a_whole_sweep_has_no_early_end(self, watched: Watched) -> None:
         signals = EndingSignals()
         session, watch = watched(limits={"wall_clock_h": 1e-9}, signals=signals)
@@ -372,6 +401,26 @@ class TestNotices:
         assert (failed["trial"], failed["sweep"], failed["study"]) == ("off-0000", "box", "small")
         assert stalled["quiet_s"] == MIN_STALL_S
         assert (ended["n_ended"], ended["n_trials"]) == (6, 6)
+
+    def test_a_stall_is_ten_usual_epochs(self, watched: Watched) -> None:
+        """The lock tells other processes of it."""
+        now_s, sent, lock = 0.0, [], SimpleNamespace(stall_after_s=None)
+        notices: Any = SimpleNamespace(send=lambda event, *_, **__: sent.append(event), show_failure=lambda: None)
+        session, watch = watched(notices=notices, lock=lock, clock=lambda: now_s)
+        now_s = 100_000.0
+        watch.is_over()
+        assert (sent, lock.stall_after_s) == ([], None)  # no epoch is known
+        session.run(1)
+        session.conductor.entries["off-0000"].curve[1]["seconds"] = 30.0
+        watch.on_report("off-0000")
+        assert lock.news_at_s == now_s
+        now_s += 299
+        watch.is_over()
+        assert sent == []
+        now_s += 1
+        watch.is_over()
+        assert sent == ["stalled"]
+        assert lock.stall_after_s == 300
 
     def test_a_limit_that_comes_with_the_last_trial_ends_the_sweep_once(self, watched: Watched) -> None:
         sent: list[str] = []
