@@ -170,15 +170,15 @@ def read_manifest_file(path: Path) -> dict[str, Any]:
     """Read ``sweep.json`` or its copy, and check its version and its checksum.
 
     Raises:
-        DamagedFile: the content is not a JSON mapping, differs from its checksum, or its study is not that of its
-            last run.
-        RecordsError: it is not a manifest, or a newer program wrote it.
+        DamagedFile: the content is not a JSON mapping, differs from its checksum, is no manifest, or its study is not
+            that of its last run.
+        RecordsError: a newer program wrote it.
         FileNotFoundError: there is no such file.
     """
     manifest = read_checked_json(path, require_checksum=False)
     version = manifest.get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool):
-        raise RecordsError(f"'{path}' has no schema_version: it is not the manifest of a sweep")
+        raise DamagedFile(path, "it has no schema_version: it is not the manifest of a sweep")
     if version > SCHEMA_VERSION:
         raise RecordsError(
             f"'{path}' was written by a newer cutmix-sweep: its schema version is {version}, and this program reads "

@@ -177,6 +177,18 @@ def test_what_takes_the_place_of_a_part_is_set_aside(run: Run, sweep_dir: Path, 
     pd.testing.assert_frame_equal(values(sweep_dir)[1], before[1])
 
 
+def test_two_exchanged_files_are_both_restored(run: Run, sweep_dir: Path) -> None:
+    """Each of them is whole, but is not what its name says."""
+    counts, manifest = sweep_dir / RECORDS / "counts.json", sweep_dir / RECORDS / "sweep.json"
+    before = counts.read_bytes(), manifest.read_bytes()
+    counts.write_bytes(before[1])
+    manifest.write_bytes(before[0])
+    code, found = document(run, sweep_dir)
+    assert (code, {problem["path"] for problem in found["problems"]}) == (1, {str(counts), str(manifest)})
+    assert document(run, sweep_dir, "--repair")[0] == 0
+    assert (counts.read_bytes(), manifest.read_bytes()) == before
+
+
 def test_a_manifest_without_a_copy_is_damaged_for_good(run: Run, sweep_dir: Path) -> None:
     (sweep_dir / "records" / "sweep.json").unlink()
     (sweep_dir / "sweep.json").write_text("{")

@@ -310,7 +310,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path, use: Callable[[Path], Any]) -
 @pytest.mark.parametrize("text", ["{}", '{"schema_version": "1"}', '{"schema_version": true}'])
 def test_a_manifest_without_a_version_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.json").write_text(text)
-    with pytest.raises(RecordsError, match="has no schema_version"):
+    with pytest.raises(RecordsError, match="it has no schema_version"):
         read_sweep(tmp_path)
 
 
