@@ -335,7 +335,7 @@ def load(sweep_dir: Folder) -> Sweep:
         >>> load("no-such-folder")
         Traceback (most recent call last):
         ...
-        sweep.records.errors.RecordsError: no sweep in 'no-such-folder': the folder has no sweep.json
+        sweep.records.errors.RecordsError: no sweep in 'no-such-folder': there is no such folder
     """
     from sweep.notebook.handle import Sweep
 
