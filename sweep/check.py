@@ -256,21 +256,19 @@ class _Costs:
         return n_epochs * (sum(seconds) / len(seconds) if seconds else self._mean_s) if n_epochs else 0.0
 
 
+def _file_problem(what: str, damage: DamagedFile, repair: str, trial: str, n_epochs: int, seconds: float) -> Problem:
+    """Return the problem that a file of one trial is damaged."""
+    return Problem(what, damage.path, damage.reason, repair, (trial,), n_epochs, seconds)
+
+
 def _check_models(sweep_dir: Path, conductor: Conductor, costs: _Costs) -> Iterator[Problem]:
     for entry in conductor.entries.values():
         status = entry.end.status if entry.end else entry.status
         damage = model_damage(sweep_dir, entry.trial, entry.model_sha256) if status == COMPLETED else None
         if damage is not None:
             n_epochs = conductor.study.max_epochs_of(entry.params)
-            yield Problem(
-                "model",
-                damage.path,
-                damage.reason,
-                f"resume runs {entry.trial} again",
-                (entry.trial,),
-                n_epochs,
-                costs.of(entry, n_epochs),
-            )
+            repair = f"resume runs {entry.trial} again"
+            yield _file_problem("model", damage, repair, entry.trial, n_epochs, costs.of(entry, n_epochs))
 
 
 def _check_values(
@@ -312,15 +310,9 @@ def _check_checkpoints(sweep_dir: Path, conductor: Conductor, costs: _Costs) -> 
             if is_needed:
                 option = " --retry-failed" if entry and entry.status == FAILED else ""
                 n_epochs = entry.epochs if entry else 0
-                yield Problem(
-                    "checkpoint",
-                    path,
-                    error.reason,
-                    f"resume{option} runs {trial} from its first epoch",
-                    (trial,),
-                    n_epochs,
-                    costs.of(entry, n_epochs) if entry else 0.0,
-                )
+                repair = f"resume{option} runs {trial} from its first epoch"
+                seconds = costs.of(entry, n_epochs) if entry else 0.0
+                yield _file_problem("checkpoint", error, repair, trial, n_epochs, seconds)
 
 
 def _is_of(study: Study, trial: str) -> bool:
