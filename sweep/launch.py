@@ -116,6 +116,7 @@ def start_sweep(
         manifest = with_run(manifest, command, project=project, images=images)
         with locked(sweep_dir, show_status=display.show_status) as lock:
             check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
+            _remove_abandoned(sweep_dir)
             _defer_signals(sweep_dir, address)
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
@@ -161,7 +162,6 @@ def resume_sweep(
     """
     from sweep.conductor import Conductor
     from sweep.engine import cluster
-    from sweep.ledger import checkpoint_path, weights_path
     from sweep.lock import locked
     from sweep.manifest import add_part_folders, check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.repair import repair_records
@@ -173,9 +173,7 @@ def resume_sweep(
     check_study(sweep_dir)
     read_manifest(sweep_dir)
     with locked(sweep_dir, show_status=display.show_status) as lock, contextlib.ExitStack() as stack:
-        tables = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in ("", *TABLES)]
-        for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent, *tables):
-            remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
+        _remove_abandoned(sweep_dir)
         manifest = read_manifest(sweep_dir)
         for warning in add_part_folders(manifest, sweep_dir):
             display.show_warning(warning)
@@ -223,6 +221,15 @@ def resume_sweep(
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
                 _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock).run(conductor)
+
+
+def _remove_abandoned(sweep_dir: Path) -> None:
+    """Remove half-written files of processes that were killed; the sweep must be locked."""
+    from sweep.ledger import checkpoint_path, weights_path
+
+    records = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in ("", *TABLES)]
+    for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent, *records):
+        remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
 
 
 def _defer_signals(sweep_dir: Path, address: str | None) -> None:
