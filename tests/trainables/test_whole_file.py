@@ -46,7 +46,7 @@ def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
     assert path.read_bytes() == b"first"
 
 
-@pytest.mark.parametrize(("age_s", "kept"), [(60, True), (24 * 3600, False)])
+@pytest.mark.parametrize(("age_s", "kept"), [(60, True), (24 * 3600, False), (-24 * 3600, False)])
 def test_what_a_killed_writer_left_is_removed_by_a_later_one(tmp_path: Path, age_s: int, kept: bool) -> None:
     path, left = tmp_path / "file[1].pt", tmp_path / "file[1].pt.0123456789ab.unfinished"
     left.write_bytes(b"half")
