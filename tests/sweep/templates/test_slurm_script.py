@@ -34,8 +34,8 @@ trap 'echo "driver ends" >> "$CALLS"; sleep 0.3; exit 143' TERM
 [[ -z ${END_WITH:-} ]] || { sleep 0.3; exit "$END_WITH"; }
 while :; do sleep 0.05; done
 """,
-    "scontrol": '[[ $1 == show ]] && printf "first\\nsecond\\n"; [[ $1 == show ]] || echo "scontrol $*" >> "$CALLS"',
-    "hostname": "echo first",
+    "scontrol": '[[ $1 != show ]] || exec tr , "\\n" <<< "$3"; echo "scontrol $*" >> "$CALLS"',
+    "hostname": "echo first.cluster",
     "getent": 'echo "127.0.0.1 STREAM first"',
 }
 LISTEN = """\
@@ -123,12 +123,10 @@ def test_a_signal_reaches_the_driver_and_the_job_continues_later(
     assert not list((job.home / ".cutmix-sweep").iterdir())  # the token is gone
 
 
-@pytest.mark.parametrize("status", [0, 3])
-def test_the_job_ends_as_the_sweep_does(tmp_path: Path, status: int) -> None:
-    job = Job(tmp_path, END_WITH=str(status))
-    ended, output = job.end()
-    assert ended == status, output
-    assert not job.lines("scontrol")
+def test_nodes_get_their_ports_and_a_secret_token(tmp_path: Path) -> None:
+    job = Job(tmp_path, END_WITH="0")
+    status, output = job.end()
+    assert status == 0, output
     head, worker = sorted(job.lines("srun"), key=lambda line: "--head" not in line)
     port = 20_000 + job.number * 10
     assert {f"--port={port}", f"--dashboard-port={port + 1}", "--dashboard-host=127.0.0.1", "--num-gpus=1"} <= set(
@@ -146,9 +144,10 @@ def test_the_job_ends_as_the_sweep_does(tmp_path: Path, status: int) -> None:
     assert sweep == f"sweep run quickstart --gpus 0.5 --or-resume --out /shared/quickstart --address 127.0.0.1:{port}"
 
 
-def test_one_node(tmp_path: Path) -> None:
-    """The loop over the nodes starts only others; the head is also named by its full name."""
-    assert PROGRAMS["hostname"] == "echo first"
-    job = Job(tmp_path, END_WITH="0", SLURM_JOB_NODELIST="first")
-    job.end()
-    assert [line for line in job.lines("srun") if "--nodelist=first" in line and "--head" not in line] == []
+def test_one_node_starts_one_ray(tmp_path: Path) -> None:
+    job = Job(tmp_path, END_WITH="3", SLURM_JOB_NODELIST="first")
+    status, output = job.end()
+    assert status == 3, output
+    assert not job.lines("scontrol")
+    (srun,) = job.lines("srun")
+    assert "--head" in srun
