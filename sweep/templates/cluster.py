@@ -84,7 +84,7 @@ class Cluster:
         return f"{self.storage.rstrip('/')}/{self.study.name}"
 
     def command(self, verb: str, study: str, *options: str) -> str:
-        """Return a command of this program for a shell, without ``--out``'s place being made or read."""
+        """Return a command of this program for a shell, with the options that define the trials, and ``--out``."""
         return shlex.join(["cutmix-sweep", verb, study, *self.options, *options, "--out", self.out])
 
 

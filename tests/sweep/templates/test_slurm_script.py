@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import stat
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,10 @@ while :; do sleep 0.05; done
     "cutmix-sweep": """\
 echo "sweep $*" >> "$CALLS"
 trap 'echo "driver ends" >> "$CALLS"; sleep 0.3; exit 143' TERM
-[[ -z ${END_WITH:-} ]] || { sleep 0.3; exit "$END_WITH"; }
+nodes=${SLURM_JOB_NODELIST//[^,]}
+until (($(grep -c ^temp "$CALLS") > ${#nodes})); do sleep 0.05; done  # all nodes have started
+[[ -z ${END_WITH:-} ]] || exit "$END_WITH"
+echo "driver runs" >> "$CALLS"
 while :; do sleep 0.05; done
 """,
     "scontrol": '[[ $1 != show ]] || exec tr , "\\n" <<< "$3"; echo "scontrol $*" >> "$CALLS"',
@@ -88,6 +93,7 @@ class Job:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def wait_for(self, text: str) -> None:
@@ -105,26 +111,46 @@ class Job:
         return [line for line in self.calls.read_text().splitlines() if line.startswith(start)]
 
 
+StartJob = Callable[..., Job]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartJob]:
+    """Start the script; what a failed test leaves of it is ended."""
+    jobs: list[Job] = []
+
+    def start_job(**environment: str) -> Job:
+        jobs.append(Job(tmp_path, **environment))
+        return jobs[-1]
+
+    yield start_job
+    for job in jobs:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.process.pid, signal.SIGKILL)
+        job.process.wait()
+        assert job.process.stdout is not None
+        job.process.stdout.close()
+
+
 @pytest.mark.parametrize(
     ("signum", "requeued"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)], ids=["time limit", "preempted"]
 )
 def test_a_signal_reaches_the_driver_and_the_job_continues_later(
-    tmp_path: Path, signum: signal.Signals, requeued: bool
+    start: StartJob, signum: signal.Signals, requeued: bool
 ) -> None:
-    job = Job(tmp_path)
-    job.wait_for("sweep ")
-    job.wait_for("--address=127.0.0.1")
+    job = start()
+    job.wait_for("driver runs")
     assert oct(stat.S_IMODE((job.home / ".cutmix-sweep" / f"job-{job.number}").stat().st_mode)) == "0o700"
     job.process.send_signal(signum)
     status, output = job.end()
     assert status == 143, output
-    assert job.lines("driver") == ["driver ends"]
+    assert job.lines("driver") == ["driver runs", "driver ends"]
     assert job.lines("scontrol") == [f"scontrol requeue {job.number}"] * requeued
     assert not list((job.home / ".cutmix-sweep").iterdir())  # the token is gone
 
 
-def test_nodes_get_their_ports_and_a_secret_token(tmp_path: Path) -> None:
-    job = Job(tmp_path, END_WITH="0")
+def test_nodes_get_their_ports_and_a_secret_token(start: StartJob, tmp_path: Path) -> None:
+    job = start(END_WITH="0")
     status, output = job.end()
     assert status == 0, output
     head, worker = sorted(job.lines("srun"), key=lambda line: "--head" not in line)
@@ -144,8 +170,8 @@ def test_nodes_get_their_ports_and_a_secret_token(tmp_path: Path) -> None:
     assert sweep == f"sweep run quickstart --gpus 0.5 --or-resume --out /shared/quickstart --address 127.0.0.1:{port}"
 
 
-def test_one_node_starts_one_ray(tmp_path: Path) -> None:
-    job = Job(tmp_path, END_WITH="3", SLURM_JOB_NODELIST="first")
+def test_one_node_starts_one_ray(start: StartJob) -> None:
+    job = start(END_WITH="3", SLURM_JOB_NODELIST="first")
     status, output = job.end()
     assert status == 3, output
     assert not job.lines("scontrol")
