@@ -14,6 +14,7 @@ from typing import Any
 from search_spaces.discover import built_in_studies, load_study
 from search_spaces.study import Study
 from sweep.templates.pins import PACKAGE
+from trainables.data.sources.registry import absolute_source, split_text
 from trainables.errors import UserError, did_you_mean, shorten, shorten_path
 
 NODES = {"kuberay": 4, "aws": 4, "slurm": 2, "compose": 1}
@@ -125,7 +126,7 @@ def describe_cluster(
     loaded = load_study(study, scale=scale, settings=settings)
     flags = tuple(
         text
-        for flag, values in options.items()
+        for flag, values in {**options, "--data": _data(kind, options.get("--data"))}.items()
         for value in (values if isinstance(values, list) else [values])
         if value is not None
         for text in (flag, _plain(value, flag))
@@ -177,6 +178,21 @@ def template_values(cluster: Cluster, versions: Mapping[str, str]) -> dict[str, 
         "submit_growing": cluster.command("submit", study, "--address", "http://127.0.0.1:8265", *growing),
         "status": f"cutmix-sweep status {shlex.quote(cluster.out)}",
     }
+
+
+def _data(kind: str, data: object) -> str | None:
+    """Return the data source of the option ``--data``, whose path is one on the nodes."""
+    if data is None:
+        return None
+    if kind == "slurm":
+        return absolute_source(str(data))
+    name, colon, path = split_text(str(data))
+    if colon and not path.startswith("/"):
+        raise UserError(
+            f"--data '{shorten(str(data))}': write the path that the images have on the nodes, for example "
+            f"{name}:/shared/{shorten(path)}"
+        )
+    return str(data)
 
 
 def _plain(value: object, flag: str) -> str:

@@ -112,6 +112,13 @@ def test_options_reach_the_command(kind: str) -> None:
     )
 
 
+def test_a_job_on_slurm_sees_the_folders_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cluster = described("slurm", options={"--data": "imagefolder:photos"})
+    assert cluster.options == ("--data", f"imagefolder:{tmp_path}/photos")
+    assert cluster.out == f"{tmp_path}/sweeps/quickstart"
+
+
 class TestPins:
     def test_are_the_installed_versions_with_what_they_need(self) -> None:
         pins = {line.split("==")[0]: line.split("==")[1] for line in pinned_versions()}
