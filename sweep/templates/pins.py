@@ -13,8 +13,19 @@ from trainables.errors import UserError
 
 PACKAGE = "cutmix-sweep"
 
-EXTRAS = ("eval", "fast")
-"""Extras that nodes have: what evaluation and mixing use. Reports are written elsewhere."""
+EXTRAS = ("eval", "fast", "storage")
+"""Extras that nodes have: what evaluation, mixing and URLs use. Reports are written elsewhere."""
+
+
+def node_extras() -> list[str]:
+    """Return the extras that nodes have, as far as the installed package has them.
+
+    Examples:
+        >>> "eval" in node_extras()
+        True
+    """
+    provided = distribution(PACKAGE).metadata.get_all("Provides-Extra") or []
+    return [extra for extra in EXTRAS if extra in provided]
 
 
 def pinned_versions(package: str = PACKAGE, extras: Iterable[str] = EXTRAS) -> list[str]:

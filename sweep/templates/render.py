@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sweep.output_folder import make_output_folder
 from sweep.templates.cluster import Cluster, template_values
-from sweep.templates.pins import EXTRAS, PACKAGE, pinned_versions, plain_version
+from sweep.templates.pins import PACKAGE, node_extras, pinned_versions, plain_version
 from trainables.errors import UserError, shorten_path
 from trainables.whole_file import whole_file
 
@@ -54,7 +54,7 @@ def render_template(cluster: Cluster) -> dict[str, str]:
         "python": plain_version(platform.python_version()),
         PACKAGE: version(PACKAGE),
     }
-    values = template_values(cluster, versions) | {"extras": ",".join(EXTRAS)}
+    values = template_values(cluster, versions) | {"extras": ",".join(node_extras())}
     texts = {
         path.name.removesuffix(ENDING): environment.get_template(f"{folder}/{path.name}").render(values)
         for folder in _FOLDERS[cluster.kind]
