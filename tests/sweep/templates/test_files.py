@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -26,6 +27,21 @@ from trainables.errors import UserError
 HERE = Path(__file__).parent
 MINE = "question: Mine?\narms: {off: {mix: off}}\nsearch: grid\nbudget: {max_epochs: 7, early_stopping: {rule: none}}\n"
 URL = "s3://my-bucket/sweeps"
+
+
+AWS = """\
+#!/usr/bin/env bash
+echo "$*" | tr '\\n' ' ' >> "$CALLS"
+echo >> "$CALLS"
+case "$*" in
+    *put-role-policy*) printf '%s\\0' "${@: -1}" >> "$CALLS.policies" ;;
+    *describe-security-groups*) echo None ;;
+    *create-security-group*) echo sg-1 ;;
+    *get-parameter*) echo ami-1 ;;
+    *) echo 123456789012 ;;
+esac
+"""
+"""A pretended ``aws``: all objects are missing."""
 
 
 @pytest.fixture(scope="module")
@@ -159,13 +175,32 @@ class TestAws:
             assert {"--property=KillMode=mixed", "--property=TimeoutStopSec=90", "--block"} <= set(commands[-1].split())
         assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
 
-    def test_the_script_replaces_all_that_is_left_open(self, files: dict[str, dict[str, str]]) -> None:
-        (texts,) = of_kind(files, "aws")
-        assert {"REGION", "IMAGE_ID", "SECURITY_GROUP_ID"} == set(
-            re.findall(r"\b[A-Z_]+_ID\b|\bREGION\b", texts["cluster.yaml"])
-        )
-        assert "s/REGION/$region/; s/IMAGE_ID/$image/; s/SECURITY_GROUP_ID/$group/" in texts["prepare.sh"]
-        assert "0.0.0.0" not in "".join(texts.values())
+    def test_the_script_fills_in_what_is_left_open(self, clusters: dict[str, Cluster], tmp_path: Path) -> None:
+        write_template(clusters[f"aws {URL}"], tmp_path)
+        command = tmp_path / "aws"
+        command.write_text(AWS)
+        command.chmod(0o700)
+        calls = tmp_path / "calls"
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "AWS_REGION": "eu-west-1", "CALLS": str(calls)}
+        script = [str(tmp_path / "prepare.sh"), "203.0.113.4/32"]
+        done = subprocess.run(script, env=environment, capture_output=True, text=True, check=True)
+        config = yaml.safe_load((tmp_path / "cluster.yaml").read_text())
+        assert config["provider"]["region"] == "eu-west-1"
+        for node_type in config["available_node_types"].values():
+            node = node_type["node_config"]
+            assert (node["ImageId"], node["SecurityGroupIds"]) == ("ami-1", ["sg-1"])
+        token = tmp_path / "secret" / "auth_token"
+        assert [oct(path.stat().st_mode & 0o777) for path in (token, token.parent)] == ["0o600", "0o700"]
+        assert token.read_text() not in done.stdout + done.stderr + calls.read_text()
+        ingress = [line for line in calls.read_text().splitlines() if "authorize-security-group-ingress" in line]
+        assert [line.split("--group-id sg-1 ")[1].strip() for line in ingress] == [
+            "--protocol=-1 --source-group sg-1",
+            "--protocol tcp --port 22 --cidr 203.0.113.4/32",
+        ]
+        policies = [json.loads(text) for text in (tmp_path / "calls.policies").read_text().split("\0")[:-1]]
+        workers, head = ([rule["Resource"] for rule in policy["Statement"]] for policy in policies)
+        assert workers == ["arn:aws:s3:::my-bucket", "arn:aws:s3:::my-bucket/*"]
+        assert "arn:aws:iam::123456789012:role/cutmix-quickstart-worker" in head
 
 
 class TestContainer:
