@@ -242,7 +242,7 @@ def test_the_program_takes_all_commands(files: dict[str, dict[str, str]]) -> Non
             lines |= set(re.findall(r"cutmix-sweep (?:run|submit|status) [^\n`]+", texts[name]))
     assert len(lines) >= 10
     for line in lines:
-        verb, *words = shlex.split(line.rstrip('"').removesuffix("&").replace("$address", "head"))
+        _, verb, *words = shlex.split(line.rstrip('"').removesuffix("&").replace("$address", "head"))
         if verb not in group.commands:  # type: ignore[attr-defined]
             assert verb == "submit"
             continue
