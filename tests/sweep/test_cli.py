@@ -65,6 +65,10 @@ VERBS = {
     "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
     "report": ["sweep_dirs", "--to", "--notebook", "--open"],
+    "cluster-template": [
+        *("kind", "--study", "--out", "--storage", "--image"),
+        *("--gpus-per-node", "--cpus-per-node", "--memory-gb", "--max-nodes", *STUDY_FLAGS),
+    ],
     "check": ["sweep_dir", "--repair", "--json"],
     "doctor": ["--data", "--out", "--json"],
     "check-part": ["part", "--set"],
@@ -150,6 +154,7 @@ class TestVerbsAndFlags:
                 "file to write",
                 "folder to write sweeps to",
                 "folder to write the sweep to",
+                "folder to write the template to",
             ],
             "--to": ["folder to write the files to", "folder to write the report to"],
         }
