@@ -48,6 +48,10 @@ class Curve(MutableMapping[int, Mapping[str, float]]):
         values = self._values[end - len(self._columns) : end]
         return {"epoch": epoch, **dict(zip(self._columns, values, strict=True))}
 
+    def column(self, name: str) -> dict[int, float]:
+        """Return one of the values by epoch."""
+        return dict(enumerate(self._values[self._columns.index(name) :: len(self._columns)], start=1))
+
     def __delitem__(self, epoch: int) -> None:
         """Refuse: a recorded epoch stays."""
         raise TypeError("a recorded epoch cannot be removed")

@@ -89,6 +89,12 @@ class Entry:
         """Number of recorded epochs."""
         return len(self.curve)
 
+    def values_of(self, column: str) -> dict[int, float]:
+        """Return one of the reported values by epoch."""
+        if isinstance(self.curve, Curve):
+            return self.curve.column(column)
+        return {epoch: row[column] for epoch, row in self.curve.items()}
+
     @property
     def tested(self) -> bool:
         """Whether all test values are recorded."""

@@ -105,8 +105,7 @@ class Ledger:
 
     def add_trial(self, entry: Entry) -> None:
         """Write the present state of a trial."""
-        rows = list(entry.curve.values())
-        training_s = sum(1 / row["images_per_s"] for row in rows)
+        training_s = sum(1 / pace for pace in entry.values_of("images_per_s").values())
         config = self.config(entry)
         self._writer.add(
             TRIALS,
@@ -130,8 +129,8 @@ class Ledger:
                 "epochs": entry.epochs,
                 "attempts": entry.attempts,
                 "resumed_at_epoch": entry.resumed_at_epoch,
-                "seconds": sum(row["seconds"] for row in rows),
-                "images_per_s": len(rows) / training_s if rows else None,
+                "seconds": sum(entry.values_of("seconds").values()),
+                "images_per_s": entry.epochs / training_s if entry.epochs else None,
                 "model_sha256": entry.model_sha256,
                 "time_s": time.time(),
                 **entry.about,

@@ -74,7 +74,7 @@ class Proposals:
     def _past(self, entry: Entry) -> PastTrial:
         return PastTrial(
             params=entry.params,
-            values={epoch: row[self._study.metric] for epoch, row in entry.curve.items()},
+            values=entry.values_of(self._study.metric),
             completed=entry.status == COMPLETED,
             ended=entry.status not in LIVING,
         )
