@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import overload
 
 from search_spaces.study import Study
@@ -64,8 +64,6 @@ class Lowest(Sequence[float]):
     def __eq__(self, other: object) -> bool:
         """Return whether another sequence has the same values."""
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class FinalErrors:
@@ -197,12 +195,3 @@ class Tally:
             self.counts[entry.arm][entry.status] += sign
         else:
             self.n_confirmed[entry.arm] += sign * (entry.status == COMPLETED)
-
-    def __iter__(self) -> Iterator[tuple[str, object]]:
-        """Yield each count by name, to compare two tallies."""
-        for name in ("counts", "n_confirmed", "n_living", "n_begun", "n_epochs", "epochs_left", "planned_epochs"):
-            yield name, getattr(self, name)
-        for arm, errors in self.errors.items():
-            yield f"best of {arm}", errors.best
-            yield f"median of {arm}", errors.median
-            yield f"numbers of {arm}", (len(self.numbers[arm]), self.numbers[arm].lowest_new)

@@ -25,11 +25,10 @@ def ask(
         seed: seed of the estimator.
         n_startup: number of trials before the first proposal that uses their values.
     """
-    sampler_options = {"seed": seed, "n_startup_trials": n_startup, "constant_liar": True}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar
-        sampler = optuna.samplers.TPESampler(**sampler_options)
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=n_startup, constant_liar=True)
         study = optuna.create_study(sampler=sampler, direction="minimize", storage=_PastTrials(past))
         return dict(study.ask(dict(distributions)).params)
 

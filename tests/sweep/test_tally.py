@@ -8,7 +8,7 @@ import statistics
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -64,8 +64,12 @@ def facts(sweep: SweepTrials) -> dict[str, Any]:
         for search in sweep.searches
         for state in (sweep.by_search[search],)
     }
+    tally = sweep.tally
     return {
-        **dict(sweep.tally),
+        "counts": (tally.counts, tally.n_confirmed, tally.n_living, tally.n_begun),
+        "epochs": (tally.n_epochs, tally.epochs_left, tally.planned_epochs),
+        "errors": {arm: (each.best, each.median, len(each.lowest)) for arm, each in tally.errors.items()},
+        "numbers": {arm: (len(each), each.lowest_new) for arm, each in tally.numbers.items()},
         "left": (sweep.n_left, sweep.n_trials, sweep.n_unbegun, sweep.epochs_left, sweep.dropped),
         "stuck": sweep.by_search.stuck,
         "next": following and following.trial,
@@ -144,11 +148,13 @@ def steps_by_size(study: Study, folder: Path, sizes: Sequence[range]) -> list[fl
     goes_on = True
     while goes_on:
         measured = next((of for size, of in zip(sizes, counts, strict=True) if len(conductor.entries) in size), None)
-        with Steps() if measured is not None else nullcontext() as steps:
+        steps = Steps()
+        context: AbstractContextManager[object] = steps if measured is not None else nullcontext()
+        with context:
             goes_on = event()
             tracker.snapshot()
             tracker.new_events()
-        if measured is not None and steps is not None:
+        if measured is not None:
             measured.append(steps.n)
     return [statistics.fmean(count) for count in counts]
 
