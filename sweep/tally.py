@@ -65,6 +65,10 @@ class Lowest(Sequence[float]):
         """Return whether another sequence has the same values."""
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
 
+    def __hash__(self) -> int:
+        """Refuse: the values change."""
+        raise TypeError("values that change have no hash")
+
 
 class FinalErrors:
     """Final validation errors of the completed search trials of one arm."""
