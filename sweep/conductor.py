@@ -100,19 +100,18 @@ class Conductor(ChoosingSweep):
         self.not_regained: list[str] = []
         self._n_left_behind: Counter[str] = Counter()
         self._differing: set[str] = set()
-        for entry in self._waiting.copy():
+        for entry in list(self._waiting):
             if entry.end is not None:
                 self._finish_if_over(entry)
         self.flush(force=True)
-        for entry in self.entries.values():
-            self._ledger.drop_checkpoint(entry)  # a kill may have come between the row and the removal
+        self._ledger.drop_checkpoints(self.entries)  # a kill may have come between a row and the removal
 
     def next_job(self) -> Job | None:
         """Return the next trial to run; None if there is none now."""
         entry = self._next_trial()
         if entry is None:
             return None
-        entry.status, entry.why, entry.fault = RUNNING, "", None
+        self.set_status(entry, RUNNING, end=entry.end)
         entry.attempts += 1
         self._running[entry.trial] = entry
         self.nodes.on_start(entry.trial)
@@ -187,11 +186,13 @@ class Conductor(ChoosingSweep):
             entry.lacks_facts = False
         entry.about = {name: report[name] for name in ABOUT_COLUMNS}
         if epoch is not None and epoch > entry.epochs:
-            entry.curve[epoch] = {name: report[name] for name in EPOCH_COLUMNS}
+            self.add_epoch(entry, epoch, {name: report[name] for name in EPOCH_COLUMNS})
             self.training_s += report["seconds"]
             self._ledger.add_epoch(entry, epoch)
             self._judge(entry, epoch)
             self._join(entry)
+            if not entry.is_behind:
+                self._held.release(entry)
         self._finish_if_over(entry)
 
     def _compare(self, entry: Entry, what: str, recorded: Mapping[str, Any], again: Mapping[str, Any]) -> None:
@@ -218,6 +219,7 @@ class Conductor(ChoosingSweep):
             self._warn(f"{warning}; its recorded end stays ({entry.end.status}), and resume runs it again")
             self.not_regained.append(entry.trial)
             self._running.pop(entry.trial, None)
+            self._held.release(entry)
         else:
             self._warn(warning)
             self._leave(entry, entry.end.status, entry.end.why, entry.end.fault)
@@ -245,7 +247,7 @@ class Conductor(ChoosingSweep):
             n_deaths = self._n_left_behind[trial]
             self._fail(entry, f"its worker died {n_deaths} times before it began the trial", WORKER)
         else:
-            self._waiting.append(entry)
+            self._waiting.add(entry)
 
     def flush(self, *, force: bool = False) -> None:
         """Write the buffered rows if they have waited long enough or ``force`` is set."""
@@ -267,7 +269,7 @@ class Conductor(ChoosingSweep):
         self._ledger.end(entry)
 
     def _leave(self, entry: Entry, status: str, why: str, fault: str | None = None) -> None:
-        entry.status, entry.why, entry.fault, entry.end = status, why, fault, None
+        self.set_status(entry, status, why, fault)
         self._running.pop(entry.trial, None)
-        if entry in self._waiting:
-            self._waiting.remove(entry)
+        self._waiting.remove(entry)
+        self._held.release(entry)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.early_stopping.base import CONTINUE
 from search_spaces.study import Phase
+from sweep.curve import Curve
 from sweep.records.schema import RUNNING, SEARCH, TEST_METRICS
 from trainables.config import TrialConfig
 
@@ -26,7 +28,7 @@ class End:
     fault: str | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """State of one trial.
 
@@ -54,7 +56,7 @@ class Entry:
         beyond: values of recorded epochs after a lost one, by epoch; they join the curve when it is regained.
         end: how the trial had ended before it was run again to regain what is lost; None if it is not.
         lacks_facts: whether the trial must report about itself or its model again before it ends.
-        config: whole configuration; None until it is needed.
+        config: whole configuration while the trial runs; None before and after.
     """
 
     trial: str
@@ -71,7 +73,7 @@ class Entry:
     fault: str | None = None
     attempts: int = 0
     resumed_at_epoch: int | None = None
-    curve: dict[int, dict[str, float]] = field(default_factory=dict)
+    curve: MutableMapping[int, Mapping[str, float]] = field(default_factory=Curve)
     about: dict[str, Any] = field(default_factory=dict)
     verdict: str = CONTINUE
     tests: dict[str, float] = field(default_factory=dict)
@@ -86,6 +88,12 @@ class Entry:
     def epochs(self) -> int:
         """Number of recorded epochs."""
         return len(self.curve)
+
+    def values_of(self, column: str) -> dict[int, float]:
+        """Return one of the reported values by epoch."""
+        if isinstance(self.curve, Curve):
+            return self.curve.column(column)
+        return {epoch: row[column] for epoch, row in self.curve.items()}
 
     @property
     def tested(self) -> bool:

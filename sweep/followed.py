@@ -18,6 +18,9 @@ from sweep.records.schema import EPOCHS, LIVING, RUNNING, TRIALS
 from sweep.records.tail import Tail
 from sweep.remaining import RunningSweep
 
+_COLUMNS = ("attempt", "val_top1_error", "seconds", "images_per_s")
+"""Values of an epoch that are shown, beside the metric of the study."""
+
 
 class FollowedSweep(RunningSweep):
     """State of a sweep from its records; only rows that are new are read.
@@ -40,24 +43,38 @@ class FollowedSweep(RunningSweep):
         self._tails = Tail(sweep_dir, TRIALS), Tail(sweep_dir, EPOCHS)
         self._curves: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
         self._started_s: dict[tuple[str, int], float] = {}  # time of each start and resumption, by trial and attempt
+        self._with_status_running: dict[str, Entry] = {}
         self.update()
 
     def update(self) -> None:
         """Read the new rows."""
-        manifest = read_manifest(self._dir)
-        self.study = read_study(manifest, self._dir)  # `extend` changes it
-        self._run_started_s = _start_of_last_run(manifest)
-        self._to_confirm.clear()
         trials, epochs = (tail.new_rows() for tail in self._tails)  # epochs last: those of an ended trial are complete
+        manifest = read_manifest(self._dir)  # after the rows: it has the arms of all of them
+        self._run_started_s = _start_of_last_run(manifest)
+        study = read_study(manifest, self._dir)
+        if study != self.study:  # `extend` changes it
+            self.study = study
+            self.recount()
         for row in epochs:
-            self._curves[row["trial"]].setdefault(row["epoch"], row)
+            self._add_epoch(row)
         for row in trials:
             self._add(row)
 
+    def _add_epoch(self, row: dict[str, Any]) -> None:
+        curve = self._curves[row["trial"]]
+        if row["epoch"] in curve:
+            return
+        curve[row["epoch"]] = {name: row[name] for name in {*_COLUMNS, self.study.metric}}
+        if entry := self.entries.get(row["trial"]):
+            self.tally.add_epoch(entry)
+
     def _add(self, row: dict[str, Any]) -> None:
-        entry = self.entries[row["trial"]] = entry_of(row, self.study)
+        entry = entry_of(row, self.study)
         entry.curve = self._curves[entry.trial]
+        self.add(entry)
+        self._with_status_running.pop(entry.trial, None)
         if entry.status == RUNNING:
+            self._with_status_running[entry.trial] = entry
             self._started_s.setdefault((entry.trial, entry.attempts), row["time_s"])
             entry.about.pop("node", None)  # the node of the previous attempt; the present one is recorded at the end
         elif entry.status not in LIVING and row["time_s"] >= self._run_started_s:
@@ -79,8 +96,8 @@ class FollowedSweep(RunningSweep):
         """Trials that a worker runs, in the order in which they were started or resumed."""
         running = {
             (entry.trial, entry.attempts): entry
-            for entry in self.entries.values()
-            if entry.status == RUNNING and self._began_in_run(entry.trial, entry.attempts)
+            for entry in self._with_status_running.values()
+            if self._began_in_run(entry.trial, entry.attempts)
         }
         return [running[key] for key in sorted(running, key=self._started_s.__getitem__)]
 

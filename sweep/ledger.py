@@ -11,6 +11,7 @@ from typing import Any
 
 from search_spaces.early_stopping.base import CONTINUE, Judgement
 from search_spaces.study import Study
+from sweep.curve import VALUE_COLUMNS
 from sweep.entry import Entry
 from sweep.findings.confirmed import test_values
 from sweep.records.reader import read_table
@@ -32,7 +33,7 @@ from trainables.config import TrialConfig
 from trainables.intact import DAMAGED, DamagedFile
 from trainables.saved_state import verify_state
 
-EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
+EPOCH_COLUMNS = ["epoch", *VALUE_COLUMNS]
 """Columns of the epochs table that a trial reports: the fields of ``EpochResult``, which a test compares."""
 
 _ENTRY_COLUMNS = ("trial", "arm", "search", "number", "replicate", "attempts", "status", "phase")
@@ -104,8 +105,7 @@ class Ledger:
 
     def add_trial(self, entry: Entry) -> None:
         """Write the present state of a trial."""
-        rows = list(entry.curve.values())
-        training_s = sum(1 / row["images_per_s"] for row in rows)
+        training_s = sum(1 / pace for pace in entry.values_of("images_per_s").values())
         config = self.config(entry)
         self._writer.add(
             TRIALS,
@@ -129,8 +129,8 @@ class Ledger:
                 "epochs": entry.epochs,
                 "attempts": entry.attempts,
                 "resumed_at_epoch": entry.resumed_at_epoch,
-                "seconds": sum(row["seconds"] for row in rows),
-                "images_per_s": len(rows) / training_s if rows else None,
+                "seconds": sum(entry.values_of("seconds").values()),
+                "images_per_s": entry.epochs / training_s if entry.epochs else None,
                 "model_sha256": entry.model_sha256,
                 "time_s": time.time(),
                 **entry.about,
@@ -138,8 +138,9 @@ class Ledger:
         )
 
     def end(self, entry: Entry) -> None:
-        """Write a trial that has ended; its checkpoint is removed when the row is on disk."""
+        """Write a trial that has ended or paused; its checkpoint is removed when the row is on disk."""
         self.add_trial(entry)
+        entry.config = None  # it takes more memory than everything else of a trial, and can be computed again
         self._ended.append(entry)
 
     def flush(self, *, force: bool = False) -> None:
@@ -149,6 +150,12 @@ class Ledger:
             for entry in self._ended:
                 self.drop_checkpoint(entry)
             self._ended.clear()
+
+    def drop_checkpoints(self, entries: Mapping[str, Entry]) -> None:
+        """Remove the checkpoints of all trials that will not continue; the folder is listed once."""
+        for path in checkpoint_path(self._dir, "").parent.glob("*.pt"):
+            if entry := entries.get(path.stem):
+                self.drop_checkpoint(entry)
 
     def drop_checkpoint(self, entry: Entry) -> None:
         """Remove the checkpoint of a trial that will not continue; a failed trial keeps it for ``--retry-failed``.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import statistics
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweep.entry import Entry
 from sweep.formats import reason_in_one_line
-from sweep.records.schema import COMPLETED, CONFIRM, FAILED, LIVING, PAUSED, RUNNING, SEARCH, STATUSES
+from sweep.records.schema import COMPLETED, CONFIRM, FAILED, PAUSED, RUNNING, SEARCH
 from sweep.remaining import RunningSweep
 
 CONFIRMED = "confirmed"
@@ -35,7 +35,7 @@ class ArmProgress:
     confirmed: int
     best: float | None
     median: float | None
-    best_so_far: tuple[float, ...]
+    best_so_far: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -147,20 +147,18 @@ class ProgressTracker:
         """
         self._sweep = sweep
         self._started_at_s = time.monotonic() - elapsed_s
-        self._n_epochs_before = self._n_epochs() - n_epochs
+        self._n_epochs_before = sweep.tally.n_epochs - n_epochs
         self._n_seen = n_seen
         self._epochs_seen = {entry.trial: entry.epochs for entry in sweep.entries.values()}
-        ended = {entry.trial for entry in sweep.ended}
-        self._completed_before = [
-            entry for entry in sweep.entries.values() if entry.status == COMPLETED and entry.trial not in ended
-        ]
+        self._last_failed: Entry | None = None
+        self._n_looked_at = 0
 
     def snapshot(self) -> SweepProgress:
         """Return the present state of the sweep."""
         sweep = self._sweep
         elapsed_s = time.monotonic() - self._started_at_s
-        n_epochs = self._n_epochs() - self._n_epochs_before
-        n_ended = sum(entry.status not in LIVING for entry in sweep.entries.values())
+        n_epochs = sweep.tally.n_epochs - self._n_epochs_before
+        n_ended = len(sweep.entries) - sweep.tally.n_living
         return SweepProgress(
             study=sweep.study.name,
             n_ended=n_ended,
@@ -188,30 +186,24 @@ class ProgressTracker:
         return list(map(self._running_trial, new))
 
     def _arms(self) -> tuple[ArmProgress, ...]:
-        arms = self._sweep.study.arms
-        counts = {arm: dict.fromkeys(STATUSES, 0) for arm in arms}
-        confirmed = dict.fromkeys(arms, 0)
-        running = {entry.trial for entry in self._sweep.running}
-        for entry in self._sweep.entries.values():
-            if entry.phase == SEARCH:
-                waits = entry.status == RUNNING and entry.trial not in running
-                counts[entry.arm][PAUSED if waits else entry.status] += 1
-            else:
-                confirmed[entry.arm] += entry.status == COMPLETED
-        errors: dict[str, list[float]] = {arm: [] for arm in arms}
-        for entry in (*self._completed_before, *self._sweep.ended):
-            if (entry.phase, entry.status) == (SEARCH, COMPLETED):
-                errors[entry.arm].append(entry.curve[entry.epochs]["val_top1_error"])
+        tally = self._sweep.tally
+        counts = {arm: dict(tally.counts[arm]) for arm in self._sweep.study.arms}
+        with_worker = Counter(
+            entry.arm for entry in self._sweep.running if (entry.phase, entry.status) == (SEARCH, RUNNING)
+        )
+        for arm, of_arm in counts.items():
+            of_arm[PAUSED] += of_arm[RUNNING] - with_worker[arm]
+            of_arm[RUNNING] = with_worker[arm]
         return tuple(
             ArmProgress(
                 arm=arm,
-                counts=counts[arm],
-                confirmed=confirmed[arm],
-                best=min(errors[arm], default=None),
-                median=statistics.median(errors[arm]) if errors[arm] else None,
-                best_so_far=tuple(itertools.accumulate(errors[arm], min)),
+                counts=of_arm,
+                confirmed=tally.n_confirmed[arm],
+                best=tally.errors[arm].best,
+                median=tally.errors[arm].median,
+                best_so_far=tally.errors[arm].lowest,
             )
-            for arm in arms
+            for arm, of_arm in counts.items()
         )
 
     def _running_trial(self, entry: Entry) -> RunningTrial:
@@ -242,11 +234,13 @@ class ProgressTracker:
         )
 
     def _last_failure(self) -> str | None:
-        failed = next((entry for entry in reversed(self._sweep.ended) if entry.status == FAILED), None)
-        if failed is None:
+        ended = self._sweep.ended
+        for entry in ended[self._n_looked_at :]:
+            if entry.status == FAILED:
+                self._last_failed = entry
+        self._n_looked_at = len(ended)
+        failed = self._last_failed
+        if failed is None or failed.status != FAILED:
             return None
         node = failed.about.get("node")
         return f"{failed.trial}{f' on {node}' if node else ''}: {reason_in_one_line(failed.why)}"
-
-    def _n_epochs(self) -> int:
-        return sum(entry.epochs for entry in self._sweep.entries.values())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from search_spaces.study import Study
 from sweep.confirm import confirmation, parse_confirmation
 from sweep.entry import Entry
-from sweep.records.schema import COMPLETED, FAILED, LIVING, SEARCH
+from sweep.records.schema import COMPLETED, FAILED, LIVING
 from sweep.search import PastTrial, propose
 from trainables.faults import DISK
 
@@ -21,28 +20,10 @@ class Proposals:
         self._study = study
         self._entries = entries
 
-    def begun(self) -> dict[str, set[int]]:
-        """Return the numbers of the search trials that have begun, by arm."""
-        begun: dict[str, set[int]] = {arm: set() for arm in self._study.arms}
-        for entry in self._entries.values():
-            if entry.phase == SEARCH:
-                begun[entry.arm].add(entry.number)
-        return begun
-
-    def next_in(self, arm: str, begun: set[int]) -> int | None:
-        """Return the lowest number of a search trial of an arm that has not begun; None if all have.
-
-        Numbers have gaps after records were lost.
-        """
-        number = next(number for number in itertools.count() if number not in begun)
-        return number if number < self._study.trials_per_arm else None
-
-    def new_entry(self, arm: str, number: int) -> Entry:
-        """Return a search trial with its parameters."""
-        past, search = [], self._study.search_of(arm, number)
+    def new_entry(self, arm: str, number: int, trials: Iterable[Entry] = ()) -> Entry:
+        """Return a search trial with its parameters; ``trials`` are those of its search that have begun."""
+        past = []
         if self._study.search == "tpe":  # the other searches do not use past trials
-            of_search = (arm, search, SEARCH)
-            trials = [row for row in self._entries.values() if (row.arm, row.search, row.phase) == of_search]
             earlier = [row for row in trials if row.number < number and self.has_parameters(row)]
             past = [self._past(row) for row in sorted(earlier, key=lambda row: row.number)]
         return self._entry(arm, number, propose(self._study, arm, number, past))
@@ -93,7 +74,7 @@ class Proposals:
     def _past(self, entry: Entry) -> PastTrial:
         return PastTrial(
             params=entry.params,
-            values={epoch: row[self._study.metric] for epoch, row in entry.curve.items()},
+            values=entry.values_of(self._study.metric),
             completed=entry.status == COMPLETED,
             ended=entry.status not in LIVING,
         )

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from search_spaces.study import Study
-from sweep.confirm import confirming, winners
-from sweep.entry import Entry
+from sweep.curve import Curve
+from sweep.entry import End, Entry
 from sweep.ledger import read_entries
 from sweep.lost import reopen
 from sweep.manifest import read_study
 from sweep.records.reader import read_table
-from sweep.records.schema import EPOCHS, LIVING, SEARCH, TRIALS
+from sweep.records.schema import EPOCHS, LIVING, TRIALS
+from sweep.search_state import Search, Searches
+from sweep.tally import Tally
 from trainables.errors import UserError
 
 
@@ -41,113 +42,104 @@ class Remaining(NamedTuple):
 class SweepTrials:
     """The trials of a sweep that have begun, and the numbers of those that are left.
 
+    A trial that was counted changes through :meth:`set_status` and :meth:`add_epoch` only. So the counts stay correct,
+    and no event of a sweep reads all of its trials.
+
     Attributes:
         study: the study that is run.
         entries: trials by name, approximately in the order of their start.
+        tally: counts over all trials.
+        by_search: trials by search, and what is left of each search.
     """
 
     def __init__(self, study: Study) -> None:
         """Begin without trials."""
         self.study = study
         self.entries: dict[str, Entry] = {}
-        self._to_confirm: dict[tuple[str, int], list[Entry]] = {}
+        self.recount()
+
+    def recount(self) -> None:
+        """Count all trials anew, after the study or many trials were changed at once."""
+        self.tally = Tally(self.study)
+        self.by_search = Searches(self.study)
+        self._max_epochs: int | None = None
+        for entry in self.entries.values():
+            self._count(entry)
+
+    def add(self, entry: Entry) -> None:
+        """Add a trial that has begun; a trial of the same name is replaced."""
+        if former := self.entries.get(entry.trial):
+            self._discount(former)
+        self.entries[entry.trial] = entry
+        self._count(entry)
+
+    def set_status(
+        self, entry: Entry, status: str, why: str = "", fault: str | None = None, *, end: End | None = None
+    ) -> None:
+        """Change the status of a trial, with its reason and the kind of its failure.
+
+        Args:
+            entry: the trial.
+            status: status as in the records.
+            why: reason of the end or of the pause.
+            fault: kind of the failure.
+            end: how a trial had ended that runs again to regain what is lost.
+        """
+        self._discount(entry)
+        entry.status, entry.why, entry.fault, entry.end = status, why, fault, end
+        self._count(entry)
+
+    def add_epoch(self, entry: Entry, epoch: int, values: Mapping[str, float]) -> None:
+        """Add the next epoch to the curve of a trial that has not ended."""
+        entry.curve[epoch] = values
+        self.tally.add_epoch(entry)
+
+    def _count(self, entry: Entry) -> None:
+        self.tally.add(entry)
+        self.by_search.add(entry)
+
+    def _discount(self, entry: Entry) -> None:
+        self.tally.remove(entry)
+        self.by_search.remove(entry)
 
     @property
     def n_trials(self) -> int:
         """Number of trials of the sweep: the ended ones, including confirmations of former winners, and the rest."""
-        return len(self.entries) - self._n_living + self.n_left
+        return len(self.entries) - self.tally.n_living + self.n_left
 
     @property
     def n_left(self) -> int:
         """Number of trials that have not ended, including the confirmations that will follow."""
-        return self._n_living + self.n_unbegun + self._n_unconfirmed
+        return self.tally.n_living + self.n_unbegun + self.by_search.n_to_confirm
 
     @property
     def n_to_confirm(self) -> int:
         """Number of confirmation trials that have not ended, including those that will follow."""
         living = sum(entry.confirms is not None and entry.status in LIVING for entry in self.entries.values())
-        return living + self._n_unconfirmed
+        return living + self.by_search.n_to_confirm
 
     @property
     def epochs_left(self) -> int:
         """Number of epochs that are left if no further trial stops early."""
-        planned = self.study.max_epochs_of
-        living = sum(planned(row.params) - row.epochs for row in self.entries.values() if row.status in LIVING)
-        begun = sum(planned(row.params) for row in self.entries.values() if row.phase == SEARCH)
-        search = sum(map(self.study.max_epochs_in, self.study.arms))
-        return living + search - begun + self.study.budget.max_epochs * self._n_unconfirmed
+        if self._max_epochs is None:
+            self._max_epochs = sum(map(self.study.max_epochs_in, self.study.arms))
+        unbegun = self._max_epochs - self.tally.planned_epochs
+        return self.tally.epochs_left + unbegun + self.study.budget.max_epochs * self.by_search.n_to_confirm
 
     @property
     def n_unbegun(self) -> int:
         """Number of search trials, in all arms, that have not begun."""
-        n_begun = sum(entry.phase == SEARCH for entry in self.entries.values())
-        return len(self.study.arms) * self.study.trials_per_arm - n_begun
-
-    @property
-    def _n_living(self) -> int:
-        return sum(entry.status in LIVING for entry in self.entries.values())
-
-    @property
-    def _n_unconfirmed(self) -> int:
-        """Number of confirmation trials that have not begun; the winners may not be known yet."""
-        if self.study.confirm is None:
-            return 0
-        per_search = self.study.confirming_per_arm // self.study.n_searches
-        begun: dict[tuple[str, int], list[Entry]] = {search: [] for search in self.searches}
-        for entry in self.entries.values():  # one pass: with many searches, one pass per search takes long
-            if entry.phase == SEARCH:
-                begun[entry.arm, entry.search].append(entry)
-        return sum(self._n_to_confirm(*search, trials, per_search) for search, trials in begun.items())
-
-    def _n_to_confirm(self, arm: str, search: int, trials: list[Entry], per_search: int) -> int:
-        """Return the number of confirmation trials of a search that have not begun."""
-        planned = self._confirming(arm, search, trials)
-        if planned is not None:
-            return sum(row.trial not in self.entries for row in planned)
-        if not any(entry.end for entry in trials):
-            return per_search
-        # what the search has lost is regained, and its winner with it: its confirmation trials stay
-        confirming = [row for row in self.entries.values() if row.confirms and (row.arm, row.search) == (arm, search)]
-        return max(0, per_search - len(confirming))
+        return len(self.study.arms) * self.study.trials_per_arm - self.tally.n_begun
 
     @property
     def dropped(self) -> dict[str, int]:
         """Number of confirmation trials, by arm, that cannot run: their search ended with too few completed trials."""
-        if self.study.confirm is None:
-            return {}
-        per_search = self.study.confirming_per_arm // self.study.n_searches
-        missing: Counter[str] = Counter()
-        if self._n_unconfirmed < len(self.searches) * per_search:  # which also finds the winners of ended searches
-            for (arm, _), trials in self._to_confirm.items():
-                missing[arm] += per_search - len(trials)
-        return {arm: missing[arm] for arm in self.study.arms if missing[arm]}
+        return self.by_search.dropped
 
     @property
-    def searches(self) -> list[tuple[str, int]]:
+    def searches(self) -> list[Search]:
         """Arm and index of every search of the study."""
         return [(arm, search) for search in range(self.study.n_searches) for arm in self.study.arms]
-
-    def confirming(self, arm: str, search: int) -> list[Entry] | None:
-        """Return the confirmation trials of a search; None before its end."""
-        if (arm, search) in self._to_confirm:  # the conductor asks before each trial: no pass over all trials then
-            return self._to_confirm[arm, search]
-        return self._confirming(arm, search, self.trials_of(arm, search))
-
-    def _confirming(self, arm: str, search: int, trials: list[Entry]) -> list[Entry] | None:
-        """Return the confirmation trials of a search of which these trials have begun."""
-        if self.study.confirm is None:
-            return []
-        if (arm, search) not in self._to_confirm:
-            if len(trials) < self.study.trials_per_search or any(entry.status in LIVING for entry in trials):
-                return None
-            best = winners(trials, metric=self.study.metric, count=self.study.confirm.configs)
-            self._to_confirm[arm, search] = list(confirming(best, self.study.confirm))
-        return self._to_confirm[arm, search]
-
-    def trials_of(self, arm: str, search: int) -> list[Entry]:
-        """Return the search trials of one search that have begun."""
-        wanted = (arm, search, SEARCH)
-        return [entry for entry in self.entries.values() if (entry.arm, entry.search, entry.phase) == wanted]
 
 
 class RunningSweep(SweepTrials, ABC):
@@ -185,9 +177,21 @@ def read_remaining(sweep_dir: Path, manifest: Mapping[str, Any]) -> Remaining:
     trials = SweepTrials(study)
     entries = trials.entries
     entries.update((entry.trial, entry) for entry in read_entries(sweep_dir, study))
-    for row in read_table(sweep_dir, EPOCHS)[["trial", "epoch", study.metric]].to_dict("records"):
-        if row["trial"] in entries:
-            entries[row["trial"]].curve[row["epoch"]] = {study.metric: float(row[study.metric])}
+    for trial, curve in _read_curves(sweep_dir, study.metric).items():
+        if trial in entries:
+            entries[trial].curve = curve
     for entry in entries.values():
         reopen(entry)
+    trials.recount()
     return Remaining(trials.n_left, trials.n_trials, dropped=trials.dropped, n_to_confirm=trials.n_to_confirm)
+
+
+def _read_curves(sweep_dir: Path, metric: str) -> dict[str, Curve]:
+    """Read the recorded values of one metric by trial, up to the first epoch that is lost."""
+    rows = read_table(sweep_dir, EPOCHS).sort_values("epoch", kind="stable")
+    curves: dict[str, Curve] = {}
+    for trial, epoch, value in zip(rows["trial"], rows["epoch"].tolist(), rows[metric].tolist(), strict=True):
+        curve = curves.setdefault(trial, Curve((metric,)))
+        if epoch == len(curve) + 1:
+            curve[epoch] = {metric: value}
+    return curves

@@ -80,7 +80,7 @@ class RestoredSweep(RunningSweep, ABC):
     def _join(self, entry: Entry) -> None:
         """Move the recorded epochs that follow a trial's last one to its curve, and judge them."""
         while (epoch := entry.epochs + 1) in entry.beyond:
-            entry.curve[epoch] = entry.beyond.pop(epoch)
+            self.add_epoch(entry, epoch, entry.beyond.pop(epoch))
             self._judge(entry, epoch)
 
     def _reopen_incomplete(self) -> None:
@@ -151,6 +151,7 @@ class RestoredSweep(RunningSweep, ABC):
         judgement = rule and rule.observe(self._index(entry), epoch, entry.curve[epoch][metric])
         if not judgement:
             return
+        self.by_search.to_promote.add((entry.arm, entry.search))
         decision: Mapping[Any, Any] | None = self._decided.pop((entry.trial, epoch), None)
         if decision is None:
             decision = self._ledger.add_decision(entry, judgement)

@@ -7,7 +7,6 @@ search. So a resumed sweep continues as if it had never been interrupted.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,42 +60,40 @@ def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial])
     A trial that was stopped early counts as pruned with its values by epoch, never as complete at a lower fidelity.
     Running trials count as bad ones, so that parallel proposals spread.
     """
-    import optuna
+    from sweep import tpe
 
     if replicate := number % study.replicates:  # a further replicate of the configuration before it
         return dict(past[-replicate].params)
     # under the first names: the estimator samples the parameters in the order of their names
     paths = {original_path(path): path for path in study.space_of(arm)}
     distributions = {name: distribution(study.space_of(arm)[path]) for name, path in paths.items()}
-    sampler = optuna.samplers.TPESampler(
-        seed=derive_seed(study.seed, "tpe", arm, number) % 2**32,
-        n_startup_trials=STARTUP_TRIALS,
-        constant_liar=True,
-    )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar
-        search = optuna.create_study(sampler=sampler, direction="minimize")
-        search.add_trials([_frozen(trial, distributions) for trial in past])
-        return {paths[name]: value for name, value in search.ask(distributions).params.items()}
+    seed = derive_seed(study.seed, "tpe", arm, number) % 2**32
+    trials = [_frozen(number, trial, distributions) for number, trial in enumerate(past, start=1)]
+    params = tpe.ask(trials, distributions, seed=seed, n_startup=STARTUP_TRIALS)
+    return {paths[name]: value for name, value in params.items()}
 
 
 def _frozen(
-    trial: PastTrial, distributions: dict[str, optuna.distributions.BaseDistribution]
+    number: int, trial: PastTrial, distributions: dict[str, optuna.distributions.BaseDistribution]
 ) -> optuna.trial.FrozenTrial:
-    import optuna
+    from optuna.trial import FrozenTrial, TrialState
 
-    state = optuna.trial.TrialState.RUNNING
+    state = TrialState.RUNNING
     if trial.ended:
-        complete = trial.completed and bool(trial.values)
-        state = optuna.trial.TrialState.COMPLETE if complete else optuna.trial.TrialState.PRUNED
+        state = TrialState.COMPLETE if trial.completed and trial.values else TrialState.PRUNED
     values = {epoch: value if math.isfinite(value) else math.inf for epoch, value in trial.values.items()}
-    return optuna.trial.create_trial(
+    return FrozenTrial(
+        number=number,
         state=state,
-        value=values[max(values)] if state == optuna.trial.TrialState.COMPLETE else None,
+        value=values[max(values)] if state == TrialState.COMPLETE else None,
+        datetime_start=None,
+        datetime_complete=None,
         params={original_path(path): value for path, value in trial.params.items()},
         distributions=distributions,
+        user_attrs={},
+        system_attrs={},
         intermediate_values=values,
+        trial_id=number,
     )
 
 

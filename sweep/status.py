@@ -22,7 +22,7 @@ from sweep.findings.confirmed import (
 )
 from sweep.findings.searches import n_searches
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
-from sweep.records.reader import SweepRecords, read_manifest, read_sweep, read_table
+from sweep.records.reader import SweepRecords, read_both_phases, read_manifest, read_table
 from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, TRIALS
 from sweep.remaining import Remaining, read_remaining
 
@@ -133,7 +133,7 @@ def read_status(sweep_dir: Path) -> SweepStatus:
     Raises:
         RecordsError: there is no sweep in ``sweep_dir``.
     """
-    search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
+    search, confirm = read_both_phases(sweep_dir)
     study = search.manifest["study"]
     place = {arm: number for number, arm in enumerate(study["arms"])}
     arms = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda names: names.map(place))

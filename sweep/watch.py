@@ -257,7 +257,8 @@ class Watch:
         if self._stalled or quiet_s < MIN_STALL_S:
             return
         if self._stall_after_s is None:
-            seconds = [row["seconds"] for entry in self._conductor.entries.values() for row in entry.curve.values()]
+            entries = self._conductor.entries.values()  # all epochs, but at most once per minute without news
+            seconds = [value for entry in entries for value in entry.values_of("seconds").values()]
             median_s = statistics.median(seconds) if seconds else float("inf")
             self._stall_after_s = max(MIN_STALL_S, STALL_EPOCHS * median_s)
             if self._lock is not None:

@@ -21,8 +21,7 @@ from sweep.findings.confirmed import confirmed_values, unit_values
 from sweep.findings.searches import unit_of
 from sweep.findings.summary import baseline_arm
 from sweep.records.errors import RecordsError
-from sweep.records.reader import read_sweep
-from sweep.records.schema import CONFIRM
+from sweep.records.reader import read_both_phases
 
 SWEEP_DIRS = "CUTMIX_SWEEP_DIRS"
 """Environment variable with the folders of several sweeps, separated as the folders in ``PATH`` are."""
@@ -106,7 +105,7 @@ def confirmed_winners(sweep_dir: Path | str | None = None) -> pd.DataFrame:
         The rows of :func:`sweep.findings.confirmed.confirmed_values` with rank 1; empty before the first confirmation.
     """
     folder = frames.folder_of(sweep_dir)
-    values = confirmed_values(read_sweep(folder), read_sweep(folder, CONFIRM))
+    values = confirmed_values(*read_both_phases(folder))
     return values[values["rank"] == 1].reset_index(drop=True)
 
 

@@ -11,8 +11,7 @@ from analysis.data.arms import confirmed_winners
 from analysis.data.replication import replication_of
 from sweep.findings.confirmed import search_winners, unit_values
 from sweep.findings.searches import unit_of
-from sweep.records.reader import read_manifest, read_sweep
-from sweep.records.schema import CONFIRM
+from sweep.records.reader import read_both_phases, read_manifest
 
 
 def winners(sweep_dir: Path | str | None = None) -> pd.DataFrame:
@@ -36,7 +35,7 @@ def winners(sweep_dir: Path | str | None = None) -> pd.DataFrame:
     names = confirmed.groupby(["arm", column])["confirms"].first().rename("winner")
     units = unit_values(confirmed, unit).rename(columns={"unit": "replicate", "top1_error": "error"})
     rows = units.join(names, on=["arm", "replicate"])
-    selected = search_winners(read_sweep(folder), read_sweep(folder, CONFIRM)).set_index("winner")["val_top1_error"]
+    selected = search_winners(*read_both_phases(folder)).set_index("winner")["val_top1_error"]
     rows = rows.assign(
         validation=rows["winner"].map(selected),
         unit=unit,

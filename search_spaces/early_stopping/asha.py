@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Collection, Sequence
 from typing import Literal
 
@@ -93,25 +93,34 @@ class PromotingAsha(Asha):
     def __init__(self, rungs: Sequence[int], *, reduction_factor: int, min_recorded: int) -> None:
         """Compare trials at ``rungs`` (epochs)."""
         super().__init__(rungs, reduction_factor=reduction_factor, min_recorded=min_recorded)
+        self._at_rung: dict[int, list[tuple[float, int]]] = {rung: [] for rung in rungs}
         self._last: dict[int, tuple[int, float]] = {}
 
     def observe(self, trial: int, epoch: int, value: float) -> Judgement | None:
         """Compare a trial with the trials that reached the rung before it."""
+        if last := self._last.pop(trial, None):  # it has continued after this rung
+            rung, value_there = last
+            del self._at_rung[rung][bisect_left(self._at_rung[rung], (value_there, trial))]
         judgement = super().observe(trial, epoch, value)
-        if judgement:
+        if judgement and math.isfinite(value):
             self._last[trial] = (epoch, value)
+            insort(self._at_rung[epoch], (value, trial))
         return judgement
 
     def promotable(self, paused: Collection[int]) -> int | None:
-        """Return the best paused trial among the best of its rung, from the highest rung with such a trial."""
-        best = [
-            (-rung, value, trial)
-            for trial in paused
-            for rung, value in (self._last[trial],)
-            for cutoff in (self._cutoff(rung),)
-            if cutoff is not None and value <= cutoff
-        ]
-        return min(best)[-1] if best else None
+        """Return the best paused trial among the best of its rung, from the highest rung with such a trial.
+
+        The trials whose last epoch is a rung are sorted by value. Only trials at or below the cutoff are looked at, and
+        most of these are paused: the time does not grow with the number of paused trials.
+        """
+        for rung in reversed(self._at_rung):
+            cutoff = self._cutoff(rung)
+            for value, trial in self._at_rung[rung] if cutoff is not None else ():
+                if value > cutoff:
+                    break
+                if trial in paused:
+                    return trial
+        return None
 
     def _verdict(self, value: float, cutoff: float | None) -> str:
         verdict = super()._verdict(value, cutoff)

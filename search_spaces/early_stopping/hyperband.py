@@ -26,16 +26,18 @@ class Hyperband(Rule):
         halvings = [len(bracket.rungs(0)) for bracket in brackets]
         self._proportions = [-(-(halvings[0] + 1) * reduction_factor**s // (s + 1)) for s in halvings]
         self._assigned: list[int] = []
+        self._n_assigned = [0] * len(brackets)
 
     def bracket(self, trial: int) -> int:
         """Return the index of a trial's bracket: the bracket that is furthest behind its proportion."""
         while len(self._assigned) <= trial:
             n = len(self._assigned) + 1
             behind = [
-                n * proportion - sum(self._proportions) * self._assigned.count(index)
-                for index, proportion in enumerate(self._proportions)
+                n * proportion - sum(self._proportions) * n_assigned
+                for proportion, n_assigned in zip(self._proportions, self._n_assigned, strict=True)
             ]
             self._assigned.append(behind.index(max(behind)))
+            self._n_assigned[self._assigned[-1]] += 1
         return self._assigned[trial]
 
     def rungs(self, trial: int) -> list[int]:
@@ -48,8 +50,8 @@ class Hyperband(Rule):
 
     def promotable(self, paused: Collection[int]) -> int | None:
         """Return a promotable trial of the bracket with the latest first rung that has one."""
-        for index, bracket in reversed(list(enumerate(self._brackets))):
-            trial = bracket.promotable([trial for trial in paused if self.bracket(trial) == index])
+        for bracket in reversed(self._brackets):
+            trial = bracket.promotable(paused)  # a bracket knows its own trials only
             if trial is not None:
                 return trial
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
@@ -48,8 +48,8 @@ class Median(Rule):
         if epoch not in self._averages:
             return None
         others = self._averages[epoch]
-        cutoff = statistics.median(others) if len(others) >= self._min_recorded else math.inf
-        others.append(self._sum[trial] / (epoch - self._averages_from_epoch + 1))
+        cutoff = _median(others) if len(others) >= self._min_recorded else math.inf
+        insort(others, self._sum[trial] / (epoch - self._averages_from_epoch + 1))
         best = self._best[trial] if math.isfinite(value) else value
         return Judgement(
             rung_epochs=epoch,
@@ -58,6 +58,11 @@ class Median(Rule):
             n_recorded=len(others),
             verdict=CONTINUE if math.isfinite(best) and best <= cutoff else STOP,
         )
+
+
+def _median(values: Sequence[float]) -> float:
+    """Return the median of sorted values, at least one, without sorting them again."""
+    return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
 
 
 class MedianStopping(RungStopping):

@@ -15,7 +15,7 @@ from sweep.display import SILENT, Display
 from sweep.findings.confirmed import confirmed_ranks
 from sweep.ledger import weights_path
 from sweep.models import recorded_model
-from sweep.records.reader import read_manifest, read_sweep, read_table
+from sweep.records.reader import read_both_phases, read_manifest, read_table
 from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, EVALUATIONS, MEASUREMENTS, SEARCH, TRIALS
 from trainables.config import TrialConfig
 from trainables.data.config import Data
@@ -91,8 +91,8 @@ def select_trials(sweep_dir: Path, names: Sequence[str] | None) -> pd.DataFrame:
 
 def _of_present_winners(sweep_dir: Path, trials: pd.DataFrame) -> pd.DataFrame:
     """Return those confirmation trials whose configuration is among the winners of its search, with its ``rank``."""
-    search = read_sweep(sweep_dir)
-    ranks = confirmed_ranks(search, read_sweep(sweep_dir, CONFIRM))
+    search, confirm = read_both_phases(sweep_dir)
+    ranks = confirmed_ranks(search, confirm)
     ranked = trials.assign(rank=trials["trial"].map(ranks))
     configs = int((search.manifest["study"]["confirm"] or {}).get("configs", 1))
     return ranked[ranked["rank"] <= configs]

@@ -8,8 +8,7 @@ import pandas as pd
 
 from sweep.csv_files import write_csv
 from sweep.export.recorded import make_folder
-from sweep.records.reader import read_sweep
-from sweep.records.schema import CONFIRM
+from sweep.records.reader import read_both_phases
 from trainables.whole_file import whole_file
 
 
@@ -22,7 +21,7 @@ def export_tables(sweep_dir: Path, folder: Path, format_: str) -> list[Path]:
         RecordsError: ``sweep_dir`` has no readable records.
         UserError: ``folder`` cannot be made.
     """
-    search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
+    search, confirm = read_both_phases(sweep_dir)
     tables = {"trials": search.trials, "epochs": search.epochs, "decisions": search.decisions}
     if len(confirm.trials):
         tables |= {"confirm_trials": confirm.trials, "confirm_epochs": confirm.epochs}

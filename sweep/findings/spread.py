@@ -16,8 +16,7 @@ from sweep.findings.confirmed import confirmed_values, test_values
 from sweep.findings.searches import is_searched, n_searches, trials_per_search
 from sweep.findings.student_t import LEVEL
 from sweep.findings.summary import final_epochs, uncensored_trials
-from sweep.records.reader import SweepRecords, read_sweep
-from sweep.records.schema import CONFIRM
+from sweep.records.reader import SweepRecords, read_both_phases
 from trainables.errors import UserError
 
 MIN_POINTS, MAX_POINTS = 0.001, 100.0
@@ -84,7 +83,7 @@ def seed_spread(sweep_dir: Path) -> Spread:
         RecordsError: there is no sweep.
         UserError: there are no two such trials, or their errors are equal.
     """
-    errors = _seed_errors(read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM))
+    errors = _seed_errors(*read_both_phases(sweep_dir))
     return _measured(sweep_dir, "seeds", _within(errors), _within_differences(errors), "")
 
 
@@ -111,7 +110,7 @@ def search_spread(sweep_dir: Path, *, configurations: int, seeds: int, metric: s
         RecordsError: there is no sweep.
         UserError: too few trials are completed, or their errors are equal.
     """
-    search, confirm = read_sweep(sweep_dir), read_sweep(sweep_dir, CONFIRM)
+    search, confirm = read_both_phases(sweep_dir)
     study = search.manifest["study"]
     if n_searches(study) > 1:
         values = confirmed_values(search, confirm)

@@ -45,7 +45,7 @@ def sparkline(values: Sequence[float], *, lo: float, hi: float) -> Html:
     """Return a small line chart; "" for fewer than two values.
 
     Args:
-        values: values from left to right.
+        values: values from left to right; if there are more than pixels, the last value of each part is drawn.
         lo: value at the bottom.
         hi: value at the top.
 
@@ -55,6 +55,8 @@ def sparkline(values: Sequence[float], *, lo: float, hi: float) -> Html:
     """
     if len(values) < 2:
         return Html()
+    if len(values) > _WIDTH_PX:
+        values = [values[(place + 1) * len(values) // _WIDTH_PX - 1] for place in range(_WIDTH_PX)]
     down, right = _HEIGHT_PX / ((hi - lo) or 1.0), _WIDTH_PX / (len(values) - 1)
     points = " ".join(f"{place * right:.1f},{(hi - value) * down:.1f}" for place, value in enumerate(values))
     return Html(

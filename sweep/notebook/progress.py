@@ -33,8 +33,8 @@ def _parts(progress: SweepProgress) -> Iterator[str]:
 def _arms(arms: Sequence[ArmProgress]) -> str:
     statuses = [status for status in STATUSES if status == COMPLETED or any(arm.counts[status] for arm in arms)]
     confirms = any(arm.confirmed for arm in arms)
-    errors = [error for arm in arms for error in arm.best_so_far]
-    lo, hi = min(errors, default=0.0), max(errors, default=0.0)
+    curves = [arm.best_so_far for arm in arms if arm.best_so_far]  # each of them only falls
+    lo, hi = min((curve[-1] for curve in curves), default=0.0), max((curve[0] for curve in curves), default=0.0)
     headings = ["arm", *statuses, *(["confirmed"] if confirms else []), "best error", "median", "best so far"]
     rows = [
         [

@@ -15,6 +15,7 @@ from sweep.records.manifest_file import read_manifest
 from sweep.records.names import check_names
 from sweep.records.nested import flattened
 from sweep.records.schema import (
+    CONFIRM,
     DECISIONS,
     EPOCHS,
     EVALUATIONS,
@@ -28,7 +29,7 @@ from sweep.records.schema import (
 from sweep.records.table_files import read_parts
 from trainables.renames import json_with_present_keys
 
-__all__ = ["SweepRecords", "read_manifest", "read_rows", "read_sweep", "read_table"]
+__all__ = ["SweepRecords", "read_both_phases", "read_manifest", "read_rows", "read_sweep", "read_table"]
 
 _NAMES = {"arm": "arm", "trial": "trial", "confirms": "trial"}
 """Columns of the trials with names, and what they name."""
@@ -85,15 +86,29 @@ def read_sweep(sweep_dir: Path | str, phase: str = SEARCH) -> SweepRecords:
         >>> sweep.epochs["val_nll"].tolist()
         [2.5]
     """
+    return _read_phases(sweep_dir, phase)[0]
+
+
+def read_both_phases(sweep_dir: Path | str) -> tuple[SweepRecords, SweepRecords]:
+    """Read the records of the search and of the confirmation, as :func:`read_sweep` does; each file is read once.
+
+    Raises:
+        RecordsError: ``sweep_dir`` has no sweep, its files are damaged, or a newer program wrote it.
+    """
+    search, confirm = _read_phases(sweep_dir, SEARCH, CONFIRM)
+    return search, confirm
+
+
+def _read_phases(sweep_dir: Path | str, *phases: str) -> list[SweepRecords]:
     sweep_dir = Path(sweep_dir)
     manifest = read_manifest(sweep_dir)
-    trials = read_table(sweep_dir, TRIALS)
-    trials = trials[trials["phase"] == phase].reset_index(drop=True)
-    epochs, decisions, evaluations, measurements = (
-        _of_trials(read_table(sweep_dir, table), trials["trial"])
-        for table in (EPOCHS, DECISIONS, EVALUATIONS, MEASUREMENTS)
-    )
-    return SweepRecords(manifest, _spread(trials), epochs, decisions, evaluations, measurements)
+    all_trials = read_table(sweep_dir, TRIALS)
+    tables = [read_table(sweep_dir, table) for table in (EPOCHS, DECISIONS, EVALUATIONS, MEASUREMENTS)]
+    records = []
+    for phase in phases:
+        trials = all_trials[all_trials["phase"] == phase].reset_index(drop=True)
+        records.append(SweepRecords(manifest, _spread(trials), *(_of_trials(rows, trials["trial"]) for rows in tables)))
+    return records
 
 
 def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:

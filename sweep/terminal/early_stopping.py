@@ -13,8 +13,8 @@ from rich.table import Table
 from sweep.findings.explain import explain
 from sweep.findings.replay import MEASURES
 from sweep.findings.summary import METRICS
-from sweep.records.reader import read_sweep
-from sweep.records.schema import CONFIRM, FAILED
+from sweep.records.reader import read_both_phases
+from sweep.records.schema import FAILED
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 from trainables.errors import UserError, did_you_mean
 
@@ -34,8 +34,8 @@ def print_why(sweep_dir: Path, trial: str, console: Console) -> None:
     Raises:
         UserError: the sweep has no such trial.
     """
-    records = read_sweep(sweep_dir)
-    rows = [*records.trials.to_dict("records"), *read_sweep(sweep_dir, CONFIRM).trials.to_dict("records")]
+    records, confirm = read_both_phases(sweep_dir)
+    rows = [*records.trials.to_dict("records"), *confirm.trials.to_dict("records")]
     trials: dict[str, Any] = {row["trial"]: row for row in rows}
     if trial not in trials:
         raise UserError(f"--why '{trial}': '{sweep_dir}' has no such trial{did_you_mean(trial, trials)}")

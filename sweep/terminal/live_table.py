@@ -123,17 +123,18 @@ def _running_columns(progress: SweepProgress) -> list[Column]:
 def _extra_columns(progress: SweepProgress, room: int, *, blocks: bool) -> list[Column]:
     """Return the sparkline and the pace of each arm, if there is room for them."""
     columns = []
-    values = [value for arm in progress.arms for value in arm.best_so_far]
+    curves = [arm.best_so_far for arm in progress.arms if arm.best_so_far]  # each of them only falls
     if any(trial.images_per_s for trial in progress.running) and room >= 10 + blocks * (2 + len(CURVE_HEAD)):
         pace = dict.fromkeys((arm.arm for arm in progress.arms), 0.0)
         for trial in progress.running:
             pace[trial.arm] += trial.images_per_s or 0.0
         columns.append(Column("images/s", tuple(format_pace(speed or None) for speed in pace.values())))
         room -= 2 + columns[0].width
-    if blocks and values and room >= 2 + len(CURVE_HEAD):
-        lo, hi, width = min(values), max(values), min(room - 2, MAX_CURVE)
-        curves = (sparkline(arm.best_so_far, lo=lo, hi=hi, width=width) for arm in progress.arms)
-        columns.append(Column(CURVE_HEAD, tuple(curves), "left"))
+    if blocks and curves and room >= 2 + len(CURVE_HEAD):
+        lo, hi = min(curve[-1] for curve in curves), max(curve[0] for curve in curves)
+        width = min(room - 2, MAX_CURVE)
+        cells = (sparkline(arm.best_so_far, lo=lo, hi=hi, width=width) for arm in progress.arms)
+        columns.append(Column(CURVE_HEAD, tuple(cells), "left"))
     return columns
 
 

@@ -1,10 +1,13 @@
-"""Overhead of the driver: trials that do nothing in a whole sweep, against the same trials on Ray Tune alone."""
+"""Overhead of the driver with trials that do nothing: against Ray Tune alone, and late in a sweep against early."""
 
 from __future__ import annotations
 
+import itertools
+import random
 import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,10 @@ from rich.console import Console
 from search_spaces.study import Study
 from sweep.conductor import Conductor
 from sweep.engine import run_trials
+from sweep.progress import ProgressTracker
 from sweep.terminal.display import TerminalDisplay
+from sweep.terminal.live_table import draw_progress
+from sweep.watch import Watch
 from tests.sweep.conftest import DOSE_COLUMNS
 from trainables.strict import parse
 
@@ -34,13 +40,16 @@ REPORT = {
 """Report of a trial, without its name and the epoch."""
 
 
-def study(n_trials: int) -> Study:
+PROMOTE = {"rule": "asha", "mode": "promote", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
+
+
+def study(n_trials: int, rule: dict[str, Any]) -> Study:
     values = {
         "name": "driver",
         "question": "What does a trial cost that does nothing?",
         "arms": {arm: {"mix": arm} for arm in ("off", "cutout", "mixup", "cutmix")},
         "space": {"optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 1.0}},
-        "budget": {"trials": n_trials // 4, "max_epochs": EPOCHS, "early_stopping": {"rule": "none"}},
+        "budget": {"trials": n_trials // 4, "max_epochs": EPOCHS, "early_stopping": rule},
     }
     return parse(Study, values, where="study 'driver'")
 
@@ -65,7 +74,7 @@ def test_driver_against_bare_tune(benchmark, capsys: pytest.CaptureFixture[str],
 
     def ours(n_trials: int) -> None:
         sweep_dir = Path(tempfile.mkdtemp(dir=tmp_path))
-        conductor = Conductor(study(n_trials), sweep_dir)
+        conductor = Conductor(study(n_trials, {"rule": "none"}), sweep_dir)
         run_trials(sweep_dir, conductor, slots=SLOTS, display=TerminalDisplay(Console(quiet=True)), trainable=Idle)
         assert not conductor.n_left
 
@@ -104,6 +113,56 @@ def test_driver_against_bare_tune(benchmark, capsys: pytest.CaptureFixture[str],
         print(f"\n{TRIALS} idle trials against bare Tune: {ratio:.2f}x ({span}), {most_gb:.2f} GB more memory")
     assert ratio <= 1.5
     assert most_gb <= 0.5
+
+
+N_FLAT = 4000
+"""Trials of the sweep whose first and last fifth are compared."""
+
+
+@pytest.mark.parametrize("rule", [{"rule": "none"}, PROMOTE], ids=["no rule", "promoting ASHA"])
+def test_cost_per_trial_is_flat(  # type: ignore[no-untyped-def]
+    benchmark, capsys: pytest.CaptureFixture[str], tmp_path: Path, rule: dict[str, Any]
+) -> None:
+    """Time of the process, without Ray: the conductor, the records, the watch and one drawing per 20 reports."""
+    fifths_s: list[float] = []
+
+    def one_round() -> None:
+        fifths_s[:] = _fifths_s(study(N_FLAT, rule), Path(tempfile.mkdtemp(dir=tmp_path)))
+
+    benchmark.pedantic(one_round, rounds=1)
+    ratio = fifths_s[-1] / fifths_s[0]
+    per_trial_ms = [1e3 * seconds / (N_FLAT / 5) for seconds in fifths_s]
+    benchmark.extra_info.update(ratio=ratio, per_trial_ms=per_trial_ms)
+    with capsys.disabled():
+        print(f"\n{N_FLAT} idle trials: {per_trial_ms[0]:.2f} ms per trial in the first fifth, last {ratio:.2f}x")
+    assert ratio <= 1.5
+
+
+def _fifths_s(study: Study, sweep_dir: Path, n_workers: int = 64) -> list[float]:
+    """Run a sweep without Ray; return the CPU time of each fifth of its trials, by the order of their starts."""
+    conductor = Conductor(study, sweep_dir)
+    watch, tracker, luck = Watch(conductor, sweep_dir), ProgressTracker(conductor), random.Random(0)
+    running: deque[tuple[str, int]] = deque()
+    n_trials, n_reports, times_s = conductor.n_trials, 0, [time.process_time()]
+    while True:
+        while len(running) < n_workers and (job := conductor.next_job()):
+            watch.on_start(job.trial)
+            running.append((job.trial, job.recorded_epochs + 1))
+        if not running:
+            break
+        trial, epoch = running.popleft()
+        report = {"trial": trial, "epoch": epoch, **REPORT, "val_nll": luck.random()}
+        if not conductor.on_report(trial, report):
+            running.append((trial, epoch + 1))
+        watch.on_report(trial)
+        watch.is_over()
+        n_reports += 1
+        if n_reports % 20 == 0:
+            draw_progress(tracker.snapshot(), width=120, height=40, blocks=True)
+        if len(conductor.entries) >= len(times_s) * n_trials / 5:
+            times_s.append(time.process_time())
+    times_s[5:] = [time.process_time()]
+    return [after - before for before, after in itertools.pairwise(times_s)]
 
 
 def _timed(work: Callable[[], object]) -> float:

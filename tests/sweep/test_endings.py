@@ -306,7 +306,7 @@ class TestSilence:
 
     def test_follows_the_pace_of_the_arm(self, silent: Any) -> None:
         entries = silent.session.conductor.entries
-        entries["off-0000"].curve[1]["seconds"] = 30.0
+        entries["off-0000"].curve = {1: {**entries["off-0000"].curve[1], "seconds": 30.0}}
         silent.watch.on_report("off-0000")
         assert silent.wait(20 * 30 - 1) == []
         assert silent.wait(1) == ["off-0000"]

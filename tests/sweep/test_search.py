@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import optuna
 import pytest
 
 from search_spaces.study import Study
-from sweep.search import PastTrial, propose
+from sweep import tpe
+from sweep.search import PastTrial, distribution, propose
+from trainables.seeds import derive_seed
 from trainables.strict import parse
 
 LR = "optimizer.lr"
@@ -56,23 +58,16 @@ def distance(params: dict[str, Any]) -> float:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[optuna.trial.FrozenTrial]]:
+def told(monkeypatch: pytest.MonkeyPatch) -> list[optuna.trial.FrozenTrial]:
     """Return the past trials as Optuna gets them."""
     trials: list[optuna.trial.FrozenTrial] = []
-    create = optuna.create_study
+    ask = tpe.ask
 
-    def spied(**given: Any) -> optuna.Study:
-        search = create(**given)
-        add = search.add_trials
+    def noted(past: list[optuna.trial.FrozenTrial], *arguments: Any, **options: Any) -> dict[str, Any]:
+        trials.extend(past)
+        return ask(past, *arguments, **options)
 
-        def noted(added: list[optuna.trial.FrozenTrial]) -> None:
-            trials.extend(added)
-            add(added)
-
-        monkeypatch.setattr(search, "add_trials", noted)
-        return search
-
-    monkeypatch.setattr(optuna, "create_study", spied)
+    monkeypatch.setattr(tpe, "ask", noted)
     return trials
 
 
@@ -150,6 +145,25 @@ class TestTpe:
             drawn = study_of(search="random", seed=seed)
             random += [distance(drawn.draw("off", number)) for number in range(15, 30)]
         assert np.median(tpe) < 0.65 * np.median(random)
+
+    def test_proposes_what_a_study_with_these_trials_proposes(self, told: list[optuna.trial.FrozenTrial]) -> None:
+        """No storage checks or copies the past trials; Optuna's own one does."""
+        study, rng = study_of(space=MIXED), np.random.default_rng(0)
+        distributions = {path: distribution(domain) for path, domain in study.space_of("off").items()}
+        past: list[PastTrial] = []
+        for number in range(40):
+            told.clear()
+            proposed = propose(study, "off", number, past)
+            sampler = optuna.samplers.TPESampler(
+                seed=derive_seed(study.seed, "tpe", "off", number) % 2**32, n_startup_trials=5, constant_liar=True
+            )
+            plain = optuna.create_study(sampler=sampler)
+            fields = ("state", "value", "params", "distributions", "intermediate_values")
+            given = [{name: getattr(trial, name) for name in fields} for trial in told]
+            plain.add_trials([optuna.trial.create_trial(**trial) for trial in given])
+            assert proposed == plain.ask(distributions).params
+            values = {epoch: rng.random() for epoch in range(1, rng.integers(2, 5))}
+            past.append(PastTrial(proposed, values, completed=len(values) == 3, ended=rng.random() < 0.8))
 
     def test_warns_of_nothing(self, recwarn: pytest.WarningsRecorder) -> None:
         run(study_of(), "off", 3, distance)
