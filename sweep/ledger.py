@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from search_spaces.early_stopping.base import CONTINUE, Judgement
 from search_spaces.study import Study
 from sweep.entry import Entry
 from sweep.findings.confirmed import test_values
+from sweep.mirrored import mirror_of
 from sweep.records.reader import read_table
 from sweep.records.schema import (
     ABOUT_COLUMNS,
@@ -155,11 +157,16 @@ class Ledger:
 
         The checkpoint of a completed trial stays if the model that replaces it cannot be read back.
         """
-        checkpoint = checkpoint_path(self._dir, entry.trial)
-        if entry.status in (*LIVING, FAILED) or not checkpoint.exists():
+        checkpoint, mirror = checkpoint_path(self._dir, entry.trial), mirror_of(self._dir)
+        is_there = checkpoint.exists() if mirror is None else mirror.may_have(checkpoint_name(entry.trial))
+        if entry.status in (*LIVING, FAILED) or not is_there:
             return
-        if entry.model_sha256 is None or model_damage(self._dir, entry.trial, entry.model_sha256) is None:
+        if entry.model_sha256 is not None and model_damage(self._dir, entry.trial, entry.model_sha256) is not None:
+            return
+        if mirror is None:
             checkpoint.unlink(missing_ok=True)
+        else:
+            mirror.remove(checkpoint_name(entry.trial))
 
     def decisions(self) -> dict[tuple[str, int], Mapping[Any, Any]]:
         """Read the recorded decisions by trial and rung."""
@@ -214,12 +221,39 @@ def _is_null(value: Any) -> bool:
 
 def checkpoint_path(sweep_dir: Path, trial: str) -> Path:
     """Return the file in which a trial that has not ended keeps its last state."""
-    return sweep_dir / "checkpoints" / f"{trial}.pt"
+    return sweep_dir / checkpoint_name(trial)
 
 
 def weights_path(sweep_dir: Path, trial: str) -> Path:
     """Return the file of a completed trial's final weights."""
-    return sweep_dir / "models" / f"{trial}.pt"
+    return sweep_dir / weights_name(trial)
+
+
+def checkpoint_name(trial: str) -> str:
+    """Return the name of a trial's last state below the place of the sweep."""
+    return f"checkpoints/{trial}.pt"
+
+
+def weights_name(trial: str) -> str:
+    """Return the name of a trial's final weights below the place of the sweep."""
+    return f"models/{trial}.pt"
+
+
+def weights_place(sweep_dir: Path, trial: str) -> str:
+    """Return the path of a completed trial's final weights, or their address in an object store, for another node."""
+    mirror = mirror_of(sweep_dir)
+    return str(weights_path(sweep_dir, trial)) if mirror is None else f"{mirror.url}/{weights_name(trial)}"
+
+
+def local_weights(sweep_dir: Path, trial: str) -> Path:
+    """Return the file of a completed trial's final weights, which is read from an object store if it is there.
+
+    The file may be missing.
+    """
+    if (mirror := mirror_of(sweep_dir)) is not None:
+        with contextlib.suppress(FileNotFoundError):
+            return mirror.fetch(weights_name(trial))
+    return weights_path(sweep_dir, trial)
 
 
 def model_damage(sweep_dir: Path, trial: str, sha256: str | None) -> DamagedFile | None:
@@ -230,8 +264,13 @@ def model_damage(sweep_dir: Path, trial: str, sha256: str | None) -> DamagedFile
         trial: name of the trial.
         sha256: recorded checksum of the model; None in records of older versions: a missing model is then no damage,
             unless it was set aside.
+
+    In an object store, which has checksums of its own, the model must be there; who reads it compares the checksum.
     """
-    path = weights_path(sweep_dir, trial)
+    path, mirror = weights_path(sweep_dir, trial), mirror_of(sweep_dir)
+    if mirror is not None and not path.exists():
+        is_there = mirror.has(weights_name(trial)) or sha256 is None
+        return None if is_there else DamagedFile(path, "it is missing")
     try:
         verify_state(path, expected_sha256=sha256)
     except FileNotFoundError:

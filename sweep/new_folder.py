@@ -29,8 +29,6 @@ def new_folder(study: Study, out: Path | None) -> Path:
     Raises:
         UserError: it cannot be made, has a sweep already, or is not empty.
     """
-    if out is not None and ":/" in str(out):  # a Path writes s3://bucket as s3:/bucket
-        raise UserError(f"--out '{out}': must be a folder that all nodes of the cluster can use, not an address")
     stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     sweep_dir = (out or Path("sweeps") / f"{study.name}-{stamp}").absolute()
     try:
@@ -52,14 +50,14 @@ def check_no_sweep(sweep_dir: Path) -> None:
 
 def _check_new_folder(sweep_dir: Path) -> None:
     check_no_sweep(sweep_dir)
-    if sweep_dir.is_dir() and not all(_precedes_manifest(path, sweep_dir) for path in sweep_dir.rglob("*")):
+    if sweep_dir.is_dir() and not all(precedes_manifest(path, sweep_dir) for path in sweep_dir.rglob("*")):
         raise UserError(f"--out '{sweep_dir}' is not empty: choose a new folder")
     nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"--out '{sweep_dir}': cannot write to '{nearest}'")
 
 
-def _precedes_manifest(path: Path, sweep_dir: Path) -> bool:
+def precedes_manifest(path: Path, sweep_dir: Path) -> bool:
     """Return whether a kill before the manifest was written may have left a file or folder: the lock, or no rows."""
     names = path.relative_to(sweep_dir).parts
     return (

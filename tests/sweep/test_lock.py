@@ -35,7 +35,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, seconds in (
         (driver, "HEARTBEAT_S", 0.01),
         (driver, "EXPIRY_S", 0.15),
-        (driver, "LOOK_S", 0.005),
+        (lease.FolderSource, "look_s", 0.005),
         (lock, "CHECK_S", 0.0),
         (lock, "FLOCK_PATIENCE_S", 0.0),
     ):

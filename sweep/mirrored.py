@@ -1,0 +1,130 @@
+"""Sweeps in an object store that this process has opened: the working folder of each, and its address.
+
+A sweep in an object store is read and written in a working folder. This module is a look-up, which every other module
+may use. For a sweep in a folder there is nothing to look up, and nothing else is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweep.lease import LeaseSource
+
+_mirrors: dict[Path, Mirrored] = {}
+
+
+class Mirrored(ABC):
+    """A sweep in an object store, with its working folder.
+
+    Attributes:
+        folder: the working folder, an absolute path without links.
+        url: address of the sweep.
+    """
+
+    folder: Path
+    url: str
+
+    @abstractmethod
+    def save(self, *, wait: bool) -> None:
+        """Write to the store what has changed in the working folder, if it is due or ``wait`` is set.
+
+        Raises:
+            LockLost: another process has taken the sweep over.
+            StorageError: the store does not answer, or refuses.
+        """
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Read from the store what has changed there, if it is due."""
+
+    @abstractmethod
+    def lease_source(self) -> LeaseSource:
+        """Return where the lease of the driver is read."""
+
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Return whether the store has an object; ``name`` is relative to the sweep."""
+
+    @abstractmethod
+    def fetch(self, name: str) -> Path:
+        """Copy an object to the working folder, unless it is there; return the file.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+
+    @abstractmethod
+    def expect(self, name: str) -> None:
+        """Receive that a worker may write an object from now on."""
+
+    @abstractmethod
+    def may_have(self, name: str) -> bool:
+        """Return whether the store may have an object, without a request."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove an object with the next changes, after everything else was written."""
+
+
+def mirror_of(sweep_dir: Path) -> Mirrored | None:
+    """Return the store behind a working folder; None for any other folder.
+
+    Examples:
+        >>> mirror_of(Path("sweeps/box")) is None
+        True
+    """
+    return _mirrors.get(sweep_dir) if _mirrors else None
+
+
+def save(sweep_dir: Path, *, wait: bool) -> None:
+    """Write what has changed to the store behind a working folder; do nothing for any other folder.
+
+    Examples:
+        >>> save(Path("sweeps/box"), wait=True)
+    """
+    if (mirror := mirror_of(sweep_dir)) is not None:
+        mirror.save(wait=wait)
+
+
+def refresh(sweep_dir: Path) -> None:
+    """Read what has changed in the store behind a working folder; do nothing for any other folder.
+
+    Examples:
+        >>> refresh(Path("sweeps/box"))
+    """
+    if (mirror := mirror_of(sweep_dir)) is not None:
+        mirror.refresh()
+
+
+def shown(text: str) -> str:
+    """Return a text in which the address of a sweep replaces its working folder.
+
+    Examples:
+        >>> shown("no sweep in 'sweeps/box'")
+        "no sweep in 'sweeps/box'"
+    """
+    for folder, mirror in list(_mirrors.items()):
+        text = text.replace(str(folder), mirror.url)
+    return text
+
+
+@contextlib.contextmanager
+def registered(mirror: Mirrored) -> Iterator[None]:
+    """Let the others find a sweep by its working folder; name its address in the errors of the block."""
+    before = _mirrors.get(mirror.folder)
+    _mirrors[mirror.folder] = mirror
+    try:
+        yield
+    except Exception as error:
+        error.args = tuple(shown(each) if isinstance(each, str) else each for each in error.args)
+        raise
+    finally:
+        if before is None:
+            _mirrors.pop(mirror.folder, None)
+        else:
+            _mirrors[mirror.folder] = before
