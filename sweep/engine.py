@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.display import SILENT, Display
+from sweep.mirrored import mirror_of
 from sweep.ray_start import joined_ray, local_ray
 from sweep.watch import Watch
 from sweep.workers import check_running_ray, make_setup_hook
@@ -180,7 +181,7 @@ def run_trials(
         from trainables.tune_trainable import CutMixTrainable
 
     resources = conductor.study.resources
-    scheduler = ConductorScheduler(conductor)
+    scheduler = ConductorScheduler(conductor, mirror_of(sweep_dir))
     with display.show_sweep(conductor) as update, tempfile.TemporaryDirectory() as scratch:
         try:
             tune.run(

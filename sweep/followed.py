@@ -12,6 +12,7 @@ from typing import Any
 from sweep.entry import Entry
 from sweep.ledger import entry_of
 from sweep.manifest import read_study
+from sweep.mirrored import refresh
 from sweep.progress import ProgressTracker
 from sweep.records.reader import read_manifest
 from sweep.records.schema import EPOCHS, LIVING, RUNNING, TRIALS
@@ -42,8 +43,13 @@ class FollowedSweep(RunningSweep):
         self._started_s: dict[tuple[str, int], float] = {}  # time of each start and resumption, by trial and attempt
         self.update()
 
-    def update(self) -> None:
-        """Read the new rows."""
+    def update(self, *, fresh: bool = False) -> None:
+        """Read the new rows; those of a sweep in an object store are looked for at most every few seconds.
+
+        Args:
+            fresh: whether they are looked for now.
+        """
+        refresh(self._dir, now=fresh)
         manifest = read_manifest(self._dir)
         self.study = read_study(manifest, self._dir)  # `extend` changes it
         self._run_started_s = _start_of_last_run(manifest)

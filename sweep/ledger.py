@@ -245,6 +245,16 @@ def weights_place(sweep_dir: Path, trial: str) -> str:
     return str(weights_path(sweep_dir, trial)) if mirror is None else f"{mirror.url}/{weights_name(trial)}"
 
 
+def trial_places(sweep_dir: Path, trial: str) -> dict[str, str]:
+    """Return what a worker must know to find the state and the model of a trial, for ``trainables.trial_files``."""
+    mirror = mirror_of(sweep_dir)
+    if mirror is None:
+        checkpoint, weights = checkpoint_path(sweep_dir, trial), weights_path(sweep_dir, trial)
+        return {"checkpoint_path": str(checkpoint), "weights_path": str(weights)}
+    mirror.expect(checkpoint_name(trial))
+    return {"storage": mirror.url, "sweep_key": mirror.sweep_key}
+
+
 def local_weights(sweep_dir: Path, trial: str) -> Path:
     """Return the file of a completed trial's final weights, which is read from an object store if it is there.
 

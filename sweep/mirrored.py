@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,11 @@ class Mirrored(ABC):
     folder: Path
     url: str
 
+    @property
+    @abstractmethod
+    def sweep_key(self) -> str:
+        """Text that differs between this sweep and an older one at the same address."""
+
     @abstractmethod
     def save(self, *, wait: bool) -> None:
         """Write to the store what has changed in the working folder, if it is due or ``wait`` is set.
@@ -39,8 +44,8 @@ class Mirrored(ABC):
         """
 
     @abstractmethod
-    def refresh(self) -> None:
-        """Read from the store what has changed there, if it is due."""
+    def refresh(self, *, now: bool) -> None:
+        """Read from the store what has changed there, if it is due or ``now`` is set."""
 
     @abstractmethod
     def lease_source(self) -> LeaseSource:
@@ -67,6 +72,14 @@ class Mirrored(ABC):
         """Return whether the store may have an object, without a request."""
 
     @abstractmethod
+    def add_requests(self, numbers: Mapping[str, int]) -> None:
+        """Count the requests that a worker has sent; the names are those of ``RequestCounts``."""
+
+    @abstractmethod
+    def requests(self) -> dict[str, dict[str, int]]:
+        """Return the requests of the driver and of the workers since the sweep was opened."""
+
+    @abstractmethod
     def remove(self, name: str) -> None:
         """Remove an object with the next changes, after everything else was written."""
 
@@ -91,14 +104,14 @@ def save(sweep_dir: Path, *, wait: bool) -> None:
         mirror.save(wait=wait)
 
 
-def refresh(sweep_dir: Path) -> None:
+def refresh(sweep_dir: Path, *, now: bool = False) -> None:
     """Read what has changed in the store behind a working folder; do nothing for any other folder.
 
     Examples:
         >>> refresh(Path("sweeps/box"))
     """
     if (mirror := mirror_of(sweep_dir)) is not None:
-        mirror.refresh()
+        mirror.refresh(now=now)
 
 
 def shown(text: str) -> str:
@@ -111,6 +124,34 @@ def shown(text: str) -> str:
     for folder, mirror in list(_mirrors.items()):
         text = text.replace(str(folder), mirror.url)
     return text
+
+
+def describe_requests(requests: Mapping[str, Mapping[str, int]], *, n_trials: int) -> str:
+    """Return the requests of a run in one line.
+
+    Args:
+        requests: numbers by name, of the driver and of the workers.
+        n_trials: number of trials that the sweep has begun.
+
+    Examples:
+        >>> driver = {"n_read": 4, "n_written": 30, "bytes_written": 12_000, "bytes_read": 0}
+        >>> describe_requests({"driver": driver, "workers": {"n_written": 6, "bytes_written": 9_000_000}}, n_trials=4)
+        'storage: 40 requests (34 of the driver), 9.0 MB written, 0.0 MB read; 10 requests and 2.25 MB per trial'
+    """
+    n_driver = _sum([requests["driver"]], "n_")
+    n_all = _sum(requests.values(), "n_")
+    written_mb, read_mb = (_sum(requests.values(), name) / 1e6 for name in ("bytes_written", "bytes_read"))
+    per_trial = ""
+    if n_trials:
+        per_trial = f"; {n_all / n_trials:.0f} requests and {(written_mb + read_mb) / n_trials:.2f} MB per trial"
+    return (
+        f"storage: {n_all:,} requests ({n_driver:,} of the driver), {written_mb:.1f} MB written, {read_mb:.1f} MB read"
+        f"{per_trial}"
+    )
+
+
+def _sum(groups: Iterable[Mapping[str, int]], begin: str) -> int:
+    return sum(number for group in groups for name, number in group.items() if name.startswith(begin))
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ class StorageUrl:
 
     def child(self, name: str) -> str:
         """Return the address of an object in the folder."""
-        return f"{self}/{name}"
+        return f"{self}/{name}" if name else str(self)
 
 
 def is_url(text: object) -> bool:
@@ -73,8 +73,8 @@ def is_url(text: object) -> bool:
     return _URL.fullmatch(str(text)) is not None
 
 
-def parse_url(text: object) -> StorageUrl | Path:
-    """Return the address that a text is; a path for ``file://``.
+def parse_url(place: object) -> StorageUrl | Path:
+    """Return the address that a text or a ``Path`` is; a path for ``file://``.
 
     Raises:
         UserError: the scheme is unknown, or a part of the address is missing or not valid.
@@ -88,7 +88,9 @@ def parse_url(text: object) -> StorageUrl | Path:
         Traceback (most recent call last):
         trainables.errors.UserError: 's3://photos': names no folder below the bucket, for example s3://bucket/sweeps/box
     """
-    match = _URL.fullmatch(str(text))
+    slashes = "///" if str(place).startswith("file:") else "//"
+    text = re.sub(r"^([^:/]+):/(?!/)", rf"\1:{slashes}", str(place))
+    match = _URL.fullmatch(text)
     if match is None:
         raise UserError(f"'{shorten(text)}': must be an address, for example {EXAMPLE}")
     scheme, slashes, rest = match[1].lower(), match[2], match[3]
@@ -111,7 +113,7 @@ def parse_url(text: object) -> StorageUrl | Path:
     return _checked(text, scheme, bucket, account, [step for step in path.split("/") if step])
 
 
-def _checked(text: object, scheme: str, bucket: str, account: str, steps: list[str]) -> StorageUrl:
+def _checked(text: str, scheme: str, bucket: str, account: str, steps: list[str]) -> StorageUrl:
     shown = f"'{shorten(text)}'"
     if _BUCKET.fullmatch(bucket) is None:
         raise UserError(f"{shown}: '{shorten(bucket)}' is no name of a bucket, for example {EXAMPLE}")
@@ -127,7 +129,7 @@ def _checked(text: object, scheme: str, bucket: str, account: str, steps: list[s
     return StorageUrl(scheme, bucket, "/".join(steps), account)
 
 
-def _local_path(text: object, slashes: str, rest: str) -> Path:
+def _local_path(text: str, slashes: str, rest: str) -> Path:
     host, slash, path = rest.partition("/") if len(slashes) == 2 else ("", "/", rest)
     if host not in ("", "localhost") or not slash:
         raise UserError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +16,7 @@ from typing import TypeVar
 from sweep.lock import LockLost, ShowStatus
 from sweep.mirrored import Mirrored
 from sweep.records.counts import COUNTS
+from sweep.records.manifest_file import read_manifest
 from sweep.records.part_file import digest_of
 from sweep.records.parts import gaps_of, live_parts, part_of
 from sweep.records.schema import RECORDS, TABLES
@@ -21,7 +25,7 @@ from sweep.storage.lease import BucketLease, BucketSource
 from sweep.storage.names import LOG, Scope, is_json, is_wanted, is_written, primary_of, stage_of
 from sweep.storage.places import driver_home
 from trainables.intact import DamagedFile, read_checked_json
-from trainables.object_store import ObjectStore, StoredObject
+from trainables.object_store import ObjectStore, RequestCounts, StoredObject
 from trainables.whole_file import write_whole
 
 SAVE_AFTER_S = 10.0
@@ -48,12 +52,14 @@ class Mirror(Mirrored):
 
     Attributes:
         store: client of the store.
+        by_workers: requests of the workers.
     """
 
     def __init__(self, store: ObjectStore, folder: Path, scope: Scope) -> None:
         """Prepare a mirror of ``store`` in ``folder``; without a lease it only reads."""
         self.folder, self.url = folder, str(store.url)
         self.store = store
+        self.by_workers = RequestCounts()
         self._scope = scope
         self._lease: BucketLease | None = None
         self._index = Index(folder)
@@ -61,6 +67,12 @@ class Mirror(Mirrored):
         self._expected: set[str] = set()
         self._to_remove: dict[str, None] = {}
         self._saved_at_s = self._logged_at_s = self._refreshed_at_s = float("-inf")
+
+    @cached_property
+    def sweep_key(self) -> str:
+        """Text that differs between this sweep and an older one at the same address."""
+        first_run = read_manifest(self.folder)["runs"][:1]
+        return hashlib.sha256(json.dumps(first_run, sort_keys=True).encode()).hexdigest()[:16]
 
     def take_lease(self, show_status: ShowStatus) -> None:
         """Take the lease of the sweep: from now on, changes are written.
@@ -159,9 +171,12 @@ class Mirror(Mirrored):
             names += [file if below == "." else f"{below}/{file}" for file in files]
         return [name for name in names if is_written(name, self._scope)]
 
-    def refresh(self) -> None:
-        """Read from the store what has changed there, at most every ``REFRESH_AFTER_S``; a driver reads nothing."""
-        if self._lease is None and time.monotonic() - self._refreshed_at_s >= REFRESH_AFTER_S:
+    def refresh(self, *, now: bool) -> None:
+        """Read from the store what has changed there, at most every ``REFRESH_AFTER_S`` or ``now``.
+
+        A driver reads nothing: its working folder is ahead of the store.
+        """
+        if self._lease is None and (now or time.monotonic() - self._refreshed_at_s >= REFRESH_AFTER_S):
             self.pull()
 
     def save(self, *, wait: bool) -> None:
@@ -255,6 +270,14 @@ class Mirror(Mirrored):
     def remove(self, name: str) -> None:
         """Remove an object with the next changes, after everything else was written."""
         self._to_remove[name] = None
+
+    def add_requests(self, numbers: Mapping[str, int]) -> None:
+        """Count the requests that a worker has sent."""
+        self.by_workers += RequestCounts(**numbers)
+
+    def requests(self) -> dict[str, dict[str, int]]:
+        """Return the requests of the driver and of the workers since the sweep was opened."""
+        return {"driver": self.store.counts.as_record(), "workers": self.by_workers.as_record()}
 
     def _each(self, function: Callable[[str], T], names: list[str]) -> list[T]:
         if len(names) < 2:

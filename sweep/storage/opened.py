@@ -91,6 +91,31 @@ def opened(
         yield Opened(path, url)
 
 
+_copies: dict[str, Path] = {}
+_open = contextlib.ExitStack()
+
+
+def local_folder(place: object) -> Path:
+    """Return a folder with the records of a sweep at any place; the copy of an address is kept while the process runs.
+
+    Raises:
+        UserError: the address is not valid, or the store cannot be used.
+
+    Examples:
+        >>> local_folder("sweeps/box")
+        PosixPath('sweeps/box')
+    """
+    from sweep.mirrored import refresh
+
+    url = place_of(place)
+    if isinstance(url, Path):
+        return url
+    if str(url) not in _copies:
+        _copies[str(url)] = _open.enter_context(opened(url)).path
+    refresh(_copies[str(url)])
+    return _copies[str(url)]
+
+
 @contextlib.contextmanager
 def _reading(url: StorageUrl, show_status: ShowStatus, *, whole: bool) -> Iterator[Path]:
     from sweep.mirrored import registered

@@ -235,7 +235,7 @@ class TestTakingOver:
         assert observer.look() is Presence.ALIVE
         now_s += 0.1
         assert observer.look() is Presence.GONE
-        assert observer.look_as_successor(Flock.UNSUPPORTED) is Presence.GONE
+        assert observer.look_as_successor(lambda: Flock.UNSUPPORTED) is Presence.GONE
 
 
 class TestLoss:

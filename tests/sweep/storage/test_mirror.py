@@ -66,7 +66,7 @@ def test_kill_at_any_request(
     n_requests, expected, names = requests.n_changes, tables(bucket), stored(bucket)
     assert len(expected[0]) == 3 * len(expected[1])
     assert "lock" not in names
-    for number, kill_at in enumerate(range(2, n_requests, 5)):
+    for number, kill_at in enumerate(range(2, n_requests, 13)):
         url = f"{bucket}-{kill_at}"
         use_machine(monkeypatch, tmp_path / f"{kill_at}-a")
         requests.n_changes, requests.kill_at = 0, kill_at
