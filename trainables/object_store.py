@@ -32,7 +32,7 @@ PART_BYTES = 8 * 2**20
 DELETE_AT_ONCE = 1000
 """Largest number of objects that one request deletes."""
 
-_PAUSE_S = 1.0
+PAUSE_S = 1.0
 _REASON_CHARS = 160
 
 T = TypeVar("T")
@@ -203,7 +203,12 @@ class ObjectStore:
             result = obstore.put(self._store, self._path(name), content, mode=mode, chunk_size=PART_BYTES)
             return str(result["e_tag"])
 
-        e_tag = self._request(name, write, is_write=True)
+        try:
+            e_tag = self._request(name, write, is_write=True)
+        except FileNotFoundError:
+            if if_tag is None:
+                raise
+            raise Conflict(self.url.child(name)) from None  # the object is gone
         n_parts = -(-size // PART_BYTES)
         self._count(n_written=1 if n_parts < 2 else n_parts + 2, bytes_written=size)
         return StoredObject(size, e_tag)
@@ -304,13 +309,15 @@ class ObjectStore:
             except (PermissionDeniedError, UnauthenticatedError) as error:
                 raise StorageError(self.url.child(name), _reason(error), is_write=is_write) from None
             except FileNotFoundError as error:
+                if re.search("NoSuchBucket|bucket does not exist|ContainerNotFound", str(error)):
+                    raise StorageError(str(self.url), "there is no such bucket", is_write=is_write) from None
                 if error.filename is None:  # from the store, not from this machine
                     raise FileNotFoundError(errno.ENOENT, "no such object", self.url.child(name)) from None
                 raise
             except BaseError as error:
                 if time.monotonic() - began_s >= self.patience_s or _is_final(error):
                     raise StorageError(self.url.child(name), _reason(error), is_write=is_write) from None
-            time.sleep(_PAUSE_S)
+            time.sleep(PAUSE_S)
 
 
 def _stored(meta: Any) -> StoredObject:

@@ -221,7 +221,7 @@ class BucketLease:
             began_s = time.monotonic()
             try:
                 e_tag = self._store.write(LOCK, content, if_tag=self._e_tag).e_tag
-            except (Conflict, FileNotFoundError):
+            except Conflict:
                 e_tag = _own_tag(self._store, self._owner)  # the answer to an earlier attempt may have been lost
                 if not e_tag:
                     self._loss = _describe_loss(self._store, self._folder, self._home)
