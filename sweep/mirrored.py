@@ -52,6 +52,17 @@ class Mirrored(ABC):
         """Return where the lease of the driver is read."""
 
     @abstractmethod
+    def send(self, path: Path) -> None:
+        """Write one file of the working folder to the store at once, although this process does not hold the sweep.
+
+        Only requests to the driver are written in this way: files in ``inbox/``.
+        """
+
+    @abstractmethod
+    def discard(self, path: Path) -> None:
+        """Remove such a file from the store."""
+
+    @abstractmethod
     def has(self, name: str) -> bool:
         """Return whether the store has an object; ``name`` is relative to the sweep."""
 
@@ -114,6 +125,26 @@ def refresh(sweep_dir: Path, *, now: bool = False) -> None:
         mirror.refresh(now=now)
 
 
+def send(path: Path, sweep_dir: Path) -> None:
+    """Write one file in ``inbox/`` to the store behind a working folder; do nothing for any other folder.
+
+    Examples:
+        >>> send(Path("sweeps/box/inbox/1.json"), Path("sweeps/box"))
+    """
+    if (mirror := mirror_of(sweep_dir)) is not None:
+        mirror.send(path)
+
+
+def discard(path: Path, sweep_dir: Path) -> None:
+    """Remove one file in ``inbox/`` from the store behind a working folder; do nothing for any other folder.
+
+    Examples:
+        >>> discard(Path("sweeps/box/inbox/1.json"), Path("sweeps/box"))
+    """
+    if (mirror := mirror_of(sweep_dir)) is not None:
+        mirror.discard(path)
+
+
 def shown(text: str) -> str:
     """Return a text in which the address of a sweep replaces its working folder.
 
@@ -156,7 +187,7 @@ def _sum(groups: Iterable[Mapping[str, int]], begin: str) -> int:
 
 @contextlib.contextmanager
 def registered(mirror: Mirrored) -> Iterator[None]:
-    """Let the others find a sweep by its working folder; name its address in the errors of the block."""
+    """Register a sweep by its working folder; errors of the block name its address."""
     before = _mirrors.get(mirror.folder)
     _mirrors[mirror.folder] = mirror
     try:

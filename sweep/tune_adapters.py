@@ -57,6 +57,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "test": job.test,
             "model_sha256": job.model_sha256 or "",
             **trial_places(self._dir, job.trial),
+            "checkpoint_s": self._resources.checkpoint_s,
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
             "images": format_places({source: self._places[source]} if source in self._places else {}),

@@ -269,7 +269,7 @@ class ObjectStore:
             self._count(n_deleted=1 if self.url.scheme == "s3" else len(batch))
 
     def rename(self, name: str, new: str) -> None:
-        """Give an object another name; an object of that name is replaced.
+        """Rename an object; an object of the new name is replaced.
 
         Raises:
             FileNotFoundError: there is no such object.

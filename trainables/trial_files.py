@@ -135,7 +135,7 @@ class StoredFiles(TrialFiles):
         self._store = ObjectStore(url)
         self._counted = RequestCounts()
         self._every_s = every_s
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()  # a signal may come while the last state is sent
         self._is_new = False
         self._pause_s = MIN_PAUSE_S if every_s is None else every_s
         self._sent_at_s = time.monotonic()
@@ -265,14 +265,16 @@ def trial_files(config: Mapping[str, Any]) -> TrialFiles:
     """Return the files of a trial from what its worker is told.
 
     Args:
-        config: ``checkpoint_path`` and ``weights_path``; or ``storage``, an address, with ``sweep_key``.
+        config: ``checkpoint_path`` and ``weights_path``; or ``storage``, an address, with ``sweep_key`` and
+            ``checkpoint_s``, the pause between two states that are sent, or None.
     """
     url = str(config.get("storage", ""))
     if not url:
         return SharedFiles(Path(config["checkpoint_path"]), Path(config["weights_path"]))
     address = parse_url(url)
     assert isinstance(address, StorageUrl)
-    return StoredFiles(address, str(config["trial"]), sweep_key=str(config["sweep_key"]))
+    every_s = config.get("checkpoint_s")
+    return StoredFiles(address, str(config["trial"]), sweep_key=str(config["sweep_key"]), every_s=every_s)
 
 
 def local_model(place: str) -> Path:

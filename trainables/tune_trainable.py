@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import signal
 import socket
+import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -87,10 +91,30 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
     _trial: Trial | None = None
     _files: TrialFiles = SharedFiles(Path(), Path())
+    _hurries = False
 
     def cleanup(self) -> None:
         """Release the trial; a state that other nodes do not have is sent first."""
         self._close()
+
+    def _hurry_at_end(self) -> None:
+        """Send the state of the trial first when this process is asked to end, for example because its node is drained.
+
+        States in a folder that all nodes share are there already.
+        """
+        if self._hurries or threading.current_thread() is not threading.main_thread():
+            return
+        self._hurries = True
+        previous = signal.getsignal(signal.SIGTERM)
+
+        def end(signum: int, frame: FrameType | None) -> None:
+            self._files.hurry()
+            if callable(previous):
+                previous(signum, frame)
+            else:
+                sys.exit(1)
+
+        signal.signal(signal.SIGTERM, end)
 
     def _close(self) -> None:
         files, trial, self._files, self._trial = self._files, self._trial, SharedFiles(Path(), Path()), None
@@ -114,6 +138,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._device = str(config["device"])
             self._tests = bool(config["test"])
             self._files = trial_files(config)
+            if not isinstance(self._files, SharedFiles):
+                self._hurry_at_end()
             self._recorded_sha256 = str(config.get("model_sha256", "")) or None
             self._places = parse_places(str(config.get("images", "{}")))
             print(f"trial {self._name} begins, {self._reported} epochs recorded: {config['config']}")  # noqa: T201

@@ -27,7 +27,7 @@ class Index:
             self._known = read_checked_json(self._path)
 
     def add(self, name: str, stored: StoredObject) -> None:
-        """Note that a file equals an object now."""
+        """Store that a file equals an object now."""
         self._known[name] = [stored.e_tag, *self._state(name)]
 
     def matches(self, name: str, stored: StoredObject) -> bool:
@@ -40,7 +40,7 @@ class Index:
         return known is None or known[1:] != self._state(name)
 
     def forget(self, name: str) -> None:
-        """Note that a file is gone."""
+        """Remove a file that is gone."""
         self._known.pop(name, None)
 
     def names(self) -> list[str]:

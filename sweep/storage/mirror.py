@@ -22,7 +22,7 @@ from sweep.records.parts import gaps_of, live_parts, part_of
 from sweep.records.schema import RECORDS, TABLES
 from sweep.storage.index import Index
 from sweep.storage.lease import BucketLease, BucketSource
-from sweep.storage.names import LOG, Scope, is_json, is_wanted, is_written, primary_of, stage_of
+from sweep.storage.names import INBOX, LOG, Scope, is_json, is_wanted, is_written, primary_of, stage_of
 from sweep.storage.places import driver_home
 from trainables.intact import DamagedFile, read_checked_json
 from trainables.object_store import ObjectStore, RequestCounts, StoredObject
@@ -83,7 +83,7 @@ class Mirror(Mirrored):
         self._lease = BucketLease.take(self.store, self.folder, driver_home(self.store.url), show_status=show_status)
 
     def release_lease(self) -> None:
-        """Give the lease up, if it was taken and is not lost."""
+        """Release the lease, if it was taken and is not lost."""
         if self._lease is not None:
             self._lease.release()
             self._lease = None
@@ -133,7 +133,9 @@ class Mirror(Mirrored):
 
     def _list(self) -> dict[str, StoredObject]:
         if self._scope is Scope.RECORDS:
-            return {**self.store.list_top(), **self.store.list(RECORDS)}
+            # whoever has sent a request looks for its result
+            requests = self.store.list(INBOX) if (self.folder / INBOX).exists() else {}
+            return {**self.store.list_top(), **self.store.list(RECORDS), **requests}
         return self.store.list()
 
     def _is_here(self, name: str, stored: StoredObject) -> bool:
@@ -187,6 +189,7 @@ class Mirror(Mirrored):
         now_s = time.monotonic()
         if not wait and now_s - self._saved_at_s < SAVE_AFTER_S:
             return
+        self._receive()
         names = self._local_names()
         changed = [name for name in names if self._index.is_changed(name)]
         if now_s - self._logged_at_s < LOG_AFTER_S:
@@ -198,6 +201,22 @@ class Mirror(Mirrored):
         gone = [name for name in self._index.names() if name not in kept and is_written(name, self._scope)]
         self._delete(dict.fromkeys([*gone, *self._to_remove]))
         self._saved_at_s = time.monotonic()
+
+    def _receive(self) -> None:
+        """Fetch new requests to the driver."""
+        for name, stored in self.store.list(INBOX).items():
+            if name not in self._listed and not (self.folder / name).exists():
+                self._take(name)
+                self._listed[name] = stored
+
+    def send(self, path: Path) -> None:
+        """Write one file in ``inbox/`` to the store at once."""
+        name = path.relative_to(self.folder).as_posix()
+        self._index.add(name, self.store.write(name, path))
+
+    def discard(self, path: Path) -> None:
+        """Remove a file in ``inbox/`` from the store."""
+        self.store.delete([path.relative_to(self.folder).as_posix()])
 
     def close(self) -> None:
         """Write the last changes, the log included."""

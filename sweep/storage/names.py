@@ -14,6 +14,9 @@ LOCK = "lock"
 
 LOG = "sweep.log"
 
+INBOX = "inbox"
+"""Folder of requests to the driver, which any process may write."""
+
 BY_WORKERS = ("models/", "checkpoints/")
 """Folders that workers write."""
 
@@ -40,7 +43,7 @@ def is_wanted(name: str, scope: Scope) -> bool:
     if name == LOCK:
         return False
     if scope is Scope.RECORDS:
-        return name == MANIFEST or name.startswith(f"{RECORDS}/")
+        return name == MANIFEST or name.startswith((f"{RECORDS}/", f"{INBOX}/"))
     return scope is Scope.ALL or not name.startswith(BY_WORKERS)
 
 

@@ -38,7 +38,7 @@ def places(bucket: str, study_of: Any, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "command",
-    ["status", "status --json", "trials --json", "replay --orders 2 --seed 1", "check", "check --json", "export"],
+    ["status", "status --json", "trials --json", "check", "check --json", "export"],
 )
 def test_verbs_say_the_same(places: tuple[Path, str], run: Run, command: str, tmp_path: Path) -> None:
     verb, *options = command.split()
@@ -144,3 +144,22 @@ def test_a_store_that_is_lost_ends_the_sweep_in_words(
     assert str(ended.value).endswith(
         f"connection refused; fix the cause first; resume with: cutmix-sweep resume {bucket}"
     )
+
+
+def test_requests_reach_the_driver_and_their_results_return(bucket: str, study_of: Any) -> None:
+    with opened(bucket, write=True, new=True) as sweep:
+        simulation = Simulation(study_of(), sweep.path).run(3)
+        with opened(bucket) as sender:
+            request = sender.path / "inbox" / "1.json"
+            request.parent.mkdir()
+            request.write_text("stop")
+            mirrored.send(request, sender.path)
+            simulation.conductor.flush(force=True)
+            received = sweep.path / "inbox" / "1.json"
+            assert received.read_text() == "stop"
+            (sweep.path / "inbox" / "done").mkdir()
+            received.rename(sweep.path / "inbox" / "done" / "1.json")
+            simulation.conductor.flush(force=True)
+            mirrored.refresh(sender.path, now=True)
+            assert not request.exists()
+            assert (sender.path / "inbox" / "done" / "1.json").read_text() == "stop"
