@@ -252,6 +252,7 @@ def trial_places(sweep_dir: Path, trial: str) -> dict[str, str]:
         checkpoint, weights = checkpoint_path(sweep_dir, trial), weights_path(sweep_dir, trial)
         return {"checkpoint_path": str(checkpoint), "weights_path": str(weights)}
     mirror.expect(checkpoint_name(trial))
+    mirror.expect(weights_name(trial))
     return {"storage": mirror.url, "sweep_key": mirror.sweep_key}
 
 

@@ -105,6 +105,16 @@ def mirror_of(sweep_dir: Path) -> Mirrored | None:
     return _mirrors.get(sweep_dir) if _mirrors else None
 
 
+def is_any_mirrored() -> bool:
+    """Return whether this process has opened a sweep in an object store.
+
+    Examples:
+        >>> is_any_mirrored()
+        False
+    """
+    return bool(_mirrors)
+
+
 def save(sweep_dir: Path, *, wait: bool) -> None:
     """Write what has changed to the store behind a working folder; do nothing for any other folder.
 

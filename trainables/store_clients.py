@@ -16,6 +16,12 @@ from typing import Any
 from trainables.errors import UserError
 from trainables.storage_url import StorageUrl
 
+PUBLIC_VARIABLES = (
+    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ALLOW_HTTP"),
+    *("GOOGLE_BASE_URL", "AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ENDPOINT"),
+)
+"""Environment variables that say where a store is, without a secret: the nodes of a cluster have keys of their own."""
+
 _RETRIES = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=10)}
 _TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "10m"}
 

@@ -186,14 +186,14 @@ class StoredFiles(TrialFiles):
         return f"{name}{DAMAGED}-{number}"
 
     def close(self, *, is_done: bool) -> None:
-        """Send the last state, unless the trial is done; end the thread."""
+        """Send the last state, unless the trial is done; then remove the files of this node."""
         self._ended = True
         self._wake.set()
         self._thread.join()
         self._store.patience_s = HURRY_S
         if not is_done:
             self._send()
-            return
+        # the node need not keep what the store has
         for path in (self.checkpoint, self.weights):
             path.unlink(missing_ok=True)
             _Tag(path).write("")

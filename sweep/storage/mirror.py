@@ -22,7 +22,7 @@ from sweep.records.parts import gaps_of, live_parts, part_of
 from sweep.records.schema import RECORDS, TABLES
 from sweep.storage.index import Index
 from sweep.storage.lease import BucketLease, BucketSource
-from sweep.storage.names import INBOX, LOG, Scope, is_json, is_wanted, is_written, primary_of, stage_of
+from sweep.storage.names import CHECKPOINTS, INBOX, LOG, Scope, is_json, is_wanted, is_written, primary_of, stage_of
 from sweep.storage.places import driver_home
 from trainables.intact import DamagedFile, read_checked_json
 from trainables.object_store import ObjectStore, RequestCounts, StoredObject
@@ -66,6 +66,7 @@ class Mirror(Mirrored):
         self._listed: dict[str, StoredObject] = {}  # the last listing, and what was written since
         self._expected: set[str] = set()
         self._to_remove: dict[str, None] = {}
+        self._removed: set[str] = set()
         self._saved_at_s = self._logged_at_s = self._refreshed_at_s = float("-inf")
 
     @cached_property
@@ -222,6 +223,8 @@ class Mirror(Mirrored):
         """Write the last changes, the log included."""
         self._logged_at_s = float("-inf")
         self.save(wait=True)
+        if self._removed:  # a worker may have sent the state of a trial after the trial had ended
+            self.store.delete(name for name in self.store.list(CHECKPOINTS) if name in self._removed)
         self._index.write()
 
     def _write(self, names: list[str]) -> None:
@@ -263,6 +266,8 @@ class Mirror(Mirrored):
         """Return whether the store has an object."""
         if name in self._listed:
             return True
+        if self._scope is not Scope.RECORDS and name not in self._expected:
+            return False  # the listing was complete
         found = self.store.describe(name)
         if found is not None:
             self._listed[name] = found
@@ -289,6 +294,7 @@ class Mirror(Mirrored):
     def remove(self, name: str) -> None:
         """Remove an object with the next changes, after everything else was written."""
         self._to_remove[name] = None
+        self._removed.add(name)
 
     def add_requests(self, numbers: Mapping[str, int]) -> None:
         """Count the requests that a worker has sent."""

@@ -17,13 +17,15 @@ LOG = "sweep.log"
 INBOX = "inbox"
 """Folder of requests to the driver, which any process may write."""
 
-BY_WORKERS = ("models/", "checkpoints/")
+CHECKPOINTS = "checkpoints"
+
+BY_WORKERS = ("models/", f"{CHECKPOINTS}/")
 """Folders that workers write."""
 
 _COUNTS = (f"{RECORDS}/{COUNTS}", f"{RECORDS}/{COPIES}/{COUNTS}")
 _MANIFESTS = (MANIFEST, f"{RECORDS}/{MANIFEST}")
 _LAST = (*_COUNTS, *_MANIFESTS)
-_HERE_ONLY = ("report/", "export/")
+_HERE_ONLY = ("report/", "export/", "wandb/")
 """Folders that a command writes for the machine on which it runs."""
 
 
