@@ -71,10 +71,12 @@ class StoredObject:
     Attributes:
         size: size in bytes.
         e_tag: text that changes with the content.
+        version: number of the version, where the store has one; Google Cloud Storage compares it.
     """
 
     size: int
     e_tag: str
+    version: str | None = None
 
 
 @dataclass
@@ -140,8 +142,8 @@ class ObjectStore:
                 raise
             raise UserError(f"'{url}' cannot be opened: {_reason(error)}") from None
 
-    def read(self, name: str) -> tuple[bytes, str]:
-        """Return the content and the e-tag of an object.
+    def read(self, name: str) -> tuple[bytes, StoredObject]:
+        """Return the content of an object, and what the store says about it.
 
         Raises:
             FileNotFoundError: there is no such object.
@@ -149,13 +151,13 @@ class ObjectStore:
         """
         import obstore
 
-        def read() -> tuple[bytes, str]:
+        def read() -> tuple[bytes, StoredObject]:
             result = obstore.get(self._store, self._path(name))
-            return bytes(result.bytes()), str(result.meta["e_tag"])
+            return bytes(result.bytes()), _stored(result.meta)
 
-        content, e_tag = self._request(name, read)
+        content, stored = self._request(name, read)
         self._count(n_read=1, bytes_read=len(content))
-        return content, e_tag
+        return content, stored
 
     def fetch(self, name: str, path: Path) -> StoredObject:
         """Copy an object to a local file, which is complete or absent; return what the store says about it.
@@ -178,7 +180,7 @@ class ObjectStore:
         return stored
 
     def write(
-        self, name: str, content: bytes | Path, *, if_absent: bool = False, if_tag: str | None = None
+        self, name: str, content: bytes | Path, *, if_absent: bool = False, if_same: StoredObject | None = None
     ) -> StoredObject:
         """Write a whole object: a reader sees the old content or the new content.
 
@@ -186,7 +188,7 @@ class ObjectStore:
             name: name of the object.
             content: the content, or the file that has it.
             if_absent: write only if there is no such object.
-            if_tag: write only if the object still has this e-tag.
+            if_same: write only if the object is still this one.
 
         Raises:
             Conflict: the condition does not hold. A repeated request may also have succeeded at its first attempt: the
@@ -197,21 +199,23 @@ class ObjectStore:
         import obstore
 
         size = content.stat().st_size if isinstance(content, Path) else len(content)
-        mode: Any = "create" if if_absent else {"e_tag": if_tag} if if_tag is not None else "overwrite"
+        mode: Any = "create" if if_absent else "overwrite"
+        if if_same is not None:
+            mode = {"e_tag": if_same.e_tag} | ({} if if_same.version is None else {"version": if_same.version})
 
-        def write() -> str:
+        def write() -> StoredObject:
             result = obstore.put(self._store, self._path(name), content, mode=mode, chunk_size=PART_BYTES)
-            return str(result["e_tag"])
+            return StoredObject(size, str(result["e_tag"]), result["version"])
 
         try:
-            e_tag = self._request(name, write, is_write=True)
+            stored = self._request(name, write, is_write=True)
         except FileNotFoundError:
-            if if_tag is None:
+            if if_same is None:
                 raise
             raise Conflict(self.url.child(name)) from None  # the object is gone
         n_parts = -(-size // PART_BYTES)
         self._count(n_written=1 if n_parts < 2 else n_parts + 2, bytes_written=size)
-        return StoredObject(size, e_tag)
+        return stored
 
     def describe(self, name: str) -> StoredObject | None:
         """Return what the store says about an object; None if there is none."""
@@ -321,7 +325,7 @@ class ObjectStore:
 
 
 def _stored(meta: Any) -> StoredObject:
-    return StoredObject(int(meta["size"]), str(meta["e_tag"]))
+    return StoredObject(int(meta["size"]), str(meta["e_tag"]), meta["version"])
 
 
 def _is_final(error: Exception) -> bool:

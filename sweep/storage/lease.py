@@ -34,7 +34,7 @@ from sweep.lease import (
 )
 from sweep.lock import LockLost, ShowStatus, await_turn, refuse
 from sweep.storage.names import LOCK
-from trainables.object_store import Conflict, ObjectStore, StorageError
+from trainables.object_store import Conflict, ObjectStore, StorageError, StoredObject
 
 RENEW_S = 10.0
 """Pause between two heartbeats."""
@@ -84,14 +84,14 @@ class BucketSource(LeaseSource):
     """The object as an observer of the driver reads it.
 
     Attributes:
-        e_tag: e-tag of the content that was read last; "" if there was no object.
+        stored: the object that was read last; None if there was none.
     """
 
     look_s = LOOK_S
 
     def __init__(self, store: ObjectStore, home: Path) -> None:
         """Read the object of ``store``; ``home`` is what a driver on this machine locks."""
-        self.e_tag = ""
+        self.stored: StoredObject | None = None
         self._store = store
         self._home = home
         self._place = ""
@@ -99,9 +99,9 @@ class BucketSource(LeaseSource):
     def read(self) -> tuple[int, bytes]:
         """Return 1 and the lease; 0 without an object. A store that does not answer leaves what was read before."""
         try:
-            content, self.e_tag = self._store.read(LOCK)
+            content, self.stored = self._store.read(LOCK)
         except FileNotFoundError:
-            self.e_tag, self._place = "", ""
+            self.stored, self._place = None, ""
             return 0, b""
         held = parse_held(content)
         self._place = held.place
@@ -109,14 +109,11 @@ class BucketSource(LeaseSource):
 
     def flock(self) -> Flock:
         """Return whether the holder's process runs, if it uses the working folder of this machine."""
-        return probe_flock(self._home) if self._is_here else Flock.UNSUPPORTED
-
-    def flock_as_owner(self) -> Flock:
-        """Return the same for a process that has locked the working folder of this machine itself."""
-        return Flock.FREE if self._is_here else Flock.UNSUPPORTED
+        return probe_flock(self._home) if self.is_here else Flock.UNSUPPORTED
 
     @property
-    def _is_here(self) -> bool:
+    def is_here(self) -> bool:
+        """Whether the holder uses the working folder of this machine."""
         return bool(self._place) and self._place == place_of(self._home)
 
 
@@ -132,12 +129,12 @@ def place_of(home: Path) -> str:
 class BucketLease:
     """The lease that this process holds on a sweep in an object store."""
 
-    def __init__(self, store: ObjectStore, folder: Path, home: Path, *, e_tag: str, owner: str) -> None:
-        """Begin the heartbeats of a lease that was just written with the e-tag ``e_tag``."""
+    def __init__(self, store: ObjectStore, folder: Path, home: Path, *, stored: StoredObject, owner: str) -> None:
+        """Begin the heartbeats of a lease that was just written as ``stored``."""
         self._store = store
         self._folder, self._home = folder, home
         self._owner = owner
-        self._e_tag = e_tag
+        self._stored = stored
         self._n_beats = 1
         self._started_at = _now()
         self._loss = ""
@@ -148,13 +145,16 @@ class BucketLease:
         self._thread.start()
 
     @classmethod
-    def take(cls, store: ObjectStore, folder: Path, home: Path, *, show_status: ShowStatus) -> BucketLease:
+    def take(
+        cls, store: ObjectStore, folder: Path, home: Path, flock: Flock, *, show_status: ShowStatus
+    ) -> BucketLease:
         """Take the lease of a sweep; if its holder may be alive, wait for its next heartbeat first.
 
         Args:
             store: the store.
             folder: working folder.
             home: folder that this process has locked.
+            flock: whether the kernel has granted this lock: the file system may not support it.
             show_status: returns a context that shows what is waited for.
 
         Raises:
@@ -162,21 +162,18 @@ class BucketLease:
         """
         source = BucketSource(store, home)
         observer = DriverObserver(folder, source=source)
-        await_turn(folder, observer, source.flock_as_owner, show_status)
+        await_turn(folder, observer, lambda: flock if source.is_here else Flock.UNSUPPORTED, show_status)
         owner = uuid.uuid4().hex
         content = _held(owner, folder, home, _now(), 1)
         try:
-            if source.e_tag:
-                stored = store.write(LOCK, content, if_tag=source.e_tag)
-            else:
-                stored = store.write(LOCK, content, if_absent=True)
-            e_tag = stored.e_tag
+            stored = store.write(LOCK, content, if_absent=source.stored is None, if_same=source.stored)
         except Conflict:
-            e_tag = _own_tag(store, owner)
-            if not e_tag:
+            own = _own(store, owner)
+            if own is None:
                 observer.look()
                 refuse(folder, observer.describe())
-        return cls(store, folder, home, e_tag=e_tag, owner=owner)
+            stored = own
+        return cls(store, folder, home, stored=stored, owner=owner)
 
     def check(self) -> None:
         """Check that the lease is not lost, as far as this process has noticed.
@@ -220,13 +217,14 @@ class BucketLease:
             content = _held(self._owner, self._folder, self._home, self._started_at, self._n_beats + 1)
             began_s = time.monotonic()
             try:
-                e_tag = self._store.write(LOCK, content, if_tag=self._e_tag).e_tag
+                stored = self._store.write(LOCK, content, if_same=self._stored)
             except Conflict:
-                e_tag = _own_tag(self._store, self._owner)  # the answer to an earlier attempt may have been lost
-                if not e_tag:
+                own = _own(self._store, self._owner)  # the answer to an earlier attempt may have been lost
+                if own is None:
                     self._loss = _describe_loss(self._store, self._folder, self._home)
                     return
-            self._e_tag, self._n_beats, self._renewed_at_s = e_tag, self._n_beats + 1, began_s
+                stored = own
+            self._stored, self._n_beats, self._renewed_at_s = stored, self._n_beats + 1, began_s
 
 
 def _held(owner: str, folder: Path, home: Path, started_at: str, number: int) -> bytes:
@@ -252,13 +250,13 @@ def _held(owner: str, folder: Path, home: Path, started_at: str, number: int) ->
     return Held(owner, place_of(home), encode_lease(lease)).encode()
 
 
-def _own_tag(store: ObjectStore, owner: str) -> str:
-    """Return the e-tag of the object if this process wrote it; otherwise ""."""
+def _own(store: ObjectStore, owner: str) -> StoredObject | None:
+    """Return the object if this process wrote it; otherwise None."""
     try:
-        content, e_tag = store.read(LOCK)
+        content, stored = store.read(LOCK)
     except FileNotFoundError:
-        return ""
-    return e_tag if parse_held(content).owner == owner else ""
+        return None
+    return stored if parse_held(content).owner == owner else None
 
 
 def _describe_loss(store: ObjectStore, folder: Path, home: Path) -> str:

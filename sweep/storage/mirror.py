@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
+from sweep.lease import Flock
 from sweep.lock import LockLost, ShowStatus
 from sweep.mirrored import Mirrored
 from sweep.records.counts import COUNTS
@@ -25,7 +26,7 @@ from sweep.storage.lease import BucketLease, BucketSource
 from sweep.storage.names import CHECKPOINTS, INBOX, LOG, Scope, is_json, is_wanted, is_written, primary_of, stage_of
 from sweep.storage.places import driver_home
 from trainables.intact import DamagedFile, read_checked_json
-from trainables.object_store import ObjectStore, RequestCounts, StoredObject
+from trainables.object_store import ObjectStore, RequestCounts, StorageError, StoredObject
 from trainables.whole_file import write_whole
 
 SAVE_AFTER_S = 10.0
@@ -75,13 +76,18 @@ class Mirror(Mirrored):
         first_run = read_manifest(self.folder)["runs"][:1]
         return hashlib.sha256(json.dumps(first_run, sort_keys=True).encode()).hexdigest()[:16]
 
-    def take_lease(self, show_status: ShowStatus) -> None:
+    def take_lease(self, flock: Flock, show_status: ShowStatus) -> None:
         """Take the lease of the sweep: from now on, changes are written.
+
+        Args:
+            flock: whether the kernel has granted the lock of ``driver_home``.
+            show_status: returns a context that shows what is waited for.
 
         Raises:
             UserError: another process holds it.
         """
-        self._lease = BucketLease.take(self.store, self.folder, driver_home(self.store.url), show_status=show_status)
+        home = driver_home(self.store.url)
+        self._lease = BucketLease.take(self.store, self.folder, home, flock, show_status=show_status)
 
     def release_lease(self) -> None:
         """Release the lease, if it was taken and is not lost."""
@@ -103,7 +109,7 @@ class Mirror(Mirrored):
                     break
             except FileNotFoundError:  # deleted by a merge after it was listed
                 if attempt == ATTEMPTS:
-                    raise
+                    raise StorageError(self.url, "objects disappear while they are read", is_write=False) from None
             time.sleep(0.1 * attempt)
         self._index.write()
         self._saved_at_s = self._refreshed_at_s = time.monotonic()
@@ -124,9 +130,9 @@ class Mirror(Mirrored):
         for are_copies in (False, True):
             self._each(self._take, [name for name in missing if (primary_of(name) is not None) is are_copies])
         for name in sorted(contents, key=stage_of):
-            content, e_tag = contents[name]
+            content, stored = contents[name]
             write_whole(self.folder / name, content, durable=False)
-            self._index.add(name, StoredObject(len(content), e_tag))
+            self._index.add(name, stored)
         for name in self._local_names():
             if name not in wanted:
                 (self.folder / name).unlink(missing_ok=True)

@@ -153,7 +153,7 @@ def _writing(url: StorageUrl, show_status: ShowStatus, *, new: bool, whole: bool
         if flock is Flock.HELD:
             refuse(mirror.folder, DriverObserver(mirror.folder).glance() or Driver())
         with _as_user_error(), show_status(f"reading {url}"):
-            mirror.take_lease(show_status)
+            mirror.take_lease(flock, show_status)
         try:
             with _as_user_error(), show_status(f"reading {url}"):
                 if new:
@@ -166,6 +166,7 @@ def _writing(url: StorageUrl, show_status: ShowStatus, *, new: bool, whole: bool
         except (LockLost, StorageError):
             raise
         except Exception:
+            store.patience_s = RELEASE_PATIENCE_S  # the rows were written before; what is left is the log
             with contextlib.suppress(LockLost, StorageError):
                 mirror.close()
             raise

@@ -173,13 +173,13 @@ class TestS3:
         first = store.write("lock", b"1", if_absent=True)
         with pytest.raises(Conflict):
             store.write("lock", b"2", if_absent=True)
-        second = store.write("lock", b"2", if_tag=first.e_tag)
+        second = store.write("lock", b"2", if_same=first)
         with pytest.raises(Conflict):
-            store.write("lock", b"3", if_tag=first.e_tag)
-        assert store.read("lock") == (b"2", second.e_tag)
+            store.write("lock", b"3", if_same=first)
+        assert store.read("lock") == (b"2", second)
         store.delete(["lock"])
         with pytest.raises(Conflict):
-            store.write("lock", b"3", if_tag=second.e_tag)
+            store.write("lock", b"3", if_same=second)
 
     def test_objects(self, store: ObjectStore, tmp_path: Path) -> None:
         large = tmp_path / "model.pt"

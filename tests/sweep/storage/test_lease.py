@@ -21,7 +21,6 @@ from trainables.errors import UserError
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name, seconds in (
-        (driver, "EXPIRY_S", 0.3),
         (lease, "RENEW_S", 0.02),
         (lease, "CONFIRM_S", 0.0),
         (lease.BucketSource, "look_s", 0.01),
@@ -64,6 +63,7 @@ def test_a_stopped_driver_loses_the_sweep(
 ) -> None:
     """It is taken over after its heartbeats have ended; when it continues, it writes nothing and keeps the new lock."""
     monkeypatch.setattr(lease, "RENEW_S", 1000.0)
+    monkeypatch.setattr(driver, "EXPIRY_S", 0.1)
 
     def stop_and_continue() -> None:
         with opened(bucket, write=True, new=True) as sweep:
