@@ -12,7 +12,8 @@ from typing import Any
 
 from trainables.data.cache_dir import default_cache_dir
 from trainables.intact import DAMAGED, DamagedFile, set_aside
-from trainables.object_store import ObjectStore, RequestCounts, StorageError
+from trainables.object_store import ObjectStore, StorageError
+from trainables.request_counts import RequestCounts
 from trainables.storage_url import StorageUrl, parse_url
 from trainables.whole_file import write_whole
 

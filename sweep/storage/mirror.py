@@ -26,7 +26,8 @@ from sweep.storage.lease import BucketLease, BucketSource
 from sweep.storage.names import CHECKPOINTS, INBOX, LOG, Scope, is_json, is_wanted, is_written, primary_of, stage_of
 from sweep.storage.places import driver_home
 from trainables.intact import DamagedFile, read_checked_json
-from trainables.object_store import ObjectStore, RequestCounts, StorageError, StoredObject
+from trainables.object_store import ObjectStore, StorageError, StoredObject
+from trainables.request_counts import RequestCounts
 from trainables.whole_file import write_whole
 
 SAVE_AFTER_S = 10.0
