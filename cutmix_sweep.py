@@ -18,7 +18,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sweep.endings import EndedEarly, Interrupted
     from sweep.notebook.handle import Folder, Sweep
     from sweep.notebook.views import PlanView, PreviewView
+    from sweep.storage import Opened
     from trainables.errors import UserError
     from trainables.mixing.mixer import Mixer
 
@@ -116,6 +117,7 @@ def run(
     options = {"scale": scale, "settings": settings, **shorthands, "download": download, "address": address}
     called = str(study) if isinstance(study, str | Path) else loaded.name
     display = choose_display()
+    place: AbstractContextManager[Opened | None]
     place = nullcontext() if out is None else opened(out, write=True, new=True, show_status=display.show_status)
     with place as folder, says_how_to_resume():
         sweep_dir = start_sweep(

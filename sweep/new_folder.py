@@ -10,13 +10,10 @@ from pathlib import Path
 
 from search_spaces.study import Study
 from sweep.endings import resume_command
-from sweep.lease import is_lock_file
-from sweep.records.counts import COUNTS
+from sweep.records.beginning import precedes_manifest
 from sweep.records.manifest_file import manifest_copy
-from sweep.records.parts import COPIES
-from sweep.records.schema import MANIFEST, RECORDS
+from sweep.records.schema import MANIFEST
 from trainables.errors import UserError, shorten_path
-from trainables.whole_file import UNFINISHED
 
 
 def new_folder(study: Study, out: Path | None) -> Path:
@@ -55,17 +52,6 @@ def _check_new_folder(sweep_dir: Path) -> None:
     nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"--out '{sweep_dir}': cannot write to '{nearest}'")
-
-
-def precedes_manifest(path: Path, sweep_dir: Path) -> bool:
-    """Return whether a kill before the manifest was written may have left a file or folder: the lock, or no rows."""
-    names = path.relative_to(sweep_dir).parts
-    return (
-        is_lock_file(Path(names[0]))
-        or names in ((RECORDS,), (RECORDS, COPIES))
-        or (names[0] == RECORDS and path.name.startswith(COUNTS))
-        or (path.name.startswith(MANIFEST) and path.name.endswith(UNFINISHED))
-    )
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -236,7 +237,7 @@ class ObjectStore:
         paths = [self._path(name) for name in names]
         for first in range(0, len(paths), DELETE_AT_ONCE):
             batch = paths[first : first + DELETE_AT_ONCE]
-            self._request(self._name(batch[0]), lambda batch=batch: delete(batch), is_write=True)  # type: ignore[misc]
+            self._request(self._name(batch[0]), partial(delete, batch), is_write=True)
             self._count(n_deleted=1 if self.url.scheme == "s3" else len(batch))
 
     def rename(self, name: str, new: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from sweep.terminal import options
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
+    from sweep.storage import Opened
     from sweep.terminal.display import TerminalDisplay
 
 
@@ -45,6 +46,7 @@ def run(
     loaded = load_study(
         study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     )
+    place: AbstractContextManager[Opened | None]
     place = nullcontext() if out is None else opened(out, write=True, new=True, show_status=display.show_status)
     with place as folder:
         sweep_dir = start_sweep(

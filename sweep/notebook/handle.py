@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trainables.models.saved import SavedModel
+    from trainables.storage_url import StorageUrl
 
 Folder = str | os.PathLike[str]
 
@@ -39,7 +40,7 @@ class Sweep:
         >>> sweep.trials.query("arm == 'cutmix'")  # doctest: +SKIP
     """
 
-    def __init__(self, sweep_dir: Folder) -> None:
+    def __init__(self, sweep_dir: Folder | StorageUrl) -> None:
         """Check that the folder holds a sweep.
 
         Raises:

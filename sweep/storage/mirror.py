@@ -69,7 +69,7 @@ class Mirror(Mirrored):
         self._expected: set[str] = set()
         self._to_remove: dict[str, None] = {}
         self._removed: set[str] = set()
-        self._saved_at_s = self._logged_at_s = self._refreshed_at_s = float("-inf")
+        self._saved_at_s = self._logged_at_s = self._refreshed_at_s = self._received_at_s = float("-inf")
 
     @cached_property
     def sweep_key(self) -> str:
@@ -211,7 +211,11 @@ class Mirror(Mirrored):
         self._saved_at_s = time.monotonic()
 
     def _receive(self) -> None:
-        """Fetch new requests to the driver."""
+        """Fetch new requests to the driver, at most every ``SAVE_AFTER_S``."""
+        now_s = time.monotonic()
+        if now_s - self._received_at_s < SAVE_AFTER_S:
+            return
+        self._received_at_s = now_s
         for name, stored in self.store.list(INBOX).items():
             if name not in self._listed and not (self.folder / name).exists():
                 self._take(name)

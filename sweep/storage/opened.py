@@ -182,7 +182,7 @@ def _check_new(mirror: Mirror) -> None:
         UserError: it has.
     """
     from sweep.endings import resume_command
-    from sweep.new_folder import precedes_manifest
+    from sweep.records.beginning import precedes_manifest
     from sweep.records.schema import MANIFEST, RECORDS
     from sweep.storage.names import LOCK
 
