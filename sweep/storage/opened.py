@@ -82,7 +82,10 @@ def opened(
         ...     sweep.path
         PosixPath('sweeps/box')
     """
-    url = place if isinstance(place, StorageUrl) else place_of(place)
+    try:
+        url = place if isinstance(place, StorageUrl) else place_of(place)
+    except UserError as error:
+        raise UserError(f"--out {error}" if new else str(error)) from None
     if isinstance(url, Path):
         yield Opened(url, url)
         return

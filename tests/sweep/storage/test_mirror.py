@@ -13,6 +13,7 @@ from sweep import driver
 from sweep.records import writer
 from sweep.records.reader import read_table
 from sweep.records.schema import EPOCHS, TRIALS
+from sweep.records.table_files import lost_rows
 from sweep.storage import lease, mirror, opened
 from tests.sweep.conftest import Simulation
 from tests.sweep.storage.conftest import Killed, Requests, use_machine
@@ -45,6 +46,7 @@ def tables(url: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what a reader on another machine finds: the epochs, and the end of each trial."""
     with opened(url) as sweep:
         epochs, trials = read_table(sweep.path, EPOCHS), read_table(sweep.path, TRIALS)
+        assert not any(lost_rows(sweep.path).values())  # lost rows would be computed again: no repair was needed
     return (
         epochs[EPOCH_VALUES].sort_values(EPOCH_VALUES, ignore_index=True),
         trials[["trial", "status", "epochs"]].sort_values("trial", ignore_index=True),
