@@ -30,6 +30,7 @@ from sweep.mirrored import describe_requests, mirror_of
 from sweep.new_folder import check_no_sweep, made, new_folder
 from sweep.notices import Notices, notify_url
 from sweep.preparation import prepare
+from sweep.records.errors import RecordsError
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
 from sweep.records.schema import RECORDS, TABLES
@@ -296,9 +297,9 @@ class _Run:
             return
         requests = mirror.requests()
         self.display.show_line(describe_requests(requests, n_trials=len(conductor.entries)))
-        manifest = read_manifest(self.sweep_dir)
-        runs = [*manifest["runs"][:-1], {**manifest["runs"][-1], "storage": requests}]
-        with contextlib.suppress(LockLost, OSError):  # the error that ends the run says more
+        with contextlib.suppress(LockLost, RecordsError, OSError):  # the error that ends the run says more
+            manifest = read_manifest(self.sweep_dir)
+            runs = [*manifest["runs"][:-1], {**manifest["runs"][-1], "storage": requests}]
             write_manifest(self.sweep_dir, {**manifest, "runs": runs})
 
     def _run_trials(self, conductor: Conductor, watch: Watch) -> None:

@@ -97,7 +97,7 @@ class BucketSource(LeaseSource):
         self._place = ""
 
     def read(self) -> tuple[int, bytes]:
-        """Return 1 and the lease; 0 without an object. A store that does not answer leaves what was read before."""
+        """Return 1 and the lease; 0 without an object."""
         try:
             content, self.stored = self._store.read(LOCK)
         except FileNotFoundError:
