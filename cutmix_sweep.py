@@ -18,6 +18,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sweep.endings import EndedEarly, Interrupted
     from sweep.notebook.handle import Folder, Sweep
     from sweep.notebook.views import PlanView, PreviewView
+    from sweep.storage import Opened
     from trainables.errors import UserError
     from trainables.mixing.mixer import Mixer
 
@@ -92,7 +94,8 @@ def run(
         cpus: CPU cores and threads per trial.
         gpus: GPUs per trial, may be a fraction.
         seed: seed of all random draws.
-        out: folder of the sweep, new or empty; None: ``sweeps/STUDY-TIME``.
+        out: folder of the sweep, new or empty, or an address such as ``s3://bucket/sweeps/box``; None:
+            ``sweeps/STUDY-TIME``.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
     Raises:
@@ -107,24 +110,27 @@ def run(
     from sweep.launch import start_sweep
     from sweep.notebook.display import choose_display
     from sweep.notebook.handle import Sweep, as_list, format_call, list_settings, says_how_to_resume
+    from sweep.storage import opened, place_of
 
     shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "seed": seed}
     loaded = load_study(study, scale=scale, settings=list_settings(settings, **shorthands))
-    folder = None if out is None else Path(out)
     options = {"scale": scale, "settings": settings, **shorthands, "download": download, "address": address}
     called = str(study) if isinstance(study, str | Path) else loaded.name
-    with says_how_to_resume():
+    display = choose_display()
+    place: AbstractContextManager[Opened | None]
+    place = nullcontext() if out is None else opened(out, write=True, new=True, show_status=display.show_status)
+    with place as folder, says_how_to_resume():
         sweep_dir = start_sweep(
             loaded,
-            out=folder,
+            out=folder and folder.path,
             address=address,
             download=download,
-            command=format_call("run", called, **options, out=folder and str(folder), log_to=log_to),
-            display=choose_display(),
+            command=format_call("run", called, **options, out=out and str(place_of(out)), log_to=log_to),
+            display=display,
             log_to=as_list(log_to),
             project=folder_of(study),
         )
-    return Sweep(sweep_dir)
+    return Sweep(folder.place if folder else sweep_dir)
 
 
 def resume(
@@ -326,7 +332,7 @@ def preview(
 
 
 def load(sweep_dir: Folder) -> Sweep:
-    """Return the sweep in a folder, which may be running, interrupted or complete.
+    """Return the sweep in a folder or at an address, which may be running, interrupted or complete.
 
     Raises:
         RecordsError: there is no sweep.

@@ -41,10 +41,13 @@ class Resources(Frozen):
     Attributes:
         cpus: cores, also the number of threads.
         gpus: fraction of a GPU, at most one; several trials then share the GPU (its memory is not divided).
+        checkpoint_s: seconds between two states of a trial that are written to an object store; None: as often as
+            takes at most 5 % of the time, and at least every 5 minutes. In a folder, each epoch writes the state.
     """
 
     cpus: int = Field(default=1, ge=1)
     gpus: float = Field(default=0.0, ge=0, le=1)
+    checkpoint_s: float | None = Field(default=None, ge=0)
 
 
 class Study(Frozen):

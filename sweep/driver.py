@@ -10,17 +10,14 @@ from enum import Enum
 from pathlib import Path
 
 from sweep.formats import format_duration
-from sweep.lease import Flock, Lease, lease_numbers, parse_lease, probe_flock, read_lease
+from sweep.lease import Flock, FolderSource, Lease, LeaseSource, parse_lease
+from sweep.mirrored import mirror_of
 
 HEARTBEAT_S = 5.0
 """Pause between two heartbeats of a driver."""
 
 EXPIRY_S = 30.0
 """Time without a new heartbeat after which a lease may be taken over."""
-
-LOOK_S = 0.2
-"""Pause between two looks at a lease while its next heartbeat is waited for."""
-
 
 _expired: dict[Path, tuple[int, bytes]] = {}  # leases that this process has seen expire: it need not wait once more
 
@@ -110,9 +107,15 @@ class DriverObserver:
         True
     """
 
-    def __init__(self, sweep_dir: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Observe the driver of ``sweep_dir``."""
+    def __init__(
+        self, sweep_dir: Path, *, source: LeaseSource | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Observe the driver of ``sweep_dir``; None: the lease is in the folder, or in the store behind it."""
+        if source is None:
+            mirror = mirror_of(sweep_dir)
+            source = FolderSource(sweep_dir) if mirror is None else mirror.lease_source()
         self.number = 0
+        self._source = source
         self._dir = sweep_dir
         self._clock = clock
         self._content = b""
@@ -123,7 +126,7 @@ class DriverObserver:
     def find(self) -> Driver | None:
         """Return the driver; None if there is none. One on another machine is waited for up to ``EXPIRY_S``."""
         while (presence := self.look()) is Presence.UNCLEAR:
-            time.sleep(LOOK_S)
+            time.sleep(self.look_s)
         return None if presence is Presence.GONE else self.describe()
 
     def glance(self) -> Driver | None:
@@ -132,8 +135,8 @@ class DriverObserver:
 
     def look(self) -> Presence:
         """Read the lease and ``flock`` once more, and return what is known now."""
-        flock = probe_flock(self._dir)
         self._read()
+        flock = self._source.flock()
         if self._is_over(flock):
             return Presence.GONE
         if flock is Flock.HELD:
@@ -143,14 +146,19 @@ class DriverObserver:
             return Presence.ALIVE if self._age_s() < EXPIRY_S else Presence.GONE
         return self._observed(after_expiry=Presence.GONE)
 
-    def look_as_successor(self, flock: Flock) -> Presence:
+    @property
+    def look_s(self) -> float:
+        """Pause between two looks while the next heartbeat is waited for."""
+        return self._source.look_s
+
+    def look_as_successor(self, flock: Callable[[], Flock]) -> Presence:
         """Return whether the lease may be taken over: what it says about its age is not enough for that.
 
         Args:
-            flock: result of this process's own attempt to lock ``.lock``.
+            flock: returns the result of this process's own attempt to get the lock of the kernel.
         """
         self._read()
-        if self._is_over(flock):
+        if self._is_over(flock()):
             return Presence.GONE
         return self._observed(after_expiry=Presence.GONE)
 
@@ -185,11 +193,7 @@ class DriverObserver:
         return self._clock() - self._changed_at_s
 
     def _read(self) -> None:
-        try:
-            number = max(lease_numbers(self._dir), default=0)
-        except OSError:
-            number = 0
-        content = read_lease(self._dir, number) if number else b""
+        number, content = self._source.read()
         if (number, content) == (self.number, self._content):
             return
         self._has_changed = bool(self.number)

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sweep.formats import cut
+from sweep.mirrored import shown
 from sweep.signals import exit_code
 from trainables.errors import OneLineError
+from trainables.object_store import StorageError
 
 MAX_REASON = 200
 """Characters of another program's error that a message quotes; the whole message then fits into 500."""
@@ -231,7 +233,7 @@ def resume_command(sweep_dir: Path, address: str | None = None, *options: str) -
         "cutmix-sweep resume 'my sweeps/box' --address auto --retry-failed"
     """
     return shlex.join(
-        ["cutmix-sweep", "resume", str(sweep_dir), *(["--address", address] if address else []), *options]
+        ["cutmix-sweep", "resume", shown(str(sweep_dir)), *(["--address", address] if address else []), *options]
     )
 
 
@@ -247,6 +249,8 @@ def user_message(error: OSError) -> str | None:
         >>> user_message(OSError(errno.ENOSPC, "No space left on device", "records/part-0"))
         "cannot write to 'records/part-0': No space left on device"
     """
+    if isinstance(error, StorageError):
+        return error.describe()
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) or (error.errno == errno.EIO and error.filename):
         return f"cannot write to {_named(error)}: {error.strerror}"
     if error.errno in (errno.EACCES, errno.EPERM):

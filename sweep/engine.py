@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.display import SILENT, Display
+from sweep.mirrored import is_any_mirrored, mirror_of
 from sweep.ray_start import joined_ray, local_ray
 from sweep.watch import Watch
 from sweep.workers import check_running_ray, make_setup_hook
@@ -180,7 +181,7 @@ def run_trials(
         from trainables.tune_trainable import CutMixTrainable
 
     resources = conductor.study.resources
-    scheduler = ConductorScheduler(conductor)
+    scheduler = ConductorScheduler(conductor, mirror_of(sweep_dir))
     with display.show_sweep(conductor) as update, tempfile.TemporaryDirectory() as scratch:
         try:
             tune.run(
@@ -217,8 +218,11 @@ def _trial_name(trial: object) -> str:
 def _worker_environment() -> dict[str, str]:
     """Return the environment variables that trials need on every node."""
     from trainables.data.cache_dir import CACHE_VARIABLE
+    from trainables.store_clients import PUBLIC_VARIABLES
 
-    return {name: os.environ[name] for name in (CACHE_VARIABLE,) if name in os.environ}
+    names = (CACHE_VARIABLE, *(PUBLIC_VARIABLES if is_any_mirrored() else ()))
+    values = {name: os.environ[name] for name in names if name in os.environ}
+    return {name: value for name, value in values.items() if name == CACHE_VARIABLE or "@" not in value}  # no password
 
 
 def _slots(nodes: Sequence[dict[str, float]], resources: Resources) -> int:

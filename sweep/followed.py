@@ -12,6 +12,7 @@ from typing import Any
 from sweep.entry import Entry
 from sweep.ledger import entry_of
 from sweep.manifest import read_study
+from sweep.mirrored import refresh
 from sweep.progress import ProgressTracker
 from sweep.records.reader import read_manifest
 from sweep.records.schema import EPOCHS, LIVING, RUNNING, TRIALS
@@ -46,8 +47,13 @@ class FollowedSweep(RunningSweep):
         self._with_status_running: dict[str, Entry] = {}
         self.update()
 
-    def update(self) -> None:
-        """Read the new rows."""
+    def update(self, *, fresh: bool = False) -> None:
+        """Read the new rows; those of a sweep in an object store are looked for at most every few seconds.
+
+        Args:
+            fresh: whether they are looked for now.
+        """
+        refresh(self._dir, now=fresh)
         trials, epochs = (tail.new_rows() for tail in self._tails)  # epochs last: those of an ended trial are complete
         manifest = read_manifest(self._dir)  # after the rows: it has the arms of all of them
         self._run_started_s = _start_of_last_run(manifest)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from sweep.mirrored import shown
+
 _UNPRINTABLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb]|[\ud800-\udfff]"
 )
@@ -14,13 +16,14 @@ def printable(text: str) -> str:
     """Return a text for a terminal: a control character is shown as Python writes it, and does nothing.
 
     Names of files, classes and errors come from data sets and from other programs. A control character in one could
-    clear the screen, change earlier lines or hide what a command does.
+    clear the screen, change earlier lines or hide what a command does. A sweep in an object store has its address in
+    place of its working folder.
 
     Examples:
         >>> print(printable("cat\\x1b[2J"))
         cat\\x1b[2J
     """
-    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], shown(text))
 
 
 def format_percent(fraction: float | None) -> str:

@@ -26,9 +26,11 @@ from sweep.images import (
     with_images,
 )
 from sweep.log_to import LogTo, parse_log_to
+from sweep.mirrored import describe_requests, mirror_of
 from sweep.new_folder import check_no_sweep, made, new_folder
 from sweep.notices import Notices, notify_url
 from sweep.preparation import prepare
+from sweep.records.errors import RecordsError
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
 from sweep.records.schema import RECORDS, TABLES
@@ -279,7 +281,10 @@ class _Run:
             warn=self.display.show_warning,
         )
         try:
-            self._run_trials(conductor, watch)
+            try:
+                self._run_trials(conductor, watch)
+            finally:
+                self._record_requests(conductor)
             ending = watch.ending()
         except Exception as error:
             watch.on_error(error)
@@ -288,6 +293,21 @@ class _Run:
             notices.close()
         if ending is not None:
             raise ending
+
+    def _record_requests(self, conductor: Conductor) -> None:
+        """Record and show the requests to an object store, if the sweep is in one."""
+        from sweep.lock import LockLost
+        from sweep.records.writer import write_manifest
+
+        mirror = mirror_of(self.sweep_dir)
+        if mirror is None:
+            return
+        requests = mirror.requests()
+        self.display.show_line(describe_requests(requests, n_trials=len(conductor.entries)))
+        with contextlib.suppress(LockLost, RecordsError, OSError):  # the error that ends the run says more
+            manifest = read_manifest(self.sweep_dir)
+            runs = [*manifest["runs"][:-1], {**manifest["runs"][-1], "storage": requests}]
+            write_manifest(self.sweep_dir, {**manifest, "runs": runs})
 
     def _run_trials(self, conductor: Conductor, watch: Watch) -> None:
         from sweep.engine import run_trials

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -65,6 +66,46 @@ class Lease:
         return bool(self.process_began) and process_began(self.process) == self.process_began
 
 
+class LeaseSource(ABC):
+    """Where the lease of a sweep is read: its newest number and content, and the lock of the kernel.
+
+    Attributes:
+        look_s: pause between two looks while the next heartbeat is waited for.
+    """
+
+    look_s: float
+
+    @abstractmethod
+    def read(self) -> tuple[int, bytes]:
+        """Return the number of the newest lease, 0 if there is none, and its content."""
+
+    @abstractmethod
+    def flock(self) -> Flock:
+        """Return whether a process of this machine has the lock of the kernel."""
+
+
+class FolderSource(LeaseSource):
+    """The lease files of a folder."""
+
+    look_s = 0.2
+
+    def __init__(self, sweep_dir: Path) -> None:
+        """Read the leases in ``sweep_dir``."""
+        self._dir = sweep_dir
+
+    def read(self) -> tuple[int, bytes]:
+        """Return the number of the newest lease, 0 if there is none, and its content."""
+        try:
+            number = max(lease_numbers(self._dir), default=0)
+        except OSError:
+            number = 0
+        return number, read_lease(self._dir, number) if number else b""
+
+    def flock(self) -> Flock:
+        """Return whether a process of this machine has locked ``.lock``."""
+        return probe_flock(self._dir)
+
+
 def create_lease(sweep_dir: Path, number: int) -> None:
     """Create an empty lease: of several processes that try it at once, on any machines, exactly one succeeds.
 
@@ -80,10 +121,14 @@ def write_lease(sweep_dir: Path, number: int, lease: Lease) -> None:
     Raises:
         FileNotFoundError: a successor has removed the lease.
     """
-    content = asdict(lease)
-    text = json.dumps({**content, CHECKSUM: checksum_of(content)})
     with lease_path(sweep_dir, number).open("r+b", buffering=0) as file:
-        file.write(text.encode().ljust(_BYTES))
+        file.write(encode_lease(lease).ljust(_BYTES))
+
+
+def encode_lease(lease: Lease) -> bytes:
+    """Return the bytes of a lease: JSON with its checksum."""
+    content = asdict(lease)
+    return json.dumps({**content, CHECKSUM: checksum_of(content)}).encode()
 
 
 def read_lease(sweep_dir: Path, number: int) -> bytes:

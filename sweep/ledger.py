@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from search_spaces.study import Study
 from sweep.curve import VALUE_COLUMNS
 from sweep.entry import Entry
 from sweep.findings.confirmed import test_values
+from sweep.mirrored import mirror_of
 from sweep.records.reader import read_table
 from sweep.records.schema import (
     ABOUT_COLUMNS,
@@ -162,11 +164,16 @@ class Ledger:
 
         The checkpoint of a completed trial stays if the model that replaces it cannot be read back.
         """
-        checkpoint = checkpoint_path(self._dir, entry.trial)
-        if entry.status in (*LIVING, FAILED) or not checkpoint.exists():
+        checkpoint, mirror = checkpoint_path(self._dir, entry.trial), mirror_of(self._dir)
+        is_there = checkpoint.exists() if mirror is None else mirror.may_have(checkpoint_name(entry.trial))
+        if entry.status in (*LIVING, FAILED) or not is_there:
             return
-        if entry.model_sha256 is None or model_damage(self._dir, entry.trial, entry.model_sha256) is None:
+        if entry.model_sha256 is not None and model_damage(self._dir, entry.trial, entry.model_sha256) is not None:
+            return
+        if mirror is None:
             checkpoint.unlink(missing_ok=True)
+        else:
+            mirror.remove(checkpoint_name(entry.trial))
 
     def decisions(self) -> dict[tuple[str, int], Mapping[Any, Any]]:
         """Read the recorded decisions by trial and rung."""
@@ -221,12 +228,50 @@ def _is_null(value: Any) -> bool:
 
 def checkpoint_path(sweep_dir: Path, trial: str) -> Path:
     """Return the file in which a trial that has not ended keeps its last state."""
-    return sweep_dir / "checkpoints" / f"{trial}.pt"
+    return sweep_dir / checkpoint_name(trial)
 
 
 def weights_path(sweep_dir: Path, trial: str) -> Path:
     """Return the file of a completed trial's final weights."""
-    return sweep_dir / "models" / f"{trial}.pt"
+    return sweep_dir / weights_name(trial)
+
+
+def checkpoint_name(trial: str) -> str:
+    """Return the name of a trial's last state below the place of the sweep."""
+    return f"checkpoints/{trial}.pt"
+
+
+def weights_name(trial: str) -> str:
+    """Return the name of a trial's final weights below the place of the sweep."""
+    return f"models/{trial}.pt"
+
+
+def weights_place(sweep_dir: Path, trial: str) -> str:
+    """Return the path of a completed trial's final weights, or their address in an object store, for another node."""
+    mirror = mirror_of(sweep_dir)
+    return str(weights_path(sweep_dir, trial)) if mirror is None else f"{mirror.url}/{weights_name(trial)}"
+
+
+def trial_places(sweep_dir: Path, trial: str) -> dict[str, str]:
+    """Return what a worker must know to find the state and the model of a trial, for ``trainables.trial_files``."""
+    mirror = mirror_of(sweep_dir)
+    if mirror is None:
+        checkpoint, weights = checkpoint_path(sweep_dir, trial), weights_path(sweep_dir, trial)
+        return {"checkpoint_path": str(checkpoint), "weights_path": str(weights)}
+    mirror.expect(checkpoint_name(trial))
+    mirror.expect(weights_name(trial))
+    return {"storage": mirror.url, "sweep_key": mirror.sweep_key}
+
+
+def local_weights(sweep_dir: Path, trial: str) -> Path:
+    """Return the file of a completed trial's final weights, which is read from an object store if it is there.
+
+    The file may be missing.
+    """
+    if (mirror := mirror_of(sweep_dir)) is not None:
+        with contextlib.suppress(FileNotFoundError):
+            return mirror.fetch(weights_name(trial))
+    return weights_path(sweep_dir, trial)
 
 
 def model_damage(sweep_dir: Path, trial: str, sha256: str | None) -> DamagedFile | None:
@@ -237,8 +282,13 @@ def model_damage(sweep_dir: Path, trial: str, sha256: str | None) -> DamagedFile
         trial: name of the trial.
         sha256: recorded checksum of the model; None in records of older versions: a missing model is then no damage,
             unless it was set aside.
+
+    In an object store, which has checksums of its own, the model must be there; who reads it compares the checksum.
     """
-    path = weights_path(sweep_dir, trial)
+    path, mirror = weights_path(sweep_dir, trial), mirror_of(sweep_dir)
+    if mirror is not None and not path.exists():
+        is_there = mirror.has(weights_name(trial)) or sha256 is None
+        return None if is_there else DamagedFile(path, "it is missing")
     try:
         verify_state(path, expected_sha256=sha256)
     except FileNotFoundError:

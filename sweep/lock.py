@@ -28,6 +28,7 @@ from sweep.endings import REFUSED_CODE, EndedEarly
 from sweep.lease import (
     LOCK,
     Flock,
+    FolderSource,
     Lease,
     create_lease,
     lease_numbers,
@@ -170,18 +171,9 @@ def locked(sweep_dir: Path, *, show_status: ShowStatus = lambda text: nullcontex
     Raises:
         UserError: another process has locked it.
     """
-    with _flocked(sweep_dir) as flock:
-        observer = DriverObserver(sweep_dir)
-        presence = observer.look_as_successor(flock)
-        if flock is Flock.HELD:
-            _refuse(sweep_dir, observer.describe())
-        if presence is Presence.UNCLEAR:
-            holder = observer.describe().describe()
-            with show_status(f"waiting up to {driver.EXPIRY_S:.0f} s for a heartbeat of {holder}"):
-                while (presence := observer.look_as_successor(flock)) is Presence.UNCLEAR:
-                    time.sleep(driver.LOOK_S)
-        if presence is Presence.ALIVE:
-            _refuse(sweep_dir, observer.describe())
+    with flocked(sweep_dir) as flock:
+        observer = DriverObserver(sweep_dir, source=FolderSource(sweep_dir))
+        await_turn(sweep_dir, observer, lambda: flock, show_status)
         lock, place = _take(sweep_dir, max(observer.number, read_last_number(sweep_dir)) + 1), sweep_dir.resolve()
         _held[place] = lock
         try:
@@ -189,6 +181,30 @@ def locked(sweep_dir: Path, *, show_status: ShowStatus = lambda text: nullcontex
         finally:
             del _held[place]
             lock.release()
+
+
+def await_turn(sweep_dir: Path, observer: DriverObserver, flock: Callable[[], Flock], show_status: ShowStatus) -> None:
+    """Return when no process holds the lease of a sweep; wait for a heartbeat of a holder that may be alive.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        observer: observer of the lease.
+        flock: returns whether this process has the lock of the kernel, after each look at the lease.
+        show_status: returns a context that shows what is waited for.
+
+    Raises:
+        UserError: another process holds the lease.
+    """
+    presence = observer.look_as_successor(flock)
+    if flock() is Flock.HELD:
+        refuse(sweep_dir, observer.describe())
+    if presence is Presence.UNCLEAR:
+        holder = observer.describe().describe()
+        with show_status(f"waiting up to {driver.EXPIRY_S:.0f} s for a heartbeat of {holder}"):
+            while (presence := observer.look_as_successor(flock)) is Presence.UNCLEAR:
+                time.sleep(observer.look_s)
+    if presence is Presence.ALIVE:
+        refuse(sweep_dir, observer.describe())
 
 
 def check_held(sweep_dir: Path) -> None:
@@ -224,10 +240,10 @@ def _take(sweep_dir: Path, number: int) -> Lock:
     try:
         create_lease(sweep_dir, number)
     except FileExistsError:
-        _refuse(sweep_dir, DriverObserver(sweep_dir).glance() or Driver())
+        refuse(sweep_dir, DriverObserver(sweep_dir).glance() or Driver())
     if max(lease_numbers(sweep_dir)) != number:  # meanwhile others have taken it over, and removed this number again
         lease_path(sweep_dir, number).unlink(missing_ok=True)
-        _refuse(sweep_dir, DriverObserver(sweep_dir).glance() or Driver())
+        refuse(sweep_dir, DriverObserver(sweep_dir).glance() or Driver())
     lock = Lock(sweep_dir, number)
     for old in lease_numbers(sweep_dir):
         if old < number:
@@ -236,15 +252,24 @@ def _take(sweep_dir: Path, number: int) -> Lock:
     return lock
 
 
-def _refuse(sweep_dir: Path, holder: Driver) -> NoReturn:
+def refuse(sweep_dir: Path, holder: Driver) -> NoReturn:
+    """Refuse to lock a sweep that another process holds.
+
+    Raises:
+        UserError: names the process, and what to do.
+    """
     watch = shlex.join(["cutmix-sweep", "status", str(sweep_dir), "--follow"])
     advice = f"wait until it ends, interrupt it there, or watch it with: {watch}"
     raise UserError(f"'{sweep_dir}' is in use by {holder.describe()}: {holder.advice or advice}")
 
 
 @contextlib.contextmanager
-def _flocked(sweep_dir: Path) -> Iterator[Flock]:
-    """Lock ``.lock`` where the file system can do it; the value says whether it is ours now."""
+def flocked(sweep_dir: Path) -> Iterator[Flock]:
+    """Lock ``.lock`` where the file system can do it; the value says whether it is ours now.
+
+    Raises:
+        UserError: the file is a link.
+    """
     try:
         file = os.open(sweep_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from sweep.endings import resume_command
-from sweep.ledger import weights_path
+from sweep.ledger import local_weights
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import COMPLETED, TRIALS
 from trainables.errors import UserError, did_you_mean, shorten
@@ -63,7 +63,7 @@ def recorded_model(sweep_dir: Path, trial: str) -> tuple[Path, str | None]:
     trials = read_table(sweep_dir, TRIALS).set_index("trial")[["status", "model_sha256"]].astype(object)
     if trial not in trials.index:  # looked up before it is part of a path
         raise UserError(f"'{sweep_dir}' has no trial '{shorten(trial)}'{did_you_mean(trial, _with_model(trials))}")
-    path, (status, sha256) = weights_path(sweep_dir, trial), trials.loc[trial]
+    path, (status, sha256) = local_weights(sweep_dir, trial), trials.loc[trial]
     if not path.exists():
         lost = f"; it is lost: regain it with: {resume_command(sweep_dir)}" if isinstance(sha256, str) else ""
         raise UserError(f"trial '{trial}' has no model file: its status is '{status}'; completed trials have one{lost}")

@@ -10,13 +10,10 @@ from pathlib import Path
 
 from search_spaces.study import Study
 from sweep.endings import resume_command
-from sweep.lease import is_lock_file
-from sweep.records.counts import COUNTS
+from sweep.records.beginning import precedes_manifest
 from sweep.records.manifest_file import manifest_copy
-from sweep.records.parts import COPIES
-from sweep.records.schema import MANIFEST, RECORDS
+from sweep.records.schema import MANIFEST
 from trainables.errors import UserError, shorten_path
-from trainables.whole_file import UNFINISHED
 
 
 def new_folder(study: Study, out: Path | None) -> Path:
@@ -29,8 +26,6 @@ def new_folder(study: Study, out: Path | None) -> Path:
     Raises:
         UserError: it cannot be made, has a sweep already, or is not empty.
     """
-    if out is not None and ":/" in str(out):  # a Path writes s3://bucket as s3:/bucket
-        raise UserError(f"--out '{out}': must be a folder that all nodes of the cluster can use, not an address")
     stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     sweep_dir = (out or Path("sweeps") / f"{study.name}-{stamp}").absolute()
     try:
@@ -52,22 +47,11 @@ def check_no_sweep(sweep_dir: Path) -> None:
 
 def _check_new_folder(sweep_dir: Path) -> None:
     check_no_sweep(sweep_dir)
-    if sweep_dir.is_dir() and not all(_precedes_manifest(path, sweep_dir) for path in sweep_dir.rglob("*")):
+    if sweep_dir.is_dir() and not all(precedes_manifest(path, sweep_dir) for path in sweep_dir.rglob("*")):
         raise UserError(f"--out '{sweep_dir}' is not empty: choose a new folder")
     nearest = next(folder for folder in (sweep_dir, *sweep_dir.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"--out '{sweep_dir}': cannot write to '{nearest}'")
-
-
-def _precedes_manifest(path: Path, sweep_dir: Path) -> bool:
-    """Return whether a kill before the manifest was written may have left a file or folder: the lock, or no rows."""
-    names = path.relative_to(sweep_dir).parts
-    return (
-        is_lock_file(Path(names[0]))
-        or names in ((RECORDS,), (RECORDS, COPIES))
-        or (names[0] == RECORDS and path.name.startswith(COUNTS))
-        or (path.name.startswith(MANIFEST) and path.name.endswith(UNFINISHED))
-    )
 
 
 @contextlib.contextmanager

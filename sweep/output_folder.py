@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sweep.mirrored import mirror_of
 from trainables.errors import UserError
+
+
+def output_folder(sweep_dir: Path, name: str) -> Path:
+    """Return the folder into which a command writes files for people, unless they name one.
+
+    It is in the folder of the sweep; for a sweep in an object store, in the current folder.
+
+    Examples:
+        >>> output_folder(Path("sweeps/box"), "export")
+        PosixPath('sweeps/box/export')
+    """
+    return sweep_dir / name if mirror_of(sweep_dir) is None else Path(name)
 
 
 def make_output_folder(folder: Path, *, below: Path) -> Path:

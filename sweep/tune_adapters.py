@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,8 +17,9 @@ from ray.tune.search import Searcher
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.faults import fault_of_worker
-from sweep.ledger import checkpoint_path, weights_path
+from sweep.ledger import trial_places
 from sweep.lock import LockLost
+from sweep.mirrored import Mirrored
 from sweep.watch import Watch
 from trainables.data.places import Place, format_places
 from trainables.faults import STALLED
@@ -54,8 +56,8 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "last_epoch": job.last_epoch,
             "test": job.test,
             "model_sha256": job.model_sha256 or "",
-            "checkpoint_path": str(checkpoint_path(self._dir, job.trial)),
-            "weights_path": str(weights_path(self._dir, job.trial)),
+            **trial_places(self._dir, job.trial),
+            "checkpoint_s": self._resources.checkpoint_s,
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
             "images": format_places({source: self._places[source]} if source in self._places else {}),
@@ -78,14 +80,17 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         fault: error that ends the run, because the records could not be written; None if there was none.
     """
 
-    def __init__(self, conductor: Conductor) -> None:
-        """Report to ``conductor``."""
+    def __init__(self, conductor: Conductor, mirror: Mirrored | None = None) -> None:
+        """Report to ``conductor``; ``mirror`` is the store of the sweep, which counts the requests of the workers."""
         super().__init__()
         self._conductor = conductor
+        self._mirror = mirror
         self.fault: OSError | LockLost | None = None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return Tune's constant for continuing or for stopping the trial."""
+        if self._mirror is not None and "requests" in result:
+            self._mirror.add_requests(json.loads(result["requests"]))
         try:
             ended = self._conductor.on_report(result["trial"], result)
         except (OSError, LockLost) as error:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import signal
 import socket
+import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -18,8 +23,10 @@ from trainables.cores import set_threads
 from trainables.data.places import Place, images_at, parse_places
 from trainables.errors import UserError
 from trainables.faults import TRIAL, fault_of
-from trainables.intact import DamagedFile, set_aside
+from trainables.intact import DamagedFile
+from trainables.object_store import StorageError
 from trainables.saved_state import named_damage, read_state, sha256_of_state, verify_state, write_state
+from trainables.trial_files import SharedFiles, TrialFiles, trial_files
 
 if TYPE_CHECKING:
     from trainables.trial import Trial
@@ -74,7 +81,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             completed = self._reported == trial.config.optimizer.max_epochs and not result.diverged
             return asdict(result) | self._report(trial, completed=completed)
         except OSError as error:
-            if error.errno in DISK_FAULTS:
+            if error.errno in DISK_FAULTS or isinstance(error, StorageError):
                 return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
             return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
         except Exception as error:
@@ -83,18 +90,44 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
 
     _trial: Trial | None = None
+    _files: TrialFiles = SharedFiles(Path(), Path())
+    _hurries = False
 
     def cleanup(self) -> None:
-        """Release the trial."""
-        self._trial = None
+        """Release the trial; a state that other nodes do not have is sent first."""
+        self._close()
+
+    def _hurry_at_end(self) -> None:
+        """Send the state of the trial first when this process is asked to end, for example because its node is drained.
+
+        States in a folder that all nodes share are there already.
+        """
+        if self._hurries or threading.current_thread() is not threading.main_thread():
+            return
+        self._hurries = True
+        previous = signal.getsignal(signal.SIGTERM)
+
+        def end(signum: int, frame: FrameType | None) -> None:
+            self._files.hurry()
+            if callable(previous):
+                previous(signum, frame)
+            else:
+                sys.exit(1)
+
+        signal.signal(signal.SIGTERM, end)
+
+    def _close(self) -> None:
+        files, trial, self._files, self._trial = self._files, self._trial, SharedFiles(Path(), Path()), None
+        with contextlib.suppress(StorageError):  # the lost epochs are computed again
+            files.close(is_done=trial is not None and trial.done)
 
     def __repr__(self) -> str:
         """Return the name of the actor in logs and in the dashboard; it keeps the name of its first trial."""
         return f"cutmix-sweep worker from {getattr(self, '_name', '?')}"
 
     def _begin(self, config: dict[str, Any]) -> None:
+        self._close()
         self._name = str(config["trial"])
-        self._trial = None
         self._failure = ""
         self._warnings: list[str] = []
         self._model_sha256: str | None = None
@@ -102,10 +135,11 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._config = TrialConfig.model_validate_json(config["config"])
             self._reported = int(config["recorded_epochs"])
             self._last_epoch = int(config["last_epoch"])
-            self._checkpoint = Path(config["checkpoint_path"])
             self._device = str(config["device"])
             self._tests = bool(config["test"])
-            self._weights = Path(config["weights_path"])
+            self._files = trial_files(config)
+            if not isinstance(self._files, SharedFiles):
+                self._hurry_at_end()
             self._recorded_sha256 = str(config.get("model_sha256", "")) or None
             self._places = parse_places(str(config.get("images", "{}")))
             print(f"trial {self._name} begins, {self._reported} epochs recorded: {config['config']}")  # noqa: T201
@@ -135,18 +169,19 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     def _from_checkpoint(self) -> Trial | None:
         """Return the trial in its saved state; None if there is no state, or none that can be used."""
         try:
-            state = read_state(self._checkpoint, map_location=self._device)
+            self._files.fetch_state()
+            state = read_state(self._files.checkpoint, map_location=self._device)
             name = state.pop("trial", self._name)  # states of older versions have no name
             if name != self._name:
-                raise DamagedFile(self._checkpoint, f"it is the state of trial {name}")
+                raise DamagedFile(self._files.checkpoint, f"it is the state of trial {name}")
             trial = self._new_trial()
             precision = state.get("precision", trial.precision)
             if precision != trial.precision:
                 raise UserError(
-                    f"the state in '{self._checkpoint}' was computed in {precision}, and this device computes in "
+                    f"the state in '{self._files.checkpoint}' was computed in {precision}, and this device computes in "
                     f"{trial.precision}: resume on the kind of device on which the trial began"
                 )
-            with named_damage(self._checkpoint):
+            with named_damage(self._files.checkpoint):
                 trial.load_state_dict(state)
         except FileNotFoundError:
             return None
@@ -158,10 +193,11 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     def _from_model(self) -> Trial | None:
         """Return the trial with the weights of its model, which can be measured; None if no model can be used."""
         try:
-            sha256 = verify_state(self._weights, expected_sha256=self._recorded_sha256)
+            self._files.fetch_model()
+            sha256 = verify_state(self._files.weights, expected_sha256=self._recorded_sha256)
             trial = self._new_trial()
-            with named_damage(self._weights):
-                trial.load_model(read_state(self._weights, map_location=self._device, expected_sha256=sha256))
+            with named_damage(self._files.weights):
+                trial.load_model(read_state(self._files.weights, map_location=self._device, expected_sha256=sha256))
         except FileNotFoundError:
             return None
         except DamagedFile as error:
@@ -171,15 +207,17 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         return trial
 
     def _set_aside(self, error: DamagedFile) -> None:
-        if error.path not in (self._checkpoint, self._weights):  # decoded images: the state of the trial is intact
-            raise error
-        name = set_aside(error.path).name
+        if error.path not in (self._files.checkpoint, self._files.weights):
+            raise error  # decoded images: the state of the trial is intact
+        name = self._files.set_aside(error)
         self._warnings.append(f"{error}; it is kept as '{name}', and trial {self._name} begins at epoch 1 again")
 
     def _save(self, trial: Trial) -> None:
         if trial.done and not trial.history[-1].diverged:
             self._save_model(trial)
-        write_state(self._checkpoint, {**trial.state_dict(), "trial": self._name})
+        write_state(self._files.checkpoint, {**trial.state_dict(), "trial": self._name})
+        if not trial.done:
+            self._files.send_state()
 
     def _save_model(self, trial: Trial) -> str:
         """Write the model and return its checksum; the recorded model stays if it is intact: values belong to it."""
@@ -187,20 +225,22 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
         state, recorded = model_state(trial), self._recorded_sha256
         if recorded is None or not self._has_model(recorded):
-            self._model_sha256 = write_state(self._weights, state)
+            self._model_sha256 = write_state(self._files.weights, state)
+            self._files.send_model()
             return self._model_sha256
         self._model_sha256 = recorded
         if sha256_of_state(state) != recorded:
             self._warnings.append(
                 f"trial {self._name}: its model was computed again and differs from the recorded one in "
-                f"'{self._weights}', which is intact and kept"
+                f"'{self._files.weights}', which is intact and kept"
             )
         return recorded
 
     def _has_model(self, sha256: str) -> bool:
         """Return whether the file of the model is intact and has this checksum."""
         try:
-            verify_state(self._weights, expected_sha256=sha256)
+            self._files.fetch_model()
+            verify_state(self._files.weights, expected_sha256=sha256)
         except (FileNotFoundError, DamagedFile):
             return False
         return True
@@ -213,6 +253,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             report["model_sha256"] = self._model_sha256 or self._save_model(trial)
             if self._tests:
                 report["test"] = _tested(trial, self._places)
+        if (counts := self._files.take_counts()) is not None:
+            report["requests"] = json.dumps(counts)
         if self._warnings:
             report["warning"] = "; ".join(self._warnings)
             self._warnings.clear()

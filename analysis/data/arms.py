@@ -22,6 +22,7 @@ from sweep.findings.searches import unit_of
 from sweep.findings.summary import baseline_arm
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_both_phases
+from sweep.storage import local_folder
 
 SWEEP_DIRS = "CUTMIX_SWEEP_DIRS"
 """Environment variable with the folders of several sweeps, separated as the folders in ``PATH`` are."""
@@ -47,7 +48,7 @@ def labels(sweep_dirs: Sequence[Path | str] | None = None) -> dict[str, Path]:
         ['digits', 'cifar10']
     """
     listed = [part for part in os.environ.get(SWEEP_DIRS, "").split(os.pathsep) if part]
-    folders = [Path(folder) for folder in (listed if sweep_dirs is None else sweep_dirs)]
+    folders = [local_folder(folder) for folder in (listed if sweep_dirs is None else sweep_dirs)]
     if not folders:
         raise RecordsError(f"no sweeps to compare: pass their folders or set the environment variable {SWEEP_DIRS}")
     resolved = [folder.resolve() for folder in folders]

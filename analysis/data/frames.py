@@ -16,6 +16,7 @@ from sweep.findings.summary import METRICS, final_epochs
 from sweep.records.nested import flattened
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM, STATUSES
+from sweep.storage import local_folder
 
 SWEEP_DIR = "CUTMIX_SWEEP_DIR"
 """Environment variable that names the folder of the sweep to analyse."""
@@ -49,7 +50,8 @@ def load(sweep_dir: Path | str | None = None, *, phase: Literal["search", "confi
     """Load the records of one phase of a sweep. The sweep may still be running.
 
     Args:
-        sweep_dir: folder of the sweep; None uses the environment variable ``CUTMIX_SWEEP_DIR``.
+        sweep_dir: folder of the sweep, or its address in an object store; None uses the environment variable
+            ``CUTMIX_SWEEP_DIR``.
         phase: ``search``, with trials that were selected and stopped by their validation values; or ``confirm``, with
             the winners trained again on fresh seeds. Only a confirmation records test values.
 
@@ -88,7 +90,7 @@ def folder_of(sweep_dir: Path | str | None) -> Path:
     folder = os.environ.get(SWEEP_DIR, "") if sweep_dir is None else sweep_dir
     if not folder:
         raise ValueError(f"no sweep to analyse: pass its folder or set the environment variable {SWEEP_DIR}")
-    return Path(folder)
+    return local_folder(folder)
 
 
 def _arms(manifest: Mapping[str, Any], trials: pd.DataFrame) -> pd.CategoricalDtype:

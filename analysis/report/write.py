@@ -35,6 +35,9 @@ ANY_STUDY, COMPARISON = "any_study", "comparison"
 
 PAGE = "report.html"
 
+REPORT = "report"
+"""Folder of a report."""
+
 
 def write_report(
     sweep_dirs: Sequence[Path],
@@ -68,7 +71,7 @@ def write_report(
     notices = {label: unfinished(folder) for label, folder in folders.items()}
     # a folder that the user has chosen may be a link, a folder that came with a sweep may not
     below = to or (Path() if len(folders) > 1 else next(iter(folders.values())))
-    target = to or below / "report"
+    target = to or below / REPORT
     check_output_folder(target, below=below)
     if target.exists() and not target.is_dir():
         raise RecordsError(f"--to '{target}': not a folder")

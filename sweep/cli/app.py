@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
 
 from sweep.formats import printable
+from sweep.mirrored import shown
 from sweep.terminal import options
 from trainables.errors import UserError
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from sweep.terminal.display import TerminalDisplay
 
 T = TypeVar("T")
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 app = typer.Typer(
     name="cutmix-sweep",
@@ -44,10 +48,32 @@ def _root(
         raise typer.Exit
 
 
+def on_sweep(*, write: bool = False, whole: bool = False) -> Callable[[Verb], Verb]:
+    """Return the decorator of a verb on a sweep: the verb gets the folder of a sweep that is anywhere.
+
+    Args:
+        write: whether the verb writes the sweep.
+        whole: whether it reads models and checkpoints too.
+    """
+
+    def decorate(verb: Verb) -> Verb:
+        @functools.wraps(verb)
+        def on_folder(*, sweep_dir: Path, **options: Any) -> Any:
+            from sweep.storage import opened
+
+            show_status = new_display(quiet=options.get("quiet", False), stderr=True).show_status
+            with opened(sweep_dir, write=write, whole=whole, show_status=show_status) as sweep:
+                return verb(sweep_dir=sweep.path, **options)
+
+        return cast(Verb, on_folder)
+
+    return decorate
+
+
 def echo(text: object, *, err: bool = False) -> None:
     """Print one text; a terminal gets no control characters, another program gets a path as it is."""
     stream = sys.stderr if err else sys.stdout
-    typer.echo(printable(str(text)) if err or stream.isatty() else text, err=err)
+    typer.echo(printable(str(text)) if err or stream.isatty() else shown(str(text)), err=err)
 
 
 def command_line() -> str:
@@ -77,7 +103,7 @@ def new_console(*, stderr: bool = False) -> Console:
 
 def print_document(document: Mapping[str, Any]) -> None:
     """Print one JSON document; control characters are written as escapes, which a program reads as the characters."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    text = shown(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     typer.echo(re.sub(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda match: f"\\u{ord(match[0]):04x}", text))
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import typer
 
-from sweep.cli.app import app, echo, new_console, new_display, print_document
+from sweep.cli.app import app, echo, new_console, new_display, on_sweep, print_document
 from sweep.terminal import options
 from trainables.errors import UserError, did_you_mean
 
 
 @app.command()
+@on_sweep(write=True, whole=True)
 def check(
     sweep_dir: options.SweepDir,
     repair: options.Repair = False,

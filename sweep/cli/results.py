@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sweep.cli.app import (
     echo,
     new_console,
     new_display,
+    on_sweep,
     print_document,
     split_names,
 )
@@ -23,6 +25,7 @@ from trainables.extras import check_extra
 
 
 @app.command()
+@on_sweep()
 def status(
     sweep_dir: options.SweepDir,
     why: result_options.Why = None,
@@ -64,6 +67,7 @@ def _follow(sweep_dir: Path) -> None:
 
 
 @app.command()
+@on_sweep()
 def trials(
     sweep_dir: options.SweepDir,
     arm: result_options.Arms = None,
@@ -89,6 +93,7 @@ def trials(
 
 
 @app.command()
+@on_sweep()
 def replay(
     sweep_dir: options.SweepDir,
     rule: result_options.Rule = None,
@@ -116,6 +121,7 @@ def replay(
 
 
 @app.command()
+@on_sweep(write=True)
 def evaluate(
     sweep_dir: options.SweepDir,
     axes: result_options.Axes = None,
@@ -159,6 +165,7 @@ def evaluate(
 
 
 @app.command("export-model")
+@on_sweep()
 def export_model(
     sweep_dir: options.SweepDir,
     trial: result_options.Trial,
@@ -175,6 +182,7 @@ def export_model(
 
 
 @app.command()
+@on_sweep()
 def export(
     sweep_dir: options.SweepDir,
     format_: result_options.ExportFormat = result_options.Format.CSV,
@@ -189,8 +197,9 @@ def export(
     """
     from sweep.export.formats import export_sweep
     from sweep.export.recorded import EXPORT
+    from sweep.output_folder import output_folder
 
-    for path in export_sweep(sweep_dir, to or sweep_dir / EXPORT, format_.value):
+    for path in export_sweep(sweep_dir, to or output_folder(sweep_dir, EXPORT), format_.value):
         echo(path)
 
 
@@ -206,12 +215,19 @@ def report(
     Example: `cutmix-sweep report sweeps/box --open`
     """
     check_extra("report", needed_by="the command report")
-    from analysis.report.write import NotebookFailedError, write_report
+    from analysis.report.write import REPORT, NotebookFailedError, write_report
+    from sweep.mirrored import mirror_of
     from sweep.status import describe_unfinished
+    from sweep.storage import opened
 
+    display = new_display(stderr=True)
     try:
-        with new_display(stderr=True).show_status("running the notebook"):
-            path = write_report(sweep_dirs, to=to, notebook=notebook, unfinished=describe_unfinished)
+        with contextlib.ExitStack() as stack, display.show_status("running the notebook"):
+            sweeps = [stack.enter_context(opened(place, show_status=display.show_status)) for place in sweep_dirs]
+            # a folder that came with a sweep may contain links: there, the report chooses its folder itself
+            folder = to or (None if mirror_of(sweeps[0].path) is None else Path(REPORT))
+            folders = [sweep.path for sweep in sweeps]
+            path = write_report(folders, to=folder, notebook=notebook, unfinished=describe_unfinished)
     except NotebookFailedError as error:
         echo(f"error: {error}; no report was written", err=True)
         raise typer.Exit(1) from None

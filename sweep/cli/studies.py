@@ -62,13 +62,14 @@ def plan(
     from sweep.images import show_data_warnings, show_duplicates
     from sweep.plan import make_plan
     from sweep.power import compute_power
+    from sweep.storage import local_folder
     from sweep.terminal.study import print_plan
 
     loaded = load_study(
         study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     )
     # first, so that a mistake in these options is refused before anything is printed
-    power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from)
+    power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from and local_folder(sd_from))
     display = new_display(stderr=True)
     status = "measuring the training speed and the dose of each arm"
     with display.show_status(status), show_data_warnings(display.show_warning):

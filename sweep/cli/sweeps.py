@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from sweep.cli.app import app, command_line, new_console, new_display, renamed
+from sweep.cli.app import app, command_line, new_console, new_display, on_sweep, renamed
 from sweep.terminal import options
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
+    from sweep.storage import Opened
     from sweep.terminal.display import TerminalDisplay
 
 
@@ -40,23 +42,28 @@ def run(
     with display.show_status("loading the libraries"):
         from search_spaces.discover import folder_of, load_study
         from sweep.launch import start_sweep
+        from sweep.storage import opened
     loaded = load_study(
         study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     )
-    sweep_dir = start_sweep(
-        loaded,
-        out=out,
-        address=address,
-        download=download,
-        command=command_line(),
-        display=display,
-        log_to=log_to or (),
-        project=folder_of(study),
-    )
-    _show_result(sweep_dir)
+    place: AbstractContextManager[Opened | None]
+    place = nullcontext() if out is None else opened(out, write=True, new=True, show_status=display.show_status)
+    with place as folder:
+        sweep_dir = start_sweep(
+            loaded,
+            out=folder and folder.path,
+            address=address,
+            download=download,
+            command=command_line(),
+            display=display,
+            log_to=log_to or (),
+            project=folder_of(study),
+        )
+        _show_result(sweep_dir)
 
 
 @app.command()
+@on_sweep(write=True)
 def resume(
     sweep_dir: options.SweepDir,
     data: options.MovedData = None,
@@ -89,6 +96,7 @@ def resume(
 
 
 @app.command()
+@on_sweep(write=True)
 def confirm(
     sweep_dir: options.SweepDir,
     seeds: options.Seeds,
@@ -112,6 +120,7 @@ def confirm(
 
 
 @app.command()
+@on_sweep(write=True)
 def extend(
     sweep_dir: options.SweepDir,
     add_trials: options.AddTrials = 0,

@@ -13,7 +13,7 @@ import pandas as pd
 from search_spaces.discover import parse_setting
 from sweep.display import SILENT, Display
 from sweep.findings.confirmed import confirmed_ranks
-from sweep.ledger import weights_path
+from sweep.ledger import weights_place
 from sweep.models import recorded_model
 from sweep.records.reader import read_both_phases, read_manifest, read_table
 from sweep.records.schema import COMPLETED, CONFIRM, EPOCHS, EVALUATIONS, MEASUREMENTS, SEARCH, TRIALS
@@ -205,7 +205,7 @@ def list_tasks(sweep_dir: Path, trials: pd.DataFrame, axes: Mapping[str, Axis]) 
         Task(
             trial=row["trial"],
             axis=axis,
-            model_path=str(weights_path(sweep_dir, row["trial"])),
+            model_path=weights_place(sweep_dir, row["trial"]),
             record={str(name): value for name, value in row.items()},
             curve=curves.get(row["trial"], {}),
         )

@@ -24,6 +24,7 @@ from trainables.data.places import Place, format_places, images_at, parse_places
 from trainables.errors import UserError
 from trainables.evaluation.axes import AXES
 from trainables.evaluation.base import Measured, library
+from trainables.trial_files import local_model
 
 if TYPE_CHECKING:
     import ray
@@ -126,7 +127,7 @@ def measure_task(payload: Mapping[str, Any], threads: int, device: str) -> dict[
         axis = AXES[payload["axis"]].model_validate_json(payload["settings"])
         sha256 = payload["record"].get("model_sha256")  # null in records of older versions
         expected = sha256 if isinstance(sha256, str) else None
-        saved = read_model(Path(payload["model_path"]), expected_sha256=expected)
+        saved = read_model(local_model(payload["model_path"]), expected_sha256=expected)
         subject = Subject(saved, record=payload["record"], curve=payload["curve"], device=device)
         with images_at(parse_places(payload["images"])):
             outcome["measured"] = axis.measure(subject)

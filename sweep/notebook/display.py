@@ -18,6 +18,7 @@ from rich.console import Console
 from sweep.conductor import Conductor
 from sweep.display import Display
 from sweep.formats import format_duration
+from sweep.mirrored import shown
 from sweep.notebook.html import paragraph
 from sweep.notebook.progress import WARNING, progress_html
 from sweep.progress import ProgressTracker
@@ -72,12 +73,12 @@ class NotebookDisplay:
 
     def show_line(self, text: str) -> None:
         """Show one line."""
-        self._lines.append(paragraph(text))
+        self._lines.append(paragraph(shown(text)))
         self._draw()
 
     def show_warning(self, text: str) -> None:
         """Show one line in orange."""
-        self._lines.append(paragraph(text, style=WARNING))
+        self._lines.append(paragraph(shown(text), style=WARNING))
         self._draw()
 
     @contextlib.contextmanager

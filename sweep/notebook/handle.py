@@ -13,59 +13,69 @@ from search_spaces.study import Study
 from sweep.endings import SweepEnded
 from sweep.formats import reason_in_one_line
 from sweep.manifest import read_study
+from sweep.mirrored import shown
 from sweep.notebook.display import choose_display
 from sweep.notebook.views import StatusView
+from sweep.output_folder import output_folder
 from sweep.records.reader import read_manifest
 from sweep.status import describe_unfinished
+from sweep.storage import Place, opened, place_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from trainables.models.saved import SavedModel
+    from trainables.storage_url import StorageUrl
 
 Folder = str | os.PathLike[str]
 
 
 class Sweep:
-    """A sweep in its folder; everything is read from the records when it is asked for.
+    """A sweep in its folder or in an object store; everything is read from the records when it is asked for.
 
     Attributes:
-        dir: absolute path of the folder.
+        dir: absolute path of the folder, or the address in an object store.
 
     Examples:
         >>> sweep = Sweep("demo")  # doctest: +SKIP
         >>> sweep.trials.query("arm == 'cutmix'")  # doctest: +SKIP
     """
 
-    def __init__(self, sweep_dir: Folder) -> None:
+    def __init__(self, sweep_dir: Folder | StorageUrl) -> None:
         """Check that the folder holds a sweep.
 
         Raises:
             RecordsError: it does not.
         """
-        read_manifest(Path(sweep_dir))
-        self.dir = Path(sweep_dir).absolute()
+        place = place_of(sweep_dir)
+        with opened(place) as sweep:
+            read_manifest(sweep.path)
+        self.dir: Place = place.absolute() if isinstance(place, Path) else place
 
     @property
     def study(self) -> Study:
         """Return the study that was run."""
-        return read_study(read_manifest(self.dir), self.dir)
+        with opened(self.dir) as sweep:
+            return read_study(read_manifest(sweep.path), sweep.path)
 
     @property
     def trials(self) -> pd.DataFrame:
         """Return one row per trial."""
         from sweep.findings.trials import list_trials
 
-        return list_trials(self.dir)
+        with opened(self.dir) as sweep:
+            return list_trials(sweep.path)
 
     @property
     def unfinished(self) -> str:
         """Return what a result lacks: the trials that are left and how to continue; "" if nothing is missing."""
-        return describe_unfinished(self.dir)
+        with opened(self.dir) as sweep:
+            return describe_unfinished(sweep.path)
 
     def status(self) -> StatusView:
         """Return the progress and the results so far: a dict that prints as a table."""
-        return StatusView(self.dir)
+        with opened(self.dir) as sweep:
+            return StatusView(sweep.path)
 
     def resume(
         self,
@@ -179,20 +189,28 @@ class Sweep:
         from sweep.evaluation.evaluate import evaluate_sweep
 
         display = choose_display()
-        evaluated = evaluate_sweep(
-            self.dir,
-            axes=None if axes is None else as_list(axes),
-            trials=None if trials is None else as_list(trials),
-            settings=list_settings(settings),
-            data=data,
-            address=address,
-            cpus=cpus,
-            gpus=gpus,
-            command=format_call(
-                "evaluate", str(self.dir), axes=axes, trials=trials, settings=settings, data=data, cpus=cpus, gpus=gpus
-            ),
-            display=display,
-        )
+        with opened(self.dir, write=True, show_status=display.show_status) as sweep:
+            evaluated = evaluate_sweep(
+                sweep.path,
+                axes=None if axes is None else as_list(axes),
+                trials=None if trials is None else as_list(trials),
+                settings=list_settings(settings),
+                data=data,
+                address=address,
+                cpus=cpus,
+                gpus=gpus,
+                command=format_call(
+                    "evaluate",
+                    str(self.dir),
+                    axes=axes,
+                    trials=trials,
+                    settings=settings,
+                    data=data,
+                    cpus=cpus,
+                    gpus=gpus,
+                ),
+                display=display,
+            )
         for failed in evaluated.failures.to_dict("records"):
             display.show_warning(f"{failed['axis']} of {failed['trial']} failed: {reason_in_one_line(failed['why'])}")
         return evaluated.evaluations
@@ -201,7 +219,8 @@ class Sweep:
         """Write one HTML page with the verdict, figures and tables; return its path. Needs the extra ``report``.
 
         Args:
-            to: folder of the report; None: ``report`` in the folder of the sweep.
+            to: folder of the report; None: ``report`` in the folder of the sweep, or in the current folder if the sweep
+                is in an object store.
             notebook: notebook to run, a name or the path of an ``.ipynb`` file; None: the one of the sweep's study.
 
         Raises:
@@ -212,18 +231,19 @@ class Sweep:
         from trainables.extras import check_extra
 
         check_extra("report", needed_by="Sweep.report")
-        from analysis.report.write import write_report
+        from analysis.report.write import REPORT, write_report
 
-        with choose_display().show_status("running the notebook"):
-            to_folder = None if to is None else Path(to)
-            return write_report([self.dir], to=to_folder, notebook=notebook, unfinished=describe_unfinished)
+        with opened(self.dir) as sweep, choose_display().show_status("running the notebook"):
+            folder = Path(to) if to is not None else None if sweep.path == sweep.place else Path(REPORT)
+            return write_report([sweep.path], to=folder, notebook=notebook, unfinished=describe_unfinished)
 
     def export(self, format: str = "csv", *, to: Folder | None = None) -> list[Path]:
         """Write the records for other tools and return the paths of the files.
 
         Args:
             format: csv, parquet, optuna or tensorboard.
-            to: folder of the files; None: ``export`` in the folder of the sweep.
+            to: folder of the files; None: ``export`` in the folder of the sweep, or in the current folder if the sweep
+                is in an object store.
 
         Raises:
             UserError: there is no such format.
@@ -231,7 +251,8 @@ class Sweep:
         from sweep.export.formats import export_sweep
         from sweep.export.recorded import EXPORT
 
-        return export_sweep(self.dir, Path(to or self.dir / EXPORT), format)
+        with opened(self.dir) as sweep:
+            return export_sweep(sweep.path, Path(to or output_folder(sweep.path, EXPORT)), format)
 
     def model(self, trial: str) -> SavedModel:
         """Load the model of a completed trial; ``.model`` maps images in [0, 1] to logits.
@@ -241,14 +262,16 @@ class Sweep:
         """
         from sweep.models import load_trial
 
-        return load_trial(self.dir, trial)
+        with opened(self.dir) as sweep:
+            return load_trial(sweep.path, trial)
 
     def _continue(self, command: str, *, log_to: Sequence[str], **options: Any) -> Sweep:
         """Resume the sweep with options of ``resume_sweep``."""
         from sweep.launch import resume_sweep
 
-        with says_how_to_resume():
-            resume_sweep(self.dir, command=command, display=choose_display(), log_to=as_list(log_to), **options)
+        display = choose_display()
+        with opened(self.dir, write=True, show_status=display.show_status) as sweep, says_how_to_resume():
+            resume_sweep(sweep.path, command=command, display=display, log_to=as_list(log_to), **options)
         return self
 
     def __repr__(self) -> str:
@@ -266,7 +289,7 @@ def says_how_to_resume() -> Iterator[None]:
         yield
     except SweepEnded as error:
         options = {"settings": error.settings, "address": error.address, "retry_failed": error.retry_failed}
-        error.add_note(f"in Python: {format_call('resume', str(error.sweep_dir), **options)}")
+        error.add_note(f"in Python: {format_call('resume', shown(str(error.sweep_dir)), **options)}")
         raise
 
 

@@ -7,6 +7,7 @@ import logging
 import shlex
 from pathlib import Path
 
+from sweep.mirrored import shown
 from trainables.errors import OneLineError
 from trainables.intact import DamagedFile
 
@@ -44,4 +45,4 @@ def warn_once(text: str) -> None:
 
     The readers have no display: notebooks and other programs use them too.
     """
-    logging.getLogger("cutmix_sweep.records").warning(text)
+    logging.getLogger("cutmix_sweep.records").warning(shown(text))

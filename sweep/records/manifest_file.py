@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sweep.lock import check_held
+from sweep.mirrored import save
 from sweep.records.counts import are_expected, start_counts
 from sweep.records.errors import DamagedRecords, RecordsError, repair_command, warn_once
 from sweep.records.names import check_names
@@ -92,6 +93,7 @@ def write_manifest(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
         start_counts(sweep_dir)  # first: a sweep of this version without counts has lost them
     write_checked_json(sweep_dir / MANIFEST, manifest)
     write_checked_json(manifest_copy(sweep_dir), manifest, parents=False, durable=False)
+    save(sweep_dir, wait=True)  # before any part that was written under its study
 
 
 def read_manifest(sweep_dir: Path) -> dict[str, Any]:

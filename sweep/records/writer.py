@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from sweep.lock import LockLost, check_held
+from sweep.mirrored import save
 from sweep.records.counts import write_counts
 from sweep.records.errors import DamagedRecords, RecordsError, warn_once
 from sweep.records.manifest_file import read_manifest_file, study_sha256, write_manifest
@@ -78,6 +79,7 @@ class RecordsWriter:
         """
         now_s = time.monotonic()
         if not force and now_s - self._flushed_at_s < self._flush_after_s:
+            save(self._dir, wait=False)
             return False
         check_held(self._dir)
         written = {writer: part for writer in self._tables if (part := writer.flush()) is not None}
@@ -87,6 +89,7 @@ class RecordsWriter:
         if written:  # after the merge: a counted row has a second copy
             write_counts(self._dir, {writer.table.name: writer.n_written for writer in self._tables})
         self._flushed_at_s = now_s
+        save(self._dir, wait=force)
         return True
 
     def _take_back_if_lost(self, written: Iterable[Part]) -> None:

@@ -64,7 +64,13 @@ StudyName = Annotated[
         autocompletion=complete_study, help="name of a built-in study, or path of a YAML file, for example quickstart"
     ),
 ]
-SweepDir = Annotated[Path, typer.Argument(callback=check_files, help="folder of a sweep, for example sweeps/box")]
+SweepDir = Annotated[
+    Path,
+    typer.Argument(
+        callback=check_files,
+        help="folder of a sweep, or its address in an object store, for example sweeps/box or s3://bucket/sweeps/box",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -191,7 +197,8 @@ Download = Annotated[bool, typer.Option("--download", help="download the data se
 SweepOut = Annotated[
     Path | None,
     typer.Option(
-        help="folder to write the sweep to, new or empty, for example sweeps/box (default: sweeps/STUDY-TIME)"
+        help="folder to write the sweep to, new or empty, or an address in an object store (s3://, gs://, abfs://), "
+        "for example sweeps/box or s3://bucket/sweeps/box (default: sweeps/STUDY-TIME)"
     ),
 ]
 

@@ -161,20 +161,26 @@ ExportFormat = Annotated[
     Format, typer.Option("--format", help="format to write, for example parquet (default: csv)", show_default=False)
 ]
 ExportTo = Annotated[
-    Path | None, typer.Option(help="folder to write the files to, for example tables (default: DIR/export)")
+    Path | None,
+    typer.Option(
+        help="folder to write the files to, for example tables (default: DIR/export; for an address: ./export)"
+    ),
 ]
 
 # report
 SweepDirs = Annotated[
     list[Path],
     typer.Argument(
-        callback=check_files, help="folder of a sweep, for example sweeps/box; several are compared in one report"
+        callback=check_files,
+        help="folder of a sweep, or its address in an object store, for example sweeps/box; several are compared in "
+        "one report",
     ),
 ]
 ReportTo = Annotated[
     Path | None,
     typer.Option(
-        help="folder to write the report to, for example page (default: DIR/report, for several sweeps ./report)"
+        help="folder to write the report to, for example page (default: DIR/report; for several sweeps "
+        "or an address: ./report)"
     ),
 ]
 Notebook = Annotated[

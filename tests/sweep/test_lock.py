@@ -46,7 +46,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, seconds in (
         (driver, "HEARTBEAT_S", 0.01),
         (driver, "EXPIRY_S", 0.15),
-        (driver, "LOOK_S", 0.005),
+        (lease.FolderSource, "look_s", 0.005),
         (lock, "CHECK_S", 0.0),
         (lock, "FLOCK_PATIENCE_S", 0.0),
     ):
@@ -283,7 +283,7 @@ class TestTakingOver:
         assert observer.look() is Presence.ALIVE
         now_s += 0.1
         assert observer.look() is Presence.GONE
-        assert observer.look_as_successor(Flock.UNSUPPORTED) is Presence.GONE
+        assert observer.look_as_successor(lambda: Flock.UNSUPPORTED) is Presence.GONE
 
     def test_flock_that_another_machine_holds_is_proof(self, tmp_path: Path) -> None:
         """Some file systems pass it on; without a heartbeat its holder is stopped, and not gone."""

@@ -434,9 +434,15 @@ class TestOut:
         monkeypatch.setattr("sweep.engine.cluster", unreachable)
         self.refused(refuse, here / "new" / "out", "Ray does not start")
 
-    @pytest.mark.parametrize("address", ["s3://bucket/sweep", "gs://bucket", "http://host/x"])
-    def test_is_an_address(self, refuse: Refuse, address: str) -> None:
-        self.refused(refuse, address, "folder", "not an address")
+    @pytest.mark.parametrize(
+        ("address", "words"),
+        [
+            ("gs://bucket", "names no folder below the bucket"),
+            ("http://host/x", "'http' is unknown; valid: abfs, file"),
+        ],
+    )
+    def test_is_an_address_that_cannot_be_used(self, refuse: Refuse, address: str, words: str) -> None:
+        self.refused(refuse, address, words)
 
 
 class TestFolders:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 
 from sweep.ledger import EPOCH_COLUMNS
 from sweep.records.schema import ABOUT_COLUMNS, TRIALS
+from trainables import storage_url, store_clients, trial_files
 from trainables.config import TrialConfig
 from trainables.data.config import Data
 from trainables.data.contents import Contents
@@ -26,8 +28,11 @@ from trainables.epoch_result import EpochResult
 from trainables.intact import DamagedFile
 from trainables.mixing.dose import measure_dose
 from trainables.models.build import build_model
+from trainables.object_store import ObjectStore
 from trainables.saved_state import verify_state, write_state
+from trainables.storage_url import StorageUrl
 from trainables.trial import Trial
+from trainables.trial_files import local_model
 from trainables.tune_trainable import CutMixTrainable
 
 EPOCHS = 3
@@ -447,3 +452,31 @@ def test_images_lie_where_the_sweep_says_and_are_those_that_it_was_started_with(
     assert saved["config"]["data"]["source"] == recorded  # the study stays as it was
     assert "the training images of 'imagefolder' differ" in report("0" * 64, test)["failed"]
     assert "the test images of 'imagefolder' differ" in report(train, "0" * 64)["failed"]
+
+
+def test_a_trial_in_an_object_store_continues_on_another_node(
+    build: Callable[..., CutMixTrainable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is sent when the node is about to end, the model before the end is reported."""
+    memory = pytest.importorskip("obstore.store").MemoryStore()
+    monkeypatch.setattr(storage_url, "SCHEMES", (*storage_url.SCHEMES, "memory"))
+    monkeypatch.setitem(store_clients.OPENERS, "memory", lambda url: memory)
+    store = ObjectStore(StorageUrl("memory", "bucket", "box"))
+    expected = without_times(steps(build(), EPOCHS))
+    ended: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda signum, _: ended.append(signum))  # Ray's own handler
+    try:
+        rows: list[Row] = []
+        for node, recorded, count in (("a", 0, 2), ("b", 2, 1)):
+            monkeypatch.setattr(trial_files, "default_cache_dir", lambda node=node: tmp_path / node)
+            told = {"storage": str(store.url), "sweep_key": "0", "checkpoint_s": 1000.0}
+            worker = CutMixTrainable({**orders(tmp_path, recorded=recorded), **told})
+            rows += steps(worker, count)
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended == [signal.SIGTERM] * 2
+    assert json.loads(rows[-1].pop("requests"))["n_written"] == 1
+    assert without_times([{**row, "requests": ""} for row in rows]) == [{**row, "requests": ""} for row in expected]
+    assert list(store.list()) == ["checkpoints/t0.pt", "models/t0.pt"]
+    assert local_model(f"{store.url}/models/t0.pt").read_bytes() == (tmp_path / "weights/t0.pt").read_bytes()

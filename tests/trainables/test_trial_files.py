@@ -1,0 +1,143 @@
+"""State and model of a trial in an object store: kept on the node first, and sent by time, at the end and before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainables import storage_url, store_clients, trial_files
+from trainables.intact import DamagedFile
+from trainables.object_store import ObjectStore
+from trainables.storage_url import StorageUrl
+from trainables.trial_files import StoredFiles, local_model
+
+pytest.importorskip("obstore")
+
+URL = StorageUrl("memory", "bucket", "box")
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectStore:
+    from obstore.store import MemoryStore
+
+    client = MemoryStore()
+    monkeypatch.setattr(storage_url, "SCHEMES", (*storage_url.SCHEMES, "memory"))
+    monkeypatch.setitem(store_clients.OPENERS, "memory", lambda url: client)
+    monkeypatch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path / "node-a"))
+    return ObjectStore(URL)
+
+
+def open_files(*, sweep: str = "first", every_s: float | None = 1000.0) -> StoredFiles:
+    return StoredFiles(URL, "off-0000", sweep_key=sweep, every_s=every_s)
+
+
+def save(files: StoredFiles, epoch: int) -> None:
+    files.checkpoint.write_text(f"epoch {epoch}")
+    files.send_state()
+
+
+def state_of(files: StoredFiles) -> str | None:
+    files.fetch_state()
+    return files.checkpoint.read_text() if files.checkpoint.exists() else None
+
+
+def stored(store: ObjectStore) -> dict[str, str]:
+    return {name: store.read(name)[0].decode() for name in store.list()}
+
+
+def test_another_node_continues_from_the_last_state(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = open_files()
+    assert state_of(files) is None
+    for epoch in (1, 2, 3):
+        save(files, epoch)
+    assert stored(store) == {}  # nothing is due
+    files.close(is_done=False)
+    assert stored(store) == {"checkpoints/off-0000.pt": "epoch 3"}
+    monkeypatch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path / "node-b"))
+    other = open_files()
+    assert state_of(other) == "epoch 3"
+    save(other, 4)
+    other.close(is_done=False)
+    assert state_of(open_files()) == "epoch 4"
+
+
+def test_the_state_of_the_node_is_used_unless_another_node_was_later(store: ObjectStore) -> None:
+    files = open_files()
+    save(files, 1)
+    files.close(is_done=False)
+    killed = open_files()
+    assert state_of(killed) == "epoch 1"
+    save(killed, 2)  # and the worker is killed before it is sent
+    assert state_of(open_files()) == "epoch 2"
+    store.write("checkpoints/off-0000.pt", b"epoch 9")
+    assert state_of(open_files()) == "epoch 9"
+
+
+def test_a_state_of_an_older_sweep_is_not_used(store: ObjectStore) -> None:
+    files = open_files()
+    save(files, 5)
+    assert state_of(open_files(sweep="second")) is None
+    files.close(is_done=False)
+    store.delete(["checkpoints/off-0000.pt"])  # the trial has ended, and is run again
+    assert state_of(open_files()) is None
+
+
+def test_states_are_sent_by_time(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once if no state was sent for a while; then after 20 times as long as it took."""
+    files = open_files(every_s=0.0)
+    save(files, 1)
+    while not stored(store):
+        pass
+    files.close(is_done=False)
+    monkeypatch.setattr(trial_files, "MIN_PAUSE_S", 0.001)
+    files = open_files(every_s=None)
+    write = ObjectStore.write
+
+    def slow(self: ObjectStore, *arguments: object, **options: object) -> object:
+        clock.now_s += 2.0
+        return write(self, *arguments, **options)  # type: ignore[arg-type]
+
+    class Clock:
+        now_s = 0.0
+
+        def monotonic(self) -> float:
+            return self.now_s
+
+    clock = Clock()
+    monkeypatch.setattr(trial_files, "time", clock)
+    monkeypatch.setattr(ObjectStore, "write", slow)
+    save(files, 2)
+    files.close(is_done=False)
+    assert files._pause_s == pytest.approx(2.0 / trial_files.MAX_COST)
+
+
+def test_a_completed_trial_has_a_model_and_no_state(store: ObjectStore) -> None:
+    files = open_files()
+    save(files, 1)
+    files.weights.write_text("weights")
+    files.send_model()
+    files.close(is_done=True)
+    assert stored(store) == {"models/off-0000.pt": "weights"}
+    assert not files.checkpoint.exists()
+    assert files.take_counts()["n_written"] == 1
+    assert files.take_counts()["n_written"] == 0
+    assert local_model(f"{URL}/models/off-0000.pt").read_text() == "weights"
+
+
+def test_a_node_that_ends_sends_its_state(store: ObjectStore) -> None:
+    files = open_files()
+    save(files, 7)
+    files.hurry()
+    assert stored(store) == {"checkpoints/off-0000.pt": "epoch 7"}
+
+
+def test_damaged_files_are_set_aside_in_the_store(store: ObjectStore) -> None:
+    store.write("checkpoints/off-0000.pt", b"damaged")
+    files = open_files()
+    assert state_of(files) == "damaged"
+    assert files.set_aside(DamagedFile(files.checkpoint, "cut off")) == "checkpoints/off-0000.pt.damaged-1"
+    assert stored(store) == {"checkpoints/off-0000.pt.damaged-1": "damaged"}
+    assert state_of(files) is None
