@@ -24,10 +24,12 @@ class Mirrored(ABC):
     Attributes:
         folder: the working folder, an absolute path without links.
         url: address of the sweep.
+        save_after_s: pause between two writes to the store that nothing waits for.
     """
 
     folder: Path
     url: str
+    save_after_s: float
 
     @property
     @abstractmethod

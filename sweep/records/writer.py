@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from sweep.lock import LockLost, check_held
-from sweep.mirrored import save
+from sweep.mirrored import mirror_of, save
 from sweep.records.counts import write_counts
 from sweep.records.errors import DamagedRecords, RecordsError, warn_once
 from sweep.records.manifest_file import read_manifest_file, study_sha256, write_manifest
@@ -44,7 +44,7 @@ class RecordsWriter:
 
         Args:
             sweep_dir: folder of the sweep.
-            flush_after_s: longest time that rows are buffered.
+            flush_after_s: longest time that rows are buffered; longer in an object store, where a part is a request.
             repaired: whether the caller, who holds the lock, has just called ``repair_records``: it reads every file.
 
         Raises:
@@ -56,7 +56,8 @@ class RecordsWriter:
         self._study = _RecordedStudy(sweep_dir / MANIFEST)
         self._tables = [_TableWriter(table, sweep_dir, self._study) for table in TABLES.values()]
         self._by_name = {writer.table.name: writer for writer in self._tables}
-        self._flush_after_s = flush_after_s
+        mirror = mirror_of(sweep_dir)
+        self._flush_after_s = flush_after_s if mirror is None else max(flush_after_s, mirror.save_after_s)
         self._flushed_at_s = time.monotonic()
 
     def add(self, table: Table, row: Mapping[str, Any]) -> None:

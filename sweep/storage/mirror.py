@@ -59,7 +59,7 @@ class Mirror(Mirrored):
 
     def __init__(self, store: ObjectStore, folder: Path, scope: Scope) -> None:
         """Prepare a mirror of ``store`` in ``folder``; without a lease it only reads."""
-        self.folder, self.url = folder, str(store.url)
+        self.folder, self.url, self.save_after_s = folder, str(store.url), SAVE_AFTER_S
         self.store = store
         self.by_workers = RequestCounts()
         self._scope = scope

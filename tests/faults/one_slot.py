@@ -82,12 +82,13 @@ class _Slot:
 
 def _run_trials(sweep_dir: Path, conductor: Any, *, slots: int, display: Any, watch: Any = None, **more: Any) -> None:
     """Drive the adapters of Tune as Tune does, with one epoch of each slot in turn."""
+    from sweep.mirrored import mirror_of
     from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher, EndOfRun
     from sweep.watch import Watch
 
     places = [more["places"] or {}] if "places" in more else []
     searcher = ConductorSearcher(conductor, sweep_dir, conductor.study.resources, *places)
-    scheduler = ConductorScheduler(conductor)
+    scheduler = ConductorScheduler(conductor, mirror_of(sweep_dir))
     ring = [_Slot() for _ in range(slots)]
     with display.show_sweep(conductor) as update, contextlib.suppress(EndOfRun):
         callback = ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir))

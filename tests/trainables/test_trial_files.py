@@ -80,7 +80,7 @@ def test_a_state_of_an_older_sweep_is_not_used(store: ObjectStore) -> None:
     files = open_files()
     save(files, 5)
     assert state_of(open_files(sweep="second")) is None
-    files.close(is_done=False)
+    files.hurry()  # and the worker is killed: its state stays on the node
     store.delete(["checkpoints/off-0000.pt"])  # the trial has ended, and is run again
     assert state_of(open_files()) is None
 

@@ -17,7 +17,7 @@ from sweep.ledger import local_weights, model_damage, weights_place
 from sweep.models import recorded_model
 from sweep.records.errors import RecordsError
 from sweep.records.parts import list_parts
-from sweep.storage import opened
+from sweep.storage import mirror, opened
 from tests.sweep.conftest import Simulation
 from trainables.object_store import ObjectStore, StorageError
 from trainables.storage_url import StorageUrl, parse_url
@@ -146,7 +146,10 @@ def test_a_store_that_is_lost_ends_the_sweep_in_words(
     )
 
 
-def test_requests_reach_the_driver_and_their_results_return(bucket: str, study_of: Any) -> None:
+def test_requests_reach_the_driver_and_their_results_return(
+    bucket: str, study_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "SAVE_AFTER_S", 0.0)
     with opened(bucket, write=True, new=True) as sweep:
         simulation = Simulation(study_of(), sweep.path).run(3)
         with opened(bucket) as sender:
