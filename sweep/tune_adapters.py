@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback, ProgressReporter
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -164,6 +167,27 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
         trial.run_metadata.last_result = {}
+
+
+@contextlib.contextmanager
+def system_errors_as_lost_workers() -> Iterator[None]:
+    """Let Tune treat each error of Ray itself as the loss of a worker inside this context.
+
+    Tune knows workers that died. Ray 2.60 reports a worker that it killed for lack of memory by another error, and Tune
+    ends the whole run with it.
+    """
+    fail = RayActorManager._actor_task_failed
+
+    def fail_as_lost(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+            exception = RayActorError(error_msg=str(exception))
+        fail(manager, tracked_actor_task=tracked_actor_task, exception=exception)
+
+    RayActorManager._actor_task_failed = fail_as_lost
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = fail
 
 
 def _kill_workers(trials: Sequence[Any]) -> None:

@@ -144,6 +144,28 @@ def test_an_ended_trial_of_tune_takes_no_memory_for_its_reports() -> None:
     assert len(pickle.dumps(trial.run_metadata)) < before / 5
 
 
+def test_a_worker_that_ray_kills_for_lack_of_memory_is_a_lost_worker() -> None:
+    """Tune itself would end the whole sweep by a RuntimeError."""
+    from ray.air.execution import FixedResourceManager
+    from ray.air.execution._internal import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    from sweep.tune_adapters import system_errors_as_lost_workers
+
+    told: list[Exception] = []
+    actor = SimpleNamespace(actor_id=0, _on_error=lambda _, error: told.append(error))
+    task: Any = SimpleNamespace(_tracked_actor=actor, _on_error=None)
+    manager = RayActorManager(resource_manager=FixedResourceManager())
+    manager._cleanup_actor = lambda tracked_actor: None
+    with system_errors_as_lost_workers():
+        manager._actor_task_failed(task, OutOfMemoryError("the node was running low on memory"))
+    (error,) = told
+    assert isinstance(error, RayActorError)
+    assert fault_of_worker(str(error)) == "memory"
+    with pytest.raises(RuntimeError, match="unexpected exception"):  # outside, Tune is as it was
+        manager._actor_task_failed(task, OutOfMemoryError("the node was running low on memory"))
+
+
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
