@@ -40,7 +40,7 @@ from trainables.own_part import shipped_paths
 from trainables.whole_file import remove_abandoned
 
 ABANDONED_AFTER_S = 60.0
-"""Age of an unfinished file in a sweep that no process runs: a worker outlives a killed driver by seconds."""
+"""Age of an unfinished model or checkpoint that nobody writes any more: a worker outlives a killed driver by seconds."""
 
 if TYPE_CHECKING:
     from ray.tune import Callback
@@ -228,7 +228,9 @@ def _remove_abandoned(sweep_dir: Path) -> None:
     from sweep.ledger import checkpoint_path, weights_path
 
     records = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in ("", *TABLES)]
-    for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent, *records):
+    for folder in (sweep_dir, *records):  # only the process with the lock writes there
+        remove_abandoned(folder, after_s=0.0)
+    for folder in (checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
         remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
 
 

@@ -163,6 +163,22 @@ def test_a_part_that_is_lost_later_ends_the_command(make_head: MakeHead, monkeyp
     assert signals.lost == "Ray has lost its process sleep"
 
 
+def test_a_part_whose_parent_has_ended_is_ended_too(make_head: MakeHead) -> None:
+    """A raylet starts agents, which outlive it."""
+    orphan = """
+raylet = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!"], stdout=subprocess.PIPE, text=True)
+agent = int(raylet.stdout.readline())
+raylet.wait()
+open(os.path.join(arguments["_temp_dir"], "parts"), "a").write(f"{agent}\\n")
+"""
+    folder = make_head(orphan + STARTS % "")
+    process = RayProcess(folder, patience_s=30.0)
+    process.wait()
+    process.stop()
+    agent = int((folder / "parts").read_text().split()[-1])
+    assert not psutil.pid_exists(agent) or psutil.Process(agent).status() == psutil.STATUS_ZOMBIE
+
+
 def test_ports_of_agents_are_not_those_of_connections() -> None:
     with ray_head._bind_free_port() as server, socket.create_server(("127.0.0.1", 0)) as given:
         assert ray_head._LOWEST_PORT <= server.getsockname()[1] < given.getsockname()[1]
