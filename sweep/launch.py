@@ -40,7 +40,7 @@ from trainables.own_part import shipped_paths
 from trainables.whole_file import remove_abandoned
 
 ABANDONED_AFTER_S = 60.0
-"""Age of an unfinished model or checkpoint that nobody writes any more: a worker outlives a killed driver by seconds."""
+"""Age of a half-written model or checkpoint in a sweep that no process runs: workers outlive a driver by seconds."""
 
 if TYPE_CHECKING:
     from ray.tune import Callback
