@@ -155,7 +155,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
             why = f"it reported nothing for too long, {trial.num_failures} times (budget.limits.silent_min)"
             self._conductor.on_lost(name, why, fault=STALLED)
         else:
-            error = _last_failure(str(trial.get_error() or ""))
+            error = _last_error(trial)
             reason = error.splitlines() or ["no reason given"]
             why = f"its worker died {trial.num_failures} times: {reason[-1]}"
             self._conductor.on_lost(name, why, fault=fault_of_worker(error))
@@ -195,6 +195,18 @@ def _kill_workers(trials: Sequence[Any]) -> None:
     for trial in trials:
         if trial.status == Trial.RUNNING and (actor := trial.temporary_state.ray_actor):
             ray.kill(actor)
+
+
+def _last_error(trial: Any) -> str:
+    """Return the text of a trial's last failure; "" if there is none.
+
+    ``Trial.get_error`` would look into Tune's storage, to which the file is copied only when the run ends.
+    """
+    if trial.error_file is None:
+        return ""
+    with contextlib.suppress(OSError):
+        return _last_failure(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
+    return ""
 
 
 def _last_failure(text: str) -> str:
