@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _end() -> None:
-    """End this process and what Ray has left of its session: the caller may be gone, and agents outlive their raylet."""
+    """End this process and all others of its session: agents outlive their raylet, and the caller may be gone."""
     for process in psutil.pids():
         with contextlib.suppress(OSError):
             if process != os.getpid() == os.getsid(process):
