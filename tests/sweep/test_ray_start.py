@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -176,6 +178,21 @@ open(os.path.join(arguments["_temp_dir"], "parts"), "a").write(f"{agent}\\n")
     process.wait()
     process.stop()
     agent = int((folder / "parts").read_text().split()[-1])
+    assert not psutil.pid_exists(agent) or psutil.Process(agent).status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_process_that_holds_ray_ends_all_that_it_has_started() -> None:
+    """Its caller may have been killed, so it does this itself."""
+    code = """
+import subprocess
+from sweep import ray_head
+print(subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL).pid, flush=True)
+ray_head._end()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], start_new_session=True, capture_output=True, text=True, timeout=30, check=True
+    )
+    agent = int(done.stdout)
     assert not psutil.pid_exists(agent) or psutil.Process(agent).status() == psutil.STATUS_ZOMBIE
 
 
