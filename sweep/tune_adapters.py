@@ -166,7 +166,8 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         """Drop Tune's statistics of each reported number: they take 80 KiB per trial, and nothing reads them."""
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
-        trial.run_metadata.last_result = {}
+        # without any key, Tune would ask the worker
+        trial.run_metadata.last_result = {"training_iteration": trial.last_result.get("training_iteration", 0)}
 
 
 @contextlib.contextmanager
@@ -176,18 +177,25 @@ def system_errors_as_lost_workers() -> Iterator[None]:
     Tune knows workers that died. Ray 2.60 reports a worker that it killed for lack of memory by another error, and Tune
     ends the whole run with it.
     """
-    fail = RayActorManager._actor_task_failed
+    fail, read_defaults = RayActorManager._actor_task_failed, Trial._get_default_result_or_future
 
     def fail_as_lost(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
             exception = RayActorError(error_msg=str(exception))
         fail(manager, tracked_actor_task=tracked_actor_task, exception=exception)
 
-    RayActorManager._actor_task_failed = fail_as_lost
+    def read_defaults_if_any(trial: Any) -> dict[str, Any] | None:
+        try:
+            return read_defaults(trial)  # type: ignore[no-any-return]
+        except RayError:  # of a worker that has died before its first report
+            trial._default_result_or_future = None
+            return None
+
+    RayActorManager._actor_task_failed, Trial._get_default_result_or_future = fail_as_lost, read_defaults_if_any
     try:
         yield
     finally:
-        RayActorManager._actor_task_failed = fail
+        RayActorManager._actor_task_failed, Trial._get_default_result_or_future = fail, read_defaults
 
 
 def _kill_workers(trials: Sequence[Any]) -> None:
