@@ -172,7 +172,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def system_errors_as_lost_workers() -> Iterator[None]:
-    """Let Tune treat each error of Ray itself as the loss of a worker inside this context.
+    """Treat each error of Ray itself as the loss of a worker, inside this context.
 
     Tune knows workers that died. Ray 2.60 reports a worker that it killed for lack of memory by another error, and Tune
     ends the whole run with it.
@@ -187,7 +187,7 @@ def system_errors_as_lost_workers() -> Iterator[None]:
     def read_defaults_if_any(trial: Any) -> dict[str, Any] | None:
         try:
             return read_defaults(trial)  # type: ignore[no-any-return]
-        except RayError:  # of a worker that has died before its first report
+        except RayError:  # the worker has died before its first report
             trial._default_result_or_future = None
             return None
 
