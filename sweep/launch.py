@@ -31,7 +31,7 @@ from sweep.notices import Notices, notify_url
 from sweep.preparation import prepare
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
-from sweep.records.schema import RECORDS, TABLES
+from sweep.records.schema import MANIFEST, RECORDS, TABLES
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.data.places import images_at
@@ -228,7 +228,8 @@ def _remove_abandoned(sweep_dir: Path) -> None:
     from sweep.ledger import checkpoint_path, weights_path
 
     records = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in ("", *TABLES)]
-    for folder in (sweep_dir, *records):  # only the process with the lock writes there
+    remove_abandoned(sweep_dir, name=MANIFEST, after_s=0.0)  # only the process with the lock writes there
+    for folder in records:
         remove_abandoned(folder, after_s=0.0)
     for folder in (checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
         remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
