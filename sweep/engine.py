@@ -177,12 +177,23 @@ def run_trials(
     with display.show_status("loading Ray Tune"):
         from ray import tune
 
-        from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher, EndOfRun, NoReporter
+        from sweep.tune_adapters import (
+            ConductorCallback,
+            ConductorScheduler,
+            ConductorSearcher,
+            EndOfRun,
+            NoReporter,
+            system_errors_as_lost_workers,
+        )
         from trainables.tune_trainable import CutMixTrainable
 
     resources = conductor.study.resources
     scheduler = ConductorScheduler(conductor, mirror_of(sweep_dir))
-    with display.show_sweep(conductor) as update, tempfile.TemporaryDirectory() as scratch:
+    with (
+        display.show_sweep(conductor) as update,
+        tempfile.TemporaryDirectory() as scratch,
+        system_errors_as_lost_workers(),
+    ):
         try:
             tune.run(
                 trainable or CutMixTrainable,

@@ -33,7 +33,7 @@ from sweep.preparation import prepare
 from sweep.records.errors import RecordsError
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
-from sweep.records.schema import RECORDS, TABLES
+from sweep.records.schema import MANIFEST, RECORDS, TABLES
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.data.places import images_at
@@ -42,7 +42,7 @@ from trainables.own_part import shipped_paths
 from trainables.whole_file import remove_abandoned
 
 ABANDONED_AFTER_S = 60.0
-"""Age of an unfinished file in a sweep that no process runs: a worker outlives a killed driver by seconds."""
+"""Age of a half-written model or checkpoint in a sweep that no process runs: workers outlive a driver by seconds."""
 
 if TYPE_CHECKING:
     from ray.tune import Callback
@@ -230,7 +230,10 @@ def _remove_abandoned(sweep_dir: Path) -> None:
     from sweep.ledger import checkpoint_path, weights_path
 
     records = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in ("", *TABLES)]
-    for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent, *records):
+    remove_abandoned(sweep_dir, name=MANIFEST, after_s=0.0)  # only the process with the lock writes there
+    for folder in records:
+        remove_abandoned(folder, after_s=0.0)
+    for folder in (checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
         remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
 
 

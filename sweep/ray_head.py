@@ -19,7 +19,10 @@ import select
 import signal
 import socket
 import sys
+import threading
 from typing import Any
+
+import psutil
 
 _AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 
@@ -29,6 +32,10 @@ _LOWEST_PORT = 10_000
 
 _LOWEST_GIVEN = 32_768
 """Lowest port that Linux gives to connections by default."""
+
+
+_SHUTDOWN_S = 10.0
+"""Longest time that Ray gets to end its parts itself, in seconds."""
 
 
 def main() -> None:
@@ -48,7 +55,19 @@ def main() -> None:
     if "error" not in reply:
         import ray
 
+        timer = threading.Timer(_SHUTDOWN_S, _end)  # Ray may wait for a part that it has lost
+        timer.daemon = True
+        timer.start()
         ray.shutdown()
+    _end()
+
+
+def _end() -> None:
+    """End this process and all others of its session: agents outlive their raylet, and the caller may be gone."""
+    for process in psutil.pids():
+        with contextlib.suppress(OSError):
+            if process != os.getpid() == os.getsid(process):
+                os.kill(process, signal.SIGKILL)
     os._exit(0)  # without the exit handlers of Ray, which wait for parts that did not start
 
 

@@ -174,12 +174,16 @@ class RayProcess:
         return f"its process {how}" + (f": {lines[-1]}" if lines else "")
 
     def _note_parts(self) -> None:
-        """Remember the processes that Ray has started: later, their parent may be gone."""
-        with contextlib.suppress(psutil.Error):
-            for part in psutil.Process(self._process.pid).children(recursive=True):
-                self._parts.setdefault(part.pid, part)
-                if part.name() in _NEEDED:
-                    self._needed[part] = part.name()
+        """Remember the processes that Ray has started: all are in the session of its first one.
+
+        The parent of a part may have ended: the agents of a raylet outlive it for seconds.
+        """
+        for part in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if os.getsid(part.pid) == self._process.pid != part.pid:
+                    self._parts.setdefault(part.pid, part)
+                    if part.name() in _NEEDED:
+                        self._needed[part] = part.name()
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback, ProgressReporter
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -157,7 +160,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
             why = f"it reported nothing for too long, {trial.num_failures} times (budget.limits.silent_min)"
             self._conductor.on_lost(name, why, fault=STALLED)
         else:
-            error = _last_failure(str(trial.get_error() or ""))
+            error = _last_error(trial)
             reason = error.splitlines() or ["no reason given"]
             why = f"its worker died {trial.num_failures} times: {reason[-1]}"
             self._conductor.on_lost(name, why, fault=fault_of_worker(error))
@@ -168,7 +171,36 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         """Drop Tune's statistics of each reported number: they take 80 KiB per trial, and nothing reads them."""
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
-        trial.run_metadata.last_result = {}
+        # without any key, Tune would ask the worker
+        trial.run_metadata.last_result = {"training_iteration": trial.last_result.get("training_iteration", 0)}
+
+
+@contextlib.contextmanager
+def system_errors_as_lost_workers() -> Iterator[None]:
+    """Treat each error of Ray itself as the loss of a worker, inside this context.
+
+    Tune knows workers that died. Ray 2.60 reports a worker that it killed for lack of memory by another error, and Tune
+    ends the whole run with it.
+    """
+    fail, read_defaults = RayActorManager._actor_task_failed, Trial._get_default_result_or_future
+
+    def fail_as_lost(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+            exception = RayActorError(error_msg=str(exception))
+        fail(manager, tracked_actor_task=tracked_actor_task, exception=exception)
+
+    def read_defaults_if_any(trial: Any) -> dict[str, Any] | None:
+        try:
+            return read_defaults(trial)  # type: ignore[no-any-return]
+        except RayError:  # the worker has died before its first report
+            trial._default_result_or_future = None
+            return None
+
+    RayActorManager._actor_task_failed, Trial._get_default_result_or_future = fail_as_lost, read_defaults_if_any
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed, Trial._get_default_result_or_future = fail, read_defaults
 
 
 def _kill_workers(trials: Sequence[Any]) -> None:
@@ -176,6 +208,18 @@ def _kill_workers(trials: Sequence[Any]) -> None:
     for trial in trials:
         if trial.status == Trial.RUNNING and (actor := trial.temporary_state.ray_actor):
             ray.kill(actor)
+
+
+def _last_error(trial: Any) -> str:
+    """Return the text of a trial's last failure; "" if there is none.
+
+    ``Trial.get_error`` would look into Tune's storage, to which the file is copied only when the run ends.
+    """
+    if trial.error_file is None:
+        return ""
+    with contextlib.suppress(OSError):
+        return _last_failure(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
+    return ""
 
 
 def _last_failure(text: str) -> str:

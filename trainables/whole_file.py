@@ -83,7 +83,7 @@ def remove_abandoned(folder: Path, *, name: str = "*", after_s: float = _ABANDON
     """
     for unfinished in folder.glob(f"{name}.*{UNFINISHED}"):
         try:
-            # of the future, too: the clock was set back since
+            # a time in the future counts too: the clock was set back since
             if abs(time.time() - unfinished.stat().st_mtime) > after_s:
                 unfinished.unlink()
         except FileNotFoundError:  # its writer has just renamed it

@@ -19,8 +19,8 @@ from tests.faults.sweeps import TARGETS
 SILENT_MIN = 0.1
 """Minutes after which a trial that reports nothing is restarted, in the sweep with a stopped worker."""
 
-MEMORY = 2 << 30
-"""Bytes that a worker may take before Ray kills it."""
+MEMORY = 6 << 30
+"""Bytes that the sweep may take before Ray kills a worker: a Ray with two workers takes half of it."""
 
 
 def start(fault: Fault, study: str, *options: str, environment: Mapping[str, str] | None = None) -> RayRun:

@@ -70,12 +70,10 @@ class _Ended:
 
     config = {"trial": "off-0000"}
 
-    def __init__(self, num_failures: int) -> None:
-        self.num_failures = num_failures
-
-    def get_error(self) -> str:
+    def __init__(self, num_failures: int, folder: Path) -> None:
+        self.num_failures, self.error_file = num_failures, folder / "error.txt"
         low = "Task was killed due to the node running low on memory.\nSee the log."
-        return f"Failure # 1 (occurred at 07:00)\nkilled\nFailure # 2 (occurred at 07:10)\n{low}"
+        self.error_file.write_text(f"Failure # 1 (occurred at 07:00)\nkilled\nFailure # 2 (occurred at 07:10)\n{low}")
 
 
 class _Actor:
@@ -84,15 +82,14 @@ class _Actor:
     status = "RUNNING"
     num_failures = 1
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, folder: Path) -> None:
         self.config = {"trial": name}
         self.temporary_state = SimpleNamespace(ray_actor=name)
+        self.error_file = folder / f"{name}.txt"
+        self.error_file.write_text("killed")
 
-    def get_error(self) -> str:
-        return "killed"
 
-
-def test_the_workers_of_silent_trials_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_workers_of_silent_trials_are_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from sweep import tune_adapters
 
     killed: list[str] = []
@@ -101,7 +98,7 @@ def test_the_workers_of_silent_trials_are_killed(monkeypatch: pytest.MonkeyPatch
     conductor.flush = lambda force: None
     conductor.is_over, conductor.silent_trials, conductor.on_start = lambda: False, lambda: ["b"], lambda trial: None
     callback = tune_adapters.ConductorCallback(conductor, lambda: None, conductor)
-    trials = [_Actor("a"), _Actor("b")]
+    trials = [_Actor("a", tmp_path), _Actor("b", tmp_path)]
     callback.on_step_end(0, trials)
     assert killed == ["b"]
     for trial in trials:
@@ -121,12 +118,14 @@ def test_the_workers_of_silent_trials_are_killed(monkeypatch: pytest.MonkeyPatch
         (4, [("lost", "off-0000", "its worker died 4 times: See the log.", "memory")]),
     ],
 )
-def test_a_trial_that_tune_gives_up_is_not_waited_for(num_failures: int, told: list[tuple[str, ...]]) -> None:
+def test_a_trial_that_tune_gives_up_is_not_waited_for(
+    num_failures: int, told: list[tuple[str, ...]], tmp_path: Path
+) -> None:
     from sweep.tune_adapters import ConductorCallback
 
     conductor = _Noted()
     callback = ConductorCallback(conductor, lambda: None, conductor)  # type: ignore[arg-type]
-    callback.on_trial_error(0, [], _Ended(num_failures))
+    callback.on_trial_error(0, [], _Ended(num_failures, tmp_path))
     assert conductor.told == [*told, ("watched", "off-0000"), ("stopped", "off-0000")]
 
 
@@ -142,6 +141,43 @@ def test_an_ended_trial_of_tune_takes_no_memory_for_its_reports() -> None:
     conductor: Any = _Noted()
     ConductorCallback(conductor, lambda: None, conductor).on_trial_complete(0, [trial], trial)
     assert len(pickle.dumps(trial.run_metadata)) < before / 5
+
+
+def test_a_worker_that_ray_kills_for_lack_of_memory_is_a_lost_worker() -> None:
+    """Tune itself would end the whole sweep by a RuntimeError."""
+    from ray.air.execution import FixedResourceManager
+    from ray.air.execution._internal import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    from sweep.tune_adapters import system_errors_as_lost_workers
+
+    told: list[Exception] = []
+    actor = SimpleNamespace(actor_id=0, _on_error=lambda _, error: told.append(error))
+    task: Any = SimpleNamespace(_tracked_actor=actor, _on_error=None)
+    manager = RayActorManager(resource_manager=FixedResourceManager())
+    manager._cleanup_actor = lambda tracked_actor: None
+    with system_errors_as_lost_workers():
+        manager._actor_task_failed(task, OutOfMemoryError("the node was running low on memory"))
+    (error,) = told
+    assert isinstance(error, RayActorError)
+    assert fault_of_worker(str(error)) == "memory"
+    with pytest.raises(RuntimeError, match="unexpected exception"):  # outside, Tune is as it was
+        manager._actor_task_failed(task, OutOfMemoryError("the node was running low on memory"))
+
+
+def test_the_last_error_of_a_real_trial_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above has stand-ins: here the file is where Tune writes it."""
+    from ray.exceptions import RayActorError
+    from ray.tune.experiment import Trial
+
+    from sweep.tune_adapters import _last_error
+
+    monkeypatch.setattr(Trial, "local_path", str(tmp_path))
+    trial = Trial("CutMixTrainable", config={"trial": "off-0000"}, stub=True)
+    assert _last_error(trial) == ""
+    for text in ("killed", "the node was running low on memory"):
+        trial.handle_error(RayActorError(error_msg=text))
+    assert _last_error(trial) == "the node was running low on memory"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,6 +163,37 @@ def test_a_part_that_is_lost_later_ends_the_command(make_head: MakeHead, monkeyp
             time.sleep(0.02)
     process.stop()
     assert signals.lost == "Ray has lost its process sleep"
+
+
+def test_a_part_whose_parent_has_ended_is_ended_too(make_head: MakeHead) -> None:
+    """A raylet starts agents, which outlive it."""
+    orphan = """
+raylet = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!"], stdout=subprocess.PIPE, text=True)
+agent = int(raylet.stdout.readline())
+raylet.wait()
+open(os.path.join(arguments["_temp_dir"], "parts"), "a").write(f"{agent}\\n")
+"""
+    folder = make_head(orphan + STARTS % "")
+    process = RayProcess(folder, patience_s=30.0)
+    process.wait()
+    process.stop()
+    agent = int((folder / "parts").read_text().split()[-1])
+    assert not psutil.pid_exists(agent) or psutil.Process(agent).status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_process_that_holds_ray_ends_all_that_it_has_started() -> None:
+    """Its caller may have been killed, so it does this itself."""
+    code = """
+import subprocess
+from sweep import ray_head
+print(subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL).pid, flush=True)
+ray_head._end()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], start_new_session=True, capture_output=True, text=True, timeout=30, check=True
+    )
+    agent = int(done.stdout)
+    assert not psutil.pid_exists(agent) or psutil.Process(agent).status() == psutil.STATUS_ZOMBIE
 
 
 def test_ports_of_agents_are_not_those_of_connections() -> None:

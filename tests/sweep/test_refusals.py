@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -628,3 +629,16 @@ class TestProcess:
         assert done.stdout.split()[0] == "False"
         assert_one_message(done.stderr, (f"{tmp_path}/none",))
         assert list(tmp_path.iterdir()) == []
+
+
+def test_half_written_files_of_a_killed_process_are_removed_and_no_others(tmp_path: Path) -> None:
+    from sweep.launch import _remove_abandoned
+
+    left = [f"{name}.0123456789ab.unfinished" for name in ("sweep.json", "records/counts.json", "records/copies/a")]
+    kept = ["notes.of.unfinished", "models/off-0000.pt.0123456789ab.unfinished"]  # a worker may still write a model
+    for name in (*left, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    time.sleep(0.01)
+    _remove_abandoned(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.unfinished")) == sorted(kept)
