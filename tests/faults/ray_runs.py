@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults.one_slot import die_with_parent
+from tests.processes import is_alive
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,14 +110,6 @@ class RayRun:
         self._process.wait()
         self.status = self._process.returncode
         self.left(0)
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Return whether a process runs and is no zombie."""
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
 
 
 def _name(process: psutil.Process) -> str:

@@ -28,6 +28,7 @@ from sweep.records.errors import RecordsError
 from sweep.records.reader import SweepRecords, read_rows, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, TRIALS
 from sweep.watch import Watch
+from tests.processes import has_ended
 
 pytestmark = pytest.mark.ray
 
@@ -213,7 +214,7 @@ def test_workers_that_die_between_two_trials_or_stop_are_replaced(
     process, trial = stopped.read_text().split()
     assert f"trial {trial} has reported nothing for" in warned[0]
     assert trials.loc[trial, "resumed_at_epoch"] == 1
-    assert not psutil.pid_exists(int(process))
+    assert has_ended(int(process))
     assert (trials["attempts"] > 1).sum() == 2
 
 

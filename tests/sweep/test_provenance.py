@@ -9,12 +9,12 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-import psutil
 import pytest
 
 from search_spaces.discover import load_study
 from sweep.manifest import new_manifest, with_run
 from sweep.provenance import code_versions, git_state, installed_packages
+from tests.processes import has_ended
 
 
 @pytest.fixture
@@ -74,8 +74,7 @@ def test_a_git_that_hangs(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp
     started = time.monotonic()
     assert git_state(repository) is None
     assert time.monotonic() - started < 5
-    child = psutil.pid_exists(pid := int((tmp_path / "child").read_text(encoding="utf-8"))) and psutil.Process(pid)
-    assert not child or child.status() == psutil.STATUS_ZOMBIE
+    assert has_ended(int((tmp_path / "child").read_text(encoding="utf-8")))
 
 
 def test_all_packages() -> None:

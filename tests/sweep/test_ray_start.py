@@ -22,6 +22,7 @@ from sweep.display import SilentDisplay
 from sweep.ray_errors import CAUSES, UNKNOWN, cause_of, describe_join_error, describe_load, describe_start_error
 from sweep.ray_process import RayProcess, StartError
 from sweep.signals import catch_signals
+from tests.processes import has_ended
 from trainables.errors import UserError
 
 MakeHead = Callable[..., Path]
@@ -51,8 +52,7 @@ def make_head(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MakeH
     yield make
     pids = [int(pid) for pid in (tmp_path / "parts").read_text().split()]
     assert pids
-    for pid in pids:
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert all(has_ended(pid) for pid in pids)
 
 
 class Shown(SilentDisplay):
@@ -178,7 +178,7 @@ open(os.path.join(arguments["_temp_dir"], "parts"), "a").write(f"{agent}\\n")
     process.wait()
     process.stop()
     agent = int((folder / "parts").read_text().split()[-1])
-    assert not psutil.pid_exists(agent) or psutil.Process(agent).status() == psutil.STATUS_ZOMBIE
+    assert has_ended(agent)
 
 
 def test_the_process_that_holds_ray_ends_all_that_it_has_started() -> None:
@@ -193,7 +193,7 @@ ray_head._end()
         [sys.executable, "-c", code], start_new_session=True, capture_output=True, text=True, timeout=30, check=True
     )
     agent = int(done.stdout)
-    assert not psutil.pid_exists(agent) or psutil.Process(agent).status() == psutil.STATUS_ZOMBIE
+    assert has_ended(agent)
 
 
 def test_ports_of_agents_are_not_those_of_connections() -> None:
