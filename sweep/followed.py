@@ -14,7 +14,7 @@ from sweep.ledger import entry_of
 from sweep.manifest import read_study
 from sweep.progress import ProgressTracker
 from sweep.records.reader import read_manifest
-from sweep.records.schema import EPOCHS, LIVING, RUNNING, TRIALS
+from sweep.records.schema import EPOCHS, LIVING, RUNNING, TRIALS, WAITS
 from sweep.records.tail import Tail
 from sweep.remaining import RunningSweep
 
@@ -39,6 +39,7 @@ class FollowedSweep(RunningSweep):
         self._dir = sweep_dir
         self._tails = Tail(sweep_dir, TRIALS), Tail(sweep_dir, EPOCHS)
         self._curves: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+        self._waits: dict[str, bool] = {}
         self._started_s: dict[tuple[str, int], float] = {}  # time of each start and resumption, by trial and attempt
         self.update()
 
@@ -57,6 +58,7 @@ class FollowedSweep(RunningSweep):
     def _add(self, row: dict[str, Any]) -> None:
         entry = self.entries[row["trial"]] = entry_of(row, self.study)
         entry.curve = self._curves[entry.trial]
+        self._waits[entry.trial] = str(row["why"]).startswith(WAITS)
         if entry.status == RUNNING:
             self._started_s.setdefault((entry.trial, entry.attempts), row["time_s"])
             entry.about.pop("node", None)  # the node of the previous attempt; the present one is recorded at the end
@@ -80,7 +82,9 @@ class FollowedSweep(RunningSweep):
         running = {
             (entry.trial, entry.attempts): entry
             for entry in self.entries.values()
-            if entry.status == RUNNING and self._began_in_run(entry.trial, entry.attempts)
+            if entry.status == RUNNING
+            and not self._waits[entry.trial]
+            and self._began_in_run(entry.trial, entry.attempts)
         }
         return [running[key] for key in sorted(running, key=self._started_s.__getitem__)]
 

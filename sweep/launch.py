@@ -25,6 +25,7 @@ from sweep.images import (
     sources_of,
     with_images,
 )
+from sweep.inbox import INBOX
 from sweep.log_to import LogTo, parse_log_to
 from sweep.new_folder import check_no_sweep, made, new_folder
 from sweep.notices import Notices, notify_url
@@ -174,7 +175,8 @@ def resume_sweep(
     read_manifest(sweep_dir)
     with locked(sweep_dir, show_status=display.show_status) as lock, contextlib.ExitStack() as stack:
         tables = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in TABLES]
-        for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent, *tables):
+        states = (checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent)
+        for folder in (sweep_dir, sweep_dir / INBOX, *states, *tables):
             remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
         manifest = read_manifest(sweep_dir)
         for warning in add_part_folders(manifest, sweep_dir):
@@ -254,6 +256,7 @@ class _Run:
 
     def run(self, conductor: Conductor) -> None:
         """Run the trials, and say how the run ended to the webhook and, by an error, to the caller."""
+        from sweep.steering import Steering
         from sweep.watch import Watch
 
         self.display.show_line(
@@ -269,6 +272,7 @@ class _Run:
             notices=notices,
             started_s=self.started_s,
             lock=self.lock,
+            steering=Steering(conductor, self.sweep_dir, lock=self.lock, show=self.display.show_warning),
             warn=self.display.show_warning,
         )
         try:

@@ -39,7 +39,11 @@ _ENTRY_COLUMNS = ("trial", "arm", "search", "number", "replicate", "attempts", "
 
 
 class Ledger:
-    """Records of one sweep, which its conductor writes."""
+    """Records of one sweep, which its conductor writes.
+
+    Attributes:
+        study: the study that is run; it changes if the sweep is extended while it runs.
+    """
 
     def __init__(self, study: Study, sweep_dir: Path, *, repaired: bool = False) -> None:
         """Open the records of ``sweep_dir`` to append; ``repaired`` is that of ``RecordsWriter``.
@@ -47,7 +51,7 @@ class Ledger:
         Raises:
             RecordsError: a newer program wrote the records.
         """
-        self._study = study
+        self.study = study
         self._dir = sweep_dir
         self._writer = RecordsWriter(sweep_dir, repaired=repaired)
         self._ended: list[Entry] = []
@@ -55,7 +59,7 @@ class Ledger:
     def config(self, entry: Entry) -> TrialConfig:
         """Return the whole configuration of a trial."""
         if entry.config is None:
-            entry.config = self._study.trial_config(
+            entry.config = self.study.trial_config(
                 entry.arm, entry.params, replicate=entry.replicate, phase=entry.phase
             )
         return entry.config
@@ -71,8 +75,8 @@ class Ledger:
         row = {
             "trial": entry.trial,
             "arm": entry.arm,
-            "rule": self._study.budget.early_stopping.rule,
-            "metric": self._study.metric,
+            "rule": self.study.budget.early_stopping.rule,
+            "metric": self.study.metric,
             **asdict(judgement),
             "verdict": SPARED if spared else judgement.verdict,
             "time_s": time.time(),
@@ -111,7 +115,7 @@ class Ledger:
             TRIALS,
             {
                 "sweep": self._dir.name,
-                "study": self._study.name,
+                "study": self.study.name,
                 "phase": entry.phase,
                 "arm": entry.arm,
                 "trial": entry.trial,

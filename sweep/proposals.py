@@ -8,22 +8,26 @@ from collections.abc import Mapping
 from search_spaces.study import Study
 from sweep.confirm import confirmation, parse_confirmation
 from sweep.entry import Entry
-from sweep.records.schema import COMPLETED, FAILED, LIVING, SEARCH
+from sweep.records.schema import CANCELLED, COMPLETED, FAILED, LIVING, SEARCH
 from sweep.search import PastTrial, propose
 from trainables.faults import DISK
 
 
 class Proposals:
-    """Source of the trials that a study has, beside those that have begun."""
+    """Source of the trials that a study has, beside those that have begun.
+
+    Attributes:
+        study: the study that is run; it changes if the sweep is extended while it runs.
+    """
 
     def __init__(self, study: Study, entries: Mapping[str, Entry]) -> None:
         """Propose trials of ``study`` that are not among ``entries``, which change while the sweep runs."""
-        self._study = study
+        self.study = study
         self._entries = entries
 
     def begun(self) -> dict[str, set[int]]:
         """Return the numbers of the search trials that have begun, by arm."""
-        begun: dict[str, set[int]] = {arm: set() for arm in self._study.arms}
+        begun: dict[str, set[int]] = {arm: set() for arm in self.study.arms}
         for entry in self._entries.values():
             if entry.phase == SEARCH:
                 begun[entry.arm].add(entry.number)
@@ -35,21 +39,21 @@ class Proposals:
         Numbers have gaps after records were lost.
         """
         number = next(number for number in itertools.count() if number not in begun)
-        return number if number < self._study.trials_per_arm else None
+        return number if number < self.study.trials_per_arm else None
 
     def new_entry(self, arm: str, number: int) -> Entry:
         """Return a search trial with its parameters."""
-        past, search = [], self._study.search_of(arm, number)
-        if self._study.search == "tpe":  # the other searches do not use past trials
+        past, search = [], self.study.search_of(arm, number)
+        if self.study.search == "tpe":  # the other searches do not use past trials
             of_search = (arm, search, SEARCH)
             trials = [row for row in self._entries.values() if (row.arm, row.search, row.phase) == of_search]
             earlier = [row for row in trials if row.number < number and self.has_parameters(row)]
             past = [self._past(row) for row in sorted(earlier, key=lambda row: row.number)]
-        return self._entry(arm, number, propose(self._study, arm, number, past))
+        return self._entry(arm, number, propose(self.study, arm, number, past))
 
     def has_parameters(self, entry: Entry) -> bool:
         """Return whether the parameters of a trial are known; the records may have lost those that ``tpe`` chose."""
-        return entry.params.keys() >= self._study.space_of(entry.arm).keys()
+        return entry.params.keys() >= self.study.space_of(entry.arm).keys()
 
     def named(self, trial: str) -> Entry | None:
         """Return a trial that has recorded epochs, but no row of its own; None if the study has no such trial.
@@ -59,12 +63,12 @@ class Proposals:
         """
         if parsed := parse_confirmation(trial):
             winner = self._entries.get(parsed[0]) or self.named(parsed[0])
-            entry = None if winner is None or self._study.confirm is None else confirmation(winner, parsed[1])
+            entry = None if winner is None or self.study.confirm is None else confirmation(winner, parsed[1])
             if entry and winner and winner.status == FAILED:  # its parameters are lost
                 entry.status, entry.why, entry.fault = FAILED, winner.why, winner.fault
         else:
             arm, _, digits = trial.rpartition("-")
-            known = arm in self._study.arms and digits.isdecimal() and int(digits) < self._study.trials_per_arm
+            known = arm in self.study.arms and digits.isdecimal() and int(digits) < self.study.trials_per_arm
             entry = self._search_trial(arm, int(digits)) if known else None
         if entry is None or entry.trial != trial:
             return None
@@ -72,7 +76,7 @@ class Proposals:
         return entry
 
     def _search_trial(self, arm: str, number: int) -> Entry:
-        if self._study.search != "tpe" or not self._study.space_of(arm):
+        if self.study.search != "tpe" or not self.study.space_of(arm):
             return self.new_entry(arm, number)
         entry = self._entry(arm, number, {})
         entry.status, entry.why = FAILED, "the records have lost the parameters that tpe had chosen"
@@ -83,17 +87,18 @@ class Proposals:
         return Entry(
             trial=f"{arm}-{number:04d}",
             arm=arm,
-            search=self._study.search_of(arm, number),
+            search=self.study.search_of(arm, number),
             number=number,
-            replicate=self._study.replicate(arm, number),
-            control=self._study.is_control(arm, number),
+            replicate=self.study.replicate(arm, number),
+            control=self.study.is_control(arm, number),
             params=params,
         )
 
     def _past(self, entry: Entry) -> PastTrial:
         return PastTrial(
             params=entry.params,
-            values={epoch: row[self._study.metric] for epoch, row in entry.curve.items()},
+            values={epoch: row[self.study.metric] for epoch, row in entry.curve.items()},
             completed=entry.status == COMPLETED,
             ended=entry.status not in LIVING,
+            cancelled=entry.status == CANCELLED,
         )

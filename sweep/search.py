@@ -33,12 +33,14 @@ class PastTrial:
         values: the search metric by epoch, lower is better; not finite where the trial diverged.
         completed: whether it ran all planned epochs.
         ended: whether it is over for any reason.
+        cancelled: whether a person stopped it: its values then tell nothing about its parameters.
     """
 
     params: Mapping[str, Any]
     values: Mapping[int, float]
     completed: bool
     ended: bool
+    cancelled: bool = False
 
 
 def propose(study: Study, arm: str, number: int, past: Sequence[PastTrial]) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial])
     """Propose by a tree-structured Parzen estimator over the search's own trials (Bergstra et al., NeurIPS 2011).
 
     A trial that was stopped early counts as pruned with its values by epoch, never as complete at a lower fidelity.
-    Running trials count as bad ones, so that parallel proposals spread.
+    Running trials count as bad ones, so that parallel proposals spread. Cancelled trials are left out.
     """
     import optuna
 
@@ -77,7 +79,7 @@ def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar
         search = optuna.create_study(sampler=sampler, direction="minimize")
-        search.add_trials([_frozen(trial, distributions) for trial in past])
+        search.add_trials([_frozen(trial, distributions) for trial in past if not trial.cancelled])
         return {paths[name]: value for name, value in search.ask(distributions).params.items()}
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from sweep.driver import Driver, find_driver
 from sweep.endings import FAILED_CODE, NO_RESULT_CODE
+from sweep.findings.cancelled import describe_cancelled
 from sweep.findings.confirmed import (
     COLUMNS,
     WINNER_COLUMNS,
@@ -125,6 +126,8 @@ def read_status(sweep_dir: Path) -> SweepStatus:
     except UnequalTestSets as error:
         confirmed, winners = pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=WINNER_COLUMNS)
         sentence, is_comparable = f"There is no result: {error}.", False
+    if cancelled := describe_cancelled(pd.concat([search.trials, confirm.trials])):
+        sentence = f"{sentence} {cancelled}"
     driver = find_driver(sweep_dir) if remaining.n_left else None
     state: State = ENDED if not remaining.n_left else INTERRUPTED if driver is None else ACTIVE
     return SweepStatus(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from sweep.lock import LockLost
 from sweep.watch import Watch
 from trainables.data.places import Place, format_places
 from trainables.faults import STALLED
+
+IDLE_S = 0.1
+"""Pause between two steps while the sweep is paused and no trial runs."""
 
 
 class EndOfRun(Exception):
@@ -111,8 +115,8 @@ class ConductorCallback(Callback):  # type: ignore[misc]
             EndOfRun: a signal or a limit ends the run; all records are written.
             LockLost: another process has taken the sweep over.
         """
-        is_over = self._watch.is_over()
         try:
+            is_over = self._watch.is_over()
             self._conductor.flush(force=is_over)
         except LockLost:
             _kill_workers(trials)
@@ -125,6 +129,8 @@ class ConductorCallback(Callback):  # type: ignore[misc]
             self._silent.update(silent)
             _kill_workers([trial for trial in trials if trial.config.get("trial") in silent])
         self._update()
+        if self._conductor.paused and not self._conductor.running:
+            time.sleep(IDLE_S)  # Tune waits for no event if no trial runs
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report that a worker has begun a trial."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sweep.cli.app import app, command_line, new_console, new_display, renamed
+from sweep.cli.app import app, command_line, echo, new_console, new_display, renamed
 from sweep.terminal import options
 
 if TYPE_CHECKING:
@@ -68,14 +68,20 @@ def resume(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Resume an interrupted sweep; no trial is lost or repeated.
+    """Resume an interrupted or paused sweep; no trial is lost or repeated.
 
     Example: `cutmix-sweep resume sweeps/box`
     """
     from search_spaces.extension import limited
 
-    change = (lambda study: limited(study, set_)) if set_ else None
     display = new_display(quiet=quiet, verbose=verbose)
+    if not (data or address or retry_failed or no_models or set_ or log_to):  # they have no effect on a run that is up
+        from sweep.control import resume_paused
+
+        if answer := resume_paused(sweep_dir, display=display):
+            echo(answer)
+            return
+    change = (lambda study: limited(study, set_)) if set_ else None
     _resume(
         sweep_dir,
         change,
@@ -127,7 +133,7 @@ def extend(
     seeds: options.OldSeeds = None,
     arms: options.OldArms = None,
 ) -> None:
-    """Add trials, searches, seeds or arms to a finished or interrupted sweep and run them; no trial is repeated.
+    """Add trials, searches, seeds or arms to a sweep and run them; a sweep that runs already continues with them.
 
     Example: `cutmix-sweep extend sweeps/box --add-searches 3`
     """
@@ -137,10 +143,18 @@ def extend(
     n_seeds = renamed("seeds", "add-seeds", seeds, add_seeds)
     arms_text = renamed("arms", "add-arms", arms, add_arms)
     new_arms = None if arms_text is None else parse_arms(arms_text)
+    display = new_display(quiet=quiet, verbose=verbose)
+    if not (data or address or log_to):  # they have no effect on a run that is up
+        from sweep.control import extend_running
+
+        additions = {"trials": n_trials, "searches": add_searches, "seeds": n_seeds, "arms": new_arms or {}}
+        if answer := extend_running(sweep_dir, additions, display=display):
+            echo(answer)
+            return
     _resume(
         sweep_dir,
         lambda study: extended(study, trials=n_trials, searches=add_searches, seeds=n_seeds, arms=new_arms),
-        new_display(quiet=quiet, verbose=verbose),
+        display,
         data=data,
         address=address,
         regain_models=False,

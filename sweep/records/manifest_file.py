@@ -27,6 +27,9 @@ CHECKED = 4
 """First schema version in which the files have checksums."""
 
 
+CHANGES = "changes"
+"""Key of a run: the changes of the study while it ran, each with the checksum of the study before it."""
+
 NO_COPY = "there is no intact copy: restore the file from a backup"
 
 

@@ -23,7 +23,7 @@ from sweep.terminal.completion import (
 from trainables.data.sources.registry import source_help
 from trainables.errors import UserError, shorten_path
 
-SWEEP_FOLDERS = ("records", "checkpoints", "models")
+SWEEP_FOLDERS = ("records", "checkpoints", "models", "inbox", "logs")
 """Folders of a sweep from which files are read."""
 
 
