@@ -80,7 +80,7 @@ def print_replay(frame: pd.DataFrame, console: Console, *, n_orders: int, n_work
 
 
 def _describe_left_out(frame: pd.DataFrame) -> str:
-    number = int(frame["n_cancelled"].max())
+    number = int(frame["n_cancelled"].max()) if "n_cancelled" in frame else 0
     return f"\nLeft out: {number} trials that a person stopped." if number else ""
 
 
