@@ -35,6 +35,9 @@ from trainables.saved_state import verify_state
 EPOCH_COLUMNS = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "attempt")]
 """Columns of the epochs table that a trial reports: the fields of ``EpochResult``, which a test compares."""
 
+LOGS = "logs"
+"""Folder of the logs of the trials."""
+
 _ENTRY_COLUMNS = ("trial", "arm", "search", "number", "replicate", "attempts", "status", "phase")
 
 
@@ -224,6 +227,11 @@ def checkpoint_path(sweep_dir: Path, trial: str) -> Path:
 def weights_path(sweep_dir: Path, trial: str) -> Path:
     """Return the file of a completed trial's final weights."""
     return sweep_dir / "models" / f"{trial}.pt"
+
+
+def log_path(sweep_dir: Path, trial: str) -> Path:
+    """Return the file in which the workers of a trial log."""
+    return sweep_dir / LOGS / f"{trial}.txt"
 
 
 def model_damage(sweep_dir: Path, trial: str, sha256: str | None) -> DamagedFile | None:

@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.faults import fault_of_worker
-from sweep.ledger import checkpoint_path, weights_path
+from sweep.ledger import checkpoint_path, log_path, weights_path
 from sweep.lock import LockLost
 from sweep.watch import Watch
 from trainables.data.places import Place, format_places
@@ -60,6 +60,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "model_sha256": job.model_sha256 or "",
             "checkpoint_path": str(checkpoint_path(self._dir, job.trial)),
             "weights_path": str(weights_path(self._dir, job.trial)),
+            "log_path": str(log_path(self._dir, job.trial)),
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
             "images": format_places({source: self._places[source]} if source in self._places else {}),
