@@ -29,9 +29,13 @@ def test_has_what_is_printed_and_one_line_per_epoch(tmp_path: Path, capsys: pyte
 
 def test_keeps_what_was_printed_before_an_error(tmp_path: Path) -> None:
     log = TrialLog(tmp_path / "logs" / "off-0000.txt")
-    with pytest.raises(ValueError, match="bad"), log.capture():
+
+    def fail() -> None:
         print("before")
         raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"), log.capture():
+        fail()
     assert (tmp_path / "logs" / "off-0000.txt").read_text() == "before\n"
 
 
