@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import typer
 
 from sweep.cli.app import app, command_line, echo, new_console, new_display, renamed
 from sweep.terminal import options
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
@@ -29,6 +31,8 @@ def run(
     seed: options.Seed = None,
     out: options.SweepOut = None,
     log_to: options.LogTo = None,
+    or_resume: options.OrResume = False,
+    restarts: options.Restarts = 0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -37,12 +41,19 @@ def run(
     Example: `cutmix-sweep run quickstart --scale smoke`
     """
     display = new_display(quiet=quiet, verbose=verbose)
+    if or_resume and out is None:
+        raise UserError("--or-resume needs --out: it resumes the sweep in that folder")
+    if restarts:
+        _run_again(out, restarts, display, or_resume=or_resume)
     with display.show_status("loading the libraries"):
         from search_spaces.discover import folder_of, load_study
         from sweep.launch import start_sweep
+        from sweep.restart import has_begun
     loaded = load_study(
         study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     )
+    if or_resume and out is not None and has_begun(loaded, out):
+        _resume(out, None, display, data=None, address=address, log_to=log_to)
     sweep_dir = start_sweep(
         loaded,
         out=out,
@@ -54,6 +65,18 @@ def run(
         project=folder_of(study),
     )
     _show_result(sweep_dir)
+
+
+def _run_again(out: Path | None, restarts: int, display: TerminalDisplay, *, or_resume: bool) -> None:
+    """Run this command without ``--restarts`` in a child process, again if it is lost; exit with its code."""
+    if out is None or not or_resume:
+        raise UserError("--restarts needs --out and --or-resume: the sweep in that folder continues then")
+    from sweep.restart import run_again
+
+    place = next(place for place, word in enumerate(sys.argv) if word.startswith("--restarts"))
+    is_one_word = "=" in sys.argv[place]
+    arguments = [*sys.argv[1:place], *sys.argv[place + (1 if is_one_word else 2) :]]
+    raise typer.Exit(run_again(arguments, out, restarts, display=display))
 
 
 @app.command()

@@ -195,6 +195,18 @@ SweepOut = Annotated[
     ),
 ]
 
+OrResume = Annotated[
+    bool, typer.Option("--or-resume", help="resume the sweep if the folder has one of this study already")
+]
+Restarts = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="times in a row to start the driver again after it was lost, for example 3 (default: 0)",
+        show_default=False,
+    ),
+]
+
 # resume
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="also restart failed trials")]
 NoModels = Annotated[

@@ -25,8 +25,8 @@ StoppedArm = Annotated[
     ),
 ]
 Reason = Annotated[
-    str,
-    typer.Option(help="reason to record and to show, for example 'its loss jumps' (default: none)", show_default=False),
+    str | None,
+    typer.Option(help="reason to record and to show, for example 'its loss jumps' (default: none)"),
 ]
 NoWait = Annotated[
     bool, typer.Option("--no-wait", help="do not wait for the answer of the process that runs the sweep")

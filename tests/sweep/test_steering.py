@@ -37,6 +37,7 @@ MakeStudy = Callable[..., Study]
 Run = Callable[..., tuple[int, str, str]]
 WHY = "by kim at 2026-11-28 12:03:10+00:00"
 TWO_ARMS = {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}}
+OWN_ARM = {"mix": {"preset": "cutmix", "mask": {"family": "mypkg.masks:Diamond"}}}
 NONE = {"rule": "none"}
 
 
@@ -362,12 +363,18 @@ class TestExtension:
             ({"trails": 1}, "did you mean 'trials'"),
             ({"arms": {"off": {"mix": "off"}}}, "has an arm 'off' already"),
             ({"arms": {"deep": {"mix": "off", "base": {"model": {"name": "resnet18"}}}}}, "another network"),
-            ({"arms": {"own": {"mix": {"mask": {"family": "tests.own_parts.masks:Diamond"}}}}}, "do not have the mask"),
+            ({"arms": {"own": OWN_ARM}}, "do not have the mask family 'mypkg.masks:Diamond'"),
             ({"seeds": 1}, "confirms nothing"),
         ],
     )
     def test_is_refused_before_anything_changes(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, values: dict[str, Any], reason: str
+        self,
+        simulate: Any,
+        study_of: MakeStudy,
+        tmp_path: Path,
+        own_package: Path,
+        values: dict[str, Any],
+        reason: str,
     ) -> None:
         session = simulate(study_of(), tmp_path)
         before = (tmp_path / "sweep.json").read_bytes()
