@@ -15,7 +15,7 @@ from sweep.endings import FAILED_CODE, resume_command
 from sweep.records.errors import RecordsError
 from sweep.records.manifest_file import CHANGES, manifest_copy, study_sha256
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import EPOCHS, MANIFEST
+from sweep.records.schema import EPOCHS, FAILED, MANIFEST, TRIALS
 from sweep.remaining import read_remaining
 from sweep.signals import SIGNALS, current_signals, exit_code
 from trainables.errors import UserError
@@ -99,14 +99,19 @@ def _run(command: Sequence[str]) -> int:
 def _is_lost(code: int, out: Path) -> bool:
     if code < 0:
         return -code not in SIGNALS
-    return code == FAILED_CODE and _has_trials_left(out)
+    return code == FAILED_CODE and _may_continue(out)
 
 
-def _has_trials_left(out: Path) -> bool:
+def _may_continue(out: Path) -> bool:
+    """Return whether trials are left, and not too many have failed."""
     try:
-        return read_remaining(out, read_manifest(out)).n_left > 0
+        manifest = read_manifest(out)
+        n_left = read_remaining(out, manifest).n_left
+        limit = manifest["study"]["budget"].get("limits", {}).get("failed_trials")
+        n_failed = int((read_table(out, TRIALS)["status"] == FAILED).sum())
     except (RecordsError, UserError, OSError):  # no sweep yet: it is begun again
         return not (out / MANIFEST).exists()
+    return n_left > 0 and (limit is None or n_failed < limit)
 
 
 def _n_epochs(out: Path) -> int:
