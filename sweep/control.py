@@ -49,7 +49,7 @@ def stop_sweep(sweep_dir: Path, *, reason: str = "", wait: bool = True, display:
 
 
 def pause_sweep(sweep_dir: Path, *, reason: str = "", wait: bool = True, display: Display = SILENT) -> str:
-    """Let the running trials of a sweep end at their next epoch, and start no other trial; return the answer.
+    """Pause a sweep: running trials end at their next epoch, and no other starts; return the answer.
 
     Raises:
         UserError: no process runs the sweep, or it is paused already.
@@ -62,7 +62,7 @@ def pause_sweep(sweep_dir: Path, *, reason: str = "", wait: bool = True, display
 
 
 def resume_paused(sweep_dir: Path, *, display: Display = SILENT) -> str:
-    """Let a sweep continue that its process holds paused; return what it answered; "" if no sweep is held so."""
+    """Continue a sweep that its process holds paused; return what it answered; "" if it is not held so."""
     read_manifest(sweep_dir)
     driver = find_driver(sweep_dir)
     if driver is None or not driver.paused:

@@ -1,4 +1,4 @@
-"""The logs in the folder of a sweep: of the whole sweep, and of each trial."""
+"""The logs in the folder of a sweep: one of the whole sweep, and one per trial."""
 
 from __future__ import annotations
 

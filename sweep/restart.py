@@ -56,7 +56,7 @@ def run_again(
 ) -> int:
     """Run a command that continues its sweep; run it again if its process was lost; return its exit code.
 
-    A process is lost if a signal ended it that nobody sends on purpose, for example for lack of memory, or if it ended
+    A process is lost if a signal ended it that does not ask for an end, for example for lack of memory, or if it ended
     with exit code 1 before all trials had ended, for example because Ray lost a part. All other ends are final.
 
     Args:

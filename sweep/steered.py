@@ -59,7 +59,7 @@ class SteeredSweep(ChoosingSweep, ABC):
         return entry.trial in list(self._running)[self.max_trials :]
 
     def _set_aside(self, entry: Entry) -> None:
-        """Let a running trial wait; it continues from its checkpoint. A kill changes nothing: it is interrupted."""
+        """Make a running trial wait; it continues from its checkpoint. A kill changes nothing: it is interrupted."""
         del self._running[entry.trial]
         self._waiting.append(entry)
         if entry.end is None:

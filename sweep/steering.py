@@ -30,7 +30,7 @@ class Steering:
     """Requests to one run of a sweep.
 
     Attributes:
-        stopped: who ended the run, and when; "" if nobody did.
+        stopped: who ended the run, and when; "" if no person did.
     """
 
     def __init__(

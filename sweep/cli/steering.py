@@ -43,7 +43,7 @@ def pause(
     reason: steering_options.Reason = None,
     no_wait: steering_options.NoWait = False,
 ) -> None:
-    """Let the running trials of a sweep end at their next epoch and start no other; `resume` lets it continue.
+    """Pause a sweep: running trials end at their next epoch, and no other starts; `resume` continues it.
 
     Example: `cutmix-sweep pause sweeps/box`
     """

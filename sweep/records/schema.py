@@ -125,7 +125,7 @@ TRIALS = Table(
             ("params", _TEXT),  # JSON: sampled values by dotted path
             ("config", _TEXT),  # JSON: the whole TrialConfig; the reader makes config.* columns of it
             ("status", _TEXT),
-            ("why", _TEXT),  # reason of the end; of a running trial: why it waits
+            ("why", _TEXT),  # reason of the end; a running trial: why it waits
             ("fault", _TEXT),  # kind of a failure, one of trainables.faults; null without one and in older records
             ("epochs", _WHOLE),
             ("attempts", _WHOLE),  # 1, plus 1 per resumption or restart
