@@ -38,10 +38,10 @@ class Additions(Frozen):
 
         Examples:
             >>> Additions(trials=4, arms={"fmix": {"mix": "fmix"}}).describe()
-            '4 trials per search, arms fmix'
+            'trials per search +4, arms fmix'
         """
         counts = [(self.trials, "trials per search"), (self.searches, "searches per arm"), (self.seeds, "seeds")]
-        parts = [f"{count} {noun}" for count, noun in counts if count]
+        parts = [f"{noun} +{count}" for count, noun in counts if count]
         return ", ".join([*parts, *([f"arms {', '.join(self.arms)}"] if self.arms else [])])
 
 

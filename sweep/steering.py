@@ -15,6 +15,7 @@ from sweep.lock import Lock, LockLost
 from sweep.manifest import has_change, with_change
 from sweep.records.manifest_file import read_manifest, write_manifest
 from trainables.errors import UserError
+from trainables.strict import parse
 
 LOOK_S = 1.0
 """Pause between two looks into the inbox: the records are written as often."""
@@ -144,7 +145,7 @@ class Steering:
             self._lock.show()
 
     def _extend(self, request: Request, name: str) -> str:
-        what = Additions.model_validate(request.values).describe()
+        what = parse(Additions, request.values, where="extend").describe()
         manifest = read_manifest(self._dir)
         if not has_change(manifest, name):  # otherwise a kill came before its result was written
             study = grown(self._conductor.study, request.values)
@@ -157,8 +158,9 @@ class Steering:
         ((key, value),) = request.values.items() or [("", "")]
         if key == MAX_TRIALS:
             self._conductor.max_trials = parse_max_trials(str(value))
-            n_running = len(self._conductor.running)
-            return f"{MAX_TRIALS} is {value}; {n_running} trials run now, and too many end at their next epoch"
+            n_running, bound = len(self._conductor.running), self._conductor.max_trials
+            n_excess = 0 if bound is None else max(0, n_running - bound)
+            return f"{MAX_TRIALS} is {value}; {n_excess} of {n_running} running trials end at their next epoch"
         manifest = read_manifest(self._dir)
         study = with_setting(self._conductor.study, key, str(value))
         self._conductor.flush(force=True)

@@ -307,7 +307,9 @@ class TestExtension:
         session.run(7)
         steering = steering_of(session)
         arms = {"fmix": {"mix": "fmix"}}
-        assert ask(session, steering, "extend", values={"trials": 1, "arms": arms}).text.startswith("added: 1 trials")
+        assert ask(session, steering, "extend", values={"trials": 1, "arms": arms}).text.startswith(
+            "added: trials per search +1, arms"
+        )
         session.run(5)
         assert ask(session, steering, "extend", values={"searches": 1, "seeds": 1}).applied
         session.run()
@@ -489,7 +491,7 @@ class TestCommands:
             assert run("set", box, "max_trials=1")[0] == 0
             assert session.conductor.max_trials == 1
             code, out, _ = run("extend", box, "--add-trials", 2)
-            assert (code, out.startswith("added: 2 trials per search; ")) == (0, True)
+            assert (code, out.startswith("added: trials per search +2; ")) == (0, True)
             assert session.conductor.study.trials_per_arm == 6
             code, out, _ = run("stop", box, "--arm", "cutout")
             assert (code, out.startswith("arm cutout: ")) == (0, True)
