@@ -112,8 +112,8 @@ class SteeredSweep(ChoosingSweep, ABC):
         if not n_cancelled:
             raise UserError(f"arm '{arm}': all its trials have ended already")
         return (
-            f"arm {arm}: {_count(n_cancelled, 'trial')} cancelled, of which {n_running} ran (a worker stops at the end of "
-            f"its epoch) and {len(unbegun) + confirming} had not begun"
+            f"arm {arm}: {_count(n_cancelled, 'trial')} cancelled, of which {n_running} ran (their workers stop at the end "
+            f"of their epochs) and {len(unbegun) + confirming} had not begun"
         )
 
     def _cancel_confirmations(self, arm: str, why: str) -> int:
