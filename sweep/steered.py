@@ -111,9 +111,10 @@ class SteeredSweep(ChoosingSweep, ABC):
         n_cancelled = len(living) + len(unbegun) + confirming
         if not n_cancelled:
             raise UserError(f"arm '{arm}': all its trials have ended already")
+        n_unbegun = len(unbegun) + confirming
         return (
-            f"arm {arm}: {_count(n_cancelled, 'trial')} cancelled, of which {n_running} ran (their workers stop at the end "
-            f"of their epochs) and {len(unbegun) + confirming} had not begun"
+            f"arm {arm}: {_count(n_cancelled, 'trial')} cancelled, of which {n_unbegun} had not begun; {n_running} ran, and "
+            "end at their next epoch"
         )
 
     def _cancel_confirmations(self, arm: str, why: str) -> int:

@@ -89,6 +89,13 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         self._conductor = conductor
         self.fault: OSError | LockLost | None = None
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the next trial; if none may start now, end the idle workers, which keep memory of the GPU."""
+        chosen = super().choose_trial_to_run(tune_controller)
+        if chosen is None and self._conductor.is_full:
+            tune_controller._cleanup_cached_actors(force_all=True)
+        return chosen
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return Tune's constant for continuing or for stopping the trial."""
         try:
