@@ -23,12 +23,16 @@ from sweep.watch import Watch
 from trainables.data.places import Place, format_places
 from trainables.faults import STALLED
 
-IDLE_S = 0.1
-"""Pause between two steps while the sweep is paused and no trial runs."""
+IDLE_S = 0.2
+"""Pause between two looks while the sweep is paused and no trial runs."""
 
 
 class EndOfRun(Exception):
     """Ends Tune's loop before all trials have ended: Tune then stops its workers."""
+
+
+class Parked(Exception):
+    """Ends Tune's loop while the sweep is paused: its workers free their GPUs, and Tune would wait for a trial."""
 
 
 class ConductorSearcher(Searcher):  # type: ignore[misc]
@@ -121,24 +125,45 @@ class ConductorCallback(Callback):  # type: ignore[misc]
 
         Raises:
             EndOfRun: a signal or a limit ends the run; all records are written.
+            Parked: the sweep is paused and no trial runs.
             LockLost: another process has taken the sweep over.
         """
         try:
-            is_over = self._watch.is_over()
-            self._conductor.flush(force=is_over)
+            is_over = self._is_over()
         except LockLost:
             _kill_workers(trials)
             raise
         if is_over:
-            self._watch.on_over()
             _kill_workers(trials)  # Tune would wait for the end of an epoch; the state is saved after each epoch
             raise EndOfRun
+        if self._conductor.paused and not self._conductor.running:
+            _kill_workers(trials)  # those of cancelled trials
+            raise Parked
         if silent := self._watch.silent_trials():
             self._silent.update(silent)
             _kill_workers([trial for trial in trials if trial.config.get("trial") in silent])
         self._update()
-        if self._conductor.paused and not self._conductor.running:
-            time.sleep(IDLE_S)  # Tune waits for no event if no trial runs
+
+    def hold(self) -> bool:
+        """Wait as long as the sweep is paused, without Tune; return whether the run continues afterwards.
+
+        Raises:
+            LockLost: another process has taken the sweep over.
+        """
+        while self._conductor.paused:
+            if self._is_over():
+                return False
+            self._update()
+            time.sleep(IDLE_S)
+        return True
+
+    def _is_over(self) -> bool:
+        """Apply requests, write the records that are due, and return whether a signal or a limit ends the run."""
+        is_over = self._watch.is_over()
+        self._conductor.flush(force=is_over)
+        if is_over:
+            self._watch.on_over()
+        return is_over
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report that a worker has begun a trial."""
