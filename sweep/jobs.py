@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import shlex
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -221,15 +223,18 @@ def read_logs(name: str, address: str, *, follow: bool = False, insecure: bool =
 def _tail(chunks: AsyncIterator[str]) -> Iterator[str]:
     loop = asyncio.new_event_loop()
     try:
-        while True:
-            try:
-                yield loop.run_until_complete(anext(chunks))
-            except StopAsyncIteration:
-                return
+        while (chunk := loop.run_until_complete(_next(chunks))) is not None:
+            yield chunk
     finally:
         with contextlib.suppress(Exception):
             loop.run_until_complete(chunks.aclose())  # type: ignore[attr-defined]
         loop.close()
+
+
+async def _next(chunks: AsyncIterator[str]) -> str | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Ray passes an argument that aiohttp has renamed
+        return await anext(chunks, None)
 
 
 @contextlib.contextmanager
@@ -238,6 +243,7 @@ def _client(dashboard: Dashboard) -> Iterator[JobSubmissionClient]:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     hidden = {name: os.environ.pop(name) for name in RAY_ADDRESSES if name in os.environ}
     try:
         client = JobSubmissionClient(dashboard.url, headers=dict(dashboard.headers))

@@ -113,8 +113,8 @@ class SteeredSweep(ChoosingSweep, ABC):
             raise UserError(f"arm '{arm}': all its trials have ended already")
         n_unbegun = len(unbegun) + confirming
         return (
-            f"arm {arm}: {_count(n_cancelled, 'trial')} cancelled; {n_unbegun} had not begun, and workers stop {n_running} "
-            "at the end of their epoch"
+            f"arm {arm}: {_count(n_cancelled, 'trial')} cancelled; {n_unbegun} of them had not begun, and {n_running} end "
+            "with their epoch"
         )
 
     def _cancel_confirmations(self, arm: str, why: str) -> int:
