@@ -81,7 +81,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
 
 
 class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Pass every report to the conductor, which decides when a trial ends: completed, stopped, diverged, failed.
+    """Pass every report to the conductor, which decides when a trial ends and how.
 
     Attributes:
         fault: error that ends the run, because the records could not be written; None if there was none.
