@@ -112,8 +112,8 @@ class SteeredSweep(ChoosingSweep, ABC):
         if not n_cancelled:
             raise UserError(f"arm '{arm}': all its trials have ended already")
         n_unbegun = len(unbegun) + confirming
-        begun = f"{n_unbegun} of them had not begun, and {n_running} end with their epoch"
-        return f"arm {arm}: {_count(n_cancelled, 'trial')} cancelled; {begun}"
+        which = f"{n_unbegun} of them had not begun, and {n_running} end with their epoch"
+        return f"arm {arm}: {_count(n_cancelled, 'trial')} cancelled; {which}"
 
     def _cancel_confirmations(self, arm: str, why: str) -> int:
         """End the confirmation trials of an arm that have not begun; return their number."""

@@ -155,7 +155,9 @@ class Steering:
         return f"added: {what}; {self._conductor.n_left} of {self._conductor.n_trials} trials are left"
 
     def _set(self, request: Request, name: str) -> str:
-        ((key, value),) = request.values.items() or [("", "")]
+        if len(request.values) != 1:
+            raise UserError("set changes one value at a time")
+        [(key, value)] = request.values.items()
         if key == MAX_TRIALS:
             self._conductor.max_trials = parse_max_trials(str(value))
             n_running, bound = len(self._conductor.running), self._conductor.max_trials
