@@ -157,8 +157,10 @@ def _check_target(sweep_dir: Path, trial: str | None, arm: str | None) -> None:
             raise UserError(f"--arm '{arm}': '{sweep_dir}' has no such arm{did_you_mean(str(arm), study.arms)}")
         return
     entries = {entry.trial: entry for entry in read_entries(sweep_dir, study)}
-    if trial not in entries and Proposals(study, entries).named(trial) is None:
-        raise UserError(f"--trial '{trial}': '{sweep_dir}' has no such trial{did_you_mean(trial, entries)}")
+    proposals = Proposals(study, entries)
+    if trial not in entries and proposals.named(trial) is None:
+        names = proposals.names_like(trial)
+        raise UserError(f"--trial '{trial}': '{sweep_dir}' has no such trial{did_you_mean(trial, names)}")
     if trial in entries and entries[trial].status not in LIVING:
         raise UserError(f"--trial '{trial}': it has ended already: {entries[trial].status}")
 

@@ -55,6 +55,12 @@ class Proposals:
         """Return whether the parameters of a trial are known; the records may have lost those that ``tpe`` chose."""
         return entry.params.keys() >= self.study.space_of(entry.arm).keys()
 
+    def names_like(self, trial: str) -> list[str]:
+        """Return the names of trials among which a wrong name may mean one: those that have begun, and equal numbers."""
+        number = trial.rpartition("-")[2]
+        is_number = number.isascii() and number.isdecimal() and int(number) < self.study.trials_per_arm
+        return list(dict.fromkeys([*self._entries, *(f"{arm}-{number}" for arm in self.study.arms if is_number)]))
+
     def named(self, trial: str) -> Entry | None:
         """Return a trial that has recorded epochs, but no row of its own; None if the study has no such trial.
 

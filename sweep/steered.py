@@ -79,7 +79,9 @@ class SteeredSweep(ChoosingSweep, ABC):
         """
         entry = self.entries.get(trial) or self._unbegun(trial)
         if entry is None:
-            raise UserError(f"trial '{trial}': the sweep has no such trial{did_you_mean(trial, self.entries)}")
+            raise UserError(
+                f"trial '{trial}': the sweep has no such trial{did_you_mean(trial, self._proposals.names_like(trial))}"
+            )
         if entry.status not in LIVING:
             raise UserError(f"trial '{trial}' has ended already: {entry.status}")
         self._check_not_regaining([entry])
