@@ -56,7 +56,7 @@ class Proposals:
         return entry.params.keys() >= self.study.space_of(entry.arm).keys()
 
     def names_like(self, trial: str) -> list[str]:
-        """Return the names of trials among which a wrong name may mean one: those that have begun, and equal numbers."""
+        """Return names that a wrong name may mean: of trials that have begun, and of trials with the same number."""
         number = trial.rpartition("-")[2]
         is_number = number.isascii() and number.isdecimal() and int(number) < self.study.trials_per_arm
         return list(dict.fromkeys([*self._entries, *(f"{arm}-{number}" for arm in self.study.arms if is_number)]))

@@ -283,21 +283,20 @@ class TestPause:
 
     def test_of_few_slots_sets_the_last_trials_aside(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         session = simulate(
-            study_of(budget={"trials": 4, "max_epochs": 3, "early_stopping": NONE}), tmp_path, n_workers=3
+            study_of(budget={"trials": 2, "max_epochs": 9, "early_stopping": NONE}), tmp_path, n_workers=3
         )
         session.run(3)
         first = session.conductor.running[0].trial
         steering = steering_of(session)
         assert ask(session, steering, "set", values={"max_trials": "1"}).applied
         session.run(3)
-        assert [entry.trial for entry in session.conductor.running][:1] == [first] or session.conductor.is_full
-        assert len(session.conductor.running) == 1
+        assert [entry.trial for entry in session.conductor.running] == [first]
         assert not ask(session, steering, "set", values={"max_trials": "0"}).applied
         assert ask(session, steering, "set", values={"max_trials": "null"}).applied
         session.run(1)
         assert len(session.conductor.running) == 3
         session.run()
-        assert {row["epochs"] for row in trials_of(tmp_path).values()} == {3}
+        assert {row["epochs"] for row in trials_of(tmp_path).values()} == {9}
 
 
 class TestExtension:
@@ -317,8 +316,8 @@ class TestExtension:
         simulate(large, tmp_path / "large").run()
         grown, expected = (trials_of(tmp_path / name) for name in ("grown", "large"))
         keys = ("params", "seed", "search", "control")
-        search = [name for name, row in expected.items() if row["phase"] == "search"]
-        assert [name for name, row in grown.items() if row["phase"] == "search"] == search
+        search = {name for name, row in expected.items() if row["phase"] == "search"}
+        assert {name for name, row in grown.items() if row["phase"] == "search"} == search
         for name in search:
             assert [grown[name].get(key) for key in keys] == [expected[name].get(key) for key in keys]
         check_study(tmp_path / "grown")
