@@ -11,6 +11,7 @@ import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,7 @@ def _get_version(address: str, dashboard: Dashboard) -> str:
             content: Any = json.loads(answer.read(65_536))
         return str(content["ray_version"])
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code in (401, 403):
             raise UserError(f"--address '{address}': {_describe_refusal(dashboard, error.code)}") from None
         reason = f"HTTP {error.code}"
@@ -142,7 +144,7 @@ def _get_version(address: str, dashboard: Dashboard) -> str:
         reason = "its certificate is not trusted" if is_certificate else str(error.reason)
     except TimeoutError:
         reason = "no answer"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         reason = type(error).__name__
     raise UserError(f"--address '{address}': this is not the dashboard of a Ray cluster ({reason})") from None
 

@@ -120,6 +120,7 @@ def fake_dashboard(**options: Any) -> Iterator[FakeDashboard]:
         started.set()
         loop.run_forever()
         loop.run_until_complete(runner.cleanup())
+        loop.run_until_complete(asyncio.sleep(0.01))  # connections close in the next step of the loop
         loop.close()
 
     thread = threading.Thread(target=serve)
