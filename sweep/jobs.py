@@ -243,8 +243,8 @@ def _client(dashboard: Dashboard) -> Iterator[JobSubmissionClient]:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    for module in ("dashboard_sdk", "job.sdk"):
-        logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.CRITICAL)
+    for module in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+        logging.getLogger(f"ray.{module}").setLevel(logging.CRITICAL)  # they set their own level
     hidden = {name: os.environ.pop(name) for name in RAY_ADDRESSES if name in os.environ}
     try:
         client = JobSubmissionClient(dashboard.url, headers=dict(dashboard.headers))
