@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,12 +181,10 @@ class TestCancelledTrial:
     def test_teaches_tpe_nothing(self, study_of: MakeStudy) -> None:
         study = study_of(search="tpe")
         past = [PastTrial(study.draw("off", n), {1: 0.1 * n}, completed=True, ended=True) for n in range(6)]
-        point = {"optimizer.lr": 0.011}
-        cancelled = PastTrial(point, {1: 0.0}, completed=False, ended=True, cancelled=True)
-        seen = PastTrial(point, {1: 0.0}, completed=True, ended=True)
+        seen = [PastTrial({"optimizer.lr": 0.9 + n / 100}, {1: -1.0}, completed=True, ended=True) for n in range(6)]
         without = propose(study, "off", 7, past)
-        assert propose(study, "off", 7, [*past, cancelled]) == without
-        assert propose(study, "off", 7, [*past, seen]) != without
+        assert propose(study, "off", 7, [*past, *(replace(trial, cancelled=True) for trial in seen)]) == without
+        assert propose(study, "off", 7, [*past, *seen]) != without
 
     def test_that_lost_epochs_does_not_regain_them(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         session = simulate(study_of(), tmp_path)
