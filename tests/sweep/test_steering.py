@@ -28,6 +28,7 @@ from sweep.records import manifest_file
 from sweep.records.reader import read_manifest, read_rows, read_sweep
 from sweep.records.schema import DECISIONS, EPOCHS
 from sweep.records.study_edits import check_study
+from sweep.remaining import read_remaining
 from sweep.search import PastTrial, propose
 from sweep.status import read_status
 from sweep.steering import Steering
@@ -197,6 +198,7 @@ class TestCancelledTrial:
         again = simulate(study_of(), tmp_path, warn=warnings.append)
         assert again.conductor.entries[trial].status == "cancelled"
         assert not any(trial in warning for warning in warnings)
+        assert read_remaining(tmp_path, read_manifest(tmp_path)).n_left == again.conductor.n_left
 
 
 class TestCancelledArm:
