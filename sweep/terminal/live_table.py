@@ -31,7 +31,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE_HEAD, MAX_CURVE = "best so far", 40
 """Heading and largest number of characters of a sparkline."""
 
-DISPENSABLE = ("median", "wait", "run", "conf", "stop", "div", "search", "node", "images/s")
+DISPENSABLE = ("median", "wait", "run", "conf", "stop", "div", "cancel", "search", "node", "images/s")
 """Columns that a narrow terminal lacks, the first one first."""
 
 
