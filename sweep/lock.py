@@ -256,7 +256,8 @@ def _refuse(sweep_dir: Path, holder: Driver) -> NoReturn:
     watch = shlex.join(["cutmix-sweep", "status", str(sweep_dir), "--follow"])
     advice = f"wait until it ends, interrupt it there, or watch it with: {watch}"
     if holder.paused:
-        advice = f"it is paused {holder.paused}: {shlex.join(['cutmix-sweep', 'resume', str(sweep_dir)])}, without options"
+        again = shlex.join(["cutmix-sweep", "resume", str(sweep_dir)])
+        advice = f"it is paused {holder.paused}; continue it without options: {again}"
     if holder.is_stopped and holder.host == socket.gethostname():
         advice = f"continue it with: kill -CONT {holder.process}; or end it with: kill -KILL {holder.process}"
     raise UserError(f"'{sweep_dir}' is in use by {holder.describe()}: {advice}")
