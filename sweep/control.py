@@ -64,7 +64,7 @@ def pause_sweep(sweep_dir: Path, *, reason: str = "", wait: bool = True, display
 def resume_paused(sweep_dir: Path, *, display: Display = SILENT) -> str:
     """Continue a sweep that its process holds paused; return what it answered; "" if it is not held so."""
     read_manifest(sweep_dir)
-    driver = find_driver(sweep_dir)
+    driver = _driver(sweep_dir, may_be_deaf=True)
     if driver is None or not driver.paused:
         return ""
     try:
@@ -106,7 +106,7 @@ def extend_running(sweep_dir: Path, additions: dict[str, Any], *, wait: bool = T
         UserError: the study cannot be extended so; nothing is written then.
     """
     manifest = read_manifest(sweep_dir)
-    if find_driver(sweep_dir) is None:
+    if _driver(sweep_dir) is None:
         return ""
     add_part_folders(manifest, sweep_dir)
     grown(read_study(manifest, sweep_dir), additions)
@@ -140,7 +140,7 @@ def stop_trials(
     """
     _check_target(sweep_dir, trial, arm)
     request = new_request("stop", reason=reason, trial=trial, arm=arm)
-    if find_driver(sweep_dir) is not None:
+    if _driver(sweep_dir) is not None:
         try:
             return _ask(sweep_dir, request, wait=wait, display=display)
         except NoDriver:
@@ -179,8 +179,23 @@ def _cancel(sweep_dir: Path, request: Request, display: Display) -> str:
         return conductor.cancel_arm(str(request.arm), request.why)
 
 
-def _driver_of(sweep_dir: Path, otherwise: str) -> Driver:
+def _driver(sweep_dir: Path, *, may_be_deaf: bool = False) -> Driver | None:
+    """Return the process that runs a sweep; None if there is none.
+
+    Raises:
+        UserError: it reads no requests.
+    """
     driver = find_driver(sweep_dir)
+    if driver is not None and not driver.takes_requests and not may_be_deaf:
+        raise UserError(
+            f"'{sweep_dir}' is in use by {driver.describe()}, which takes no requests now: it starts, it measures, or it "
+            "is of an older version; try again later"
+        )
+    return driver
+
+
+def _driver_of(sweep_dir: Path, otherwise: str) -> Driver:
+    driver = _driver(sweep_dir)
     if driver is None:
         raise UserError(f"no process runs '{sweep_dir}': {otherwise}")
     return driver

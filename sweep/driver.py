@@ -36,6 +36,7 @@ class Driver:
         quiet_s: seconds since a trial had reported; None before the trials begin.
         stall_after_s: seconds without a report after which the sweep is stalled; None if there is no pace yet.
         paused: who paused the sweep, and when; "" if it is not paused.
+        takes_requests: whether it reads the requests in the inbox: an older version does not, nor does ``evaluate``.
     """
 
     host: str | None = None
@@ -45,6 +46,7 @@ class Driver:
     quiet_s: float | None = None
     stall_after_s: float | None = None
     paused: str = ""
+    takes_requests: bool = False
 
     @property
     def is_stopped(self) -> bool:
@@ -157,7 +159,16 @@ class DriverObserver:
             return Driver()
         age_s = self._age_s()
         quiet_s = None if lease.quiet_s is None else lease.quiet_s + age_s
-        return Driver(lease.host, lease.process, lease.started_at, age_s, quiet_s, lease.stall_after_s, lease.paused)
+        return Driver(
+            lease.host,
+            lease.process,
+            lease.started_at,
+            age_s,
+            quiet_s,
+            lease.stall_after_s,
+            lease.paused,
+            lease.takes_requests,
+        )
 
     def _is_over(self, flock: Flock) -> bool:
         """Return whether no process can have the lease."""

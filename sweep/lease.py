@@ -42,6 +42,7 @@ class Lease:
         quiet_s: seconds since a trial had reported; None before the trials begin.
         stall_after_s: seconds without a report after which the sweep is stalled; None if there is no pace yet.
         paused: who paused the sweep, and when; "" if it is not paused.
+        takes_requests: whether the holder reads the requests in the inbox.
     """
 
     host: str
@@ -55,6 +56,7 @@ class Lease:
     quiet_s: float | None
     stall_after_s: float | None
     paused: str = ""
+    takes_requests: bool = False
 
     @property
     def is_here(self) -> bool:

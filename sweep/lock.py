@@ -67,7 +67,8 @@ class Lock:
     Attributes:
         news_at_s: time of the last report of a trial, on the monotonic clock; None before the trials begin.
         stall_after_s: time without a report after which the sweep is stalled; None if there is no pace yet.
-        paused: who paused the sweep, and when; "" if it is not paused. :meth:`show` tells other processes at once.
+        paused: who paused the sweep, and when; "" if it is not paused.
+        takes_requests: whether this process reads the requests in the inbox.
     """
 
     def __init__(self, sweep_dir: Path, number: int) -> None:
@@ -75,6 +76,7 @@ class Lock:
         self.news_at_s: float | None = None
         self.stall_after_s: float | None = None
         self.paused = ""
+        self.takes_requests = False
         self._beats = threading.Lock()
         self._dir = sweep_dir
         self._number = number
@@ -144,6 +146,7 @@ class Lock:
             quiet_s=None if self.news_at_s is None else now_s - self.news_at_s,
             stall_after_s=self.stall_after_s,
             paused=self.paused[:MAX_PAUSED],
+            takes_requests=self.takes_requests,
         )
         write_lease(self._dir, self._number, lease)
 

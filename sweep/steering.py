@@ -58,6 +58,9 @@ class Steering:
         self._unmoved: set[str] = set()
         self._due_at_s = clock()
         self._is_idle = False
+        if lock is not None:
+            lock.takes_requests = True
+            lock.show()
         for pending in self._pending():
             request = pending.request
             if request is not None and not (request.trial or request.arm or request.verb == "extend"):

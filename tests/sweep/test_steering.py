@@ -549,6 +549,16 @@ class TestCommands:
         assert reason in err
         assert not (box / "inbox").exists()
 
+    def test_are_refused_while_a_process_measures(
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, run: Run
+    ) -> None:
+        simulate(study_of(), tmp_path / "box").run(3).conductor.flush(force=True)
+        with locked(tmp_path / "box"):
+            for words in (["stop"], ["stop", "--arm", "off"], ["pause"], ["extend", "--add-trials", "1"]):
+                code, _, err = run(words[0], tmp_path / "box", *words[1:])
+                assert (code, "takes no requests now" in err) == (2, True)
+        assert not (tmp_path / "box" / "inbox").exists()
+
     def test_take_a_request_back_if_the_process_ends(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -557,12 +567,12 @@ class TestCommands:
         session.conductor.flush(force=True)
         trial = session.conductor.running[0].trial
         monkeypatch.setattr(control, "DRIVER_S", 0.0)
-        monkeypatch.setattr(control, "find_driver", lambda _: control.Driver())
+        monkeypatch.setattr(control, "find_driver", lambda _: control.Driver(takes_requests=True))
         assert "no worker runs it" in stop_trials(tmp_path, trial=trial)
         assert extend_running(tmp_path, {"trials": 1}) == ""
-        monkeypatch.setattr(control, "find_driver", lambda _: control.Driver(paused="by kim"))
+        monkeypatch.setattr(control, "find_driver", lambda _: control.Driver(paused="by kim", takes_requests=True))
         assert resume_paused(tmp_path) == ""
-        monkeypatch.setattr(control, "find_driver", lambda _: control.Driver())
+        monkeypatch.setattr(control, "find_driver", lambda _: control.Driver(takes_requests=True))
         for command in (stop_sweep, pause_sweep, lambda folder: set_value(folder, "max_trials=2")):
             with pytest.raises(UserError, match="ended before it had answered"):
                 command(tmp_path)
