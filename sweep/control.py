@@ -188,8 +188,8 @@ def _driver(sweep_dir: Path, *, may_be_deaf: bool = False) -> Driver | None:
     driver = find_driver(sweep_dir)
     if driver is not None and not driver.takes_requests and not may_be_deaf:
         raise UserError(
-            f"'{sweep_dir}' is in use by {driver.describe()}, which takes no requests now: it starts, it measures, or it "
-            "is of an older version; try again later"
+            f"'{sweep_dir}' is in use by {driver.describe()}, which takes no requests now: it starts, measures or is "
+            "of an older version; try again later"
         )
     return driver
 
