@@ -409,6 +409,28 @@ class TestRun:
         assert ending.exit_code == 143
         assert ": wrong data, after 0 of 12 trials; resume with: cutmix-sweep resume" in str(ending)
 
+    @pytest.mark.parametrize("verb", ["resume", "stop"])
+    def test_leaves_tune_while_it_is_paused(
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Any
+    ) -> None:
+        from sweep import tune_adapters
+
+        monkeypatch.setattr(tune_adapters, "IDLE_S", 0.0)
+        session, draws = simulate(study_of(), tmp_path), itertools.count()
+        watch = Watch(session.conductor, tmp_path, steering=steering_of(session))
+
+        def draw() -> None:
+            if next(draws) == 2:
+                Inbox(tmp_path).add(new_request(verb))
+
+        callback = tune_adapters.ConductorCallback(session.conductor, draw, watch)
+        assert callback.hold()  # it is not paused
+        Inbox(tmp_path).add(new_request("pause"))
+        with pytest.raises(tune_adapters.Parked):
+            callback.on_step_end(0, [])
+        assert callback.hold() == (verb == "resume")
+        assert next(draws) == 3
+
     def test_is_not_bound_by_requests_to_an_earlier_one(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
     ) -> None:
