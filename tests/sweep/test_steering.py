@@ -429,7 +429,7 @@ class TestRun:
         with pytest.raises(tune_adapters.Parked):
             callback.on_step_end(0, [])
         assert callback.hold() == (verb == "resume")
-        assert next(draws) == 3
+        assert next(draws) >= 3
 
     def test_is_not_bound_by_requests_to_an_earlier_one(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path
