@@ -49,6 +49,11 @@ def trials_of(sweep_dir: Path) -> dict[str, dict[Any, Any]]:
     return {row["trial"]: row for records in phases for row in records.trials.to_dict("records")}
 
 
+def killed_copy(sweep_dir: Path) -> Path:
+    """Return the place of a copy of a sweep, in which its driver is taken for killed."""
+    return sweep_dir.with_name(f"{sweep_dir.name}-killed")
+
+
 def steering_of(session: Any, **options: Any) -> Steering:
     return Steering(session.conductor, session.sweep_dir, clock=itertools.count(0, 5).__next__, **options)
 
@@ -122,9 +127,9 @@ class TestCancelledTrial:
         epochs = running.epochs
         text = session.conductor.cancel_trial(running.trial, WHY)
         assert "its worker stops it at the end of its epoch" in text
-        simulate(study, shutil.copytree(tmp_path, tmp_path.with_name("killed"))).run()
+        simulate(study, shutil.copytree(tmp_path, killed_copy(tmp_path))).run()
         session.run()
-        for folder in (tmp_path, tmp_path.with_name("killed")):
+        for folder in (tmp_path, killed_copy(tmp_path)):
             row = trials_of(folder)[running.trial]
             assert (row["status"], row["why"], row["epochs"]) == ("cancelled", WHY, epochs)
             assert not checkpoint_path(folder, running.trial).exists()
@@ -146,7 +151,7 @@ class TestCancelledTrial:
         session = simulate(study, tmp_path, curve=curve, n_workers=1)
         session.run(3)  # of the best trial, which passed the rungs 1 and 2
         session.conductor.cancel_trial("off-0000", WHY)
-        killed = simulate(study, shutil.copytree(tmp_path, tmp_path.with_name("killed")), curve=curve, n_workers=1)
+        killed = simulate(study, shutil.copytree(tmp_path, killed_copy(tmp_path)), curve=curve, n_workers=1)
         for each in (session.run(), killed.run()):
             rule = study.budget.early_stopping.build(5)
             assert rule is not None
@@ -274,7 +279,7 @@ class TestPause:
         waiting = trials_of(tmp_path)[next(iter(epochs))]
         assert explain(waiting, []).startswith(f"{waiting['trial']} waits: paused by ")
         assert not ask(session, steering, "pause").applied
-        killed = simulate(study, shutil.copytree(tmp_path, tmp_path.with_name("killed"))).run()
+        killed = simulate(study, shutil.copytree(tmp_path, killed_copy(tmp_path))).run()
         assert ask(session, steering, "resume").applied
         assert not ask(session, steering, "resume").applied
         for each in (session.run(), killed):
