@@ -63,7 +63,6 @@ def pause_sweep(sweep_dir: Path, *, reason: str = "", wait: bool = True, display
 
 def resume_paused(sweep_dir: Path, *, display: Display = SILENT) -> str:
     """Continue a sweep that its process holds paused; return what it answered; "" if it is not held so."""
-    read_manifest(sweep_dir)
     driver = _driver(sweep_dir, may_be_deaf=True)
     if driver is None or not driver.paused:
         return ""
@@ -105,9 +104,9 @@ def extend_running(sweep_dir: Path, additions: dict[str, Any], *, wait: bool = T
     Raises:
         UserError: the study cannot be extended so; nothing is written then.
     """
-    manifest = read_manifest(sweep_dir)
     if _driver(sweep_dir) is None:
         return ""
+    manifest = read_manifest(sweep_dir)
     add_part_folders(manifest, sweep_dir)
     grown(read_study(manifest, sweep_dir), additions)
     try:
