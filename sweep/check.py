@@ -32,7 +32,7 @@ from trainables.intact import DamagedFile
 from trainables.saved_state import verify_state
 from trainables.whole_file import UNFINISHED
 
-_OWN_NAMES = (MANIFEST, "sweep.log", RECORDS, "models", "checkpoints", "pictures", "export", "report")
+_OWN_NAMES = (MANIFEST, "sweep.log", RECORDS, "models", "checkpoints", "pictures", "export", "report", "inbox", "logs")
 """Files and folders that the program writes into the folder of a sweep, besides the lock."""
 
 _LOCKS = ".lock"

@@ -84,10 +84,14 @@ class ChoosingSweep(RestoredSweep, ABC):
         n_trials, numbers = self.study.trials_per_arm, self.tally.numbers
         for arm in sorted(numbers, key=lambda name: len(numbers[name])):
             number = numbers[arm].lowest_new
-            if number < n_trials and (arm, search := self.study.search_of(arm, number)) not in self._held:
-                past = self.by_search[arm, search].trials.values()
-                return self._proposals.new_entry(arm, number, past)
+            if number < n_trials and (arm, self.study.search_of(arm, number)) not in self._held:
+                return self._new_entry(arm, number)
         return None
+
+    def _new_entry(self, arm: str, number: int) -> Entry:
+        """Return a search trial that has not begun, with its parameters."""
+        past = self.by_search[arm, self.study.search_of(arm, number)].trials.values()
+        return self._proposals.new_entry(arm, number, past)
 
     def _next_confirming(self) -> Entry | None:
         """Return the next confirmation trial, from the arm with the fewest begun ones."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.study import Study
-from sweep.choice import ChoosingSweep
 from sweep.entry import Entry
 from sweep.ledger import EPOCH_COLUMNS
 from sweep.lost import find_difference
 from sweep.nodes import NodeFailures
 from sweep.records.schema import (
     ABOUT_COLUMNS,
+    CANCELLED,
     COMPLETED,
     CONFIRM,
     FAILED,
@@ -27,6 +27,7 @@ from sweep.records.schema import (
     RUNNING,
     SEARCH,
 )
+from sweep.steered import SteeredSweep
 from trainables.config import TrialConfig
 from trainables.faults import TRIAL, WORKER
 
@@ -56,7 +57,7 @@ class Job:
     model_sha256: str | None = None
 
 
-class Conductor(ChoosingSweep):
+class Conductor(SteeredSweep):
     """Source of the trials of a sweep: it chooses the next one, judges the reports and writes the records.
 
     The arms take turns, and so do the searches of an arm. After a search, its winners are confirmed on fresh seeds if
@@ -108,7 +109,7 @@ class Conductor(ChoosingSweep):
 
     def next_job(self) -> Job | None:
         """Return the next trial to run; None if there is none now."""
-        entry = self._next_trial()
+        entry = None if self.is_full else self._next_trial()
         if entry is None:
             return None
         self.set_status(entry, RUNNING, end=entry.end)
@@ -155,6 +156,8 @@ class Conductor(ChoosingSweep):
         if "disk_fault" in report:
             raise OSError(*report["disk_fault"])
         if entry.status != RUNNING or trial in self.not_regained:
+            if entry.status == CANCELLED:
+                self._ledger.drop_checkpoint(entry)  # its worker has saved one more state
             return True
         if "failed" in report:
             fault = report.get("fault", TRIAL)
@@ -165,8 +168,10 @@ class Conductor(ChoosingSweep):
             return True
         self._receive(entry, report)
         self.nodes.on_report(trial, report["node"])
+        if entry.status == RUNNING and self._must_wait(entry):
+            self._set_aside(entry)
         self.flush()
-        return entry.status != RUNNING
+        return not self.runs(trial)
 
     def _receive(self, entry: Entry, report: Mapping[str, Any]) -> None:
         if "test" in report:
@@ -227,6 +232,8 @@ class Conductor(ChoosingSweep):
     def on_restart(self, trial: str) -> None:
         """Record that a trial has lost its worker and restarts from its last checkpoint."""
         entry = self.entries[trial]
+        if not self.runs(trial):  # cancelled: the next report of its new worker ends it
+            return
         entry.attempts += 1
         entry.resumed_at_epoch = entry.epochs
         self.nodes.on_start(trial)

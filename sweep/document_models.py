@@ -121,6 +121,7 @@ class DriverStatus(_Strict):
     heartbeat_age_s: Number = Field(description="seconds since its last heartbeat")
     quiet_s: Number = Field(description="seconds since a trial had reported; null before the trials begin")
     stalled: Text = Field(description="why the sweep does not proceed; null if it does")
+    paused: Text = Field(description="who paused the sweep, and when")
 
 
 class StatusDocument(Document):

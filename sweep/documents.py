@@ -105,6 +105,7 @@ def _driver(driver: Driver) -> DriverStatus:
         heartbeat_age_s=driver.heartbeat_age_s,
         quiet_s=driver.quiet_s,
         stalled=driver.stalled or None,
+        paused=driver.paused or None,
     )
 
 

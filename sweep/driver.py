@@ -33,6 +33,8 @@ class Driver:
         heartbeat_age_s: seconds since its last heartbeat; None if it is not known.
         quiet_s: seconds since a trial had reported; None before the trials begin.
         stall_after_s: seconds without a report after which the sweep is stalled; None if there is no pace yet.
+        paused: who paused the sweep, and when; "" if it is not paused.
+        takes_requests: whether it reads the requests in the inbox: an older version does not, nor does ``evaluate``.
     """
 
     host: str | None = None
@@ -41,6 +43,8 @@ class Driver:
     heartbeat_age_s: float | None = None
     quiet_s: float | None = None
     stall_after_s: float | None = None
+    paused: str = ""
+    takes_requests: bool = False
 
     @property
     def is_stopped(self) -> bool:
@@ -57,7 +61,9 @@ class Driver:
         """
         if self.is_stopped:
             return f"the driver has written no heartbeat for {format_duration(self.heartbeat_age_s or 0.0)}"
-        if self.quiet_s is not None and self.stall_after_s is not None and self.quiet_s >= self.stall_after_s:
+        if self.paused or self.quiet_s is None or self.stall_after_s is None:
+            return ""
+        if self.quiet_s >= self.stall_after_s:
             quiet, allowed = format_duration(self.quiet_s), format_duration(self.stall_after_s)
             return f"no epoch has ended for {quiet}, expected one within {allowed}"
         return ""
@@ -169,7 +175,16 @@ class DriverObserver:
             return Driver()
         age_s = self._age_s()
         quiet_s = None if lease.quiet_s is None else lease.quiet_s + age_s
-        return Driver(lease.host, lease.process, lease.started_at, age_s, quiet_s, lease.stall_after_s)
+        return Driver(
+            lease.host,
+            lease.process,
+            lease.started_at,
+            age_s,
+            quiet_s,
+            lease.stall_after_s,
+            lease.paused,
+            lease.takes_requests,
+        )
 
     def _is_over(self, flock: Flock) -> bool:
         """Return whether no process can have the lease."""

@@ -107,6 +107,21 @@ class Interrupted(SweepEnded):
         )
 
 
+class Stopped(SweepEnded):
+    """A person ended a sweep with `stop`."""
+
+    exit_code = exit_code(signal.SIGTERM)
+
+    def __init__(self, why: str, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
+        """Describe who ended it, and the progress.
+
+        Examples:
+            >>> print(Stopped("by kim at 2026-11-28 12:03:10+00:00", Path("box"), None, 3, 8).args[0].partition(";")[0])
+            stopped by kim at 2026-11-28 12:03:10+00:00, after 3 of 8 trials
+        """
+        super().__init__(f"stopped {why}, after {n_ended} of {n_trials} trials", sweep_dir, address)
+
+
 class WorkerLost(SweepEnded):
     """Tune ended its run although trials are left: no other worker took over the trial of a lost one."""
 

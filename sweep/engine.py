@@ -175,33 +175,55 @@ def run_trials(
     for name, value in _TUNE_SETTINGS.items():
         os.environ[name] = value
     with display.show_status("loading Ray Tune"):
-        from ray import tune
-
-        from sweep.tune_adapters import (
-            ConductorCallback,
-            ConductorScheduler,
-            ConductorSearcher,
-            EndOfRun,
-            NoReporter,
-            system_errors_as_lost_workers,
-        )
+        from sweep.tune_adapters import ConductorCallback, EndOfRun, Parked
         from trainables.tune_trainable import CutMixTrainable
+
+    with display.show_sweep(conductor) as update:
+        callback = ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir))
+        is_parked = True
+        while is_parked and callback.hold():
+            is_parked = False
+            try:
+                _tune(
+                    sweep_dir,
+                    conductor,
+                    slots=slots,
+                    trainable=trainable or CutMixTrainable,
+                    callbacks=[callback, *callbacks],
+                    places=places or {},
+                )
+            except Parked:
+                is_parked = True
+            except EndOfRun:
+                pass
+    conductor.flush(force=True)
+
+
+def _tune(
+    sweep_dir: Path,
+    conductor: Conductor,
+    *,
+    slots: int,
+    trainable: type,
+    callbacks: Sequence[Callback],
+    places: Mapping[str, Place],
+) -> None:
+    """Run Tune until all trials have ended, or until a callback ends it."""
+    from ray import tune
+
+    from sweep.tune_adapters import ConductorScheduler, ConductorSearcher, NoReporter, system_errors_as_lost_workers
 
     resources = conductor.study.resources
     scheduler = ConductorScheduler(conductor, mirror_of(sweep_dir))
-    with (
-        display.show_sweep(conductor) as update,
-        tempfile.TemporaryDirectory() as scratch,
-        system_errors_as_lost_workers(),
-    ):
+    with tempfile.TemporaryDirectory() as scratch, system_errors_as_lost_workers():
         try:
             tune.run(
-                trainable or CutMixTrainable,
+                trainable,
                 name=sweep_dir.name,
                 storage_path=scratch,  # no file that Tune writes is needed: we write the records
-                search_alg=ConductorSearcher(conductor, sweep_dir, resources, places or {}),
+                search_alg=ConductorSearcher(conductor, sweep_dir, resources, places),
                 scheduler=scheduler,
-                callbacks=[ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir)), *callbacks],
+                callbacks=list(callbacks),
                 num_samples=-1,  # the conductor ends the search: their number is unknown, because paused trials return
                 max_concurrent_trials=slots,
                 resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
@@ -213,13 +235,10 @@ def run_trials(
                 progress_reporter=NoReporter(),
                 verbose=0,
             )
-        except EndOfRun:
-            pass
         except tune.TuneError:
             if scheduler.fault is None:
                 raise
             raise scheduler.fault from None
-    conductor.flush(force=True)
 
 
 def _trial_name(trial: object) -> str:

@@ -169,7 +169,7 @@ def describe_progress(progress: SweepProgress) -> str:
     best = min(((arm.best, arm.arm) for arm in progress.arms if arm.best is not None), default=None)
     parts = [
         f"{progress.n_ended}/{progress.n_trials} trials ended",
-        f"{len(progress.running)} running",
+        f"{len(progress.running)} running{', paused' if progress.paused else ''}",
         "" if best is None else f"best trial so far: {format_percent(best[0])} ({best[1]})",
         describe_time(progress),
     ]

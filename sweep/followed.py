@@ -15,7 +15,7 @@ from sweep.manifest import read_study
 from sweep.mirrored import refresh
 from sweep.progress import ProgressTracker
 from sweep.records.reader import read_manifest
-from sweep.records.schema import EPOCHS, LIVING, RUNNING, TRIALS
+from sweep.records.schema import EPOCHS, LIVING, RUNNING, TRIALS, WAITS
 from sweep.records.tail import Tail
 from sweep.remaining import RunningSweep
 
@@ -43,6 +43,7 @@ class FollowedSweep(RunningSweep):
         self._dir = sweep_dir
         self._tails = Tail(sweep_dir, TRIALS), Tail(sweep_dir, EPOCHS)
         self._curves: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+        self._waits: dict[str, bool] = {}
         self._started_s: dict[tuple[str, int], float] = {}  # time of each start and resumption, by trial and attempt
         self._with_status_running: dict[str, Entry] = {}
         self.update()
@@ -79,6 +80,7 @@ class FollowedSweep(RunningSweep):
         entry.curve = self._curves[entry.trial]
         self.add(entry)
         self._with_status_running.pop(entry.trial, None)
+        self._waits[entry.trial] = str(row["why"]).startswith(WAITS)
         if entry.status == RUNNING:
             self._with_status_running[entry.trial] = entry
             self._started_s.setdefault((entry.trial, entry.attempts), row["time_s"])
@@ -103,7 +105,7 @@ class FollowedSweep(RunningSweep):
         running = {
             (entry.trial, entry.attempts): entry
             for entry in self._with_status_running.values()
-            if self._began_in_run(entry.trial, entry.attempts)
+            if not self._waits[entry.trial] and self._began_in_run(entry.trial, entry.attempts)
         }
         return [running[key] for key in sorted(running, key=self._started_s.__getitem__)]
 

@@ -25,6 +25,7 @@ from sweep.images import (
     sources_of,
     with_images,
 )
+from sweep.inbox import INBOX
 from sweep.log_to import LogTo, parse_log_to
 from sweep.mirrored import describe_requests, mirror_of
 from sweep.new_folder import check_no_sweep, made, new_folder
@@ -233,7 +234,7 @@ def _remove_abandoned(sweep_dir: Path) -> None:
     remove_abandoned(sweep_dir, name=MANIFEST, after_s=0.0)  # only the process with the lock writes there
     for folder in records:
         remove_abandoned(folder, after_s=0.0)
-    for folder in (checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
+    for folder in (sweep_dir / INBOX, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
         remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
 
 
@@ -266,6 +267,7 @@ class _Run:
 
     def run(self, conductor: Conductor) -> None:
         """Run the trials, and say how the run ended to the webhook and, by an error, to the caller."""
+        from sweep.steering import Steering
         from sweep.watch import Watch
 
         self.display.show_line(
@@ -281,6 +283,7 @@ class _Run:
             notices=notices,
             started_s=self.started_s,
             lock=self.lock,
+            steering=Steering(conductor, self.sweep_dir, lock=self.lock, show=self.display.show_warning),
             warn=self.display.show_warning,
         )
         try:

@@ -17,7 +17,7 @@ from trainables.intact import CHECKSUM, checksum_of
 LOCK = ".lock"
 """File that ``flock`` locks; the name of a lease is this name, a hyphen and its number."""
 
-_BYTES = 1024
+_BYTES = 2048
 _NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -42,6 +42,8 @@ class Lease:
         monotonic_s: the same time on the monotonic clock, which all processes of the machine share.
         quiet_s: seconds since a trial had reported; None before the trials begin.
         stall_after_s: seconds without a report after which the sweep is stalled; None if there is no pace yet.
+        paused: who paused the sweep, and when; "" if it is not paused.
+        takes_requests: whether the holder reads the requests in the inbox.
     """
 
     host: str
@@ -54,6 +56,8 @@ class Lease:
     monotonic_s: float
     quiet_s: float | None
     stall_after_s: float | None
+    paused: str = ""
+    takes_requests: bool = False
 
     @property
     def is_here(self) -> bool:

@@ -38,11 +38,18 @@ from trainables.saved_state import verify_state
 EPOCH_COLUMNS = ["epoch", *VALUE_COLUMNS]
 """Columns of the epochs table that a trial reports: the fields of ``EpochResult``, which a test compares."""
 
+LOGS = "logs"
+"""Folder of the logs of the trials."""
+
 _ENTRY_COLUMNS = ("trial", "arm", "search", "number", "replicate", "attempts", "status", "phase")
 
 
 class Ledger:
-    """Records of one sweep, which its conductor writes."""
+    """Records of one sweep, which its conductor writes.
+
+    Attributes:
+        study: the study that is run; it changes if the sweep is extended while it runs.
+    """
 
     def __init__(self, study: Study, sweep_dir: Path, *, repaired: bool = False) -> None:
         """Open the records of ``sweep_dir`` to append; ``repaired`` is that of ``RecordsWriter``.
@@ -50,7 +57,7 @@ class Ledger:
         Raises:
             RecordsError: a newer program wrote the records.
         """
-        self._study = study
+        self.study = study
         self._dir = sweep_dir
         self._writer = RecordsWriter(sweep_dir, repaired=repaired)
         self._ended: list[Entry] = []
@@ -58,7 +65,7 @@ class Ledger:
     def config(self, entry: Entry) -> TrialConfig:
         """Return the whole configuration of a trial."""
         if entry.config is None:
-            entry.config = self._study.trial_config(
+            entry.config = self.study.trial_config(
                 entry.arm, entry.params, replicate=entry.replicate, phase=entry.phase
             )
         return entry.config
@@ -74,8 +81,8 @@ class Ledger:
         row = {
             "trial": entry.trial,
             "arm": entry.arm,
-            "rule": self._study.budget.early_stopping.rule,
-            "metric": self._study.metric,
+            "rule": self.study.budget.early_stopping.rule,
+            "metric": self.study.metric,
             **asdict(judgement),
             "verdict": SPARED if spared else judgement.verdict,
             "time_s": time.time(),
@@ -113,7 +120,7 @@ class Ledger:
             TRIALS,
             {
                 "sweep": self._dir.name,
-                "study": self._study.name,
+                "study": self.study.name,
                 "phase": entry.phase,
                 "arm": entry.arm,
                 "trial": entry.trial,
@@ -272,6 +279,11 @@ def local_weights(sweep_dir: Path, trial: str) -> Path:
         with contextlib.suppress(FileNotFoundError):
             return mirror.fetch(weights_name(trial))
     return weights_path(sweep_dir, trial)
+
+
+def log_path(sweep_dir: Path, trial: str) -> Path:
+    """Return the file in which the workers of a trial log."""
+    return sweep_dir / LOGS / f"{trial}.txt"
 
 
 def model_damage(sweep_dir: Path, trial: str, sha256: str | None) -> DamagedFile | None:

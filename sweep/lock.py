@@ -50,6 +50,9 @@ CHECK_S = 1.0
 FLOCK_PATIENCE_S = 0.5
 """Time that a driver waits for ``flock``: a reader holds it for an instant."""
 
+MAX_PAUSED = 100
+"""Characters of a lease that tell who paused the sweep: the content of a lease has a fixed size."""
+
 ShowStatus = Callable[[str], AbstractContextManager[object]]
 
 
@@ -65,12 +68,17 @@ class Lock:
     Attributes:
         news_at_s: time of the last report of a trial, on the monotonic clock; None before the trials begin.
         stall_after_s: time without a report after which the sweep is stalled; None if there is no pace yet.
+        paused: who paused the sweep, and when; "" if it is not paused.
+        takes_requests: whether this process reads the requests in the inbox.
     """
 
     def __init__(self, sweep_dir: Path, number: int) -> None:
         """Write heartbeats into the lease ``number`` of ``sweep_dir``, which this process has created."""
         self.news_at_s: float | None = None
         self.stall_after_s: float | None = None
+        self.paused = ""
+        self.takes_requests = False
+        self._beats = threading.Lock()
         self._dir = sweep_dir
         self._number = number
         self._started_at = _now()
@@ -109,6 +117,11 @@ class Lock:
             with contextlib.suppress(OSError):
                 remove_released(self._dir, self._number)
 
+    def show(self) -> None:
+        """Write a heartbeat now: what has changed is seen by other processes."""
+        with contextlib.suppress(OSError):
+            self._beat()
+
     def _beat_until_end(self) -> None:
         while not self._loss and not self._ended.wait(driver.HEARTBEAT_S):
             self._look_for_loss()
@@ -116,6 +129,10 @@ class Lock:
                 self._beat()
 
     def _beat(self) -> None:
+        with self._beats:
+            self._write_beat()
+
+    def _write_beat(self) -> None:
         self._n_beats += 1
         now_s = time.monotonic()
         lease = Lease(
@@ -129,6 +146,8 @@ class Lock:
             monotonic_s=now_s,
             quiet_s=None if self.news_at_s is None else now_s - self.news_at_s,
             stall_after_s=self.stall_after_s,
+            paused=self.paused[:MAX_PAUSED],
+            takes_requests=self.takes_requests,
         )
         write_lease(self._dir, self._number, lease)
 
@@ -260,6 +279,9 @@ def refuse(sweep_dir: Path, holder: Driver) -> NoReturn:
     """
     watch = shlex.join(["cutmix-sweep", "status", str(sweep_dir), "--follow"])
     advice = f"wait until it ends, interrupt it there, or watch it with: {watch}"
+    if holder.paused:
+        again = shlex.join(["cutmix-sweep", "resume", str(sweep_dir)])
+        advice = f"it is paused {holder.paused}; continue it without options: {again}"
     raise UserError(f"'{sweep_dir}' is in use by {holder.describe()}: {holder.advice or advice}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sweep.endings import resume_command
 from sweep.entry import End, Entry
 from sweep.model_stamps import ModelStamps
-from sweep.records.schema import COMPLETED, CONFIRM, RUNNING
+from sweep.records.schema import CANCELLED, COMPLETED, CONFIRM, RUNNING
 from trainables.intact import set_aside
 
 TIMES = ("seconds", "images_per_s")
@@ -24,7 +24,7 @@ def reopen(entry: Entry) -> bool:
 
     Its row of the table ``trials`` stays until it has ended again: a kill in between changes nothing.
     """
-    if entry.status == RUNNING:
+    if entry.status in (RUNNING, CANCELLED):  # nothing uses the epochs of a trial that a person stopped
         return False
     untested = entry.status == COMPLETED and entry.phase == CONFIRM and not entry.tested
     if not (entry.is_behind or untested):

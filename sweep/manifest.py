@@ -15,7 +15,7 @@ from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.images import Fingerprints
 from sweep.provenance import code_versions, git_state, installed_packages
-from sweep.records.manifest_file import study_sha256
+from sweep.records.manifest_file import CHANGES, study_sha256
 from sweep.records.schema import MANIFEST, SCHEMA_VERSION
 from trainables.cores import usable_cores
 from trainables.errors import UserError
@@ -81,6 +81,32 @@ def _first_project(manifest: dict[str, Any]) -> Path | None:
 def with_study(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
     """Return a manifest with another study, which must contain every trial that is already recorded."""
     return {**manifest, "study": study.model_dump(mode="json")}
+
+
+def with_change(manifest: dict[str, Any], study: Study, command: str, request: str) -> dict[str, Any]:
+    """Return a manifest whose study was changed while its last run runs.
+
+    Args:
+        manifest: manifest so far.
+        study: study from now on, which contains every trial that is already recorded.
+        command: what was changed, and by whom.
+        request: name of the request, which is then not applied a second time.
+    """
+    run = manifest["runs"][-1]
+    change = {
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "request": request,
+        "study_sha256": run.get("study_sha256"),
+    }
+    changed = with_study(manifest, study)
+    run = {**run, CHANGES: [*run.get(CHANGES, []), change], "study_sha256": study_sha256(changed["study"])}
+    return {**changed, "runs": [*manifest["runs"][:-1], run]}
+
+
+def has_change(manifest: Mapping[str, Any], request: str) -> bool:
+    """Return whether a request has changed the study already."""
+    return any(change.get("request") == request for run in manifest["runs"] for change in run.get(CHANGES, []))
 
 
 def with_parts(manifest: Mapping[str, Any], parts: Iterable[OwnPart]) -> dict[str, Any]:

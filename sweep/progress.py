@@ -70,7 +70,7 @@ class TrialEvent:
     """End of one trial.
 
     Attributes:
-        kind: ``completed``, ``stopped``, ``confirmed``, ``failed`` or ``diverged``.
+        kind: ``completed``, ``stopped``, ``confirmed``, ``failed``, ``diverged`` or ``cancelled``.
         trial: name of the trial.
         arm: name of its arm.
         epoch: number of recorded epochs.
@@ -107,6 +107,7 @@ class SweepProgress:
         last_failure: trial, node and reason of this run's last failed trial in one line; None without one.
         n_epochs: number of epochs that trials have reported in this run; 0 while the first worker starts.
         n_searches: number of independent searches per arm.
+        paused: who paused the sweep, and when; "" if it is not paused.
     """
 
     study: str
@@ -119,6 +120,7 @@ class SweepProgress:
     last_failure: str | None
     n_epochs: int
     n_searches: int = 1
+    paused: str = ""
 
 
 class ProgressTracker:
@@ -170,6 +172,7 @@ class ProgressTracker:
             last_failure=self._last_failure(),
             n_epochs=n_epochs,
             n_searches=sweep.study.n_searches,
+            paused=sweep.paused,
         )
 
     def new_events(self) -> list[TrialEvent]:

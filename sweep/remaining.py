@@ -147,12 +147,14 @@ class RunningSweep(SweepTrials, ABC):
 
     Attributes:
         ended: trials that have ended in this run, in the order of their ends; the list only grows.
+        paused: who paused the sweep, and when; "" if it is not paused.
     """
 
     def __init__(self, study: Study) -> None:
         """Begin without trials."""
         super().__init__(study)
         self.ended: list[Entry] = []
+        self.paused = ""
 
     @property
     @abstractmethod

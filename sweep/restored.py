@@ -17,7 +17,7 @@ from sweep.ledger import EPOCH_COLUMNS, Ledger, read_entries, read_tests
 from sweep.lost import describe_trials, reopen
 from sweep.proposals import Proposals
 from sweep.records.errors import RecordsError
-from sweep.records.schema import COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, SEARCH, STOPPED
+from sweep.records.schema import CANCELLED, COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, SEARCH, STOPPED
 from sweep.remaining import RunningSweep
 from trainables.errors import UserError
 
@@ -86,8 +86,9 @@ class RestoredSweep(RunningSweep, ABC):
     def _reopen_incomplete(self) -> None:
         """Make trials run again of which the records have lost values, and those whose end is not recorded."""
         for entry in self.entries.values():
-            if entry.status == FAILED and not self._proposals.has_parameters(entry):
-                entry.known_epochs = entry.epochs  # nothing can compute its lost epochs again
+            lacks_parameters = entry.status == FAILED and not self._proposals.has_parameters(entry)
+            if lacks_parameters or entry.status == CANCELLED:
+                entry.known_epochs = entry.epochs  # nothing computes its lost epochs again
         lost = [entry.trial for entry in self.entries.values() if reopen(entry) or entry.is_behind]
         if lost:
             self._warn(f"the records lack values of {describe_trials(lost)}: they are computed again")
@@ -143,9 +144,12 @@ class RestoredSweep(RunningSweep, ABC):
         return self.entries[trial]
 
     def _judge(self, entry: Entry, epoch: int) -> None:
-        """Apply the rule to an epoch; a recorded decision on this epoch stays valid."""
+        """Apply the rule to an epoch; a recorded decision on this epoch stays valid.
+
+        A trial that a person stopped is no longer compared with others.
+        """
         entry.verdict = CONTINUE
-        if entry.phase != SEARCH:
+        if entry.phase != SEARCH or entry.status == CANCELLED:
             return
         rule, metric = self._rule[entry.arm, entry.search], self.study.metric
         judgement = rule and rule.observe(self._index(entry), epoch, entry.curve[epoch][metric])

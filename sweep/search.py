@@ -32,12 +32,14 @@ class PastTrial:
         values: the search metric by epoch, lower is better; not finite where the trial diverged.
         completed: whether it ran all planned epochs.
         ended: whether it is over for any reason.
+        cancelled: whether a person stopped it: its values then tell nothing about its parameters.
     """
 
     params: Mapping[str, Any]
     values: Mapping[int, float]
     completed: bool
     ended: bool
+    cancelled: bool = False
 
 
 def propose(study: Study, arm: str, number: int, past: Sequence[PastTrial]) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial])
     """Propose by a tree-structured Parzen estimator over the search's own trials (Bergstra et al., NeurIPS 2011).
 
     A trial that was stopped early counts as pruned with its values by epoch, never as complete at a lower fidelity.
-    Running trials count as bad ones, so that parallel proposals spread.
+    Running trials count as bad ones, so that parallel proposals spread. Cancelled trials are left out.
     """
     from sweep import tpe
 
@@ -68,7 +70,8 @@ def _propose_tpe(study: Study, arm: str, number: int, past: Sequence[PastTrial])
     paths = {original_path(path): path for path in study.space_of(arm)}
     distributions = {name: distribution(study.space_of(arm)[path]) for name, path in paths.items()}
     seed = derive_seed(study.seed, "tpe", arm, number) % 2**32
-    trials = [_frozen(number, trial, distributions) for number, trial in enumerate(past, start=1)]
+    told = [trial for trial in past if not trial.cancelled]
+    trials = [_frozen(number, trial, distributions) for number, trial in enumerate(told, start=1)]
     params = tpe.ask(trials, distributions, seed=seed, n_startup=STARTUP_TRIALS)
     return {paths[name]: value for name, value in params.items()}
 

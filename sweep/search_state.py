@@ -128,6 +128,11 @@ class Searches:
                 dropped[search.arm] += self._per_search - len(search.planned)
         return {arm: number for arm, number in dropped.items() if number}
 
+    def unbegun(self, arm: str) -> list[Entry]:
+        """Return the confirmation trials of an arm that have not begun; only those of ended searches are known."""
+        self._update()
+        return [row for search in self._states.values() if search.arm == arm for row in search.unbegun.values()]
+
     def next_confirming(self) -> Entry | None:
         """Return the next confirmation trial, from the arm with the fewest begun ones; None if there is none now."""
         self._update()

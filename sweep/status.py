@@ -12,6 +12,7 @@ import pandas as pd
 
 from sweep.driver import Driver, find_driver
 from sweep.endings import FAILED_CODE, NO_RESULT_CODE, resume_command
+from sweep.findings.cancelled import describe_cancelled
 from sweep.findings.confirmed import (
     COLUMNS,
     WINNER_COLUMNS,
@@ -148,6 +149,8 @@ def read_status(sweep_dir: Path) -> SweepStatus:
     except UnequalTestSets as error:
         confirmed, winners = pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=WINNER_COLUMNS)
         sentence, is_comparable = f"There is no result: {error}.", False
+    if cancelled := describe_cancelled(pd.concat([search.trials, confirm.trials])):
+        sentence = f"{sentence} {cancelled}"
     return SweepStatus(
         search, confirm, remaining, state, driver, baseline, arms, confirmed, winners, sentence, is_comparable
     )

@@ -130,6 +130,10 @@ class Numbers:
         """Receive that a trial has begun."""
         self._begun.add(number)
 
+    def __contains__(self, number: int) -> bool:
+        """Return whether a trial has begun."""
+        return number in self._begun
+
     def __len__(self) -> int:
         """Return how many trials have begun."""
         return len(self._begun)

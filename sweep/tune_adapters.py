@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,23 @@ from ray.tune.search import Searcher
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.faults import fault_of_worker
-from sweep.ledger import trial_places
+from sweep.ledger import log_path, trial_places
 from sweep.lock import LockLost
 from sweep.mirrored import Mirrored
 from sweep.watch import Watch
 from trainables.data.places import Place, format_places
 from trainables.faults import STALLED
 
+IDLE_S = 0.2
+"""Pause between two looks while the sweep is paused and no trial runs."""
+
 
 class EndOfRun(Exception):
     """Ends Tune's loop before all trials have ended: Tune then stops its workers."""
+
+
+class Parked(Exception):
+    """Ends Tune's loop while the sweep is paused: its workers free their GPUs, and Tune would wait for a trial."""
 
 
 class ConductorSearcher(Searcher):  # type: ignore[misc]
@@ -61,6 +69,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "model_sha256": job.model_sha256 or "",
             **trial_places(self._dir, job.trial),
             "checkpoint_s": self._resources.checkpoint_s,
+            "log_path": str(log_path(self._dir, job.trial)),
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
             "images": format_places({source: self._places[source]} if source in self._places else {}),
@@ -77,7 +86,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
 
 
 class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Pass every report to the conductor, which decides when a trial ends: completed, stopped, diverged, failed.
+    """Pass every report to the conductor, which decides when a trial ends and how.
 
     Attributes:
         fault: error that ends the run, because the records could not be written; None if there was none.
@@ -89,6 +98,13 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         self._conductor = conductor
         self._mirror = mirror
         self.fault: OSError | LockLost | None = None
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the next trial; if none may start now, end the idle workers, which keep memory of the GPU."""
+        chosen = super().choose_trial_to_run(tune_controller)
+        if chosen is None and self._conductor.is_full:
+            tune_controller._cleanup_cached_actors(force_all=True)
+        return chosen
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return Tune's constant for continuing or for stopping the trial."""
@@ -117,22 +133,45 @@ class ConductorCallback(Callback):  # type: ignore[misc]
 
         Raises:
             EndOfRun: a signal or a limit ends the run; all records are written.
+            Parked: the sweep is paused and no trial runs.
             LockLost: another process has taken the sweep over.
         """
-        is_over = self._watch.is_over()
         try:
-            self._conductor.flush(force=is_over)
+            is_over = self._is_over()
         except LockLost:
             _kill_workers(trials)
             raise
         if is_over:
-            self._watch.on_over()
             _kill_workers(trials)  # Tune would wait for the end of an epoch; the state is saved after each epoch
             raise EndOfRun
+        if self._conductor.paused and not self._conductor.running:
+            _kill_workers(trials)  # those of cancelled trials
+            raise Parked
         if silent := self._watch.silent_trials():
             self._silent.update(silent)
             _kill_workers([trial for trial in trials if trial.config.get("trial") in silent])
         self._update()
+
+    def hold(self) -> bool:
+        """Wait as long as the sweep is paused, without Tune; return whether the run continues afterwards.
+
+        Raises:
+            LockLost: another process has taken the sweep over.
+        """
+        while self._conductor.paused:
+            if self._is_over():
+                return False
+            self._update()
+            time.sleep(IDLE_S)
+        return True
+
+    def _is_over(self) -> bool:
+        """Apply requests, write the records that are due, and return whether a signal or a limit ends the run."""
+        is_over = self._watch.is_over()
+        self._conductor.flush(force=is_over)
+        if is_over:
+            self._watch.on_over()
+        return is_over
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report that a worker has begun a trial."""

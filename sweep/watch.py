@@ -18,6 +18,7 @@ from sweep.endings import (
     NodeFault,
     NotRegained,
     RayLost,
+    Stopped,
     WorkerLost,
     reason_of,
 )
@@ -25,8 +26,9 @@ from sweep.formats import format_duration, reason_in_one_line
 from sweep.lock import Lock
 from sweep.lost import describe_trials
 from sweep.notices import Notices
-from sweep.records.schema import FAILED, RUNNING
+from sweep.records.schema import FAILED
 from sweep.signals import EndingSignals
+from sweep.steering import Steering
 
 STALL_EPOCHS = 10
 """A sweep is stalled if no epoch ends for this many times the median duration of an epoch."""
@@ -63,6 +65,7 @@ class Watch:
         notices: Notices | None = None,
         started_s: float | None = None,
         lock: Lock | None = None,
+        steering: Steering | None = None,
         warn: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,6 +79,7 @@ class Watch:
             notices: sender of notices.
             started_s: monotonic time from which ``wall_clock_h`` counts; None: from now.
             lock: lock of the folder, which tells other processes when a trial has reported.
+            steering: applies the requests of people.
             warn: shows one line that needs attention.
             clock: monotonic clock, seconds.
         """
@@ -92,7 +96,7 @@ class Watch:
         self._started_s = self._news_at_s if started_s is None else started_s
         self._stall_after_s: float | None = None  # computed when it is needed: the median reads every epoch
         self._stalled = False
-        self._lock, self._warn = lock, warn
+        self._lock, self._warn, self._steering = lock, warn, steering
         self._heard_at_s: dict[str, float] = {}  # by running trial, on a clock that stands still with the driver
         self._has_reported: set[str] = set()
         self._awake_s, self._step_at_s = 0.0, clock()
@@ -109,7 +113,7 @@ class Watch:
         entry = self._conductor.entries[trial]
         if last := entry.curve.get(entry.epochs):
             self._note_epochs(entry.arm, [last])
-        if entry.status == RUNNING and trial not in self._conductor.not_regained:
+        if self._conductor.runs(trial):
             self._heard_at_s[trial] = self._awake_s
             self._has_reported.add(trial)
         else:
@@ -178,14 +182,29 @@ class Watch:
             self._lock.news_at_s = self._news_at_s
 
     def is_over(self) -> bool:
-        """Return whether a signal or a limit ends the run; send a notice if the run is stalled."""
+        """Return whether a signal, a person or a limit ends the run; send a notice if the run is stalled.
+
+        The requests of people are applied before.
+
+        Raises:
+            OSError: the records cannot be written.
+            LockLost: another process has taken the sweep over.
+        """
         self._notices.show_failure()
         if self._signals.signum is not None or self._signals.lost or self._conductor.nodes.failing:
+            return True
+        if self._steering is not None:
+            self._steering.update()
+        if self._stopped:
             return True
         self._limit = self._limit_reached()
         if self._limit is None:
             self._check_stall()
         return self._limit is not None
+
+    @property
+    def _stopped(self) -> str:
+        return "" if self._steering is None else self._steering.stopped
 
     def on_over(self) -> None:
         """Send the notice of the end; after a signal also print how to resume. All records must be written."""
@@ -208,6 +227,8 @@ class Watch:
         ending: EndedEarly
         if self._signals.signum is not None:
             ending = Interrupted(self._dir, self._address, n_ended, n_trials, signum=self._signals.signum)
+        elif self._stopped:
+            ending = Stopped(self._stopped, self._dir, self._address, n_ended, n_trials)
         elif self._limit is not None:
             ending = self._limit_ending(*self._limit, n_ended, n_trials)
         elif self._signals.lost:
@@ -254,7 +275,7 @@ class Watch:
 
     def _check_stall(self) -> None:
         quiet_s = self._clock() - self._news_at_s
-        if self._stalled or quiet_s < MIN_STALL_S:
+        if self._stalled or quiet_s < MIN_STALL_S or self._conductor.paused:
             return
         if self._stall_after_s is None:
             entries = self._conductor.entries.values()  # all epochs, but at most once per minute without news

@@ -27,6 +27,7 @@ from trainables.intact import DamagedFile
 from trainables.object_store import StorageError
 from trainables.saved_state import named_damage, read_state, sha256_of_state, verify_state, write_state
 from trainables.trial_files import SharedFiles, TrialFiles, trial_files
+from trainables.trial_log import TrialLog
 
 if TYPE_CHECKING:
     from trainables.trial import Trial
@@ -65,6 +66,12 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
         If all epochs are recorded, report only what the trial knows about itself, its model and its test values.
         """
+        with self._log.capture():
+            report = self._step()
+        self._log.write_report(report)
+        return report
+
+    def _step(self) -> dict[str, Any]:
         try:
             if self._failure:
                 return self._failed(self._failure)
@@ -131,6 +138,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._failure = ""
         self._warnings: list[str] = []
         self._model_sha256: str | None = None
+        self._log = TrialLog(Path(config["log_path"]) if config.get("log_path") else None)
         try:
             self._config = TrialConfig.model_validate_json(config["config"])
             self._reported = int(config["recorded_epochs"])
@@ -142,6 +150,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 self._hurry_at_end()
             self._recorded_sha256 = str(config.get("model_sha256", "")) or None
             self._places = parse_places(str(config.get("images", "{}")))
+            self._log.write_line(f"begins, {self._reported} epochs recorded")
             print(f"trial {self._name} begins, {self._reported} epochs recorded: {config['config']}")  # noqa: T201
         except Exception:
             self._failure = traceback.format_exc(limit=-3).strip()

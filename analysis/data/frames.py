@@ -15,7 +15,7 @@ from sweep.findings.confirmed import confirmed_ranks
 from sweep.findings.summary import METRICS, final_epochs
 from sweep.records.nested import flattened
 from sweep.records.reader import read_sweep
-from sweep.records.schema import CONFIRM, STATUSES
+from sweep.records.schema import CANCELLED, CONFIRM, STATUSES
 from sweep.storage import local_folder
 
 SWEEP_DIR = "CUTMIX_SWEEP_DIR"
@@ -141,10 +141,13 @@ def statuses(trials: pd.DataFrame) -> pd.DataFrame:
     """Count the trials of each arm by status, its searches and its seeds.
 
     Returns:
-        One row per arm (index): one column per status; ``failed (KIND)`` per kind of failure that occurred;
+        One row per arm (index): one column per status, ``cancelled`` only if a person stopped trials; ``failed (KIND)``
+        per kind of failure that occurred;
         ``searches``, ``seeds`` (distinct), ``seed_min`` and ``seed_max``.
     """
     counts = pd.crosstab(trials["arm"], trials["status"]).reindex(columns=list(STATUSES), fill_value=0)
+    if not counts[CANCELLED].any():
+        counts = counts.drop(columns=CANCELLED)
     kinds = set(trials["fault"].dropna()) if "fault" in trials else set()  # results of other programs have none
     for kind in sorted(kinds):
         of_kind = trials[trials["fault"] == kind].groupby("arm", observed=True).size()

@@ -70,9 +70,9 @@ def importances(
     Returns:
         One row per parameter, the most important first: ``param``, ``importance`` (Pearson divergence), ``shadow``
         (mean importance of its shadows: what chance alone gives), ``fraction`` (of the sum of importances), ``p``,
-        ``p_holm``, ``n`` (trials with a final value and the parameter), ``n_left_out`` (stopped, diverged, failed or
-        running), ``verdict`` (``matters``, ``undecided`` or ``too few``), ``arm``, ``metric`` and ``confidence``.
-        Numbers are NaN for fewer than ``MIN_TRIALS`` trials or equal values.
+        ``p_holm``, ``n`` (trials with a final value and the parameter), ``n_left_out`` (stopped, diverged, failed,
+        cancelled or running), ``verdict`` (``matters``, ``undecided`` or ``too few``), ``arm``, ``metric`` and
+        ``confidence``. Numbers are NaN for fewer than ``MIN_TRIALS`` trials or equal values.
 
     Raises:
         ValueError: unknown metric, or a path in ``log`` that has values of 0 or below.

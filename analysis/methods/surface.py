@@ -31,7 +31,7 @@ class Surface:
         error: root mean square of ``value`` - ``predicted``; NaN without a surface.
         error_of_mean: the same if the mean of the other trials predicts; a surface that is not below it is of no use.
         noise_sd: standard deviation between trials with equal parameters, as fitted.
-        n_left_out: trials of the arm without a value: stopped, diverged, failed or running.
+        n_left_out: trials of the arm without a value: stopped, diverged, failed, cancelled or running.
         arm: arm of the trials.
         metric: metric of the final values.
         x_path: dotted path of ``x``.

@@ -16,7 +16,7 @@ from analysis.data.grid import ERROR
 from analysis.plots.style import annotate_empty, axes, by_arm, column_label, legend_below, legend_entry, title
 from analysis.statistics import best_of_n, mean, means
 from sweep.findings.searches import is_searched
-from sweep.records.schema import FAILED, LIVING
+from sweep.records.schema import CANCELLED, FAILED, LIVING
 
 SUBSETS, ORDER, EQUAL = "subsets", "order", "equal"
 """How the best of n is estimated: over all subsets of n trials; from the first n trials of each search; as the mean of
@@ -72,7 +72,7 @@ def _how(study: Mapping[str, Any], arm: str, trials: pd.DataFrame) -> str | None
 
 def _curve(trials: pd.DataFrame, metric: str, how: str, confidence: float) -> pd.DataFrame:
     """Return ``n``, ``estimate``, ``low`` and ``high`` of one search."""
-    rows = trials.sort_values("number")
+    rows = trials[trials["status"] != CANCELLED].sort_values("number")  # a person ended them, not the search
     errors, ranks = rows[ERROR].to_numpy(float), rows[metric].to_numpy(float)
     if how == ORDER:
         # a trial that still runs may become the best one: the curve ends before it

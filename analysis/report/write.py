@@ -21,6 +21,7 @@ from analysis.data.frames import SWEEP_DIR
 from analysis.report.execute import NotebookFailedError, execute
 from analysis.report.page import Section, page, section
 from analysis.report.show import REPORT_DIR
+from sweep.findings.cancelled import describe_cancelled
 from sweep.output_folder import check_output_folder, make_output_folder
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_sweep, read_table
@@ -176,6 +177,8 @@ def _counts(trials: pd.DataFrame) -> dict[str, str]:
             arms, searches = rows["arm"].nunique(), rows["search"].nunique()
             each = f" of {searches} searches each" if searches > 1 else ""
             counts[label] = f"{len(rows)} trials in {arms} arms{each}, {done} completed; {seeds} seeds"
+    if cancelled := describe_cancelled(trials):
+        counts["Cancelled"] = cancelled
     return counts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sweep.cli.app import app, command_line, new_console, new_display, on_sweep, renamed
+from sweep.cli.app import app, command_line, echo, new_console, new_display, on_sweep, renamed
 from sweep.terminal import options
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
@@ -31,6 +33,8 @@ def run(
     seed: options.Seed = None,
     out: options.SweepOut = None,
     log_to: options.LogTo = None,
+    or_resume: options.OrResume = False,
+    restarts: options.Restarts = 0,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -39,16 +43,24 @@ def run(
     Example: `cutmix-sweep run quickstart --scale smoke`
     """
     display = new_display(quiet=quiet, verbose=verbose)
+    if or_resume and out is None:
+        raise UserError("--or-resume needs --out: it resumes the sweep in that folder")
+    if restarts:
+        _run_again(out, restarts, display, or_resume=or_resume)
     with display.show_status("loading the libraries"):
         from search_spaces.discover import folder_of, load_study
         from sweep.launch import start_sweep
+        from sweep.restart import has_begun
         from sweep.storage import opened
     loaded = load_study(
         study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
     )
-    place: AbstractContextManager[Opened | None]
-    place = nullcontext() if out is None else opened(out, write=True, new=True, show_status=display.show_status)
+    place: AbstractContextManager[Opened | None] = nullcontext()
+    if out is not None:
+        place = opened(out, write=True, new=not or_resume, show_status=display.show_status)
     with place as folder:
+        if or_resume and folder is not None and has_begun(loaded, folder.path):
+            _resume(folder.path, None, display, data=None, address=address, log_to=log_to)
         sweep_dir = start_sweep(
             loaded,
             out=folder and folder.path,
@@ -60,6 +72,18 @@ def run(
             project=folder_of(study),
         )
         _show_result(sweep_dir)
+
+
+def _run_again(out: Path | None, restarts: int, display: TerminalDisplay, *, or_resume: bool) -> None:
+    """Run this command without ``--restarts`` in a child process, again if it is lost; exit with its code."""
+    if out is None or not or_resume:
+        raise UserError("--restarts needs --out and --or-resume: the sweep in that folder continues then")
+    from sweep.restart import run_again
+
+    place = next(place for place, word in enumerate(sys.argv) if word.startswith("--restarts"))
+    is_one_word = "=" in sys.argv[place]
+    arguments = [*sys.argv[1:place], *sys.argv[place + (1 if is_one_word else 2) :]]
+    raise typer.Exit(run_again(arguments, out, restarts, display=display))
 
 
 @app.command()
@@ -75,14 +99,20 @@ def resume(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Resume an interrupted sweep; no trial is lost or repeated.
+    """Resume an interrupted or paused sweep; no trial is lost or repeated.
 
     Example: `cutmix-sweep resume sweeps/box`
     """
     from search_spaces.extension import limited
 
-    change = (lambda study: limited(study, set_)) if set_ else None
     display = new_display(quiet=quiet, verbose=verbose)
+    if not (data or address or retry_failed or no_models or set_ or log_to):  # they have no effect on a run that is up
+        from sweep.control import resume_paused
+
+        if answer := resume_paused(sweep_dir, display=display):
+            echo(answer)
+            return
+    change = (lambda study: limited(study, set_)) if set_ else None
     _resume(
         sweep_dir,
         change,
@@ -136,7 +166,7 @@ def extend(
     seeds: options.OldSeeds = None,
     arms: options.OldArms = None,
 ) -> None:
-    """Add trials, searches, seeds or arms to a finished or interrupted sweep and run them; no trial is repeated.
+    """Add trials, searches, seeds or arms to a sweep and run them; a sweep that runs already continues with them.
 
     Example: `cutmix-sweep extend sweeps/box --add-searches 3`
     """
@@ -146,10 +176,18 @@ def extend(
     n_seeds = renamed("seeds", "add-seeds", seeds, add_seeds)
     arms_text = renamed("arms", "add-arms", arms, add_arms)
     new_arms = None if arms_text is None else parse_arms(arms_text)
+    display = new_display(quiet=quiet, verbose=verbose)
+    if not (data or address or log_to):  # they have no effect on a run that is up
+        from sweep.control import extend_running
+
+        additions = {"trials": n_trials, "searches": add_searches, "seeds": n_seeds, "arms": new_arms or {}}
+        if answer := extend_running(sweep_dir, additions, display=display):
+            echo(answer)
+            return
     _resume(
         sweep_dir,
         lambda study: extended(study, trials=n_trials, searches=add_searches, seeds=n_seeds, arms=new_arms),
-        new_display(quiet=quiet, verbose=verbose),
+        display,
         data=data,
         address=address,
         regain_models=False,

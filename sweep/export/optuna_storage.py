@@ -20,7 +20,7 @@ from sweep.export.recorded import RecordedTrial, make_folder, recorded_trials
 from sweep.findings.summary import METRICS
 from sweep.manifest import read_study
 from sweep.records.reader import read_manifest
-from sweep.records.schema import COMPLETED, DIVERGED, FAILED, LIVING, STOPPED
+from sweep.records.schema import CANCELLED, COMPLETED, DIVERGED, FAILED, LIVING, STOPPED
 from sweep.search import distribution
 from trainables.whole_file import write_whole
 
@@ -32,6 +32,7 @@ STATES = {
     STOPPED: TrialState.PRUNED,
     DIVERGED: TrialState.FAIL,
     FAILED: TrialState.FAIL,
+    CANCELLED: TrialState.FAIL,
 }
 """Optuna's state by status."""
 
@@ -44,7 +45,7 @@ def export_optuna(sweep_dir: Path, folder: Path) -> Path:
     - Each arm is one study, ``<sweep>/<arm>``, with the distributions that the arm declares. The study minimizes the
       metric that ranked the trials.
     - Completed trials are COMPLETE, with their value after the last planned epoch. Stopped trials are PRUNED, with
-      their last value, as in Optuna. Failed and diverged trials are FAIL. All others are RUNNING.
+      their last value, as in Optuna. Failed, diverged and cancelled trials are FAIL. All others are RUNNING.
     - The intermediate values are the values by epoch. All other facts of a trial are user attributes. With several
       searches per arm, the attribute ``search`` is the index of the trial's search, from 0.
     - Confirmation trials are a separate study, ``<sweep>/<arm>/confirm``, because their configurations were selected

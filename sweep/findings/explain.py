@@ -9,7 +9,7 @@ from typing import Any
 from search_spaces.early_stopping import RULES
 from search_spaces.early_stopping.base import PAUSE, Stopping
 from sweep.formats import reason_in_one_line
-from sweep.records.schema import COMPLETED, PAUSED, RUNNING, SPARED, STOPPED
+from sweep.records.schema import CANCELLED, COMPLETED, PAUSED, RUNNING, SPARED, STOPPED, WAITS
 
 
 def explain(trial: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) -> str:
@@ -28,7 +28,10 @@ def explain(trial: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) ->
     elif status == COMPLETED:
         sentence = f"{name} completed its {epochs} epochs"
     elif status == RUNNING:
-        sentence = f"{name} is running"
+        why = str(trial["why"])
+        sentence = f"{name} {why}" if why.startswith(WAITS) else f"{name} is running"
+    elif status == CANCELLED:
+        sentence = f"{name} was stopped {trial['why']}, after {epochs} epochs; no rule decided this"
     else:  # diverged, failed
         fault = f" ({trial['fault']})" if isinstance(trial["fault"], str) else ""
         sentence = f"{name} {status}{fault}: {reason_in_one_line(trial['why'])}"

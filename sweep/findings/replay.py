@@ -28,7 +28,7 @@ from sweep.findings.searches import n_searches
 from sweep.findings.student_t import LEVEL, ci_half_width
 from sweep.findings.summary import METRICS, PLANNED_EPOCHS, uncensored_trials
 from sweep.records.reader import SweepRecords, read_sweep
-from sweep.records.schema import COMPLETED
+from sweep.records.schema import CANCELLED, COMPLETED
 from trainables.errors import UserError, did_you_mean
 from trainables.seeds import generator
 from trainables.strict import parse
@@ -269,7 +269,8 @@ def replay_sweep(
         seed: seed of the orders.
 
     Returns:
-        The rows of :func:`replay` for each rule, with ``rule`` (all its parameters) and ``metric`` before them.
+        The rows of :func:`replay` for each rule, with ``rule`` (all its parameters) and ``metric`` before them, and
+        ``n_cancelled`` after them: search trials of the sweep that a person stopped, which are left out.
 
     Raises:
         RecordsError: there is no sweep.
@@ -288,7 +289,8 @@ def replay_sweep(
     for stopping in chosen:
         frame = replay(curves, stopping, n_orders=n_orders, n_workers=n_workers, seed=seed)
         frames.append(frame.assign(rule=format_rule(stopping), metric=metric))
-    whole = pd.concat(frames, ignore_index=True)
+    n_cancelled = int((records.trials["status"] == CANCELLED).sum())
+    whole = pd.concat(frames, ignore_index=True).assign(n_cancelled=n_cancelled)
     return whole[["rule", "metric", *whole.columns.drop(["rule", "metric"])]]
 
 

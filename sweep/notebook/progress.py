@@ -22,6 +22,7 @@ def progress_html(progress: SweepProgress) -> Html:
 def _parts(progress: SweepProgress) -> Iterator[str]:
     yield heading(
         f"{progress.study}: {progress.n_ended} of {progress.n_trials} trials ended, {describe_time(progress)}"
+        f"{', paused' if progress.paused else ''}"
     )
     yield _arms(progress.arms)
     if progress.running:

@@ -31,6 +31,8 @@ CHECKED = 4
 
 NAMED = 3
 """Number of sweeps in a folder that a message names."""
+CHANGES = "changes"
+"""Key of a run: the changes of the study while it ran, each with the checksum of the study before it."""
 
 NO_COPY = "there is no intact copy: restore the file from a backup"
 

@@ -11,11 +11,12 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version that the writer stores in the manifest and in every part.
 
 It grows when an older version would misread the records. The reader accepts all earlier versions:
 
+- 5: a trial may have the status ``cancelled``; the study of a run may change while it runs: ``changes`` of the run.
 - 4: each part has its checksum in its name and a second copy under ``copies``; ``counts.json`` has the rows per table;
   ``sweep.json`` has a checksum, a second copy and the checksum of the study of each run.
 - 3: an arm may have several searches: ``confirm.searches`` of the study, column ``search`` of the trials. Before, each
@@ -31,18 +32,25 @@ SEARCH: Literal["search"] = "search"
 CONFIRM: Literal["confirm"] = "confirm"
 """Phases: the search for configurations, and the confirmation of the best ones on fresh seeds."""
 
-RUNNING, PAUSED, COMPLETED, STOPPED, DIVERGED, FAILED = STATUSES = (
+RUNNING, PAUSED, COMPLETED, STOPPED, DIVERGED, FAILED, CANCELLED = STATUSES = (
     "running",
     "paused",
     "completed",
     "stopped",
     "diverged",
     "failed",
+    "cancelled",
 )
-"""Status of a trial: training, waiting at a rung, ran all planned epochs, stopped early, loss not finite, error."""
+"""Status of a trial.
+
+Training, waiting at a rung, ran all planned epochs, stopped early, loss not finite, error, stopped by a person.
+"""
 
 LIVING = (RUNNING, PAUSED)
 """Statuses of trials that have not ended."""
+
+WAITS = "waits"
+"""Beginning of ``why`` of a running trial that gave its slot back: the sweep was paused, or fewer trials may run."""
 
 SPARED = "spared"
 """Verdict on a control trial that the rule would have stopped or paused."""
@@ -117,7 +125,7 @@ TRIALS = Table(
             ("params", _TEXT),  # JSON: sampled values by dotted path
             ("config", _TEXT),  # JSON: the whole TrialConfig; the reader makes config.* columns of it
             ("status", _TEXT),
-            ("why", _TEXT),
+            ("why", _TEXT),  # reason of the end; a running trial: why it waits
             ("fault", _TEXT),  # kind of a failure, one of trainables.faults; null without one and in older records
             ("epochs", _WHOLE),
             ("attempts", _WHOLE),  # 1, plus 1 per resumption or restart

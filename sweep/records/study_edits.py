@@ -9,6 +9,7 @@ from typing import Any
 
 from sweep.records.errors import RecordsError, repair_command
 from sweep.records.manifest_file import (
+    CHANGES,
     changed_keys,
     has_study_of_last_run,
     manifest_copy,
@@ -53,18 +54,23 @@ def describe_study_edit(sweep_dir: Path) -> str:
     if not isinstance(study, dict):
         return ""
     keys = changed_keys(copy["study"], study) if copy and isinstance(copy.get("study"), dict) else []
-    runs, runs_of_copy = manifest.get("runs"), (copy or {}).get("runs")
-    is_newer = (
-        isinstance(runs, list)
-        and isinstance(runs_of_copy, list)
-        and len(runs) > len(runs_of_copy)
-        and runs[: len(runs_of_copy)] == runs_of_copy
-    )
+    is_newer = _is_newer(manifest.get("runs"), (copy or {}).get("runs"))
     if has_study_of_last_run(manifest) and (not keys or is_newer):
         return ""
     listed = ", ".join(keys[:MAX_KEYS]) + (f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else "")
     differing = f"; different: {listed}" if listed else ""
     return f"the study is not the study of its last run{differing}"
+
+
+def _is_newer(runs: Any, runs_of_copy: Any) -> bool:
+    """Return whether a manifest has one more run than its copy, or one more change of the study in the same run."""
+    if not isinstance(runs, list) or not isinstance(runs_of_copy, list) or not runs_of_copy:
+        return isinstance(runs, list) and runs_of_copy == [] and bool(runs)
+    if len(runs) > len(runs_of_copy):
+        return runs[: len(runs_of_copy)] == runs_of_copy
+    changes, changes_of_copy = (each[-1].get(CHANGES, []) for each in (runs, runs_of_copy))
+    is_one_more = changes[:-1] == changes_of_copy and len(changes) == len(changes_of_copy) + 1
+    return is_one_more and len(runs) == len(runs_of_copy) and runs[:-1] == runs_of_copy[:-1]
 
 
 def check_study_of_parts(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
@@ -73,7 +79,8 @@ def check_study_of_parts(sweep_dir: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         RecordsError: a part has another one: the study and its checksums were replaced.
     """
-    recorded = {run["study_sha256"] for run in manifest["runs"] if run.get("study_sha256")}
+    studies = [state for run in manifest["runs"] for state in (run, *run.get(CHANGES, []))]
+    recorded = {state["study_sha256"] for state in studies if state.get("study_sha256")}
     for table in TABLES.values() if recorded else ():
         for part in live_parts(table_folder(sweep_dir, table)):
             sha256 = read_study_sha256(part.path)

@@ -132,6 +132,24 @@ def complete_arms(context: typer.Context, incomplete: str) -> list[str]:
     return _last_of_list(incomplete, _recorded(context, "arm"))
 
 
+def complete_arm(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the arms of the sweep in the command line that begin with ``incomplete``."""
+    return _starting(incomplete, _recorded(context, "arm"))
+
+
+def complete_value(incomplete: str) -> list[str]:
+    """Return the values of a running sweep that can be set and begin with ``incomplete``.
+
+    Examples:
+        >>> complete_value("max")
+        ['max_trials=']
+    """
+    from search_spaces.budget import Limits
+    from search_spaces.extension import LIMITS
+
+    return _starting(incomplete, ["max_trials=", *(f"{LIMITS}.{name}=" for name in Limits.model_fields)])
+
+
 def complete_setting(incomplete: str) -> list[str]:
     """Return the settings ``PATH=VALUE`` of a study that begin with ``incomplete``.
 

@@ -74,8 +74,14 @@ def print_replay(frame: pd.DataFrame, console: Console, *, n_orders: int, n_work
         "The 95 % intervals cover the choice of the order only, not the difference to another sweep.\n"
         "Regret: final value of the best trial kept, minus the final value of the best trial. "
         "If no trial is kept, the first of the two is the last value of the best among the trials that ran longest."
-        + (f" Means over the {n_searches} searches per arm, each with its own best trial." if n_searches > 1 else ""),
+        + (f" Means over the {n_searches} searches per arm, each with its own best trial." if n_searches > 1 else "")
+        + _describe_left_out(frame),
     )
+
+
+def _describe_left_out(frame: pd.DataFrame) -> str:
+    number = int(frame["n_cancelled"].max()) if "n_cancelled" in frame else 0
+    return f"\nLeft out: {number} trials that a person stopped." if number else ""
 
 
 def _replay_table(rows: pd.DataFrame) -> Table:

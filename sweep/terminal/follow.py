@@ -34,6 +34,7 @@ def follow_sweep(sweep_dir: Path, console: Console) -> int:
             is_running, was_stalled = True, False
             while is_running and followed.n_left:
                 driver = observer.glance()  # asked before the rows are read: none can then be missed
+                followed.paused = driver.paused if driver else ""
                 followed.update(fresh=driver is None)
                 show()
                 if driver is not None and driver.stalled and not was_stalled:

@@ -11,10 +11,18 @@ from rich.text import Text
 from sweep.event_lines import describe_time
 from sweep.formats import cut, format_pace, format_percent, printable
 from sweep.progress import ArmProgress, SweepProgress
-from sweep.records.schema import COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, STOPPED
+from sweep.records.schema import CANCELLED, COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, STOPPED
 from sweep.terminal.tables import Column, add_row, fit_width, plain, total_width
 
-HEADS = {RUNNING: "run", PAUSED: "wait", COMPLETED: "done", STOPPED: "stop", DIVERGED: "div", FAILED: "fail"}
+HEADS = {
+    RUNNING: "run",
+    PAUSED: "wait",
+    COMPLETED: "done",
+    STOPPED: "stop",
+    DIVERGED: "div",
+    FAILED: "fail",
+    CANCELLED: "cancel",
+}
 """Heading of each status."""
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -23,7 +31,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE_HEAD, MAX_CURVE = "best so far", 40
 """Heading and largest number of characters of a sparkline."""
 
-DISPENSABLE = ("median", "wait", "run", "conf", "stop", "div", "search", "node", "images/s")
+DISPENSABLE = ("median", "wait", "run", "conf", "stop", "div", "cancel", "search", "node", "images/s")
 """Columns that a narrow terminal lacks, the first one first."""
 
 
@@ -83,6 +91,7 @@ def _title(progress: SweepProgress, width: int) -> list[str]:
         f"{progress.n_ended}/{progress.n_trials} ended",
         describe_time(progress),
         f"{len(progress.running)} running{f' on {len(nodes)} nodes' if len(nodes) > 1 else ''}",
+        *([f"paused {progress.paused}"] if progress.paused else []),
     ]
     lines = [parts[0]]
     for part in parts[1:]:

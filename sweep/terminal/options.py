@@ -23,7 +23,7 @@ from sweep.terminal.completion import (
 from trainables.data.sources.registry import source_help
 from trainables.errors import UserError, shorten_path
 
-SWEEP_FOLDERS = ("records", "checkpoints", "models")
+SWEEP_FOLDERS = ("records", "checkpoints", "models", "inbox", "logs")
 """Folders of a sweep from which files are read."""
 
 
@@ -199,6 +199,18 @@ SweepOut = Annotated[
     typer.Option(
         help="folder to write the sweep to, new or empty, or an address in an object store (s3://, gs://, abfs://), "
         "for example sweeps/box or s3://bucket/sweeps/box (default: sweeps/STUDY-TIME)"
+    ),
+]
+
+OrResume = Annotated[
+    bool, typer.Option("--or-resume", help="resume the sweep if the folder has one of this study already")
+]
+Restarts = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="times in a row to start the driver again after it was lost, for example 3 (default: 0)",
+        show_default=False,
     ),
 ]
 

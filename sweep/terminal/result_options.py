@@ -57,7 +57,8 @@ States = Annotated[
     typer.Option(
         "--state",
         autocompletion=complete_states,
-        help="comma-separated states of trials to list: running, paused, completed, stopped, diverged, failed; "
+        help="comma-separated states of trials to list: running, paused, completed, stopped, diverged, failed, "
+        "cancelled; "
         "for example failed,diverged (default: all states)",
     ),
 ]

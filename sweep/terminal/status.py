@@ -98,6 +98,8 @@ def _describe_problems(sweep_dir: Path, status: SweepStatus) -> Iterator[str]:
         yield f"interrupted, {left}; resume with: {resume_command(sweep_dir)}"
     elif status.driver is not None:
         yield f"running: {status.driver.describe()}"
+        if status.driver.paused:
+            yield f"paused {status.driver.paused}; resume with: {resume_command(sweep_dir)}"
         if status.driver.stalled:
             yield "; ".join(filter(None, (f"stalled: {status.driver.stalled}", status.driver.advice)))
 

@@ -40,13 +40,22 @@ VERBS = {
     "studies": ["name", "--json"],
     "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--json"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
-    "run": ["study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to", *SHOWN],
+    "run": [
+        *("study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to"),
+        *("--or-resume", "--restarts", *SHOWN),
+    ],
     "resume": ["sweep_dir", "--data", "--address", "--retry-failed", "--no-models", "--set", "--log-to", *SHOWN],
     "confirm": ["sweep_dir", "--seeds", "--searches", "--configs", "--data", "--address", "--log-to", *SHOWN],
     "extend": [
         *("sweep_dir", "--add-trials", "--add-searches", "--add-seeds", "--add-arms"),
         *("--data", "--address", "--log-to", *SHOWN),
     ],
+    "submit": ["study", "--address", "--out", *STUDY_FLAGS, "--download", "--log-to", "--insecure"],
+    "jobs": ["--address", "--insecure"],
+    "logs": ["sweep_dir", "--trial", "--follow", "--address", "--insecure"],
+    "stop": ["sweep_dir", "--trial", "--arm", "--reason", "--no-wait", "--address", "--insecure"],
+    "pause": ["sweep_dir", "--reason", "--no-wait"],
+    "set": ["sweep_dir", "setting", "--reason", "--no-wait"],
     "status": ["sweep_dir", "--why", "--follow", "--json"],
     "trials": ["sweep_dir", "--arm", "--state", "--sort", "--top", "--columns", "--json"],
     "replay": ["sweep_dir", "--rule", "--metric", "--orders", "--workers", "--seed", "--csv"],
@@ -142,6 +151,10 @@ class TestVerbsAndFlags:
                 if parameter.opts[0].startswith("--"):
                     texts.setdefault(parameter.opts[0], set()).add(re.split(r"[;:,] ", parameter.help)[0])
         assert {flag: sorted(starts) for flag, starts in texts.items() if len(starts) > 1} == {
+            "--address": ["Ray cluster to join", "dashboard of the Ray cluster that has the job"],
+            "--arm": ["arm to stop with all its trials", "comma-separated arms to list"],
+            "--follow": ["show new lines until the sweep ends", "show the progress until the sweep ends"],
+            "--trial": ["trial to show", "trial to stop"],
             "--cpus": ["CPU cores and threads per measurement", "CPU cores and threads per trial"],
             "--gpus": ["GPUs per measurement", "GPUs per trial"],
             "--set": [

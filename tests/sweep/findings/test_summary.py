@@ -63,6 +63,7 @@ def test_an_arm_in_numbers() -> None:
         "n_stopped": 1,
         "n_diverged": 1,
         "n_failed": 1,
+        "n_cancelled": 0,
         "n_seeds": 2,
     }
     assert (arm["epochs"], arm["seconds"]) == (13, 26.0)

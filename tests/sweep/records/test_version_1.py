@@ -120,7 +120,7 @@ def test_a_writer_brings_it_to_the_present_schema(sweep_dir: Path, monkeypatch: 
     assert json.loads((sweep_dir / "sweep.json").read_text())["schema_version"] == SCHEMA_VERSION
     monkeypatch.setattr(manifest_file, "SCHEMA_VERSION", 1)
     for use in (read_sweep, writer.RecordsWriter):
-        with pytest.raises(RecordsError, match=r"written by a newer cutmix-sweep.*version is 4.*update"):
+        with pytest.raises(RecordsError, match=rf"written by a newer.*version is {SCHEMA_VERSION}.*update"):
             use(sweep_dir)
 
 

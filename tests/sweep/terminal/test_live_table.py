@@ -13,7 +13,7 @@ from rich.console import Console
 
 from search_spaces.study import Study
 from sweep.progress import ArmProgress, ProgressTracker, RunningTrial, SweepProgress
-from sweep.records.schema import STATUSES
+from sweep.records.schema import CANCELLED, STATUSES
 from sweep.terminal import progress
 from sweep.terminal.live_table import draw_progress
 from sweep.terminal.progress import LiveTable
@@ -103,7 +103,7 @@ class TestContent:
         assert header.split() == ["arm", "wait", "done", "fail", "best", "median"]
 
     def test_all_columns_fit_80_characters(self) -> None:
-        counts = dict.fromkeys(STATUSES, 100)
+        counts = dict.fromkeys(STATUSES, 100) | {CANCELLED: 0}  # which is rare
         arms = tuple(ArmProgress(name, counts, 100, 0.1, 0.5, ()) for name in NAMES)
         (header,) = (line for line in drawn(sweep_of(arms=arms), 80, 24) if line.startswith("arm "))
         assert header.split() == ["arm", "run", "wait", "done", "stop", "div", "fail", "conf", "best", "median"]
