@@ -18,6 +18,7 @@ from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.faults import fault_of_worker
 from sweep.ledger import checkpoint_path, weights_path
 from sweep.lock import LockLost
+from sweep.records.schema import RECORDS
 from sweep.watch import Watch
 from trainables.data.places import Place, format_places
 from trainables.faults import STALLED
@@ -39,6 +40,8 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
         self._dir = sweep_dir
         self._resources = resources
         self._places = places
+        sign = sweep_dir / RECORDS
+        self._sign = str(sign) if sign.exists() else ""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the configuration that the trainable reads; None if no trial is ready at present."""
@@ -56,6 +59,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "model_sha256": job.model_sha256 or "",
             "checkpoint_path": str(checkpoint_path(self._dir, job.trial)),
             "weights_path": str(weights_path(self._dir, job.trial)),
+            "sign_of_sweep": self._sign,
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
             "images": format_places({source: self._places[source]} if source in self._places else {}),

@@ -25,7 +25,7 @@ from sweep.formats import format_duration, reason_in_one_line
 from sweep.lock import Lock
 from sweep.lost import describe_trials
 from sweep.notices import Notices
-from sweep.records.schema import FAILED, RUNNING
+from sweep.records.schema import FAILED
 from sweep.signals import EndingSignals
 
 STALL_EPOCHS = 10
@@ -109,7 +109,7 @@ class Watch:
         entry = self._conductor.entries[trial]
         if last := entry.curve.get(entry.epochs):
             self._note_epochs(entry.arm, [last])
-        if entry.status == RUNNING and trial not in self._conductor.not_regained:
+        if self._conductor.runs(trial):
             self._heard_at_s[trial] = self._awake_s
             self._has_reported.add(trial)
         else:
@@ -213,8 +213,7 @@ class Watch:
         elif self._signals.lost:
             ending = RayLost(self._signals.lost, self._dir, self._address, n_ended, n_trials)
         elif self._conductor.nodes.failing:
-            why = reason_in_one_line(self._conductor.nodes.why)
-            ending = NodeFault(self._conductor.nodes.failing, why, self._dir, self._address)
+            ending = NodeFault(self._conductor.nodes.failing, self._dir, self._address)
         elif self._conductor.not_regained:
             lost = describe_trials(self._conductor.not_regained)
             ending = NotRegained(lost, self._dir, self._address, n_ended, n_trials)

@@ -6,8 +6,10 @@ import contextlib
 import json
 import platform
 import socket
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -230,18 +232,32 @@ def test_other_forms(address: str) -> None:
 
 def test_auto(head: MakeHead, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray sends an existing token to a cluster that it finds itself, also without RAY_AUTH_MODE."""
-    from ray._private import services
-
     (home / ".ray" / "auth_token").write_text(TOKEN)
     address = head()
-    monkeypatch.setattr(services, "canonicalize_bootstrap_address_or_die", lambda _: address)
+    find = _ray_that_finds(monkeypatch, address)
     check_connection("auto")
     monkeypatch.setenv("RAY_ADDRESS", address)
     assert "RAY_AUTH_MODE is not set" in refusal("auto")
     monkeypatch.delenv("RAY_ADDRESS")
-
-    def fails(_: str) -> None:
-        raise ConnectionError("Could not find any running Ray instance. Please specify the one")
-
-    monkeypatch.setattr(services, "canonicalize_bootstrap_address_or_die", fails)
+    find.append(ConnectionError("Could not find any running Ray instance. Please specify the one"))
     assert "no Ray runs on this machine: start it with: ray start --address HEAD:6379" in refusal("auto")
+
+
+def _ray_that_finds(monkeypatch: pytest.MonkeyPatch, address: str) -> list[Exception]:
+    """Put a stand-in in the place of Ray, whose import takes seconds; it raises what is appended to the list."""
+    errors: list[Exception] = []
+
+    def find(_: str) -> str:
+        if errors:
+            raise errors[-1]
+        return address
+
+    for name, facts in (
+        ("ray", {"is_initialized": lambda: False}),
+        ("ray._private", {}),
+        ("ray._private.services", {"canonicalize_bootstrap_address_or_die": find}),
+    ):
+        module = types.ModuleType(name)
+        vars(module).update(facts)
+        monkeypatch.setitem(sys.modules, name, module)
+    return errors

@@ -356,7 +356,7 @@ def test_a_trial_that_cannot_run_reports_why(
     trainable = build(config=config)
     for _ in range(2):
         row = trainable.step()
-        assert row.keys() == {"trial", "failed", "fault", "node"}
+        assert row.keys() == {"trial", "failed", "fault", "node", "node_id"}
         assert row["trial"] == "t0"
         assert reason in row["failed"]
     assert not (tmp_path / "weights/t0.pt").exists()
