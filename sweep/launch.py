@@ -27,6 +27,8 @@ from sweep.images import (
 )
 from sweep.log_to import LogTo, parse_log_to
 from sweep.new_folder import check_no_sweep, made, new_folder
+from sweep.node_checker import NodeChecker, checked_nodes, remove_signs
+from sweep.node_record import follow_nodes, with_nodes
 from sweep.notices import Notices, notify_url
 from sweep.preparation import prepare
 from sweep.records.parts import COPIES
@@ -71,6 +73,8 @@ def start_sweep(
     *,
     out: Path | None = None,
     address: str | None = None,
+    insecure: bool = False,
+    strict_nodes: bool = False,
     download: bool = False,
     command: str = "sweep.launch.start_sweep",
     display: Display = SILENT,
@@ -83,6 +87,8 @@ def start_sweep(
         study: the study, for example from ``search_spaces.discover.load_study``.
         out: folder of the sweep, new or empty; None: ``sweeps/STUDY-TIME``.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         download: whether missing public data are downloaded.
         command: how the sweep was started, for the manifest.
         display: shows the progress.
@@ -106,21 +112,26 @@ def start_sweep(
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
     sweep_dir, targets = new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
-    fingerprints = prepare(study, address=address, download=download, display=display)
+    fingerprints = prepare(study, address=address, insecure=insecure, download=download, display=display)
     show_duplicates(study, display.show_warning)
     modules = shipped_paths(own_parts(study))
-    with made(sweep_dir), cluster(study.resources, address=address, display=display, modules=modules) as slots:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(made(sweep_dir))
+        slots = stack.enter_context(cluster(study.resources, address=address, display=display, modules=modules))
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
         manifest = with_run(manifest, command, project=project, images=images)
-        with locked(sweep_dir, show_status=display.show_status) as lock:
-            check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
-            _defer_signals(sweep_dir, address)
-            write_manifest(sweep_dir, manifest)
-            with display.log_run(sweep_dir, manifest["runs"][-1]):
-                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock)
-                run.run(Conductor(study, sweep_dir, warn=display.show_warning))
+        checking = checked_nodes(study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display)
+        checker = stack.enter_context(checking)
+        manifest = with_nodes(manifest, checker.nodes if checker else None)
+        lock = stack.enter_context(locked(sweep_dir, show_status=display.show_status))
+        check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
+        _defer_signals(sweep_dir, address)
+        write_manifest(sweep_dir, manifest)
+        with display.log_run(sweep_dir, manifest["runs"][-1]):
+            run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock, checker)
+            run.run(Conductor(study, sweep_dir, warn=display.show_warning))
     return sweep_dir
 
 
@@ -130,6 +141,8 @@ def resume_sweep(
     *,
     data: str | None = None,
     address: str | None = None,
+    insecure: bool = False,
+    strict_nodes: bool = False,
     retry_failed: bool = False,
     command: str = "sweep.launch.resume_sweep",
     display: Display = SILENT,
@@ -144,6 +157,8 @@ def resume_sweep(
         data: present place of the images if they were moved, for example ``imagefolder:photos``; None: where the last
             run read them.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         retry_failed: whether failed trials are restarted.
         command: how the sweep was resumed, for the manifest.
         display: shows the progress.
@@ -161,7 +176,6 @@ def resume_sweep(
     """
     from sweep.conductor import Conductor
     from sweep.engine import cluster
-    from sweep.ledger import checkpoint_path, weights_path
     from sweep.lock import locked
     from sweep.manifest import add_part_folders, check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.repair import repair_records
@@ -173,9 +187,7 @@ def resume_sweep(
     check_study(sweep_dir)
     read_manifest(sweep_dir)
     with locked(sweep_dir, show_status=display.show_status) as lock, contextlib.ExitStack() as stack:
-        tables = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in TABLES]
-        for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent, *tables):
-            remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
+        _remove_left_over(sweep_dir)
         manifest = read_manifest(sweep_dir)
         for warning in add_part_folders(manifest, sweep_dir):
             display.show_warning(warning)
@@ -194,7 +206,9 @@ def resume_sweep(
             with display.show_status("comparing the images with those that the sweep was started with"):
                 check_same_images(recorded, read_contents(recorded, places, splits), places, sweep_dir)
 
-        fingerprints = prepare(study, address=address, download=False, display=display, check_images=check_images)
+        fingerprints = prepare(
+            study, address=address, insecure=insecure, download=False, display=display, check_images=check_images
+        )
         check_same_images(manifest["data"], fingerprints, places, sweep_dir)
         for finding in repair_records(sweep_dir):
             display.show_warning(finding.describe())
@@ -218,11 +232,24 @@ def resume_sweep(
         with cluster(study.resources, address=address, display=display, modules=modules) as slots:
             images = {source: place.source for source, place in places.items()}
             manifest = with_run(with_parts(with_images(manifest, fingerprints), parts), command, images=images)
+            checking = checked_nodes(study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display)
+            checker = stack.enter_context(checking)
+            manifest = with_nodes(manifest, checker.nodes if checker else None)
             _defer_signals(sweep_dir, address)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
-                _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock).run(conductor)
+                _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock, checker).run(conductor)
+
+
+def _remove_left_over(sweep_dir: Path) -> None:
+    """Remove unfinished files of killed processes; the caller has locked the folder."""
+    from sweep.ledger import checkpoint_path, weights_path
+
+    tables = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in TABLES]
+    for folder in (sweep_dir, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent, *tables):
+        remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
+    remove_signs(sweep_dir)
 
 
 def _defer_signals(sweep_dir: Path, address: str | None) -> None:
@@ -251,13 +278,20 @@ class _Run:
     started_s: float
     notify_url: str | None
     lock: Lock
+    checker: NodeChecker | None
 
     def run(self, conductor: Conductor) -> None:
         """Run the trials, and say how the run ended to the webhook and, by an error, to the caller."""
+        from sweep.engine import slots_on
         from sweep.watch import Watch
 
+        slots = self.slots
+        if self.checker is not None:
+            conductor.nodes = self.checker.nodes
+            slots = slots_on(conductor.study.resources, conductor.nodes.fit)
+        follow_nodes(conductor.nodes, self.sweep_dir, self.display.show_warning)
         self.display.show_line(
-            f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {self.slots} at a "
+            f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {slots} at a "
             f"time, records in {self.sweep_dir}"
         )
         notices = Notices(self.notify_url, sweep=self.sweep_dir.name, warn=self.display.show_warning)
@@ -272,7 +306,7 @@ class _Run:
             warn=self.display.show_warning,
         )
         try:
-            self._run_trials(conductor, watch)
+            self._run_trials(conductor, watch, slots)
             ending = watch.ending()
         except Exception as error:
             watch.on_error(error)
@@ -282,7 +316,7 @@ class _Run:
         if ending is not None:
             raise ending
 
-    def _run_trials(self, conductor: Conductor, watch: Watch) -> None:
+    def _run_trials(self, conductor: Conductor, watch: Watch, slots: int) -> None:
         from sweep.engine import run_trials
 
         callbacks: Sequence[Callback] = ()
@@ -295,11 +329,12 @@ class _Run:
                 run_trials(
                     self.sweep_dir,
                     conductor,
-                    slots=self.slots,
+                    slots=slots,
                     display=self.display,
                     callbacks=callbacks,
                     watch=watch,
                     places=recorded_places(read_manifest(self.sweep_dir)),
+                    poll=self.checker.poll if self.checker else lambda: None,
                 )
         except OSError as error:
             if not self.sweep_dir.exists():

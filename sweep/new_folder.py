@@ -11,6 +11,7 @@ from pathlib import Path
 from search_spaces.study import Study
 from sweep.endings import resume_command
 from sweep.lease import is_lock_file
+from sweep.node_check import SIGN
 from sweep.records.counts import COUNTS
 from sweep.records.manifest_file import manifest_copy
 from sweep.records.parts import COPIES
@@ -64,6 +65,7 @@ def _precedes_manifest(path: Path, sweep_dir: Path) -> bool:
     names = path.relative_to(sweep_dir).parts
     return (
         is_lock_file(Path(names[0]))
+        or names[0].startswith(SIGN)
         or names in ((RECORDS,), (RECORDS, COPIES))
         or (names[0] == RECORDS and path.name.startswith(COUNTS))
         or (path.name.startswith(MANIFEST) and path.name.endswith(UNFINISHED))

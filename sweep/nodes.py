@@ -112,6 +112,10 @@ class Nodes:
         """Return why a node is unfit; "" if it is not."""
         return self._nodes[node_id].why if node_id in self._nodes else ""
 
+    def name_of(self, node_id: str) -> str:
+        """Return the host name of a node."""
+        return self._nodes[node_id].name if node_id in self._nodes else node_id
+
     @property
     def fit(self) -> list[str]:
         """Ids of the living nodes that can run trials."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.tune import Callback, ProgressReporter
+from ray.tune import Callback, PlacementGroupFactory, ProgressReporter
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -82,11 +82,38 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         fault: error that ends the run, because the records could not be written; None if there was none.
     """
 
-    def __init__(self, conductor: Conductor) -> None:
-        """Report to ``conductor``."""
+    def __init__(self, conductor: Conductor, resources: Resources) -> None:
+        """Report to ``conductor``; a trial uses ``resources``, on a node that can run it."""
         super().__init__()
         self._conductor = conductor
+        self._resources = resources
+        self._left_out: dict[str, list[str]] = {}  # nodes that a waiting trial does not get, by id of Tune's trial
         self.fault: OSError | LockLost | None = None
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Let a trial wait for a node that can run it."""
+        super().on_trial_add(tune_controller, trial)
+        left_out = self._conductor.nodes.unfit_for(trial.config["trial"])
+        if left_out:
+            trial.update_resources(request_without(self._resources, left_out))
+            self._left_out[trial.trial_id] = left_out
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the next trial; a trial that waits for other nodes than it may get is given back to the conductor."""
+        for trial in list(tune_controller.get_live_trials()):
+            if trial.status != Trial.PENDING or trial in tune_controller._resetting_trials:
+                continue  # the latter has a worker already
+            if self._conductor.nodes.unfit_for(trial.config["trial"]) != self._left_out.get(trial.trial_id, []):
+                self._withdraw(tune_controller, trial)
+        return super().choose_trial_to_run(tune_controller)
+
+    def _withdraw(self, tune_controller: Any, trial: Any) -> None:
+        """Give a waiting trial back to the conductor: Tune cannot change the request of a trial that it has staged."""
+        self._left_out.pop(trial.trial_id, None)
+        self._conductor.put_back(trial.config["trial"])
+        tune_controller.stop_trial(trial)
+        if trial in tune_controller._staged_trials:  # Tune would keep a worker free for it
+            tune_controller._unstage_trial_with_resources(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return Tune's constant for continuing or for stopping the trial."""
@@ -98,13 +125,27 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
 
 
+def request_without(resources: Resources, node_ids: Sequence[str]) -> PlacementGroupFactory:
+    """Return the request for the resources of a trial on a node that is not one of ``node_ids``."""
+    selector = {"ray.io/node-id": f"!in({','.join(node_ids)})"}
+    bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
+    return PlacementGroupFactory([bundle], bundle_label_selector=[selector])
+
+
 class ConductorCallback(Callback):  # type: ignore[misc]
     """Report lost workers to the conductor, end the run where the watch says so, and update the display."""
 
-    def __init__(self, conductor: Conductor, update: Callable[[], None], watch: Watch) -> None:
-        """Report to ``conductor`` and ``watch``; ``update`` is called after each event of Tune."""
+    def __init__(
+        self,
+        conductor: Conductor,
+        update: Callable[[], None],
+        watch: Watch,
+        poll: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Report to ``conductor`` and ``watch``; ``update`` and ``poll`` are called after each event of Tune."""
         self._conductor = conductor
         self._update = update
+        self._poll = poll
         self._watch = watch
         self._silent: set[str] = set()  # trials whose worker was killed because they reported nothing
 
@@ -115,6 +156,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
             EndOfRun: a signal or a limit ends the run; all records are written.
             LockLost: another process has taken the sweep over.
         """
+        self._poll()
         is_over = self._watch.is_over()
         try:
             self._conductor.flush(force=is_over)

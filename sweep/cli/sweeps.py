@@ -24,6 +24,8 @@ def run(
     data: options.Data = None,
     download: options.Download = False,
     address: options.Address = None,
+    insecure: options.Insecure = False,
+    strict_nodes: options.StrictNodes = False,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
     seed: options.Seed = None,
@@ -47,6 +49,8 @@ def run(
         loaded,
         out=out,
         address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
         download=download,
         command=command_line(),
         display=display,
@@ -61,6 +65,8 @@ def resume(
     sweep_dir: options.SweepDir,
     data: options.MovedData = None,
     address: options.Address = None,
+    insecure: options.Insecure = False,
+    strict_nodes: options.StrictNodes = False,
     retry_failed: options.RetryFailed = False,
     no_models: options.NoModels = False,
     set_: options.LimitSet = None,
@@ -82,6 +88,8 @@ def resume(
         display,
         data=data,
         address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
         retry_failed=retry_failed,
         regain_models=not no_models,
         log_to=log_to,
@@ -96,6 +104,8 @@ def confirm(
     configs: options.Configs = None,
     data: options.MovedData = None,
     address: options.Address = None,
+    insecure: options.Insecure = False,
+    strict_nodes: options.StrictNodes = False,
     log_to: options.LogTo = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -108,7 +118,17 @@ def confirm(
 
     display = new_display(quiet=quiet, verbose=verbose)
     change = lambda study: confirmed(study, seeds=seeds, configs=configs, searches=searches)  # noqa: E731
-    _resume(sweep_dir, change, display, data=data, address=address, regain_models=False, log_to=log_to)
+    _resume(
+        sweep_dir,
+        change,
+        display,
+        data=data,
+        address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
+        regain_models=False,
+        log_to=log_to,
+    )
 
 
 @app.command()
@@ -120,6 +140,8 @@ def extend(
     add_arms: options.AddArms = None,
     data: options.MovedData = None,
     address: options.Address = None,
+    insecure: options.Insecure = False,
+    strict_nodes: options.StrictNodes = False,
     log_to: options.LogTo = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -143,6 +165,8 @@ def extend(
         new_display(quiet=quiet, verbose=verbose),
         data=data,
         address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
         regain_models=False,
         log_to=log_to,
     )
@@ -155,6 +179,8 @@ def _resume(
     *,
     data: str | None,
     address: str | None,
+    insecure: bool,
+    strict_nodes: bool,
     retry_failed: bool = False,
     regain_models: bool = True,
     log_to: list[str] | None = None,
@@ -165,6 +191,8 @@ def _resume(
         sweep_dir,
         data=data,
         address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
         retry_failed=retry_failed,
         command=command_line(),
         display=display,

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from search_spaces.study import Resources
-from sweep.engine import _slots, check_address
+from sweep.engine import _slots
 from sweep.faults import fault_of_worker
+from sweep.nodes import Nodes
 from trainables.data.entries import blaming
 from trainables.errors import UserError
 from trainables.faults import fault_of
@@ -36,13 +37,6 @@ def test_a_trial_larger_than_any_node_is_refused() -> None:
     with pytest.raises(UserError) as refused:  # on a large cluster the message stays short
         _slots([{"CPU": 1 + number % 7} for number in range(500)], Resources(cpus=8))
     assert len(str(refused.value)) <= 500
-
-
-def test_a_client_address_is_refused() -> None:
-    check_address(None)
-    check_address("10.0.0.1:6379")
-    with pytest.raises(UserError, match="ray://head:10001"):
-        check_address("ray://head:10001")
 
 
 class _Noted:
@@ -171,8 +165,71 @@ class _Full:
 def test_the_scheduler_keeps_what_tune_would_turn_into_text() -> None:
     from sweep.tune_adapters import ConductorScheduler
 
-    scheduler = ConductorScheduler(_Full())  # type: ignore[arg-type]
+    scheduler = ConductorScheduler(_Full(), Resources())  # type: ignore[arg-type]
     with pytest.raises(OSError, match="No space left"):
         scheduler.on_trial_result(None, None, {"trial": "off-0000"})
     assert isinstance(scheduler.fault, OSError)
     assert scheduler.fault.filename == "part-0"
+
+
+class _Controller:
+    """Tune's controller with waiting trials, of which one is being given a worker."""
+
+    def __init__(self, *trials: Any) -> None:
+        self.trials, self.stopped = list(trials), list[Any]()
+        self._resetting_trials = {trial for trial in trials if trial.trial_id == "reset"}
+        self._staged_trials = {trials[0]}
+
+    def get_live_trials(self) -> set[Any]:
+        return set(self.trials) - set(self.stopped)
+
+    def get_trials(self) -> list[Any]:
+        return [trial for trial in self.trials if trial not in self.stopped]
+
+    def stop_trial(self, trial: Any) -> None:
+        self.stopped.append(trial)
+
+    def _unstage_trial_with_resources(self, trial: Any) -> None:
+        self._staged_trials.remove(trial)
+
+
+class _Waiting:
+    """Tune's trial that waits for a worker."""
+
+    status, request = "PENDING", None
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id, self.config = trial_id, {"trial": trial_id}
+
+    def update_resources(self, request: Any) -> None:
+        self.request = request
+
+
+def test_a_trial_waits_for_a_node_that_can_run_it() -> None:
+    """A trial that waits for a node that has become unfit is proposed again, with another request."""
+    from ray.util.placement_group import validate_placement_group
+
+    from sweep.tune_adapters import ConductorScheduler
+
+    nodes, put_back = Nodes(), list[str]()
+    for name in ("aa11", "bb22", "cc33"):
+        nodes.set_checked(name, name)
+    conductor: Any = SimpleNamespace(nodes=nodes, put_back=put_back.append)
+    scheduler = ConductorScheduler(conductor, Resources(cpus=2))
+    first, reset, later = _Waiting("first"), _Waiting("reset"), _Waiting("later")
+    controller = _Controller(first, reset)
+    for trial in (first, reset):
+        scheduler.on_trial_add(controller, trial)
+    assert (scheduler.choose_trial_to_run(controller), first.request) == (first, None)
+    for name in ("cc33", "aa11"):
+        nodes.set_unfit(name, name, "no storage")
+    assert scheduler.choose_trial_to_run(controller) is reset
+    assert (put_back, controller.stopped, controller._staged_trials) == (["first"], [first], set())
+    controller.trials.append(later)
+    scheduler.on_trial_add(controller, later)
+    assert later.request.bundles == [{"CPU": 2.0}]
+    selector = later.request._kwargs["bundle_label_selector"]
+    assert selector == [{"ray.io/node-id": "!in(aa11,cc33)"}]
+    validate_placement_group(later.request.bundles, "PACK", bundle_label_selector=selector)
+    scheduler.choose_trial_to_run(controller)
+    assert controller.stopped == [first]
