@@ -232,7 +232,7 @@ class _Cluster:
     token: str | None = None
 
     def authenticate(self, token: Token, *, insecure: bool) -> None:
-        """Ask for the id of the cluster, first without a token.
+        """Request the id of the cluster, first without a token.
 
         Raises:
             UserError: the cluster is open to others, or accepts no token of this process.

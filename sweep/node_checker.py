@@ -1,4 +1,4 @@
-"""Checks of the nodes of a cluster, as tasks of Ray: of all nodes before the first trial, later of nodes that join."""
+"""Checks of the nodes of a cluster, as tasks of Ray: all nodes before the first trial, later the nodes that join."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class NodeChecker:
         self.nodes.set_unfit(check.node_id, check.name, f"its check failed: {why}")
 
     def _give_up_on_silent(self) -> None:
-        """Give nodes no trials that do not answer; a late answer still counts."""
+        """Leave out nodes that do not answer; a late answer still counts."""
         for check in self._asked():
             if time.monotonic() - check.started_s >= LIMIT_S and self.nodes.state_of(check.node_id) != UNFIT:
                 reason = f"its check has not answered within {LIMIT_S:g} s"

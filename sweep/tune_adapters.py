@@ -91,7 +91,7 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         self.fault: OSError | LockLost | None = None
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Let a trial wait for a node that can run it."""
+        """Make a trial wait for a node that can run it."""
         super().on_trial_add(tune_controller, trial)
         left_out = self._conductor.nodes.unfit_for(trial.config["trial"])
         if left_out:
@@ -108,7 +108,7 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         return super().choose_trial_to_run(tune_controller)
 
     def _withdraw(self, tune_controller: Any, trial: Any) -> None:
-        """Give a waiting trial back to the conductor: Tune cannot change the request of a trial that it has staged."""
+        """Return a waiting trial to the conductor: Tune cannot change the request of a trial that it has staged."""
         self._left_out.pop(trial.trial_id, None)
         self._conductor.put_back(trial.config["trial"])
         tune_controller.stop_trial(trial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from search_spaces.study import Study
+from sweep.node_record import follow_nodes
 from sweep.nodes import FIT, MAX_IN_A_ROW, UNCHECKED, UNFIT, Nodes
+from sweep.records.reader import read_manifest
 from sweep.watch import Watch
 
 MISSING = "Traceback:\nFileNotFoundError: [Errno 2] No such file: '/images'"
@@ -189,3 +192,23 @@ class TestInASweep:
         assert ending.exit_code == 2
         assert str(ending).startswith("no node can run trials: 'a' (no storage); fix the cause first; resume with: ")
         assert "--retry-failed" not in str(ending)
+
+    def test_status_names_the_nodes_of_the_last_run(
+        self, simulate: Any, study_of: Callable[..., Study], tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+    ) -> None:
+        session, shown = simulate(study_of(), tmp_path / "box"), list[str]()
+        nodes = checked("a", "b", "c")
+        follow_nodes(nodes, tmp_path / "box", shown.append)
+        nodes.set_unfit("a", "host-a", "torch is 2.10.0 there")
+        nodes.set_unfit("b", "host-b", "no storage")
+        nodes.set_checked("b", "host-b")
+        session.run()
+        assert shown == [
+            "node 'host-a' gets no trials: torch is 2.10.0 there",
+            "node 'host-b' gets no trials: no storage",
+            "node 'host-b' gets trials again",
+        ]
+        left_out = [{"node": "host-a", "node_id": "a", "why": "torch is 2.10.0 there"}]
+        assert read_manifest(tmp_path / "box")["runs"][-1]["nodes"] == left_out
+        assert "left out: node 'host-a': torch is 2.10.0 there\n" in run("status", tmp_path / "box")[1]
+        assert json.loads(run("status", tmp_path / "box", "--json")[1])["left_out_nodes"] == left_out
