@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,22 +77,30 @@ class NodeChecker:
             UserError: no node can run trials, or one cannot and ``--strict-nodes`` is set.
         """
         self._look()
-        waiting = self._asked()
-        until_s = time.monotonic() + LIMIT_S
-        while waiting and time.monotonic() < until_s:
-            with self._display.show_status(f"checking {_count(len(waiting), 'node')}: storage, versions, GPUs"):
-                self._collect(timeout_s=1.0)
-            waiting = self._asked()
+        self._wait(self._describe_asked, until_s=time.monotonic() + LIMIT_S)
         self._give_up_on_silent()
-        while decoding := [check.name for check in self._checks.values() if check.is_decoding]:
-            names = f"{', '.join(decoding[:3])}{', ...' if len(decoding) > 3 else ''}"
-            with self._display.show_status(f"images are decoded on {_count(len(decoding), 'node')}: {names}"):
-                self._collect(timeout_s=None)
+        self._wait(self._describe_decoding, until_s=float("inf"))
         if self.nodes.failing is not None or not self.nodes.fit:
             reason = self.nodes.failing.message if self.nodes.failing else "no node of the cluster has room for a trial"
             raise UserError(f"{reason[:420]}; nothing was started: fix the cause, or leave these nodes out")
         if left_out := self.nodes.record():
             self._display.show_warning(f"{_count(len(left_out), 'node')} left out: {describe_unfit(left_out)}")
+
+    def _wait(self, describe: Callable[[], str], *, until_s: float) -> None:
+        """Collect answers while ``describe`` says what is waited for, at most until a monotonic time."""
+        while (text := describe()) and time.monotonic() < until_s:
+            with self._display.show_status(text):
+                while describe() == text and time.monotonic() < until_s:
+                    self._collect(timeout_s=0.5)
+
+    def _describe_asked(self) -> str:
+        n_asked = len(self._asked())
+        return f"checking {_count(n_asked, 'node')}: storage, versions, GPUs" if n_asked else ""
+
+    def _describe_decoding(self) -> str:
+        names = [check.name for check in self._checks.values() if check.is_decoding]
+        shown = ", ".join([*names[:3], *(["..."] if len(names) > 3 else [])])
+        return f"images are decoded on {_count(len(names), 'node')}: {shown}" if names else ""
 
     def poll(self) -> None:
         """Check nodes that have joined; it does not wait, and is called after each step of Tune."""
@@ -132,7 +140,7 @@ class NodeChecker:
             task = ray.remote(**options)(look_around).remote(self._request, check.node_id)
         self._checks[task] = check
 
-    def _collect(self, *, timeout_s: float | None) -> None:
+    def _collect(self, *, timeout_s: float) -> None:
         import ray
 
         ready, _ = ray.wait(list(self._checks), num_returns=1, timeout=timeout_s)

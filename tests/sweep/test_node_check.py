@@ -171,7 +171,7 @@ class FakeRay(types.ModuleType):
 
         return task
 
-    def wait(self, tasks: list[int], *, num_returns: int, timeout: float | None) -> tuple[list[int], list[int]]:
+    def wait(self, tasks: list[int], *, num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
         ready = [task for task in tasks if self.tasks[task][1] is not None]
         return ready[:1], []
 

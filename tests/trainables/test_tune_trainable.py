@@ -60,6 +60,7 @@ def orders(
     config: str | None = None,
     images: str = "{}",
     model_sha256: str = "",
+    sign: str = "",
     **parts: Any,
 ) -> Row:
     """What the sweep tells a worker."""
@@ -75,6 +76,7 @@ def orders(
         "device": "cpu",
         "images": images,
         "model_sha256": model_sha256,
+        "sign_of_sweep": sign,
     }
 
 
@@ -339,6 +341,33 @@ def test_a_diverged_trial_leaves_no_weights(build: Callable[..., CutMixTrainable
     again = build(optimizer={"max_epochs": 2, "lr": 1e6}, recorded=2, last=2).step()
     assert again.keys() & {"failed", "epoch", "model_sha256"} == set()
     assert not (tmp_path / "weights/t0.pt").exists()
+
+
+def test_a_node_that_loses_the_folder_of_the_sweep_is_unfit(
+    build: Callable[..., CutMixTrainable], tmp_path: Path
+) -> None:
+    """Nothing is written there any more; on another node the trial continues after its last saved epoch."""
+    sweep_dir = tmp_path / "box"
+    (sweep_dir / "records").mkdir(parents=True)
+    told = orders(sweep_dir, sign=str(sweep_dir / "records"))
+    trainable = build()
+    trainable.reset_config(told)
+    assert trainable.step()["epoch"] == 1
+    sweep_dir.rename(tmp_path / "elsewhere")
+    for mounted in (False, True):  # gone, then an empty folder in its place
+        if mounted:
+            sweep_dir.mkdir()
+        row = trainable.step()
+        assert row.keys() == {"trial", "unfit", "node", "node_id"}
+        assert row["unfit"].startswith(f"it does not see '{sweep_dir / 'records'}' (No such file or directory): the")
+        assert trainable.reset_config(told)  # another trial there
+        assert "unfit" in trainable.step()
+    assert list(sweep_dir.iterdir()) == []
+    sweep_dir.rmdir()
+    (tmp_path / "elsewhere").rename(sweep_dir)
+    again = build()
+    again.reset_config({**told, "recorded_epochs": 1})
+    assert again.step()["epoch"] == 2
 
 
 @pytest.mark.parametrize(
