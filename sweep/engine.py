@@ -180,7 +180,7 @@ def run_trials(
         from trainables.tune_trainable import CutMixTrainable
 
     resources = conductor.study.resources
-    scheduler = ConductorScheduler(conductor, resources)
+    scheduler = ConductorScheduler(conductor)
     with display.show_sweep(conductor) as update, tempfile.TemporaryDirectory() as scratch:
         callback = ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir), poll)
         try:

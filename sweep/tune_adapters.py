@@ -82,11 +82,10 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         fault: error that ends the run, because the records could not be written; None if there was none.
     """
 
-    def __init__(self, conductor: Conductor, resources: Resources) -> None:
-        """Report to ``conductor``; a trial uses ``resources``, on a node that can run it."""
+    def __init__(self, conductor: Conductor) -> None:
+        """Report to ``conductor``."""
         super().__init__()
         self._conductor = conductor
-        self._resources = resources
         self._left_out: dict[str, list[str]] = {}  # nodes that a waiting trial does not get, by id of Tune's trial
         self.fault: OSError | LockLost | None = None
 
@@ -95,7 +94,7 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         super().on_trial_add(tune_controller, trial)
         left_out = self._conductor.nodes.unfit_for(trial.config["trial"])
         if left_out:
-            trial.update_resources(request_without(self._resources, left_out))
+            trial.update_resources(request_without(self._conductor.study.resources, left_out))
             self._left_out[trial.trial_id] = left_out
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:

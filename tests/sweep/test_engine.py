@@ -165,7 +165,7 @@ class _Full:
 def test_the_scheduler_keeps_what_tune_would_turn_into_text() -> None:
     from sweep.tune_adapters import ConductorScheduler
 
-    scheduler = ConductorScheduler(_Full(), Resources())  # type: ignore[arg-type]
+    scheduler = ConductorScheduler(_Full())  # type: ignore[arg-type]
     with pytest.raises(OSError, match="No space left"):
         scheduler.on_trial_result(None, None, {"trial": "off-0000"})
     assert isinstance(scheduler.fault, OSError)
@@ -214,8 +214,9 @@ def test_a_trial_waits_for_a_node_that_can_run_it() -> None:
     nodes, put_back = Nodes(), list[str]()
     for name in ("aa11", "bb22", "cc33"):
         nodes.set_checked(name, name)
-    conductor: Any = SimpleNamespace(nodes=nodes, put_back=put_back.append)
-    scheduler = ConductorScheduler(conductor, Resources(cpus=2))
+    study = SimpleNamespace(resources=Resources(cpus=2))
+    conductor: Any = SimpleNamespace(nodes=nodes, put_back=put_back.append, study=study)
+    scheduler = ConductorScheduler(conductor)
     first, reset, later = _Waiting("first"), _Waiting("reset"), _Waiting("later")
     controller = _Controller(first, reset)
     for trial in (first, reset):
