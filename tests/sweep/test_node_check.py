@@ -260,6 +260,10 @@ class TestAllNodes:
         monkeypatch.setattr(node_checker, "LOOK_S", 0.0)
         for _ in range(6):
             checker.poll()
+        ray.members["d"], ray.answers["d"] = {"CPU": 1.0}, None
+        for _ in range(3):
+            checker.poll()
+        assert [name for name, _ in ray.tasks].count("d") == 1
         states = [checker.nodes.state_of(f"id-{name}") for name in "abc"]
         assert states == [FIT, UNFIT, UNCHECKED]
 

@@ -53,7 +53,8 @@ class TestWhoseFaultItIs:
         assert (nodes.state_of("a"), nodes.unfit, nodes.fit, changed) == (UNFIT, ["a"], ["b"], ["a"])
         assert nodes.why_of("a").startswith("2 trials in a row failed there: FileNotFoundError")
         assert nodes.record() == [{"node": "host-a", "node_id": "a", "why": nodes.why_of("a")}]
-        assert not fails(nodes, "t3", "a")  # it was on its way there
+        assert not fails(nodes, "t3", "a", "another error")  # it was on its way there
+        assert nodes.why_of("a").startswith("2 trials in a row failed there: FileNotFoundError")
         for trial in ("t1", "t2", "t3"):
             reports(nodes, trial, "b")
             assert nodes.unfit_for(trial) == ["a"]
@@ -104,10 +105,9 @@ class TestWhoseFaultItIs:
         assert fails(nodes, "t1", "a")
         assert nodes.unfit == []
 
-    def test_the_name_of_a_node_makes_no_other_error(self, nodes: Nodes) -> None:
-        for trial, node in (("t1", "a"), ("t1", "b")):
-            ends = fails(nodes, trial, node, f"OSError: host-{node} has no images")
-        assert ends
+    def test_names_and_numbers_make_no_other_error(self, nodes: Nodes) -> None:
+        assert not fails(nodes, "t1", "a", "OSError: host-a has no image 17")
+        assert fails(nodes, "t1", "b", "OSError: host-b has no image 18")
 
 
 class TestWhichNodesGetTrials:
