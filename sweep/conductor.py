@@ -268,8 +268,17 @@ class Conductor(ChoosingSweep):
         self.nodes.on_start(trial)
         self._record_start(entry)
 
-    def on_lost(self, trial: str, why: str, *, fault: str = WORKER) -> None:
-        """Record that a trial has failed, because it lost its worker too often; ``fault`` is the last cause."""
+    def on_lost(self, trial: str, why: str, *, fault: str = WORKER, node: str = "") -> None:
+        """Record that a trial has failed, because it lost its worker too often; ``fault`` is the last cause.
+
+        Args:
+            trial: name of the trial.
+            why: the reason.
+            fault: kind of the last loss.
+            node: name of the node of the last worker; "": the node that the trial has reported from, if it has.
+        """
+        if node:
+            self.entries[trial].about["node"] = node
         if self.entries[trial].status == RUNNING and trial not in self.not_regained:
             self._fail(self.entries[trial], why, fault)
 

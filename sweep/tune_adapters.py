@@ -193,14 +193,14 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         name = trial.config["trial"]
         if trial.num_failures <= MAX_LOST_WORKERS:
             self._conductor.on_left(name)
-        elif name in self._silent:
-            why = f"it reported nothing for too long, {trial.num_failures} times (budget.limits.silent_min)"
-            self._conductor.on_lost(name, why, fault=STALLED)
         else:
             error = _last_failure(str(trial.get_error() or ""))
             reason = error.splitlines() or ["no reason given"]
-            why = f"its worker died {trial.num_failures} times: {reason[-1]}"
-            self._conductor.on_lost(name, why, fault=fault_of_worker(error))
+            why, fault = f"its worker died {trial.num_failures} times: {reason[-1]}", fault_of_worker(error)
+            if name in self._silent:
+                why = f"it reported nothing for too long, {trial.num_failures} times (budget.limits.silent_min)"
+                fault = STALLED
+            self._conductor.on_lost(name, why, fault=fault, node=_lost_node(error))
         self._watch.on_report(name)
         self._watch.on_stop(name)
 
@@ -220,6 +220,15 @@ def _last_failure(text: str) -> str:
         'killed'
     """
     return re.split(r"^Failure # \d+ .*$", text, flags=re.MULTILINE)[-1].strip()
+
+
+def _lost_node(error: str) -> str:
+    """Return the name of the node of a lost worker, by the address in Ray's text; "" if the text has none."""
+    found = re.search(r"^\s*ip: (\S+)$", error, flags=re.MULTILINE)
+    if found is None:
+        return ""
+    names = {node["NodeManagerAddress"]: node["NodeManagerHostname"] for node in ray.nodes()}
+    return str(names.get(found[1], found[1]))
 
 
 class NoReporter(ProgressReporter):  # type: ignore[misc]

@@ -48,8 +48,8 @@ class _Noted:
     def on_left(self, trial: str) -> None:
         self.told.append(("left", trial))
 
-    def on_lost(self, trial: str, why: str, *, fault: str) -> None:
-        self.told.append(("lost", trial, why, fault))
+    def on_lost(self, trial: str, why: str, *, fault: str, node: str) -> None:
+        self.told.append(("lost", trial, why, fault, *([node] if node else [])))
 
     def on_report(self, trial: str) -> None:
         self.told.append(("watched", trial))
@@ -67,7 +67,7 @@ class _Ended:
         self.num_failures = num_failures
 
     def get_error(self) -> str:
-        low = "Task was killed due to the node running low on memory.\nSee the log."
+        low = "\tip: 10.77.0.2\nTask was killed due to the node running low on memory.\nSee the log."
         return f"Failure # 1 (occurred at 07:00)\nkilled\nFailure # 2 (occurred at 07:10)\n{low}"
 
 
@@ -111,12 +111,17 @@ def test_the_workers_of_silent_trials_are_killed(monkeypatch: pytest.MonkeyPatch
     ("num_failures", "told"),
     [
         (0, [("left", "off-0000")]),
-        (4, [("lost", "off-0000", "its worker died 4 times: See the log.", "memory")]),
+        (4, [("lost", "off-0000", "its worker died 4 times: See the log.", "memory", "a100-1")]),
     ],
 )
-def test_a_trial_that_tune_gives_up_is_not_waited_for(num_failures: int, told: list[tuple[str, ...]]) -> None:
+def test_a_trial_that_tune_gives_up_is_not_waited_for(
+    num_failures: int, told: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweep import tune_adapters
     from sweep.tune_adapters import ConductorCallback
 
+    node = {"NodeManagerAddress": "10.77.0.2", "NodeManagerHostname": "a100-1"}
+    monkeypatch.setattr(tune_adapters.ray, "nodes", lambda: [node])
     conductor = _Noted()
     callback = ConductorCallback(conductor, lambda: None, conductor)  # type: ignore[arg-type]
     callback.on_trial_error(0, [], _Ended(num_failures))
