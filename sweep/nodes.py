@@ -81,9 +81,10 @@ class Nodes:
         >>> nodes = Nodes()
         >>> for name in ("a", "b"):
         ...     nodes.set_checked(name, name)
-        >>> nodes.on_failure("off-0000", "a", "a", fault="trial", why="FileNotFoundError: images")
+        >>> for trial in ("off-0000", "off-0001"):
+        ...     nodes.on_start(trial)
+        ...     nodes.on_failure(trial, "a", "a", fault="trial", why="FileNotFoundError: images")
         False
-        >>> nodes.on_failure("off-0001", "a", "a", fault="trial", why="FileNotFoundError: images")
         False
         >>> nodes.state_of("a"), nodes.unfit, nodes.why_of("a")
         ('unfit', ['a'], '2 trials in a row failed there: FileNotFoundError: images')

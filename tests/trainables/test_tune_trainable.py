@@ -123,7 +123,7 @@ def test_epochs_are_reported_in_order(build: Callable[..., CutMixTrainable], tmp
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert rows[-1].pop("model_sha256") == verify_state(tmp_path / "weights/t0.pt")
     for row, result in zip(rows, trial.history, strict=True):
-        assert set(row) == {"trial", *EPOCH_COLUMNS, *ABOUT_COLUMNS}  # nothing that the records would lose
+        assert set(row) == {"trial", "node_id", *EPOCH_COLUMNS, *ABOUT_COLUMNS}  # nothing that the records would lose
         assert {"trial": "t0", "n_train": trial.n_train, "n_val": trial.n_val}.items() <= row.items()
         assert {"device": "cpu", "precision": "fp32", "threads": 1}.items() <= row.items()
         for name, value in vars(result).items():
@@ -216,7 +216,7 @@ class TestWithoutAnEpochToRun:
     def test_a_stopped_trial_reports_about_itself(
         self, build: Callable[..., CutMixTrainable], trained_epochs: list[int]
     ) -> None:
-        assert build(recorded=1, last=1).step().keys() == {"trial", *ABOUT_COLUMNS}
+        assert build(recorded=1, last=1).step().keys() == {"trial", "node_id", *ABOUT_COLUMNS}
         assert trained_epochs == []
 
     def test_a_state_after_the_last_epoch_replaces_a_damaged_model(
