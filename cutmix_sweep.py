@@ -76,6 +76,8 @@ def run(
     data: str | None = None,
     download: bool = False,
     address: str | None = None,
+    insecure: bool = False,
+    strict_nodes: bool = False,
     cpus: int | None = None,
     gpus: float | None = None,
     seed: int | None = None,
@@ -91,6 +93,8 @@ def run(
         data: data source, for example ``imagefolder:photos``; overrides ``base.data.source``.
         download: whether missing public data are downloaded.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         cpus: CPU cores and threads per trial.
         gpus: GPUs per trial, may be a fraction.
         seed: seed of all random draws.
@@ -114,7 +118,8 @@ def run(
 
     shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "seed": seed}
     loaded = load_study(study, scale=scale, settings=list_settings(settings, **shorthands))
-    options = {"scale": scale, "settings": settings, **shorthands, "download": download, "address": address}
+    options = {"scale": scale, "settings": settings, **shorthands, "download": download}
+    cluster = {"address": address, "insecure": insecure, "strict_nodes": strict_nodes}
     called = str(study) if isinstance(study, str | Path) else loaded.name
     display = choose_display()
     place: AbstractContextManager[Opened | None]
@@ -124,8 +129,10 @@ def run(
             loaded,
             out=folder and folder.path,
             address=address,
+            insecure=insecure,
+            strict_nodes=strict_nodes,
             download=download,
-            command=format_call("run", called, **options, out=out and str(place_of(out)), log_to=log_to),
+            command=format_call("run", called, **options, **cluster, out=out and str(place_of(out)), log_to=log_to),
             display=display,
             log_to=as_list(log_to),
             project=folder_of(study),
@@ -139,6 +146,8 @@ def resume(
     settings: Mapping[str, Any] | None = None,
     data: str | None = None,
     address: str | None = None,
+    insecure: bool = False,
+    strict_nodes: bool = False,
     retry_failed: bool = False,
     no_models: bool = False,
     log_to: Sequence[str] = (),
@@ -151,6 +160,8 @@ def resume(
         data: present place of the images if they were moved, for example ``imagefolder:photos``; None: where the last
             run read them.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         retry_failed: whether failed trials are restarted.
         no_models: whether completed trials are left as they are whose model is damaged or missing.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
@@ -167,6 +178,8 @@ def resume(
         settings=settings,
         data=data,
         address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
         retry_failed=retry_failed,
         no_models=no_models,
         log_to=log_to,
@@ -182,6 +195,8 @@ def extend(
     add_arms: Sequence[str] | Mapping[str, Any] = (),
     data: str | None = None,
     address: str | None = None,
+    insecure: bool = False,
+    strict_nodes: bool = False,
     log_to: Sequence[str] = (),
 ) -> Sweep:
     """Add trials, searches, seeds or arms to a sweep, run them, and return the sweep; no trial is repeated.
@@ -195,6 +210,8 @@ def extend(
         data: present place of the images if they were moved, for example ``imagefolder:photos``; None: where the last
             run read them.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
     Raises:
@@ -212,6 +229,8 @@ def extend(
         add_arms=add_arms,
         data=data,
         address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
         log_to=log_to,
     )
 
@@ -224,6 +243,8 @@ def confirm(
     configs: int | None = None,
     data: str | None = None,
     address: str | None = None,
+    insecure: bool = False,
+    strict_nodes: bool = False,
     log_to: Sequence[str] = (),
 ) -> Sweep:
     """Train each search's winners again on fresh seeds, measure them on the test images, and return the sweep.
@@ -237,6 +258,8 @@ def confirm(
         data: present place of the images if they were moved, for example ``imagefolder:photos``; None: where the last
             run read them.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
     Raises:
@@ -248,7 +271,14 @@ def confirm(
         >>> confirm("demo", seeds=5)  # doctest: +SKIP
     """
     return load(sweep_dir).confirm(
-        seeds=seeds, searches=searches, configs=configs, data=data, address=address, log_to=log_to
+        seeds=seeds,
+        searches=searches,
+        configs=configs,
+        data=data,
+        address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
+        log_to=log_to,
     )
 
 

@@ -5,7 +5,9 @@ The records are the only state: a conductor that is built on the records of an i
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,9 +16,10 @@ from typing import Any
 
 from search_spaces.study import Study
 from sweep.entry import Entry
+from sweep.formats import reason_in_one_line
 from sweep.ledger import EPOCH_COLUMNS
 from sweep.lost import find_difference
-from sweep.nodes import NodeFailures
+from sweep.nodes import Nodes
 from sweep.records.schema import (
     ABOUT_COLUMNS,
     CANCELLED,
@@ -65,7 +68,7 @@ class Conductor(SteeredSweep):
 
     Attributes:
         ended: trials that have ended since this conductor was made, in the order of their ends.
-        nodes: nodes on which trials have failed in a row.
+        nodes: nodes of this run, and which of them can run trials.
         not_regained: names of trials that had ended, lack epochs, and have failed when these were computed again.
     """
 
@@ -97,7 +100,7 @@ class Conductor(SteeredSweep):
         super().__init__(
             study, sweep_dir, retry_failed=retry_failed, regain_models=regain_models, repaired=repaired, warn=warn
         )
-        self.nodes = NodeFailures()
+        self.nodes = Nodes()
         self.not_regained: list[str] = []
         self._n_left_behind: Counter[str] = Counter()
         self._differing: set[str] = set()
@@ -141,11 +144,12 @@ class Conductor(SteeredSweep):
 
         - ``EPOCH_COLUMNS`` and ``ABOUT_COLUMNS``; after the last epoch also ``model_sha256``, and for a confirmation
           ``test``, the test values as JSON; without an epoch if all epochs are recorded;
-        - ``failed``: the reason; ``fault``: its kind, by default ``trial``; ``node`` if it is known;
+        - ``failed``: the reason; ``fault``: its kind, by default ``trial``; ``node`` and ``node_id`` if known;
+        - ``unfit``: why the node cannot run trials; ``node`` and ``node_id``;
         - ``disk_fault``: number, message and file of an error that would stop every other trial too.
 
-        Each of them may have a ``warning``. A restarted trial repeats epochs; recorded epochs are not recorded again,
-        but compared with the records.
+        Each of them may have a ``warning``. If the node may be at fault, the trial is queued again. A restarted trial
+        repeats epochs; recorded epochs are not recorded again, but compared with the records.
 
         Raises:
             OSError: the report has a disk fault.
@@ -160,18 +164,48 @@ class Conductor(SteeredSweep):
                 self._ledger.drop_checkpoint(entry)  # its worker has saved one more state
             return True
         if "failed" in report:
-            fault = report.get("fault", TRIAL)
-            if "node" in report:
-                entry.about["node"] = report["node"]
-                self.nodes.on_failure(report["node"], fault, report["failed"])
-            self._fail(entry, report["failed"], fault)
+            self._on_failure(entry, report)
+            return True
+        if "unfit" in report:
+            self._on_unfit(entry, report)
             return True
         self._receive(entry, report)
-        self.nodes.on_report(trial, report["node"])
+        self.nodes.on_report(trial, *_node_of(report))
         if entry.status == RUNNING and self._must_wait(entry):
             self._set_aside(entry)
         self.flush()
         return not self.runs(trial)
+
+    def _on_failure(self, entry: Entry, report: Mapping[str, Any]) -> None:
+        """End a trial that has failed, or queue it again if its node may be at fault."""
+        why, fault = report["failed"], report.get("fault", TRIAL)
+        if "node" in report:
+            node_id, name = _node_of(report)
+            entry.about["node"] = name
+            if not self.nodes.on_failure(entry.trial, node_id, name, fault=fault, why=why):
+                self.put_back(
+                    entry.trial, f"failed on node '{name}' and is tried on another one: {reason_in_one_line(why)}"
+                )
+                return
+        self._fail(entry, why, fault)
+
+    def _on_unfit(self, entry: Entry, report: Mapping[str, Any]) -> None:
+        """Queue a trial again that was on a node that cannot run trials.
+
+        Raises:
+            FileNotFoundError: the driver does not see the folder of the sweep either.
+        """
+        if not self._dir.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._dir))
+        self.put_back(entry.trial, f"left node '{report['node']}': {report['unfit']}")
+        self.nodes.set_unfit(*_node_of(report), report["unfit"])
+
+    def put_back(self, trial: str, why: str = "") -> None:
+        """Queue a running trial again; nothing of it is lost, and it is no failure."""
+        if entry := self._running.pop(trial, None):
+            self._waiting.add(entry)
+        if why:
+            self._warn(f"trial {trial} {why}")
 
     def _receive(self, entry: Entry, report: Mapping[str, Any]) -> None:
         if "test" in report:
@@ -239,8 +273,17 @@ class Conductor(SteeredSweep):
         self.nodes.on_start(trial)
         self._record_start(entry)
 
-    def on_lost(self, trial: str, why: str, *, fault: str = WORKER) -> None:
-        """Record that a trial has failed, because it lost its worker too often; ``fault`` is the last cause."""
+    def on_lost(self, trial: str, why: str, *, fault: str = WORKER, node: str = "") -> None:
+        """Record that a trial has failed, because it lost its worker too often; ``fault`` is the last cause.
+
+        Args:
+            trial: name of the trial.
+            why: the reason.
+            fault: kind of the last loss.
+            node: name of the node of the last worker; "": the node that the trial has reported from, if it has.
+        """
+        if node:
+            self.entries[trial].about["node"] = node
         if self.entries[trial].status == RUNNING and trial not in self.not_regained:
             self._fail(self.entries[trial], why, fault)
 
@@ -280,3 +323,9 @@ class Conductor(SteeredSweep):
         self._running.pop(entry.trial, None)
         self._waiting.remove(entry)
         self._held.release(entry)
+
+
+def _node_of(report: Mapping[str, Any]) -> tuple[str, str]:
+    """Return id and name of the node that a trial reports from."""
+    name = str(report["node"])
+    return str(report.get("node_id") or name), name

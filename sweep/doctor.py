@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from sweep.connection import check_connection
 from sweep.ray_folder import choose_folder, other_users_folders, token_problem
 from trainables.cores import describe_cores
 from trainables.errors import UserError
@@ -39,10 +40,17 @@ class Check:
     fix: str = ""
 
 
-def diagnose(data: str, out: Path) -> list[Check]:
+def diagnose(data: str, out: Path, *, address: str | None = None, insecure: bool = False) -> list[Check]:
     """Run all checks for a sweep on ``data`` that is written below ``out``; return their results.
 
-    Ray is started and stopped, which takes about ten seconds.
+    Without an address, Ray is started and stopped, which takes about ten seconds. With one, the cluster there is asked
+    whether it would accept this machine, which takes at most ten seconds; it is not joined.
+
+    Args:
+        data: data source.
+        out: folder to write sweeps to.
+        address: Ray cluster that sweeps will join; None: Ray is started on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
 
     Example:
         >>> [check.name for check in diagnose("digits", Path("sweeps"))][:3]  # doctest: +SKIP
@@ -56,7 +64,7 @@ def diagnose(data: str, out: Path) -> list[Check]:
         _memory,
         _ray_folder,
         _ray_auth,
-        _ray,
+        _ray if address is None else lambda: _connection(address, insecure=insecure),
         lambda: _data(data),
         _cache,
         lambda: _disk("disk for records", out),
@@ -127,6 +135,17 @@ def _ray() -> Check:
     if display.texts:
         return Check("Ray", WARNING, f"{result}; {'; '.join(display.texts)}", "a sweep runs as it is")
     return Check("Ray", OK, result)
+
+
+def _connection(address: str, *, insecure: bool) -> Check:
+    started_s = time.perf_counter()
+    try:
+        check_connection(address, insecure=insecure)
+    except UserError as error:
+        return Check("Ray cluster", WRONG, str(error), "follow the message")
+    return Check(
+        "Ray cluster", OK, f"{address} accepts this machine, checked in {time.perf_counter() - started_s:.1f} s"
+    )
 
 
 def _cores() -> Check:

@@ -112,6 +112,14 @@ class Failure(_Strict):
     why: Text
 
 
+class LeftOutNode(_Strict):
+    """Node of a cluster that gets no trials."""
+
+    node: str = Field(description="host name")
+    node_id: str = Field(description="Ray's id of the node")
+    why: str
+
+
 class DriverStatus(_Strict):
     """Process that runs a sweep."""
 
@@ -144,6 +152,7 @@ class StatusDocument(Document):
     confirmed: list[ConfirmedConfigurations]
     winners: list[SearchWinner]
     failures: list[Failure]
+    left_out_nodes: list[LeftOutNode] = Field(description="nodes that the last run gave no trials")
     dropped_confirmations: dict[str, int] = Field(
         description="number of confirmation trials, by arm, that cannot run: too few search trials completed"
     )

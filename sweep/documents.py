@@ -23,6 +23,7 @@ from sweep.document_models import (
     EvaluateDocument,
     Extremes,
     Failure,
+    LeftOutNode,
     MeasuredMean,
     MeasuredValue,
     MeasurementFailure,
@@ -61,6 +62,7 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
     """
     from sweep.endings import resume_command
     from sweep.findings.searches import n_searches
+    from sweep.node_record import left_out_nodes
     from sweep.status import ENDED, INTERRUPTED, read_status
 
     sweep_dir = Path(sweep_dir)
@@ -87,6 +89,7 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
             failures=[
                 Failure(**{name: row[name] for name in ("trial", "status", "fault", "why")}) for row in status.failures
             ],
+            left_out_nodes=[LeftOutNode(**node) for node in left_out_nodes(manifest)],
             dropped_confirmations=dict(remaining.dropped),
             verdict=status.verdict,
             exit_code=status.exit_code if status.state == ENDED else None,

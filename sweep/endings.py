@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sweep.formats import cut
 from sweep.mirrored import shown
+from sweep.nodes import Failing
 from sweep.signals import exit_code
 from trainables.errors import OneLineError
 from trainables.object_store import StorageError
@@ -196,19 +197,20 @@ class DiskFault(SweepEnded):
 
 
 class NodeFault(SweepEnded):
-    """Trials in a row have failed on a node because of a disk."""
+    """Nodes of the cluster let no trial run."""
 
     exit_code = REFUSED_CODE
 
-    def __init__(self, node: str, why: str, sweep_dir: Path, address: str | None) -> None:
-        """Describe the node and the last failure.
+    def __init__(self, failing: Failing, sweep_dir: Path, address: str | None) -> None:
+        """Describe the reason.
 
         Examples:
-            >>> str(NodeFault("a100-1", "no space left on device", Path("box"), None)).rpartition("; ")[0]
+            >>> failing = Failing("trials in a row failed on node 'a100-1': no space left on device", retry_failed=True)
+            >>> str(NodeFault(failing, Path("box"), None)).rpartition("; ")[0]
             "trials in a row failed on node 'a100-1': no space left on device; fix the cause first"
         """
-        message = f"trials in a row failed on node '{node}': {cut(why, MAX_REASON)}; fix the cause first"
-        super().__init__(message, sweep_dir, address, retry_failed=True)
+        message = f"{cut(failing.message, 2 * MAX_REASON)}; fix the cause first"
+        super().__init__(message, sweep_dir, address, retry_failed=failing.retry_failed)
 
 
 class FolderLost(EndedEarly):

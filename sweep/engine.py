@@ -9,7 +9,7 @@ import shlex
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -79,6 +79,17 @@ def cluster(
         yield _slots([node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
 
 
+def slots_on(resources: Resources, node_ids: Collection[str]) -> int:
+    """Return the number of trials that fit at once on some nodes of the cluster that is up.
+
+    Raises:
+        UserError: none fits.
+    """
+    import ray
+
+    return _slots([node["Resources"] for node in ray.nodes() if node["NodeID"] in node_ids], resources)
+
+
 def _is_initialized() -> bool:
     """Return whether this process uses a Ray; Ray is not imported for that."""
     return "ray" in sys.modules and sys.modules["ray"].is_initialized()
@@ -132,19 +143,6 @@ def local_slots(resources: Resources) -> int:
     return _slots([{"CPU": usable_cores(), "GPU": gpus}], resources)
 
 
-def check_address(address: str | None) -> None:
-    """Refuse an address of a Ray client: the sweep would be controlled on another machine, without its records.
-
-    Raises:
-        UserError: ``address`` starts with ``ray://``.
-    """
-    if address is not None and address.startswith("ray://"):
-        raise UserError(
-            f"--address '{address}': addresses of a Ray client are not supported: give HOST:PORT, or run this command "
-            "on a node of the cluster with --address auto"
-        )
-
-
 def run_trials(
     sweep_dir: Path,
     conductor: Conductor,
@@ -155,6 +153,7 @@ def run_trials(
     callbacks: Sequence[Callback] = (),
     watch: Watch | None = None,
     places: Mapping[str, Place] | None = None,
+    poll: Callable[[], None] = lambda: None,
 ) -> None:
     """Run all trials of ``conductor``; return when they have ended, or when ``watch`` ends the run.
 
@@ -167,6 +166,7 @@ def run_trials(
         callbacks: more callbacks of Tune, which are called after the conductor.
         watch: decides when the run ends before its last trial; None: never.
         places: where the images of each data source lie and what they must contain; None: as in the configurations.
+        poll: is called after each step of Tune, for example to check nodes that have joined.
 
     Raises:
         OSError: the records or the state of a trial cannot be written.
@@ -179,7 +179,7 @@ def run_trials(
         from trainables.tune_trainable import CutMixTrainable
 
     with display.show_sweep(conductor) as update:
-        callback = ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir))
+        callback = ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir), poll)
         is_parked = True
         while is_parked and callback.hold():
             is_parked = False

@@ -29,6 +29,8 @@ from sweep.inbox import INBOX
 from sweep.log_to import LogTo, parse_log_to
 from sweep.mirrored import describe_requests, mirror_of
 from sweep.new_folder import check_no_sweep, made, new_folder
+from sweep.node_checker import NodeChecker, checked_nodes, remove_signs
+from sweep.node_record import follow_nodes, with_nodes
 from sweep.notices import Notices, notify_url
 from sweep.preparation import prepare
 from sweep.records.errors import RecordsError
@@ -74,6 +76,8 @@ def start_sweep(
     *,
     out: Path | None = None,
     address: str | None = None,
+    insecure: bool = False,
+    strict_nodes: bool = False,
     download: bool = False,
     command: str = "sweep.launch.start_sweep",
     display: Display = SILENT,
@@ -86,6 +90,8 @@ def start_sweep(
         study: the study, for example from ``search_spaces.discover.load_study``.
         out: folder of the sweep, new or empty; None: ``sweeps/STUDY-TIME``.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         download: whether missing public data are downloaded.
         command: how the sweep was started, for the manifest.
         display: shows the progress.
@@ -109,22 +115,27 @@ def start_sweep(
     started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
     sweep_dir, targets = new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
-    fingerprints = prepare(study, address=address, download=download, display=display)
+    fingerprints = prepare(study, address=address, insecure=insecure, download=download, display=display)
     show_duplicates(study, display.show_warning)
     modules = shipped_paths(own_parts(study))
-    with made(sweep_dir), cluster(study.resources, address=address, display=display, modules=modules) as slots:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(made(sweep_dir))
+        slots = stack.enter_context(cluster(study.resources, address=address, display=display, modules=modules))
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
         manifest = with_run(manifest, command, project=project, images=images)
-        with locked(sweep_dir, show_status=display.show_status) as lock:
-            check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
-            _remove_abandoned(sweep_dir)
-            _defer_signals(sweep_dir, address)
-            write_manifest(sweep_dir, manifest)
-            with display.log_run(sweep_dir, manifest["runs"][-1]):
-                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock)
-                run.run(Conductor(study, sweep_dir, warn=display.show_warning))
+        checking = checked_nodes(study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display)
+        checker = stack.enter_context(checking)
+        manifest = with_nodes(manifest, checker.nodes if checker else None)
+        lock = stack.enter_context(locked(sweep_dir, show_status=display.show_status))
+        check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
+        _remove_abandoned(sweep_dir)
+        _defer_signals(sweep_dir, address)
+        write_manifest(sweep_dir, manifest)
+        with display.log_run(sweep_dir, manifest["runs"][-1]):
+            run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock, checker)
+            run.run(Conductor(study, sweep_dir, warn=display.show_warning))
     return sweep_dir
 
 
@@ -134,6 +145,8 @@ def resume_sweep(
     *,
     data: str | None = None,
     address: str | None = None,
+    insecure: bool = False,
+    strict_nodes: bool = False,
     retry_failed: bool = False,
     command: str = "sweep.launch.resume_sweep",
     display: Display = SILENT,
@@ -148,6 +161,8 @@ def resume_sweep(
         data: present place of the images if they were moved, for example ``imagefolder:photos``; None: where the last
             run read them.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         retry_failed: whether failed trials are restarted.
         command: how the sweep was resumed, for the manifest.
         display: shows the progress.
@@ -176,7 +191,7 @@ def resume_sweep(
     check_study(sweep_dir)
     read_manifest(sweep_dir)
     with locked(sweep_dir, show_status=display.show_status) as lock, contextlib.ExitStack() as stack:
-        _remove_abandoned(sweep_dir)
+        _remove_abandoned(sweep_dir, signs=True)
         manifest = read_manifest(sweep_dir)
         for warning in add_part_folders(manifest, sweep_dir):
             display.show_warning(warning)
@@ -195,7 +210,9 @@ def resume_sweep(
             with display.show_status("comparing the images with those that the sweep was started with"):
                 check_same_images(recorded, read_contents(recorded, places, splits), places, sweep_dir)
 
-        fingerprints = prepare(study, address=address, download=False, display=display, check_images=check_images)
+        fingerprints = prepare(
+            study, address=address, insecure=insecure, download=False, display=display, check_images=check_images
+        )
         check_same_images(manifest["data"], fingerprints, places, sweep_dir)
         for finding in repair_records(sweep_dir):
             display.show_warning(finding.describe())
@@ -219,15 +236,23 @@ def resume_sweep(
         with cluster(study.resources, address=address, display=display, modules=modules) as slots:
             images = {source: place.source for source, place in places.items()}
             manifest = with_run(with_parts(with_images(manifest, fingerprints), parts), command, images=images)
+            checking = checked_nodes(study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display)
+            checker = stack.enter_context(checking)
+            manifest = with_nodes(manifest, checker.nodes if checker else None)
             _defer_signals(sweep_dir, address)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
-                _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock).run(conductor)
+                _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock, checker).run(conductor)
 
 
-def _remove_abandoned(sweep_dir: Path) -> None:
-    """Remove half-written files of processes that were killed; the sweep must be locked."""
+def _remove_abandoned(sweep_dir: Path, *, signs: bool = False) -> None:
+    """Remove half-written files of processes that were killed; the sweep must be locked.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        signs: whether to remove what checks of nodes have left too; no check may run.
+    """
     from sweep.ledger import checkpoint_path, weights_path
 
     records = [sweep_dir / RECORDS / folder / table for folder in ("", COPIES) for table in ("", *TABLES)]
@@ -236,6 +261,8 @@ def _remove_abandoned(sweep_dir: Path) -> None:
         remove_abandoned(folder, after_s=0.0)
     for folder in (sweep_dir / INBOX, checkpoint_path(sweep_dir, "").parent, weights_path(sweep_dir, "").parent):
         remove_abandoned(folder, after_s=ABANDONED_AFTER_S)
+    if signs:
+        remove_signs(sweep_dir)
 
 
 def _defer_signals(sweep_dir: Path, address: str | None) -> None:
@@ -264,14 +291,21 @@ class _Run:
     started_s: float
     notify_url: str | None
     lock: Lock
+    checker: NodeChecker | None
 
     def run(self, conductor: Conductor) -> None:
         """Run the trials, and say how the run ended to the webhook and, by an error, to the caller."""
+        from sweep.engine import slots_on
         from sweep.steering import Steering
         from sweep.watch import Watch
 
+        slots = self.slots
+        if self.checker is not None:
+            conductor.nodes = self.checker.nodes
+            slots = slots_on(conductor.study.resources, conductor.nodes.fit)
+        follow_nodes(conductor.nodes, self.sweep_dir, self.display.show_warning)
         self.display.show_line(
-            f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {self.slots} at a "
+            f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {slots} at a "
             f"time, records in {self.sweep_dir}"
         )
         notices = Notices(self.notify_url, sweep=self.sweep_dir.name, warn=self.display.show_warning)
@@ -288,7 +322,7 @@ class _Run:
         )
         try:
             try:
-                self._run_trials(conductor, watch)
+                self._run_trials(conductor, watch, slots)
             finally:
                 self._record_requests(conductor)
             ending = watch.ending()
@@ -315,7 +349,7 @@ class _Run:
             runs = [*manifest["runs"][:-1], {**manifest["runs"][-1], "storage": requests}]
             write_manifest(self.sweep_dir, {**manifest, "runs": runs})
 
-    def _run_trials(self, conductor: Conductor, watch: Watch) -> None:
+    def _run_trials(self, conductor: Conductor, watch: Watch, slots: int) -> None:
         from sweep.engine import run_trials
 
         callbacks: Sequence[Callback] = ()
@@ -328,11 +362,12 @@ class _Run:
                 run_trials(
                     self.sweep_dir,
                     conductor,
-                    slots=self.slots,
+                    slots=slots,
                     display=self.display,
                     callbacks=callbacks,
                     watch=watch,
                     places=recorded_places(read_manifest(self.sweep_dir)),
+                    poll=self.checker.poll if self.checker else lambda: None,
                 )
         except OSError as error:
             if not self.sweep_dir.exists():

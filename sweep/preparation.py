@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from search_spaces.match_checks import check_reachable
 from search_spaces.study import Study
+from sweep.connection import check_connection
 from sweep.display import SILENT, Display
 from sweep.images import show_data_warnings
 from trainables.data.places import place_of
@@ -16,6 +17,7 @@ def prepare(
     study: Study,
     *,
     address: str | None,
+    insecure: bool = False,
     download: bool,
     display: Display = SILENT,
     check_images: Callable[[], None] = lambda: None,
@@ -25,6 +27,7 @@ def prepare(
     Args:
         study: the study.
         address: Ray cluster to join; None: start Ray on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         download: whether missing public data are downloaded.
         display: shows the progress.
         check_images: is called before anything is decoded; it may refuse the images.
@@ -33,13 +36,15 @@ def prepare(
         Fingerprint by content of each split that is read, by data source and split.
 
     Raises:
-        UserError: the resources, the data or the image size cannot be used.
+        UserError: the cluster cannot be joined, or the resources, the data or the image size cannot be used.
     """
-    from sweep.engine import check_address, check_local
+    from sweep.engine import check_local
     from trainables.data.sources.registry import open_source
     from trainables.data.usable import check_usable
 
-    check_address(address)
+    if address is not None:
+        with display.show_status(f"looking for the Ray cluster at {address}"):
+            check_connection(address, insecure=insecure)
     configs = {config.data: config for arm in study.arms for config in study.extremes(arm)}
     for name in dict.fromkeys(data.source for data in configs):
         source = open_source(place_of(name).source)

@@ -142,7 +142,7 @@ def _is_private(folder: Path) -> bool:
 
 def token_problem() -> str:
     """Return why Ray's token is not this user's secret; "" if it is, or if there is none yet."""
-    path = _token_path()
+    path = _used_token_path()
     try:
         facts = path.stat() if path is not None else None
     except OSError:
@@ -157,7 +157,7 @@ def token_problem() -> str:
 
 def secure_token() -> None:
     """Make an existing token readable by this user alone; Ray itself leaves it readable by all users."""
-    path = _token_path()
+    path = _used_token_path()
     if path is None:
         return
     with contextlib.suppress(OSError):
@@ -168,11 +168,16 @@ def secure_token() -> None:
             path.parent.chmod(0o700)
 
 
-def _token_path() -> Path | None:
+def _used_token_path() -> Path | None:
     """Return the file in which Ray looks for its token; None if it looks for none."""
     mode = os.environ.get("RAY_AUTH_MODE")
     if (mode is not None and mode.lower() != "token") or os.environ.get("RAY_AUTH_TOKEN"):
         return None
+    return token_path()
+
+
+def token_path() -> Path | None:
+    """Return the file for Ray's token, which may be missing; None if no home folder is known."""
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
     return Path(given) if given else _home_token()
 

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -26,9 +25,6 @@ OBJECT_STORE_BYTES = 256 * 2**20
 
 WATCH_S = 1.0
 """Time between two looks at the parts of a local Ray, in seconds."""
-
-CONNECT_S = 10
-"""Longest wait for a connection to the address of a cluster, in seconds."""
 
 _JOIN_WAITS = {"RAY_gcs_server_port_wait_time_s": "1", "RAY_py_gcs_connect_timeout_s": "20"}
 """Ray's own waits when it joins; it would try 20 times, for 30 seconds each."""
@@ -68,12 +64,13 @@ def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]
 def joined_ray(address: str, runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]:
     """Join the cluster at ``address``; yield the address of its dashboard, "" without one; leave it at the end.
 
+    The connection must have been checked: Ray itself would try an address at which nothing listens for minutes.
+
     Raises:
         UserError: the cluster cannot be reached, or does not accept this process.
     """
     try:
         with display.show_status(f"joining the Ray cluster at {address}"), _environment(_JOIN_WAITS):
-            _check_port(address)
             dashboard_url = _join(address, runtime_env)
         yield dashboard_url
     except StartError as error:
@@ -180,21 +177,6 @@ def _leave() -> None:
     if "ray" in sys.modules:
         with contextlib.suppress(Exception):  # the cluster may be gone; this must not hide another error
             sys.modules["ray"].shutdown()
-
-
-def _check_port(address: str) -> None:
-    """Check that something listens at ``HOST:PORT``: Ray itself would try for minutes.
-
-    Raises:
-        StartError: nothing does; other forms of addresses pass.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
-    except (OSError, OverflowError) as error:
-        raise StartError(str(error)) from None
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.tune import Callback, ProgressReporter
+from ray.tune import Callback, PlacementGroupFactory, ProgressReporter
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -23,7 +23,8 @@ from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.faults import fault_of_worker
 from sweep.ledger import log_path, trial_places
 from sweep.lock import LockLost
-from sweep.mirrored import Mirrored
+from sweep.mirrored import Mirrored, mirror_of
+from sweep.records.schema import RECORDS
 from sweep.watch import Watch
 from trainables.data.places import Place, format_places
 from trainables.faults import STALLED
@@ -52,6 +53,8 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
         self._dir = sweep_dir
         self._resources = resources
         self._places = places
+        sign = sweep_dir / RECORDS
+        self._sign = str(sign) if sign.exists() and mirror_of(sweep_dir) is None else ""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the configuration that the trainable reads; None if no trial is ready at present."""
@@ -68,6 +71,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "test": job.test,
             "model_sha256": job.model_sha256 or "",
             **trial_places(self._dir, job.trial),
+            "sign_of_sweep": self._sign,
             "checkpoint_s": self._resources.checkpoint_s,
             "log_path": str(log_path(self._dir, job.trial)),
             "threads": self._resources.cpus,
@@ -97,14 +101,39 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._conductor = conductor
         self._mirror = mirror
+        self._left_out: dict[str, list[str]] = {}  # nodes that a waiting trial does not get, by id of Tune's trial
         self.fault: OSError | LockLost | None = None
 
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Make a trial wait for a node that can run it."""
+        super().on_trial_add(tune_controller, trial)
+        left_out = self._conductor.nodes.unfit_for(trial.config["trial"])
+        if left_out:
+            trial.update_resources(request_without(self._conductor.study.resources, left_out))
+            self._left_out[trial.trial_id] = left_out
+
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Return the next trial; if none may start now, end the idle workers, which keep memory of the GPU."""
+        """Return the next trial; a trial that waits for other nodes than it may get is given back to the conductor.
+
+        If no trial may start now, the idle workers are ended, which keep memory of the GPU.
+        """
+        for trial in list(tune_controller.get_live_trials()):
+            if trial.status != Trial.PENDING or trial in tune_controller._resetting_trials:
+                continue  # the latter has a worker already
+            if self._conductor.nodes.unfit_for(trial.config["trial"]) != self._left_out.get(trial.trial_id, []):
+                self._withdraw(tune_controller, trial)
         chosen = super().choose_trial_to_run(tune_controller)
         if chosen is None and self._conductor.is_full:
             tune_controller._cleanup_cached_actors(force_all=True)
         return chosen
+
+    def _withdraw(self, tune_controller: Any, trial: Any) -> None:
+        """Return a waiting trial to the conductor: Tune cannot change the request of a trial that it has staged."""
+        self._left_out.pop(trial.trial_id, None)
+        self._conductor.put_back(trial.config["trial"])
+        tune_controller.stop_trial(trial)
+        if trial in tune_controller._staged_trials:  # Tune would keep a worker free for it
+            tune_controller._unstage_trial_with_resources(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return Tune's constant for continuing or for stopping the trial."""
@@ -118,13 +147,27 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
 
 
+def request_without(resources: Resources, node_ids: Sequence[str]) -> PlacementGroupFactory:
+    """Return the request for the resources of a trial on a node that is not one of ``node_ids``."""
+    selector = {"ray.io/node-id": f"!in({','.join(node_ids)})"}
+    bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
+    return PlacementGroupFactory([bundle], bundle_label_selector=[selector])
+
+
 class ConductorCallback(Callback):  # type: ignore[misc]
     """Report lost workers to the conductor, end the run where the watch says so, and update the display."""
 
-    def __init__(self, conductor: Conductor, update: Callable[[], None], watch: Watch) -> None:
-        """Report to ``conductor`` and ``watch``; ``update`` is called after each event of Tune."""
+    def __init__(
+        self,
+        conductor: Conductor,
+        update: Callable[[], None],
+        watch: Watch,
+        poll: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Report to ``conductor`` and ``watch``; ``update`` and ``poll`` are called after each event of Tune."""
         self._conductor = conductor
         self._update = update
+        self._poll = poll
         self._watch = watch
         self._silent: set[str] = set()  # trials whose worker was killed because they reported nothing
 
@@ -136,6 +179,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
             Parked: the sweep is paused and no trial runs.
             LockLost: another process has taken the sweep over.
         """
+        self._poll()
         try:
             is_over = self._is_over()
         except LockLost:
@@ -195,14 +239,14 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         name = trial.config["trial"]
         if trial.num_failures <= MAX_LOST_WORKERS:
             self._conductor.on_left(name)
-        elif name in self._silent:
-            why = f"it reported nothing for too long, {trial.num_failures} times (budget.limits.silent_min)"
-            self._conductor.on_lost(name, why, fault=STALLED)
         else:
             error = _last_error(trial)
             reason = error.splitlines() or ["no reason given"]
-            why = f"its worker died {trial.num_failures} times: {reason[-1]}"
-            self._conductor.on_lost(name, why, fault=fault_of_worker(error))
+            why, fault = f"its worker died {trial.num_failures} times: {reason[-1]}", fault_of_worker(error)
+            if name in self._silent:
+                why = f"it reported nothing for too long, {trial.num_failures} times (budget.limits.silent_min)"
+                fault = STALLED
+            self._conductor.on_lost(name, why, fault=fault, node=_lost_node(error))
         self._watch.on_report(name)
         self._watch.on_stop(name)
 
@@ -269,6 +313,15 @@ def _last_failure(text: str) -> str:
         'killed'
     """
     return re.split(r"^Failure # \d+ .*$", text, flags=re.MULTILINE)[-1].strip()
+
+
+def _lost_node(error: str) -> str:
+    """Return the name of the node of a lost worker, by the address in Ray's text; "" if the text has none."""
+    found = re.search(r"^\s*ip: (\S+)$", error, flags=re.MULTILINE)
+    if found is None:
+        return ""
+    names = {node["NodeManagerAddress"]: node["NodeManagerHostname"] for node in ray.nodes()}
+    return str(names.get(found[1], found[1]))
 
 
 class NoReporter(ProgressReporter):  # type: ignore[misc]

@@ -234,8 +234,7 @@ class Watch:
         elif self._signals.lost:
             ending = RayLost(self._signals.lost, self._dir, self._address, n_ended, n_trials)
         elif self._conductor.nodes.failing:
-            why = reason_in_one_line(self._conductor.nodes.why)
-            ending = NodeFault(self._conductor.nodes.failing, why, self._dir, self._address)
+            ending = NodeFault(self._conductor.nodes.failing, self._dir, self._address)
         elif self._conductor.not_regained:
             lost = describe_trials(self._conductor.not_regained)
             ending = NotRegained(lost, self._dir, self._address, n_ended, n_trials)

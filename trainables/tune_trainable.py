@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 
 from trainables.config import TrialConfig
@@ -47,7 +48,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     Recorded epochs are then reported once more, and the conductor compares them with the records.
 
     An error in the code of the trial is reported, not raised, because a retry would fail again. Only a lost worker
-    reaches Ray as a failure and is retried.
+    reaches Ray as a failure and is retried. A node that does not see the folder of the sweep is reported as unfit:
+    nothing is written there, because it would be lost.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -75,6 +77,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         try:
             if self._failure:
                 return self._failed(self._failure)
+            self._check_storage()
             trial = self._load()
             if self._reported >= self._last_epoch:
                 has_diverged = bool(trial.history) and trial.history[-1].diverged
@@ -87,6 +90,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._reported += 1
             completed = self._reported == trial.config.optimizer.max_epochs and not result.diverged
             return asdict(result) | self._report(trial, completed=completed)
+        except _StorageLost as error:
+            return {"trial": self._name, "unfit": str(error), **_place()}
         except OSError as error:
             if error.errno in DISK_FAULTS or isinstance(error, StorageError):
                 return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
@@ -148,6 +153,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._files = trial_files(config)
             if not isinstance(self._files, SharedFiles):
                 self._hurry_at_end()
+            self._sign = Path(config["sign_of_sweep"]) if config.get("sign_of_sweep") else None
             self._recorded_sha256 = str(config.get("model_sha256", "")) or None
             self._places = parse_places(str(config.get("images", "{}")))
             self._log.write_line(f"begins, {self._reported} epochs recorded")
@@ -221,7 +227,23 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         name = self._files.set_aside(error)
         self._warnings.append(f"{error}; it is kept as '{name}', and trial {self._name} begins at epoch 1 again")
 
+    def _check_storage(self) -> None:
+        """Check that this node sees the folder of the sweep.
+
+        Raises:
+            _StorageLost: it does not, for example because a mount is gone.
+        """
+        try:
+            if self._sign is not None:
+                self._sign.stat()
+        except OSError as error:
+            raise _StorageLost(
+                f"it does not see '{self._sign}' ({error.strerror}): the folder of the sweep must be at the same path "
+                "on every node"
+            ) from None
+
     def _save(self, trial: Trial) -> None:
+        self._check_storage()
         if trial.done and not trial.history[-1].diverged:
             self._save_model(trial)
         write_state(self._files.checkpoint, {**trial.state_dict(), "trial": self._name})
@@ -256,7 +278,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _report(self, trial: Trial, *, completed: bool) -> dict[str, Any]:
         """Return what the trial knows about itself; if it has completed, also its model and its test values."""
-        report = {"trial": self._name, **self._about(trial)}
+        report = {"trial": self._name, **self._about(trial), **_place()}
         if completed:
             # a trial from a checkpoint of its last epoch: its model may be damaged
             report["model_sha256"] = self._model_sha256 or self._save_model(trial)
@@ -277,11 +299,20 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             "device": trial.device_name,
             "precision": trial.precision,
             "threads": self._threads,
-            "node": socket.gethostname(),
         }
 
     def _failed(self, why: str, fault: str = TRIAL) -> dict[str, Any]:
-        return {"trial": self._name, "failed": why, "fault": fault, "node": socket.gethostname()}
+        return {"trial": self._name, "failed": why, "fault": fault, **_place()}
+
+
+class _StorageLost(Exception):
+    """The folder of the sweep cannot be seen from this node."""
+
+
+def _place() -> dict[str, str]:
+    """Return the name of this node, and its id in the cluster, "" without a cluster."""
+    node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+    return {"node": socket.gethostname(), "node_id": node_id}
 
 
 def _tested(trial: Trial, places: Mapping[str, Place]) -> str:

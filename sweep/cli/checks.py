@@ -40,9 +40,11 @@ def check(
 def doctor(
     data: options.DoctorData = "digits",
     out: options.DoctorOut = Path("sweeps"),
+    address: options.Address = None,
+    insecure: options.Insecure = False,
     json_: options.Json = False,
 ) -> None:
-    """Check Python, torch, GPU, Ray, data and disk; say how to fix each problem.
+    """Check Python, torch, GPU, Ray, data, disk and the connection to a cluster; say how to fix each problem.
 
     Example: `cutmix-sweep doctor --data imagefolder:photos`
     """
@@ -50,7 +52,7 @@ def doctor(
     from sweep.documents import doctor_document
     from sweep.terminal.study import print_checks
 
-    checks = diagnose(data, out)
+    checks = diagnose(data, out, address=address, insecure=insecure)
     if json_:
         print_document(doctor_document(checks))
     else:

@@ -28,6 +28,8 @@ def run(
     data: options.Data = None,
     download: options.Download = False,
     address: options.Address = None,
+    insecure: options.Insecure = False,
+    strict_nodes: options.StrictNodes = False,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
     seed: options.Seed = None,
@@ -60,11 +62,22 @@ def run(
         place = opened(out, write=True, new=not or_resume, show_status=display.show_status)
     with place as folder:
         if or_resume and folder is not None and has_begun(loaded, folder.path):
-            _resume(folder.path, None, display, data=None, address=address, log_to=log_to)
+            _resume(
+                folder.path,
+                None,
+                display,
+                data=None,
+                address=address,
+                insecure=insecure,
+                strict_nodes=strict_nodes,
+                log_to=log_to,
+            )
         sweep_dir = start_sweep(
             loaded,
             out=folder and folder.path,
             address=address,
+            insecure=insecure,
+            strict_nodes=strict_nodes,
             download=download,
             command=command_line(),
             display=display,
@@ -92,6 +105,8 @@ def resume(
     sweep_dir: options.SweepDir,
     data: options.MovedData = None,
     address: options.Address = None,
+    insecure: options.Insecure = False,
+    strict_nodes: options.StrictNodes = False,
     retry_failed: options.RetryFailed = False,
     no_models: options.NoModels = False,
     set_: options.LimitSet = None,
@@ -119,6 +134,8 @@ def resume(
         display,
         data=data,
         address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
         retry_failed=retry_failed,
         regain_models=not no_models,
         log_to=log_to,
@@ -134,6 +151,8 @@ def confirm(
     configs: options.Configs = None,
     data: options.MovedData = None,
     address: options.Address = None,
+    insecure: options.Insecure = False,
+    strict_nodes: options.StrictNodes = False,
     log_to: options.LogTo = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -146,7 +165,17 @@ def confirm(
 
     display = new_display(quiet=quiet, verbose=verbose)
     change = lambda study: confirmed(study, seeds=seeds, configs=configs, searches=searches)  # noqa: E731
-    _resume(sweep_dir, change, display, data=data, address=address, regain_models=False, log_to=log_to)
+    _resume(
+        sweep_dir,
+        change,
+        display,
+        data=data,
+        address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
+        regain_models=False,
+        log_to=log_to,
+    )
 
 
 @app.command()
@@ -159,6 +188,8 @@ def extend(
     add_arms: options.AddArms = None,
     data: options.MovedData = None,
     address: options.Address = None,
+    insecure: options.Insecure = False,
+    strict_nodes: options.StrictNodes = False,
     log_to: options.LogTo = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -190,6 +221,8 @@ def extend(
         display,
         data=data,
         address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
         regain_models=False,
         log_to=log_to,
     )
@@ -202,6 +235,8 @@ def _resume(
     *,
     data: str | None,
     address: str | None,
+    insecure: bool,
+    strict_nodes: bool,
     retry_failed: bool = False,
     regain_models: bool = True,
     log_to: list[str] | None = None,
@@ -212,6 +247,8 @@ def _resume(
         sweep_dir,
         data=data,
         address=address,
+        insecure=insecure,
+        strict_nodes=strict_nodes,
         retry_failed=retry_failed,
         command=command_line(),
         display=display,

@@ -12,6 +12,7 @@ import pandas as pd
 
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Resources
+from sweep.connection import check_connection
 from sweep.display import SILENT, Display
 from sweep.endings import FolderLost, resume_command
 from sweep.evaluation.pictures import write_sheets
@@ -69,6 +70,7 @@ def evaluate_sweep(
     settings: Sequence[str] = (),
     data: str | None = None,
     address: str | None = None,
+    insecure: bool = False,
     cpus: int | None = None,
     gpus: float | None = None,
     command: str = "sweep.evaluation.evaluate.evaluate_sweep",
@@ -84,6 +86,7 @@ def evaluate_sweep(
         data: present place of the sweep's images if they were moved, for example ``imagefolder:photos``; None: where
             the last run read them.
         address: Ray cluster to join; None: start Ray on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         cpus: CPU cores per measurement; None: as many as a trial of the sweep.
         gpus: GPUs per measurement; None: as many as a trial of the sweep.
         command: how the evaluation was started, for the manifest.
@@ -109,6 +112,7 @@ def evaluate_sweep(
     for warning in add_part_folders(manifest, sweep_dir):
         display.show_warning(warning)
     study = read_study(manifest, sweep_dir)
+    check_connection(address, insecure=insecure)
     selected = select_trials(sweep_dir, trials)
     chosen = select_axes(axes, settings)
     places = present_places(manifest, [each.source for each in data_of(selected)], data)

@@ -83,6 +83,8 @@ class Sweep:
         settings: Mapping[str, Any] | None = None,
         data: str | None = None,
         address: str | None = None,
+        insecure: bool = False,
+        strict_nodes: bool = False,
         retry_failed: bool = False,
         no_models: bool = False,
         log_to: Sequence[str] = (),
@@ -90,7 +92,8 @@ class Sweep:
         """Resume this sweep; see ``cutmix_sweep.resume``."""
         from search_spaces.extension import limited
 
-        options = {"data": data, "address": address, "retry_failed": retry_failed}
+        cluster = {"address": address, "insecure": insecure, "strict_nodes": strict_nodes}
+        options = {"data": data, **cluster, "retry_failed": retry_failed}
         limits = list_settings(settings)
         return self._continue(
             format_call("resume", str(self.dir), settings=settings, **options, no_models=no_models, log_to=log_to),
@@ -109,20 +112,23 @@ class Sweep:
         add_arms: Sequence[str] | Mapping[str, Any] = (),
         data: str | None = None,
         address: str | None = None,
+        insecure: bool = False,
+        strict_nodes: bool = False,
         log_to: Sequence[str] = (),
     ) -> Sweep:
         """Add trials, searches, seeds or arms and run them; see ``cutmix_sweep.extend``."""
         from search_spaces.extension import extended
 
+        cluster = {"address": address, "insecure": insecure, "strict_nodes": strict_nodes}
         arms = add_arms if isinstance(add_arms, Mapping) else {name: {"mix": name} for name in as_list(add_arms)}
         counts = {"add_trials": add_trials, "add_searches": add_searches, "add_seeds": add_seeds}
         additions = {**{name: count or None for name, count in counts.items()}, "add_arms": add_arms}
         return self._continue(
-            format_call("extend", str(self.dir), **additions, data=data, address=address, log_to=log_to),
+            format_call("extend", str(self.dir), **additions, data=data, **cluster, log_to=log_to),
             change=lambda study: extended(study, trials=add_trials, searches=add_searches, seeds=add_seeds, arms=arms),
             regain_models=False,
             data=data,
-            address=address,
+            **cluster,
             log_to=log_to,
         )
 
@@ -134,11 +140,14 @@ class Sweep:
         configs: int | None = None,
         data: str | None = None,
         address: str | None = None,
+        insecure: bool = False,
+        strict_nodes: bool = False,
         log_to: Sequence[str] = (),
     ) -> Sweep:
         """Train the winners again on fresh seeds; see ``cutmix_sweep.confirm``."""
         from search_spaces.extension import confirmed
 
+        cluster = {"address": address, "insecure": insecure, "strict_nodes": strict_nodes}
         return self._continue(
             format_call(
                 "confirm",
@@ -147,13 +156,13 @@ class Sweep:
                 searches=searches,
                 configs=configs,
                 data=data,
-                address=address,
+                **cluster,
                 log_to=log_to,
             ),
             change=lambda study: confirmed(study, seeds=seeds, searches=searches, configs=configs),
             regain_models=False,
             data=data,
-            address=address,
+            **cluster,
             log_to=log_to,
         )
 
@@ -165,6 +174,7 @@ class Sweep:
         settings: Mapping[str, Any] | None = None,
         data: str | None = None,
         address: str | None = None,
+        insecure: bool = False,
         cpus: int | None = None,
         gpus: float | None = None,
     ) -> pd.DataFrame:
@@ -176,6 +186,7 @@ class Sweep:
             settings: values that override settings of the axes, for example ``{"ood.n_images": 500}``.
             data: present place of the sweep's images if they were moved, for example ``imagefolder:photos``.
             address: Ray cluster to join; None: start Ray on this machine.
+            insecure: whether a cluster is joined that asks for no token although other machines can reach it.
             cpus: CPU cores and threads per measurement; None: as per trial of the sweep.
             gpus: GPUs per measurement; None: as per trial of the sweep.
 
@@ -197,6 +208,7 @@ class Sweep:
                 settings=list_settings(settings),
                 data=data,
                 address=address,
+                insecure=insecure,
                 cpus=cpus,
                 gpus=gpus,
                 command=format_call(

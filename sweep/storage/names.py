@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from sweep.records.beginning import SIGN
 from sweep.records.counts import COUNTS
 from sweep.records.parts import COPIES
 from sweep.records.schema import MANIFEST, RECORDS, TABLES
@@ -42,7 +43,7 @@ def is_wanted(name: str, scope: Scope) -> bool:
         >>> [is_wanted(name, Scope.DRIVER) for name in ("sweep.json", "pictures/off.png", "models/off-0000.pt", "lock")]
         [True, True, False, False]
     """
-    if name == LOCK:
+    if name == LOCK or name.startswith(SIGN):
         return False
     if scope is Scope.RECORDS:
         return name == MANIFEST or name.startswith((f"{RECORDS}/", f"{INBOX}/"))

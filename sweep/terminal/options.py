@@ -96,6 +96,15 @@ Address = Annotated[
         help="Ray cluster to join, auto or HOST:PORT, for example 10.0.0.5:6379 (default: start Ray on this machine)"
     ),
 ]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="join a cluster that asks for no token although other machines can reach it")
+]
+StrictNodes = Annotated[
+    bool,
+    typer.Option(
+        "--strict-nodes", help="refuse or end the run if one node cannot run trials, in place of leaving it out"
+    ),
+]
 Scale = Annotated[
     str | None,
     typer.Option(

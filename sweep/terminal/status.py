@@ -14,6 +14,7 @@ from sweep.findings.confirmed import has_cut_interval
 from sweep.findings.searches import n_searches, unit_of
 from sweep.findings.wording import describe_trials
 from sweep.formats import format_decimal, format_duration, format_percent, format_points, reason_in_one_line
+from sweep.node_record import left_out_nodes
 from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, STATUSES
 from sweep.status import ENDED, INTERRUPTED, SweepStatus, read_status
@@ -84,11 +85,13 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
 
 
 def _describe_problems(sweep_dir: Path, status: SweepStatus) -> Iterator[str]:
-    """Yield one line for each failed or lost trial, each arm without a result, and the command to resume."""
+    """Yield one line per failed trial, node without trials and arm without a result, and the command to resume."""
     for trial in status.failures:
         kind = "failed" if trial["status"] == FAILED else "no test value"
         fault = f" ({trial['fault']})" if isinstance(trial["fault"], str) else ""
         yield f"{kind}: {trial['trial']}{fault}: {reason_in_one_line(trial['why'])}"
+    for node in left_out_nodes(status.search.manifest):
+        yield f"left out: node '{node['node']}': {node['why']}"
     if any(trial["status"] == FAILED for trial in status.failures):
         yield f"after fixing the cause, run: {resume_command(sweep_dir, None, '--retry-failed')}"
     if status.state == ENDED:

@@ -28,7 +28,7 @@ DOSE_COLUMNS = [name for name in ABOUT_COLUMNS if name.startswith("dose_")]
 """Columns of the dose, which a trial measures before its first epoch."""
 
 Curve = Callable[[Job, int], Mapping[str, Any]]
-"""Function from a job and an epoch to reported columns of the epoch, or to ``failed``."""
+"""Function from a job and an epoch to reported columns of the epoch, or to ``failed`` or ``unfit``."""
 
 
 def falling(job: Job, epoch: int) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Simulation:
 
     def _report(self, job: Job, epoch: int) -> dict[str, Any]:
         values = self._curve(job, min(epoch, job.last_epoch))
-        if "failed" in values:
+        if values.keys() & {"failed", "unfit"}:
             return {"trial": job.trial, **values}
         if epoch <= job.last_epoch:
             return report(job, epoch, values)

@@ -36,19 +36,20 @@ ROOT = Path(__file__).parents[2]
 
 STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
 SHOWN = ["--quiet", "--verbose"]
+CLUSTER = ["--address", "--insecure", "--strict-nodes"]
 VERBS = {
     "studies": ["name", "--json"],
     "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--json"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": [
-        *("study", *STUDY_FLAGS, "--download", "--address", "--out", "--log-to"),
+        *("study", *STUDY_FLAGS, "--download", *CLUSTER, "--out", "--log-to"),
         *("--or-resume", "--restarts", *SHOWN),
     ],
-    "resume": ["sweep_dir", "--data", "--address", "--retry-failed", "--no-models", "--set", "--log-to", *SHOWN],
-    "confirm": ["sweep_dir", "--seeds", "--searches", "--configs", "--data", "--address", "--log-to", *SHOWN],
+    "resume": ["sweep_dir", "--data", *CLUSTER, "--retry-failed", "--no-models", "--set", "--log-to", *SHOWN],
+    "confirm": ["sweep_dir", "--seeds", "--searches", "--configs", "--data", *CLUSTER, "--log-to", *SHOWN],
     "extend": [
         *("sweep_dir", "--add-trials", "--add-searches", "--add-seeds", "--add-arms"),
-        *("--data", "--address", "--log-to", *SHOWN),
+        *("--data", *CLUSTER, "--log-to", *SHOWN),
     ],
     "submit": ["study", "--address", "--out", *STUDY_FLAGS, "--download", "--log-to", "--insecure"],
     "jobs": ["--address", "--insecure"],
@@ -66,6 +67,7 @@ VERBS = {
         "--set",
         "--data",
         "--address",
+        "--insecure",
         "--cpus",
         "--gpus",
         *SHOWN,
@@ -79,7 +81,7 @@ VERBS = {
         *("--gpus-per-node", "--cpus-per-node", "--memory-gb", "--max-nodes", *STUDY_FLAGS),
     ],
     "check": ["sweep_dir", "--repair", "--json"],
-    "doctor": ["--data", "--out", "--json"],
+    "doctor": ["--data", "--out", "--address", "--insecure", "--json"],
     "check-part": ["part", "--set"],
     "schema": ["kind"],
 }

@@ -66,3 +66,19 @@ def test_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     check = doctor._cores()
     assert check.found.startswith("1 of 64 cores usable: ")
     assert "SLURM_CPUS_PER_TASK" in check.found
+
+
+def test_a_cluster_is_asked_in_place_of_starting_a_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("_torch", "_ray", "_data"):  # slow
+        monkeypatch.setattr(doctor, name, lambda *_: doctor.Check("x", doctor.OK, ""))
+    asked: list[tuple[str, bool]] = []
+    monkeypatch.setattr(doctor, "check_connection", lambda address, insecure: asked.append((address, insecure)))
+    checks = {check.name: check for check in doctor.diagnose("digits", tmp_path, address="head:6379", insecure=True)}
+    assert asked == [("head:6379", True)]
+    assert checks["Ray cluster"].found.startswith("head:6379 accepts this machine, checked in 0.")
+
+    def refuse(address: str, insecure: bool) -> NoReturn:
+        raise UserError("nothing listens")
+
+    monkeypatch.setattr(doctor, "check_connection", refuse)
+    assert doctor._connection("head:1", insecure=False).state == doctor.WRONG

@@ -209,7 +209,7 @@ class TestStudies:
 @pytest.mark.parametrize(("state", "code"), [("warning", 0), ("wrong", 1)])
 def test_doctor_has_the_exit_code_of_its_text(run: Run, monkeypatch: pytest.MonkeyPatch, state: str, code: int) -> None:
     monkeypatch.setattr(
-        "sweep.doctor.diagnose", lambda *_: [Check("GPU", "ok", "none"), Check("disk", state, "1", "fix")]
+        "sweep.doctor.diagnose", lambda *_, **__: [Check("GPU", "ok", "none"), Check("disk", state, "1", "fix")]
     )
     status, out, err = run("doctor", "--json")
     assert (status, err) == (code, "")

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from search_spaces.study import Resources
-from sweep.engine import _slots, check_address
+from sweep.engine import _slots
 from sweep.faults import fault_of_worker
+from sweep.nodes import Nodes
 from trainables.data.entries import blaming
 from trainables.errors import UserError
 from trainables.faults import fault_of
@@ -39,13 +40,6 @@ def test_a_trial_larger_than_any_node_is_refused() -> None:
     assert len(str(refused.value)) <= 500
 
 
-def test_a_client_address_is_refused() -> None:
-    check_address(None)
-    check_address("10.0.0.1:6379")
-    with pytest.raises(UserError, match="ray://head:10001"):
-        check_address("ray://head:10001")
-
-
 class _Noted:
     """A conductor, and a watch, that note what they are told of trials without a worker."""
 
@@ -55,8 +49,8 @@ class _Noted:
     def on_left(self, trial: str) -> None:
         self.told.append(("left", trial))
 
-    def on_lost(self, trial: str, why: str, *, fault: str) -> None:
-        self.told.append(("lost", trial, why, fault))
+    def on_lost(self, trial: str, why: str, *, fault: str, node: str) -> None:
+        self.told.append(("lost", trial, why, fault, *([node] if node else [])))
 
     def on_report(self, trial: str) -> None:
         self.told.append(("watched", trial))
@@ -72,7 +66,7 @@ class _Ended:
 
     def __init__(self, num_failures: int, folder: Path) -> None:
         self.num_failures, self.error_file = num_failures, folder / "error.txt"
-        low = "Task was killed due to the node running low on memory.\nSee the log."
+        low = "\tip: 10.77.0.2\nTask was killed due to the node running low on memory.\nSee the log."
         self.error_file.write_text(f"Failure # 1 (occurred at 07:00)\nkilled\nFailure # 2 (occurred at 07:10)\n{low}")
 
 
@@ -115,14 +109,17 @@ def test_the_workers_of_silent_trials_are_killed(monkeypatch: pytest.MonkeyPatch
     ("num_failures", "told"),
     [
         (0, [("left", "off-0000")]),
-        (4, [("lost", "off-0000", "its worker died 4 times: See the log.", "memory")]),
+        (4, [("lost", "off-0000", "its worker died 4 times: See the log.", "memory", "a100-1")]),
     ],
 )
 def test_a_trial_that_tune_gives_up_is_not_waited_for(
-    num_failures: int, told: list[tuple[str, ...]], tmp_path: Path
+    num_failures: int, told: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from sweep import tune_adapters
     from sweep.tune_adapters import ConductorCallback
 
+    node = {"NodeManagerAddress": "10.77.0.2", "NodeManagerHostname": "a100-1"}
+    monkeypatch.setattr(tune_adapters.ray, "nodes", lambda: [node])
     conductor = _Noted()
     callback = ConductorCallback(conductor, lambda: None, conductor)  # type: ignore[arg-type]
     callback.on_trial_error(0, [], _Ended(num_failures, tmp_path))
@@ -227,3 +224,67 @@ def test_the_scheduler_keeps_what_tune_would_turn_into_text() -> None:
         scheduler.on_trial_result(None, None, {"trial": "off-0000"})
     assert isinstance(scheduler.fault, OSError)
     assert scheduler.fault.filename == "part-0"
+
+
+class _Controller:
+    """Tune's controller with waiting trials, of which one is being given a worker."""
+
+    def __init__(self, *trials: Any) -> None:
+        self.trials, self.stopped = list(trials), list[Any]()
+        self._resetting_trials = {trial for trial in trials if trial.trial_id == "reset"}
+        self._staged_trials = {trials[0]}
+
+    def get_live_trials(self) -> set[Any]:
+        return set(self.trials) - set(self.stopped)
+
+    def get_trials(self) -> list[Any]:
+        return [trial for trial in self.trials if trial not in self.stopped]
+
+    def stop_trial(self, trial: Any) -> None:
+        self.stopped.append(trial)
+
+    def _unstage_trial_with_resources(self, trial: Any) -> None:
+        self._staged_trials.remove(trial)
+
+
+class _Waiting:
+    """Tune's trial that waits for a worker."""
+
+    status, request = "PENDING", None
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id, self.config = trial_id, {"trial": trial_id}
+
+    def update_resources(self, request: Any) -> None:
+        self.request = request
+
+
+def test_a_trial_waits_for_a_node_that_can_run_it() -> None:
+    """A trial that waits for a node that has become unfit is proposed again, with another request."""
+    from ray.util.placement_group import validate_placement_group
+
+    from sweep.tune_adapters import ConductorScheduler
+
+    nodes, put_back = Nodes(), list[str]()
+    for name in ("aa11", "bb22", "cc33"):
+        nodes.set_checked(name, name)
+    study = SimpleNamespace(resources=Resources(cpus=2))
+    conductor: Any = SimpleNamespace(nodes=nodes, put_back=put_back.append, study=study)
+    scheduler = ConductorScheduler(conductor)
+    first, reset, later = _Waiting("first"), _Waiting("reset"), _Waiting("later")
+    controller = _Controller(first, reset)
+    for trial in (first, reset):
+        scheduler.on_trial_add(controller, trial)
+    assert (scheduler.choose_trial_to_run(controller), first.request) == (first, None)
+    for name in ("cc33", "aa11"):
+        nodes.set_unfit(name, name, "no storage")
+    assert scheduler.choose_trial_to_run(controller) is reset
+    assert (put_back, controller.stopped, controller._staged_trials) == (["first"], [first], set())
+    controller.trials.append(later)
+    scheduler.on_trial_add(controller, later)
+    assert later.request.bundles == [{"CPU": 2.0}]
+    selector = later.request._kwargs["bundle_label_selector"]
+    assert selector == [{"ray.io/node-id": "!in(aa11,cc33)"}]
+    validate_placement_group(later.request.bundles, "PACK", bundle_label_selector=selector)
+    scheduler.choose_trial_to_run(controller)
+    assert controller.stopped == [first]

@@ -250,16 +250,3 @@ def test_an_unknown_error_has_advice_too() -> None:
 def test_a_machine_that_is_not_busy_is_not_mentioned(idle: None) -> None:
     assert describe_load() == ""
     assert ray_errors.pressure() == 1
-
-
-def test_an_address_at_which_nothing_listens_costs_no_minutes() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        closed = f"127.0.0.1:{server.getsockname()[1]}"
-        ray_start._check_port(closed)
-    for address in (closed, "127.0.0.1:99999"):
-        with (
-            pytest.raises(UserError, match=f"--address '{address}': cannot reach the cluster"),
-            ray_start.joined_ray(address, {}, Shown()),
-        ):
-            pass
-    ray_start._check_port("auto")

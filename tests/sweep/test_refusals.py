@@ -523,6 +523,32 @@ class TestFolders:
         assert_one_message(refuse("resume", here / "out"), ("resources.cpus is 99999", "this machine has"))
 
 
+class TestCluster:
+    """A cluster that cannot be joined is refused before an image is decoded: tests/sweep/test_connection.py."""
+
+    @pytest.fixture(autouse=True)
+    def _no_images(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def decoded(*_: object, **__: object) -> NoReturn:
+            raise AssertionError("images were to be decoded")
+
+        for name in ("prepare_data", "prepare_test"):
+            monkeypatch.setattr(f"trainables.data.prepared.{name}", decoded)
+        monkeypatch.setattr("trainables.data.usable.check_usable", decoded)
+
+    @pytest.mark.parametrize(
+        "command",
+        ["run quickstart", "resume box", "confirm box --seeds 3", "extend box --add-trials 1", "evaluate box"],
+    )
+    def test_comes_before_the_images(
+        self, refuse: Refuse, simulate: Any, study_of: MakeStudy, here: Path, command: str
+    ) -> None:
+        if "box" in command:
+            simulate(study_of(confirm={"searches": 1, "seeds": 2}), here / "box").run()
+        address = "127.0.0.1:1"
+        message = refuse(*command.split(), "--address", address)
+        assert message.startswith("error: --address '127.0.0.1:1': nothing listens at port 1 of 127.0.0.1: start the")
+
+
 class TestDisk:
     """A full disk is no bug of the program: a message instead of a traceback."""
 

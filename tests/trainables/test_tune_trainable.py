@@ -66,6 +66,7 @@ def orders(
     config: str | None = None,
     images: str = "{}",
     model_sha256: str = "",
+    sign: str = "",
     **parts: Any,
 ) -> Row:
     """What the sweep tells a worker."""
@@ -81,6 +82,7 @@ def orders(
         "device": "cpu",
         "images": images,
         "model_sha256": model_sha256,
+        "sign_of_sweep": sign,
     }
 
 
@@ -127,7 +129,7 @@ def test_epochs_are_reported_in_order(build: Callable[..., CutMixTrainable], tmp
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert rows[-1].pop("model_sha256") == verify_state(tmp_path / "weights/t0.pt")
     for row, result in zip(rows, trial.history, strict=True):
-        assert set(row) == {"trial", *EPOCH_COLUMNS, *ABOUT_COLUMNS}  # nothing that the records would lose
+        assert set(row) == {"trial", "node_id", *EPOCH_COLUMNS, *ABOUT_COLUMNS}  # nothing that the records would lose
         assert {"trial": "t0", "n_train": trial.n_train, "n_val": trial.n_val}.items() <= row.items()
         assert {"device": "cpu", "precision": "fp32", "threads": 1}.items() <= row.items()
         for name, value in vars(result).items():
@@ -220,7 +222,7 @@ class TestWithoutAnEpochToRun:
     def test_a_stopped_trial_reports_about_itself(
         self, build: Callable[..., CutMixTrainable], trained_epochs: list[int]
     ) -> None:
-        assert build(recorded=1, last=1).step().keys() == {"trial", *ABOUT_COLUMNS}
+        assert build(recorded=1, last=1).step().keys() == {"trial", "node_id", *ABOUT_COLUMNS}
         assert trained_epochs == []
 
     def test_a_state_after_the_last_epoch_replaces_a_damaged_model(
@@ -347,6 +349,33 @@ def test_a_diverged_trial_leaves_no_weights(build: Callable[..., CutMixTrainable
     assert not (tmp_path / "weights/t0.pt").exists()
 
 
+def test_a_node_that_loses_the_folder_of_the_sweep_is_unfit(
+    build: Callable[..., CutMixTrainable], tmp_path: Path
+) -> None:
+    """Nothing is written there any more; on another node the trial continues after its last saved epoch."""
+    sweep_dir = tmp_path / "box"
+    (sweep_dir / "records").mkdir(parents=True)
+    told = orders(sweep_dir, sign=str(sweep_dir / "records"))
+    trainable = build()
+    trainable.reset_config(told)
+    assert trainable.step()["epoch"] == 1
+    sweep_dir.rename(tmp_path / "elsewhere")
+    for mounted in (False, True):  # gone, then an empty folder in its place
+        if mounted:
+            sweep_dir.mkdir()
+        row = trainable.step()
+        assert row.keys() == {"trial", "unfit", "node", "node_id"}
+        assert row["unfit"].startswith(f"it does not see '{sweep_dir / 'records'}' (No such file or directory): the")
+        assert trainable.reset_config(told)  # another trial there
+        assert "unfit" in trainable.step()
+    assert list(sweep_dir.iterdir()) == []
+    sweep_dir.rmdir()
+    (tmp_path / "elsewhere").rename(sweep_dir)
+    again = build()
+    again.reset_config({**told, "recorded_epochs": 1})
+    assert again.step()["epoch"] == 2
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
@@ -362,7 +391,7 @@ def test_a_trial_that_cannot_run_reports_why(
     trainable = build(config=config)
     for _ in range(2):
         row = trainable.step()
-        assert row.keys() == {"trial", "failed", "fault", "node"}
+        assert row.keys() == {"trial", "failed", "fault", "node", "node_id"}
         assert row["trial"] == "t0"
         assert reason in row["failed"]
     assert not (tmp_path / "weights/t0.pt").exists()
