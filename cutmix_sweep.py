@@ -127,7 +127,7 @@ def run(
     with place as folder, says_how_to_resume():
         sweep_dir = start_sweep(
             loaded,
-            out=folder and folder.path,
+            out=None if folder is None else folder.path,
             address=address,
             insecure=insecure,
             strict_nodes=strict_nodes,

@@ -182,8 +182,8 @@ def _listening_ip(ips: Sequence[str], port: int, where: str) -> str:
             f"{where}: nothing listens at port {port} of {ips[0]}: start the head there with: ray start --head --port "
             f"{port}; if it runs already, it has another port (without --port: {PORT})"
         ) from None
-    error = errors[0]
-    reason = f"no answer within {STEP_S:g} s" if isinstance(error, TimeoutError) else reason_of(error)
+    first = errors[0]
+    reason = f"no answer within {STEP_S:g} s" if isinstance(first, TimeoutError) else reason_of(first)
     raise UserError(
         f"{where}: no connection to port {port} of {ips[0]} ({reason}): check that the machine runs and that no "
         f"firewall closes the port, with: nc -vz {ips[0]} {port}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class FollowedSweep(RunningSweep):
         super().__init__(read_study(read_manifest(sweep_dir), sweep_dir))
         self._dir = sweep_dir
         self._tails = Tail(sweep_dir, TRIALS), Tail(sweep_dir, EPOCHS)
-        self._curves: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+        self._curves: dict[str, MutableMapping[int, Mapping[str, Any]]] = defaultdict(dict)
         self._waits: dict[str, bool] = {}
         self._started_s: dict[tuple[str, int], float] = {}  # time of each start and resumption, by trial and attempt
         self._with_status_running: dict[str, Entry] = {}

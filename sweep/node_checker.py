@@ -30,7 +30,7 @@ from sweep.nodes import UNFIT, Nodes, describe_unfit
 from sweep.records.beginning import SIGN
 from trainables.data.places import format_places
 from trainables.errors import UserError
-from trainables.storage_url import parse_url
+from trainables.storage_url import StorageUrl, parse_url
 
 if TYPE_CHECKING:
     import ray
@@ -250,7 +250,8 @@ def remove_signs(sweep_dir: Path) -> None:
 def _storage_of(sweep_dir: Path) -> Storage:
     """Return the folder of a sweep, or the store behind it, as the nodes see it."""
     mirror = mirror_of(sweep_dir)
-    return FolderStorage(str(sweep_dir)) if mirror is None else UrlStorage(parse_url(mirror.url))
+    place = None if mirror is None else parse_url(mirror.url)
+    return UrlStorage(place) if isinstance(place, StorageUrl) else FolderStorage(str(sweep_dir))
 
 
 def _count(number: int, noun: str) -> str:

@@ -115,7 +115,9 @@ class PromotingAsha(Asha):
         """
         for rung in reversed(self._at_rung):
             cutoff = self._cutoff(rung)
-            for value, trial in self._at_rung[rung] if cutoff is not None else ():
+            if cutoff is None:
+                continue
+            for value, trial in self._at_rung[rung]:
                 if value > cutoff:
                     break
                 if trial in paused:

@@ -74,7 +74,7 @@ def run(
             )
         sweep_dir = start_sweep(
             loaded,
-            out=folder and folder.path,
+            out=None if folder is None else folder.path,
             address=address,
             insecure=insecure,
             strict_nodes=strict_nodes,
