@@ -172,7 +172,7 @@ class Conductor(SteeredSweep):
         self._receive(entry, report)
         self.nodes.on_report(trial, *_node_of(report))
         if entry.status == RUNNING and self._must_wait(entry):
-            self._set_aside(entry)
+            self._set_aside(entry, f"paused {self.paused}" if self.paused else f"max_trials is {self.max_trials}")
         self.flush()
         return not self.runs(trial)
 
@@ -202,8 +202,8 @@ class Conductor(SteeredSweep):
 
     def put_back(self, trial: str, why: str = "") -> None:
         """Queue a running trial again; nothing of it is lost, and it is no failure."""
-        if entry := self._running.pop(trial, None):
-            self._waiting.add(entry)
+        if trial in self._running:
+            self._set_aside(self._running[trial], why or "for another node")
         if why:
             self._warn(f"trial {trial} {why}")
 
@@ -289,7 +289,7 @@ class Conductor(SteeredSweep):
 
     def on_left(self, trial: str) -> None:
         """Queue a trial again whose worker died before it took the trial over; after several such deaths it fails."""
-        entry = self._running.pop(trial, None)
+        entry = self._running.get(trial)
         if entry is None:
             return
         self._n_left_behind[trial] += 1
@@ -297,7 +297,7 @@ class Conductor(SteeredSweep):
             n_deaths = self._n_left_behind[trial]
             self._fail(entry, f"its worker died {n_deaths} times before it began the trial", WORKER)
         else:
-            self._waiting.add(entry)
+            self._set_aside(entry, "its worker died before it began the trial")
 
     def flush(self, *, force: bool = False) -> None:
         """Write the buffered rows if they have waited long enough or ``force`` is set."""

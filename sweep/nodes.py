@@ -200,7 +200,11 @@ class Nodes:
         signature = error_signature(fault, why, name)
         if self._is_known_elsewhere(trial, node, signature):
             return self._on_error_of_the_study(signature, why)
+        failed_on = self._failed_on.setdefault(trial, {})
+        if node.node_id in failed_on:
+            return True  # it has returned to this node: there is no other one for it
         if node.state == UNFIT:
+            failed_on[node.node_id] = signature
             return False
         node.n_failures += 1
         node.errors.add(signature)
@@ -208,7 +212,7 @@ class Nodes:
             if fault == DISK and node.n_failures >= MAX_IN_A_ROW:
                 self.failing = Failing(f"trials in a row failed on node '{node.name}': {reason_in_one_line(why)}", True)
             return True
-        self._failed_on.setdefault(trial, {})[node.node_id] = signature
+        failed_on[node.node_id] = signature
         if node.n_failures >= MAX_FAILURES:
             self.set_unfit(
                 node.node_id, name, f"{node.n_failures} trials in a row failed there: {reason_in_one_line(why)}"

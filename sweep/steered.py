@@ -58,12 +58,12 @@ class SteeredSweep(ChoosingSweep, ABC):
             return bool(self.paused)
         return entry.trial in list(self._running)[self.max_trials :]
 
-    def _set_aside(self, entry: Entry) -> None:
+    def _set_aside(self, entry: Entry, why: str) -> None:
         """Make a running trial wait; it continues from its checkpoint. A kill changes nothing: it is interrupted."""
         del self._running[entry.trial]
         self._waiting.add(entry)
         if entry.end is None:
-            entry.why = f"{WAITS}: paused {self.paused}" if self.paused else f"{WAITS}: max_trials is {self.max_trials}"
+            entry.why = f"{WAITS}: {why}"
             self._ledger.add_trial(entry)
             entry.why = ""
 

@@ -61,7 +61,7 @@ def test_the_packages_are_those_of_the_wheel() -> None:
 @pytest.mark.parametrize(
     ("function", "verb", "of_the_terminal"),
     [
-        (cs.run, "run", set()),
+        (cs.run, "run", {"or_resume", "restarts"}),
         (cs.resume, "resume", set()),
         (cs.extend, "extend", {"trials", "seeds", "arms"}),  # the old names of the options
         (cs.confirm, "confirm", set()),

@@ -251,7 +251,7 @@ class _Tag:
 
     def read(self) -> str:
         try:
-            return self._path.read_text()
+            return self._path.read_text(encoding="utf-8")
         except OSError:
             return ""
 

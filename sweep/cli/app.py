@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -74,6 +74,13 @@ def echo(text: object, *, err: bool = False) -> None:
     """Print one text; a terminal gets no control characters, another program gets a path as it is."""
     stream = sys.stderr if err else sys.stdout
     typer.echo(printable(str(text)) if err or stream.isatty() else shown(str(text)), err=err)
+
+
+def echo_output(texts: Iterable[str]) -> None:
+    """Print the output of another process as it comes; a terminal gets no control characters but ends of lines."""
+    for text in texts:
+        shown_text = "\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text
+        typer.echo(shown_text, nl=False)
 
 
 def command_line() -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import signal
-import sys
-from collections.abc import Iterable
 
 import typer
 
-from sweep.cli.app import app, echo, new_console, new_display
-from sweep.formats import printable
+from sweep.cli.app import app, echo, echo_output, new_console, new_display
 from sweep.signals import exit_code
 from sweep.terminal import job_options, options
 from sweep.terminal.job_options import folder_of
@@ -82,16 +79,10 @@ def logs(
         if address is not None and trial is None:
             from sweep.jobs import read_logs
 
-            _print(read_logs(str(sweep_dir), address, follow=follow, insecure=insecure))
+            echo_output(read_logs(str(sweep_dir), address, follow=follow, insecure=insecure))
         else:
             from sweep.log_files import read_log
 
-            _print(read_log(folder_of(sweep_dir, address, insecure=insecure), trial, follow=follow))
+            echo_output(read_log(folder_of(sweep_dir, address, insecure=insecure), trial, follow=follow))
     except KeyboardInterrupt:
         raise typer.Exit(exit_code(signal.SIGINT)) from None
-
-
-def _print(texts: Iterable[str]) -> None:
-    """Print texts as they come; a terminal gets no control characters."""
-    for text in texts:
-        typer.echo("\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text, nl=False)

@@ -157,6 +157,10 @@ class TestVerbsAndFlags:
             "--arm": ["arm to stop with all its trials", "comma-separated arms to list"],
             "--follow": ["show new lines until the sweep ends", "show the progress until the sweep ends"],
             "--trial": ["trial to show", "trial to stop"],
+            "--insecure": [
+                "join a cluster that asks for no token although other machines can reach it",
+                "send the token and the study unencrypted",
+            ],
             "--cpus": ["CPU cores and threads per measurement", "CPU cores and threads per trial"],
             "--gpus": ["GPUs per measurement", "GPUs per trial"],
             "--set": [

@@ -376,12 +376,13 @@ class TestNotices:
         """The lock tells other processes of it."""
         now_s, sent, lock = 0.0, [], SimpleNamespace(stall_after_s=None)
         notices: Any = SimpleNamespace(send=lambda event, *_, **__: sent.append(event), show_failure=lambda: None)
-        session, watch = watched(notices=notices, lock=lock, clock=lambda: now_s)
+        session, watch = watched(
+            notices=notices, lock=lock, clock=lambda: now_s, curve=lambda job, epoch: {"seconds": 30.0}
+        )
         now_s = 100_000.0
         watch.is_over()
         assert (sent, lock.stall_after_s) == ([], None)  # no epoch is known
         session.run(1)
-        session.conductor.entries["off-0000"].curve[1]["seconds"] = 30.0
         watch.on_report("off-0000")
         assert lock.news_at_s == now_s
         now_s += 299

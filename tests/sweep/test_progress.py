@@ -27,7 +27,7 @@ def outcomes(job: Any, epoch: int) -> dict[str, Any]:
     if job.trial == "cutout-0001":
         return {
             "failed": 'Traceback:\n  File "net.py", line 3, in run\n    step()\nValueError: bad\nshape',
-            "node": "b",
+            "node": "here",
         }
     errors = {"off-0000": 0.3, "off-0001": 0.2, "cutout-0000": 0.4, "cutmix-0000": math.nan}
     error = errors.get(job.trial, 0.5)
@@ -49,7 +49,7 @@ class TestSnapshot:
             "cutout": {"completed": 1, "failed": 1},
             "cutmix": {"running": 1, "diverged": 1},
         }
-        assert shown.last_failure == "cutout-0001 on b: ValueError: bad shape"
+        assert shown.last_failure == "cutout-0001 on here: ValueError: bad shape"
         (running,) = shown.running
         assert (running.trial, running.epoch, running.planned_epochs, running.node) == ("cutmix-0001", 2, 4, "here")
 
@@ -126,7 +126,7 @@ class TestEvents:
         assert events["off-0001-confirm-00"].kind == "confirmed"
         failed = events["cutout-0001"]
         assert (failed.kind, failed.epoch, failed.val_top1_error, failed.node, failed.why) == (
-            *("failed", 0, None, "b"),
+            *("failed", 0, None, "here"),
             "ValueError: bad shape",
         )
 
