@@ -212,3 +212,17 @@ class TestInASweep:
         assert read_manifest(tmp_path / "box")["runs"][-1]["nodes"] == left_out
         assert "left out: node 'host-a': torch is 2.10.0 there\n" in run("status", tmp_path / "box")[1]
         assert json.loads(run("status", tmp_path / "box", "--json")[1])["left_out_nodes"] == left_out
+
+
+def test_a_trial_that_returns_to_its_node_has_failed() -> None:
+    """Otherwise it would run there without an end: a resource request that Ray does not keep to."""
+    nodes = Nodes()
+    for name in ("a", "b"):
+        nodes.set_checked(name, name)
+    for expected in (False, True):
+        nodes.on_start("off-0000")
+        assert nodes.on_failure("off-0000", "a", "a", fault="trial", why="no images") is expected
+    nodes.set_unfit("a", "a", "its disk is full")
+    for expected in (False, True):
+        nodes.on_start("off-0001")
+        assert nodes.on_failure("off-0001", "a", "a", fault="trial", why="no labels") is expected
