@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.own_parts.package import write_package
 from trainables.parts import add_folder
@@ -20,7 +20,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # torch reads them whe
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-settings.register_profile("tests", deadline=None, database=None)
+settings.register_profile("tests", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
 
