@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def _no_waits_for_disks(pytestconfig: pytest.Config) -> Iterator[None]:
         if not pytestconfig.getoption("benchmark_only"):
             patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_hidden_ray(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Refuse that a test without the marker ``ray`` starts one, as many functions of Ray do."""
+    ran = _ray_runs()
+    yield
+    if request.node.get_closest_marker("ray") is None and not ran:
+        assert not _ray_runs(), "this test has started Ray: mark it, or replace what starts it"
+
+
+def _ray_runs() -> bool:
+    ray = sys.modules.get("ray")
+    return hasattr(ray, "is_initialized") and ray.is_initialized()
 
 
 @pytest.fixture(scope="session")
