@@ -17,6 +17,17 @@ from trainables.parts import add_folder
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # torch reads them when it is imported
     os.environ.setdefault(_variable, "1")
 
+# what the user, the terminal or the batch system has set: no test depends on it, nor does a process that it starts
+_KEPT = ("CUTMIX_SWEEP_KILLS", "CUTMIX_SWEEP_REAL_DATA")
+_COLOURS = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+_PREFIXES = ("CUTMIX_SWEEP_", "SLURM_", "GIT_", "WANDB_", "MLFLOW_")
+for _variable in list(os.environ):
+    if _variable in ("COLUMNS", "LINES", "RAY_ADDRESS", *_COLOURS) or _variable.startswith(_PREFIXES):
+        if _variable not in _KEPT:
+            del os.environ[_variable]
+os.environ["TERM"] = "xterm-256color"
+os.umask(0o022)
+
 # a job in the background of a script ignores Ctrl-C, and its children inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -18,9 +18,7 @@ from tests.processes import has_ended
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Leave out the user's settings, a repository above the test's folder, and the variables of a hook."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
+    """Leave out the user's settings, and a repository above the test's folder."""
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
         monkeypatch.setenv(name, os.devnull)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
