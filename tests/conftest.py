@@ -19,12 +19,11 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # torch reads them whe
 
 # what the user, the terminal or the batch system has set: no test depends on it, nor does a process that it starts
 _KEPT = ("CUTMIX_SWEEP_KILLS", "CUTMIX_SWEEP_REAL_DATA")
-_COLOURS = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
-_PREFIXES = ("CUTMIX_SWEEP_", "SLURM_", "GIT_", "WANDB_", "MLFLOW_")
-for _variable in list(os.environ):
-    if _variable in ("COLUMNS", "LINES", "RAY_ADDRESS", *_COLOURS) or _variable.startswith(_PREFIXES):
-        if _variable not in _KEPT:
-            del os.environ[_variable]
+_NAMES = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "RAY_ADDRESS")
+_PREFIXES = ("CUTMIX_SWEEP_", "SLURM_", "GIT_", "WANDB_", "MLFLOW_", "TTY_")
+for _variable in [name for name in os.environ if name in _NAMES or name.startswith(_PREFIXES)]:
+    if _variable not in _KEPT:
+        del os.environ[_variable]
 os.environ["TERM"] = "xterm-256color"
 os.umask(0o022)
 
