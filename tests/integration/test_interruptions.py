@@ -89,7 +89,7 @@ def uninterrupted(ray_cluster: None, study_file: Path, tmp_path_factory: pytest.
     return read_sweep(out)
 
 
-@pytest.mark.timeout(300 * (KILLS + 1))
+@pytest.mark.timeout(600 + 300 * KILLS)
 def test_a_sweep_survives_every_end(
     uninterrupted: SweepRecords, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

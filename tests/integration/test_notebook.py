@@ -87,7 +87,6 @@ def outputs(cell: NotebookNode, kind: str) -> list[str]:
     return [output.text for output in cell.outputs if output.output_type == "stream" and output.name == kind]
 
 
-@pytest.mark.timeout(900)
 def test_a_sweep_in_a_notebook(folder: Path, kernel: KernelManager) -> None:
     sweep_dir = folder / "sweeps" / "digits"
     cells = notebook_cells()

@@ -98,7 +98,6 @@ def test_comes_to_its_end(simulate: Any, study_of: MakeStudy, tmp_path: Path, ru
         assert verdicts - {"spared"} == {"continue", "pause" if "promote" in rule else "stop"}
 
 
-@pytest.mark.timeout(900)
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rule=st.sampled_from(list(STOPPING)), seed=st.integers(0, 10**6))
 def test_decides_after_kills_as_if_there_had_been_none(
@@ -123,7 +122,6 @@ def test_decides_after_kills_as_if_there_had_been_none(
     )
 
 
-@pytest.mark.timeout(900)
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rule=st.sampled_from(list(STOPPING)), search=st.sampled_from(["random", "tpe"]), seed=st.integers(0, 10**6))
 def test_many_workers_and_six_kills(

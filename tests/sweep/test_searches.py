@@ -216,7 +216,6 @@ class TestConductor:
         rates = [rows[rows["search"] == 0].set_index("trial")["params.optimizer.lr"] for rows in (ours, others)]
         assert rates[0].equals(rates[1])
 
-    @pytest.mark.timeout(900)
     @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(seed=st.integers(0, 10**6))
     def test_kills_change_nothing(
