@@ -23,7 +23,6 @@ from trainables.parts import OWN_PACKAGES
 
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "tests" / "sweep" / "records" / "version_1"
-HEAVY = ("torch", "ray", "pandas", "numpy", "pydantic", "rich", "typer", "yaml", "IPython")
 
 
 @pytest.fixture
@@ -43,14 +42,13 @@ def python(*arguments: str, folder: Path, path: list[Path] | None = None) -> sub
     )
 
 
-def test_importing_it_is_quick_and_loads_nothing_heavy(tmp_path: Path) -> None:
+def test_importing_it_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import json, sys, time; began = time.process_time(); import cutmix_sweep; "
-        f"print(json.dumps([time.process_time() - began, [name for name in {HEAVY} if name in sys.modules]]))"
+        "import json, sys; before = {*sys.modules}; import cutmix_sweep; print(json.dumps([*{*sys.modules} - before]))"
     )
-    seconds, loaded = json.loads(python("-c", code, folder=tmp_path).stdout)
-    assert loaded == []
-    assert seconds < 0.1
+    loaded = set(json.loads(python("-c", code, folder=tmp_path).stdout))
+    assert {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names == {"cutmix_sweep", *PACKAGES}
+    assert len(loaded) < 40  # 16 with Python 3.12: quick on every machine
 
 
 def test_the_packages_are_those_of_the_wheel() -> None:

@@ -30,7 +30,7 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def kernel() -> Iterator[KernelManager]:
     """One kernel for all notebooks: to start one and import pandas takes longer than to run a notebook."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
-    manager, client = start_new_kernel(kernel_name="python3", env=environment)
+    manager, client = start_new_kernel(startup_timeout=240, kernel_name="python3", env=environment)
     client.stop_channels()
     yield manager
     manager.shutdown_kernel(now=True)
@@ -42,7 +42,7 @@ def said_by(path: Path, sweep_dir: Path, kernel: KernelManager) -> str:
     sweep_dirs = {name: str(sweep_dir) for name in ("CUTMIX_SWEEP_DIR", "CUTMIX_SWEEP_DIRS")}
     start = f"%reset -f\nimport os\nos.environ.update({sweep_dirs!r})\nos.chdir({str(sweep_dir)!r})"
     notebook.cells.insert(0, nbformat.v4.new_code_cell(start))
-    client = NotebookClient(notebook, timeout=60, km=kernel)
+    client = NotebookClient(notebook, timeout=240, km=kernel)
     try:
         client.execute()
     finally:

@@ -59,7 +59,6 @@ def run_chaos(names: Sequence[str], folder: Path) -> list[dict[str, Any]]:
     return list(json.loads(file.read_text(encoding="utf-8")))
 
 
-@pytest.mark.timeout(600)
 def test_nothing_is_lost(tmp_path: Path) -> None:
     outcomes = run_chaos(SAMPLE, tmp_path)
     assert sorted(outcome["kind"] for outcome in outcomes) == sorted(SAMPLE)

@@ -24,7 +24,7 @@ NOTEBOOK = Path(__file__).parents[2] / "analysis" / "notebooks" / "alpha_prob.ip
 def test_the_notebook_runs_on_it(small_sweep_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUTMIX_SWEEP_DIR", str(small_sweep_dir))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=240, startup_timeout=240, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     figures = sum("image/png" in output.get("data", {}) for output in outputs)
     assert 6 <= figures <= 8  # a surface per arm with enough completed trials, which early stopping decides

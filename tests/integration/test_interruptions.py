@@ -38,13 +38,18 @@ KILLS = int(os.environ.get("CUTMIX_SWEEP_KILLS", "1"))
 SETTINGS = [f"budget.trials={KILLS + 2}", "base.data.train_frac=0.3"]
 WITHOUT_STOPPING = [*SETTINGS, "budget.early_stopping.rule=none"]
 WITH_CONTROL = [*SETTINGS, "budget.control_frac=0.34"]
+PATIENT = "from sweep import signals; signals.TEARDOWN_S = 60; "
+"""Code with which a command on a busy machine may end in order: a step of Tune may take longer than 5 s there."""
+
 TIMING = ["seconds", "images_per_s", "attempt"]
 
 
 @contextmanager
-def running(study_file: Path, out: Path, settings: list[str] = WITHOUT_STOPPING) -> Iterator[subprocess.Popen[str]]:
+def running(
+    study_file: Path, out: Path, settings: list[str] = WITHOUT_STOPPING, *, code: str = ""
+) -> Iterator[subprocess.Popen[str]]:
     """The real command line in a process of its own, with a Ray of its own: begins the sweep or goes on with it."""
-    command = [sys.executable, "-c", "from sweep.cli import main; main()"]
+    command = [sys.executable, "-c", f"{code}from sweep.cli import main; main()"]
     if (out / MANIFEST).exists():
         command += ["resume", str(out)]
     else:
@@ -84,7 +89,7 @@ def uninterrupted(ray_cluster: None, study_file: Path, tmp_path_factory: pytest.
     return read_sweep(out)
 
 
-@pytest.mark.timeout(300 * (KILLS + 1))
+@pytest.mark.timeout(600 + 300 * KILLS)
 def test_a_sweep_survives_every_end(
     uninterrupted: SweepRecords, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +106,8 @@ def test_a_sweep_survives_every_end(
     resume = f"cutmix-sweep resume {out}"
     ends: list[signal.Signals | None] = [*[signal.SIGKILL] * KILLS, signal.SIGTERM, None]  # None: the raylet is killed
     for signum in ends:
-        with running(study_file, out, [*WITH_CONTROL, "budget.limits.wall_clock_h=1"]) as process:
+        code = PATIENT if signum == signal.SIGTERM else ""
+        with running(study_file, out, [*WITH_CONTROL, "budget.limits.wall_clock_h=1"], code=code) as process:
             goal = epochs_recorded(out) + luck.randrange(1, 4)
             wait_for(lambda: epochs_recorded(out) >= goal or process.poll() is not None)  # noqa: B023
             time.sleep(luck.uniform(0, 0.5))
@@ -110,7 +116,7 @@ def test_a_sweep_survives_every_end(
                 next(part for part in processes if part.name() == "raylet").kill()
             else:
                 process.send_signal(signum)
-            output, _ = process.communicate(timeout=100)
+            output, _ = process.communicate(timeout=200)
         if signum == signal.SIGTERM:
             assert process.returncode == 128 + signum, output
             (line,) = (line for line in output.splitlines() if line.startswith("interrupted"))
@@ -123,7 +129,7 @@ def test_a_sweep_survives_every_end(
         assert "Traceback" not in output
         assert secret not in output
         decided.append(read_table(out, DECISIONS))
-    _, alive = psutil.wait_procs(parts_of_ray, timeout=40)
+    _, alive = psutil.wait_procs(parts_of_ray, timeout=120)
     assert not alive
     with pytest.raises(LimitReached) as ended:
         resume_sweep(out, change=lambda study: limited(study, ["budget.limits.wall_clock_h=1e-6"]))
@@ -203,7 +209,7 @@ def test_workers_that_die_between_two_trials_or_stop_are_replaced(
             return result
 
     monkeypatch.setattr("sweep.watch.SILENT_EPOCHS", 3)
-    settings = ["budget.trials=1", "budget.max_epochs=2", "budget.limits.silent_min=0.1"]
+    settings = ["budget.trials=1", "budget.max_epochs=2", "budget.limits.silent_min=0.2"]
     study = load_study(str(study_file), settings=[*WITHOUT_STOPPING, *settings])
     conductor, warned = Conductor(study, tmp_path), []
     watch = Watch(conductor, tmp_path, warn=warned.append)

@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def kernel(folder: Path) -> Iterator[KernelManager]:
     environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
-    manager, client = start_new_kernel(cwd=str(folder), env=environment)
+    manager, client = start_new_kernel(startup_timeout=240, cwd=str(folder), env=environment)
     client.stop_channels()
     yield manager
     manager.shutdown_kernel(now=True)
@@ -91,7 +91,7 @@ def test_a_sweep_in_a_notebook(folder: Path, kernel: KernelManager) -> None:
     sweep_dir = folder / "sweeps" / "digits"
     cells = notebook_cells()
     notebook = nbformat.v4.new_notebook(cells=list(cells.values()))
-    client = NotebookClient(notebook, timeout=120, km=kernel)
+    client = NotebookClient(notebook, timeout=240, km=kernel)
     try:
         with stop_button(kernel, sweep_dir):
             client.execute()

@@ -7,7 +7,7 @@ import math
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sweep import cli, event_lines, progress
 from sweep.conductor import Conductor, Job
 from sweep.ledger import EPOCH_COLUMNS, checkpoint_path
 from sweep.manifest import new_manifest, with_run
+from sweep.records import table_files
 from sweep.records.schema import ABOUT_COLUMNS
 from sweep.records.writer import write_manifest
 from sweep.terminal import progress as terminal_progress
@@ -108,6 +109,17 @@ class Simulation:
                 return
             self.jobs.append(job)
             self._running.append((job, job.recorded_epochs + 1))
+
+
+@pytest.fixture(scope="module")
+def one_reader() -> Iterator[None]:
+    """Read the parts of a table one after another: simulated sessions read them hundreds of times.
+
+    On a busy machine the threads that read them wait for each other, for up to 40 times the time that they compute.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_files, "_map", lambda function, parts: [function(part) for part in parts])
+        yield
 
 
 @pytest.fixture(scope="session")

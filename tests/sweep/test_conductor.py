@@ -23,6 +23,8 @@ from sweep.records.schema import DECISIONS, EPOCHS, TRIALS
 from tests.sweep.conftest import DOSE_COLUMNS
 from trainables.mixing.dose import _exposure
 
+pytestmark = pytest.mark.usefixtures("one_reader")
+
 MakeStudy = Callable[..., Study]
 ENDED = {"completed", "stopped", "diverged", "failed"}
 

@@ -15,6 +15,8 @@ from sweep.entry import Entry
 from sweep.ledger import Ledger
 from sweep.records.reader import read_sweep
 
+pytestmark = pytest.mark.usefixtures("one_reader")
+
 MakeStudy = Callable[..., Study]
 
 CONFIRM = {"configs": 1, "searches": 1, "seeds": 3}

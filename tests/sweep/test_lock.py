@@ -38,6 +38,7 @@ from sweep.records.manifest_file import write_manifest
 from sweep.records.parts import Part
 from sweep.records.repair import repair_records
 from sweep.records.schema import EPOCHS
+from tests.processes import wait_until
 from trainables.errors import UserError
 
 
@@ -45,12 +46,23 @@ from trainables.errors import UserError
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, seconds in (
         (driver, "HEARTBEAT_S", 0.01),
-        (driver, "EXPIRY_S", 0.15),
         (lease.FolderSource, "look_s", 0.005),
         (lock, "CHECK_S", 0.0),
         (lock, "FLOCK_PATIENCE_S", 0.0),
     ):
         monkeypatch.setattr(module, name, seconds)
+
+
+@pytest.fixture
+def soon_expired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let leases expire soon; no driver may run beside it, because a busy machine delays heartbeats."""
+    monkeypatch.setattr(driver, "EXPIRY_S", 0.15)
+
+
+@pytest.fixture
+def unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no heartbeat come while a test changes the folder: it would see half of the changes."""
+    monkeypatch.setattr(driver, "HEARTBEAT_S", 3600.0)
 
 
 @pytest.fixture(params=[True, False], ids=["flock", "no-flock"])
@@ -107,17 +119,17 @@ class TestOneDriver:
         assert find_driver(tmp_path) is None
         with locked(tmp_path) as held:
             held.news_at_s, held.stall_after_s = time.monotonic() - 90, 60.0
-            time.sleep(0.05)
+            assert wait_until(lambda: "no epoch" in getattr(find_driver(tmp_path), "stalled", ""))
             found = find_driver(tmp_path)
             assert found is not None
             assert (found.host, found.process) == (socket.gethostname(), os.getpid())
             assert found.heartbeat_age_s is not None
-            assert 0 <= found.heartbeat_age_s < 0.15
-            assert re.match(r"no epoch has ended for 1 min 3\d s, expected one within 1 min 0 s", found.stalled)
+            assert 0 <= found.heartbeat_age_s < driver.EXPIRY_S
+            assert re.match(r"no epoch has ended for \d min \d+ s, expected one within 1 min 0 s", found.stalled)
             with pytest.raises(UserError) as refused, locked(tmp_path):
                 pass
             assert f"is in use by process {os.getpid()} on {socket.gethostname()} since 20" in str(refused.value)
-            assert "last heartbeat 0 s ago: wait until it ends" in str(refused.value)
+            assert re.search(r"last heartbeat \d+ s ago: wait until it ends", str(refused.value))
             assert str(refused.value).endswith(f"cutmix-sweep status {tmp_path} --follow")
         assert find_driver(tmp_path) is None
         assert files(tmp_path) == {LOCK}
@@ -139,7 +151,7 @@ class TestOneDriver:
             monkeypatch.setattr(driver, "EXPIRY_S", 0.0)
             found = find_driver(tmp_path)
             assert found is not None
-            assert found.stalled == "the driver has written no heartbeat for 0 s"
+            assert re.fullmatch(r"the driver has written no heartbeat for \d+ s", found.stalled)
             with pytest.raises(UserError, match=rf"continue it with: kill -CONT {os.getpid()}; or"), locked(tmp_path):
                 pass
 
@@ -162,13 +174,11 @@ class TestOneDriver:
             with monkeypatch.context() as patch:
                 for name in ("write_lease", "lease_numbers"):
                     patch.setattr(lock, name, unanswered)
-                time.sleep(0.05)
+                before = held._n_beats
+                assert wait_until(lambda: held._n_beats >= before + 2)
                 check_held(tmp_path)
             before = held._n_beats
-            deadline_s = time.monotonic() + 10
-            while held._n_beats < before + 2 and time.monotonic() < deadline_s:
-                time.sleep(0.01)
-            assert held._n_beats >= before + 2
+            assert wait_until(lambda: held._n_beats >= before + 2)
 
     def test_stays_if_its_lock_file_is_deleted(self, tmp_path: Path, flock: bool) -> None:
         with locked(tmp_path):
@@ -177,17 +187,24 @@ class TestOneDriver:
                 pass
 
 
+def is_stopped(process: int) -> bool:
+    """Return whether all threads of a process are stopped."""
+    stats = [(thread / "stat").read_text() for thread in Path(f"/proc/{process}/task").iterdir()]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 def unanswered(*_: Any) -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 class TestTakingOver:
+    @pytest.mark.usefixtures("soon_expired")
     @pytest.mark.parametrize("n_rounds", [5])
     def test_exactly_one_of_several_wins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_rounds: int) -> None:
         """All see that the lease has expired before the first of them creates its own."""
         _forbid_flock(monkeypatch)
         n_threads, create = 4, lock.create_lease
-        ready, done = threading.Barrier(n_threads, timeout=30), threading.Barrier(n_threads, timeout=30)
+        ready, done = threading.Barrier(n_threads, timeout=60), threading.Barrier(n_threads, timeout=60)
         won: list[str] = []
 
         def create_together(sweep_dir: Path, number: int) -> None:
@@ -222,6 +239,7 @@ class TestTakingOver:
             lock._take(tmp_path, 6)
         assert files(tmp_path) == {f"{LOCK}-7"}
 
+    @pytest.mark.usefixtures("soon_expired")
     def test_waits_for_the_heartbeat_of_another_machine(self, tmp_path: Path, flock: bool) -> None:
         leave(tmp_path, foreign())
         shown: list[str] = []
@@ -236,6 +254,7 @@ class TestTakingOver:
             assert files(tmp_path) == {LOCK, f"{LOCK}-5"}
         assert re.fullmatch(r"waiting up to 0 s for a heartbeat of process 7 on node-b since .*", shown[0])
 
+    @pytest.mark.usefixtures("soon_expired")
     def test_a_reader_waits_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         leave(tmp_path, foreign())
         assert find_driver(tmp_path) is None
@@ -251,7 +270,7 @@ class TestTakingOver:
         found = find_driver(renewed)
         assert found is not None
         assert found.heartbeat_age_s is not None
-        assert found.heartbeat_age_s < 0.15
+        assert found.heartbeat_age_s < driver.EXPIRY_S
 
     def test_a_dead_one_of_this_machine_is_taken_over_at_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -270,7 +289,8 @@ class TestTakingOver:
         with locked(tmp_path):
             pass
 
-    def test_an_observer_judges_by_its_own_clock(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.usefixtures("soon_expired")
+    def test_an_observer_judges_by_its_own_clock(self, tmp_path: Path) -> None:
         now_s = 100.0
         leave(tmp_path, foreign())
         observer = DriverObserver(tmp_path, clock=lambda: now_s)
@@ -285,6 +305,7 @@ class TestTakingOver:
         assert observer.look() is Presence.GONE
         assert observer.look_as_successor(lambda: Flock.UNSUPPORTED) is Presence.GONE
 
+    @pytest.mark.usefixtures("soon_expired")
     def test_flock_that_another_machine_holds_is_proof(self, tmp_path: Path) -> None:
         """Some file systems pass it on; without a heartbeat its holder is stopped, and not gone."""
         now_s = 100.0
@@ -298,6 +319,7 @@ class TestTakingOver:
             assert observer.describe().is_stopped
         assert observer.look() is Presence.GONE
 
+    @pytest.mark.usefixtures("soon_expired")
     def test_one_of_this_machine_without_flock_lives_until_its_heartbeat_expires(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -324,6 +346,7 @@ class TestTakingOver:
 
 
 class TestLoss:
+    @pytest.mark.usefixtures("soon_expired")
     def test_a_stopped_driver_writes_nothing_more(self, tmp_path: Path) -> None:
         """``kill -STOP`` until another has taken over, then ``kill -CONT``; a file system without ``flock``."""
         program = (
@@ -346,18 +369,15 @@ class TestLoss:
         parts = tmp_path / "records" / "epochs"
         process = subprocess.Popen([sys.executable, "-c", program, tmp_path], stderr=subprocess.PIPE, text=True)
         try:
-            deadline_s = time.monotonic() + 60
-            while not list(parts.glob("part-*.parquet")):
-                assert time.monotonic() < deadline_s
-                time.sleep(0.02)
+            assert wait_until(lambda: list(parts.glob("part-*.parquet")))
             process.send_signal(signal.SIGSTOP)
-            time.sleep(0.3)
+            assert wait_until(lambda: is_stopped(process.pid))
             with pytest.MonkeyPatch.context() as patch:
                 _forbid_flock(patch)
                 with locked(tmp_path):
                     before = {path: path.read_bytes() for path in parts.glob("part-*.parquet")}
                     process.send_signal(signal.SIGCONT)
-                    _, errors = process.communicate(timeout=30)
+                    _, errors = process.communicate(timeout=60)
                     assert {path: path.read_bytes() for path in parts.glob("part-*.parquet")} == before
                     assert files(tmp_path) == {LOCK, f"{LOCK}-2", "records"}
         finally:
@@ -366,6 +386,7 @@ class TestLoss:
         last = errors.splitlines()[-1]
         assert f"was taken over by process {os.getpid()} on {socket.gethostname()} while this process" in last
 
+    @pytest.mark.usefixtures("unnoticed")
     def test_is_said_once_and_kept(self, tmp_path: Path) -> None:
         assert not is_lost(tmp_path)
         check_held(tmp_path)
@@ -407,6 +428,7 @@ class TestLoss:
                     write()
         assert files(tmp_path) == {LOCK, f"{LOCK}-1", f"{LOCK}-9"}
 
+    @pytest.mark.usefixtures("unnoticed")
     def test_a_successor_that_has_ended_counts_too(self, tmp_path: Path) -> None:
         with locked(tmp_path):
             leave(tmp_path, foreign(), number=2)
@@ -415,10 +437,8 @@ class TestLoss:
             with pytest.raises(LockLost, match="was taken over by another cutmix-sweep"):
                 check_held(tmp_path)
 
-    def test_just_before_the_end_leaves_the_number_of_the_successor(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(driver, "HEARTBEAT_S", 60.0)  # the heartbeat does not notice it
+    @pytest.mark.usefixtures("unnoticed")
+    def test_just_before_the_end_leaves_the_number_of_the_successor(self, tmp_path: Path) -> None:
         with locked(tmp_path):
             leave(tmp_path, foreign(), number=9)
         assert lease.read_last_number(tmp_path) == 0

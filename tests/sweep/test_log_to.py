@@ -250,7 +250,7 @@ class TestMlflow:
             told(LogTo(MLFLOW, "http://127.0.0.1:9"))
         assert str(refused.value).startswith("--log-to mlflow:http://127.0.0.1:9: no MLflow server answers there: ")
         assert "Connection refused" in str(refused.value)
-        assert time.monotonic() - began_s < 10
+        assert time.monotonic() - began_s < 60
 
     def test_a_refused_folder_is_said_in_one_line(self, told: Callable[..., Told], packages: None) -> None:
         import mlflow

@@ -38,8 +38,9 @@ def test_the_limit_is_what_ray_and_its_dashboard_need() -> None:
 
 def test_the_folder_of_the_user_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Ray opens its own folder to all users: the folder above it must be closed."""
-    (tmp_path / "a").mkdir(mode=0o755)
-    (tmp_path / "b").mkdir(mode=0o700)
+    for name, mode in (("a", 0o755), ("b", 0o700)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)  # whatever the umask is
     monkeypatch.setenv("TMPDIR", str(tmp_path / "a"))
     closed = tmp_path / "a" / f"cutmix-{os.getuid()}"
     assert choose_folder() == (closed / "ray", "")
@@ -52,7 +53,8 @@ def test_the_folder_of_the_user_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_prepared_folder_below_the_users_is_not_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, private: Path
 ) -> None:
-    (tmp_path / "a").mkdir(mode=0o777)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a").chmod(0o755)
     (tmp_path / "a" / private.name).symlink_to(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "a"))
     folder, note = choose_folder()

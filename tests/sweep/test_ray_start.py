@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from sweep.display import SilentDisplay
 from sweep.ray_errors import CAUSES, UNKNOWN, cause_of, describe_join_error, describe_load, describe_start_error
 from sweep.ray_process import RayProcess, StartError
 from sweep.signals import catch_signals
-from tests.processes import has_ended
+from tests.processes import PATIENCE_S, has_ended, wait_until
 from trainables.errors import UserError
 
 MakeHead = Callable[..., Path]
@@ -118,17 +117,19 @@ def test_a_limit_on_processes_is_one_message(tmp_path: Path, idle: None, monkeyp
 @pytest.mark.parametrize(
     ("code", "error"),
     [
-        ("time.sleep(60)", "time limit of 2 s reached"),
-        ("time.sleep(1); sys.stderr.write('first\\nlast'); sys.exit(3)", "its process ended with status 3: last"),
-        ("time.sleep(1); os.kill(os.getpid(), 9)", "its process was killed by signal 9"),
+        ("time.sleep(600)", "time limit of 2 s reached"),
+        ("sys.stderr.write('first\\nlast'); sys.exit(3)", "its process ended with status 3: last"),
+        ("os.kill(os.getpid(), 9)", "its process was killed by signal 9"),
     ],
 )
 def test_a_process_without_an_answer_is_ended(make_head: MakeHead, code: str, error: str) -> None:
     folder = make_head(code)
-    started_s = time.monotonic()
+    process = RayProcess(folder, patience_s=1.0)
+    assert wait_until((folder / "arguments").exists)
+    if "sleep" not in code:
+        process._process.wait(PATIENCE_S)
     with pytest.raises(StartError, match=error):
-        RayProcess(folder, patience_s=1.0).wait()
-    assert time.monotonic() - started_s < 20
+        process.wait()
 
 
 def test_a_lost_part_ends_the_wait(make_head: MakeHead, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +159,7 @@ def test_a_part_that_is_lost_later_ends_the_command(make_head: MakeHead, monkeyp
         time.sleep(0.2)
         assert not signals.lost
         psutil.Process(int((folder / "parts").read_text().split()[1])).kill()
-        until_s = time.monotonic() + 20
-        while not signals.lost and time.monotonic() < until_s:
-            time.sleep(0.02)
+        assert wait_until(lambda: signals.lost)
     process.stop()
     assert signals.lost == "Ray has lost its process sleep"
 
@@ -190,15 +189,17 @@ print(subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL).pid, flush=Tr
 ray_head._end()
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], start_new_session=True, capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], start_new_session=True, capture_output=True, text=True, timeout=120, check=True
     )
     agent = int(done.stdout)
     assert has_ended(agent)
 
 
 def test_ports_of_agents_are_not_those_of_connections() -> None:
-    with ray_head._bind_free_port() as server, socket.create_server(("127.0.0.1", 0)) as given:
-        assert ray_head._LOWEST_PORT <= server.getsockname()[1] < given.getsockname()[1]
+    lowest_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    with ray_head._bind_free_port() as server:
+        port = server.getsockname()[1]
+        assert ray_head._LOWEST_PORT <= port < max(lowest_given, ray_head._LOWEST_PORT + 100)
 
 
 def test_ray_waits_as_long_as_it_is_told(make_head: MakeHead, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from sweep.records.reader import SweepRecords, read_rows, read_sweep
 from sweep.records.schema import EPOCHS, EVALUATIONS
 from trainables.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("one_reader")
+
 MakeStudy = Callable[..., Study]
 
 SEARCHES = {"searches": 3, "seeds": 2}
@@ -214,7 +216,7 @@ class TestConductor:
         rates = [rows[rows["search"] == 0].set_index("trial")["params.optimizer.lr"] for rows in (ours, others)]
         assert rates[0].equals(rates[1])
 
-    @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(seed=st.integers(0, 10**6))
     def test_kills_change_nothing(
         self, seed: int, simulate: Any, study_of: MakeStudy, tmp_path_factory: pytest.TempPathFactory
@@ -227,7 +229,7 @@ class TestConductor:
         study = study_of(arms=arms, budget=budget, confirm=confirm, seed=seed)
         simulate(study, folder / "whole", n_workers=1).run()
         while (session := simulate(study, folder / "cut", n_workers=1)).conductor.n_left:
-            session.run(luck.randrange(8))
+            session.run(luck.choice([0, 1, 4, 9, 16]))  # killed at its start, soon, or late
         for phase in ("search", "confirm"):
             whole, cut = (read_sweep(folder / name, phase) for name in ("whole", "cut"))
             columns = ["trial", "search", "confirms", "seed", "status", "epochs"]

@@ -178,7 +178,7 @@ def continued(data: TrialData, tmp_path_factory: pytest.TempPathFactory) -> dict
         config = config_of(**parts)
         (folder / f"{name}.json").write_text(config.model_dump_json())
         torch.save(trained(config, data, 3).state_dict(), folder / f"{name}.half")
-    subprocess.run([sys.executable, "-c", CONTINUE, str(folder)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", CONTINUE, str(folder)], check=True, timeout=240)
     return {name: torch.load(folder / f"{name}.whole", weights_only=True) for name in CASES}
 
 

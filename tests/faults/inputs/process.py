@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 from unittest import mock
 
-CPU_S, WALL_S, MEMORY_MB = 10, 30.0, 500
+CPU_S, WALL_S, MEMORY_MB = 10, 120.0, 500
 """Bounds of one input. The machine may be busy, so that the bound is the processor time, and more time may pass."""
 
 LOADED = ("analysis.report.write", "sweep.cli", "sweep.conductor", "sweep.doctor", "sweep.documents", "sweep.engine")

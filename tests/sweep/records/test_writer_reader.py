@@ -29,12 +29,13 @@ from sweep.records.parts import live_parts
 from sweep.records.reader import read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, RECORDS, SCHEMA_VERSION, TRIALS, Table
 from sweep.records.writer import RecordsWriter, write_manifest
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
 BATCH = 3
 
 # Writes n_batches batches of epochs of one trial, three per part (without end if n_batches is -1), and continues
-# recorded epochs. Merging after 5 parts makes merges frequent.
+# recorded epochs. Merging after 5 parts makes merges frequent. After 25 batches of a given number it waits for a line.
 WRITING = """
 import sys
 from pathlib import Path
@@ -54,13 +55,15 @@ while done != n_batches:
     records.add(TRIALS, {"trial": "a", "epochs": epoch, "phase": "search", "params": "{}", "config": "{}"})
     records.flush(force=True)
     done += 1
+    if n_batches > 0 and done % 25 == 0:
+        sys.stdin.readline()
 """
 
 
 def start_writing(sweep_dir: Path, n_batches: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WRITING, str(sweep_dir), str(n_batches)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -245,8 +248,9 @@ def test_a_sweep_without_rows_is_empty(tmp_path: Path) -> None:
 
 
 def test_a_reader_beside_a_writer_sees_whole_batches_that_only_grow(tmp_path: Path) -> None:
-    seen = [0]
+    seen, n_lines = [0], 0
     with start_writing(tmp_path, n_batches=100) as process:
+        assert process.stdin is not None
         while process.poll() is None:
             trials = read_table(tmp_path, TRIALS)
             epochs = read_table(tmp_path, EPOCHS)["epoch"].tolist()
@@ -254,6 +258,10 @@ def test_a_reader_beside_a_writer_sees_whole_batches_that_only_grow(tmp_path: Pa
             assert len(epochs) % BATCH == 0
             assert trials.empty or trials["epochs"].item() <= len(epochs)
             seen.append(len(epochs))
+            if n_lines < len(epochs) // (25 * BATCH):  # however slow this reader is, the writer does not end before it
+                n_lines += 1
+                process.stdin.write("\n")
+                process.stdin.flush()
     assert process.returncode == 0
     assert seen == sorted(seen)
     assert len(set(seen)) > 3  # rows were read while others were written
@@ -263,8 +271,10 @@ def test_a_reader_beside_a_writer_sees_whole_batches_that_only_grow(tmp_path: Pa
 def test_a_killed_writer_leaves_whole_records_that_the_next_one_continues(tmp_path: Path) -> None:
     delays_s = np.random.default_rng(0).uniform(0.0, 0.15, 5)
     n_before = 0
-    for delay_s in delays_s:
+    for round_, delay_s in enumerate(delays_s):
         with start_writing(tmp_path, n_batches=-1) as process:
+            if round_:  # the first may be killed before it has written anything
+                assert wait_until(lambda: list((tmp_path / RECORDS / EPOCHS.name).glob("part-*.parquet")))
             time.sleep(delay_s)
             process.send_signal(signal.SIGKILL)
         epochs = read_table(tmp_path, EPOCHS)["epoch"].tolist()

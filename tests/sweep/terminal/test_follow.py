@@ -86,7 +86,7 @@ def test_a_terminal_shows_a_table_that_changes(
 ) -> None:
     grow(30)
     monkeypatch.setattr("sweep.terminal.progress.DRAW_S", 0.0)
-    monkeypatch.setattr("sweep.terminal.progress.MAX_DRAW_FRAC", 1.0)
+    monkeypatch.setattr("sweep.terminal.progress.MAX_DRAW_FRAC", 1e9)
     console = screen(terminal=True)
     with locked(session.sweep_dir):
         follow_sweep(session.sweep_dir, console)

@@ -341,7 +341,7 @@ def test_processes_that_open_at_once_pad_once(imagefolder_root: Path, tmp_path: 
     log = tmp_path / "log"
     command = [sys.executable, "-c", OPEN_PADDED, f"imagefolder:{imagefolder_root}", str(tmp_path / "cache"), str(log)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    digests = {process.communicate(timeout=60)[0] for process in processes}
+    digests = {process.communicate(timeout=240)[0] for process in processes}
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert len(digests) == 1
     assert log.read_text() == "padded\n"

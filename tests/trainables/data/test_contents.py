@@ -368,7 +368,7 @@ class TestDamage:
             waiting.join(timeout=0.2)
             assert waiting.is_alive()
             path.with_name("images.npy.verified").touch()
-        waiting.join(timeout=10)
+        waiting.join(timeout=60)
         assert (waiting.is_alive(), read) == (False, [])
 
 

@@ -222,15 +222,18 @@ def test_large_images_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pyt
     sides = [10, 10, 40, 10, 10, 10, 40, 10, 10, 40]
     for number, side in enumerate(sides):
         Image.new("RGB", (side, side)).save(tmp_path / f"{number}.png")
-    in_work, most, lock = [], [], threading.Lock()
+    in_work, most, changed = [], [], threading.Condition()
 
     def read(image: Image.Image, *args: Any, **kwargs: Any) -> Any:
-        with lock:
+        with changed:
             in_work.append(image.width**2)
             most.append(sum(in_work))
+            changed.notify_all()
+            if image.width == 10:  # another small image may be read beside it
+                changed.wait_for(lambda: any(100 < n_px < 1600 for n_px in most), timeout=60)
         time.sleep(0.002)
         result = pixels.read_pixels(image, *args, **kwargs)
-        with lock:
+        with changed:
             in_work.remove(image.width**2)
         return result
 

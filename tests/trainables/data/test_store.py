@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.processes import PATIENCE_S, wait_until
 from trainables.data import store
 from trainables.data.cache_dir import default_cache_dir
 from trainables.data.config import Data
@@ -140,7 +140,7 @@ def test_changes_make_another_entry(
 def test_processes_that_open_at_once_decode_once(imagefolder_root: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     processes = [start(imagefolder_root, tmp_path / "cache", log, seconds=1) for _ in range(3)]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert len(set(outputs)) == 1
     assert log.read_text() == "train\n"
@@ -149,12 +149,10 @@ def test_processes_that_open_at_once_decode_once(imagefolder_root: Path, tmp_pat
 
 def test_a_killed_writer_leaves_nothing_that_is_read(data: Data, imagefolder_root: Path, tmp_path: Path) -> None:
     cache, log = tmp_path / "cache", tmp_path / "log"
-    writer = start(imagefolder_root, cache, log, seconds=60)
-    deadline = time.monotonic() + 60
-    while not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    writer = start(imagefolder_root, cache, log, seconds=600)
+    assert wait_until(log.exists, within_s=240)
     writer.send_signal(signal.SIGKILL)
-    writer.communicate(timeout=60)
+    writer.communicate(timeout=PATIENCE_S)
     assert [path.name.split(".")[1][:8] for path in entries(cache)] == ["partial-"]
     opened = open_split(data, "train", cache_dir=cache)
     np.testing.assert_array_equal(opened.images, ImageFolder(imagefolder_root).read("train").images)

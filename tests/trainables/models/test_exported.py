@@ -59,7 +59,7 @@ def test_a_program_runs_where_torch_alone_is(saved: SavedModel, tmp_path: Path) 
     export_model(saved, tmp_path / "model.pt2", "program")
     arguments = [str(tmp_path / "model.pt2"), ABOUT, str(tmp_path / "out.pt")]
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([sys.executable, "-c", RUN, *arguments], check=True, timeout=120, cwd=tmp_path, env=alone)
+    subprocess.run([sys.executable, "-c", RUN, *arguments], check=True, timeout=240, cwd=tmp_path, env=alone)
     out = torch.load(tmp_path / "out.pt", weights_only=True)
     for images, logits in zip(out["batches"], out["logits"], strict=True):
         torch.testing.assert_close(logits, saved.model(images), rtol=1e-5, atol=1e-5)
