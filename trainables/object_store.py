@@ -211,12 +211,12 @@ class ObjectStore:
         self._count(n_listed=max(1, n_pages))
         return found
 
-    def list_top(self) -> dict[str, StoredObject]:
-        """Return the objects directly below the address."""
+    def list_top(self, folder: str = "") -> dict[str, StoredObject]:
+        """Return the objects directly below a folder by name; "" is the address itself."""
         import obstore
 
-        path = self.url.folder
-        result = self._request("", lambda: obstore.list_with_delimiter(self._store, prefix=path))
+        path = self._path(folder).rstrip("/")
+        result = self._request(folder, lambda: obstore.list_with_delimiter(self._store, prefix=path))
         self._count(n_listed=1)
         return {self._name(meta["path"]): _stored(meta) for meta in result["objects"]}
 

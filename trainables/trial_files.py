@@ -1,4 +1,4 @@
-"""Files of one trial in a worker: its state and its model, in a folder that all nodes share or in an object store."""
+"""Files of one trial in a worker: state, model and log, in a folder that all nodes share or in an object store."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from trainables.intact import DAMAGED, DamagedFile, set_aside
 from trainables.object_store import ObjectStore, StorageError
 from trainables.request_counts import RequestCounts
 from trainables.storage_url import StorageUrl, parse_url
+from trainables.trial_log import MAX_BYTES
 from trainables.whole_file import write_whole
 
 MAX_COST = 0.05
@@ -26,20 +27,28 @@ MIN_PAUSE_S = 10.0
 MAX_PAUSE_S = 300.0
 """Longest pause, however long it takes to send a state."""
 
+LOG_PAUSE_S = 60.0
+"""Shortest pause between two logs that are sent while a trial runs."""
+
+_SAME_BYTES = 200
+"""Length of the beginning by which a log is recognised in a longer one: each line has its time."""
+
 HURRY_S = 10.0
 """Time for which sending the last state of a trial is repeated: it may be computed again."""
 
 
 class TrialFiles(ABC):
-    """Where a trial keeps its state and its model.
+    """Where a trial keeps its state, its model and its log.
 
     Attributes:
         checkpoint: local file of the state.
         weights: local file of the model.
+        log: local file of the log; None: there is no log.
     """
 
     checkpoint: Path
     weights: Path
+    log: Path | None
 
     @abstractmethod
     def fetch_state(self) -> None:
@@ -56,6 +65,10 @@ class TrialFiles(ABC):
     @abstractmethod
     def send_model(self) -> None:
         """Receive that the model was written; return when it is where all nodes see it."""
+
+    @abstractmethod
+    def send_log(self) -> None:
+        """Receive that the log has its last line."""
 
     @abstractmethod
     def set_aside(self, error: DamagedFile) -> str:
@@ -82,9 +95,9 @@ class SharedFiles(TrialFiles):
         True
     """
 
-    def __init__(self, checkpoint: Path, weights: Path) -> None:
-        """Keep the state and the model in these files."""
-        self.checkpoint, self.weights = checkpoint, weights
+    def __init__(self, checkpoint: Path, weights: Path, log: Path | None = None) -> None:
+        """Keep the state, the model and the log in these files."""
+        self.checkpoint, self.weights, self.log = checkpoint, weights, log
 
     def fetch_state(self) -> None:
         """Do nothing: the file is the state."""
@@ -96,6 +109,9 @@ class SharedFiles(TrialFiles):
         """Do nothing."""
 
     def send_model(self) -> None:
+        """Do nothing."""
+
+    def send_log(self) -> None:
         """Do nothing."""
 
     def set_aside(self, error: DamagedFile) -> str:
@@ -117,7 +133,10 @@ class StoredFiles(TrialFiles):
 
     Each epoch writes the state to the node's disk. A thread sends the newest state from time to time, so that sending
     takes at most ``MAX_COST`` of the time. A trial that continues on another node begins with the state that was sent.
+    The log is sent with a state, at most every ``LOG_PAUSE_S``, and at the end of the trial on this node.
     """
+
+    log: Path
 
     def __init__(self, url: StorageUrl, trial: str, *, sweep_key: str, every_s: float | None = None) -> None:
         """Open the store.
@@ -129,10 +148,13 @@ class StoredFiles(TrialFiles):
             every_s: pause between two states that are sent; None: from ``MAX_COST``.
         """
         folder = default_cache_dir() / "storage" / url.key / f"worker-{sweep_key}"
-        self._names = {"state": f"checkpoints/{trial}.pt", "model": f"models/{trial}.pt"}
-        self.checkpoint, self.weights = (folder / name for name in self._names.values())
-        for path in (self.checkpoint, self.weights):
+        self._names = {"state": f"checkpoints/{trial}.pt", "model": f"models/{trial}.pt", "log": f"logs/{trial}.txt"}
+        self.checkpoint, self.weights, self.log = (folder / name for name in self._names.values())
+        for path in (self.checkpoint, self.weights, self.log):
             path.parent.mkdir(parents=True, exist_ok=True)
+        self._log_before: bytes | None = None
+        self._log_sent: tuple[int, int] | None = None
+        self._log_sent_at_s = float("-inf")
         self._store = ObjectStore(url)
         self._counted = RequestCounts()
         self._every_s = every_s
@@ -174,6 +196,11 @@ class StoredFiles(TrialFiles):
         self._is_new = False
         _Tag(self.weights).write(self._store.write(self._names["model"], self.weights).e_tag)
 
+    def send_log(self) -> None:
+        """Send the log; if that fails, it is sent when the trial is closed."""
+        with contextlib.suppress(StorageError):
+            self._send_log()
+
     def set_aside(self, error: DamagedFile) -> str:
         """Rename a damaged state or model, here and in the store; return the new name in the store."""
         name = self._names["state" if error.path == self.checkpoint else "model"]
@@ -194,16 +221,18 @@ class StoredFiles(TrialFiles):
         self._store.patience_s = HURRY_S
         if not is_done:
             self._send()
+        self._send_log()
         # the node need not keep what the store has
-        for path in (self.checkpoint, self.weights):
+        for path in (self.checkpoint, self.weights, self.log):
             path.unlink(missing_ok=True)
             _Tag(path).write("")
 
     def hurry(self) -> None:
-        """Send the last state at once, without much patience."""
+        """Send the last state and the log at once, without much patience."""
         self._store.patience_s = HURRY_S
         with contextlib.suppress(StorageError):
             self._send()
+            self._send_log()
 
     def take_counts(self) -> dict[str, int]:
         """Return the requests since the last call."""
@@ -223,6 +252,8 @@ class StoredFiles(TrialFiles):
             if not self._ended:
                 with contextlib.suppress(StorageError):  # the next state may be sent
                     self._send()
+                    if time.monotonic() - self._log_sent_at_s >= LOG_PAUSE_S:
+                        self._send_log()
 
     def _send(self) -> None:
         with self._sending:
@@ -241,6 +272,30 @@ class StoredFiles(TrialFiles):
                 if self._every_s is None:
                     took_s = self._sent_at_s - began_s
                     self._pause_s = min(max(took_s / MAX_COST, MIN_PAUSE_S), MAX_PAUSE_S)
+
+    def _send_log(self) -> None:
+        """Send the log if it has changed, after what other nodes have written of it."""
+        with self._sending:
+            self._log_sent_at_s = time.monotonic()
+            try:
+                status, here = self.log.stat(), self.log.read_bytes()
+            except FileNotFoundError:
+                return
+            if self._log_sent == (status.st_size, status.st_mtime_ns):
+                return
+            if self._log_before is None:
+                self._log_before = self._read_log_before(here)
+            self._store.write(self._names["log"], (self._log_before + here)[-MAX_BYTES:])
+            self._log_sent = status.st_size, status.st_mtime_ns
+
+    def _read_log_before(self, here: bytes) -> bytes:
+        """Return what the store has of the log before the lines of this node, which a killed process may have sent."""
+        try:
+            stored, _ = self._store.read(self._names["log"])
+        except FileNotFoundError:
+            return b""
+        place = stored.find(here[:_SAME_BYTES]) if here else -1
+        return stored if place < 0 else stored[:place]
 
 
 class _Tag:
@@ -266,12 +321,13 @@ def trial_files(config: Mapping[str, Any]) -> TrialFiles:
     """Return the files of a trial from what its worker is told.
 
     Args:
-        config: ``checkpoint_path`` and ``weights_path``; or ``storage``, an address, with ``sweep_key`` and
-            ``checkpoint_s``, the pause between two states that are sent, or None.
+        config: ``checkpoint_path``, ``weights_path`` and ``log_path``, which may be missing; or ``storage``, an
+            address, with ``sweep_key`` and ``checkpoint_s``, the pause between two states that are sent, or None.
     """
     url = str(config.get("storage", ""))
     if not url:
-        return SharedFiles(Path(config["checkpoint_path"]), Path(config["weights_path"]))
+        log = Path(config["log_path"]) if config.get("log_path") else None
+        return SharedFiles(Path(config["checkpoint_path"]), Path(config["weights_path"]), log)
     address = parse_url(url)
     assert isinstance(address, StorageUrl)
     every_s = config.get("checkpoint_s")

@@ -12,7 +12,7 @@ from sweep.cli.app import app, echo, new_console, new_display
 from sweep.formats import printable
 from sweep.signals import exit_code
 from sweep.terminal import job_options, options
-from sweep.terminal.job_options import folder_of
+from sweep.terminal.job_options import place_of
 
 
 @app.command()
@@ -85,8 +85,11 @@ def logs(
             _print(read_logs(str(sweep_dir), address, follow=follow, insecure=insecure))
         else:
             from sweep.log_files import read_log
+            from sweep.storage import opened
 
-            _print(read_log(folder_of(sweep_dir, address, insecure=insecure), trial, follow=follow))
+            place, display = place_of(sweep_dir, address, insecure=insecure), new_display(stderr=True)
+            with opened(place, show_status=display.show_status) as sweep:
+                _print(read_log(sweep.path, trial, follow=follow))
     except KeyboardInterrupt:
         raise typer.Exit(exit_code(signal.SIGINT)) from None
 
