@@ -30,9 +30,6 @@ MAX_PAUSE_S = 300.0
 LOG_PAUSE_S = 60.0
 """Shortest pause between two logs that are sent while a trial runs."""
 
-_SAME_BYTES = 200
-"""Length of the beginning by which a log is recognised in a longer one: each line has its time."""
-
 HURRY_S = 10.0
 """Time for which sending the last state of a trial is repeated: it may be computed again."""
 
@@ -294,7 +291,8 @@ class StoredFiles(TrialFiles):
             stored, _ = self._store.read(self._names["log"])
         except FileNotFoundError:
             return b""
-        place = stored.find(here[:_SAME_BYTES]) if here else -1
+        first_line = here.partition(b"\n")[0]  # it has its time and node
+        place = stored.find(first_line) if first_line else -1
         return stored if place < 0 else stored[:place]
 
 
