@@ -1,0 +1,87 @@
+"""A sweep in an S3 bucket on a real Ray: steered from another machine, killed, resumed, measured and checked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sweep.records.reader import read_sweep, read_table
+from sweep.records.schema import EPOCHS, EVALUATIONS
+from sweep.storage import opened
+from tests.processes import has_ended
+from tests.s3_server import environment_of, s3_server
+from trainables.object_store import ObjectStore
+from trainables.storage_url import StorageUrl, parse_url
+
+pytest.importorskip("obstore")
+pytest.importorskip("moto.server")
+
+pytestmark = pytest.mark.ray
+
+URL = "s3://photos/sweeps/small"
+SETTINGS = ("budget.trials=2", "budget.max_epochs=40", "budget.early_stopping.rule=none", "base.data.train_frac=0.3")
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "timed out"
+        time.sleep(0.2)
+
+
+def test_a_sweep_in_a_bucket_survives_its_driver(
+    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verb(*words: str, machine: str, code: int = 0) -> str:
+        """Run a verb in a process that has the cache folder of a machine; return what it prints."""
+        environment = {**os.environ, "CUTMIX_SWEEP_CACHE": str(tmp_path / machine)}
+        command = [sys.executable, "-m", "cutmix_sweep", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert str(tmp_path) not in done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    with s3_server(tmp_path / "server.log") as server:
+        for name, value in environment_of(server).items():
+            monkeypatch.setenv(name, value)
+        address = parse_url(URL)
+        assert isinstance(address, StorageUrl)
+        store = ObjectStore(address)
+        settings = [word for setting in SETTINGS for word in ("--set", setting)]
+        command = [sys.executable, "-m", "cutmix_sweep", "run", str(study_file), "--out", URL, *settings]
+        environment = {**os.environ, "CUTMIX_SWEEP_CACHE": str(tmp_path / "node-a")}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as driver:
+            wait_for(lambda: len(store.list("models")) > 1 or driver.poll() is not None)
+            assert f"process {driver.pid} on " in verb("resume", URL, "--retry-failed", machine="node-b", code=2)
+            paused = verb("pause", URL, machine="node-b")
+            assert "paused, 2 running trials end" in paused
+            log = verb("logs", URL, "--trial", "off-0000", machine="node-b")
+            assert log.count("begins, 0 epochs recorded") == 2  # a line of the program and one that it printed
+            assert "epoch 40: " in log
+            processes = [driver, *psutil.Process(driver.pid).children(recursive=True)]
+            os.kill(driver.pid, signal.SIGKILL)
+        assert all(has_ended(process.pid, within_s=30) for process in processes)
+        with opened(URL) as sweep:
+            n_epochs = len(read_table(sweep.path, EPOCHS))
+        assert n_epochs >= 80
+        resumed = verb("resume", URL, machine="node-a")
+        assert "storage: " in resumed
+        verb("evaluate", URL, "--trials", "search", "--axes", "calibration", "--quiet", machine="node-b")
+        assert "whole" in verb("check", URL, machine="node-b")
+        with opened(URL) as sweep:
+            records = read_sweep(sweep.path)
+            measured = read_table(sweep.path, EVALUATIONS)
+        names = store.list()
+    assert set(records.trials["status"]) == {"completed"}
+    assert len(records.epochs) == 40 * len(records.trials) == 320
+    assert not records.epochs.duplicated(["trial", "epoch"]).any()
+    assert measured["trial"].nunique() == 8
+    assert not any(name.startswith(("checkpoints/", "lock")) for name in names)
