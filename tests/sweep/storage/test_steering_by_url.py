@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from sweep.steering import Steering
 from sweep.storage import mirror, opened
 from sweep.storage.inbox import StoredRequests
 from tests.sweep.conftest import Simulation
+from tests.sweep.fake_dashboard import fake_dashboard
 from tests.sweep.storage.conftest import use_machine
 from tests.sweep.storage.test_mirror import stored
 from trainables.object_store import ObjectStore
@@ -196,6 +198,31 @@ def test_or_resume_and_restarts_know_what_has_begun(
         assert read_manifest(sweep.path)["study"]["name"] == "small"
     code, _, err = run("run", "quickstart", "--scale", "smoke", "--out", bucket, "--or-resume")
     assert (code, f"--out '{bucket}' has a sweep of another study" in err) == (2, True)
+
+
+def test_a_job_has_its_sweep_in_a_store(
+    bucket: str, study_of: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets region and endpoint, but no key; verbs find the sweep by the name of the job."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+    with opened(bucket, write=True, new=True) as sweep:
+        Simulation(study_of(), sweep.path).run(3).conductor.flush(force=True)
+    with fake_dashboard() as dashboard:
+        where = ("--address", dashboard.url)
+        code, out, _ = run("submit", "quickstart", "--scale", "smoke", "--out", "s3://photos/sweeps/quick/", *where)
+        assert (code, "records in s3://photos/sweeps/quick" in out) == (0, True)
+        sent = json.loads(next(body for _, _, body in reversed(dashboard.requests) if b"entrypoint" in body))
+        assert " --out s3://photos/sweeps/quick --or-resume " in sent["entrypoint"]
+        assert sent["runtime_env"]["env_vars"] == {"RAY_JOB_STOP_WAIT_TIME_S": "30", "AWS_REGION": "eu-west-1"}
+        assert not any(b"a secret" in body for _, _, body in dashboard.requests)
+        code, _, err = run("submit", "quickstart", "--scale", "smoke", "--out", "s3x://photos/quick", *where)
+        assert (code, "--out 's3x://photos/quick': storage of the kind 's3x' is unknown" in err) == (2, True)
+        dashboard.add_job("there", storage=bucket)
+        assert run("stop", "there", "--trial", "off-0000", *where)[1].startswith("trial off-0000 is cancelled")
 
 
 def store_of(url: str) -> ObjectStore:
