@@ -15,7 +15,7 @@ from trainables.intact import DAMAGED, DamagedFile, set_aside
 from trainables.object_store import ObjectStore, StorageError
 from trainables.request_counts import RequestCounts
 from trainables.storage_url import StorageUrl, parse_url
-from trainables.trial_log import MAX_BYTES
+from trainables.stored_log import StoredLog
 from trainables.whole_file import write_whole
 
 MAX_COST = 0.05
@@ -26,9 +26,6 @@ MIN_PAUSE_S = 10.0
 
 MAX_PAUSE_S = 300.0
 """Longest pause, however long it takes to send a state."""
-
-LOG_PAUSE_S = 60.0
-"""Shortest pause between two logs that are sent while a trial runs."""
 
 HURRY_S = 10.0
 """Time for which sending the last state of a trial is repeated: it may be computed again."""
@@ -130,7 +127,7 @@ class StoredFiles(TrialFiles):
 
     Each epoch writes the state to the node's disk. A thread sends the newest state from time to time, so that sending
     takes at most ``MAX_COST`` of the time. A trial that continues on another node begins with the state that was sent.
-    The log is sent with a state, at most every ``LOG_PAUSE_S``, and at the end of the trial on this node.
+    The log is sent with a state, at most once per minute, and at the end of the trial on this node.
     """
 
     log: Path
@@ -145,14 +142,13 @@ class StoredFiles(TrialFiles):
             every_s: pause between two states that are sent; None: from ``MAX_COST``.
         """
         folder = default_cache_dir() / "storage" / url.key / f"worker-{sweep_key}"
-        self._names = {"state": f"checkpoints/{trial}.pt", "model": f"models/{trial}.pt", "log": f"logs/{trial}.txt"}
-        self.checkpoint, self.weights, self.log = (folder / name for name in self._names.values())
+        self._names = {"state": f"checkpoints/{trial}.pt", "model": f"models/{trial}.pt"}
+        self.checkpoint, self.weights = (folder / name for name in self._names.values())
+        self.log = folder / f"logs/{trial}.txt"
         for path in (self.checkpoint, self.weights, self.log):
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._log_before: bytes | None = None
-        self._log_sent: tuple[int, int] | None = None
-        self._log_sent_at_s = float("-inf")
         self._store = ObjectStore(url)
+        self._stored_log = StoredLog(self._store, f"logs/{trial}.txt", self.log)
         self._counted = RequestCounts()
         self._every_s = every_s
         self._sending = threading.RLock()  # a signal may come while the last state is sent
@@ -196,7 +192,7 @@ class StoredFiles(TrialFiles):
     def send_log(self) -> None:
         """Send the log; if that fails, it is sent when the trial is closed."""
         with contextlib.suppress(StorageError):
-            self._send_log()
+            self._stored_log.send()
 
     def set_aside(self, error: DamagedFile) -> str:
         """Rename a damaged state or model, here and in the store; return the new name in the store."""
@@ -218,7 +214,7 @@ class StoredFiles(TrialFiles):
         self._store.patience_s = HURRY_S
         if not is_done:
             self._send()
-        self._send_log()
+        self._stored_log.send()
         # the node need not keep what the store has
         for path in (self.checkpoint, self.weights, self.log):
             path.unlink(missing_ok=True)
@@ -229,7 +225,7 @@ class StoredFiles(TrialFiles):
         self._store.patience_s = HURRY_S
         with contextlib.suppress(StorageError):
             self._send()
-            self._send_log()
+            self._stored_log.send()
 
     def take_counts(self) -> dict[str, int]:
         """Return the requests since the last call."""
@@ -249,8 +245,8 @@ class StoredFiles(TrialFiles):
             if not self._ended:
                 with contextlib.suppress(StorageError):  # the next state may be sent
                     self._send()
-                    if time.monotonic() - self._log_sent_at_s >= LOG_PAUSE_S:
-                        self._send_log()
+                    if self._stored_log.is_due:
+                        self._stored_log.send()
 
     def _send(self) -> None:
         with self._sending:
@@ -269,31 +265,6 @@ class StoredFiles(TrialFiles):
                 if self._every_s is None:
                     took_s = self._sent_at_s - began_s
                     self._pause_s = min(max(took_s / MAX_COST, MIN_PAUSE_S), MAX_PAUSE_S)
-
-    def _send_log(self) -> None:
-        """Send the log if it has changed, after what other nodes have written of it."""
-        with self._sending:
-            self._log_sent_at_s = time.monotonic()
-            try:
-                status, here = self.log.stat(), self.log.read_bytes()
-            except FileNotFoundError:
-                return
-            if self._log_sent == (status.st_size, status.st_mtime_ns):
-                return
-            if self._log_before is None:
-                self._log_before = self._read_log_before(here)
-            self._store.write(self._names["log"], (self._log_before + here)[-MAX_BYTES:])
-            self._log_sent = status.st_size, status.st_mtime_ns
-
-    def _read_log_before(self, here: bytes) -> bytes:
-        """Return what the store has of the log before the lines of this node, which a killed process may have sent."""
-        try:
-            stored, _ = self._store.read(self._names["log"])
-        except FileNotFoundError:
-            return b""
-        first_line = here.partition(b"\n")[0]  # it has its time and node
-        place = stored.find(first_line) if first_line else -1
-        return stored if place < 0 else stored[:place]
 
 
 class _Tag:
