@@ -32,7 +32,7 @@ def stop(
     from sweep.storage import opened
 
     place, display = job_options.place_of(sweep_dir, address, insecure=insecure), new_display()
-    with opened(place, show_status=display.show_status) as sweep:
+    with opened(place, read_now=False, show_status=display.show_status) as sweep:
         if trial is None and arm is None:
             echo(stop_sweep(sweep.path, reason=reason or "", wait=not no_wait, display=display))
             return
@@ -40,7 +40,7 @@ def stop(
 
 
 @app.command()
-@on_sweep()
+@on_sweep(read_now=False)
 def pause(
     sweep_dir: options.SweepDir,
     reason: steering_options.Reason = None,
@@ -56,7 +56,7 @@ def pause(
 
 
 @app.command("set")
-@on_sweep()
+@on_sweep(read_now=False)
 def set_(
     sweep_dir: options.SweepDir,
     setting: steering_options.Setting,
