@@ -173,7 +173,7 @@ class ObjectStore:
 
         def write() -> StoredObject:
             result = obstore.put(self._store, self._path(name), content, mode=mode, chunk_size=PART_BYTES)
-            return StoredObject(size, str(result["e_tag"]), result["version"])
+            return StoredObject(size, str(result["e_tag"]), _version(result))
 
         try:
             stored = self._request(name, write, is_write=True)
@@ -293,7 +293,13 @@ class ObjectStore:
 
 
 def _stored(meta: Any) -> StoredObject:
-    return StoredObject(int(meta["size"]), str(meta["e_tag"]), meta["version"])
+    return StoredObject(int(meta["size"]), str(meta["e_tag"]), _version(meta))
+
+
+def _version(meta: Any) -> str | None:
+    """Return the number of a version; S3 answers `null` to some requests if a bucket keeps no versions."""
+    version = meta["version"]
+    return None if version in (None, "null") else str(version)
 
 
 def _is_final(error: Exception) -> bool:
