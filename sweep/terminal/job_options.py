@@ -23,7 +23,8 @@ Storage = Annotated[
     typer.Option(
         "--out",
         metavar="FOLDER",
-        help="folder or URL to write the sweep to, as all nodes of the cluster see it, for example /shared/box",
+        help="folder to write the sweep to, as all nodes of the cluster see it, or an address in an object store, for "
+        "example /shared/box or s3://bucket/sweeps/box",
     ),
 ]
 Insecure = Annotated[
