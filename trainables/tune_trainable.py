@@ -73,6 +73,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._log.write_report(report)
         if "failed" in report or "model_sha256" in report:
             self._files.send_log()
+        if (counts := self._files.take_counts()) is not None:
+            report["requests"] = json.dumps(counts)
         return report
 
     def _step(self) -> dict[str, Any]:
@@ -287,8 +289,6 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             report["model_sha256"] = self._model_sha256 or self._save_model(trial)
             if self._tests:
                 report["test"] = _tested(trial, self._places)
-        if (counts := self._files.take_counts()) is not None:
-            report["requests"] = json.dumps(counts)
         if self._warnings:
             report["warning"] = "; ".join(self._warnings)
             self._warnings.clear()

@@ -59,21 +59,18 @@ def test_a_sweep_in_a_bucket_survives_its_driver(
         command = [sys.executable, "-m", "cutmix_sweep", "run", str(study_file), "--out", URL, *settings]
         environment = {**os.environ, "CUTMIX_SWEEP_CACHE": str(tmp_path / "node-a")}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as driver:
-            wait_for(lambda: len(store.list("models")) > 1 or driver.poll() is not None)
+            wait_for(lambda: bool(store.list("records/epochs")) or driver.poll() is not None)
+            assert "paused, " in verb("pause", URL, machine="node-b")
             assert f"process {driver.pid} on " in verb("resume", URL, "--retry-failed", machine="node-b", code=2)
-            paused = verb("pause", URL, machine="node-b")
-            assert "paused, 2 running trials end" in paused
-            log = verb("logs", URL, "--trial", "off-0000", machine="node-b")
-            assert log.count("begins, 0 epochs recorded") == 2  # a line of the program and one that it printed
-            assert "epoch 40: " in log
+            wait_for(lambda: "logs/off-0000.txt" in store.list("logs"))
+            assert "epoch 1: " in verb("logs", URL, "--trial", "off-0000", machine="node-b")
             processes = [driver, *psutil.Process(driver.pid).children(recursive=True)]
             os.kill(driver.pid, signal.SIGKILL)
         assert all(has_ended(process.pid, within_s=30) for process in processes)
         with opened(URL) as sweep:
             n_epochs = len(read_table(sweep.path, EPOCHS))
-        assert n_epochs >= 80
-        resumed = verb("resume", URL, machine="node-a")
-        assert "storage: " in resumed
+        assert 0 < n_epochs < 320
+        assert "storage: " in verb("resume", URL, machine="node-a")
         verb("evaluate", URL, "--trials", "search", "--axes", "calibration", "--quiet", machine="node-b")
         assert "whole" in verb("check", URL, machine="node-b")
         with opened(URL) as sweep:
