@@ -35,7 +35,8 @@ Target = Annotated[
     typer.Argument(
         callback=check_files,
         metavar="DIR|JOB",
-        help="folder of a sweep, or with --address the name of a job, for example sweeps/box",
+        help="folder of a sweep or its address in an object store, or with --address the name of a job, for example "
+        "sweeps/box",
     ),
 ]
 LoggedTrial = Annotated[
