@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sweep.control import pause_sweep
 from sweep.records.reader import read_sweep, read_table
 from sweep.records.schema import EPOCHS, EVALUATIONS
 from sweep.storage import opened
@@ -27,7 +27,7 @@ pytest.importorskip("moto.server")
 pytestmark = pytest.mark.ray
 
 URL = "s3://photos/sweeps/small"
-SETTINGS = ("budget.trials=2", "budget.max_epochs=40", "budget.early_stopping.rule=none", "base.data.train_frac=0.3")
+SETTINGS = ("budget.trials=2", "budget.max_epochs=50", "budget.early_stopping.rule=none", "resources.checkpoint_s=1")
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 120) -> None:
@@ -58,18 +58,23 @@ def test_a_sweep_in_a_bucket_survives_its_driver(
         settings = [word for setting in SETTINGS for word in ("--set", setting)]
         command = [sys.executable, "-m", "cutmix_sweep", "run", str(study_file), "--out", URL, *settings]
         environment = {**os.environ, "CUTMIX_SWEEP_CACHE": str(tmp_path / "node-a")}
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as driver:
-            wait_for(lambda: bool(store.list("records/epochs")) or driver.poll() is not None)
-            assert "paused, " in verb("pause", URL, machine="node-b")
+        driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: bool(store.list("checkpoints")) or driver.poll() is not None)
+            with opened(URL) as sweep:  # in this process: a quick machine would end the sweep meanwhile
+                assert "paused, " in pause_sweep(sweep.path)
             assert f"process {driver.pid} on " in verb("resume", URL, "--retry-failed", machine="node-b", code=2)
             wait_for(lambda: "logs/off-0000.txt" in store.list("logs"))
             assert "epoch 1: " in verb("logs", URL, "--trial", "off-0000", machine="node-b")
+            assert "paused by " in verb("status", URL, machine="node-b")
             processes = [driver, *psutil.Process(driver.pid).children(recursive=True)]
-            os.kill(driver.pid, signal.SIGKILL)
+        finally:
+            driver.kill()
+            driver.wait()
         assert all(has_ended(process.pid, within_s=30) for process in processes)
         with opened(URL) as sweep:
             n_epochs = len(read_table(sweep.path, EPOCHS))
-        assert 0 < n_epochs < 320
+        assert 0 < n_epochs < 400
         assert "storage: " in verb("resume", URL, machine="node-a")
         verb("evaluate", URL, "--trials", "search", "--axes", "calibration", "--quiet", machine="node-b")
         assert "whole" in verb("check", URL, machine="node-b")
@@ -78,7 +83,7 @@ def test_a_sweep_in_a_bucket_survives_its_driver(
             measured = read_table(sweep.path, EVALUATIONS)
         names = store.list()
     assert set(records.trials["status"]) == {"completed"}
-    assert len(records.epochs) == 40 * len(records.trials) == 320
+    assert len(records.epochs) == 50 * len(records.trials) == 400
     assert not records.epochs.duplicated(["trial", "epoch"]).any()
     assert measured["trial"].nunique() == 8
     assert not any(name.startswith(("checkpoints/", "lock")) for name in names)
