@@ -123,8 +123,11 @@ class ObjectStore:
             result = obstore.get(self._store, self._path(name))
             return bytes(result.bytes()), _stored(result.meta)
 
-        content, stored = self._request(name, read)
-        self._count(n_read=1, bytes_read=len(content))
+        try:
+            content, stored = self._request(name, read)
+        finally:
+            self._count(n_read=1)
+        self._count(bytes_read=len(content))
         return content, stored
 
     def fetch(self, name: str, path: Path) -> StoredObject:
@@ -143,8 +146,11 @@ class ObjectStore:
                     file.write(chunk)
             return _stored(result.meta)
 
-        stored = self._request(name, fetch)
-        self._count(n_read=1, bytes_read=stored.size)
+        try:
+            stored = self._request(name, fetch)
+        finally:
+            self._count(n_read=1)
+        self._count(bytes_read=stored.size)
         return stored
 
     def write(

@@ -108,11 +108,13 @@ class TestRequests:
         memory.fetch("a", tmp_path / "a")
         memory.list()
         memory.describe("b")
+        with pytest.raises(FileNotFoundError):
+            memory.read("b")
         memory.delete(["a"])
         assert memory.counts.as_record() == {
-            **{"n_read": 2, "n_written": 1, "n_listed": 1, "n_deleted": 1, "bytes_read": 5, "bytes_written": 5}
+            **{"n_read": 3, "n_written": 1, "n_listed": 1, "n_deleted": 1, "bytes_read": 5, "bytes_written": 5}
         }
-        assert memory.counts.n_requests == 5
+        assert memory.counts.n_requests == 6
 
 
 def test_keys_of_aws_configure_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
