@@ -162,8 +162,10 @@ class Ledger:
 
     def drop_checkpoints(self, entries: Mapping[str, Entry]) -> None:
         """Remove the checkpoints of all trials that will not continue; the folder is listed once."""
-        for path in checkpoint_path(self._dir, "").parent.glob("*.pt"):
-            if entry := entries.get(path.stem):
+        mirror, folder = mirror_of(self._dir), checkpoint_path(self._dir, "").parent
+        names = [path.name for path in folder.glob("*.pt")] if mirror is None else mirror.names(folder.name)
+        for name in names:
+            if entry := entries.get(Path(name).stem):
                 self.drop_checkpoint(entry)
 
     def drop_checkpoint(self, entry: Entry) -> None:

@@ -87,6 +87,10 @@ class Mirrored(ABC):
         """Return whether the store may have an object, without a request."""
 
     @abstractmethod
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the objects in a folder when the store was read, without a request."""
+
+    @abstractmethod
     def add_requests(self, numbers: Mapping[str, int]) -> None:
         """Count the requests that a worker has sent; the names are those of ``RequestCounts``."""
 

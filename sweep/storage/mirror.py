@@ -296,6 +296,10 @@ class Mirror(Mirrored):
         """Return whether the store may have an object, without a request."""
         return name in self._listed or name in self._expected
 
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the objects in a folder when the store was read, without a request."""
+        return [name for name in self._listed if name.startswith(f"{folder}/")]
+
     def remove(self, name: str) -> None:
         """Remove an object with the next changes, after everything else was written."""
         self._to_remove[name] = None
