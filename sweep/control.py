@@ -18,6 +18,7 @@ from sweep.inbox import Inbox, Request, new_request
 from sweep.ledger import read_entries
 from sweep.lock import locked
 from sweep.manifest import add_part_folders, read_study
+from sweep.mirrored import refresh, writable
 from sweep.proposals import Proposals
 from sweep.records.reader import read_manifest
 from sweep.records.repair import repair_records
@@ -25,9 +26,6 @@ from sweep.records.schema import LIVING
 from sweep.records.study_edits import check_study
 from sweep.steering import MAX_TRIALS, parse_max_trials
 from trainables.errors import UserError, did_you_mean
-
-ANSWER_S = 0.1
-"""Pause between two looks for an answer."""
 
 DRIVER_S = 2.0
 """Pause between two looks for the process that is to answer."""
@@ -43,8 +41,8 @@ def stop_sweep(sweep_dir: Path, *, reason: str = "", wait: bool = True, display:
     Raises:
         UserError: no process runs the sweep.
     """
-    read_manifest(sweep_dir)
-    _driver_of(sweep_dir, "nothing to stop")
+    _read_manifest(sweep_dir)
+    _driver_of(sweep_dir, "nothing to stop", display)
     return _ask_running(sweep_dir, new_request("stop", reason=reason), wait=wait, display=display)
 
 
@@ -54,8 +52,8 @@ def pause_sweep(sweep_dir: Path, *, reason: str = "", wait: bool = True, display
     Raises:
         UserError: no process runs the sweep, or it is paused already.
     """
-    read_manifest(sweep_dir)
-    driver = _driver_of(sweep_dir, "nothing to pause")
+    _read_manifest(sweep_dir)
+    driver = _driver_of(sweep_dir, "nothing to pause", display)
     if driver.paused:
         raise UserError(f"'{sweep_dir}' is paused already, {driver.paused}: {resume_command(sweep_dir)}")
     return _ask_running(sweep_dir, new_request("pause", reason=reason), wait=wait, display=display)
@@ -63,7 +61,7 @@ def pause_sweep(sweep_dir: Path, *, reason: str = "", wait: bool = True, display
 
 def resume_paused(sweep_dir: Path, *, display: Display = SILENT) -> str:
     """Continue a sweep that its process holds paused; return what it answered; "" if it is not held so."""
-    driver = _driver(sweep_dir, may_be_deaf=True)
+    driver = _driver(sweep_dir, display, may_be_deaf=True)
     if driver is None or not driver.paused:
         return ""
     try:
@@ -81,13 +79,14 @@ def set_value(sweep_dir: Path, setting: str, *, reason: str = "", wait: bool = T
     name, equals, value = setting.partition("=")
     if not equals:
         raise UserError(f"'{setting}': give NAME=VALUE, for example {MAX_TRIALS}=4")
-    manifest = read_manifest(sweep_dir)
+    manifest = _read_manifest(sweep_dir)
     if name == MAX_TRIALS:
         parse_max_trials(value)
     else:
         with_setting(read_study(manifest, sweep_dir), name, value)
     option = ("--max-trials", value) if name == MAX_TRIALS else ("--set", setting)
-    _driver_of(sweep_dir, f"give the value when it is resumed: {resume_command(sweep_dir, None, *option)}")
+    otherwise = f"give the value when it is resumed: {resume_command(sweep_dir, None, *option)}"
+    _driver_of(sweep_dir, otherwise, display)
     request = new_request("set", reason=reason, values={name: value})
     return _ask_running(sweep_dir, request, wait=wait, display=display)
 
@@ -104,9 +103,9 @@ def extend_running(sweep_dir: Path, additions: dict[str, Any], *, wait: bool = T
     Raises:
         UserError: the study cannot be extended so; nothing is written then.
     """
-    if _driver(sweep_dir) is None:
+    if _driver(sweep_dir, display) is None:
         return ""
-    manifest = read_manifest(sweep_dir)
+    manifest = _read_manifest(sweep_dir)
     add_part_folders(manifest, sweep_dir)
     grown(read_study(manifest, sweep_dir), additions)
     try:
@@ -139,7 +138,7 @@ def stop_trials(
     """
     _check_target(sweep_dir, trial, arm)
     request = new_request("stop", reason=reason, trial=trial, arm=arm)
-    if _driver(sweep_dir) is not None:
+    if _driver(sweep_dir, display) is not None:
         try:
             return _ask(sweep_dir, request, wait=wait, display=display)
         except NoDriver:
@@ -149,7 +148,7 @@ def stop_trials(
 
 def _check_target(sweep_dir: Path, trial: str | None, arm: str | None) -> None:
     """Check the name of a trial or an arm before anything is written."""
-    manifest = read_manifest(sweep_dir)
+    manifest = _read_manifest(sweep_dir)
     study = read_study(manifest, sweep_dir)
     if trial is None:
         if arm not in study.arms:
@@ -166,25 +165,33 @@ def _check_target(sweep_dir: Path, trial: str | None, arm: str | None) -> None:
 
 def _cancel(sweep_dir: Path, request: Request, display: Display) -> str:
     """Cancel trials of a sweep that no process runs."""
-    with locked(sweep_dir, show_status=display.show_status):
-        check_study(sweep_dir)
-        for finding in repair_records(sweep_dir):
+    show_status = display.show_status
+    with writable(sweep_dir, show_status) as folder, locked(folder, show_status=show_status):
+        check_study(folder)
+        for finding in repair_records(folder):
             display.show_warning(finding.describe())
-        manifest = read_manifest(sweep_dir)
-        add_part_folders(manifest, sweep_dir)
-        conductor = Conductor(read_study(manifest, sweep_dir), sweep_dir, repaired=True, warn=display.show_warning)
+        manifest = read_manifest(folder)
+        add_part_folders(manifest, folder)
+        conductor = Conductor(read_study(manifest, folder), folder, repaired=True, warn=display.show_warning)
         if request.trial is not None:
             return conductor.cancel_trial(request.trial, request.why)
         return conductor.cancel_arm(str(request.arm), request.why)
 
 
-def _driver(sweep_dir: Path, *, may_be_deaf: bool = False) -> Driver | None:
+def _read_manifest(sweep_dir: Path) -> dict[str, Any]:
+    """Read the manifest, and before that what is new of a sweep in an object store."""
+    refresh(sweep_dir)
+    return read_manifest(sweep_dir)
+
+
+def _driver(sweep_dir: Path, display: Display, *, may_be_deaf: bool = False) -> Driver | None:
     """Return the process that runs a sweep; None if there is none.
 
     Raises:
         UserError: it reads no requests.
     """
-    driver = find_driver(sweep_dir)
+    with display.show_status("looking for the process that runs the sweep"):
+        driver = find_driver(sweep_dir)
     if driver is not None and not driver.takes_requests and not may_be_deaf:
         raise UserError(
             f"'{sweep_dir}' is in use by {driver.describe()}, which takes no requests now: it starts, measures or is "
@@ -193,8 +200,8 @@ def _driver(sweep_dir: Path, *, may_be_deaf: bool = False) -> Driver | None:
     return driver
 
 
-def _driver_of(sweep_dir: Path, otherwise: str) -> Driver:
-    driver = _driver(sweep_dir)
+def _driver_of(sweep_dir: Path, otherwise: str, display: Display) -> Driver:
+    driver = _driver(sweep_dir, display)
     if driver is None:
         raise UserError(f"no process runs '{sweep_dir}': {otherwise}")
     return driver
@@ -221,7 +228,7 @@ def _ask(sweep_dir: Path, request: Request, *, wait: bool, display: Display) -> 
     try:
         with display.show_status("waiting for the answer of the process that runs the sweep"):
             while (result := inbox.result(name)) is None:
-                time.sleep(ANSWER_S)
+                time.sleep(inbox.answer_s)
                 if time.monotonic() - looked_at_s < DRIVER_S:
                     continue
                 looked_at_s = time.monotonic()

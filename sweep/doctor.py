@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +17,8 @@ from sweep.connection import check_connection
 from sweep.ray_folder import choose_folder, other_users_folders, token_problem
 from trainables.cores import describe_cores
 from trainables.errors import UserError
+from trainables.object_store import READER_PATIENCE_S, Conflict, ObjectStore, StorageError
+from trainables.storage_url import is_url, parse_url
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 """States of a check: no problem; a sweep runs, but with a disadvantage; a sweep would fail."""
@@ -48,7 +52,7 @@ def diagnose(data: str, out: Path, *, address: str | None = None, insecure: bool
 
     Args:
         data: data source.
-        out: folder to write sweeps to.
+        out: folder, or address in an object store, to write sweeps to.
         address: Ray cluster that sweeps will join; None: Ray is started on this machine.
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
 
@@ -67,7 +71,7 @@ def diagnose(data: str, out: Path, *, address: str | None = None, insecure: bool
         _ray if address is None else lambda: _connection(address, insecure=insecure),
         lambda: _data(data),
         _cache,
-        lambda: _disk("disk for records", out),
+        lambda: _storage(out),
     ]
     return [check() for check in checks]
 
@@ -227,6 +231,49 @@ def _cache() -> Check:
     from trainables.data.cache_dir import default_cache_dir
 
     return _disk("disk for decoded images", default_cache_dir())
+
+
+def _storage(out: Path) -> Check:
+    """Check where sweeps are written: the disk of a folder; a store must write, read, refuse and delete objects."""
+    name, started_s = "storage for records", time.perf_counter()
+    try:
+        place = parse_url(out) if is_url(out) else out
+        if isinstance(place, Path):
+            return _disk("disk for records", place)
+        problem = _try_store(ObjectStore(place, patience_s=READER_PATIENCE_S))
+    except UserError as error:
+        return Check(name, WRONG, str(error), "follow the message")
+    except StorageError as error:
+        fix = "check the address, the keys of the store, and that they may read, write, list and delete objects there"
+        return Check(name, WRONG, error.describe(), fix)
+    if problem:
+        return Check(name, WRONG, f"'{place}': {problem}", "use a store that has conditional writes (If-Match)")
+    return Check(
+        name, OK, f"'{place}': objects written, read, locked and deleted in {time.perf_counter() - started_s:.1f} s"
+    )
+
+
+def _try_store(store: ObjectStore) -> str:
+    """Do with one object what a sweep does with many; return what the store did wrong, "" if nothing.
+
+    Raises:
+        StorageError: the store does not answer, or refuses.
+    """
+    name = f"doctor-{uuid.uuid4().hex[:12]}"
+    first = store.write(name, b"1", if_absent=True)
+    try:
+        second = store.write(name, b"2", if_same=first)
+        for is_new in (True, False):
+            with contextlib.suppress(Conflict):
+                store.write(name, b"3", if_absent=is_new, if_same=None if is_new else first)
+                return "it accepts writes that it must refuse, so two processes could write the same sweep"
+        if store.read(name) != (b"2", second) or name not in store.list_top():
+            return "it does not return what was just written"
+    except Conflict:
+        return "it refuses a conditional write that it must accept, so no process can hold a sweep"
+    finally:
+        store.delete([name])
+    return ""
 
 
 def _disk(name: str, folder: Path) -> Check:

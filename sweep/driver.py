@@ -122,7 +122,6 @@ class DriverObserver:
             source = FolderSource(sweep_dir) if mirror is None else mirror.lease_source()
         self.number = 0
         self._source = source
-        self._dir = sweep_dir
         self._clock = clock
         self._content = b""
         self._lease: Lease | None = None
@@ -197,8 +196,8 @@ class DriverObserver:
     def _observed(self, *, after_expiry: Presence) -> Presence:
         seen = self.number, self._content
         if self._clock() - self._changed_at_s >= EXPIRY_S:
-            _expired[self._dir] = seen
-        if _expired.get(self._dir) == seen:
+            _expired[self._source.place] = seen
+        if _expired.get(self._source.place) == seen:
             return after_expiry
         return Presence.ALIVE if self._has_changed else Presence.UNCLEAR
 

@@ -248,11 +248,10 @@ def _trial_name(trial: object) -> str:
 def _worker_environment() -> dict[str, str]:
     """Return the environment variables that trials need on every node."""
     from trainables.data.cache_dir import CACHE_VARIABLE
-    from trainables.store_clients import PUBLIC_VARIABLES
+    from trainables.store_clients import public_environment
 
-    names = (CACHE_VARIABLE, *(PUBLIC_VARIABLES if is_any_mirrored() else ()))
-    values = {name: os.environ[name] for name in names if name in os.environ}
-    return {name: value for name, value in values.items() if name == CACHE_VARIABLE or "@" not in value}  # no password
+    cache = {CACHE_VARIABLE: os.environ[CACHE_VARIABLE]} if CACHE_VARIABLE in os.environ else {}
+    return {**cache, **(public_environment() if is_any_mirrored() else {})}
 
 
 def _slots(nodes: Sequence[dict[str, float]], resources: Resources) -> int:

@@ -2,6 +2,7 @@
 
 A request is written whole, and its name tells the order: the time and a random number. The driver moves it to
 ``inbox/done`` together with the result. A request that is still there after the driver has ended can be withdrawn.
+With a sweep in an object store, the files are objects, which no process copies.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import stat
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from sweep.formats import cut, printable
+from sweep.mirrored import mirror_of
 from trainables.errors import UserError
 from trainables.strict import Frozen, parse
 from trainables.whole_file import write_whole
@@ -32,6 +35,9 @@ SUFFIX = ".json"
 
 MAX_BYTES = 65_536
 """Largest size of a request."""
+
+MAX_READ = 4 * MAX_BYTES
+"""Largest part of a file that is read: a result contains its request."""
 
 MAX_REASON = 200
 """Longest reason that a person gives, in characters."""
@@ -119,8 +125,100 @@ def user_name() -> str:
         return f"user {os.getuid()}"
 
 
+class RequestFiles(ABC):
+    """The files of an inbox by name; the results have names in ``done/``.
+
+    Attributes:
+        look_s: pause between two looks for requests.
+        answer_s: pause between two looks for an answer.
+    """
+
+    look_s: float
+    answer_s: float
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names of the requests, in their order."""
+
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Return whether there is such a file."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            OSError: it cannot be read, is no regular file, or is too long.
+        """
+
+    @abstractmethod
+    def write(self, name: str, content: bytes) -> None:
+        """Write a whole file."""
+
+    @abstractmethod
+    def remove(self, name: str) -> bool:
+        """Remove a file; return whether it was there."""
+
+
+class FolderFiles(RequestFiles):
+    """The files in the folder of a sweep."""
+
+    look_s, answer_s = 1.0, 0.1
+
+    def __init__(self, folder: Path) -> None:
+        """Use the files in ``folder``, which is made with the first request."""
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        """Return the names of the requests, in their order; this lists the folder once."""
+        try:
+            return sorted(name for name in os.listdir(self._folder) if name.endswith(SUFFIX))  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def has(self, name: str) -> bool:
+        """Return whether there is such a file."""
+        return (self._folder / name).exists()
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; links and devices are not read."""
+        file = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(file, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError("it is no regular file")
+            return opened.read(MAX_READ)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a whole file.
+
+        Raises:
+            UserError: the folder is a link.
+        """
+        if self._folder.is_symlink():
+            raise UserError(f"'{self._folder}' is a link: remove it, because it would be written through")
+        path = self._folder / name
+        if path.parent != self._folder:
+            path.parent.mkdir(exist_ok=True)
+        write_whole(path, content, parents=False)
+
+    def remove(self, name: str) -> bool:
+        """Remove a file; return whether it was there."""
+        try:
+            (self._folder / name).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+
 class Inbox:
     """The requests of one sweep, for the user who writes them and for the driver that handles them.
+
+    Attributes:
+        folder: folder of the requests, for messages.
+        look_s: pause between two looks for requests.
+        answer_s: pause between two looks for an answer.
 
     Examples:
         >>> import tempfile
@@ -135,71 +233,58 @@ class Inbox:
 
     def __init__(self, sweep_dir: Path) -> None:
         """Open the inbox of ``sweep_dir``; it is made with the first request."""
+        mirror = mirror_of(sweep_dir)
         self.folder = sweep_dir / INBOX
+        self._files = FolderFiles(self.folder) if mirror is None else mirror.inbox_files()
+        self.look_s, self.answer_s = self._files.look_s, self._files.answer_s
 
     def add(self, request: Request) -> str:
         """Write a request and return its name.
 
         Raises:
-            UserError: the folder is a link.
+            UserError: the folder is a link, or the request is too long.
             OSError: the file cannot be written.
         """
-        if self.folder.is_symlink():
-            raise UserError(f"'{self.folder}' is a link: remove it, because it would be written through")
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}{SUFFIX}"
-        content = request.model_dump_json(exclude_defaults=True)
-        if len(content.encode()) > MAX_BYTES:
+        content = request.model_dump_json(exclude_defaults=True).encode()
+        if len(content) > MAX_BYTES:
             raise UserError(f"the request is longer than {MAX_BYTES} bytes: interrupt the sweep to add this")
-        write_whole(self.folder / name, content, parents=False)
+        self._files.write(name, content)
         return name
 
     def pending(self) -> list[Pending]:
-        """Return the requests that are not handled yet, in their order; this lists the folder once."""
+        """Return the requests that are not handled yet, in their order."""
         return [self._read(name) for name in self._names()]
 
     def withdraw(self, name: str) -> bool:
         """Remove a request; return whether it was still there."""
-        try:
-            (self.folder / name).unlink()
-        except FileNotFoundError:
-            return False
-        return True
+        return self._files.remove(name)
 
     def finish(self, name: str, result: Result) -> None:
         """Move a handled request to ``done``, together with its result."""
         request = self._read(name).request
         content = {"request": request and request.model_dump(exclude_defaults=True), **result.model_dump()}
-        done = self.folder / DONE
-        done.mkdir(exist_ok=True)
-        write_whole(done / name, json.dumps(content), parents=False)
+        self._files.write(f"{DONE}/{name}", json.dumps(content).encode())
         self.withdraw(name)
 
     def result(self, name: str) -> Result | None:
         """Return what became of a request; None if it is not handled yet."""
         try:
-            content = json.loads((self.folder / DONE / name).read_bytes())
+            content = json.loads(self._files.read(f"{DONE}/{name}"))
         except FileNotFoundError:
             return None
         return Result(applied=bool(content["applied"]), text=str(content["text"]))
 
     def _names(self) -> Iterator[str]:
-        try:
-            names = sorted(name for name in os.listdir(self.folder) if name.endswith(SUFFIX))  # noqa: PTH208
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for name in names:
-            if (self.folder / DONE / name).exists():  # a kill came between its result and its removal
+        for name in self._files.names():
+            if self._files.has(f"{DONE}/{name}"):  # a kill came between its result and its removal
                 self.withdraw(name)
             else:
                 yield name
 
     def _read(self, name: str) -> Pending:
         try:
-            file = os.open(self.folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(file, "rb") as opened:
-                if not stat.S_ISREG(os.fstat(file).st_mode):
-                    return Pending(name, None, "it is no regular file")
-                content = opened.read(MAX_BYTES + 1)
+            content = self._files.read(name)
             values = json.loads(content) if len(content) <= MAX_BYTES else None
             if not isinstance(values, dict):
                 return Pending(name, None, "it is not a request")

@@ -30,6 +30,8 @@ from sweep.dashboard import Dashboard, find_dashboard
 from sweep.endings import reason_of
 from trainables.errors import UserError, did_you_mean
 from trainables.own_part import shipped_paths
+from trainables.storage_url import is_url, parse_url
+from trainables.store_clients import public_environment
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -59,7 +61,7 @@ class Job:
         status: ``pending``, ``running``, ``stopped``, ``succeeded`` or ``failed``.
         study: name of the study.
         sweep: name of the sweep.
-        storage: folder of the sweep, as the cluster sees it.
+        storage: folder or address of the sweep, as the cluster sees it.
         arms: names of the arms.
         trials: number of trials when it was submitted.
         version: version of cutmix-sweep that submitted it.
@@ -82,19 +84,24 @@ class Job:
 
 
 def check_storage(out: str) -> str:
-    """Return the folder of a sweep on a cluster, which cannot be relative: the job runs elsewhere.
+    """Return the folder or the address of a sweep on a cluster; a folder cannot be relative: the job runs elsewhere.
 
     Raises:
-        UserError: it is relative, or its last part is no name of a job.
+        UserError: it is relative or no valid address, or its last part is no name of a job.
 
     Examples:
-        >>> check_storage("/shared/box")
-        '/shared/box'
+        >>> check_storage("/shared/box"), check_storage("s3://photos/sweeps/box/")
+        ('/shared/box', 's3://photos/sweeps/box')
         >>> check_storage("sweeps/box")
         Traceback (most recent call last):
         trainables.errors.UserError: --out 'sweeps/box': give an absolute path that all nodes of the cluster see
     """
-    if "://" not in out and not out.startswith("/"):
+    if is_url(out):
+        try:
+            out = str(parse_url(out))
+        except UserError as error:
+            raise UserError(f"--out {error}") from None
+    elif not out.startswith("/"):
         raise UserError(f"--out '{out}': give an absolute path that all nodes of the cluster see")
     name = PurePosixPath(out).name
     if not re.fullmatch(NAME, name):
@@ -113,7 +120,7 @@ def submit(
     Args:
         study: the study, with all settings applied.
         address: dashboard of the cluster, for example ``http://localhost:8265``.
-        out: folder of the sweep, as the cluster sees it.
+        out: folder or address of the sweep, as the cluster sees it.
         options: further options of ``cutmix-sweep run``.
         insecure: whether the token may be sent unencrypted to another machine.
 
@@ -129,7 +136,7 @@ def submit(
         client.submit_job(
             entrypoint=entrypoint(file, storage, options),
             submission_id=name,
-            runtime_env={"working_dir": folder, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}},
+            runtime_env={"working_dir": folder, "env_vars": environment_of(storage)},
             metadata=metadata_of(study, storage),
         )
     return name, dashboard
@@ -144,6 +151,16 @@ def entrypoint(file: str, storage: str, options: Sequence[str] = ()) -> str:
     """
     fixed = ["--address", "auto", "--out", storage, "--or-resume", "--restarts", str(RESTARTS)]
     return shlex.join(["cutmix-sweep", "run", file, *fixed, *options])
+
+
+def environment_of(storage: str) -> dict[str, str]:
+    """Return the environment variables of a job: with an address, also region and endpoint of the store, no key.
+
+    Examples:
+        >>> environment_of("/shared/box")
+        {'RAY_JOB_STOP_WAIT_TIME_S': '30'}
+    """
+    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), **(public_environment() if is_url(storage) else {})}
 
 
 def metadata_of(study: Study, storage: str) -> dict[str, str]:

@@ -75,9 +75,11 @@ class LeaseSource(ABC):
 
     Attributes:
         look_s: pause between two looks while the next heartbeat is waited for.
+        place: folder that tells this lease from those of other sweeps.
     """
 
     look_s: float
+    place: Path
 
     @abstractmethod
     def read(self) -> tuple[int, bytes]:
@@ -95,7 +97,7 @@ class FolderSource(LeaseSource):
 
     def __init__(self, sweep_dir: Path) -> None:
         """Read the leases in ``sweep_dir``."""
-        self._dir = sweep_dir
+        self._dir = self.place = sweep_dir
 
     def read(self) -> tuple[int, bytes]:
         """Return the number of the newest lease, 0 if there is none, and its content."""

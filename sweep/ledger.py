@@ -162,8 +162,10 @@ class Ledger:
 
     def drop_checkpoints(self, entries: Mapping[str, Entry]) -> None:
         """Remove the checkpoints of all trials that will not continue; the folder is listed once."""
-        for path in checkpoint_path(self._dir, "").parent.glob("*.pt"):
-            if entry := entries.get(path.stem):
+        mirror, folder = mirror_of(self._dir), checkpoint_path(self._dir, "").parent
+        names = [path.name for path in folder.glob("*.pt")] if mirror is None else mirror.names(folder.name)
+        for name in names:
+            if entry := entries.get(Path(name).stem):
                 self.drop_checkpoint(entry)
 
     def drop_checkpoint(self, entry: Entry) -> None:
@@ -260,11 +262,12 @@ def weights_place(sweep_dir: Path, trial: str) -> str:
 
 
 def trial_places(sweep_dir: Path, trial: str) -> dict[str, str]:
-    """Return what a worker must know to find the state and the model of a trial, for ``trainables.trial_files``."""
+    """Return what a worker must know to find the files of a trial, for ``trainables.trial_files``."""
     mirror = mirror_of(sweep_dir)
     if mirror is None:
         checkpoint, weights = checkpoint_path(sweep_dir, trial), weights_path(sweep_dir, trial)
-        return {"checkpoint_path": str(checkpoint), "weights_path": str(weights)}
+        log = sweep_dir / log_name(trial)
+        return {"checkpoint_path": str(checkpoint), "weights_path": str(weights), "log_path": str(log)}
     mirror.expect(checkpoint_name(trial))
     mirror.expect(weights_name(trial))
     return {"storage": mirror.url, "sweep_key": mirror.sweep_key}
@@ -281,9 +284,9 @@ def local_weights(sweep_dir: Path, trial: str) -> Path:
     return weights_path(sweep_dir, trial)
 
 
-def log_path(sweep_dir: Path, trial: str) -> Path:
-    """Return the file in which the workers of a trial log."""
-    return sweep_dir / LOGS / f"{trial}.txt"
+def log_name(trial: str) -> str:
+    """Return the name of a trial's log below the place of the sweep."""
+    return f"{LOGS}/{trial}.txt"
 
 
 def model_damage(sweep_dir: Path, trial: str, sha256: str | None) -> DamagedFile | None:

@@ -42,6 +42,7 @@ from sweep.lease import (
     try_flock,
     write_lease,
 )
+from sweep.mirrored import show_lease
 from trainables.errors import UserError
 
 CHECK_S = 1.0
@@ -121,6 +122,7 @@ class Lock:
         """Write a heartbeat now: what has changed is seen by other processes."""
         with contextlib.suppress(OSError):
             self._beat()
+        show_lease(self._dir)
 
     def _beat_until_end(self) -> None:
         while not self._loss and not self._ended.wait(driver.HEARTBEAT_S):

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sweep.driver import DriverObserver, Presence
-from sweep.ledger import log_path
+from sweep.ledger import log_name
+from sweep.mirrored import fetch
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import TRIALS
 from sweep.run_log import LOG
@@ -33,7 +34,9 @@ def read_log(
         UserError: the sweep has no such trial, or the trial has no log.
     """
     read_manifest(sweep_dir)
-    path = sweep_dir / LOG if trial is None else log_path(sweep_dir, _checked(sweep_dir, trial))
+    name = LOG if trial is None else log_name(_checked(sweep_dir, trial))
+    path = sweep_dir / name
+    fetch(sweep_dir, name)
     if not path.is_file() and not follow:
         what = f"'{sweep_dir}'" if trial is None else f"trial '{trial}'"
         raise UserError(f"{what} has no log: it has not begun, or an older version ran it")
@@ -45,7 +48,8 @@ def read_log(
             yield text
         if not is_running:
             return
-        sleep(READ_S)
+        sleep(max(READ_S, observer.look_s))
+        fetch(sweep_dir, name)
 
 
 def _checked(sweep_dir: Path, trial: str) -> str:

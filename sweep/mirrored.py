@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sweep.inbox import RequestFiles
     from sweep.lease import LeaseSource
+    from sweep.lock import ShowStatus
 
 _mirrors: dict[Path, Mirrored] = {}
 
@@ -25,11 +28,13 @@ class Mirrored(ABC):
         folder: the working folder, an absolute path without links.
         url: address of the sweep.
         save_after_s: pause between two writes to the store that nothing waits for.
+        write: opens the same sweep for writing; the context yields the working folder of the driver.
     """
 
     folder: Path
     url: str
     save_after_s: float
+    write: Callable[[ShowStatus], AbstractContextManager[Path]]
 
     @property
     @abstractmethod
@@ -54,15 +59,12 @@ class Mirrored(ABC):
         """Return where the lease of the driver is read."""
 
     @abstractmethod
-    def send(self, path: Path) -> None:
-        """Write one file of the working folder to the store at once, although this process does not hold the sweep.
-
-        Only requests to the driver are written in this way: files in ``inbox/``.
-        """
+    def inbox_files(self) -> RequestFiles:
+        """Return the requests to the driver, which any process may write."""
 
     @abstractmethod
-    def discard(self, path: Path) -> None:
-        """Remove such a file from the store."""
+    def show_lease(self) -> None:
+        """Write a heartbeat now, if this process holds the sweep: what has changed is seen by other processes."""
 
     @abstractmethod
     def has(self, name: str) -> bool:
@@ -83,6 +85,10 @@ class Mirrored(ABC):
     @abstractmethod
     def may_have(self, name: str) -> bool:
         """Return whether the store may have an object, without a request."""
+
+    @abstractmethod
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the objects in a folder when the store was read, without a request."""
 
     @abstractmethod
     def add_requests(self, numbers: Mapping[str, int]) -> None:
@@ -137,24 +143,39 @@ def refresh(sweep_dir: Path, *, now: bool = False) -> None:
         mirror.refresh(now=now)
 
 
-def send(path: Path, sweep_dir: Path) -> None:
-    """Write one file in ``inbox/`` to the store behind a working folder; do nothing for any other folder.
+def fetch(sweep_dir: Path, name: str) -> None:
+    """Copy a file of a sweep from the store behind a working folder, if it has one; do nothing for any other folder.
 
     Examples:
-        >>> send(Path("sweeps/box/inbox/1.json"), Path("sweeps/box"))
+        >>> fetch(Path("sweeps/box"), "sweep.log")
     """
     if (mirror := mirror_of(sweep_dir)) is not None:
-        mirror.send(path)
+        with contextlib.suppress(FileNotFoundError):
+            mirror.fetch(name)
 
 
-def discard(path: Path, sweep_dir: Path) -> None:
-    """Remove one file in ``inbox/`` from the store behind a working folder; do nothing for any other folder.
+def show_lease(sweep_dir: Path) -> None:
+    """Write a heartbeat to the store behind a working folder now; do nothing for any other folder.
 
     Examples:
-        >>> discard(Path("sweeps/box/inbox/1.json"), Path("sweeps/box"))
+        >>> show_lease(Path("sweeps/box"))
     """
     if (mirror := mirror_of(sweep_dir)) is not None:
-        mirror.discard(path)
+        mirror.show_lease()
+
+
+def writable(sweep_dir: Path, show_status: ShowStatus = lambda text: nullcontext()) -> AbstractContextManager[Path]:
+    """Return a context with the folder in which a sweep is written: another one for a sweep in an object store.
+
+    The context holds the lease of such a sweep. Other folders are returned as they are.
+
+    Examples:
+        >>> with writable(Path("sweeps/box")) as folder:
+        ...     folder
+        PosixPath('sweeps/box')
+    """
+    mirror = mirror_of(sweep_dir)
+    return nullcontext(sweep_dir) if mirror is None else mirror.write(show_status)
 
 
 def shown(text: str) -> str:

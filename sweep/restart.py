@@ -12,6 +12,7 @@ from pathlib import Path
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import FAILED_CODE, resume_command
+from sweep.mirrored import refresh
 from sweep.records.errors import RecordsError
 from sweep.records.manifest_file import CHANGES, manifest_copy, study_sha256
 from sweep.records.reader import read_manifest, read_table
@@ -105,6 +106,7 @@ def _is_lost(code: int, out: Path) -> bool:
 def _may_continue(out: Path) -> bool:
     """Return whether trials are left, and not too many have failed."""
     try:
+        refresh(out, now=True)
         manifest = read_manifest(out)
         n_left = read_remaining(out, manifest).n_left
         limit = manifest["study"]["budget"].get("limits", {}).get("failed_trials")
@@ -116,6 +118,7 @@ def _may_continue(out: Path) -> bool:
 
 def _n_epochs(out: Path) -> int:
     try:
+        refresh(out, now=True)
         return len(read_table(out, EPOCHS))
     except (RecordsError, OSError):
         return 0

@@ -17,9 +17,6 @@ from sweep.records.manifest_file import read_manifest, write_manifest
 from trainables.errors import UserError
 from trainables.strict import parse
 
-LOOK_S = 1.0
-"""Pause between two looks into the inbox: the records are written as often."""
-
 MAX_TRIALS = "max_trials"
 """Name of the value that bounds the trials that run at the same time."""
 
@@ -76,7 +73,7 @@ class Steering:
         now_s = self._clock()
         if now_s < self._due_at_s:
             return
-        self._due_at_s = now_s + LOOK_S
+        self._due_at_s = now_s + self._inbox.look_s
         for pending in self._pending():
             result = self._handle(pending)
             self._show(f"{_describe(pending)}: {'' if result.applied else 'refused, '}{result.text}")

@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from search_spaces.study import Resources
 from sweep.conductor import MAX_LOST_WORKERS, Conductor
 from sweep.faults import fault_of_worker
-from sweep.ledger import log_path, trial_places
+from sweep.ledger import trial_places
 from sweep.lock import LockLost
 from sweep.mirrored import Mirrored, mirror_of
 from sweep.records.schema import RECORDS
@@ -73,7 +73,6 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             **trial_places(self._dir, job.trial),
             "sign_of_sweep": self._sign,
             "checkpoint_s": self._resources.checkpoint_s,
-            "log_path": str(log_path(self._dir, job.trial)),
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
             "images": format_places({source: self._places[source]} if source in self._places else {}),

@@ -123,8 +123,11 @@ class ObjectStore:
             result = obstore.get(self._store, self._path(name))
             return bytes(result.bytes()), _stored(result.meta)
 
-        content, stored = self._request(name, read)
-        self._count(n_read=1, bytes_read=len(content))
+        try:
+            content, stored = self._request(name, read)
+        finally:
+            self._count(n_read=1)
+        self._count(bytes_read=len(content))
         return content, stored
 
     def fetch(self, name: str, path: Path) -> StoredObject:
@@ -143,8 +146,11 @@ class ObjectStore:
                     file.write(chunk)
             return _stored(result.meta)
 
-        stored = self._request(name, fetch)
-        self._count(n_read=1, bytes_read=stored.size)
+        try:
+            stored = self._request(name, fetch)
+        finally:
+            self._count(n_read=1)
+        self._count(bytes_read=stored.size)
         return stored
 
     def write(
@@ -173,7 +179,7 @@ class ObjectStore:
 
         def write() -> StoredObject:
             result = obstore.put(self._store, self._path(name), content, mode=mode, chunk_size=PART_BYTES)
-            return StoredObject(size, str(result["e_tag"]), result["version"])
+            return StoredObject(size, str(result["e_tag"]), _version(result))
 
         try:
             stored = self._request(name, write, is_write=True)
@@ -211,12 +217,12 @@ class ObjectStore:
         self._count(n_listed=max(1, n_pages))
         return found
 
-    def list_top(self) -> dict[str, StoredObject]:
-        """Return the objects directly below the address."""
+    def list_top(self, folder: str = "") -> dict[str, StoredObject]:
+        """Return the objects directly below a folder by name; "" is the address itself."""
         import obstore
 
-        path = self.url.folder
-        result = self._request("", lambda: obstore.list_with_delimiter(self._store, prefix=path))
+        path = self._path(folder).rstrip("/")
+        result = self._request(folder, lambda: obstore.list_with_delimiter(self._store, prefix=path))
         self._count(n_listed=1)
         return {self._name(meta["path"]): _stored(meta) for meta in result["objects"]}
 
@@ -293,7 +299,13 @@ class ObjectStore:
 
 
 def _stored(meta: Any) -> StoredObject:
-    return StoredObject(int(meta["size"]), str(meta["e_tag"]), meta["version"])
+    return StoredObject(int(meta["size"]), str(meta["e_tag"]), _version(meta))
+
+
+def _version(meta: Any) -> str | None:
+    """Return the number of a version; S3 answers `null` to some requests if a bucket keeps no versions."""
+    version = meta["version"]
+    return None if version in (None, "null") else str(version)
 
 
 def _is_final(error: Exception) -> bool:

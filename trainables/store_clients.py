@@ -22,6 +22,13 @@ PUBLIC_VARIABLES = (
 )
 """Environment variables that say where a store is, without a secret: the nodes of a cluster have keys of their own."""
 
+
+def public_environment() -> dict[str, str]:
+    """Return those of these variables that are set and contain no password, for the nodes of a cluster."""
+    values = {name: os.environ[name] for name in PUBLIC_VARIABLES if name in os.environ}
+    return {name: value for name, value in values.items() if "@" not in value}
+
+
 _RETRIES = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=10)}
 _TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "10m"}
 

@@ -1,4 +1,4 @@
-"""Files of one trial in a worker: its state and its model, in a folder that all nodes share or in an object store."""
+"""Files of one trial in a worker: state, model and log, in a folder that all nodes share or in an object store."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from trainables.intact import DAMAGED, DamagedFile, set_aside
 from trainables.object_store import ObjectStore, StorageError
 from trainables.request_counts import RequestCounts
 from trainables.storage_url import StorageUrl, parse_url
+from trainables.stored_log import StoredLog
 from trainables.whole_file import write_whole
 
 MAX_COST = 0.05
@@ -31,15 +32,17 @@ HURRY_S = 10.0
 
 
 class TrialFiles(ABC):
-    """Where a trial keeps its state and its model.
+    """Where a trial keeps its state, its model and its log.
 
     Attributes:
         checkpoint: local file of the state.
         weights: local file of the model.
+        log: local file of the log; None: there is no log.
     """
 
     checkpoint: Path
     weights: Path
+    log: Path | None
 
     @abstractmethod
     def fetch_state(self) -> None:
@@ -56,6 +59,10 @@ class TrialFiles(ABC):
     @abstractmethod
     def send_model(self) -> None:
         """Receive that the model was written; return when it is where all nodes see it."""
+
+    @abstractmethod
+    def send_log(self) -> None:
+        """Receive that the log has its last line."""
 
     @abstractmethod
     def set_aside(self, error: DamagedFile) -> str:
@@ -82,9 +89,9 @@ class SharedFiles(TrialFiles):
         True
     """
 
-    def __init__(self, checkpoint: Path, weights: Path) -> None:
-        """Keep the state and the model in these files."""
-        self.checkpoint, self.weights = checkpoint, weights
+    def __init__(self, checkpoint: Path, weights: Path, log: Path | None = None) -> None:
+        """Keep the state, the model and the log in these files."""
+        self.checkpoint, self.weights, self.log = checkpoint, weights, log
 
     def fetch_state(self) -> None:
         """Do nothing: the file is the state."""
@@ -96,6 +103,9 @@ class SharedFiles(TrialFiles):
         """Do nothing."""
 
     def send_model(self) -> None:
+        """Do nothing."""
+
+    def send_log(self) -> None:
         """Do nothing."""
 
     def set_aside(self, error: DamagedFile) -> str:
@@ -117,7 +127,10 @@ class StoredFiles(TrialFiles):
 
     Each epoch writes the state to the node's disk. A thread sends the newest state from time to time, so that sending
     takes at most ``MAX_COST`` of the time. A trial that continues on another node begins with the state that was sent.
+    The log is sent with a state, at most once per minute, and at the end of the trial on this node.
     """
+
+    log: Path
 
     def __init__(self, url: StorageUrl, trial: str, *, sweep_key: str, every_s: float | None = None) -> None:
         """Open the store.
@@ -131,9 +144,11 @@ class StoredFiles(TrialFiles):
         folder = default_cache_dir() / "storage" / url.key / f"worker-{sweep_key}"
         self._names = {"state": f"checkpoints/{trial}.pt", "model": f"models/{trial}.pt"}
         self.checkpoint, self.weights = (folder / name for name in self._names.values())
-        for path in (self.checkpoint, self.weights):
+        self.log = folder / f"logs/{trial}.txt"
+        for path in (self.checkpoint, self.weights, self.log):
             path.parent.mkdir(parents=True, exist_ok=True)
         self._store = ObjectStore(url)
+        self._stored_log = StoredLog(self._store, f"logs/{trial}.txt", self.log)
         self._counted = RequestCounts()
         self._every_s = every_s
         self._sending = threading.RLock()  # a signal may come while the last state is sent
@@ -174,6 +189,11 @@ class StoredFiles(TrialFiles):
         self._is_new = False
         _Tag(self.weights).write(self._store.write(self._names["model"], self.weights).e_tag)
 
+    def send_log(self) -> None:
+        """Send the log; if that fails, it is sent when the trial is closed."""
+        with contextlib.suppress(StorageError):
+            self._stored_log.send()
+
     def set_aside(self, error: DamagedFile) -> str:
         """Rename a damaged state or model, here and in the store; return the new name in the store."""
         name = self._names["state" if error.path == self.checkpoint else "model"]
@@ -194,16 +214,18 @@ class StoredFiles(TrialFiles):
         self._store.patience_s = HURRY_S
         if not is_done:
             self._send()
+        self._stored_log.send()
         # the node need not keep what the store has
-        for path in (self.checkpoint, self.weights):
+        for path in (self.checkpoint, self.weights, self.log):
             path.unlink(missing_ok=True)
             _Tag(path).write("")
 
     def hurry(self) -> None:
-        """Send the last state at once, without much patience."""
+        """Send the last state and the log at once, without much patience."""
         self._store.patience_s = HURRY_S
         with contextlib.suppress(StorageError):
             self._send()
+            self._stored_log.send()
 
     def take_counts(self) -> dict[str, int]:
         """Return the requests since the last call."""
@@ -223,6 +245,8 @@ class StoredFiles(TrialFiles):
             if not self._ended:
                 with contextlib.suppress(StorageError):  # the next state may be sent
                     self._send()
+                    if self._stored_log.is_due:
+                        self._stored_log.send()
 
     def _send(self) -> None:
         with self._sending:
@@ -266,12 +290,13 @@ def trial_files(config: Mapping[str, Any]) -> TrialFiles:
     """Return the files of a trial from what its worker is told.
 
     Args:
-        config: ``checkpoint_path`` and ``weights_path``; or ``storage``, an address, with ``sweep_key`` and
-            ``checkpoint_s``, the pause between two states that are sent, or None.
+        config: ``checkpoint_path``, ``weights_path`` and ``log_path``, which may be missing; or ``storage``, an
+            address, with ``sweep_key`` and ``checkpoint_s``, the pause between two states that are sent, or None.
     """
     url = str(config.get("storage", ""))
     if not url:
-        return SharedFiles(Path(config["checkpoint_path"]), Path(config["weights_path"]))
+        log = Path(config["log_path"]) if config.get("log_path") else None
+        return SharedFiles(Path(config["checkpoint_path"]), Path(config["weights_path"]), log)
     address = parse_url(url)
     assert isinstance(address, StorageUrl)
     every_s = config.get("checkpoint_s")

@@ -71,6 +71,10 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         with self._log.capture():
             report = self._step()
         self._log.write_report(report)
+        if "failed" in report or "model_sha256" in report:
+            self._files.send_log()
+        if (counts := self._files.take_counts()) is not None:
+            report["requests"] = json.dumps(counts)
         return report
 
     def _step(self) -> dict[str, Any]:
@@ -143,14 +147,15 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._failure = ""
         self._warnings: list[str] = []
         self._model_sha256: str | None = None
-        self._log = TrialLog(Path(config["log_path"]) if config.get("log_path") else None)
+        self._log = TrialLog(None)
         try:
+            self._files = trial_files(config)
+            self._log = TrialLog(self._files.log)
             self._config = TrialConfig.model_validate_json(config["config"])
             self._reported = int(config["recorded_epochs"])
             self._last_epoch = int(config["last_epoch"])
             self._device = str(config["device"])
             self._tests = bool(config["test"])
-            self._files = trial_files(config)
             if not isinstance(self._files, SharedFiles):
                 self._hurry_at_end()
             self._sign = Path(config["sign_of_sweep"]) if config.get("sign_of_sweep") else None
@@ -284,8 +289,6 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             report["model_sha256"] = self._model_sha256 or self._save_model(trial)
             if self._tests:
                 report["test"] = _tested(trial, self._places)
-        if (counts := self._files.take_counts()) is not None:
-            report["requests"] = json.dumps(counts)
         if self._warnings:
             report["warning"] = "; ".join(self._warnings)
             self._warnings.clear()

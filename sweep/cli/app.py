@@ -48,12 +48,13 @@ def _root(
         raise typer.Exit
 
 
-def on_sweep(*, write: bool = False, whole: bool = False) -> Callable[[Verb], Verb]:
+def on_sweep(*, write: bool = False, whole: bool = False, read_now: bool = True) -> Callable[[Verb], Verb]:
     """Return the decorator of a verb on a sweep: the verb gets the folder of a sweep that is anywhere.
 
     Args:
         write: whether the verb writes the sweep.
         whole: whether it reads models and checkpoints too.
+        read_now: whether the records are read at once; otherwise by ``mirrored.refresh``, if they are needed.
     """
 
     def decorate(verb: Verb) -> Verb:
@@ -62,7 +63,7 @@ def on_sweep(*, write: bool = False, whole: bool = False) -> Callable[[Verb], Ve
             from sweep.storage import opened
 
             show_status = new_display(quiet=options.get("quiet", False), stderr=True).show_status
-            with opened(sweep_dir, write=write, whole=whole, show_status=show_status) as sweep:
+            with opened(sweep_dir, write=write, whole=whole, read_now=read_now, show_status=show_status) as sweep:
                 return verb(sweep_dir=sweep.path, **options)
 
         return cast(Verb, on_folder)

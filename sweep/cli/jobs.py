@@ -9,7 +9,7 @@ import typer
 from sweep.cli.app import app, echo, echo_output, new_console, new_display
 from sweep.signals import exit_code
 from sweep.terminal import job_options, options
-from sweep.terminal.job_options import folder_of
+from sweep.terminal.job_options import place_of
 
 
 @app.command()
@@ -82,7 +82,10 @@ def logs(
             echo_output(read_logs(str(sweep_dir), address, follow=follow, insecure=insecure))
         else:
             from sweep.log_files import read_log
+            from sweep.storage import opened
 
-            echo_output(read_log(folder_of(sweep_dir, address, insecure=insecure), trial, follow=follow))
+            place, display = place_of(sweep_dir, address, insecure=insecure), new_display(stderr=True)
+            with opened(place, show_status=display.show_status) as sweep:
+                echo_output(read_log(sweep.path, trial, follow=follow))
     except KeyboardInterrupt:
         raise typer.Exit(exit_code(signal.SIGINT)) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweep.cli.app import app, echo, new_display
+from sweep.cli.app import app, echo, new_display, on_sweep
 from sweep.terminal import job_options, options, steering_options
 from trainables.errors import UserError
 
@@ -29,15 +29,18 @@ def stop(
         echo(stop_job(str(sweep_dir), address, insecure=insecure))
         return
     from sweep.control import stop_sweep, stop_trials
+    from sweep.storage import opened
 
-    folder, display = job_options.folder_of(sweep_dir, address, insecure=insecure), new_display()
-    if trial is None and arm is None:
-        echo(stop_sweep(folder, reason=reason or "", wait=not no_wait, display=display))
-    else:
-        echo(stop_trials(folder, trial=trial, arm=arm, reason=reason or "", wait=not no_wait, display=display))
+    place, display = job_options.place_of(sweep_dir, address, insecure=insecure), new_display()
+    with opened(place, read_now=False, show_status=display.show_status) as sweep:
+        if trial is None and arm is None:
+            echo(stop_sweep(sweep.path, reason=reason or "", wait=not no_wait, display=display))
+            return
+        echo(stop_trials(sweep.path, trial=trial, arm=arm, reason=reason or "", wait=not no_wait, display=display))
 
 
 @app.command()
+@on_sweep(read_now=False)
 def pause(
     sweep_dir: options.SweepDir,
     reason: steering_options.Reason = None,
@@ -53,6 +56,7 @@ def pause(
 
 
 @app.command("set")
+@on_sweep(read_now=False)
 def set_(
     sweep_dir: options.SweepDir,
     setting: steering_options.Setting,

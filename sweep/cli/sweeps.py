@@ -92,15 +92,17 @@ def _run_again(out: Path | None, restarts: int, display: TerminalDisplay, *, or_
     if out is None or not or_resume:
         raise UserError("--restarts needs --out and --or-resume: the sweep in that folder continues then")
     from sweep.restart import run_again
+    from sweep.storage import opened
 
     place = next(place for place, word in enumerate(sys.argv) if word.startswith("--restarts"))
     is_one_word = "=" in sys.argv[place]
     arguments = [*sys.argv[1:place], *sys.argv[place + (1 if is_one_word else 2) :]]
-    raise typer.Exit(run_again(arguments, out, restarts, display=display))
+    with opened(out, read_now=False) as sweep:
+        raise typer.Exit(run_again(arguments, sweep.path, restarts, display=display))
 
 
 @app.command()
-@on_sweep(write=True)
+@on_sweep(read_now=False)
 def resume(
     sweep_dir: options.SweepDir,
     data: options.MovedData = None,
@@ -143,7 +145,7 @@ def resume(
 
 
 @app.command()
-@on_sweep(write=True)
+@on_sweep(read_now=False)
 def confirm(
     sweep_dir: options.SweepDir,
     seeds: options.Seeds,
@@ -179,7 +181,7 @@ def confirm(
 
 
 @app.command()
-@on_sweep(write=True)
+@on_sweep(read_now=False)
 def extend(
     sweep_dir: options.SweepDir,
     add_trials: options.AddTrials = 0,
@@ -243,20 +245,22 @@ def _resume(
 ) -> None:
     with display.show_status("loading the libraries"):
         from sweep.launch import resume_sweep
-    resume_sweep(
-        sweep_dir,
-        data=data,
-        address=address,
-        insecure=insecure,
-        strict_nodes=strict_nodes,
-        retry_failed=retry_failed,
-        command=command_line(),
-        display=display,
-        change=change,
-        regain_models=regain_models,
-        log_to=log_to or (),
-    )
-    _show_result(sweep_dir)
+        from sweep.mirrored import writable
+    with writable(sweep_dir, display.show_status) as folder:
+        resume_sweep(
+            folder,
+            data=data,
+            address=address,
+            insecure=insecure,
+            strict_nodes=strict_nodes,
+            retry_failed=retry_failed,
+            command=command_line(),
+            display=display,
+            change=change,
+            regain_models=regain_models,
+            log_to=log_to or (),
+        )
+        _show_result(folder)
 
 
 def _show_result(sweep_dir: Path) -> None:

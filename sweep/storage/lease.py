@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ class BucketSource(LeaseSource):
         """Read the object of ``store``; ``home`` is what a driver on this machine locks."""
         self.stored: StoredObject | None = None
         self._store = store
-        self._home = home
+        self._home = self.place = home
         self._place = ""
 
     def read(self) -> tuple[int, bytes]:
@@ -193,7 +194,7 @@ class BucketLease:
         """
         self.check()
         if time.monotonic() - self._renewed_at_s >= CONFIRM_S:
-            self._renew()
+            self.renew()
             self.check()
 
     def release(self) -> None:
@@ -201,16 +202,21 @@ class BucketLease:
         self._ended.set()
         self._thread.join(driver.EXPIRY_S)
         with contextlib.suppress(StorageError, LockLost):
-            self._renew()
+            self.renew()
             self.check()
             self._store.delete([LOCK])
 
     def _renew_until_end(self) -> None:
         while not self._loss and not self._ended.wait(RENEW_S):
             with contextlib.suppress(StorageError):  # a store that does not answer: the next heartbeat may succeed
-                self._renew()
+                self.renew()
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Write a heartbeat now; the loss of the lease is told by the next check.
+
+        Raises:
+            StorageError: the store does not answer, or refuses.
+        """
         with self._renewing:
             if self._loss:
                 return
@@ -229,12 +235,10 @@ class BucketLease:
 
 def _held(owner: str, folder: Path, home: Path, started_at: str, number: int) -> bytes:
     """Return the content of the object at one heartbeat, with what the local lease says about the trials."""
-    quiet_s = stall_after_s = None
+    local = None
     with contextlib.suppress(OSError):
         newest = max(lease_numbers(folder), default=0)
         local = parse_lease(read_lease(folder, newest)) if newest else None
-        if local is not None and local.process == os.getpid():
-            quiet_s, stall_after_s = local.quiet_s, local.stall_after_s
     lease = Lease(
         host=socket.gethostname(),
         process=os.getpid(),
@@ -244,9 +248,17 @@ def _held(owner: str, folder: Path, home: Path, started_at: str, number: int) ->
         heartbeat_at=_now(),
         heartbeat=number,
         monotonic_s=time.monotonic(),
-        quiet_s=quiet_s,
-        stall_after_s=stall_after_s,
+        quiet_s=None,
+        stall_after_s=None,
     )
+    if local is not None and local.process == lease.process:
+        lease = replace(
+            lease,
+            quiet_s=local.quiet_s,
+            stall_after_s=local.stall_after_s,
+            paused=local.paused,
+            takes_requests=local.takes_requests,
+        )
     return Held(owner, place_of(home), encode_lease(lease)).encode()
 
 

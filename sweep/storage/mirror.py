@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -21,9 +23,10 @@ from sweep.records.manifest_file import read_manifest
 from sweep.records.part_file import digest_of
 from sweep.records.parts import gaps_of, live_parts, part_of
 from sweep.records.schema import RECORDS, TABLES
+from sweep.storage.inbox import StoredRequests
 from sweep.storage.index import Index
 from sweep.storage.lease import BucketLease, BucketSource
-from sweep.storage.names import CHECKPOINTS, INBOX, LOG, Scope, is_json, is_wanted, is_written, primary_of, stage_of
+from sweep.storage.names import CHECKPOINTS, LOG, Scope, is_json, is_wanted, is_written, primary_of, stage_of
 from sweep.storage.places import driver_home
 from trainables.intact import DamagedFile, read_checked_json
 from trainables.object_store import ObjectStore, StorageError, StoredObject
@@ -60,6 +63,7 @@ class Mirror(Mirrored):
     def __init__(self, store: ObjectStore, folder: Path, scope: Scope) -> None:
         """Prepare a mirror of ``store`` in ``folder``; without a lease it only reads."""
         self.folder, self.url, self.save_after_s = folder, str(store.url), SAVE_AFTER_S
+        self.write = lambda show_status: nullcontext(folder)
         self.store = store
         self.by_workers = RequestCounts()
         self._scope = scope
@@ -69,7 +73,7 @@ class Mirror(Mirrored):
         self._expected: set[str] = set()
         self._to_remove: dict[str, None] = {}
         self._removed: set[str] = set()
-        self._saved_at_s = self._logged_at_s = self._refreshed_at_s = self._received_at_s = float("-inf")
+        self._saved_at_s = self._logged_at_s = self._refreshed_at_s = float("-inf")
 
     @cached_property
     def sweep_key(self) -> str:
@@ -141,9 +145,7 @@ class Mirror(Mirrored):
 
     def _list(self) -> dict[str, StoredObject]:
         if self._scope is Scope.RECORDS:
-            # whoever has sent a request looks for its result
-            requests = self.store.list(INBOX) if (self.folder / INBOX).exists() else {}
-            return {**self.store.list_top(), **self.store.list(RECORDS), **requests}
+            return {**self.store.list_top(), **self.store.list(RECORDS)}
         return self.store.list()
 
     def _is_here(self, name: str, stored: StoredObject) -> bool:
@@ -185,6 +187,9 @@ class Mirror(Mirrored):
         """Read from the store what has changed there, at most every ``REFRESH_AFTER_S`` or ``now``.
 
         A driver reads nothing: its working folder is ahead of the store.
+
+        Raises:
+            StorageError: the store does not answer, or refuses.
         """
         if self._lease is None and (now or time.monotonic() - self._refreshed_at_s >= REFRESH_AFTER_S):
             self.pull()
@@ -197,7 +202,6 @@ class Mirror(Mirrored):
         now_s = time.monotonic()
         if not wait and now_s - self._saved_at_s < SAVE_AFTER_S:
             return
-        self._receive()
         names = self._local_names()
         changed = [name for name in names if self._index.is_changed(name)]
         if now_s - self._logged_at_s < LOG_AFTER_S:
@@ -210,25 +214,15 @@ class Mirror(Mirrored):
         self._delete(dict.fromkeys([*gone, *self._to_remove]))
         self._saved_at_s = time.monotonic()
 
-    def _receive(self) -> None:
-        """Fetch new requests to the driver, at most every ``SAVE_AFTER_S``."""
-        now_s = time.monotonic()
-        if now_s - self._received_at_s < SAVE_AFTER_S:
-            return
-        self._received_at_s = now_s
-        for name, stored in self.store.list(INBOX).items():
-            if name not in self._listed and not (self.folder / name).exists():
-                self._take(name)
-                self._listed[name] = stored
+    def inbox_files(self) -> StoredRequests:
+        """Return the requests to the driver, which any process may write."""
+        return StoredRequests(self.store)
 
-    def send(self, path: Path) -> None:
-        """Write one file in ``inbox/`` to the store at once."""
-        name = path.relative_to(self.folder).as_posix()
-        self._index.add(name, self.store.write(name, path))
-
-    def discard(self, path: Path) -> None:
-        """Remove a file in ``inbox/`` from the store."""
-        self.store.delete([path.relative_to(self.folder).as_posix()])
+    def show_lease(self) -> None:
+        """Write a heartbeat now, if this process holds the sweep."""
+        if self._lease is not None:
+            with contextlib.suppress(StorageError):  # a store that does not answer: the next heartbeat may succeed
+                self._lease.renew()
 
     def close(self) -> None:
         """Write the last changes, the log included."""
@@ -301,6 +295,10 @@ class Mirror(Mirrored):
     def may_have(self, name: str) -> bool:
         """Return whether the store may have an object, without a request."""
         return name in self._listed or name in self._expected
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the objects in a folder when the store was read, without a request."""
+        return [name for name in self._listed if name.startswith(f"{folder}/")]
 
     def remove(self, name: str) -> None:
         """Remove an object with the next changes, after everything else was written."""

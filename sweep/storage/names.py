@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from sweep.inbox import INBOX
 from sweep.records.beginning import SIGN
 from sweep.records.counts import COUNTS
 from sweep.records.parts import COPIES
@@ -15,13 +16,13 @@ LOCK = "lock"
 
 LOG = "sweep.log"
 
-INBOX = "inbox"
-"""Folder of requests to the driver, which any process may write."""
-
 CHECKPOINTS = "checkpoints"
 
-BY_WORKERS = ("models/", f"{CHECKPOINTS}/")
+BY_WORKERS = ("models/", f"{CHECKPOINTS}/", "logs/")
 """Folders that workers write."""
+
+_REQUESTS = f"{INBOX}/"
+"""Requests to the driver and their results: each is written and read by itself."""
 
 _COUNTS = (f"{RECORDS}/{COUNTS}", f"{RECORDS}/{COPIES}/{COUNTS}")
 _MANIFESTS = (MANIFEST, f"{RECORDS}/{MANIFEST}")
@@ -43,17 +44,17 @@ def is_wanted(name: str, scope: Scope) -> bool:
         >>> [is_wanted(name, Scope.DRIVER) for name in ("sweep.json", "pictures/off.png", "models/off-0000.pt", "lock")]
         [True, True, False, False]
     """
-    if name == LOCK or name.startswith(SIGN):
+    if name == LOCK or name.startswith((SIGN, _REQUESTS)):
         return False
     if scope is Scope.RECORDS:
-        return name == MANIFEST or name.startswith((f"{RECORDS}/", f"{INBOX}/"))
+        return name == MANIFEST or name.startswith(f"{RECORDS}/")
     return scope is Scope.ALL or not name.startswith(BY_WORKERS)
 
 
 def is_written(name: str, scope: Scope) -> bool:
     """Return whether a file of the working folder belongs to the sweep in the store."""
     return not (
-        name.startswith((".lock", *_HERE_ONLY))
+        name.startswith((".lock", _REQUESTS, *_HERE_ONLY))
         or name.endswith(UNFINISHED)
         or name == LOCK
         or (scope is not Scope.ALL and name.startswith(BY_WORKERS))

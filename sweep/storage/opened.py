@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ def opened(
     write: bool = False,
     new: bool = False,
     whole: bool = False,
+    read_now: bool = True,
     show_status: ShowStatus = lambda text: nullcontext(),
 ) -> Iterator[Opened]:
     """Open the sweep at a place; the folder of a sweep in an object store is a copy below the cache folder.
@@ -69,6 +71,7 @@ def opened(
         write: whether the sweep is written.
         new: whether it must be a new sweep; needs ``write``.
         whole: whether models, checkpoints and everything else are needed too; otherwise models are read on demand.
+        read_now: whether the records are read at once; otherwise by ``mirrored.refresh``, if they are needed.
         show_status: returns a context that shows what the program waits for.
 
     Raises:
@@ -89,7 +92,10 @@ def opened(
     if isinstance(url, Path):
         yield Opened(url, url)
         return
-    context = _writing(url, show_status, new=new, whole=whole) if write else _reading(url, show_status, whole=whole)
+    if write:
+        context = _writing(url, show_status, new=new, whole=whole)
+    else:
+        context = _reading(url, show_status, whole=whole, read_now=read_now)
     with context as path:
         yield Opened(path, url)
 
@@ -120,7 +126,7 @@ def local_folder(place: object) -> Path:
 
 
 @contextlib.contextmanager
-def _reading(url: StorageUrl, show_status: ShowStatus, *, whole: bool) -> Iterator[Path]:
+def _reading(url: StorageUrl, show_status: ShowStatus, *, whole: bool, read_now: bool) -> Iterator[Path]:
     from sweep.mirrored import registered
     from sweep.storage.mirror import Mirror
     from sweep.storage.names import Scope
@@ -130,9 +136,11 @@ def _reading(url: StorageUrl, show_status: ShowStatus, *, whole: bool) -> Iterat
     folder = working_folder(url, write=False, whole=whole)
     store = ObjectStore(url, patience_s=READER_PATIENCE_S)
     mirror = Mirror(store, folder, Scope.ALL if whole else Scope.RECORDS)
+    mirror.write = partial(_writing, url, new=False, whole=False)
     with registered(mirror):
-        with _as_user_error(), show_status(f"reading {url}"):
-            mirror.pull()
+        if read_now:
+            with _as_user_error(), show_status(f"reading {url}"):
+                mirror.pull()
         yield folder
 
 

@@ -42,7 +42,7 @@ def follow_sweep(sweep_dir: Path, console: Console) -> int:
                     display.show_warning("; ".join(filter(None, facts)))
                 is_running, was_stalled = driver is not None, driver is not None and bool(driver.stalled)
                 if is_running and followed.n_left:
-                    time.sleep(SECONDS_PER_READ)
+                    time.sleep(max(SECONDS_PER_READ, observer.look_s))
     if followed.n_left:
         raise Interrupted(sweep_dir, None, followed.n_trials - followed.n_left, followed.n_trials)
     return print_status(sweep_dir, console)

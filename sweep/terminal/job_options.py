@@ -10,6 +10,7 @@ import typer
 from sweep.terminal.completion import complete_trial
 from sweep.terminal.options import check_files
 from trainables.errors import UserError
+from trainables.storage_url import is_url
 
 _DASHBOARD = "dashboard of the Ray cluster that has the job, for example http://localhost:8265"
 
@@ -22,7 +23,8 @@ Storage = Annotated[
     typer.Option(
         "--out",
         metavar="FOLDER",
-        help="folder to write the sweep to, as all nodes of the cluster see it, for example /shared/box",
+        help="folder to write the sweep to, as all nodes of the cluster see it, or an address in an object store, for "
+        "example /shared/box or s3://bucket/sweeps/box",
     ),
 ]
 Insecure = Annotated[
@@ -33,7 +35,8 @@ Target = Annotated[
     typer.Argument(
         callback=check_files,
         metavar="DIR|JOB",
-        help="folder of a sweep, or with --address the name of a job, for example sweeps/box",
+        help="folder of a sweep or its address in an object store, or with --address the name of a job, for example "
+        "sweeps/box",
     ),
 ]
 LoggedTrial = Annotated[
@@ -47,8 +50,8 @@ LoggedTrial = Annotated[
 FollowLog = Annotated[bool, typer.Option("--follow", help="show new lines until the sweep ends")]
 
 
-def folder_of(target: Path, address: str | None, *, insecure: bool) -> Path:
-    """Return the folder of a sweep, which is given itself or by the name of its job.
+def place_of(target: Path, address: str | None, *, insecure: bool) -> Path | str:
+    """Return the folder or the address of a sweep, which is given itself or by the name of its job.
 
     Raises:
         UserError: the cluster cannot be reached or has no such job, or its folder is not visible here.
@@ -58,6 +61,8 @@ def folder_of(target: Path, address: str | None, *, insecure: bool) -> Path:
     from sweep.jobs import find_job
 
     job = find_job(str(target), address, insecure=insecure)
+    if is_url(job.storage):
+        return job.storage
     folder = Path(job.storage)
     if not folder.is_dir():
         raise UserError(f"the folder '{folder}' of job {job.name} is not visible on this machine: run this on a node")

@@ -333,7 +333,11 @@ DoctorData = Annotated[
 ]
 DoctorOut = Annotated[
     Path,
-    typer.Option(help="folder to write sweeps to, for example /data/sweeps (default: sweeps)", show_default=False),
+    typer.Option(
+        help="folder to write sweeps to, or an address in an object store, for example /data/sweeps or "
+        "s3://bucket/sweeps (default: sweeps)",
+        show_default=False,
+    ),
 ]
 
 # schema

@@ -20,7 +20,7 @@ from search_spaces.extension import extended
 from search_spaces.study import Study
 from sweep.dashboard import ANSWER_S, CONNECT_S, find_dashboard
 from sweep.jobs import RESTARTS, check_storage, list_jobs, write_package
-from sweep.ledger import log_path
+from sweep.ledger import log_name
 from sweep.log_files import read_log
 from sweep.manifest import with_change
 from sweep.records.reader import read_manifest
@@ -277,8 +277,8 @@ class TestJobs:
         dashboard.add_job("box", storage=str(box))
         where = ["--address", dashboard.url]
         assert run("stop", "box", "--trial", "off-0000", *where)[1].startswith("trial off-0000 is cancelled")
-        log_path(box, "off-0000").parent.mkdir()
-        log_path(box, "off-0000").write_text("epoch 1\n")
+        (box / log_name("off-0000")).parent.mkdir()
+        (box / log_name("off-0000")).write_text("epoch 1\n")
         assert run("logs", "box", "--trial", "off-0000", *where)[1] == "epoch 1\n"
         dashboard.add_job("far", storage="/elsewhere/far")
         code, _, err = run("logs", "far", "--trial", "off-0000", *where)
@@ -302,7 +302,7 @@ class TestLogs:
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         simulate(study_of(), tmp_path).run(3).conductor.flush(force=True)
-        path = log_path(tmp_path, "off-0000")
+        path = tmp_path / log_name("off-0000")
         path.parent.mkdir()
         steps = iter(["epoch 1\n", "epoch 1\nepoch 2\n", "newer\n"])
         path.write_text(next(steps))

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.s3_server import AWS, environment_of, s3_server
 from trainables import object_store, storage_url, store_clients
 from trainables.errors import UserError
 from trainables.object_store import Conflict, ObjectStore, StorageError
 from trainables.storage_url import StorageUrl, is_url, parse_url
 
 pytest.importorskip("obstore")
-
-AWS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_PROFILE")
 
 
 class TestAddresses:
@@ -113,11 +108,13 @@ class TestRequests:
         memory.fetch("a", tmp_path / "a")
         memory.list()
         memory.describe("b")
+        with pytest.raises(FileNotFoundError):
+            memory.read("b")
         memory.delete(["a"])
         assert memory.counts.as_record() == {
-            **{"n_read": 2, "n_written": 1, "n_listed": 1, "n_deleted": 1, "bytes_read": 5, "bytes_written": 5}
+            **{"n_read": 3, "n_written": 1, "n_listed": 1, "n_deleted": 1, "bytes_read": 5, "bytes_written": 5}
         }
-        assert memory.counts.n_requests == 5
+        assert memory.counts.n_requests == 6
 
 
 def test_keys_of_aws_configure_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,34 +133,17 @@ def test_keys_of_aws_configure_are_used(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of an S3 server on this machine, with the bucket ``photos``."""
     pytest.importorskip("moto.server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    log = (tmp_path_factory.mktemp("s3") / "log").open("w")
-    with log, subprocess.Popen(command, stdout=log, stderr=log) as server:
-        try:
-            for _ in range(600):
-                try:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
-                    break
-                except OSError:
-                    assert server.poll() is None, Path(log.name).read_text()
-                    time.sleep(0.1)
-            url = f"http://127.0.0.1:{port}"
-            urllib.request.urlopen(urllib.request.Request(f"{url}/photos", method="PUT")).close()
-            yield url
-        finally:
-            server.kill()
+    with s3_server(tmp_path_factory.mktemp("s3") / "log") as url:
+        yield url
 
 
 class TestS3:
     @pytest.fixture
-    def store(self, s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ObjectStore:
-        for name, value in zip(AWS, (s3_server, "key", "secret", "us-east-1", "default"), strict=True):
+    def store(self, server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ObjectStore:
+        for name, value in environment_of(server).items():
             monkeypatch.setenv(name, value)
         url = parse_url(f"s3://photos/sweeps/{request.node.name}")
         assert isinstance(url, StorageUrl)

@@ -141,3 +141,47 @@ def test_damaged_files_are_set_aside_in_the_store(store: ObjectStore) -> None:
     assert files.set_aside(DamagedFile(files.checkpoint, "cut off")) == "checkpoints/off-0000.pt.damaged-1"
     assert stored(store) == {"checkpoints/off-0000.pt.damaged-1": "damaged"}
     assert state_of(files) is None
+
+
+def test_the_log_of_all_nodes_is_kept(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of a worker that was killed: what it had not sent, and nothing twice."""
+
+    def write(files: StoredFiles, text: str) -> None:
+        with files.log.open("a") as file:
+            file.write(text)
+
+    files = open_files()
+    write(files, "a begins\n")
+    files.send_log()
+    files.send_log()
+    assert files.take_counts()["n_written"] == 1
+    write(files, "a epoch 1\n")
+    files.close(is_done=False)
+    monkeypatch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path / "node-b"))
+    killed = open_files()
+    write(killed, "b begins\n")
+    killed.hurry()
+    write(killed, "b epoch 2\n")  # not sent
+    again = open_files()
+    write(again, "b begins again\n")
+    again.close(is_done=True)
+    assert not again.log.exists()
+    assert stored(store) == {
+        "logs/off-0000.txt": "a begins\na epoch 1\nb begins\nb epoch 2\nb begins again\n",
+    }
+
+
+def test_a_log_is_sent_with_a_state_but_not_each_time(store: ObjectStore) -> None:
+    files = open_files(every_s=0.0)
+    files.log.write_text("begins\n")
+    for epoch in range(1, 4):
+        save(files, epoch)
+        while stored(store).get("checkpoints/off-0000.pt") != f"epoch {epoch}":
+            pass
+    files.log.write_text("begins, and more\n")
+    save(files, 4)
+    while stored(store)["checkpoints/off-0000.pt"] != "epoch 4":
+        pass
+    assert stored(store)["logs/off-0000.txt"] == "begins\n"
+    files.close(is_done=False)
+    assert stored(store)["logs/off-0000.txt"] == "begins, and more\n"

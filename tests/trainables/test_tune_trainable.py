@@ -505,7 +505,11 @@ def test_a_trial_in_an_object_store_continues_on_another_node(
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ended == [signal.SIGTERM] * 2
-    assert json.loads(rows[-1].pop("requests"))["n_written"] == 1
+    assert json.loads(rows[-1].pop("requests"))["n_written"] == 2  # the model and the log
     assert without_times([{**row, "requests": ""} for row in rows]) == [{**row, "requests": ""} for row in expected]
-    assert list(store.list()) == ["checkpoints/t0.pt", "models/t0.pt"]
+    assert list(store.list()) == ["checkpoints/t0.pt", "logs/t0.txt", "models/t0.pt"]
+    lines = [line for line in store.read("logs/t0.txt")[0].decode().splitlines() if not line.startswith("trial")]
+    assert [line.split(" ", 3)[3].partition(":")[0] for line in lines] == [
+        *("begins, 0 epochs recorded", "epoch 1", "epoch 2", "begins, 2 epochs recorded", "epoch 3"),
+    ]
     assert local_model(f"{store.url}/models/t0.pt").read_bytes() == (tmp_path / "weights/t0.pt").read_bytes()

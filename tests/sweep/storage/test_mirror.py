@@ -81,3 +81,12 @@ def test_kill_at_any_request(
         for found, table in zip(tables(url), expected, strict=True):
             pd.testing.assert_frame_equal(found, table)
         assert "lock" not in stored(url)
+
+
+def test_a_state_that_a_killed_driver_has_left_is_removed(bucket: str, study: Study) -> None:
+    run(bucket, study, new=True)
+    address = parse_url(bucket)
+    assert not isinstance(address, Path)
+    ObjectStore(address).write("checkpoints/off-0000.pt", b"a state")
+    run(bucket, study)
+    assert not any(name.startswith("checkpoints/") for name in stored(bucket))

@@ -17,7 +17,7 @@ from sweep.ledger import local_weights, model_damage, weights_place
 from sweep.models import recorded_model
 from sweep.records.errors import RecordsError
 from sweep.records.parts import list_parts
-from sweep.storage import mirror, opened
+from sweep.storage import opened
 from tests.sweep.conftest import Simulation
 from trainables.object_store import ObjectStore, StorageError
 from trainables.storage_url import StorageUrl, parse_url
@@ -144,25 +144,3 @@ def test_a_store_that_is_lost_ends_the_sweep_in_words(
     assert str(ended.value).endswith(
         f"connection refused; fix the cause first; resume with: cutmix-sweep resume {bucket}"
     )
-
-
-def test_requests_reach_the_driver_and_their_results_return(
-    bucket: str, study_of: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mirror, "SAVE_AFTER_S", 0.0)
-    with opened(bucket, write=True, new=True) as sweep:
-        simulation = Simulation(study_of(), sweep.path).run(3)
-        with opened(bucket) as sender:
-            request = sender.path / "inbox" / "1.json"
-            request.parent.mkdir()
-            request.write_text("stop")
-            mirrored.send(request, sender.path)
-            simulation.conductor.flush(force=True)
-            received = sweep.path / "inbox" / "1.json"
-            assert received.read_text() == "stop"
-            (sweep.path / "inbox" / "done").mkdir()
-            received.rename(sweep.path / "inbox" / "done" / "1.json")
-            simulation.conductor.flush(force=True)
-            mirrored.refresh(sender.path, now=True)
-            assert not request.exists()
-            assert (sender.path / "inbox" / "done" / "1.json").read_text() == "stop"
