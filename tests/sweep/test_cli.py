@@ -156,10 +156,6 @@ class TestVerbsAndFlags:
             "--address": ["Ray cluster to join", "dashboard of the Ray cluster that has the job"],
             "--arm": ["arm to stop with all its trials", "comma-separated arms to list"],
             "--follow": ["show new lines until the sweep ends", "show the progress until the sweep ends"],
-            "--insecure": [
-                "join a cluster that asks for no token although other machines can reach it",
-                "send the token and the study unencrypted",
-            ],
             "--trial": ["trial to show", "trial to stop"],
             "--insecure": [
                 "join a cluster that asks for no token although other machines can reach it",
