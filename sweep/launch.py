@@ -25,7 +25,6 @@ from sweep.images import (
     sources_of,
     with_images,
 )
-from sweep.inbox import INBOX
 from sweep.log_to import LogTo, parse_log_to
 from sweep.mirrored import describe_requests, mirror_of
 from sweep.new_folder import check_no_sweep, made, new_folder
@@ -37,6 +36,7 @@ from sweep.records.errors import RecordsError
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
 from sweep.records.schema import MANIFEST, RECORDS, TABLES
+from sweep.request_files import INBOX
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
 from trainables.data.places import images_at

@@ -8,6 +8,8 @@ import json
 import os
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,6 +18,9 @@ from trainables.intact import CHECKSUM, checksum_of
 
 LOCK = ".lock"
 """File that ``flock`` locks; the name of a lease is this name, a hyphen and its number."""
+
+ShowStatus = Callable[[str], AbstractContextManager[object]]
+"""Function that returns a context, which shows what the program waits for."""
 
 _BYTES = 2048
 _NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)

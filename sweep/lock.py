@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +30,7 @@ from sweep.lease import (
     Flock,
     FolderSource,
     Lease,
+    ShowStatus,
     create_lease,
     lease_numbers,
     lease_path,
@@ -53,8 +54,6 @@ FLOCK_PATIENCE_S = 0.5
 
 MAX_PAUSED = 100
 """Characters of a lease that tell who paused the sweep: the content of a lease has a fixed size."""
-
-ShowStatus = Callable[[str], AbstractContextManager[object]]
 
 
 class LockLost(EndedEarly):

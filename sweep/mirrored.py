@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sweep.inbox import RequestFiles
-    from sweep.lease import LeaseSource
-    from sweep.lock import ShowStatus
+    from sweep.lease import LeaseSource, ShowStatus
+    from sweep.request_files import RequestFiles
 
 _mirrors: dict[Path, Mirrored] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweep.inbox import INBOX, MAX_READ, SUFFIX, RequestFiles
+from sweep.request_files import INBOX, MAX_READ, SUFFIX, RequestFiles
 from trainables.object_store import ObjectStore
 
 

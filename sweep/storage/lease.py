@@ -25,6 +25,7 @@ from sweep.lease import (
     Flock,
     Lease,
     LeaseSource,
+    ShowStatus,
     encode_lease,
     lease_numbers,
     parse_lease,
@@ -33,7 +34,7 @@ from sweep.lease import (
     read_lease,
     this_boot,
 )
-from sweep.lock import LockLost, ShowStatus, await_turn, refuse
+from sweep.lock import LockLost, await_turn, refuse
 from sweep.storage.names import LOCK
 from trainables.object_store import Conflict, ObjectStore, StorageError, StoredObject
 

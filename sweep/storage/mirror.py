@@ -15,8 +15,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-from sweep.lease import Flock
-from sweep.lock import LockLost, ShowStatus
+from sweep.lease import Flock, ShowStatus
+from sweep.lock import LockLost
 from sweep.mirrored import Mirrored
 from sweep.records.counts import COUNTS
 from sweep.records.manifest_file import read_manifest

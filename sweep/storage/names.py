@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from enum import Enum
 
-from sweep.inbox import INBOX
 from sweep.records.beginning import SIGN
 from sweep.records.counts import COUNTS
 from sweep.records.parts import COPIES
 from sweep.records.schema import MANIFEST, RECORDS, TABLES
+from sweep.request_files import INBOX
 from trainables.whole_file import UNFINISHED
 
 LOCK = "lock"

@@ -15,7 +15,7 @@ from trainables.errors import UserError
 from trainables.storage_url import StorageUrl, is_url, parse_url
 
 if TYPE_CHECKING:
-    from sweep.lock import ShowStatus
+    from sweep.lease import ShowStatus
     from sweep.storage.mirror import Mirror
 
 RELEASE_PATIENCE_S = 5.0
