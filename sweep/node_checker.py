@@ -76,6 +76,8 @@ class NodeChecker:
     def check_all(self) -> None:
         """Check all nodes of the cluster, and wait until those that can run trials have decoded the images.
 
+        There may be none yet: they are checked when they join.
+
         Raises:
             UserError: no node can run trials, or one cannot and ``--strict-nodes`` is set.
         """
@@ -83,8 +85,8 @@ class NodeChecker:
         self._wait(self._describe_asked, until_s=time.monotonic() + LIMIT_S)
         self._give_up_on_silent()
         self._wait(self._describe_decoding, until_s=float("inf"))
-        if self.nodes.failing is not None or not self.nodes.fit:
-            reason = self.nodes.failing.message if self.nodes.failing else "no node of the cluster has room for a trial"
+        if self.nodes.failing is not None:
+            reason = self.nodes.failing.message
             raise UserError(f"{reason[:420]}; nothing was started: fix the cause, or leave these nodes out")
         if left_out := self.nodes.record():
             self._display.show_warning(f"{_count(len(left_out), 'node')} left out: {describe_unfit(left_out)}")

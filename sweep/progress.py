@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sweep.entry import Entry
 from sweep.formats import reason_in_one_line
+from sweep.losses import LostWorker
 from sweep.records.schema import COMPLETED, CONFIRM, FAILED, PAUSED, RUNNING, SEARCH
 from sweep.remaining import RunningSweep
 
@@ -108,6 +109,9 @@ class SweepProgress:
         n_epochs: number of epochs that trials have reported in this run; 0 while the first worker starts.
         n_searches: number of independent searches per arm.
         paused: who paused the sweep, and when; "" if it is not paused.
+        n_waiting: number of the running trials that wait for a worker.
+        n_slots: number of trials that fit on the nodes at present; None if it is not known.
+        n_nodes: number of these nodes.
     """
 
     study: str
@@ -121,6 +125,9 @@ class SweepProgress:
     n_epochs: int
     n_searches: int = 1
     paused: str = ""
+    n_waiting: int = 0
+    n_slots: int | None = None
+    n_nodes: int = 0
 
 
 class ProgressTracker:
@@ -154,6 +161,7 @@ class ProgressTracker:
         self._epochs_seen = {entry.trial: entry.epochs for entry in sweep.entries.values()}
         self._last_failed: Entry | None = None
         self._n_looked_at = 0
+        self._n_losses_seen = 0
 
     def snapshot(self) -> SweepProgress:
         """Return the present state of the sweep."""
@@ -173,6 +181,9 @@ class ProgressTracker:
             n_epochs=n_epochs,
             n_searches=sweep.study.n_searches,
             paused=sweep.paused,
+            n_waiting=sum(entry.trial in sweep.without_worker for entry in sweep.running),
+            n_slots=sweep.capacity[0] if sweep.capacity else None,
+            n_nodes=sweep.capacity[1] if sweep.capacity else 0,
         )
 
     def new_events(self) -> list[TrialEvent]:
@@ -180,6 +191,12 @@ class ProgressTracker:
         new = self._sweep.ended[self._n_seen :]
         self._n_seen += len(new)
         return list(map(self._event, new))
+
+    def new_losses(self) -> list[LostWorker]:
+        """Return the losses of workers since the last call, each of them once."""
+        new = self._sweep.lost[self._n_losses_seen :]
+        self._n_losses_seen += len(new)
+        return new
 
     def new_epochs(self) -> list[RunningTrial]:
         """Return the running trials that have reported an epoch since the last call."""

@@ -47,6 +47,10 @@ class SteeredSweep(ChoosingSweep, ABC):
         """Return whether a worker runs a trial; one that was cancelled or set aside does not count."""
         return trial in self._running
 
+    def may_run(self, trial: str) -> bool:
+        """Return whether a trial that waits for a worker may get one: it has not ended, and is not one of too many."""
+        return self.runs(trial) and not self._must_wait(self.entries[trial])
+
     @property
     def is_full(self) -> bool:
         """Whether no further trial may start now: the sweep is paused, or as many run as may."""

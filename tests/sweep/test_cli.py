@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
 SHOWN = ["--quiet", "--verbose"]
-CLUSTER = ["--address", "--insecure", "--strict-nodes"]
+CLUSTER = ["--address", "--insecure", "--strict-nodes", "--max-trials", "--start-timeout"]
 VERBS = {
     "studies": ["name", "--json"],
     "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--json"],
@@ -51,7 +51,7 @@ VERBS = {
         *("sweep_dir", "--add-trials", "--add-searches", "--add-seeds", "--add-arms"),
         *("--data", *CLUSTER, "--log-to", *SHOWN),
     ],
-    "submit": ["study", "--address", "--out", *STUDY_FLAGS, "--download", "--log-to", "--insecure"],
+    "submit": ["study", "--address", "--out", *STUDY_FLAGS, "--download", "--log-to", "--max-trials", "--insecure"],
     "jobs": ["--address", "--insecure"],
     "logs": ["sweep_dir", "--trial", "--follow", "--address", "--insecure"],
     "stop": ["sweep_dir", "--trial", "--arm", "--reason", "--no-wait", "--address", "--insecure"],
@@ -66,8 +66,7 @@ VERBS = {
         "--trials",
         "--set",
         "--data",
-        "--address",
-        "--insecure",
+        *CLUSTER,
         "--cpus",
         "--gpus",
         *SHOWN,
