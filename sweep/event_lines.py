@@ -171,30 +171,11 @@ def describe_progress(progress: SweepProgress) -> str:
     best = min(((arm.best, arm.arm) for arm in progress.arms if arm.best is not None), default=None)
     parts = [
         f"{progress.n_ended}/{progress.n_trials} trials ended",
-        f"{describe_running(progress)}{', paused' if progress.paused else ''}",
+        f"{progress.describe_running()}{', paused' if progress.paused else ''}",
         "" if best is None else f"best trial so far: {format_percent(best[0])} ({best[1]})",
         describe_time(progress),
     ]
     return cut(", ".join(filter(None, parts)), MAX_CHARS)
-
-
-def describe_running(progress: SweepProgress) -> str:
-    """Return how many trials run and wait for a worker, and for how many there is room.
-
-    Examples:
-        >>> running = (RunningTrial("off-0000", "off", "search", 3, 9, None, None, None),) * 8
-        >>> describe_running(SweepProgress("small", 0, 64, 9.0, None, (), running, None, 0, n_waiting=2, n_slots=6))
-        '6 running, 2 waiting for a worker, 6 slots'
-    """
-    seen = len({trial.node for trial in progress.running if trial.node})
-    known = f" on {seen} nodes" if progress.n_slots is None and seen > 1 else ""
-    parts = [f"{len(progress.running) - progress.n_waiting} running{known}"]
-    if progress.n_waiting:
-        parts.append(f"{progress.n_waiting} waiting for a worker")
-    if progress.n_slots is not None and (progress.n_nodes > 1 or len(progress.running) != progress.n_slots):
-        nodes = f" on {progress.n_nodes} nodes" if progress.n_nodes > 1 else ""
-        parts.append(f"{progress.n_slots} slot{'' if progress.n_slots == 1 else 's'}{nodes}")
-    return ", ".join(parts)
 
 
 def describe_time(progress: SweepProgress) -> str:

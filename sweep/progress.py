@@ -12,6 +12,7 @@ from sweep.formats import reason_in_one_line
 from sweep.losses import LostWorker
 from sweep.records.schema import COMPLETED, CONFIRM, FAILED, PAUSED, RUNNING, SEARCH
 from sweep.remaining import RunningSweep
+from sweep.slots import describe_running
 
 CONFIRMED = "confirmed"
 """Kind of the event that a confirmation trial has completed; the other kinds are statuses."""
@@ -110,8 +111,7 @@ class SweepProgress:
         n_searches: number of independent searches per arm.
         paused: who paused the sweep, and when; "" if it is not paused.
         n_waiting: number of the running trials that wait for a worker.
-        n_slots: number of trials that fit on the nodes at present; None if it is not known.
-        n_nodes: number of these nodes.
+        capacity: number of trials that fit on the nodes at present, and of these nodes; None if it is not known.
     """
 
     study: str
@@ -126,8 +126,13 @@ class SweepProgress:
     n_searches: int = 1
     paused: str = ""
     n_waiting: int = 0
-    n_slots: int | None = None
-    n_nodes: int = 0
+    capacity: tuple[int, int] | None = None
+
+    def describe_running(self) -> str:
+        """Return how many trials run and wait for a worker, and for how many there is room, in words."""
+        words = describe_running(len(self.running), self.n_waiting, self.capacity)
+        n_nodes = len({trial.node for trial in self.running if trial.node})
+        return f"{words} on {n_nodes} nodes" if self.capacity is None and n_nodes > 1 else words
 
 
 class ProgressTracker:
@@ -182,8 +187,7 @@ class ProgressTracker:
             n_searches=sweep.study.n_searches,
             paused=sweep.paused,
             n_waiting=sum(entry.trial in sweep.without_worker for entry in sweep.running),
-            n_slots=sweep.capacity[0] if sweep.capacity else None,
-            n_nodes=sweep.capacity[1] if sweep.capacity else 0,
+            capacity=sweep.capacity,
         )
 
     def new_events(self) -> list[TrialEvent]:

@@ -78,6 +78,28 @@ def describe_no_room(nodes: Sequence[Mapping[str, float]], resources: Resources)
     )
 
 
+def describe_running(n_given: int, n_waiting: int, capacity: tuple[int, int] | None) -> str:
+    """Return how many trials run and wait for a worker, and for how many there is room, in words.
+
+    Args:
+        n_given: number of trials that were handed out.
+        n_waiting: how many of them wait for a worker.
+        capacity: number of slots and of the nodes that have them; None if they are not known.
+
+    Examples:
+        >>> describe_running(8, 2, (8, 3)), describe_running(2, 0, (2, 1)), describe_running(1, 0, (2, 1))
+        ('6 running, 2 waiting for a worker, 8 slots on 3 nodes', '2 running', '1 running, 2 slots')
+    """
+    parts = [f"{n_given - n_waiting} running"]
+    if n_waiting:
+        parts.append(f"{n_waiting} waiting for a worker")
+    if capacity is not None and (capacity[1] > 1 or capacity[0] != n_given - n_waiting):
+        n_slots, n_nodes = capacity
+        nodes = f" on {n_nodes} nodes" if n_nodes > 1 else ""
+        parts.append(f"{n_slots} slot{'' if n_slots == 1 else 's'}{nodes}")
+    return ", ".join(parts)
+
+
 def start_patience_s(given_s: float | None) -> float:
     """Return how long a run waits for the first node of its cluster, seconds.
 

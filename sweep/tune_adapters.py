@@ -91,11 +91,15 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         self._slots = slots
         self._mirror = mirror
         self._left_out: dict[str, list[str]] = {}  # nodes that a waiting trial does not get, by id of Tune's trial
+        self._place: dict[str, int] = {}  # place of a trial that has not ended in the order of waiting, by the same id
+        self._n_added = 0
         self.fault: OSError | LockLost | None = None
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Make a trial wait for a node that can run it."""
         super().on_trial_add(tune_controller, trial)
+        self._n_added += 1
+        self._place[trial.trial_id] = self._n_added
         left_out = self._conductor.nodes.unfit_for(trial.config["trial"])
         if left_out:
             trial.update_resources(request_without(self._conductor.study.resources, left_out))
@@ -126,9 +130,8 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
             if self._conductor.is_full:
                 tune_controller._cleanup_cached_actors(force_all=True)
             return None
-        places = {trial: place for place, trial in enumerate(tune_controller.get_trials())}
         has_idle = tune_controller._actor_cache.has_cached_object
-        return min(waiting, key=lambda trial: (not has_idle(trial.placement_group_factory), places[trial]))
+        return min(waiting, key=lambda each: (not has_idle(each.placement_group_factory), self._place[each.trial_id]))
 
     @staticmethod
     def _has_starting_worker(tune_controller: Any, trial: Any) -> bool:
@@ -148,11 +151,19 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def _withdraw(self, tune_controller: Any, trial: Any) -> None:
         """Return a waiting trial to the conductor: Tune cannot change the request of a trial that it has staged."""
-        self._left_out.pop(trial.trial_id, None)
         self._conductor.put_back(trial.config["trial"])
         tune_controller.stop_trial(trial)
         if trial in tune_controller._staged_trials:  # Tune would keep a worker free for it
             tune_controller._unstage_trial_with_resources(trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Forget a trial that has ended while it waited for a worker."""
+        self._left_out.pop(trial.trial_id, None)
+        self._place.pop(trial.trial_id, None)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Forget a trial that has ended."""
+        self.on_trial_remove(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return Tune's constant for continuing or for stopping the trial."""

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweep.event_lines import describe_running, describe_time
+from sweep.event_lines import describe_time
 from sweep.formats import cut, format_pace, format_percent, printable
 from sweep.progress import ArmProgress, SweepProgress
 from sweep.records.schema import CANCELLED, COMPLETED, DIVERGED, FAILED, PAUSED, RUNNING, STOPPED
@@ -89,7 +89,7 @@ def _title(progress: SweepProgress, width: int) -> list[str]:
         progress.study,
         f"{progress.n_ended}/{progress.n_trials} ended",
         describe_time(progress),
-        describe_running(progress),
+        progress.describe_running(),
         *([f"paused {progress.paused}"] if progress.paused else []),
     ]
     lines = [parts[0]]
