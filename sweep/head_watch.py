@@ -45,7 +45,7 @@ class HeadWatch:
         self._silent_since_s: float | None = None
 
     def find_loss(self) -> str:
-        """Ask the head once; return what is lost, as a sentence; "" as long as it is not known to be lost.
+        """Return what is lost, as a sentence, after one question to the head; "" if it is not known to be lost.
 
         A head that has never answered is not watched: only Ray can talk to it, for example with certificates.
         """

@@ -68,7 +68,7 @@ class LiveNodes:
 def grows() -> bool:
     """Return whether the cluster may add nodes when trials wait; True if this version of Ray does not tell.
 
-    Ray names the types of the nodes that nobody but a person adds after these nodes.
+    Where only people add nodes, Ray names the type of each node after its id.
     """
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
     from ray.experimental.internal_kv import _internal_kv_get

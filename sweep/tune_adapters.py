@@ -145,7 +145,7 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         return self._conductor.may_run(name) and unfit == self._left_out.get(trial.trial_id, [])
 
     def _bound_requests(self, tune_controller: Any) -> None:
-        """Let Tune ask for as many workers as trials may wait: its own bound is fixed at the start."""
+        """Set how many workers Tune may ask for: as many as trials may wait. Its own bound is fixed at the start."""
         limit = self._slots.limit(self._conductor.max_trials)
         tune_controller.update_max_pending_trials(max(1, limit - len(tune_controller._running_trials)))
 
