@@ -129,7 +129,9 @@ def start_sweep(
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
         manifest = with_run(manifest, command, project=project, images=images, max_trials=max_trials)
-        checking = checked_nodes(study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display)
+        checking = checked_nodes(
+            study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
+        )
         checker = stack.enter_context(checking)
         manifest = with_nodes(manifest, checker.nodes if checker else None)
         lock = stack.enter_context(locked(sweep_dir, show_status=display.show_status))
@@ -243,7 +245,9 @@ def resume_sweep(
             images = {source: place.source for source, place in places.items()}
             manifest = with_parts(with_images(manifest, fingerprints), parts)
             manifest = with_run(manifest, command, images=images, max_trials=max_trials)
-            checking = checked_nodes(study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display)
+            checking = checked_nodes(
+                study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
+            )
             checker = stack.enter_context(checking)
             manifest = with_nodes(manifest, checker.nodes if checker else None)
             _defer_signals(sweep_dir, address)

@@ -23,7 +23,7 @@ def read_nodes() -> list[LiveNode]:
             node["NodeManagerHostname"],
             node["Resources"],
             is_draining=node["NodeID"] in draining,
-            address=node["NodeManagerAddress"],
+            address=node.get("NodeManagerAddress", ""),
         )
         for node in ray.nodes()
         if node["Alive"]
@@ -31,9 +31,9 @@ def read_nodes() -> list[LiveNode]:
 
 
 def _draining() -> set[str]:
-    from ray._private.state import state
+    with contextlib.suppress(Exception):  # private to Ray: another version may not have it
+        from ray._private.state import state
 
-    with contextlib.suppress(AttributeError):  # another version of Ray
         return set(state.get_draining_nodes())
     return set()
 
@@ -53,11 +53,13 @@ class LiveNodes:
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:
         """Read the nodes again and again inside this context."""
-        threading.Thread(target=self._follow, name="nodes of Ray", daemon=True).start()
+        thread = threading.Thread(target=self._follow, name="nodes of Ray", daemon=True)
+        thread.start()
         try:
             yield
         finally:
             self._ended.set()
+            thread.join(UPDATE_S)  # Ray ends next, and should not be asked meanwhile
 
     def _follow(self) -> None:
         while not self._ended.wait(UPDATE_S):
@@ -70,11 +72,11 @@ def grows() -> bool:
 
     Where only people add nodes, Ray names the type of each node after its id.
     """
-    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-    from ray.experimental.internal_kv import _internal_kv_get
-
     status: Any = None
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):  # private to Ray too
+        from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+        from ray.experimental.internal_kv import _internal_kv_get
+
         status = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or b"null")
     report = (status or {}).get("autoscaler_report") or {}
     types = [*report.get("active_nodes", {}), *report.get("pending_launches", {})]

@@ -155,7 +155,13 @@ def evaluate_sweep(
                 manifest = with_run(manifest, command, images=images, max_trials=max_trials)
                 measured = study.model_copy(update={"resources": resources})
                 checking = checked_nodes(
-                    measured, sweep_dir, manifest, address=address, strict=strict_nodes, display=display
+                    measured,
+                    sweep_dir,
+                    manifest,
+                    address=address,
+                    strict=strict_nodes,
+                    display=display,
+                    read=slots.living,
                 )
                 checker = stack.enter_context(checking)
                 current_signals().bound("interrupted; run the same command again for the other measurements")

@@ -23,6 +23,8 @@ from sweep import cli
 from sweep.new_folder import new_folder
 from sweep.records.reader import read_manifest
 from sweep.records.writer import write_manifest
+from sweep.slots import Slots
+from tests.slots import fixed_slots
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
@@ -620,8 +622,8 @@ class one_slot:
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
-    def __enter__(self) -> int:
-        return 1
+    def __enter__(self) -> Slots:
+        return fixed_slots(1)
 
     def __exit__(self, *_: object) -> None: ...
 

@@ -25,6 +25,7 @@ from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED, MEASUREMENTS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
+from tests.slots import fixed_slots
 from trainables.errors import UserError
 from trainables.evaluation.base import Axis, Measured
 from trainables.evaluation.subject import ModelInfo, Subject
@@ -225,7 +226,7 @@ def test_a_damaged_model_is_refused_and_the_others_are_measured(
     write_state(weights_path(sweep_dir, trials[1]), {"weights": {}})
     measured: list[str] = []
     monkeypatch.setattr(run, "run_tasks", lambda tasks, *_, **__: measured.extend(task.trial for task in tasks))
-    monkeypatch.setattr(engine, "cluster", lambda *_, **__: nullcontext(1))
+    monkeypatch.setattr(engine, "cluster", lambda *_, **__: nullcontext(fixed_slots(1)))
     evaluated = evaluate_sweep(sweep_dir, axes=["quick"], display=shown)
     assert measured == [trials[1]]
     assert evaluated.damaged == [trials[0], *trials[2:]]
