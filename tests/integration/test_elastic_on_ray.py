@@ -37,9 +37,12 @@ from sweep.conductor import Conductor
 from sweep.engine import cluster, run_trials
 from sweep.signals import catch_signals
 from sweep.slots import LiveNode, Slots
+from sweep.curve import VALUE_COLUMNS
+from sweep.records.schema import ABOUT_COLUMNS
 from sweep.watch import Watch
-from tests.benchmarks.test_driver import REPORT
 from trainables.strict import parse
+
+REPORT = dict.fromkeys([*VALUE_COLUMNS, *ABOUT_COLUMNS], 1) | {"device": "cpu", "precision": "fp32", "node": "here"}
 
 def study(n_trials, epochs, **resources):
     values = {"name": "idle", "question": "?", "arms": {"off": {"mix": "off"}}, "resources": resources,
@@ -62,7 +65,7 @@ class Idle(tune.Trainable):
         self.epoch += 1
         self.note()
         node_id = ray.get_runtime_context().get_node_id()
-        return {"trial": self.trial, "epoch": self.epoch, **REPORT, "node": "here", "node_id": node_id}
+        return {"trial": self.trial, "epoch": self.epoch, **REPORT, "node_id": node_id}
     def note(self):
         pass
 """
@@ -77,12 +80,14 @@ def look():
     most_slots = max(most_slots, slots.n_slots)
     states = [actor["State"] for actor in ray._private.state.actors().values()]
     most_actors = max(most_actors, len([state for state in states if state != "DEAD"]))
+    if len(nodes) == conductor.max_trials == most_slots and conductor.n_left:
+        conductor.cancel_arm("off", "by the test")
 
 class Nodes(tune.Callback):
     def on_trial_result(self, iteration, trials, trial, result, **info):
         nodes.add(result["node_id"])
 
-idle, folder = study(30, 4, cpus=1), Path(sys.argv[2])
+idle, folder = study(400, 4, cpus=1), Path(sys.argv[2])
 with cluster(idle.resources, address=sys.argv[1], start_timeout_s=90) as slots:
     conductor = Conductor(idle, folder)
     conductor.max_trials = int(sys.argv[3])
@@ -224,7 +229,7 @@ def test_a_lost_head_ends_the_driver_in_words(head: tuple[str, psutil.Process, d
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as driver:
         try:
             until_s = time.monotonic() + WAIT_S
-            while not list(tmp_path.glob("records/epochs/*.parquet")):
+            while not list(tmp_path.glob("records/epochs/*")):
                 assert driver.poll() is None, driver.stderr.read() if driver.stderr else ""
                 assert time.monotonic() < until_s
                 time.sleep(0.1)
