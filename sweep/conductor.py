@@ -18,7 +18,7 @@ from search_spaces.study import Study
 from sweep.entry import Entry
 from sweep.formats import reason_in_one_line
 from sweep.ledger import EPOCH_COLUMNS
-from sweep.losses import COUNTED, MAX_LOSSES, MAX_LOST_WORKERS, Loss, LostWorker
+from sweep.losses import COUNTED, MAX_LOSSES, MAX_LOST_WORKERS, Loss
 from sweep.lost import find_difference
 from sweep.nodes import Nodes
 from sweep.records.schema import (
@@ -284,7 +284,7 @@ class Conductor(SteeredSweep):
         entry = self.entries[trial]
         entry.losses[loss.kind] = entry.losses.get(loss.kind, 0) + 1
         self._n_lost[trial, loss.kind] += 1
-        self.lost.append(LostWorker(trial, loss, entry.epochs))
+        self.lost.append(f"{trial} {loss.describe_restart(entry.epochs)}")
         n_counted = sum(self._n_lost[trial, kind] for kind in COUNTED)
         n_all = sum(self._n_lost[trial, kind] for kind in LOSSES)
         if entry.status == RUNNING and trial not in self.not_regained:

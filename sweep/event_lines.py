@@ -71,8 +71,8 @@ class EventLines:
         if self._verbose:
             for trial in self._tracker.new_epochs():
                 yield EventLine(cut(describe_epoch(trial), MAX_CHARS))
-        for lost in self._tracker.new_losses():
-            yield EventLine(cut(lost.describe(), MAX_CHARS))
+        for line in self._tracker.new_losses():
+            yield EventLine(cut(line, MAX_CHARS))
         for event in self._tracker.new_events():
             if self._has_line(event):
                 yield EventLine(describe_event(event), failure=event.kind == FAILED)

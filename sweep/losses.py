@@ -61,30 +61,6 @@ class Loss:
         return f"{self.describe()}, {f'continues after epoch {epochs}' if epochs else 'begins again'}"
 
 
-@dataclass(frozen=True)
-class LostWorker:
-    """The loss of a worker, and the trial that it had.
-
-    Attributes:
-        trial: name of the trial.
-        loss: the loss.
-        epochs: number of recorded epochs of the trial.
-    """
-
-    trial: str
-    loss: Loss
-    epochs: int
-
-    def describe(self) -> str:
-        """Return what has happened to the trial, and where it continues.
-
-        Examples:
-            >>> LostWorker("cutmix-0003", Loss(LOST_NODES, NODE, "a100-1"), 7).describe()
-            'cutmix-0003 lost node a100-1, continues after epoch 7'
-        """
-        return f"{self.trial} {self.loss.describe_restart(self.epochs)}"
-
-
 def classify(error: str, *, node: str = "", is_preempted: bool = False, is_silent: bool = False) -> Loss:
     """Return the kind of a loss, as far as Ray's error tells it.
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from sweep.entry import Entry
 from sweep.formats import reason_in_one_line
-from sweep.losses import LostWorker
 from sweep.records.schema import COMPLETED, CONFIRM, FAILED, PAUSED, RUNNING, SEARCH
 from sweep.remaining import RunningSweep
 from sweep.slots import describe_running
@@ -166,7 +165,7 @@ class ProgressTracker:
         self._epochs_seen = {entry.trial: entry.epochs for entry in sweep.entries.values()}
         self._last_failed: Entry | None = None
         self._n_looked_at = 0
-        self._n_losses_seen = 0
+        self._n_losses_seen = len(sweep.lost)
 
     def snapshot(self) -> SweepProgress:
         """Return the present state of the sweep."""
@@ -196,8 +195,8 @@ class ProgressTracker:
         self._n_seen += len(new)
         return list(map(self._event, new))
 
-    def new_losses(self) -> list[LostWorker]:
-        """Return the losses of workers since the last call, each of them once."""
+    def new_losses(self) -> list[str]:
+        """Return the losses of workers since the last call, each of them once, as one line."""
         new = self._sweep.lost[self._n_losses_seen :]
         self._n_losses_seen += len(new)
         return new

@@ -12,7 +12,6 @@ from search_spaces.study import Study
 from sweep.curve import Curve
 from sweep.entry import End, Entry
 from sweep.ledger import read_entries
-from sweep.losses import LostWorker
 from sweep.lost import reopen
 from sweep.manifest import read_study
 from sweep.records.reader import read_table
@@ -149,7 +148,7 @@ class RunningSweep(SweepTrials, ABC):
     Attributes:
         ended: trials that have ended in this run, in the order of their ends; the list only grows.
         paused: who paused the sweep, and when; "" if it is not paused.
-        lost: losses of workers in this run, in their order; the list only grows.
+        lost: losses of workers in this run, in their order, one line each; the list only grows.
         without_worker: names of running trials that wait for a worker.
         capacity: number of trials that fit on the nodes at present, and of these nodes; None if it is not known.
     """
@@ -159,7 +158,7 @@ class RunningSweep(SweepTrials, ABC):
         super().__init__(study)
         self.ended: list[Entry] = []
         self.paused = ""
-        self.lost: list[LostWorker] = []
+        self.lost: list[str] = []
         self.without_worker: set[str] = set()
         self.capacity: tuple[int, int] | None = None
 

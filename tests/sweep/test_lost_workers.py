@@ -12,6 +12,7 @@ import pytest
 
 from search_spaces.study import Resources
 from sweep.conductor import Conductor
+from sweep.followed import FollowedSweep
 from sweep.losses import MAX_LOSSES, MAX_LOST_WORKERS, Loss, classify
 from sweep.lost_workers import PATIENCE_S, LostWorkers
 from sweep.progress import ProgressTracker
@@ -181,8 +182,13 @@ class TestCounts:
         assert again.runs("off-0000")
         assert self.row(again, tmp_path, "off-0000")[CRASHES] == MAX_LOST_WORKERS + 2
 
-    def test_are_news(self, conductor: Conductor) -> None:
-        tracker = ProgressTracker(conductor)
+    def test_are_news_here_and_to_who_follows(self, conductor: Conductor, tmp_path: Path) -> None:
+        conductor.flush(force=True)
+        tracker, followed = ProgressTracker(conductor), FollowedSweep(tmp_path)
+        theirs = followed.tracker()
         conductor.on_loss("off-0000", Loss(LOST_NODES, "node", "a100-1"))
-        assert [lost.describe() for lost in tracker.new_losses()] == ["off-0000 lost node a100-1, begins again"]
+        assert tracker.new_losses() == ["off-0000 lost node a100-1, begins again"]
         assert tracker.new_losses() == []
+        conductor.flush(force=True)
+        followed.update()
+        assert theirs.new_losses() == ["off-0000 lost node a100-1, begins again"]
