@@ -79,7 +79,7 @@ def run(
     insecure: bool = False,
     strict_nodes: bool = False,
     max_trials: int | None = None,
-    start_timeout_s: float | None = None,
+    start_timeout: float | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
     seed: int | None = None,
@@ -98,7 +98,7 @@ def run(
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
-        start_timeout_s: longest wait for the first node of a cluster, seconds; None: 10 minutes, in a job no limit.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         cpus: CPU cores and threads per trial.
         gpus: GPUs per trial, may be a fraction.
         seed: seed of all random draws.
@@ -123,7 +123,7 @@ def run(
     shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "seed": seed}
     loaded = load_study(study, scale=scale, settings=list_settings(settings, **shorthands))
     options = {"scale": scale, "settings": settings, **shorthands, "download": download}
-    nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout_s": start_timeout_s}
+    nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
     cluster = {"address": address, "insecure": insecure, **nodes}
     called = str(study) if isinstance(study, str | Path) else loaded.name
     display = choose_display()
@@ -137,7 +137,7 @@ def run(
             insecure=insecure,
             strict_nodes=strict_nodes,
             max_trials=max_trials,
-            start_timeout_s=start_timeout_s,
+            start_timeout=start_timeout,
             download=download,
             command=format_call("run", called, **options, **cluster, out=out and str(place_of(out)), log_to=log_to),
             display=display,
@@ -156,7 +156,7 @@ def resume(
     insecure: bool = False,
     strict_nodes: bool = False,
     max_trials: int | None = None,
-    start_timeout_s: float | None = None,
+    start_timeout: float | None = None,
     retry_failed: bool = False,
     no_models: bool = False,
     log_to: Sequence[str] = (),
@@ -172,7 +172,7 @@ def resume(
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
-        start_timeout_s: longest wait for the first node of a cluster, seconds; None: 10 minutes, in a job no limit.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         retry_failed: whether failed trials are restarted.
         no_models: whether completed trials are left as they are whose model is damaged or missing.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
@@ -192,7 +192,7 @@ def resume(
         insecure=insecure,
         strict_nodes=strict_nodes,
         max_trials=max_trials,
-        start_timeout_s=start_timeout_s,
+        start_timeout=start_timeout,
         retry_failed=retry_failed,
         no_models=no_models,
         log_to=log_to,
@@ -211,7 +211,7 @@ def extend(
     insecure: bool = False,
     strict_nodes: bool = False,
     max_trials: int | None = None,
-    start_timeout_s: float | None = None,
+    start_timeout: float | None = None,
     log_to: Sequence[str] = (),
 ) -> Sweep:
     """Add trials, searches, seeds or arms to a sweep, run them, and return the sweep; no trial is repeated.
@@ -228,7 +228,7 @@ def extend(
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
-        start_timeout_s: longest wait for the first node of a cluster, seconds; None: 10 minutes, in a job no limit.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
     Raises:
@@ -249,7 +249,7 @@ def extend(
         insecure=insecure,
         strict_nodes=strict_nodes,
         max_trials=max_trials,
-        start_timeout_s=start_timeout_s,
+        start_timeout=start_timeout,
         log_to=log_to,
     )
 
@@ -265,7 +265,7 @@ def confirm(
     insecure: bool = False,
     strict_nodes: bool = False,
     max_trials: int | None = None,
-    start_timeout_s: float | None = None,
+    start_timeout: float | None = None,
     log_to: Sequence[str] = (),
 ) -> Sweep:
     """Train each search's winners again on fresh seeds, measure them on the test images, and return the sweep.
@@ -282,7 +282,7 @@ def confirm(
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
-        start_timeout_s: longest wait for the first node of a cluster, seconds; None: 10 minutes, in a job no limit.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
     Raises:
@@ -302,7 +302,7 @@ def confirm(
         insecure=insecure,
         strict_nodes=strict_nodes,
         max_trials=max_trials,
-        start_timeout_s=start_timeout_s,
+        start_timeout=start_timeout,
         log_to=log_to,
     )
 

@@ -81,7 +81,7 @@ def start_sweep(
     insecure: bool = False,
     strict_nodes: bool = False,
     max_trials: int | None = None,
-    start_timeout_s: float | None = None,
+    start_timeout: float | None = None,
     download: bool = False,
     command: str = "sweep.launch.start_sweep",
     display: Display = SILENT,
@@ -97,7 +97,7 @@ def start_sweep(
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
-        start_timeout_s: longest wait for the first node of a cluster, seconds; None: 10 minutes, in a job no limit.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         download: whether missing public data are downloaded.
         command: how the sweep was started, for the manifest.
         display: shows the progress.
@@ -124,7 +124,7 @@ def start_sweep(
     show_duplicates(study, display.show_warning)
     with contextlib.ExitStack() as stack:
         stack.enter_context(made(sweep_dir))
-        slots = stack.enter_context(_cluster(study, own_parts(study), address, start_timeout_s, display))
+        slots = stack.enter_context(_cluster(study, own_parts(study), address, start_timeout, display))
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
@@ -154,7 +154,7 @@ def resume_sweep(
     insecure: bool = False,
     strict_nodes: bool = False,
     max_trials: int | None = None,
-    start_timeout_s: float | None = None,
+    start_timeout: float | None = None,
     retry_failed: bool = False,
     command: str = "sweep.launch.resume_sweep",
     display: Display = SILENT,
@@ -172,7 +172,7 @@ def resume_sweep(
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
-        start_timeout_s: longest wait for the first node of a cluster, seconds; None: 10 minutes, in a job no limit.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         retry_failed: whether failed trials are restarted.
         command: how the sweep was resumed, for the manifest.
         display: shows the progress.
@@ -241,7 +241,7 @@ def resume_sweep(
             display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
             return
         loggers = _open_loggers(targets, sweep_dir, study)
-        with _cluster(study, parts, address, start_timeout_s, display) as slots:
+        with _cluster(study, parts, address, start_timeout, display) as slots:
             images = {source: place.source for source, place in places.items()}
             manifest = with_parts(with_images(manifest, fingerprints), parts)
             manifest = with_run(manifest, command, images=images, max_trials=max_trials)
@@ -259,7 +259,7 @@ def resume_sweep(
 
 
 def _cluster(
-    study: Study, parts: Sequence[OwnPart], address: str | None, start_timeout_s: float | None, display: Display
+    study: Study, parts: Sequence[OwnPart], address: str | None, start_timeout: float | None, display: Display
 ) -> AbstractContextManager[Slots]:
     """Return the context of a Ray that is up for the trials of a study."""
     from sweep.engine import cluster
@@ -269,7 +269,7 @@ def _cluster(
         address=address,
         display=display,
         modules=shipped_paths(parts),
-        start_timeout_s=start_patience_s(start_timeout_s),
+        start_timeout_s=start_patience_s(start_timeout),
     )
 
 

@@ -100,17 +100,20 @@ def describe_running(n_given: int, n_waiting: int, capacity: tuple[int, int] | N
     return ", ".join(parts)
 
 
-def start_patience_s(given_s: float | None) -> float:
+def start_patience_s(minutes: float | None) -> float:
     """Return how long a run waits for the first node of its cluster, seconds.
 
     A person at a terminal wants to know soon that none comes; a Ray job waits on a cluster that may start it first.
 
+    Args:
+        minutes: what was asked for; None: nothing.
+
     Examples:
-        >>> start_patience_s(30.0)
+        >>> start_patience_s(0.5)
         30.0
     """
-    if given_s is not None:
-        return given_s
+    if minutes is not None:
+        return 60 * minutes
     return float("inf") if IN_JOB in os.environ else START_TIMEOUT_S
 
 

@@ -158,7 +158,7 @@ def evaluate(
         insecure=insecure,
         strict_nodes=strict_nodes,
         max_trials=max_trials,
-        start_timeout_s=options.seconds_of(start_timeout),
+        start_timeout=start_timeout,
         cpus=cpus,
         gpus=gpus,
         command=command_line(),

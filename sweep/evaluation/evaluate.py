@@ -78,7 +78,7 @@ def evaluate_sweep(
     insecure: bool = False,
     strict_nodes: bool = False,
     max_trials: int | None = None,
-    start_timeout_s: float | None = None,
+    start_timeout: float | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
     command: str = "sweep.evaluation.evaluate.evaluate_sweep",
@@ -97,7 +97,7 @@ def evaluate_sweep(
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run measurements refuses them; otherwise it gets none.
         max_trials: largest number of measurements at the same time; None: as many as fit on the nodes.
-        start_timeout_s: longest wait for the first node of a cluster, seconds; None: 10 minutes, in a job no limit.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         cpus: CPU cores per measurement; None: as many as a trial of the sweep.
         gpus: GPUs per measurement; None: as many as a trial of the sweep.
         command: how the evaluation was started, for the manifest.
@@ -147,7 +147,7 @@ def evaluate_sweep(
                 address=address,
                 display=display,
                 modules=modules,
-                start_timeout_s=start_patience_s(start_timeout_s),
+                start_timeout_s=start_patience_s(start_timeout),
             )
             with ray_ as slots, contextlib.ExitStack() as stack:
                 images = {source: place.source for source, place in places.items()}

@@ -365,16 +365,6 @@ SchemaKind = Annotated[
 ]
 
 
-def seconds_of(minutes: float | None) -> float | None:
-    """Return a time in seconds; None stays None.
-
-    Examples:
-        >>> seconds_of(0.5)
-        30.0
-    """
-    return None if minutes is None else 60 * minutes
-
-
 def with_shorthands(
     settings: Sequence[str] | None,
     *,
