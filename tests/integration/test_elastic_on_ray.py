@@ -143,7 +143,14 @@ def config(port: int) -> dict[str, object]:
     return {
         "cluster_name": "elastic",
         "max_workers": WORKERS,
-        "provider": {"type": "fake_multinode", "gcs_address": f"127.0.0.1:{port}", "launch_multiple": True},
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": f"127.0.0.1:{port}",
+            "launch_multiple": True,
+            "use_node_id_as_ip": True,  # the nodes share one address
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "worker": {
