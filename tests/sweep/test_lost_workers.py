@@ -33,7 +33,7 @@ class Cluster:
             LiveNode("aa", "a100-1", {"CPU": 1.0}, address="10.77.0.2"),
             LiveNode("bb", "a100-2", {"CPU": 1.0}),
         ]
-        self.now_s = 0.0
+        self.now_s, self.told = 0.0, list[tuple[str, Loss]]()
         self.folder = folder
         self.slots = Slots(Resources(), lambda: self.nodes, is_elastic=True)
         self.lost = LostWorkers(self.slots, clock=lambda: self.now_s)

@@ -155,7 +155,6 @@ def test_an_ended_trial_of_tune_takes_no_memory_for_its_reports() -> None:
 
 def test_a_worker_that_ray_kills_for_lack_of_memory_is_a_lost_worker() -> None:
     """Tune itself would end the whole sweep by a RuntimeError."""
-    from ray.air.execution import FixedResourceManager
     from ray.air.execution._internal import RayActorManager
     from ray.exceptions import OutOfMemoryError, RayActorError
 
@@ -164,7 +163,8 @@ def test_a_worker_that_ray_kills_for_lack_of_memory_is_a_lost_worker() -> None:
     told: list[Exception] = []
     actor = SimpleNamespace(actor_id=0, _on_error=lambda _, error: told.append(error))
     task: Any = SimpleNamespace(_tracked_actor=actor, _on_error=None)
-    manager = RayActorManager(resource_manager=FixedResourceManager())
+    resources: Any = SimpleNamespace()  # those of Ray would start a Ray
+    manager = RayActorManager(resource_manager=resources)
     manager._cleanup_actor = lambda tracked_actor: None
     with system_errors_as_lost_workers():
         manager._actor_task_failed(task, OutOfMemoryError("the node was running low on memory"))
