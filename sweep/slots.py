@@ -227,7 +227,12 @@ class Slots:
 
     @property
     def _no_room(self) -> str:
-        return describe_no_room([node.resources for node in self.living()], self._resources)
+        nodes = self.living()
+        with_room = [node for node in nodes if trials_on(node.resources, self._resources)]
+        if not with_room:
+            return describe_no_room([node.resources for node in nodes], self._resources)
+        which = "the only node" if len(with_room) == 1 else f"all {len(with_room)} nodes"
+        return f"{which} with room for a trial cannot run one yet: checked now, left out, or about to leave"
 
     def describe(self, max_trials: int | None = None) -> str:
         """Return how many trials run at the same time, in words.
@@ -237,6 +242,6 @@ class Slots:
             '4 at a time, at most 6'
         """
         nodes = f" on {self.n_nodes} nodes" if self.n_nodes > 1 else ""
-        if max_trials is None or (max_trials > self.n_slots and not self.is_elastic):
-            return f"{self.n_slots} at a time{nodes}"
+        if max_trials is None or max_trials <= self.n_slots or not self.is_elastic:
+            return f"{min(max_trials or self.n_slots, self.n_slots)} at a time{nodes}"
         return f"{self.n_slots} at a time{nodes}, at most {max_trials}"

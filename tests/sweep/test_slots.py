@@ -127,6 +127,24 @@ class TestSlots:
         assert failing is not None
         assert failing.message.startswith("no node came within 1 min 40 s (--start-timeout): ")
 
+    def test_whose_nodes_are_checked_are_waited_for_in_other_words(self, cluster: Cluster) -> None:
+        cluster.add("a", 2)
+        slots = cluster.slots(is_elastic=True)
+        slots.nodes = Nodes()
+        slots.update(now=True)
+        cluster.now_s = 5.0
+        assert slots.waiting_line() == (
+            "waiting for nodes, 5 s: the only node with room for a trial cannot run one yet: checked now, left out, or "
+            "about to leave"
+        )
+
+    def test_are_told_at_the_start(self, cluster: Cluster) -> None:
+        cluster.add("a", 8)
+        cluster.add("b", 4)
+        said = [cluster.slots(is_elastic=True).describe(number) for number in (None, 2, 16)]
+        assert said == ["6 at a time on 2 nodes", "2 at a time on 2 nodes", "6 at a time on 2 nodes, at most 16"]
+        assert cluster.slots().describe(16) == "6 at a time on 2 nodes"
+
     def test_that_were_there_may_be_gone_for_long(self, cluster: Cluster) -> None:
         cluster.add("a", 2)
         slots = cluster.slots(is_elastic=True, start_timeout_s=10.0)
