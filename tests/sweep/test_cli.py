@@ -601,6 +601,13 @@ class TestExtend:
         assert run("resume", "sweeps/mine", *options)[0] == 0
         assert resumed["regain_models"] == (not options)
 
+    @pytest.mark.parametrize("verb", ["resume", "confirm", "extend"])
+    def test_with_a_bound_on_the_trials_at_a_time(self, run: Run, resumed: dict[str, Any], verb: str) -> None:
+        more = {"resume": [], "confirm": ["--seeds", 2], "extend": ["--add-trials", 1]}[verb]
+        assert run(verb, "sweeps/mine", *more, "--max-trials", 3, "--start-timeout", 0.5)[0] == 0
+        assert (resumed["max_trials"], resumed["start_timeout"]) == (3, 0.5)
+        assert run(verb, "sweeps/mine", *more, "--max-trials", 0)[0] == 2
+
     @pytest.mark.parametrize("prefix", ["--add-", "--"])
     def test_by_new_and_old_names(self, run: Run, resumed: dict[str, Any], study_of: MakeStudy, prefix: str) -> None:
         more = [f"{prefix}trials", 2, f"{prefix}seeds", 1, f"{prefix}arms", "fmix,gridmix"]
