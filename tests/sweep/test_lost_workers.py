@@ -177,7 +177,7 @@ class TestCounts:
         lose_worker(conductor, "off-0000")
         conductor.flush(force=True)
         again = simulate(study_of(), tmp_path, retry_failed=True).conductor
-        assert again.next_job().trial == "off-0000"
+        assert "off-0000" in {again.next_job().trial for _ in range(3)}
         again.on_loss("off-0000", classify("killed"))
         assert again.runs("off-0000")
         assert self.row(again, tmp_path, "off-0000")[CRASHES] == MAX_LOST_WORKERS + 2
