@@ -58,7 +58,7 @@ class SteeredSweep(ChoosingSweep, ABC):
 
     def _must_wait(self, entry: Entry) -> bool:
         """Return whether a running trial gives its slot back after its epoch: of too many, the last ones do."""
-        if self.paused or self.max_trials is None:
+        if self.paused or self.max_trials is None or len(self._running) <= self.max_trials:
             return bool(self.paused)
         return entry.trial in list(self._running)[self.max_trials :]
 
