@@ -14,7 +14,7 @@ ANSWER_S = 2.0
 """Longest wait for an answer, seconds."""
 
 LOST_AFTER_S = 9.0
-"""Time without an answer after which the head is lost, seconds: two questions in a row have no answer."""
+"""Time without an answer after which the head is lost, seconds: one answer may be late."""
 
 
 class HeadWatch:
