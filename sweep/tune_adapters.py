@@ -119,12 +119,13 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         for trial in list(tune_controller.get_live_trials()):
             if trial.status != Trial.PENDING or trial in tune_controller._resetting_trials:
                 continue  # the latter has a worker already
-            if self._has_starting_worker(tune_controller, trial):
-                tune_controller._resources_to_pending_trials[trial.placement_group_factory].discard(trial)
-            elif self._may_wait(trial):
-                waiting.append(trial)
-            else:
+            if not self._may_wait(trial):
                 self._withdraw(tune_controller, trial)
+            elif self._has_starting_worker(tune_controller, trial):
+                # from there, Tune gives trials to idle workers
+                tune_controller._resources_to_pending_trials[trial.placement_group_factory].discard(trial)
+            else:
+                waiting.append(trial)
         self._bound_requests(tune_controller)
         if not waiting:
             if self._conductor.is_full:

@@ -361,12 +361,12 @@ def test_trials_that_may_not_run_do_not_wait_for_a_worker(conductor: Any) -> Non
     from sweep.tune_adapters import ConductorScheduler
 
     scheduler = ConductorScheduler(conductor, fixed_slots(3))
-    controller = _Controller("ended", "other")
+    controller = _Controller("ended", "other", "own starting, ended")
     for trial in controller.trials:
         scheduler.on_trial_add(controller, trial)
-    conductor.ended.add("ended")
+    conductor.ended.update({"ended", "own starting, ended"})
     assert scheduler.choose_trial_to_run(controller) is controller.trials[1]
-    assert [trial.trial_id for trial in controller.stopped] == ["ended"]
+    assert {trial.trial_id for trial in controller.stopped} == conductor.ended
     assert controller.max_pending == 3
     controller._running_trials = {1, 2, 3, 4}
     scheduler.choose_trial_to_run(controller)
