@@ -78,6 +78,8 @@ def run(
     address: str | None = None,
     insecure: bool = False,
     strict_nodes: bool = False,
+    max_trials: int | None = None,
+    start_timeout: float | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
     seed: int | None = None,
@@ -95,6 +97,8 @@ def run(
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
+        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         cpus: CPU cores and threads per trial.
         gpus: GPUs per trial, may be a fraction.
         seed: seed of all random draws.
@@ -119,7 +123,8 @@ def run(
     shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "seed": seed}
     loaded = load_study(study, scale=scale, settings=list_settings(settings, **shorthands))
     options = {"scale": scale, "settings": settings, **shorthands, "download": download}
-    cluster = {"address": address, "insecure": insecure, "strict_nodes": strict_nodes}
+    nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
+    cluster = {"address": address, "insecure": insecure, **nodes}
     called = str(study) if isinstance(study, str | Path) else loaded.name
     display = choose_display()
     place: AbstractContextManager[Opened | None]
@@ -131,6 +136,8 @@ def run(
             address=address,
             insecure=insecure,
             strict_nodes=strict_nodes,
+            max_trials=max_trials,
+            start_timeout=start_timeout,
             download=download,
             command=format_call("run", called, **options, **cluster, out=out and str(place_of(out)), log_to=log_to),
             display=display,
@@ -148,6 +155,8 @@ def resume(
     address: str | None = None,
     insecure: bool = False,
     strict_nodes: bool = False,
+    max_trials: int | None = None,
+    start_timeout: float | None = None,
     retry_failed: bool = False,
     no_models: bool = False,
     log_to: Sequence[str] = (),
@@ -162,6 +171,8 @@ def resume(
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
+        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         retry_failed: whether failed trials are restarted.
         no_models: whether completed trials are left as they are whose model is damaged or missing.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
@@ -180,6 +191,8 @@ def resume(
         address=address,
         insecure=insecure,
         strict_nodes=strict_nodes,
+        max_trials=max_trials,
+        start_timeout=start_timeout,
         retry_failed=retry_failed,
         no_models=no_models,
         log_to=log_to,
@@ -197,6 +210,8 @@ def extend(
     address: str | None = None,
     insecure: bool = False,
     strict_nodes: bool = False,
+    max_trials: int | None = None,
+    start_timeout: float | None = None,
     log_to: Sequence[str] = (),
 ) -> Sweep:
     """Add trials, searches, seeds or arms to a sweep, run them, and return the sweep; no trial is repeated.
@@ -212,6 +227,8 @@ def extend(
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
+        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
     Raises:
@@ -231,6 +248,8 @@ def extend(
         address=address,
         insecure=insecure,
         strict_nodes=strict_nodes,
+        max_trials=max_trials,
+        start_timeout=start_timeout,
         log_to=log_to,
     )
 
@@ -245,6 +264,8 @@ def confirm(
     address: str | None = None,
     insecure: bool = False,
     strict_nodes: bool = False,
+    max_trials: int | None = None,
+    start_timeout: float | None = None,
     log_to: Sequence[str] = (),
 ) -> Sweep:
     """Train each search's winners again on fresh seeds, measure them on the test images, and return the sweep.
@@ -260,6 +281,8 @@ def confirm(
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
+        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         log_to: live loggers, for example ``["wandb:cutmix"]``.
 
     Raises:
@@ -278,6 +301,8 @@ def confirm(
         address=address,
         insecure=insecure,
         strict_nodes=strict_nodes,
+        max_trials=max_trials,
+        start_timeout=start_timeout,
         log_to=log_to,
     )
 

@@ -18,6 +18,7 @@ from search_spaces.study import Study
 from sweep.entry import Entry
 from sweep.formats import reason_in_one_line
 from sweep.ledger import EPOCH_COLUMNS
+from sweep.losses import COUNTED, MAX_LOSSES, MAX_LOST_WORKERS, Loss
 from sweep.lost import find_difference
 from sweep.nodes import Nodes
 from sweep.records.schema import (
@@ -27,15 +28,13 @@ from sweep.records.schema import (
     CONFIRM,
     FAILED,
     LIVING,
+    LOSSES,
     RUNNING,
     SEARCH,
 )
 from sweep.steered import SteeredSweep
 from trainables.config import TrialConfig
-from trainables.faults import TRIAL, WORKER
-
-MAX_LOST_WORKERS = 3
-"""Number of times that a trial may lose its worker (a dead node, memory exhausted) before its status is failed."""
+from trainables.faults import TRIAL
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Conductor(SteeredSweep):
         )
         self.nodes = Nodes()
         self.not_regained: list[str] = []
-        self._n_left_behind: Counter[str] = Counter()
+        self._n_lost: Counter[tuple[str, str]] = Counter()  # losses of a worker in this run, by trial and kind
         self._differing: set[str] = set()
         for entry in list(self._waiting):
             if entry.end is not None:
@@ -172,7 +171,7 @@ class Conductor(SteeredSweep):
         self._receive(entry, report)
         self.nodes.on_report(trial, *_node_of(report))
         if entry.status == RUNNING and self._must_wait(entry):
-            self._set_aside(entry, f"paused {self.paused}" if self.paused else f"max_trials is {self.max_trials}")
+            self._set_aside(entry, self._why_full)
         self.flush()
         return not self.runs(trial)
 
@@ -202,8 +201,8 @@ class Conductor(SteeredSweep):
 
     def put_back(self, trial: str, why: str = "") -> None:
         """Queue a running trial again; nothing of it is lost, and it is no failure."""
-        if trial in self._running:
-            self._set_aside(self._running[trial], why or "for another node")
+        if entry := self._running.get(trial):
+            self._set_aside(entry, self._why_full if self._must_wait(entry) else why or "for another node")
         if why:
             self._warn(f"trial {trial} {why}")
 
@@ -266,38 +265,37 @@ class Conductor(SteeredSweep):
     def on_restart(self, trial: str) -> None:
         """Record that a trial has lost its worker and restarts from its last checkpoint."""
         entry = self.entries[trial]
-        if not self.runs(trial):  # cancelled: the next report of its new worker ends it
+        if not self.runs(trial):  # cancelled
             return
         entry.attempts += 1
         entry.resumed_at_epoch = entry.epochs
         self.nodes.on_start(trial)
         self._record_start(entry)
 
-    def on_lost(self, trial: str, why: str, *, fault: str = WORKER, node: str = "") -> None:
-        """Record that a trial has failed, because it lost its worker too often; ``fault`` is the last cause.
+    def on_loss(self, trial: str, loss: Loss) -> None:
+        """Count that a trial has lost its worker; end the trial if this was too often in this run.
 
-        Args:
-            trial: name of the trial.
-            why: the reason.
-            fault: kind of the last loss.
-            node: name of the node of the last worker; "": the node that the trial has reported from, if it has.
+        The kind may be known only after the trial runs on another worker, or has ended.
         """
-        if node:
-            self.entries[trial].about["node"] = node
-        if self.entries[trial].status == RUNNING and trial not in self.not_regained:
-            self._fail(self.entries[trial], why, fault)
-
-    def on_left(self, trial: str) -> None:
-        """Queue a trial again whose worker died before it took the trial over; after several such deaths it fails."""
-        entry = self._running.get(trial)
-        if entry is None:
-            return
-        self._n_left_behind[trial] += 1
-        if self._n_left_behind[trial] > MAX_LOST_WORKERS:
-            n_deaths = self._n_left_behind[trial]
-            self._fail(entry, f"its worker died {n_deaths} times before it began the trial", WORKER)
-        else:
-            self._set_aside(entry, "its worker died before it began the trial")
+        entry = self.entries[trial]
+        entry.losses[loss.kind] = entry.losses.get(loss.kind, 0) + 1
+        self._n_lost[trial, loss.kind] += 1
+        self.lost.append(f"{trial} {loss.describe_restart(entry.epochs)}")
+        n_counted = sum(self._n_lost[trial, kind] for kind in COUNTED)
+        n_all = sum(self._n_lost[trial, kind] for kind in LOSSES)
+        if entry.status == RUNNING and trial not in self.not_regained:
+            if n_counted > MAX_LOST_WORKERS or n_all > MAX_LOSSES:
+                if loss.node:
+                    entry.about["node"] = loss.node
+                n_lost = n_counted if n_counted > MAX_LOST_WORKERS else n_all
+                self._fail(entry, f"its worker was lost {n_lost} times: {loss.reason}", loss.fault)
+                return
+            entry.why = loss.describe_restart(entry.epochs)
+            self._record_start(entry)
+            entry.why = ""
+        elif entry.end is None:
+            self._ledger.add_trial(entry)
+            entry.config = None
 
     def flush(self, *, force: bool = False) -> None:
         """Write the buffered rows if they have waited long enough or ``force`` is set."""

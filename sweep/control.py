@@ -81,10 +81,11 @@ def set_value(sweep_dir: Path, setting: str, *, reason: str = "", wait: bool = T
         raise UserError(f"'{setting}': give NAME=VALUE, for example {MAX_TRIALS}=4")
     manifest = _read_manifest(sweep_dir)
     if name == MAX_TRIALS:
-        parse_max_trials(value)
+        bound = parse_max_trials(value)
+        option = [] if bound is None else ["--max-trials", str(bound)]
     else:
         with_setting(read_study(manifest, sweep_dir), name, value)
-    option = ("--max-trials", value) if name == MAX_TRIALS else ("--set", setting)
+        option = ["--set", setting]
     otherwise = f"give the value when it is resumed: {resume_command(sweep_dir, None, *option)}"
     _driver_of(sweep_dir, otherwise, display)
     request = new_request("set", reason=reason, values={name: value})

@@ -35,6 +35,7 @@ class Driver:
         stall_after_s: seconds without a report after which the sweep is stalled; None if there is no pace yet.
         paused: who paused the sweep, and when; "" if it is not paused.
         takes_requests: whether it reads the requests in the inbox: an older version does not, nor does ``evaluate``.
+        trials: how many trials run and wait for a worker, and for how many there is room, in words; "" if not known.
     """
 
     host: str | None = None
@@ -45,6 +46,7 @@ class Driver:
     stall_after_s: float | None = None
     paused: str = ""
     takes_requests: bool = False
+    trials: str = ""
 
     @property
     def is_stopped(self) -> bool:
@@ -183,6 +185,7 @@ class DriverObserver:
             lease.stall_after_s,
             lease.paused,
             lease.takes_requests,
+            lease.trials,
         )
 
     def _is_over(self, flock: Flock) -> bool:

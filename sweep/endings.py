@@ -12,7 +12,7 @@ from pathlib import Path
 from sweep.formats import cut
 from sweep.mirrored import shown
 from sweep.nodes import Failing
-from sweep.signals import exit_code
+from sweep.signals import RAY_LOST_CODE, exit_code
 from trainables.errors import OneLineError
 from trainables.object_store import StorageError
 
@@ -151,6 +151,8 @@ class NotRegained(SweepEnded):
 
 class RayLost(SweepEnded):
     """Ray has lost a part without which no trial can run."""
+
+    exit_code = RAY_LOST_CODE
 
     def __init__(self, reason: str, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
         """Describe the loss and the progress.

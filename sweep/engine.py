@@ -8,16 +8,16 @@ import os
 import shlex
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from search_spaces.study import Resources
-from sweep.conductor import MAX_LOST_WORKERS, Conductor
+from sweep.conductor import Conductor
 from sweep.display import SILENT, Display
 from sweep.mirrored import is_any_mirrored, mirror_of
 from sweep.ray_start import joined_ray, local_ray
+from sweep.slots import Slots, describe_no_room, trials_on
 from sweep.watch import Watch
 from sweep.workers import check_running_ray, make_setup_hook
 from trainables.cores import describe_cores, usable_cores
@@ -38,9 +38,14 @@ _TUNE_SETTINGS = {
 
 @contextlib.contextmanager
 def cluster(
-    resources: Resources, *, address: str | None, display: Display = SILENT, modules: Sequence[Path] = ()
-) -> Iterator[int]:
-    """Start Ray on this machine, or join the cluster at ``address``; yield the number of trials that fit at once.
+    resources: Resources,
+    *,
+    address: str | None,
+    display: Display = SILENT,
+    modules: Sequence[Path] = (),
+    start_timeout_s: float = 0.0,
+) -> Iterator[Slots]:
+    """Start Ray on this machine, or join the cluster at ``address``; yield the slots for trials on its nodes.
 
     If this process has started Ray already, that cluster is used and stays up.
 
@@ -49,9 +54,10 @@ def cluster(
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         display: shows the progress.
         modules: files or folders of the user's own code that workers import.
+        start_timeout_s: longest wait for the first node of a cluster that was joined, seconds.
 
     Raises:
-        UserError: Ray does not start, the cluster cannot be reached, or no trial fits on it.
+        UserError: Ray does not start, the cluster cannot be reached, or no trial fits on it and none is waited for.
     """
     if address is None:
         check_local(resources)
@@ -74,20 +80,20 @@ def cluster(
                 path = os.environ.get("RAY_AUTH_TOKEN_PATH")
                 token = f"cat {shlex.quote(path)}" if path else "ray get-auth-token"
                 display.show_line(f"Ray dashboard: http://{dashboard_url} (if it asks for a token: {token})")
-        import ray
+        from sweep.live_nodes import LiveNodes, grows
 
-        yield _slots([node["Resources"] for node in ray.nodes() if node["Alive"]], resources)
-
-
-def slots_on(resources: Resources, node_ids: Collection[str]) -> int:
-    """Return the number of trials that fit at once on some nodes of the cluster that is up.
-
-    Raises:
-        UserError: none fits.
-    """
-    import ray
-
-    return _slots([node["Resources"] for node in ray.nodes() if node["NodeID"] in node_ids], resources)
+        nodes = LiveNodes()
+        stack.enter_context(nodes.followed())
+        is_elastic = address is not None
+        slots = Slots(
+            resources,
+            nodes,
+            is_elastic=is_elastic,
+            grows=is_elastic and grows(),
+            start_timeout_s=start_timeout_s,
+        )
+        slots.check_any()
+        yield slots
 
 
 def _is_initialized() -> bool:
@@ -140,14 +146,17 @@ def local_slots(resources: Resources) -> int:
         import torch
 
         gpus = torch.cuda.device_count()
-    return _slots([{"CPU": usable_cores(), "GPU": gpus}], resources)
+    machine = {"CPU": usable_cores(), "GPU": gpus}
+    if not (slots := trials_on(machine, resources)):
+        raise UserError(describe_no_room([machine], resources))
+    return slots
 
 
 def run_trials(
     sweep_dir: Path,
     conductor: Conductor,
     *,
-    slots: int,
+    slots: Slots,
     display: Display = SILENT,
     trainable: type | None = None,
     callbacks: Sequence[Callback] = (),
@@ -160,7 +169,7 @@ def run_trials(
     Args:
         sweep_dir: folder of the sweep.
         conductor: next trial, verdicts and records.
-        slots: trials at a time.
+        slots: slots for trials, which follow the nodes of the cluster.
         display: shows the progress.
         trainable: class that trains a trial; it reports the same columns as the default, ``CutMixTrainable``.
         callbacks: more callbacks of Tune, which are called after the conductor.
@@ -175,11 +184,12 @@ def run_trials(
     for name, value in _TUNE_SETTINGS.items():
         os.environ[name] = value
     with display.show_status("loading Ray Tune"):
-        from sweep.tune_adapters import ConductorCallback, EndOfRun, Parked
+        from sweep.tune_callback import ConductorCallback, EndOfRun, Parked
         from trainables.tune_trainable import CutMixTrainable
 
     with display.show_sweep(conductor) as update:
-        callback = ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir), poll)
+        watch = watch or Watch(conductor, sweep_dir)
+        callback = ConductorCallback(conductor, update, watch, slots, poll=poll, show=display.show_line)
         is_parked = True
         while is_parked and callback.hold():
             is_parked = False
@@ -196,6 +206,7 @@ def run_trials(
                 is_parked = True
             except EndOfRun:
                 pass
+        callback.close()
     conductor.flush(force=True)
 
 
@@ -203,7 +214,7 @@ def _tune(
     sweep_dir: Path,
     conductor: Conductor,
     *,
-    slots: int,
+    slots: Slots,
     trainable: type,
     callbacks: Sequence[Callback],
     places: Mapping[str, Place],
@@ -211,24 +222,24 @@ def _tune(
     """Run Tune until all trials have ended, or until a callback ends it."""
     from ray import tune
 
-    from sweep.tune_adapters import ConductorScheduler, ConductorSearcher, NoReporter, system_errors_as_lost_workers
+    from sweep.lost_workers import system_errors_as_lost_workers
+    from sweep.tune_adapters import ConductorScheduler, ConductorSearcher, NoReporter
 
     resources = conductor.study.resources
-    scheduler = ConductorScheduler(conductor, mirror_of(sweep_dir))
+    scheduler = ConductorScheduler(conductor, slots, mirror_of(sweep_dir))
     with tempfile.TemporaryDirectory() as scratch, system_errors_as_lost_workers():
         try:
             tune.run(
                 trainable,
                 name=sweep_dir.name,
                 storage_path=scratch,  # no file that Tune writes is needed: we write the records
-                search_alg=ConductorSearcher(conductor, sweep_dir, resources, places),
+                search_alg=ConductorSearcher(conductor, sweep_dir, slots, places),
                 scheduler=scheduler,
                 callbacks=list(callbacks),
                 num_samples=-1,  # the conductor ends the search: their number is unknown, because paused trials return
-                max_concurrent_trials=slots,
                 resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
                 reuse_actors=True,
-                max_failures=MAX_LOST_WORKERS,
+                max_failures=-1,  # the conductor ends a trial that loses its worker too often
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
                 raise_on_failed_trial=False,
@@ -252,21 +263,3 @@ def _worker_environment() -> dict[str, str]:
 
     cache = {CACHE_VARIABLE: os.environ[CACHE_VARIABLE]} if CACHE_VARIABLE in os.environ else {}
     return {**cache, **(public_environment() if is_any_mirrored() else {})}
-
-
-def _slots(nodes: Sequence[dict[str, float]], resources: Resources) -> int:
-    """Return the number of trials that fit at once: a trial uses one node, and a fraction of a GPU uses one GPU."""
-    slots = 0
-    for node in nodes:
-        fitting = int(node.get("CPU", 0) // resources.cpus)
-        if resources.gpus:
-            fitting = min(fitting, int(node.get("GPU", 0)) * int(1 / resources.gpus))
-        slots += fitting
-    if not slots:
-        kinds = Counter(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
-        available = "; ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5))
-        raise UserError(
-            f"no trial fits on a node: each trial needs {resources.cpus} CPUs and {resources.gpus:g} GPUs, the nodes "
-            f"have: {available}"
-        )
-    return slots

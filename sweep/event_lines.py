@@ -71,6 +71,8 @@ class EventLines:
         if self._verbose:
             for trial in self._tracker.new_epochs():
                 yield EventLine(cut(describe_epoch(trial), MAX_CHARS))
+        for line in self._tracker.new_losses():
+            yield EventLine(cut(line, MAX_CHARS))
         for event in self._tracker.new_events():
             if self._has_line(event):
                 yield EventLine(describe_event(event), failure=event.kind == FAILED)
@@ -169,7 +171,7 @@ def describe_progress(progress: SweepProgress) -> str:
     best = min(((arm.best, arm.arm) for arm in progress.arms if arm.best is not None), default=None)
     parts = [
         f"{progress.n_ended}/{progress.n_trials} trials ended",
-        f"{len(progress.running)} running{', paused' if progress.paused else ''}",
+        f"{progress.describe_running()}{', paused' if progress.paused else ''}",
         "" if best is None else f"best trial so far: {format_percent(best[0])} ({best[1]})",
         describe_time(progress),
     ]

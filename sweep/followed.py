@@ -78,6 +78,9 @@ class FollowedSweep(RunningSweep):
     def _add(self, row: dict[str, Any]) -> None:
         entry = entry_of(row, self.study)
         entry.curve = self._curves[entry.trial]
+        before = self.entries[entry.trial].losses if entry.trial in self.entries else {}
+        if entry.status == RUNNING and sum(entry.losses.values()) > sum(before.values()):
+            self.lost.append(f"{entry.trial} {row['why']}")
         self.add(entry)
         self._with_status_running.pop(entry.trial, None)
         self._waits[entry.trial] = str(row["why"]).startswith(WAITS)

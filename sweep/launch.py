@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,9 +40,10 @@ from sweep.records.schema import MANIFEST, RECORDS, TABLES
 from sweep.request_files import INBOX
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
+from sweep.slots import Slots, start_patience_s
 from trainables.data.places import images_at
 from trainables.data.sources.base import SPLITS
-from trainables.own_part import shipped_paths
+from trainables.own_part import OwnPart, shipped_paths
 from trainables.whole_file import remove_abandoned
 
 ABANDONED_AFTER_S = 60.0
@@ -78,6 +80,8 @@ def start_sweep(
     address: str | None = None,
     insecure: bool = False,
     strict_nodes: bool = False,
+    max_trials: int | None = None,
+    start_timeout: float | None = None,
     download: bool = False,
     command: str = "sweep.launch.start_sweep",
     display: Display = SILENT,
@@ -92,6 +96,8 @@ def start_sweep(
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
+        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         download: whether missing public data are downloaded.
         command: how the sweep was started, for the manifest.
         display: shows the progress.
@@ -107,7 +113,6 @@ def start_sweep(
         >>> sweep_dir = start_sweep(load_study("quickstart", scale="smoke"), out=Path("demo"))  # doctest: +SKIP
     """
     from sweep.conductor import Conductor
-    from sweep.engine import cluster
     from sweep.lock import locked
     from sweep.manifest import new_manifest, with_run
     from sweep.records.writer import write_manifest
@@ -117,15 +122,16 @@ def start_sweep(
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, insecure=insecure, download=download, display=display)
     show_duplicates(study, display.show_warning)
-    modules = shipped_paths(own_parts(study))
     with contextlib.ExitStack() as stack:
         stack.enter_context(made(sweep_dir))
-        slots = stack.enter_context(cluster(study.resources, address=address, display=display, modules=modules))
+        slots = stack.enter_context(_cluster(study, own_parts(study), address, start_timeout, display))
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
-        manifest = with_run(manifest, command, project=project, images=images)
-        checking = checked_nodes(study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display)
+        manifest = with_run(manifest, command, project=project, images=images, max_trials=max_trials)
+        checking = checked_nodes(
+            study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
+        )
         checker = stack.enter_context(checking)
         manifest = with_nodes(manifest, checker.nodes if checker else None)
         lock = stack.enter_context(locked(sweep_dir, show_status=display.show_status))
@@ -134,7 +140,7 @@ def start_sweep(
         _defer_signals(sweep_dir, address)
         write_manifest(sweep_dir, manifest)
         with display.log_run(sweep_dir, manifest["runs"][-1]):
-            run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock, checker)
+            run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock, checker, max_trials)
             run.run(Conductor(study, sweep_dir, warn=display.show_warning))
     return sweep_dir
 
@@ -147,6 +153,8 @@ def resume_sweep(
     address: str | None = None,
     insecure: bool = False,
     strict_nodes: bool = False,
+    max_trials: int | None = None,
+    start_timeout: float | None = None,
     retry_failed: bool = False,
     command: str = "sweep.launch.resume_sweep",
     display: Display = SILENT,
@@ -163,6 +171,8 @@ def resume_sweep(
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
+        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         retry_failed: whether failed trials are restarted.
         command: how the sweep was resumed, for the manifest.
         display: shows the progress.
@@ -179,7 +189,6 @@ def resume_sweep(
         >>> resume_sweep(Path("demo"))  # doctest: +SKIP
     """
     from sweep.conductor import Conductor
-    from sweep.engine import cluster
     from sweep.lock import locked
     from sweep.manifest import add_part_folders, check_unchanged, read_study, with_parts, with_run, with_study
     from sweep.records.repair import repair_records
@@ -232,18 +241,36 @@ def resume_sweep(
             display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
             return
         loggers = _open_loggers(targets, sweep_dir, study)
-        modules = shipped_paths(parts)
-        with cluster(study.resources, address=address, display=display, modules=modules) as slots:
+        with _cluster(study, parts, address, start_timeout, display) as slots:
             images = {source: place.source for source, place in places.items()}
-            manifest = with_run(with_parts(with_images(manifest, fingerprints), parts), command, images=images)
-            checking = checked_nodes(study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display)
+            manifest = with_parts(with_images(manifest, fingerprints), parts)
+            manifest = with_run(manifest, command, images=images, max_trials=max_trials)
+            checking = checked_nodes(
+                study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
+            )
             checker = stack.enter_context(checking)
             manifest = with_nodes(manifest, checker.nodes if checker else None)
             _defer_signals(sweep_dir, address)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
-                _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock, checker).run(conductor)
+                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock, checker, max_trials)
+                run.run(conductor)
+
+
+def _cluster(
+    study: Study, parts: Sequence[OwnPart], address: str | None, start_timeout: float | None, display: Display
+) -> AbstractContextManager[Slots]:
+    """Return the context of a Ray that is up for the trials of a study."""
+    from sweep.engine import cluster
+
+    return cluster(
+        study.resources,
+        address=address,
+        display=display,
+        modules=shipped_paths(parts),
+        start_timeout_s=start_patience_s(start_timeout),
+    )
 
 
 def _remove_abandoned(sweep_dir: Path, *, signs: bool = False) -> None:
@@ -284,7 +311,7 @@ class _Run:
     """One run of a sweep on a cluster that is up."""
 
     sweep_dir: Path
-    slots: int
+    slots: Slots
     address: str | None
     display: Display
     loggers: Loggers
@@ -292,21 +319,21 @@ class _Run:
     notify_url: str | None
     lock: Lock
     checker: NodeChecker | None
+    max_trials: int | None
 
     def run(self, conductor: Conductor) -> None:
         """Run the trials, and say how the run ended to the webhook and, by an error, to the caller."""
-        from sweep.engine import slots_on
         from sweep.steering import Steering
         from sweep.watch import Watch
 
-        slots = self.slots
+        conductor.max_trials = self.max_trials
         if self.checker is not None:
-            conductor.nodes = self.checker.nodes
-            slots = slots_on(conductor.study.resources, conductor.nodes.fit)
+            conductor.nodes = self.slots.nodes = self.checker.nodes
+            self.slots.update(now=True)
         follow_nodes(conductor.nodes, self.sweep_dir, self.display.show_warning)
         self.display.show_line(
-            f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, {slots} at a "
-            f"time, records in {self.sweep_dir}"
+            f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, "
+            f"{self.slots.describe(self.max_trials)}, records in {self.sweep_dir}"
         )
         notices = Notices(self.notify_url, sweep=self.sweep_dir.name, warn=self.display.show_warning)
         watch = Watch(
@@ -322,7 +349,7 @@ class _Run:
         )
         try:
             try:
-                self._run_trials(conductor, watch, slots)
+                self._run_trials(conductor, watch)
             finally:
                 self._record_requests(conductor)
             ending = watch.ending()
@@ -349,7 +376,7 @@ class _Run:
             runs = [*manifest["runs"][:-1], {**manifest["runs"][-1], "storage": requests}]
             write_manifest(self.sweep_dir, {**manifest, "runs": runs})
 
-    def _run_trials(self, conductor: Conductor, watch: Watch, slots: int) -> None:
+    def _run_trials(self, conductor: Conductor, watch: Watch) -> None:
         from sweep.engine import run_trials
 
         callbacks: Sequence[Callback] = ()
@@ -362,7 +389,7 @@ class _Run:
                 run_trials(
                     self.sweep_dir,
                     conductor,
-                    slots=slots,
+                    slots=self.slots,
                     display=self.display,
                     callbacks=callbacks,
                     watch=watch,

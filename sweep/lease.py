@@ -49,6 +49,7 @@ class Lease:
         stall_after_s: seconds without a report after which the sweep is stalled; None if there is no pace yet.
         paused: who paused the sweep, and when; "" if it is not paused.
         takes_requests: whether the holder reads the requests in the inbox.
+        trials: how many trials run and wait for a worker, and for how many there is room, in words.
     """
 
     host: str
@@ -63,6 +64,7 @@ class Lease:
     stall_after_s: float | None
     paused: str = ""
     takes_requests: bool = False
+    trials: str = ""
 
     @property
     def is_here(self) -> bool:

@@ -70,6 +70,7 @@ class Lock:
         stall_after_s: time without a report after which the sweep is stalled; None if there is no pace yet.
         paused: who paused the sweep, and when; "" if it is not paused.
         takes_requests: whether this process reads the requests in the inbox.
+        trials: how many trials run and wait for a worker, and for how many there is room, in words.
     """
 
     def __init__(self, sweep_dir: Path, number: int) -> None:
@@ -78,6 +79,7 @@ class Lock:
         self.stall_after_s: float | None = None
         self.paused = ""
         self.takes_requests = False
+        self.trials = ""
         self._beats = threading.Lock()
         self._dir = sweep_dir
         self._number = number
@@ -149,6 +151,7 @@ class Lock:
             stall_after_s=self.stall_after_s,
             paused=self.paused[:MAX_PAUSED],
             takes_requests=self.takes_requests,
+            trials=self.trials,
         )
         write_lease(self._dir, self._number, lease)
 

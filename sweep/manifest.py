@@ -44,7 +44,12 @@ def new_manifest(study: Study, sweep_dir: Path, command: str, data: Fingerprints
 
 
 def with_run(
-    manifest: dict[str, Any], command: str, *, project: Path | None = None, images: Mapping[str, str] | None = None
+    manifest: dict[str, Any],
+    command: str,
+    *,
+    project: Path | None = None,
+    images: Mapping[str, str] | None = None,
+    max_trials: int | None = None,
 ) -> dict[str, Any]:
     """Return a manifest with one more run of this program on the sweep, which writes the present schema.
 
@@ -54,6 +59,7 @@ def with_run(
         project: folder of the user's project; None: the folder of the first run if it is still there, otherwise the
             working directory.
         images: where the images of each data source are, as ``--data`` spells it; None: where the last run had them.
+        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
     """
     before = manifest["runs"][-1].get("data", {}) if manifest["runs"] else {}
     run = {
@@ -65,6 +71,7 @@ def with_run(
         "code": code_versions(project or _first_project(manifest)),
         "packages": installed_packages(),
         "study_sha256": study_sha256(manifest["study"]),
+        **({} if max_trials is None else {"max_trials": max_trials}),
     }
     return {**manifest, "schema_version": SCHEMA_VERSION, "runs": [*manifest["runs"], run]}
 

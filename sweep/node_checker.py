@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from search_spaces.study import Resources, Study
 from sweep.display import SILENT, Display
 from sweep.endings import reason_of
 from sweep.images import recorded_places
+from sweep.live_nodes import read_nodes
 from sweep.mirrored import mirror_of
 from sweep.node_check import (
     Answer,
@@ -28,6 +29,7 @@ from sweep.node_check import (
 )
 from sweep.nodes import UNFIT, Nodes, describe_unfit
 from sweep.records.beginning import SIGN
+from sweep.slots import LiveNode
 from trainables.data.places import format_places
 from trainables.errors import UserError
 from trainables.storage_url import StorageUrl, parse_url
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 LIMIT_S = 60.0
 """Longest wait for the answer of a node, without its images."""
 
-LOOK_S = 5.0
+LOOK_S = 2.0
 """Time between two looks at the nodes of the cluster while trials run."""
 
 
@@ -66,15 +68,25 @@ class NodeChecker:
         nodes: what is known about the nodes.
     """
 
-    def __init__(self, nodes: Nodes, request: Request, resources: Resources, display: Display = SILENT) -> None:
-        """Check nodes on which a trial with these ``resources`` fits."""
-        self.nodes = nodes
+    def __init__(
+        self,
+        nodes: Nodes,
+        request: Request,
+        resources: Resources,
+        display: Display = SILENT,
+        *,
+        read: Callable[[], Sequence[LiveNode]] | None = None,
+    ) -> None:
+        """Check nodes on which a trial with these ``resources`` fits; ``read`` returns all nodes without waiting."""
+        self.nodes, self._read = nodes, read
         self._request, self._resources, self._display = request, resources, display
         self._checks: dict[ray.ObjectRef[Any], _Check] = {}
         self._looked_at_s = 0.0
 
     def check_all(self) -> None:
         """Check all nodes of the cluster, and wait until those that can run trials have decoded the images.
+
+        There may be none yet: they are checked when they join.
 
         Raises:
             UserError: no node can run trials, or one cannot and ``--strict-nodes`` is set.
@@ -83,8 +95,8 @@ class NodeChecker:
         self._wait(self._describe_asked, until_s=time.monotonic() + LIMIT_S)
         self._give_up_on_silent()
         self._wait(self._describe_decoding, until_s=float("inf"))
-        if self.nodes.failing is not None or not self.nodes.fit:
-            reason = self.nodes.failing.message if self.nodes.failing else "no node of the cluster has room for a trial"
+        if self.nodes.failing is not None:
+            reason = self.nodes.failing.message
             raise UserError(f"{reason[:420]}; nothing was started: fix the cause, or leave these nodes out")
         if left_out := self.nodes.record():
             self._display.show_warning(f"{_count(len(left_out), 'node')} left out: {describe_unfit(left_out)}")
@@ -114,14 +126,9 @@ class NodeChecker:
             self._collect(timeout_s=0.0)
 
     def _look(self) -> None:
-        import ray
-
         self._looked_at_s = time.monotonic()
-        fitting = {
-            node["NodeID"]: node["NodeManagerHostname"]
-            for node in ray.nodes()
-            if node["Alive"] and fits(node["Resources"], self._resources)
-        }
+        nodes = read_nodes() if self._read is None else self._read()
+        fitting = {node.node_id: node.name for node in nodes if fits(node.resources, self._resources)}
         asked = {check.node_id for check in self._checks.values()}
         for node_id in self.nodes.set_alive(fitting):
             if node_id not in asked:
@@ -203,6 +210,7 @@ def checked_nodes(
     address: str | None,
     strict: bool = False,
     display: Display = SILENT,
+    read: Callable[[], Sequence[LiveNode]] | None = None,
 ) -> Iterator[NodeChecker | None]:
     """Check the nodes of the cluster that this process has joined, and yield the checker, which also checks later ones.
 
@@ -215,6 +223,7 @@ def checked_nodes(
         address: Ray cluster that was joined; None: Ray was started on this machine.
         strict: whether one node that cannot run trials refuses the run.
         display: shows the progress.
+        read: returns the nodes of the cluster without waiting; None: the head is asked each time.
 
     Raises:
         UserError: no node can run trials, or one cannot and ``strict`` is set.
@@ -235,7 +244,7 @@ def checked_nodes(
     )
     storage.write(f"{SIGN}{request.nonce}", request.nonce)
     try:
-        checker = NodeChecker(Nodes(strict=strict), request, study.resources, display)
+        checker = NodeChecker(Nodes(strict=strict), request, study.resources, display, read=read)
         checker.check_all()
         yield checker
     finally:

@@ -11,6 +11,7 @@ from sweep.entry import Entry
 from sweep.formats import reason_in_one_line
 from sweep.records.schema import COMPLETED, CONFIRM, FAILED, PAUSED, RUNNING, SEARCH
 from sweep.remaining import RunningSweep
+from sweep.slots import describe_running
 
 CONFIRMED = "confirmed"
 """Kind of the event that a confirmation trial has completed; the other kinds are statuses."""
@@ -108,6 +109,8 @@ class SweepProgress:
         n_epochs: number of epochs that trials have reported in this run; 0 while the first worker starts.
         n_searches: number of independent searches per arm.
         paused: who paused the sweep, and when; "" if it is not paused.
+        n_waiting: number of the running trials that wait for a worker.
+        capacity: number of trials that fit on the nodes at present, and of these nodes; None if it is not known.
     """
 
     study: str
@@ -121,6 +124,14 @@ class SweepProgress:
     n_epochs: int
     n_searches: int = 1
     paused: str = ""
+    n_waiting: int = 0
+    capacity: tuple[int, int] | None = None
+
+    def describe_running(self) -> str:
+        """Return how many trials run and wait for a worker, and for how many there is room, in words."""
+        words = describe_running(len(self.running), self.n_waiting, self.capacity)
+        n_nodes = len({trial.node for trial in self.running if trial.node})
+        return f"{words} on {n_nodes} nodes" if self.capacity is None and n_nodes > 1 else words
 
 
 class ProgressTracker:
@@ -154,6 +165,7 @@ class ProgressTracker:
         self._epochs_seen = {entry.trial: entry.epochs for entry in sweep.entries.values()}
         self._last_failed: Entry | None = None
         self._n_looked_at = 0
+        self._n_losses_seen = len(sweep.lost)
 
     def snapshot(self) -> SweepProgress:
         """Return the present state of the sweep."""
@@ -173,6 +185,8 @@ class ProgressTracker:
             n_epochs=n_epochs,
             n_searches=sweep.study.n_searches,
             paused=sweep.paused,
+            n_waiting=sum(entry.trial in sweep.without_worker for entry in sweep.running),
+            capacity=sweep.capacity,
         )
 
     def new_events(self) -> list[TrialEvent]:
@@ -180,6 +194,12 @@ class ProgressTracker:
         new = self._sweep.ended[self._n_seen :]
         self._n_seen += len(new)
         return list(map(self._event, new))
+
+    def new_losses(self) -> list[str]:
+        """Return the losses of workers since the last call, each of them once, as one line."""
+        new = self._sweep.lost[self._n_losses_seen :]
+        self._n_losses_seen += len(new)
+        return new
 
     def new_epochs(self) -> list[RunningTrial]:
         """Return the running trials that have reported an epoch since the last call."""

@@ -8,11 +8,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sweep.connection import find_token
 from sweep.display import Display
+from sweep.head_watch import HEAD_LOOK_S, HeadWatch
 from sweep.ray_errors import cause_of, describe_join_error, describe_load, describe_start_error, pressure
 from sweep.ray_folder import choose_folder, secure_token, token_problem, token_variables
 from sweep.ray_process import RayProcess, StartError
@@ -51,7 +53,7 @@ def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]
         try:
             with display.show_status("connecting to Ray"), _loopback():
                 _join(head.address, runtime_env)
-            with _watched(head):
+            with _watched(lambda: _describe_lost(head.lost_part()), WATCH_S):
                 yield head.dashboard_url
         except StartError as error:
             raise UserError(describe_start_error(str(error), head.logs)) from None
@@ -72,22 +74,40 @@ def joined_ray(address: str, runtime_env: Mapping[str, Any], display: Display) -
     try:
         with display.show_status(f"joining the Ray cluster at {address}"), _environment(_JOIN_WAITS):
             dashboard_url = _join(address, runtime_env)
-        yield dashboard_url
+        with _watched(_head_watch(address).find_loss, HEAD_LOOK_S):
+            yield dashboard_url
     except StartError as error:
         raise UserError(describe_join_error(address, str(error))) from None
     finally:
         _leave()
 
 
+def _describe_lost(part: str) -> str:
+    return f"Ray has lost its process {part}" if part else ""
+
+
+def _head_watch(address: str) -> HeadWatch:
+    """Return the watch of the head of the cluster that this process has joined."""
+    import ray
+
+    token = find_token(automatic=address == "auto" and not os.environ.get("RAY_ADDRESS"))
+    return HeadWatch(ray.get_runtime_context().gcs_address, token.value if token.is_sent else None)
+
+
 @contextlib.contextmanager
-def _watched(head: RayProcess) -> Iterator[None]:
-    """End the command if Ray loses a part that it needs: Ray itself would let it wait for minutes, or for ever."""
+def _watched(find_loss: Callable[[], str], pause_s: float) -> Iterator[None]:
+    """End the command if Ray loses a part that it needs: Ray itself would let it wait for minutes, or for ever.
+
+    Args:
+        find_loss: returns what is lost, as a sentence; "" if nothing is.
+        pause_s: pause between two looks, seconds.
+    """
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(WATCH_S):
-            if part := head.lost_part():
-                current_signals().lose(f"Ray has lost its process {part}")
+        while not ended.wait(pause_s):
+            if loss := find_loss():
+                current_signals().lose(loss)
                 return
 
     threading.Thread(target=watch, name="parts of Ray", daemon=True).start()

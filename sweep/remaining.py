@@ -148,6 +148,9 @@ class RunningSweep(SweepTrials, ABC):
     Attributes:
         ended: trials that have ended in this run, in the order of their ends; the list only grows.
         paused: who paused the sweep, and when; "" if it is not paused.
+        lost: losses of workers in this run, in their order, one line each; the list only grows.
+        without_worker: names of running trials that wait for a worker.
+        capacity: number of trials that fit on the nodes at present, and of these nodes; None if it is not known.
     """
 
     def __init__(self, study: Study) -> None:
@@ -155,6 +158,9 @@ class RunningSweep(SweepTrials, ABC):
         super().__init__(study)
         self.ended: list[Entry] = []
         self.paused = ""
+        self.lost: list[str] = []
+        self.without_worker: set[str] = set()
+        self.capacity: tuple[int, int] | None = None
 
     @property
     @abstractmethod

@@ -18,7 +18,7 @@ from sweep.records.manifest_file import CHANGES, manifest_copy, study_sha256
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EPOCHS, FAILED, MANIFEST, TRIALS
 from sweep.remaining import read_remaining
-from sweep.signals import SIGNALS, current_signals, exit_code
+from sweep.signals import RAY_LOST_CODE, SIGNALS, current_signals, exit_code
 from trainables.errors import UserError
 
 PAUSE_S = 5.0
@@ -58,7 +58,7 @@ def run_again(
     """Run a command that continues its sweep; run it again if its process was lost; return its exit code.
 
     A process is lost if a signal ended it that does not ask for an end, for example for lack of memory, or if it ended
-    with exit code 1 before all trials had ended, for example because Ray lost a part. All other ends are final.
+    with exit code 1 or ``RAY_LOST_CODE`` before all trials had ended. All other ends are final.
 
     Args:
         arguments: arguments of the program.
@@ -100,7 +100,7 @@ def _run(command: Sequence[str]) -> int:
 def _is_lost(code: int, out: Path) -> bool:
     if code < 0:
         return -code not in SIGNALS
-    return code == FAILED_CODE and _may_continue(out)
+    return code in (FAILED_CODE, RAY_LOST_CODE) and _may_continue(out)
 
 
 def _may_continue(out: Path) -> bool:

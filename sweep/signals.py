@@ -22,6 +22,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_SIGNAL_S = 0.5
 """Signals that arrive together count as one: ``timeout`` and closing terminals send theirs twice."""
 
+RAY_LOST_CODE = 5
+"""Exit code of a command that has lost its Ray: the same command continues it on another one."""
+
 TEARDOWN_S = 5.0
 """Time after a signal in which a command on Ray ends.
 
@@ -102,7 +105,7 @@ class EndingSignals:
             if not self.announced:
                 with contextlib.suppress(OSError):
                     os.write(2, f"{reason}; {self._last_words}\n".encode())
-            os._exit(1)
+            os._exit(RAY_LOST_CODE)
 
     def watch_pipe(self, pipe: int) -> None:
         """End the program in time after a signal; ``pipe`` receives the number of each, even while Ray blocks."""

@@ -47,14 +47,23 @@ class SteeredSweep(ChoosingSweep, ABC):
         """Return whether a worker runs a trial; one that was cancelled or set aside does not count."""
         return trial in self._running
 
+    def may_run(self, trial: str) -> bool:
+        """Return whether a trial that waits for a worker may get one: it has not ended, and is not one of too many."""
+        return self.runs(trial) and not self._must_wait(self.entries[trial])
+
     @property
     def is_full(self) -> bool:
         """Whether no further trial may start now: the sweep is paused, or as many run as may."""
         return bool(self.paused) or (self.max_trials is not None and len(self._running) >= self.max_trials)
 
+    @property
+    def _why_full(self) -> str:
+        """Why no further trial may start now."""
+        return f"paused {self.paused}" if self.paused else f"max_trials is {self.max_trials}"
+
     def _must_wait(self, entry: Entry) -> bool:
         """Return whether a running trial gives its slot back after its epoch: of too many, the last ones do."""
-        if self.paused or self.max_trials is None:
+        if self.paused or self.max_trials is None or len(self._running) <= self.max_trials:
             return bool(self.paused)
         return entry.trial in list(self._running)[self.max_trials :]
 

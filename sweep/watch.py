@@ -28,6 +28,7 @@ from sweep.lost import describe_trials
 from sweep.notices import Notices
 from sweep.records.schema import FAILED
 from sweep.signals import EndingSignals
+from sweep.slots import describe_running
 from sweep.steering import Steering
 
 STALL_EPOCHS = 10
@@ -191,6 +192,10 @@ class Watch:
             LockLost: another process has taken the sweep over.
         """
         self._notices.show_failure()
+        if self._lock is not None:
+            running, without = self._conductor.running, self._conductor.without_worker
+            n_waiting = sum(entry.trial in without for entry in running)
+            self._lock.trials = describe_running(len(running), n_waiting, self._conductor.capacity)
         if self._signals.signum is not None or self._signals.lost or self._conductor.nodes.failing:
             return True
         if self._steering is not None:

@@ -25,6 +25,7 @@ def submit(
     gpus: options.Gpus = None,
     seed: options.Seed = None,
     log_to: options.LogTo = None,
+    max_trials: options.MaxTrials = None,
     insecure: job_options.Insecure = False,
 ) -> None:
     """Run a study as a job of a Ray cluster, which does not end with this terminal; only the study is sent.
@@ -39,7 +40,9 @@ def submit(
 
         settings = options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
         loaded = load_study(study, scale=scale, settings=settings)
-    more = [*(["--download"] if download else []), *(f"--log-to={target}" for target in log_to or ())]
+    more = ["--download"] if download else []
+    more += [] if max_trials is None else ["--max-trials", str(max_trials)]
+    more += [f"--log-to={target}" for target in log_to or ()]
     with display.show_status("submitting the job"):
         name, _ = submit_job(loaded, address=address, out=out, options=more, insecure=insecure)
     where = f"--address {address}{' --insecure' if insecure else ''}"

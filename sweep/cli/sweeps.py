@@ -30,6 +30,8 @@ def run(
     address: options.Address = None,
     insecure: options.Insecure = False,
     strict_nodes: options.StrictNodes = False,
+    max_trials: options.MaxTrials = None,
+    start_timeout: options.StartTimeout = None,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
     seed: options.Seed = None,
@@ -70,6 +72,8 @@ def run(
                 address=address,
                 insecure=insecure,
                 strict_nodes=strict_nodes,
+                max_trials=max_trials,
+                start_timeout=start_timeout,
                 log_to=log_to,
             )
         sweep_dir = start_sweep(
@@ -78,6 +82,8 @@ def run(
             address=address,
             insecure=insecure,
             strict_nodes=strict_nodes,
+            max_trials=max_trials,
+            start_timeout=start_timeout,
             download=download,
             command=command_line(),
             display=display,
@@ -109,6 +115,8 @@ def resume(
     address: options.Address = None,
     insecure: options.Insecure = False,
     strict_nodes: options.StrictNodes = False,
+    max_trials: options.MaxTrials = None,
+    start_timeout: options.StartTimeout = None,
     retry_failed: options.RetryFailed = False,
     no_models: options.NoModels = False,
     set_: options.LimitSet = None,
@@ -123,7 +131,8 @@ def resume(
     from search_spaces.extension import limited
 
     display = new_display(quiet=quiet, verbose=verbose)
-    if not (data or address or retry_failed or no_models or set_ or log_to):  # they have no effect on a run that is up
+    without_effect = (data, address, max_trials, retry_failed, no_models, set_, log_to)  # on a run that is up
+    if not any(without_effect):
         from sweep.control import resume_paused
 
         if answer := resume_paused(sweep_dir, display=display):
@@ -138,6 +147,8 @@ def resume(
         address=address,
         insecure=insecure,
         strict_nodes=strict_nodes,
+        max_trials=max_trials,
+        start_timeout=start_timeout,
         retry_failed=retry_failed,
         regain_models=not no_models,
         log_to=log_to,
@@ -155,6 +166,8 @@ def confirm(
     address: options.Address = None,
     insecure: options.Insecure = False,
     strict_nodes: options.StrictNodes = False,
+    max_trials: options.MaxTrials = None,
+    start_timeout: options.StartTimeout = None,
     log_to: options.LogTo = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -175,6 +188,8 @@ def confirm(
         address=address,
         insecure=insecure,
         strict_nodes=strict_nodes,
+        max_trials=max_trials,
+        start_timeout=start_timeout,
         regain_models=False,
         log_to=log_to,
     )
@@ -192,6 +207,8 @@ def extend(
     address: options.Address = None,
     insecure: options.Insecure = False,
     strict_nodes: options.StrictNodes = False,
+    max_trials: options.MaxTrials = None,
+    start_timeout: options.StartTimeout = None,
     log_to: options.LogTo = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -210,7 +227,7 @@ def extend(
     arms_text = renamed("arms", "add-arms", arms, add_arms)
     new_arms = None if arms_text is None else parse_arms(arms_text)
     display = new_display(quiet=quiet, verbose=verbose)
-    if not (data or address or log_to):  # they have no effect on a run that is up
+    if not (data or address or max_trials or log_to):  # they have no effect on a run that is up
         from sweep.control import extend_running
 
         additions = {"trials": n_trials, "searches": add_searches, "seeds": n_seeds, "arms": new_arms or {}}
@@ -225,6 +242,8 @@ def extend(
         address=address,
         insecure=insecure,
         strict_nodes=strict_nodes,
+        max_trials=max_trials,
+        start_timeout=start_timeout,
         regain_models=False,
         log_to=log_to,
     )
@@ -239,6 +258,8 @@ def _resume(
     address: str | None,
     insecure: bool,
     strict_nodes: bool,
+    max_trials: int | None,
+    start_timeout: float | None,
     retry_failed: bool = False,
     regain_models: bool = True,
     log_to: list[str] | None = None,
@@ -253,6 +274,8 @@ def _resume(
             address=address,
             insecure=insecure,
             strict_nodes=strict_nodes,
+            max_trials=max_trials,
+            start_timeout=start_timeout,
             retry_failed=retry_failed,
             command=command_line(),
             display=display,

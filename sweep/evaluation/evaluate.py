@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,10 +30,13 @@ from sweep.evaluation.request import (
 )
 from sweep.images import check_same_images, present_places, recorded_places, show_data_warnings, with_images
 from sweep.ledger import model_damage
+from sweep.node_checker import NodeChecker, checked_nodes
+from sweep.node_record import follow_nodes, with_nodes
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, FAILED, MEASUREMENTS
 from sweep.run_log import LoggedDisplay
 from sweep.signals import catch_signals, current_signals
+from sweep.slots import Slots, start_patience_s
 from trainables.data.places import images_at
 from trainables.data.sources.registry import SOURCES
 from trainables.evaluation.base import Axis
@@ -71,6 +76,9 @@ def evaluate_sweep(
     data: str | None = None,
     address: str | None = None,
     insecure: bool = False,
+    strict_nodes: bool = False,
+    max_trials: int | None = None,
+    start_timeout: float | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
     command: str = "sweep.evaluation.evaluate.evaluate_sweep",
@@ -87,6 +95,9 @@ def evaluate_sweep(
             the last run read them.
         address: Ray cluster to join; None: start Ray on this machine.
         insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        strict_nodes: whether one node that cannot run measurements refuses them; otherwise it gets none.
+        max_trials: largest number of measurements at the same time; None: as many as fit on the nodes.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         cpus: CPU cores per measurement; None: as many as a trial of the sweep.
         gpus: GPUs per measurement; None: as many as a trial of the sweep.
         command: how the evaluation was started, for the manifest.
@@ -100,11 +111,9 @@ def evaluate_sweep(
         >>> evaluated = evaluate_sweep(Path("demo"), axes=["calibration"])  # doctest: +SKIP
     """
     from sweep.engine import cluster
-    from sweep.evaluation.run import run_tasks
     from sweep.lock import locked
     from sweep.manifest import add_part_folders, check_unchanged, read_study, with_parts, with_run
     from sweep.records.study_edits import check_study
-    from sweep.records.writer import write_manifest
 
     display, sweep_dir = LoggedDisplay(display), Path(os.path.realpath(sweep_dir))
     check_study(sweep_dir)  # the run that is recorded below would vouch for it
@@ -133,23 +142,70 @@ def evaluate_sweep(
         tasks = [task for task in tasks if task.trial not in damaged]
         _write_headlines(sweep_dir, applicable)
         if tasks:
-            with cluster(resources, address=address, display=display, modules=modules) as slots:
-                current_signals().bound("interrupted; run the same command again for the other measurements")
+            ray_ = cluster(
+                resources,
+                address=address,
+                display=display,
+                modules=modules,
+                start_timeout_s=start_patience_s(start_timeout),
+            )
+            with ray_ as slots, contextlib.ExitStack() as stack:
                 images = {source: place.source for source, place in places.items()}
                 manifest = with_parts(with_images(read_manifest(sweep_dir), contents), parts)
-                manifest = with_run(manifest, command, images=images)
-                write_manifest(sweep_dir, manifest)
-                with display.log_run(sweep_dir, manifest["runs"][-1]):
-                    try:
-                        run_tasks(
-                            tasks, sweep_dir, resources, slots=slots, display=display, places=recorded_places(manifest)
-                        )
-                    except FileNotFoundError as error:
-                        if sweep_dir.exists():
-                            raise
-                        raise FolderLost(sweep_dir) from error
+                manifest = with_run(manifest, command, images=images, max_trials=max_trials)
+                measured = study.model_copy(update={"resources": resources})
+                checking = checked_nodes(
+                    measured,
+                    sweep_dir,
+                    manifest,
+                    address=address,
+                    strict=strict_nodes,
+                    display=display,
+                    read=slots.living,
+                )
+                checker = stack.enter_context(checking)
+                current_signals().bound("interrupted; run the same command again for the other measurements")
+                _measure(tasks, sweep_dir, manifest, resources, slots, checker, max_trials, display)
         pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]
     return replace(_read_results(sweep_dir, selected, applicable, pictures), damaged=damaged)
+
+
+def _measure(
+    tasks: Sequence[Task],
+    sweep_dir: Path,
+    manifest: dict[str, Any],
+    resources: Resources,
+    slots: Slots,
+    checker: NodeChecker | None,
+    max_trials: int | None,
+    display: LoggedDisplay,
+) -> None:
+    """Record the run, and run the measurements on the nodes that can run them."""
+    from sweep.evaluation.run import run_tasks
+    from sweep.records.writer import write_manifest
+
+    if checker is not None:
+        slots.nodes = checker.nodes
+        slots.update(now=True)
+        follow_nodes(checker.nodes, sweep_dir, display.show_warning)
+    manifest = with_nodes(manifest, slots.nodes)
+    write_manifest(sweep_dir, manifest)
+    with display.log_run(sweep_dir, manifest["runs"][-1]):
+        try:
+            run_tasks(
+                tasks,
+                sweep_dir,
+                resources,
+                slots=slots,
+                max_tasks=max_trials,
+                display=display,
+                places=recorded_places(manifest),
+                poll=checker.poll if checker else lambda: None,
+            )
+        except FileNotFoundError as error:
+            if sweep_dir.exists():
+                raise
+            raise FolderLost(sweep_dir) from error
 
 
 def _damaged(sweep_dir: Path, tasks: Sequence[Task], display: Display) -> list[str]:

@@ -7,7 +7,8 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from sweep.evaluation.request import Task
 from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED, MEASUREMENTS
 from sweep.records.writer import RecordsWriter
 from sweep.signals import current_signals
+from sweep.slots import NODE_LABEL, UPDATE_S, Slots
 from trainables.cores import set_threads
 from trainables.data.places import Place, format_places, images_at, parse_places
 from trainables.errors import UserError
@@ -29,15 +31,20 @@ from trainables.trial_files import local_model
 if TYPE_CHECKING:
     import ray
 
+IDLE_S = 0.2
+"""Pause between two looks while no node has room, seconds."""
+
 
 def run_tasks(
     tasks: Sequence[Task],
     sweep_dir: Path,
     resources: Resources,
     *,
-    slots: int,
+    slots: Slots,
+    max_tasks: int | None = None,
     display: Display = SILENT,
     places: Mapping[str, Place] | None = None,
+    poll: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the tasks on the cluster that is up, and record each result.
 
@@ -45,19 +52,23 @@ def run_tasks(
         tasks: measurements to run.
         sweep_dir: folder of the sweep.
         resources: CPU cores and GPUs per measurement.
-        slots: measurements at a time.
+        slots: slots for measurements, which follow the nodes of the cluster.
+        max_tasks: largest number of measurements at the same time; None: as many as fit.
         display: shows the progress.
         places: where the images of each data source lie and what they must contain; None: as in the configurations.
+        poll: is called several times per minute, for example to check nodes that have joined.
 
     Raises:
         EvaluationInterrupted: by a signal; finished measurements are recorded.
+        UserError: no node can run measurements.
     """
     writer = RecordsWriter(sweep_dir)
     n_done = 0
-    display.show_line(f"{len(tasks)} measurements, {slots} at a time, records in {sweep_dir}")
+    display.show_line(f"{len(tasks)} measurements, {slots.describe(max_tasks)}, records in {sweep_dir}")
+    turns = _Turns(slots, max_tasks, display, poll)
     with display.show_measurements(len(tasks)) as update:
         try:
-            with contextlib.closing(_results(tasks, resources, slots, format_places(places or {}))) as results:
+            with contextlib.closing(_results(tasks, resources, turns, format_places(places or {}))) as results:
                 for task, outcome in results:
                     _record(writer, task, outcome)
                     save_pictures(sweep_dir, task, outcome.get("measured"))
@@ -71,8 +82,38 @@ def run_tasks(
             writer.flush(force=True)
 
 
+@dataclass(frozen=True)
+class _Turns:
+    """How many measurements may run now, and where."""
+
+    slots: Slots
+    max_tasks: int | None
+    display: Display
+    poll: Callable[[], None]
+
+    def limit(self) -> int:
+        """Look at the nodes, and return how many measurements may run at once.
+
+        Raises:
+            UserError: no node can run measurements.
+        """
+        self.poll()
+        self.slots.update()
+        if line := self.slots.waiting_line():
+            self.display.show_line(line)
+        failing = self.slots.timeout() or (self.slots.nodes.failing if self.slots.nodes else None)
+        if failing is not None:
+            raise UserError(failing.message)
+        return self.slots.limit(self.max_tasks)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of a task of Ray that keep it from the nodes that cannot run it."""
+        unfit = self.slots.nodes.unfit if self.slots.nodes else []
+        return {"label_selector": {NODE_LABEL: f"!in({','.join(unfit)})"}} if unfit else {}
+
+
 def _results(
-    tasks: Sequence[Task], resources: Resources, slots: int, images: str
+    tasks: Sequence[Task], resources: Resources, turns: _Turns, images: str
 ) -> Generator[tuple[Task, dict[str, Any]]]:
     """Yield each task and its result as the tasks end.
 
@@ -84,11 +125,16 @@ def _results(
     measure = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=1)(measure_task)
     waiting, running = list(tasks), dict[Any, Task]()
     while waiting or running:
-        while waiting and len(running) < slots:
-            task = waiting.pop(0)
-            running[measure.remote(_payload(task) | {"images": images}, resources.cpus, device)] = task
-        (ready,), _ = ray.wait(list(running))
-        yield running.pop(ready), _outcome(ready)
+        limit = turns.limit()
+        while waiting and len(running) < limit:
+            task, payload = waiting[0], _payload(waiting.pop(0)) | {"images": images}
+            running[measure.options(**turns.options()).remote(payload, resources.cpus, device)] = task
+        if not running:
+            time.sleep(IDLE_S)
+            continue
+        ready, _ = ray.wait(list(running), timeout=UPDATE_S)
+        for each in ready:
+            yield running.pop(each), _outcome(each)
 
 
 def _outcome(ready: ray.ObjectRef[dict[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sweep.findings.confirmed import test_values
 from sweep.findings.summary import PLANNED_EPOCHS
 from sweep.records.nested import flattened
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import ABOUT_COLUMNS, EPOCHS, EVALUATIONS, SEARCH, STATUSES, TRIALS
+from sweep.records.schema import ABOUT_COLUMNS, EPOCHS, EVALUATIONS, LOSSES, SEARCH, STATUSES, TRIALS
 from trainables.errors import UserError, did_you_mean
 
 CONFIG = "config."
@@ -30,6 +30,7 @@ _ABOUT_TRIAL = (
     "confirms",
     "attempts",
     "resumed_at_epoch",
+    *LOSSES,
     "fault",
     "why",
 )

@@ -85,6 +85,8 @@ class Sweep:
         address: str | None = None,
         insecure: bool = False,
         strict_nodes: bool = False,
+        max_trials: int | None = None,
+        start_timeout: float | None = None,
         retry_failed: bool = False,
         no_models: bool = False,
         log_to: Sequence[str] = (),
@@ -92,7 +94,8 @@ class Sweep:
         """Resume this sweep; see ``cutmix_sweep.resume``."""
         from search_spaces.extension import limited
 
-        cluster = {"address": address, "insecure": insecure, "strict_nodes": strict_nodes}
+        nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
+        cluster = {"address": address, "insecure": insecure, **nodes}
         options = {"data": data, **cluster, "retry_failed": retry_failed}
         limits = list_settings(settings)
         return self._continue(
@@ -114,12 +117,15 @@ class Sweep:
         address: str | None = None,
         insecure: bool = False,
         strict_nodes: bool = False,
+        max_trials: int | None = None,
+        start_timeout: float | None = None,
         log_to: Sequence[str] = (),
     ) -> Sweep:
         """Add trials, searches, seeds or arms and run them; see ``cutmix_sweep.extend``."""
         from search_spaces.extension import extended
 
-        cluster = {"address": address, "insecure": insecure, "strict_nodes": strict_nodes}
+        nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
+        cluster = {"address": address, "insecure": insecure, **nodes}
         arms = add_arms if isinstance(add_arms, Mapping) else {name: {"mix": name} for name in as_list(add_arms)}
         counts = {"add_trials": add_trials, "add_searches": add_searches, "add_seeds": add_seeds}
         additions = {**{name: count or None for name, count in counts.items()}, "add_arms": add_arms}
@@ -142,12 +148,15 @@ class Sweep:
         address: str | None = None,
         insecure: bool = False,
         strict_nodes: bool = False,
+        max_trials: int | None = None,
+        start_timeout: float | None = None,
         log_to: Sequence[str] = (),
     ) -> Sweep:
         """Train the winners again on fresh seeds; see ``cutmix_sweep.confirm``."""
         from search_spaces.extension import confirmed
 
-        cluster = {"address": address, "insecure": insecure, "strict_nodes": strict_nodes}
+        nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
+        cluster = {"address": address, "insecure": insecure, **nodes}
         return self._continue(
             format_call(
                 "confirm",
@@ -175,6 +184,9 @@ class Sweep:
         data: str | None = None,
         address: str | None = None,
         insecure: bool = False,
+        strict_nodes: bool = False,
+        max_trials: int | None = None,
+        start_timeout: float | None = None,
         cpus: int | None = None,
         gpus: float | None = None,
     ) -> pd.DataFrame:
@@ -187,6 +199,9 @@ class Sweep:
             data: present place of the sweep's images if they were moved, for example ``imagefolder:photos``.
             address: Ray cluster to join; None: start Ray on this machine.
             insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+            strict_nodes: whether one node that cannot run measurements refuses them; otherwise it gets none.
+            max_trials: largest number of measurements at the same time; None: as many as fit on the nodes.
+            start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
             cpus: CPU cores and threads per measurement; None: as per trial of the sweep.
             gpus: GPUs per measurement; None: as per trial of the sweep.
 
@@ -209,6 +224,9 @@ class Sweep:
                 data=data,
                 address=address,
                 insecure=insecure,
+                strict_nodes=strict_nodes,
+                max_trials=max_trials,
+                start_timeout=start_timeout,
                 cpus=cpus,
                 gpus=gpus,
                 command=format_call(

@@ -20,6 +20,7 @@ from sweep.records.schema import (
     EPOCHS,
     EVALUATIONS,
     JSON_COLUMNS,
+    LOSSES,
     MEASUREMENTS,
     RECORDS,
     SEARCH,
@@ -126,8 +127,8 @@ def read_table(sweep_dir: Path, table: Table) -> pd.DataFrame:
     if table.name == TRIALS.name:
         for column, kind in _NAMES.items():
             check_names(frame[column].dropna().unique(), kind=kind, where=sweep_dir / RECORDS / table.name)
-    if "search" in frame:
-        frame["search"] = frame["search"].fillna(0).astype("int64")
+    for column in {"search", *LOSSES} & set(frame.columns):
+        frame[column] = frame[column].fillna(0).astype("int64")
     for column in set(JSON_COLUMNS) & set(frame.columns):
         frame[column] = frame[column].map(json_with_present_keys, na_action="ignore")
     return frame

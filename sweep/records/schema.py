@@ -16,7 +16,8 @@ SCHEMA_VERSION = 5
 
 It grows when an older version would misread the records. The reader accepts all earlier versions:
 
-- 5: a trial may have the status ``cancelled``; the study of a run may change while it runs: ``changes`` of the run.
+- 5: a trial may have the status ``cancelled``; the study of a run may change while it runs: ``changes`` of the run;
+  the columns ``LOSSES`` of the trials.
 - 4: each part has its checksum in its name and a second copy under ``copies``; ``counts.json`` has the rows per table;
   ``sweep.json`` has a checksum, a second copy and the checksum of the study of each run.
 - 3: an arm may have several searches: ``confirm.searches`` of the study, column ``search`` of the trials. Before, each
@@ -51,6 +52,9 @@ LIVING = (RUNNING, PAUSED)
 
 WAITS = "waits"
 """Beginning of ``why`` of a running trial that gave its slot back: the sweep was paused, or fewer trials may run."""
+
+LOST_NODES, PREEMPTIONS, CRASHES, OUT_OF_MEMORY = LOSSES = ("lost_nodes", "preemptions", "crashes", "out_of_memory")
+"""Columns of the trials that count, over all runs, how often a trial has lost its worker, by kind of the loss."""
 
 SPARED = "spared"
 """Verdict on a control trial that the rule would have stopped or paused."""
@@ -125,11 +129,12 @@ TRIALS = Table(
             ("params", _TEXT),  # JSON: sampled values by dotted path
             ("config", _TEXT),  # JSON: the whole TrialConfig; the reader makes config.* columns of it
             ("status", _TEXT),
-            ("why", _TEXT),  # reason of the end; a running trial: why it waits
+            ("why", _TEXT),  # reason of the end; a running trial: why it waits, or how it lost its worker
             ("fault", _TEXT),  # kind of a failure, one of trainables.faults; null without one and in older records
             ("epochs", _WHOLE),
             ("attempts", _WHOLE),  # 1, plus 1 per resumption or restart
             ("resumed_at_epoch", _WHOLE),  # epoch after which it was last resumed; null if never
+            *((name, _WHOLE) for name in LOSSES),  # 0 in records of older versions
             ("seconds", _REAL),  # training and validation, sum over the recorded epochs
             ("images_per_s", _REAL),
             *_ABOUT,

@@ -85,12 +85,11 @@ def sparkline(values: Sequence[float], *, lo: float, hi: float, width: int) -> s
 
 def _title(progress: SweepProgress, width: int) -> list[str]:
     """Return the parts of the title in as many lines as they need."""
-    nodes = {trial.node for trial in progress.running if trial.node}
     parts = [
         progress.study,
         f"{progress.n_ended}/{progress.n_trials} ended",
         describe_time(progress),
-        f"{len(progress.running)} running{f' on {len(nodes)} nodes' if len(nodes) > 1 else ''}",
+        progress.describe_running(),
         *([f"paused {progress.paused}"] if progress.paused else []),
     ]
     lines = [parts[0]]

@@ -105,6 +105,23 @@ StrictNodes = Annotated[
         "--strict-nodes", help="refuse or end the run if one node cannot run trials, in place of leaving it out"
     ),
 ]
+MaxTrials = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="largest number of trials, or measurements, at the same time; a cluster with an autoscaler grows to hold "
+        "them, for example 16 (default: as many as fit on the nodes)",
+    ),
+]
+StartTimeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="MINUTES",
+        help="longest wait for the first node of a cluster, in minutes, for example 30 (default: 10, in a Ray job "
+        "no limit)",
+    ),
+]
 Scale = Annotated[
     str | None,
     typer.Option(

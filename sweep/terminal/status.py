@@ -101,6 +101,8 @@ def _describe_problems(sweep_dir: Path, status: SweepStatus) -> Iterator[str]:
         yield f"interrupted, {left}; resume with: {resume_command(sweep_dir)}"
     elif status.driver is not None:
         yield f"running: {status.driver.describe()}"
+        if status.driver.trials:
+            yield f"trials: {status.driver.trials}"
         if status.driver.paused:
             yield f"paused {status.driver.paused}; resume with: {resume_command(sweep_dir)}"
         if status.driver.stalled:

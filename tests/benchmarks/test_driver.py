@@ -23,6 +23,7 @@ from sweep.progress import ProgressTracker
 from sweep.terminal.display import TerminalDisplay
 from sweep.terminal.live_table import draw_progress
 from sweep.watch import Watch
+from tests.slots import fixed_slots
 from tests.sweep.conftest import DOSE_COLUMNS
 from trainables.strict import parse
 
@@ -75,7 +76,9 @@ def test_driver_against_bare_tune(benchmark, capsys: pytest.CaptureFixture[str],
     def ours(n_trials: int) -> None:
         sweep_dir = Path(tempfile.mkdtemp(dir=tmp_path))
         conductor = Conductor(study(n_trials, {"rule": "none"}), sweep_dir)
-        run_trials(sweep_dir, conductor, slots=SLOTS, display=TerminalDisplay(Console(quiet=True)), trainable=Idle)
+        run_trials(
+            sweep_dir, conductor, slots=fixed_slots(SLOTS), display=TerminalDisplay(Console(quiet=True)), trainable=Idle
+        )
         assert not conductor.n_left
 
     def theirs(n_trials: int) -> None:

@@ -15,6 +15,7 @@ from trainables.whole_file import UNFINISHED
 
 NOT_COMPARED = (
     "sweep", "seconds", "images_per_s", "attempt", "attempts", "resumed_at_epoch", "time_s", "node", "model_sha256",
+    "lost_nodes", "preemptions", "crashes", "out_of_memory",
 )  # fmt: skip
 """Columns that differ between two runs of the same sweep."""
 

@@ -23,12 +23,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from tests.slots import fixed_slots
+
 PATIENCE_S = 120.0
 """A command that runs longer than this hangs."""
 
 _IMPORTED = (
     "sweep.cli", "sweep.launch", "sweep.conductor", "sweep.status", "sweep.terminal.status", "sweep.evaluation.run",
-    "sweep.evaluation.evaluate", "sweep.export.formats", "sweep.tune_adapters", "sweep.watch", "sweep.manifest",
+    "sweep.evaluation.evaluate", "sweep.export.formats", "sweep.tune_callback", "sweep.watch", "sweep.manifest",
     "trainables.trial", "trainables.tune_trainable", "trainables.models.saved", "trainables.data.prepared", "PIL.Image",
 )  # fmt: skip
 """Modules that each command needs: a child has them from its parent."""
@@ -44,7 +46,7 @@ class Slots:
         """Replace the cluster in this process."""
         import sweep.engine
 
-        sweep.engine.cluster = lambda *_, **__: contextlib.nullcontext(self.count)  # type: ignore[assignment]
+        sweep.engine.cluster = lambda *_, **__: contextlib.nullcontext(fixed_slots(self.count))  # type: ignore[assignment]
 
 
 def install() -> None:
@@ -68,35 +70,37 @@ class _Slot:
         from trainables.tune_trainable import CutMixTrainable
 
         self.trial: Any = None
+        self.trial_id = str(id(self))  # of Tune: a slot has one trial at a time
         self._trainable = CutMixTrainable.__new__(CutMixTrainable)  # the constructor belongs to Ray's actor
         self._begin = self._trainable.setup
 
     def begin(self, config: dict[str, Any]) -> None:
         self._begin(config)
         self._begin = self._trainable.reset_config
-        self.trial = SimpleNamespace(config=config, status="RUNNING", num_failures=0, trial_id=config["trial"])
+        self.trial = SimpleNamespace(config=config, status="RUNNING", trial_id=self.trial_id)
 
     def step(self) -> dict[str, Any]:
         return dict(self._trainable.step())
 
 
-def _run_trials(sweep_dir: Path, conductor: Any, *, slots: int, display: Any, watch: Any = None, **more: Any) -> None:
+def _run_trials(sweep_dir: Path, conductor: Any, *, slots: Any, display: Any, watch: Any = None, **more: Any) -> None:
     """Drive the adapters of Tune as Tune does, with one epoch of each slot in turn."""
     from sweep.mirrored import mirror_of
-    from sweep.tune_adapters import ConductorCallback, ConductorScheduler, ConductorSearcher, EndOfRun
+    from sweep.tune_adapters import ConductorScheduler, ConductorSearcher
+    from sweep.tune_callback import ConductorCallback, EndOfRun
     from sweep.watch import Watch
 
-    places = [more["places"] or {}] if "places" in more else []
-    searcher = ConductorSearcher(conductor, sweep_dir, conductor.study.resources, *places)
-    scheduler = ConductorScheduler(conductor, mirror_of(sweep_dir))
-    ring = [_Slot() for _ in range(slots)]
+    searcher = ConductorSearcher(conductor, sweep_dir, slots, more.get("places") or {})
+    scheduler = ConductorScheduler(conductor, slots, mirror_of(sweep_dir))
+    ring = [_Slot() for _ in range(slots.n_slots)]
     with display.show_sweep(conductor) as update, contextlib.suppress(EndOfRun):
-        callback = ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir))
+        callback = ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir), slots)
         while busy := _fill(ring, searcher):
             for slot in busy:
                 report, trial = slot.step(), slot.trial
                 if scheduler.on_trial_result(None, trial, report) == "STOP":
                     slot.trial = None
+                    searcher.on_trial_complete(trial.trial_id)
                 callback.on_trial_result(0, [], trial, report)
                 callback.on_step_end(0, [])
     conductor.flush(force=True)
@@ -105,13 +109,13 @@ def _run_trials(sweep_dir: Path, conductor: Any, *, slots: int, display: Any, wa
 def _fill(ring: Sequence[_Slot], searcher: Any) -> list[_Slot]:
     """Begin a trial in each free slot as long as there are any; return the slots that have a trial."""
     for slot in ring:
-        if slot.trial is None and isinstance(config := searcher.suggest("trial"), dict):
+        if slot.trial is None and isinstance(config := searcher.suggest(slot.trial_id), dict):
             slot.begin(config)
     return [slot for slot in ring if slot.trial is not None]
 
 
 def _measure_in_turn(
-    tasks: Iterable[Any], resources: Any, slots: int, images: str
+    tasks: Iterable[Any], resources: Any, turns: Any, images: str
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     from sweep.evaluation.run import _payload, measure_task
 

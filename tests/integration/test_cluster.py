@@ -37,7 +37,7 @@ study = load_study("quickstart", scale="smoke")
 with cluster(study.resources, address=sys.argv[1]) as slots:
     manifest = {"runs": [{}], "data": {}}
     with checked_nodes(study, Path(sys.argv[2]), manifest, address=sys.argv[1]) as checker:
-        print("fit", len(checker.nodes.fit), "unfit", checker.nodes.unfit, "slots", slots)
+        print("fit", len(checker.nodes.fit), "unfit", checker.nodes.unfit, "slots", slots.n_slots)
     ray.get(request_without(study.resources, ["0" * 56]).to_placement_group().ready(), timeout=60)
     asked = request_without(study.resources, checker.nodes.fit).to_placement_group().ready()
     print("elsewhere", ray.wait([asked], timeout=3)[0])

@@ -29,6 +29,7 @@ from sweep.records.reader import SweepRecords, read_rows, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, TRIALS
 from sweep.watch import Watch
 from tests.processes import has_ended
+from tests.slots import fixed_slots
 
 pytestmark = pytest.mark.ray
 
@@ -213,7 +214,7 @@ def test_workers_that_die_between_two_trials_or_stop_are_replaced(
     study = load_study(str(study_file), settings=[*WITHOUT_STOPPING, *settings])
     conductor, warned = Conductor(study, tmp_path), []
     watch = Watch(conductor, tmp_path, warn=warned.append)
-    run_trials(tmp_path, conductor, slots=2, trainable=Faulty, watch=watch)
+    run_trials(tmp_path, conductor, slots=fixed_slots(2), trainable=Faulty, watch=watch)
     assert died.exists()
     trials = read_table(tmp_path, TRIALS).set_index("trial")
     assert (trials["status"] == "completed").all()
@@ -231,7 +232,7 @@ def test_results_depend_neither_on_the_order_of_trials_nor_on_the_number_of_work
 
     study = load_study(str(study_file), settings=[*WITHOUT_STOPPING, "budget.trials=1"])
     study = study.model_copy(update={"arms": dict(reversed(study.arms.items()))})
-    run_trials(tmp_path, Conductor(study, tmp_path), slots=1)
+    run_trials(tmp_path, Conductor(study, tmp_path), slots=fixed_slots(1))
     epochs = read_table(tmp_path, EPOCHS)
     assert list(epochs["trial"].unique()) == [f"{arm}-0000" for arm in study.arms]  # one after the other
     together = uninterrupted.epochs[uninterrupted.epochs["trial"].isin(epochs["trial"])]

@@ -42,7 +42,7 @@ with cluster(Resources(), address=None, display=Shown()) as slots:
     above = Path(os.path.realpath(ray._private.worker._global_node.get_session_dir_path())).parents
     modes = [oct(path.stat().st_mode & 0o777) for path in (above[1], Path(os.environ["RAY_AUTH_TOKEN_PATH"]))]
     print("modes of folder and token", modes)
-    print("slots", slots, "cores", cores, "CPU", ray.cluster_resources()["CPU"])
+    print("slots", slots.n_slots, "cores", cores, "CPU", ray.cluster_resources()["CPU"])
 print("left", psutil.Process().children(recursive=True))
 print("changed", [name for name in os.environ if name.startswith("RAY_A") and name not in before])
 """

@@ -18,6 +18,7 @@ from search_spaces.study import Study
 from sweep import cli, event_lines, progress
 from sweep.conductor import Conductor, Job
 from sweep.ledger import EPOCH_COLUMNS, checkpoint_path
+from sweep.losses import MAX_LOST_WORKERS, classify
 from sweep.manifest import new_manifest, with_run
 from sweep.records import table_files
 from sweep.records.schema import ABOUT_COLUMNS
@@ -30,6 +31,12 @@ DOSE_COLUMNS = [name for name in ABOUT_COLUMNS if name.startswith("dose_")]
 
 Curve = Callable[[Job, int], Mapping[str, Any]]
 """Function from a job and an epoch to reported columns of the epoch, or to ``failed`` or ``unfit``."""
+
+
+def lose_worker(conductor: Conductor, trial: str, error: str = "killed") -> None:
+    """Let a trial lose its worker once more than it may."""
+    for _ in range(MAX_LOST_WORKERS + 1):
+        conductor.on_loss(trial, classify(error))
 
 
 def falling(job: Job, epoch: int) -> dict[str, Any]:

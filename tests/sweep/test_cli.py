@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
 SHOWN = ["--quiet", "--verbose"]
-CLUSTER = ["--address", "--insecure", "--strict-nodes"]
+CLUSTER = ["--address", "--insecure", "--strict-nodes", "--max-trials", "--start-timeout"]
 VERBS = {
     "studies": ["name", "--json"],
     "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--json"],
@@ -51,7 +51,7 @@ VERBS = {
         *("sweep_dir", "--add-trials", "--add-searches", "--add-seeds", "--add-arms"),
         *("--data", *CLUSTER, "--log-to", *SHOWN),
     ],
-    "submit": ["study", "--address", "--out", *STUDY_FLAGS, "--download", "--log-to", "--insecure"],
+    "submit": ["study", "--address", "--out", *STUDY_FLAGS, "--download", "--log-to", "--max-trials", "--insecure"],
     "jobs": ["--address", "--insecure"],
     "logs": ["sweep_dir", "--trial", "--follow", "--address", "--insecure"],
     "stop": ["sweep_dir", "--trial", "--arm", "--reason", "--no-wait", "--address", "--insecure"],
@@ -66,8 +66,7 @@ VERBS = {
         "--trials",
         "--set",
         "--data",
-        "--address",
-        "--insecure",
+        *CLUSTER,
         "--cpus",
         "--gpus",
         *SHOWN,
@@ -605,6 +604,13 @@ class TestExtend:
     ) -> None:
         assert run("resume", "sweeps/mine", *options)[0] == 0
         assert resumed["regain_models"] == (not options)
+
+    @pytest.mark.parametrize("verb", ["resume", "confirm", "extend"])
+    def test_with_a_bound_on_the_trials_at_a_time(self, run: Run, resumed: dict[str, Any], verb: str) -> None:
+        more = {"resume": [], "confirm": ["--seeds", 2], "extend": ["--add-trials", 1]}[verb]
+        assert run(verb, "sweeps/mine", *more, "--max-trials", 3, "--start-timeout", 0.5)[0] == 0
+        assert (resumed["max_trials"], resumed["start_timeout"]) == (3, 0.5)
+        assert run(verb, "sweeps/mine", *more, "--max-trials", 0)[0] == 2
 
     @pytest.mark.parametrize("prefix", ["--add-", "--"])
     def test_by_new_and_old_names(self, run: Run, resumed: dict[str, Any], study_of: MakeStudy, prefix: str) -> None:

@@ -17,10 +17,11 @@ from search_spaces.early_stopping.base import Rule
 from search_spaces.study import Study
 from sweep.conductor import Conductor, Job
 from sweep.ledger import checkpoint_path
+from sweep.losses import Loss
 from sweep.records import writer
 from sweep.records.reader import SweepRecords, read_rows, read_sweep, read_table
-from sweep.records.schema import DECISIONS, EPOCHS, TRIALS
-from tests.sweep.conftest import DOSE_COLUMNS
+from sweep.records.schema import CRASHES, DECISIONS, EPOCHS, TRIALS
+from tests.sweep.conftest import DOSE_COLUMNS, lose_worker
 from trainables.mixing.dose import _exposure
 
 pytestmark = pytest.mark.usefixtures("one_reader")
@@ -315,10 +316,11 @@ class TestStatuses:
         conductor = simulate(study_of(), tmp_path).conductor
         job = conductor.next_job()
         assert job is not None
-        conductor.on_lost(job.trial, "its worker was lost 4 times: out of memory")
+        lose_worker(conductor, job.trial, "the node was running low on memory")
         conductor.flush(force=True)
         row = trials_of(tmp_path)[job.trial]
-        assert (row["status"], row["why"]) == ("failed", "its worker was lost 4 times: out of memory")
+        assert (row["status"], row["fault"]) == ("failed", "memory")
+        assert row["why"] == "its worker was lost 4 times: the node was running low on memory"
 
     def test_a_worker_lost_after_the_end_changes_nothing(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path, report_of: Any
@@ -327,9 +329,10 @@ class TestStatuses:
         job = conductor.next_job()
         assert job is not None
         assert conductor.on_report(job.trial, report_of(job, 1, {}))
-        conductor.on_lost(job.trial, "its worker was lost")
+        lose_worker(conductor, job.trial)
         conductor.flush(force=True)
-        assert trials_of(tmp_path)[job.trial]["status"] == "completed"
+        row = trials_of(tmp_path)[job.trial]
+        assert (row["status"], row["why"], row["crashes"]) == ("completed", "", 4)  # its kind was known late
 
     def test_checkpoints_of_ended_trials_are_removed(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         simulation = simulate(study_of(), tmp_path).run(7)
@@ -616,12 +619,13 @@ class TestRetryFailed:
         study = study_of(budget=no_stopping())
         failing = lambda job, epoch: {"failed": "no", "fault": "memory"} if job.trial == "off-0000" else {}  # noqa: E731
         session = simulate(study, tmp_path, curve=failing, n_workers=3).run(1)
-        session.conductor.on_lost("cutout-0000", "its worker died 4 times", fault="node")
-        session.conductor.on_lost("cutmix-0000", "its worker died 4 times")
+        session.conductor.on_loss("cutout-0000", Loss(CRASHES, "stalled"))
+        lose_worker(session.conductor, "cutout-0000", "Local disk is full")
+        lose_worker(session.conductor, "cutmix-0000")
         session.conductor.flush(force=True)
         for _ in range(2):
             kinds = {name: row["fault"] for name, row in trials_of(tmp_path).items() if row["status"] == "failed"}
-            assert kinds == {"off-0000": "memory", "cutout-0000": "node", "cutmix-0000": "worker"}
+            assert kinds == {"off-0000": "memory", "cutout-0000": "disk", "cutmix-0000": "worker"}
             simulate(study, tmp_path).conductor.flush(force=True)
         simulate(study, tmp_path, retry_failed=True).run()
         assert read_table(tmp_path, TRIALS)["fault"].isna().all()

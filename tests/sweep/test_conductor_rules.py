@@ -17,6 +17,7 @@ from search_spaces.study import Study
 from sweep.records.reader import read_rows, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS
 from tests.search_spaces.early_stopping.variants import variants
+from tests.sweep.conftest import lose_worker
 
 pytestmark = pytest.mark.usefixtures("one_reader")
 
@@ -207,14 +208,14 @@ class TestPromotion:
         jobs = [job for _ in range(4) if (job := conductor.next_job())]
         for job in jobs[:3]:
             conductor.on_report(job.trial, report_of(job, 1, self.curve(job, 1)))
-        conductor.on_lost(jobs[0].trial, "its worker was lost")
+        lose_worker(conductor, jobs[0].trial)
         assert (conductor.next_job(), conductor.may_go_on) == (None, True)
         conductor.on_report(jobs[3].trial, report_of(jobs[3], 1, self.curve(jobs[3], 1)))
         promoted = conductor.next_job()
         assert promoted is not None
         assert (promoted.trial, promoted.recorded_epochs) == ("off-0002", 1)
         assert (conductor.next_job(), conductor.may_go_on) == (None, True)
-        conductor.on_lost(promoted.trial, "its worker was lost")
+        lose_worker(conductor, promoted.trial)
         assert (conductor.next_job(), conductor.may_go_on, conductor.n_left) == (None, False, 0)
 
     def test_a_trial_left_without_a_worker_keeps_the_paused_waiting(
@@ -225,7 +226,7 @@ class TestPromotion:
         for job in jobs[:3]:
             conductor.on_report(job.trial, report_of(job, 1, self.curve(job, 1)))
         for job in (jobs[0], jobs[3]):
-            conductor.on_left(job.trial)
+            conductor.put_back(job.trial)
         assert (conductor.may_go_on, conductor.n_left) == (True, 4)
         assert {conductor.next_job().trial for _ in range(2)} == {jobs[0].trial, jobs[3].trial}
         simulate(study, tmp_path, curve=self.curve, n_workers=1).run()

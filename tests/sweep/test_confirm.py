@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from search_spaces.study import Study
-from sweep.conductor import MAX_LOST_WORKERS
 from sweep.confirm import confirming, winners
 from sweep.entry import Entry
 from sweep.ledger import Ledger
+from sweep.losses import MAX_LOST_WORKERS, classify
 from sweep.records.reader import read_sweep
 
 pytestmark = pytest.mark.usefixtures("one_reader")
@@ -159,7 +159,7 @@ class TestAWorkerThatDiesBetweenTwoTrials:
     def test_another_worker_takes_the_trial_over(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         simulated = simulate(study_of(confirm=CONFIRM), tmp_path)
         left = simulated.conductor.next_job().trial
-        simulated.conductor.on_left(left)
+        simulated.conductor.put_back(left)
         assert simulated.conductor.running == []
         simulated.run()
         assert simulated.conductor.n_left == 0
@@ -169,13 +169,12 @@ class TestAWorkerThatDiesBetweenTwoTrials:
     def test_a_trial_that_kills_its_workers_fails(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         conductor = simulate(study_of(), tmp_path).conductor
         first = conductor.next_job().trial
-        conductor.on_left(first)
-        for _ in range(MAX_LOST_WORKERS):
-            assert conductor.next_job().trial == first
-            conductor.on_left(first)
-        assert conductor.next_job().trial != first
-        assert conductor.entries[first].status == "failed"
-        assert conductor.entries[first].why == "its worker died 4 times before it began the trial"
+        for _ in range(MAX_LOST_WORKERS + 1):
+            conductor.put_back(first)
+            conductor.on_loss(first, classify("killed"))
+            following = conductor.next_job().trial
+            assert (following == first) == (conductor.entries[first].status == "running")
+        assert conductor.entries[first].why == "its worker was lost 4 times: killed"
 
 
 def test_promotion_then_confirmation(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:

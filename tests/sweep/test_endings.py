@@ -25,7 +25,7 @@ from sweep import signals as signals_module
 from sweep.endings import DiskFault, Interrupted, LimitReached, RayLost, WorkerLost, user_message
 from sweep.notebook.handle import says_how_to_resume
 from sweep.notices import URL, URL_FILE, Notices, notify_url
-from sweep.signals import SIGNALS, EndingSignals, catch_signals, current_signals
+from sweep.signals import RAY_LOST_CODE, SIGNALS, EndingSignals, catch_signals, current_signals
 from sweep.watch import MIN_STALL_S, Watch
 from tests.processes import PATIENCE_S
 from trainables.errors import UserError
@@ -217,7 +217,7 @@ class TestLimits:
         assert watch.is_over()
         ending = watch.ending()
         assert isinstance(ending, RayLost)
-        assert ending.exit_code == 1
+        assert ending.exit_code == RAY_LOST_CODE == 5
         assert "raylet: 0 of 6 trials have ended; resume with: " in str(ending)
 
     def test_a_lost_ray_ends_a_program_that_ray_blocks(self) -> None:
@@ -226,7 +226,7 @@ class TestLimits:
             "own.bound('resume with: x'); own.lose('Ray has lost its process raylet'); print('still here')"
         )
         ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert (ended.returncode, ended.stdout) == (1, "")
+        assert (ended.returncode, ended.stdout) == (5, "")
         assert ended.stderr == "Ray has lost its process raylet; resume with: x\n"
 
     def test_a_trial_that_tune_gave_up_is_said(self, watched: Watched) -> None:

@@ -166,6 +166,7 @@ class TestSubmit:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "private.txt").write_text("a secret of the folder")
         words = ["quickstart", "--scale", "smoke", "--set", "budget.trials=4", "--seed", 7, "--out", "/shared/box"]
+        words += ["--max-trials", 16]
         code, out, err = run("submit", *words, "--address", dashboard.url, "--log-to", "mlflow:http://10.0.0.9:5000")
         assert (code, err) == (0, "")
         assert out.startswith("submitted as job box: study quickstart, records in /shared/box\n")
@@ -180,7 +181,7 @@ class TestSubmit:
         assert job["submission_id"] == "box"
         assert job["entrypoint"] == (
             "cutmix-sweep run quickstart.yaml --address auto --out /shared/box --or-resume "
-            f"--restarts {RESTARTS} --log-to=mlflow:http://10.0.0.9:5000"
+            f"--restarts {RESTARTS} --max-trials 16 --log-to=mlflow:http://10.0.0.9:5000"
         )
         facts = job["metadata"]
         assert facts["arms"] == ", ".join(expected.arms)

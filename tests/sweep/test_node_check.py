@@ -231,8 +231,9 @@ class TestAllNodes:
         with pytest.raises(UserError, match=r"no node can run trials: 'a' \(no images\); nothing was started"):
             checker.check_all()
         ray.members = {"head": {"CPU": 0.0}}
-        with pytest.raises(UserError, match="no node of the cluster has room for a trial"):
-            NodeChecker(Nodes(), checker._request, Resources()).check_all()
+        without_room = NodeChecker(Nodes(), checker._request, Resources())
+        without_room.check_all()  # nodes may still join
+        assert without_room.nodes.fit == []
 
     def test_a_silent_node_is_left_out_until_it_answers(
         self, ray: FakeRay, checker: NodeChecker, monkeypatch: pytest.MonkeyPatch

@@ -151,17 +151,16 @@ def test_a_lost_part_ends_the_wait(make_head: MakeHead, monkeypatch: pytest.Monk
 
 def test_a_part_that_is_lost_later_ends_the_command(make_head: MakeHead, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.ray_process._NEEDED", ("sleep",))
-    monkeypatch.setattr(ray_start, "WATCH_S", 0.05)
     folder = make_head(STARTS % "")
     process = RayProcess(folder, patience_s=30.0)
     process.wait()
-    with catch_signals() as signals, ray_start._watched(process):
+    with catch_signals() as signals, ray_start._watched(process.lost_part, 0.05):
         time.sleep(0.2)
         assert not signals.lost
         psutil.Process(int((folder / "parts").read_text().split()[1])).kill()
         assert wait_until(lambda: signals.lost)
     process.stop()
-    assert signals.lost == "Ray has lost its process sleep"
+    assert signals.lost == "sleep"
 
 
 def test_a_part_whose_parent_has_ended_is_ended_too(make_head: MakeHead) -> None:

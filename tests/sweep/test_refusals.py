@@ -23,6 +23,8 @@ from sweep import cli
 from sweep.new_folder import new_folder
 from sweep.records.reader import read_manifest
 from sweep.records.writer import write_manifest
+from sweep.slots import Slots
+from tests.slots import fixed_slots
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
@@ -575,6 +577,23 @@ class TestDisk:
         assert_one_message(message, (str(here / "out" / "records"), os.strerror(number), "cutmix-sweep resume"))
         assert len(message.splitlines()) == 1
 
+    def test_the_bound_of_the_trials_is_given_and_recorded(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        given = []
+
+        def first_trial(folder: Path, conductor: Any, *, slots: Slots, **_: Any) -> None:
+            given.append((conductor.max_trials, slots.limit(conductor.max_trials)))
+            raise KeyboardInterrupt
+
+        (here / "mine.yaml").write_text(STUDY)
+        words = ["run", "mine.yaml", "--out", str(here / "out"), "--max-trials", "3"]
+        monkeypatch.setattr(sys, "argv", ["cutmix-sweep", *words])
+        monkeypatch.setattr("sweep.engine.cluster", one_slot)
+        monkeypatch.setattr("sweep.engine.run_trials", first_trial)
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert given == [(3, 1)]  # this machine has room for one
+        assert read_manifest(here / "out")["runs"][-1]["max_trials"] == 3
+
     def test_the_folder_is_deleted_while_the_sweep_runs(
         self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -620,8 +639,8 @@ class one_slot:
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
-    def __enter__(self) -> int:
-        return 1
+    def __enter__(self) -> Slots:
+        return fixed_slots(1)
 
     def __exit__(self, *_: object) -> None: ...
 

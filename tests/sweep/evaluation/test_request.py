@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from search_spaces.extension import extended
-from search_spaces.study import Study
+from search_spaces.study import Resources, Study
 from sweep import engine
 from sweep.conductor import Job
 from sweep.display import SilentDisplay
@@ -21,10 +21,13 @@ from sweep.evaluation.request import applicable_axes, list_tasks, select_axes, s
 from sweep.ledger import weights_path
 from sweep.manifest import read_study, with_run, with_study
 from sweep.models import load_trial
+from sweep.nodes import Nodes
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import COMPLETED, EVALUATIONS, FAILED, MEASUREMENTS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
+from sweep.slots import LiveNode, Slots
+from tests.slots import fixed_slots
 from trainables.errors import UserError
 from trainables.evaluation.base import Axis, Measured
 from trainables.evaluation.subject import ModelInfo, Subject
@@ -225,7 +228,7 @@ def test_a_damaged_model_is_refused_and_the_others_are_measured(
     write_state(weights_path(sweep_dir, trials[1]), {"weights": {}})
     measured: list[str] = []
     monkeypatch.setattr(run, "run_tasks", lambda tasks, *_, **__: measured.extend(task.trial for task in tasks))
-    monkeypatch.setattr(engine, "cluster", lambda *_, **__: nullcontext(1))
+    monkeypatch.setattr(engine, "cluster", lambda *_, **__: nullcontext(fixed_slots(1)))
     evaluated = evaluate_sweep(sweep_dir, axes=["quick"], display=shown)
     assert measured == [trials[1]]
     assert evaluated.damaged == [trials[0], *trials[2:]]
@@ -255,3 +258,23 @@ def test_only_the_recorded_model_is_loaded(tmp_path: Path, simulate: Any, study_
     (tmp_path / "stolen.pt").write_bytes(weights_path(sweep_dir, "off-0001").read_bytes())
     with pytest.raises(UserError, match=r"has no trial '\.\./\.\./stolen'"):
         load_trial(sweep_dir, "../../stolen")
+
+
+def test_measurements_keep_to_the_nodes_that_can_run_them() -> None:
+    from ray import remote
+
+    there = [LiveNode("aa", "a", {"CPU": 2.0}), LiveNode("bb", "b", {"CPU": 4.0})]
+    slots = Slots(Resources(), lambda: there, is_elastic=True)
+    nodes = slots.nodes = Nodes()
+    nodes.set_alive({"aa": "a", "bb": "b"})
+    nodes.set_checked("aa", "a")
+    slots.update(now=True)
+    turns = run._Turns(slots, None, Warnings(), lambda: None)
+    assert (turns.limit(), turns.options()) == (2, {})
+    nodes.set_unfit("bb", "b", "it does not see '/images'")
+    assert turns.options() == {"label_selector": {"ray.io/node-id": "!in(bb)"}}
+    remote(num_cpus=1)(run.measure_task).options(**turns.options())  # Ray accepts it
+    assert run._Turns(slots, 1, Warnings(), lambda: None).limit() == 1
+    nodes.set_unfit("aa", "a", "it does not see '/images'")
+    with pytest.raises(UserError, match="no node can run trials: 'a' "):
+        turns.limit()
