@@ -78,7 +78,8 @@ class LostWorkers:
             trial: the trial of Tune, which knows the error.
         """
         error = last_error(trial)
-        node_id, node = self._node_of.pop(name, None) or self._by_address(error)
+        reported_from = self._node_of.pop(name, None)
+        node_id, node = reported_from or self._by_address(error)
         is_preempted, is_silent = was_preempted(trial), name in self._silent
         self._silent.discard(name)
         loss = classify(error, node=node, is_preempted=is_preempted, is_silent=is_silent)

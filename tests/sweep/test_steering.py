@@ -21,7 +21,7 @@ from sweep.control import extend_running, pause_sweep, resume_paused, set_value,
 from sweep.endings import Stopped
 from sweep.findings.explain import explain
 from sweep.followed import FollowedSweep
-from sweep.inbox import MAX_BYTES, Inbox, Request, Result, new_request
+from sweep.inbox import Inbox, Request, Result, new_request
 from sweep.ledger import checkpoint_path
 from sweep.lock import locked
 from sweep.records import manifest_file
@@ -29,10 +29,12 @@ from sweep.records.reader import read_manifest, read_rows, read_sweep
 from sweep.records.schema import DECISIONS, EPOCHS
 from sweep.records.study_edits import check_study
 from sweep.remaining import read_remaining
+from sweep.request_files import MAX_BYTES
 from sweep.search import PastTrial, propose
 from sweep.status import read_status
 from sweep.steering import Steering
 from sweep.watch import Watch
+from tests.slots import fixed_slots
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
@@ -418,9 +420,9 @@ class TestRun:
     def test_leaves_tune_while_it_is_paused(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Any
     ) -> None:
-        from sweep import tune_adapters
+        from sweep import tune_callback
 
-        monkeypatch.setattr(tune_adapters, "IDLE_S", 0.0)
+        monkeypatch.setattr(tune_callback, "IDLE_S", 0.0)
         session, draws = simulate(study_of(), tmp_path), itertools.count()
         watch = Watch(session.conductor, tmp_path, steering=steering_of(session))
 
@@ -428,10 +430,10 @@ class TestRun:
             if next(draws) == 2:
                 Inbox(tmp_path).add(new_request(verb))
 
-        callback = tune_adapters.ConductorCallback(session.conductor, draw, watch)
+        callback = tune_callback.ConductorCallback(session.conductor, draw, watch, fixed_slots(1))
         assert callback.hold()  # it is not paused
         Inbox(tmp_path).add(new_request("pause"))
-        with pytest.raises(tune_adapters.Parked):
+        with pytest.raises(tune_callback.Parked):
             callback.on_step_end(0, [])
         assert callback.hold() == (verb == "resume")
         assert next(draws) >= 3

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from sweep import control, mirrored
-from sweep.inbox import MAX_READ, Inbox, new_request
+from sweep.inbox import Inbox, new_request
 from sweep.lock import locked
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import TRIALS
+from sweep.request_files import MAX_READ
 from sweep.restart import has_begun, run_again
 from sweep.steering import Steering
 from sweep.storage import mirror, opened
