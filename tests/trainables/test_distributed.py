@@ -1,0 +1,97 @@
+"""Several workers per trial: losses of one worker up to rounding, and the same draws to the bit.
+
+This process is the first worker of a group of two, ``follower.py`` is the second one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainables.config import TrialConfig
+from trainables.data.prepared import prepare_data
+from trainables.distributed import Group, GroupTrial, join_group, leave_group, open_store
+from trainables.faults import BrokenGroup
+from trainables.trial import Trial
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 2
+DRAWN = ("epoch", "lr", "effective_prob", "pasted_frac")
+COMPUTED = ("train_loss", "val_nll", "val_top1_error", "val_ece")
+
+Follower = subprocess.Popen[str]
+
+
+def config_of(**changes: Any) -> TrialConfig:
+    values: dict[str, Any] = {
+        "data": {"train_frac": 0.04, "batch_size": 53, "pad_px": 2},  # 160 images: the last batch has one
+        "model": {"width": 0.25, "precision": "fp32"},
+        "optimizer": {"max_epochs": EPOCHS, "lr": 0.05, "ema_decay": 0.9},
+        "evaluation": {"batch_size": 16},
+        "mix": "cutmix",
+    }
+    return TrialConfig.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Group, Follower]]:
+    """The group, and the process of its second worker."""
+    store = open_store("127.0.0.1", 2)
+    command = [sys.executable, "-m", "tests.trainables.follower", str(store.port)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as follower:
+        yield join_group(store, rank=0, n_workers=2, device="cpu", host="127.0.0.1"), follower
+        follower.kill()
+    leave_group()
+
+
+def begin(pair: tuple[Group, Follower], config: TrialConfig) -> GroupTrial:
+    group, follower = pair
+    assert follower.stdin is not None
+    print(config.model_dump_json(), file=follower.stdin, flush=True)
+    return GroupTrial(config, prepare_data(config.data), group=group)
+
+
+def alone(config: TrialConfig) -> Trial:
+    return Trial(config, prepare_data(config.data))
+
+
+def check_equal(one: Trial, several: Trial, *, rtol: float = 2e-4) -> None:
+    """Check that the curves are equal up to rounding, and draws and generators to the bit."""
+    assert len(one.history) == len(several.history)
+    for expected, result in zip(map(asdict, one.history), map(asdict, several.history), strict=True):
+        assert {name: result[name] for name in DRAWN} == {name: expected[name] for name in DRAWN}
+        assert {n: result[n] for n in COMPUTED} == pytest.approx({n: expected[n] for n in COMPUTED}, rel=rtol)
+    states = one.state_dict(), several.state_dict()
+    assert states[0]["generators"] == states[1]["generators"]
+    if states[0]["dropblock"] is not None:
+        assert torch.equal(states[0]["dropblock"], states[1]["dropblock"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mix": {"preset": "cutmix", "layer": 2}, "model": {"width": 0.25, "precision": "bf16"}},
+        {"mix": {"preset": "saliencymix"}, "model": {"width": 0.25, "precision": "fp32", "dropblock": {"block_px": 3}}},
+        {"mix": "off", "adversarial": {"kind": "fgsm"}},
+    ],
+    ids=["cutmix", "inside_the_network", "dropblock", "adversarial"],
+)
+def test_two_workers_give_the_curve_of_one(pair: tuple[Group, Follower], changes: dict[str, Any]) -> None:
+    config = config_of(**changes)
+    one, two = alone(config), begin(pair, config)
+    for _ in range(EPOCHS):
+        one.run_epoch()
+        two.run_epoch()
+    two.end()
+    check_equal(one, two)
+    assert two.state_dict().keys() == one.state_dict().keys()
