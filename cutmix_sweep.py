@@ -78,6 +78,7 @@ def run(
     address: str | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
+    workers: int | None = None,
     seed: int | None = None,
     out: Folder | None = None,
     log_to: Sequence[str] = (),
@@ -91,8 +92,9 @@ def run(
         data: data source, for example ``imagefolder:photos``; overrides ``base.data.source``.
         download: whether missing public data are downloaded.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
-        cpus: CPU cores and threads per trial.
-        gpus: GPUs per trial, may be a fraction.
+        cpus: CPU cores and threads per trial, or per worker.
+        gpus: GPUs per trial, may be a fraction, or per worker.
+        workers: workers that train each trial together, each with ``cpus`` and ``gpus``.
         seed: seed of all random draws.
         out: folder of the sweep, new or empty, or an address such as ``s3://bucket/sweeps/box``; None:
             ``sweeps/STUDY-TIME``.
@@ -112,7 +114,7 @@ def run(
     from sweep.notebook.handle import Sweep, as_list, format_call, list_settings, says_how_to_resume
     from sweep.storage import opened, place_of
 
-    shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "seed": seed}
+    shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "workers": workers, "seed": seed}
     loaded = load_study(study, scale=scale, settings=list_settings(settings, **shorthands))
     options = {"scale": scale, "settings": settings, **shorthands, "download": download, "address": address}
     called = str(study) if isinstance(study, str | Path) else loaded.name
@@ -260,6 +262,7 @@ def plan(
     data: str | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
+    workers: int | None = None,
     seed: int | None = None,
 ) -> PlanView:
     """Return what a study would run on this machine: arms, trials, epochs, dose and time; start nothing.
@@ -280,7 +283,7 @@ def plan(
     from sweep.notebook.views import PlanView
     from sweep.plan import make_plan
 
-    changes = list_settings(settings, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    changes = list_settings(settings, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed)
     loaded = load_study(study, scale=scale, settings=changes)
     display = choose_display()
     with display.show_status("measuring the training speed and the dose of each arm"):

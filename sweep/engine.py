@@ -45,7 +45,7 @@ def cluster(
     If this process has started Ray already, that cluster is used and stays up.
 
     Args:
-        resources: CPU cores and GPUs per trial.
+        resources: workers per trial, CPU cores and GPUs per worker.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         display: shows the progress.
         modules: files or folders of the user's own code that workers import.
@@ -101,19 +101,21 @@ def check_local(resources: Resources) -> None:
     Raises:
         UserError: with the requested and the existing number.
     """
-    if resources.cpus > usable_cores():
-        _refuse_resource("cpus", f"{resources.cpus}", describe_cores())
+    if resources.cpus * resources.workers > usable_cores():
+        _refuse_resource("cpus", f"{resources.cpus}", describe_cores(), resources.workers)
     if resources.gpus:
         import torch
 
-        if resources.gpus > torch.cuda.device_count():
-            _refuse_resource("gpus", f"{resources.gpus}", f"{torch.cuda.device_count()} GPUs")
+        if resources.gpus * resources.workers > torch.cuda.device_count():
+            _refuse_resource("gpus", f"{resources.gpus}", f"{torch.cuda.device_count()} GPUs", resources.workers)
 
 
-def _refuse_resource(name: str, wanted: str, available: str) -> NoReturn:
+def _refuse_resource(name: str, wanted: str, available: str, n_workers: int) -> NoReturn:
+    each, less = ("trial", f"--{name}") if n_workers == 1 else ("worker", f"--workers or --{name}")
+    of_group = "" if n_workers == 1 else f" with {n_workers} workers per trial"
     raise UserError(
-        f"resources.{name} is {wanted} per trial, but this machine has {available}: lower --{name}, or join a larger "
-        "cluster with --address"
+        f"resources.{name} is {wanted} per {each}{of_group}, but this machine has {available}: lower {less}, or join a "
+        "larger cluster with --address"
     )
 
 
@@ -163,7 +165,8 @@ def run_trials(
         conductor: next trial, verdicts and records.
         slots: trials at a time.
         display: shows the progress.
-        trainable: class that trains a trial; it reports the same columns as the default, ``CutMixTrainable``.
+        trainable: class that trains a trial; it reports the same columns as the default, ``CutMixTrainable``, or
+            ``GroupTrainable`` if a trial has several workers.
         callbacks: more callbacks of Tune, which are called after the conductor.
         watch: decides when the run ends before its last trial; None: never.
         places: where the images of each data source lie and what they must contain; None: as in the configurations.
@@ -183,8 +186,10 @@ def run_trials(
             ConductorSearcher,
             EndOfRun,
             NoReporter,
+            resource_request,
             system_errors_as_lost_workers,
         )
+        from trainables.tune_group import GroupTrainable
         from trainables.tune_trainable import CutMixTrainable
 
     resources = conductor.study.resources
@@ -196,7 +201,7 @@ def run_trials(
     ):
         try:
             tune.run(
-                trainable or CutMixTrainable,
+                trainable or (CutMixTrainable if resources.workers == 1 else GroupTrainable),
                 name=sweep_dir.name,
                 storage_path=scratch,  # no file that Tune writes is needed: we write the records
                 search_alg=ConductorSearcher(conductor, sweep_dir, resources, places or {}),
@@ -204,7 +209,7 @@ def run_trials(
                 callbacks=[ConductorCallback(conductor, update, watch or Watch(conductor, sweep_dir)), *callbacks],
                 num_samples=-1,  # the conductor ends the search: their number is unknown, because paused trials return
                 max_concurrent_trials=slots,
-                resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
+                resources_per_trial=resource_request(resources),
                 reuse_actors=True,
                 max_failures=MAX_LOST_WORKERS,
                 trial_name_creator=_trial_name,
@@ -237,18 +242,24 @@ def _worker_environment() -> dict[str, str]:
 
 
 def _slots(nodes: Sequence[dict[str, float]], resources: Resources) -> int:
-    """Return the number of trials that fit at once: a trial uses one node, and a fraction of a GPU uses one GPU."""
-    slots = 0
+    """Return the number of trials that fit at once: a worker uses one node, and a fraction of a GPU uses one GPU.
+
+    The workers of a trial may be on several nodes.
+    """
+    n_fitting = 0
     for node in nodes:
         fitting = int(node.get("CPU", 0) // resources.cpus)
         if resources.gpus:
             fitting = min(fitting, int(node.get("GPU", 0)) * int(1 / resources.gpus))
-        slots += fitting
+        n_fitting += fitting
+    slots = n_fitting // resources.workers
     if not slots:
         kinds = Counter(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
         available = "; ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5))
-        raise UserError(
-            f"no trial fits on a node: each trial needs {resources.cpus} CPUs and {resources.gpus:g} GPUs, the nodes "
-            f"have: {available}"
-        )
+        each = f"{resources.cpus} CPUs and {resources.gpus:g} GPUs"
+        needed = f"no trial fits on a node: each trial needs {each}"
+        if resources.workers > 1:
+            needed = f"no trial fits: each trial needs {resources.workers} workers with {each} each on one node"
+            needed += f", {n_fitting} workers fit"
+        raise UserError(f"{needed}, the nodes have: {available}")
     return slots

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.tune import Callback, ProgressReporter
+from ray.tune import Callback, PlacementGroupFactory, ProgressReporter
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -61,6 +61,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "model_sha256": job.model_sha256 or "",
             **trial_places(self._dir, job.trial),
             "checkpoint_s": self._resources.checkpoint_s,
+            "workers": self._resources.workers,
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
             "images": format_places({source: self._places[source]} if source in self._places else {}),
@@ -100,6 +101,21 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
             self.fault = error  # Tune turns an error that is raised here into text
             raise
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
+
+
+def resource_request(resources: Resources) -> PlacementGroupFactory:
+    """Return the request for the resources of a trial: one bundle per worker, on as few nodes as possible.
+
+    The process that waits for several workers is beside the first one and needs no core of its own.
+
+    Examples:
+        >>> resource_request(Resources(cpus=2, workers=2)).bundles
+        [{'CPU': 2.0}, {'CPU': 2.0}]
+    """
+    bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
+    if resources.workers == 1:
+        return PlacementGroupFactory([bundle])
+    return PlacementGroupFactory([{}, *[bundle] * resources.workers], strategy="PACK")
 
 
 class ConductorCallback(Callback):  # type: ignore[misc]

@@ -28,6 +28,7 @@ def run(
     address: options.Address = None,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
+    workers: options.Workers = None,
     seed: options.Seed = None,
     out: options.SweepOut = None,
     log_to: options.LogTo = None,
@@ -43,9 +44,8 @@ def run(
         from search_spaces.discover import folder_of, load_study
         from sweep.launch import start_sweep
         from sweep.storage import opened
-    loaded = load_study(
-        study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
-    )
+    settings = options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed)
+    loaded = load_study(study, scale=scale, settings=settings)
     place: AbstractContextManager[Opened | None]
     place = nullcontext() if out is None else opened(out, write=True, new=True, show_status=display.show_status)
     with place as folder:

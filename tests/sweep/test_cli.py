@@ -34,7 +34,7 @@ from trainables.mixing.presets import PRESETS
 MakeStudy = Callable[..., Study]
 ROOT = Path(__file__).parents[2]
 
-STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
+STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--workers", "--seed"}
 SHOWN = ["--quiet", "--verbose"]
 VERBS = {
     "studies": ["name", "--json"],
@@ -157,6 +157,7 @@ class TestVerbsAndFlags:
                 "folder to write the template to",
             ],
             "--to": ["folder to write the files to", "folder to write the report to"],
+            "--workers": ["trials that run at a time", "workers that train each trial together"],
         }
 
     def test_data_names_every_source(self, monkeypatch: pytest.MonkeyPatch) -> None:
