@@ -40,8 +40,9 @@ class GroupTrainable(tune.Trainable):  # type: ignore[misc]
     """Runs one trial after another by a group of workers, which it starts and watches.
 
     This process needs no core: it waits. Worker 0 saves as a worker does that is alone, and its reports are passed on.
-    If a worker is lost, the whole group is ended and the loss is raised, so that Tune retries as for any lost worker. If the code of
-    the trial fails on a worker, its report is passed on, and the group is ended: the others wait for that worker.
+    If a worker is lost, the whole group is ended and the loss is raised, so that Tune retries as for any lost worker.
+    If the code of the trial fails on a worker, its report is passed on, and the group is ended: the others wait for
+    that worker.
     """
 
     def setup(self, config: dict[str, Any]) -> None:

@@ -157,7 +157,7 @@ class TestVerbsAndFlags:
                 "folder to write the template to",
             ],
             "--to": ["folder to write the files to", "folder to write the report to"],
-            "--workers": ["trials that run at a time", "workers that train each trial together"],
+            "--workers": ["simulated trials at a time", "workers that train each trial together"],
         }
 
     def test_data_names_every_source(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,3 +95,47 @@ def test_two_workers_give_the_curve_of_one(pair: tuple[Group, Follower], changes
     two.end()
     check_equal(one, two)
     assert two.state_dict().keys() == one.state_dict().keys()
+
+
+@pytest.mark.parametrize("n_alone", [0, 1], ids=["two_then_one", "one_then_two"])
+def test_a_trial_is_resumed_with_another_number_of_workers(pair: tuple[Group, Follower], n_alone: int) -> None:
+    config = config_of()
+    straight, resumed = alone(config), alone(config)
+    trials = [resumed, begin(pair, config)]
+    first, second = trials if n_alone else reversed(trials)
+    first.run_epoch()
+    second.load_state_dict(first.state_dict())
+    second.run_epoch()
+    trials[1].end()  # type: ignore[attr-defined]
+    for _ in range(EPOCHS):
+        straight.run_epoch()
+    check_equal(straight, second)
+
+
+def test_the_same_weights_are_validated_to_the_same_values(pair: tuple[Group, Follower]) -> None:
+    """Each worker takes whole batches of the evaluation: the merged logits are those of one worker, to the bit."""
+    two = begin(pair, config_of())
+    result = two.run_epoch()
+    two.end()
+    one = alone(config_of())
+    one.load_state_dict(two.state_dict())
+    names = ("top1_error", "top5_error", "nll", "ece")
+    assert one.validate() == {name: getattr(result, f"val_{name}") for name in names}
+
+
+def test_a_group_repeats_its_values_to_the_bit(pair: tuple[Group, Follower]) -> None:
+    losses = []
+    for _ in range(2):
+        trial = begin(pair, config_of())
+        losses.append([trial.run_epoch().train_loss, trial.run_epoch().val_nll])
+        trial.end()
+    assert losses[0] == losses[1]
+
+
+def test_a_killed_worker_is_named(pair: tuple[Group, Follower]) -> None:  # the last test: the group is gone
+    group, follower = pair
+    trial = begin(pair, config_of())
+    trial.run_epoch()
+    follower.kill()
+    with pytest.raises(BrokenGroup, match="peer"):
+        trial.run_epoch()
