@@ -75,7 +75,7 @@ class Group:
         return Share.of(n_batch, rank=self.rank, n_workers=self.n_workers)
 
     def give_order(self, order: str, state: bytes = b"") -> None:
-        """Tell all other workers what is next."""
+        """Send the next order to all other workers."""
         with named_break():
             dist.broadcast_object_list([order, state], src=0, group=self.orders)
 
@@ -191,7 +191,7 @@ class GroupTrial(Trial):
             return super().run_epoch()
 
     def end(self) -> None:
-        """Tell the other workers that this trial has ended, if they take part in it."""
+        """End this trial on the other workers."""
         self._group.give_order(END)
 
     def follow(self) -> None:

@@ -200,7 +200,7 @@ class _Leader(_Member):
     """Worker 0 of a group."""
 
     def end(self) -> None:
-        """Tell the others that the trial has ended, and release it."""
+        """End the trial on all workers, and release it."""
         from trainables.distributed import END
 
         self._group.give_order(END)

@@ -133,9 +133,8 @@ def test_a_group_repeats_its_values_to_the_bit(pair: tuple[Group, Follower]) -> 
 
 
 def test_a_killed_worker_is_named(pair: tuple[Group, Follower]) -> None:  # the last test: the group is gone
-    group, follower = pair
     trial = begin(pair, config_of())
     trial.run_epoch()
-    follower.kill()
+    pair[1].kill()
     with pytest.raises(BrokenGroup, match="peer"):
         trial.run_epoch()
