@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables.cores import set_threads
+from trainables.faults import BrokenGroup
 from trainables.tune_trainable import CutMixTrainable
 
 if TYPE_CHECKING:
     from trainables.data.prepared import TrialData
     from trainables.trial import Trial
 
-GRACE_S = 15.0
-"""Time for which the cause is awaited after a worker has lost its connection to another one."""
+GRACE_S = 60.0
+"""Time for which the cause is awaited after a worker has lost its connection: Ray notices a lost node later."""
 
 CLOSE_S = 30.0
 """Time for which the workers may end a trial before they are killed."""
@@ -125,13 +126,17 @@ class GroupTrainable(tune.Trainable):  # type: ignore[misc]
             rank = waiting.pop(ready[0])
             try:
                 report: dict[str, Any] = ray.get(ready[0])
-            except RayTaskError as error:  # its connection, or its GPU: the code of a trial fails in a report
-                broken = broken or _lost(rank, len(self._members), error)
+            except BrokenGroup as error:
+                broken = broken or self._lost(rank, error)
                 continue
-            except RayError as error:
-                raise LostWorker(_lost(rank, len(self._members), error)) from None
+            except RayError as error:  # its process, its node or its GPU: the code of a trial fails in a report
+                raise LostWorker(self._lost(rank, error)) from None
             return report
         raise LostWorker(broken)
+
+    def _lost(self, rank: int, error: Exception) -> str:
+        """Return which worker was lost; the text of Ray, which names the node, stays as it is."""
+        return f"worker {rank + 1} of {len(self._members)} was lost: {error}"
 
     def _end_trial(self) -> None:
         """Make the workers free for another trial; kill them if they do not answer."""
@@ -148,11 +153,6 @@ class GroupTrainable(tune.Trainable):  # type: ignore[misc]
             with contextlib.suppress(RayError, ValueError):
                 ray.kill(member)
         self._members, self._following = [], []
-
-
-def _lost(rank: int, n_workers: int, error: RayError) -> str:
-    """Return which worker was lost and why, in one line."""
-    return f"worker {rank + 1} of {n_workers} was lost: {' '.join(str(error).split())}"
 
 
 class _Member(CutMixTrainable):

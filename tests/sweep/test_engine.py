@@ -31,6 +31,13 @@ def test_trials_fit_on_nodes_not_on_sums(nodes: list[dict[str, float]], cpus: in
     assert _slots(nodes, Resources(cpus=cpus, gpus=gpus)) == slots
 
 
+def test_workers_of_a_trial_may_be_on_several_nodes() -> None:
+    nodes = [{"CPU": 3.0}, {"CPU": 5.0}]
+    assert _slots(nodes, Resources(cpus=2, workers=3)) == 1
+    with pytest.raises(UserError, match=r"needs 4 workers with 2 CPUs and 0 GPUs each on one node, 3 workers fit"):
+        _slots(nodes, Resources(cpus=2, workers=4))
+
+
 def test_a_trial_larger_than_any_node_is_refused() -> None:
     with pytest.raises(UserError, match="each trial needs 8 CPUs and 0 GPUs, the nodes have: 2 x 4 CPUs and 0 GPUs"):
         _slots([{"CPU": 4}, {"CPU": 4}], Resources(cpus=8))
