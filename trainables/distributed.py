@@ -9,6 +9,7 @@ and maps of images that are mixed inside the network.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 import re
@@ -224,9 +225,12 @@ class GroupTrial(Trial):
     def _take_part(self) -> None:
         if self._takes_part:
             return
-        # the norms keep their buffers equal themselves
-        self._trained_net = DistributedDataParallel(self._net, broadcast_buffers=False)
-        self._trained_net.register_comm_hook(None, _add_gradients)
+        # the norms keep their buffers equal themselves; torch 2.14 has renamed the option
+        known = inspect.signature(DistributedDataParallel).parameters
+        option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        parallel = DistributedDataParallel(self._net, **{option: False})
+        parallel.register_comm_hook(None, lambda _, bucket: _added(bucket))  # torch refuses annotations as text
+        self._trained_net = parallel
         self._takes_part = True
 
     def _saved(self) -> bytes:
@@ -263,8 +267,8 @@ def _places(batches: Sequence[np.ndarray]) -> list[np.ndarray]:
     return np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
 
 
-def _add_gradients(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    """Add the gradients of all workers: each loss is a part of the mean over the whole batch already."""
+def _added(bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    """Return the sum of the gradients of all workers: each loss is a part of the mean over the whole batch already."""
     added: torch.futures.Future[Any] = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return added.then(lambda future: future.value()[0])
 
