@@ -112,8 +112,8 @@ def join_group(store: dist.Store, *, rank: int, n_workers: int, device: torch.de
     Raises:
         BrokenGroup: another worker was lost.
     """
-    if host:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", _interface(host))
+    if interface := _interface(host):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     backend = "nccl" if torch.device(device).type == "cuda" else "gloo"
     with named_break():
         dist.init_process_group(backend, store=store, rank=rank, world_size=n_workers, timeout=PATIENCE)
@@ -128,13 +128,13 @@ def leave_group() -> None:
 
 
 def _interface(host: str) -> str:
-    """Return the name of the network interface with an address."""
+    """Return the name of the network interface with an address; "" if there is none: Gloo then finds one itself."""
     import psutil
 
     for name, addresses in psutil.net_if_addrs().items():
         if any(each.family in (socket.AF_INET, socket.AF_INET6) and each.address == host for each in addresses):
             return str(name)
-    return ""  # Gloo then resolves the host name
+    return ""
 
 
 @contextlib.contextmanager

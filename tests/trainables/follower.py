@@ -18,7 +18,7 @@ from trainables.distributed import GroupTrial, join_group, leave_group
 def main(port: int) -> None:
     set_threads(1)
     store = dist.TCPStore("127.0.0.1", port, 2, is_master=False)
-    group = join_group(store, rank=1, n_workers=2, device="cpu", host="127.0.0.1")
+    group = join_group(store, rank=1, n_workers=2, device="cpu")
     for line in sys.stdin:
         config = TrialConfig.model_validate_json(line)
         GroupTrial(config, prepare_data(config.data), group=group).follow()

@@ -5,7 +5,6 @@ This process is the first worker of a group of two, ``follower.py`` is the secon
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,11 +45,13 @@ def pair() -> Iterator[tuple[Group, Follower]]:
     """The group, and the process of its second worker."""
     store = open_store("127.0.0.1", 2)
     command = [sys.executable, "-m", "tests.trainables.follower", str(store.port)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as follower:
-        yield join_group(store, rank=0, n_workers=2, device="cpu", host="127.0.0.1"), follower
-        follower.kill()
-    leave_group()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=ROOT) as follower:
+            yield join_group(store, rank=0, n_workers=2, device="cpu"), follower
+            follower.kill()
+        leave_group()
 
 
 def begin(pair: tuple[Group, Follower], config: TrialConfig) -> GroupTrial:
