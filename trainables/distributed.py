@@ -41,7 +41,7 @@ PATIENCE = timedelta(hours=2)
 IDLE = timedelta(days=365)
 """Time for which a worker waits for the next epoch, while the first worker saves, tests or waits for a verdict."""
 
-_BROKEN = re.compile(r"gloo|NCCL|connection (closed|reset|refused)|broken pipe", re.IGNORECASE)
+_BROKEN = re.compile(r"gloo|NCCL|connection (closed|reset)", re.IGNORECASE)
 """Texts of errors of the communication that are plain ``RuntimeError``."""
 
 
@@ -143,9 +143,9 @@ def named_break() -> Iterator[None]:
 
     Examples:
         >>> with named_break():
-        ...     raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]:4711")
+        ...     raise RuntimeError("[gloo/transport] Connection closed")
         Traceback (most recent call last):
-        trainables.faults.BrokenGroup: [gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]:4711
+        trainables.faults.BrokenGroup: the connection to another worker of the trial broke: [gloo/transport] Connection closed
     """
     try:
         yield
@@ -153,7 +153,8 @@ def named_break() -> Iterator[None]:
         raise
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or _BROKEN.search(str(error)):
-            raise BrokenGroup(str(error)) from error
+            reason = str(error).split(". ")[0]  # Gloo's further sentences are advice for its developers
+            raise BrokenGroup(f"the connection to another worker of the trial broke: {reason}") from error
         raise
 
 
