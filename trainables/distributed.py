@@ -143,9 +143,9 @@ def named_break() -> Iterator[None]:
 
     Examples:
         >>> with named_break():
-        ...     raise RuntimeError("[gloo/transport] Connection closed")
+        ...     raise RuntimeError("[gloo] Connection closed")
         Traceback (most recent call last):
-        trainables.faults.BrokenGroup: the connection to another worker of the trial broke: [gloo/transport] Connection closed
+        trainables.faults.BrokenGroup: the connection to another worker of the trial broke: [gloo] Connection closed
     """
     try:
         yield
