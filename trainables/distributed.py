@@ -228,8 +228,9 @@ class GroupTrial(Trial):
             return
         # the norms keep their buffers equal themselves; torch 2.14 has renamed the option
         known = inspect.signature(DistributedDataParallel).parameters
-        option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        parallel = DistributedDataParallel(self._net, **{option: False})
+        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        options: dict[str, Any] = {name: False}
+        parallel = DistributedDataParallel(self._net, **options)
         parallel.register_comm_hook(None, lambda _, bucket: _added(bucket))  # torch refuses annotations as text
         self._trained_net = parallel
         self._takes_part = True
