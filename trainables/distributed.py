@@ -178,7 +178,13 @@ class GroupTrial(Trial):
         super().__init__(config, data, device=device)
         self._group = group
         self._takes_part = False
+        self._is_known = False
         synchronise_norms(self._net)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load the state of a trial with the same configuration; worker 0 sends it with its next order."""
+        super().load_state_dict(state)
+        self._is_known = False
 
     def run_epoch(self) -> EpochResult:
         """Run an epoch together with the other workers; worker 0 first tells them so.
@@ -187,7 +193,8 @@ class GroupTrial(Trial):
             BrokenGroup: another worker was lost.
         """
         if self._group.leads:
-            self._group.give_order(EPOCH, b"" if self._takes_part else self._saved())
+            self._group.give_order(EPOCH, b"" if self._is_known else self._saved())
+            self._is_known = True
         with named_break():
             self._take_part()
             return super().run_epoch()
