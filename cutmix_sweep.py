@@ -82,6 +82,7 @@ def run(
     start_timeout: float | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
+    workers: int | None = None,
     seed: int | None = None,
     out: Folder | None = None,
     log_to: Sequence[str] = (),
@@ -99,8 +100,9 @@ def run(
         strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
         max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
         start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
-        cpus: CPU cores and threads per trial.
-        gpus: GPUs per trial, may be a fraction.
+        cpus: CPU cores and threads per trial, or per worker.
+        gpus: GPUs per trial, may be a fraction, or per worker.
+        workers: workers that train each trial together, each with ``cpus`` and ``gpus``.
         seed: seed of all random draws.
         out: folder of the sweep, new or empty, or an address such as ``s3://bucket/sweeps/box``; None:
             ``sweeps/STUDY-TIME``.
@@ -120,7 +122,7 @@ def run(
     from sweep.notebook.handle import Sweep, as_list, format_call, list_settings, says_how_to_resume
     from sweep.storage import opened, place_of
 
-    shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "seed": seed}
+    shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "workers": workers, "seed": seed}
     loaded = load_study(study, scale=scale, settings=list_settings(settings, **shorthands))
     options = {"scale": scale, "settings": settings, **shorthands, "download": download}
     nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
@@ -315,6 +317,7 @@ def plan(
     data: str | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
+    workers: int | None = None,
     seed: int | None = None,
 ) -> PlanView:
     """Return what a study would run on this machine: arms, trials, epochs, dose and time; start nothing.
@@ -335,7 +338,7 @@ def plan(
     from sweep.notebook.views import PlanView
     from sweep.plan import make_plan
 
-    changes = list_settings(settings, data=data, cpus=cpus, gpus=gpus, seed=seed)
+    changes = list_settings(settings, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed)
     loaded = load_study(study, scale=scale, settings=changes)
     display = choose_display()
     with display.show_status("measuring the training speed and the dose of each arm"):

@@ -35,7 +35,7 @@ class Limits(Frozen):
     Attributes:
         wall_clock_h: hours since the command started; each ``resume`` counts anew.
         gpu_hours: GPU hours in all recorded epochs of the sweep, over all its runs: seconds of the epochs times
-            ``resources.gpus``.
+            the GPUs of a trial.
         failed_trials: failed trials of the sweep.
         silent_min: minutes after which a trial that reports nothing is restarted. An arm with slow epochs has longer:
             20 times its longest epoch so far. Before its first report, a trial has 6 times as long.

@@ -26,7 +26,7 @@ def check_study(study: Study) -> None:
         for arm in study.arms:
             parse(TrialConfig, study.arm_values(arm), where=f"study '{study.name}', arm '{arm}'")
             for params in study.corner_params(arm):
-                study.declared_config(arm, params, replicate=0)
+                _check_shares(study, arm, study.declared_config(arm, params, replicate=0))
             if study.search == "grid":
                 _check_grid_size(study, arm)
     except ValueError as error:
@@ -36,6 +36,16 @@ def check_study(study: Study) -> None:
     _check_searches(study)
     _check_points(study)
     check_matchable(study)
+
+
+def _check_shares(study: Study, arm: str, config: TrialConfig) -> None:
+    """Check that each worker of a trial gets a row of each whole batch."""
+    n_workers, batch_size = study.resources.workers, config.data.batch_size
+    if n_workers > batch_size:
+        raise ValueError(
+            f"arm '{arm}': resources.workers is {n_workers}, but data.batch_size is {batch_size}: the workers share "
+            f"each batch, so use at most {batch_size} workers"
+        )
 
 
 def _check_grid_size(study: Study, arm: str) -> None:

@@ -17,7 +17,7 @@ from sweep.conductor import Conductor
 from sweep.display import SILENT, Display
 from sweep.mirrored import is_any_mirrored, mirror_of
 from sweep.ray_start import joined_ray, local_ray
-from sweep.slots import Slots, describe_no_room, trials_on
+from sweep.slots import Slots, describe_no_room, workers_on
 from sweep.watch import Watch
 from sweep.workers import check_running_ray, make_setup_hook
 from trainables.cores import describe_cores, usable_cores
@@ -50,7 +50,7 @@ def cluster(
     If this process has started Ray already, that cluster is used and stays up.
 
     Args:
-        resources: CPU cores and GPUs per trial.
+        resources: workers per trial, CPU cores and GPUs per worker.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         display: shows the progress.
         modules: files or folders of the user's own code that workers import.
@@ -118,19 +118,21 @@ def check_local(resources: Resources) -> None:
     Raises:
         UserError: with the requested and the existing number.
     """
-    if resources.cpus > usable_cores():
-        _refuse_resource("cpus", f"{resources.cpus}", describe_cores())
+    if resources.cpus * resources.workers > usable_cores():
+        _refuse_resource("cpus", f"{resources.cpus}", describe_cores(), resources.workers)
     if resources.gpus:
         import torch
 
-        if resources.gpus > torch.cuda.device_count():
-            _refuse_resource("gpus", f"{resources.gpus}", f"{torch.cuda.device_count()} GPUs")
+        if resources.gpus * resources.workers > torch.cuda.device_count():
+            _refuse_resource("gpus", f"{resources.gpus}", f"{torch.cuda.device_count()} GPUs", resources.workers)
 
 
-def _refuse_resource(name: str, wanted: str, available: str) -> NoReturn:
+def _refuse_resource(name: str, wanted: str, available: str, n_workers: int) -> NoReturn:
+    each, less = ("trial", f"--{name}") if n_workers == 1 else ("worker", f"--workers or --{name}")
+    of_group = "" if n_workers == 1 else f" with {n_workers} workers per trial"
     raise UserError(
-        f"resources.{name} is {wanted} per trial, but this machine has {available}: lower --{name}, or join a larger "
-        "cluster with --address"
+        f"resources.{name} is {wanted} per {each}{of_group}, but this machine has {available}: lower {less}, or join a "
+        "larger cluster with --address"
     )
 
 
@@ -147,7 +149,7 @@ def local_slots(resources: Resources) -> int:
 
         gpus = torch.cuda.device_count()
     machine = {"CPU": usable_cores(), "GPU": gpus}
-    if not (slots := trials_on(machine, resources)):
+    if not (slots := workers_on(machine, resources) // resources.workers):
         raise UserError(describe_no_room([machine], resources))
     return slots
 
@@ -171,7 +173,8 @@ def run_trials(
         conductor: next trial, verdicts and records.
         slots: slots for trials, which follow the nodes of the cluster.
         display: shows the progress.
-        trainable: class that trains a trial; it reports the same columns as the default, ``CutMixTrainable``.
+        trainable: class that trains a trial; it reports the same columns as the default, ``CutMixTrainable``, or
+            ``GroupTrainable`` if a trial has several workers.
         callbacks: more callbacks of Tune, which are called after the conductor.
         watch: decides when the run ends before its last trial; None: never.
         places: where the images of each data source lie and what they must contain; None: as in the configurations.
@@ -185,8 +188,10 @@ def run_trials(
         os.environ[name] = value
     with display.show_status("loading Ray Tune"):
         from sweep.tune_callback import ConductorCallback, EndOfRun, Parked
+        from trainables.tune_group import GroupTrainable
         from trainables.tune_trainable import CutMixTrainable
 
+    default = CutMixTrainable if conductor.study.resources.workers == 1 else GroupTrainable
     with display.show_sweep(conductor) as update:
         watch = watch or Watch(conductor, sweep_dir)
         callback = ConductorCallback(conductor, update, watch, slots, poll=poll, show=display.show_line)
@@ -198,7 +203,7 @@ def run_trials(
                     sweep_dir,
                     conductor,
                     slots=slots,
-                    trainable=trainable or CutMixTrainable,
+                    trainable=trainable or default,
                     callbacks=[callback, *callbacks],
                     places=places or {},
                 )
@@ -223,7 +228,7 @@ def _tune(
     from ray import tune
 
     from sweep.lost_workers import system_errors_as_lost_workers
-    from sweep.tune_adapters import ConductorScheduler, ConductorSearcher, NoReporter
+    from sweep.tune_adapters import ConductorScheduler, ConductorSearcher, NoReporter, resource_request
 
     resources = conductor.study.resources
     scheduler = ConductorScheduler(conductor, slots, mirror_of(sweep_dir))
@@ -237,7 +242,7 @@ def _tune(
                 scheduler=scheduler,
                 callbacks=list(callbacks),
                 num_samples=-1,  # the conductor ends the search: their number is unknown, because paused trials return
-                resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},
+                resources_per_trial=resource_request(resources),
                 reuse_actors=True,
                 max_failures=-1,  # the conductor ends a trial that loses its worker too often
                 trial_name_creator=_trial_name,

@@ -53,7 +53,8 @@ class Plan:
         n_val: validation images per epoch, a pair.
         height_px: height of the images.
         width_px: width of the images.
-        images_per_s: training speed of one trial, measured on this machine, a pair.
+        images_per_s: training speed of one trial, measured on this machine, a pair; several workers count as that
+            many times the speed of one.
         slots: number of trials that run at the same time on this machine.
         seconds: estimated duration of the sweep on this machine if no trial stops early.
         doses: dose by arm; if the arm's space varies its mixing, the mean over its first configurations.
@@ -161,7 +162,8 @@ def _sizes(every: Sequence[Data], source: Source, described: Description) -> lis
 def _speeds(configs: Sequence[TrialConfig], described: Description, resources: Resources) -> list[float]:
     """Return the training images per second of every trial.
 
-    Each network with its attack is measured once. The cost of mixing is neglected.
+    Each network with its attack is measured once, on one worker. The costs of mixing and of the communication between
+    workers are neglected.
     """
     nets = [(config.model, config.adversarial) for config in configs]
     example = dict(zip(nets, configs, strict=True))
@@ -176,7 +178,7 @@ def _speeds(configs: Sequence[TrialConfig], described: Description, resources: R
         for net in list(dict.fromkeys(nets))[:PROBED_NETS]
     }
     mean = statistics.harmonic_mean(list(measured.values()))
-    return [measured.get(net, mean) for net in nets]
+    return [resources.workers * measured.get(net, mean) for net in nets]
 
 
 def _dose(study: Study, arm: str) -> Dose:
@@ -189,7 +191,7 @@ def _dose(study: Study, arm: str) -> Dose:
 
 
 def probe(config: TrialConfig, *, n_classes: int, height_px: int, width_px: int, resources: Resources) -> float:
-    """Train on a few random images; return the training images per second of one trial."""
+    """Train on a few random images; return the training images per second of one worker."""
     import torch
 
     from trainables.data.image_set import ImageSet

@@ -49,13 +49,15 @@ class LiveNode:
     address: str = ""
 
 
-def trials_on(node: Mapping[str, float], resources: Resources) -> int:
-    """Return the number of trials that fit on a node at once; a fraction of a GPU is on one GPU.
+def workers_on(node: Mapping[str, float], resources: Resources) -> int:
+    """Return the number of workers that fit on a node at once; a trial has one, or several that train it together.
+
+    A fraction of a GPU is on one GPU.
 
     Examples:
         >>> node = {"CPU": 8, "GPU": 2}
-        >>> trials_on(node, Resources(gpus=0.25)), trials_on(node, Resources(gpus=1 / 3)), trials_on(node, Resources())
-        (8, 6, 8)
+        >>> [workers_on(node, Resources(gpus=gpus)) for gpus in (0.25, 1 / 3, 0.0)]
+        [8, 6, 8]
     """
     fitting = int(node.get("CPU", 0) // resources.cpus)
     if resources.gpus:
@@ -72,10 +74,13 @@ def describe_no_room(nodes: Sequence[Mapping[str, float]], resources: Resources)
     """
     kinds = Counter(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
     available = "; ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5))
-    return (
-        f"no trial fits on a node: each trial needs {resources.cpus} CPUs and {resources.gpus:g} GPUs, the nodes "
-        f"have: {available or 'nothing, there is no node'}"
-    )
+    needs = f"{resources.cpus} CPUs and {resources.gpus:g} GPUs"
+    reason = f"no trial fits on a node: each trial needs {needs}"
+    if resources.workers > 1:
+        n_fitting = sum(workers_on(node, resources) for node in nodes)
+        reason = f"no trial fits: each trial needs {resources.workers} workers with {needs} each, {n_fitting} workers"
+        reason += " fit"
+    return f"{reason}, the nodes have: {available or 'nothing, there is no node'}"
 
 
 def describe_running(n_given: int, n_waiting: int, capacity: tuple[int, int] | None) -> str:
@@ -170,11 +175,12 @@ class Slots:
         self._updated_at_s = now_s
         fit = None if self.nodes is None else set(self.nodes.fit)
         fitting = [
-            trials_on(node.resources, self._resources)
+            workers_on(node.resources, self._resources)
             for node in self.living()
             if not node.is_draining and (fit is None or node.node_id in fit)
         ]
-        self.n_slots, self.n_nodes = sum(fitting), sum(number > 0 for number in fitting)
+        self.n_slots = sum(fitting) // self._resources.workers
+        self.n_nodes = sum(number > 0 for number in fitting)
         if self.n_slots:
             self._empty_since_s = self._said_at_s = now_s
             self._has_had_any = True
@@ -228,8 +234,9 @@ class Slots:
     @property
     def _no_room(self) -> str:
         nodes = self.living()
-        with_room = [node for node in nodes if trials_on(node.resources, self._resources)]
-        if not with_room:
+        with_room = [node for node in nodes if workers_on(node.resources, self._resources)]
+        n_fitting = sum(workers_on(node.resources, self._resources) for node in with_room)
+        if n_fitting < self._resources.workers:
             return describe_no_room([node.resources for node in nodes], self._resources)
         which = "the only node" if len(with_room) == 1 else f"all {len(with_room)} nodes"
         return f"{which} with room for a trial cannot run one yet: checked now, left out, or about to leave"

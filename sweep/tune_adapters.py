@@ -60,6 +60,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             **trial_places(self._dir, job.trial),
             "sign_of_sweep": self._sign,
             "checkpoint_s": self._resources.checkpoint_s,
+            "workers": self._resources.workers,
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
             "images": format_places({source: self._places[source]} if source in self._places else {}),
@@ -101,7 +102,7 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         self._place[trial.trial_id] = self._n_added
         left_out = self._conductor.nodes.unfit_for(trial.config["trial"])
         if left_out:
-            trial.update_resources(request_without(self._conductor.study.resources, left_out))
+            trial.update_resources(resource_request(self._conductor.study.resources, left_out))
             self._left_out[trial.trial_id] = left_out
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
@@ -177,11 +178,25 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
 
 
-def request_without(resources: Resources, node_ids: Sequence[str]) -> PlacementGroupFactory:
-    """Return the request for the resources of a trial on a node that is not one of ``node_ids``."""
-    selector = {NODE_LABEL: f"!in({','.join(node_ids)})"}
+def resource_request(resources: Resources, without: Sequence[str] = ()) -> PlacementGroupFactory:
+    """Return the request for the resources of a trial: one bundle per worker, on as few nodes as possible.
+
+    The process that waits for several workers is beside the first one and needs no core of its own.
+
+    Args:
+        resources: cores and GPUs per worker, and number of workers.
+        without: ids of nodes that the trial must not get.
+
+    Examples:
+        >>> resource_request(Resources(cpus=2, workers=2)).bundles
+        [{'CPU': 2.0}, {'CPU': 2.0}]
+    """
     bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
-    return PlacementGroupFactory([bundle], bundle_label_selector=[selector])
+    bundles = [bundle] if resources.workers == 1 else [{}, *[bundle] * resources.workers]
+    if not without:
+        return PlacementGroupFactory(bundles, strategy="PACK")
+    selector = {NODE_LABEL: f"!in({','.join(without)})"}
+    return PlacementGroupFactory(bundles, strategy="PACK", bundle_label_selector=[selector] * len(bundles))
 
 
 class NoReporter(ProgressReporter):  # type: ignore[misc]

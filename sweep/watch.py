@@ -268,7 +268,7 @@ class Watch:
         study = self._conductor.study
         limits = study.budget.limits
         elapsed_h = (self._clock() - self._started_s) / 3600
-        gpu_hours = self._conductor.training_s * study.resources.gpus / 3600
+        gpu_hours = self._conductor.training_s * study.resources.gpus * study.resources.workers / 3600
         if limits.wall_clock_h is not None and elapsed_h >= limits.wall_clock_h:
             return "wall_clock_h", f"{elapsed_h:.3g} h since this command started"
         if limits.gpu_hours is not None and gpu_hours >= limits.gpu_hours:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from trainables.share import Share
 from trainables.strict import Frozen
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def attacked(
     logits_of: Callable[[Tensor], Tensor],
     normalize: Normalizer,
     rng: np.random.Generator,
+    share: Share | None = None,
 ) -> Tensor:
     """Return images of higher loss; no pixel changes by more than ``eps_255`` or leaves [0, 255].
 
@@ -85,6 +87,7 @@ def attacked(
         logits_of: the network; its parameters receive no gradient.
         normalize: how pixels were normalised.
         rng: source of the random start, the only random draw.
+        share: rows of the batch that ``images`` has; the start is drawn for the whole batch. None: all rows.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -95,7 +98,7 @@ def attacked(
     lowest, highest = torch.maximum(images - eps, black), torch.minimum(images + eps, black + 255 * unit)
     start = images
     if attack.random_start:
-        start = (images + eps * _uniform(images, rng)).clamp(lowest, highest)
+        start = (images + eps * _uniform(images, rng, share)).clamp(lowest, highest)
     return sign_ascent(
         start,
         # a sum: the gradient of a sample must not shrink with the size of the batch
@@ -166,10 +169,11 @@ def unrecorded(net: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def _uniform(images: Tensor, rng: np.random.Generator) -> Tensor:
+def _uniform(images: Tensor, rng: np.random.Generator, share: Share | None) -> Tensor:
     """Draw from [-1, 1) for each pixel: float32 [B, C, H, W], channels last in memory like the images."""
     import torch
 
     count, channels, height_px, width_px = images.shape
-    drawn = rng.random((count, height_px, width_px, channels), dtype=np.float32)
+    n_drawn, rows = (count, slice(None)) if share is None else (share.n_batch, share.rows)
+    drawn = rng.random((n_drawn, height_px, width_px, channels), dtype=np.float32)[rows]
     return torch.from_numpy(2 * drawn - 1).permute(0, 3, 1, 2).to(images.device, non_blocking=True)

@@ -10,6 +10,11 @@ from trainables.errors import UserError
 TRIAL, WORKER, MEMORY, DISK, NODE, STALLED = FAULTS = ("trial", "worker", "memory", "disk", "node", "stalled")
 """Kinds: own code, lost process, memory used up, a file that cannot be read, lost machine, no report for too long."""
 
+
+class BrokenGroup(RuntimeError):
+    """Another worker of the same trial was lost, or cannot be reached."""
+
+
 _DISK_ERRORS = (errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EUCLEAN)
 
 _NO_MEMORY = re.compile(r"can(no|')t allocate memory|out of memory|not enough memory", re.IGNORECASE)

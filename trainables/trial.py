@@ -6,7 +6,7 @@ import copy
 import functools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -34,6 +34,7 @@ from trainables.optimizer import build_ema, build_optimizer, lr_factor
 from trainables.precision import make_gpu_reproducible, resolved_precision
 from trainables.renames import with_present_keys
 from trainables.seeds import derive_seed, generator
+from trainables.share import Share
 
 PURPOSES = ("order", "augment", "mix", "attack")
 """Purposes of random draws in a trial; each has its own generator."""
@@ -80,11 +81,13 @@ class Trial:
         self._net = _network(config, images).to(self._device).to(memory_format=torch.channels_last)
         self._optimizer = build_optimizer(self._net, config.optimizer)
         self._ema = build_ema(self._net, config.optimizer.ema_decay)
+        self._trained_net: nn.Module = self._net
         self._blocks = _block_dropper(config, n_stages=len(self._net.stages), device=self._device)
         width_px = images.images.shape[2]
         self._normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=self._device)
         self._batches = _train_batches(config, data, self._device)
         self._spare: Tensor | None = None
+        self._share: Share | None = None
 
     @property
     def epoch(self) -> int:
@@ -149,16 +152,26 @@ class Trial:
         Returns:
             The values of :func:`~trainables.metrics.classification_metrics`.
         """
+        return self._metrics(self._logits(images, self._evaluation_batches(rows)), images.labels[rows])
+
+    def _evaluation_batches(self, rows: np.ndarray) -> list[np.ndarray]:
+        size = self.config.evaluation.batch_size
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def _logits(self, images: ImageSet, batches: Sequence[np.ndarray]) -> Tensor:
+        """Return the logits of the evaluated weights, float32 [N, n_classes], one forward pass per batch of rows."""
         net = self._net if self._ema is None else self._ema
         net.eval()
-        size = self.config.evaluation.batch_size
         logits = []
         with torch.inference_mode():
-            for start in range(0, len(rows), size):
-                pixels = torch.from_numpy(images.images[rows[start : start + size]])
+            for rows in batches:
+                pixels = torch.from_numpy(images.images[rows])
                 logits.append(self._forward(net, self._normalize(pixels.to(self._device))).float())
-        labels = torch.from_numpy(images.labels[rows]).to(self._device)
-        return classification_metrics(torch.cat(logits), labels, self.config.evaluation.ece_bins)
+        return torch.cat(logits)
+
+    def _metrics(self, logits: Tensor, labels: np.ndarray) -> dict[str, float]:
+        on_device = torch.from_numpy(labels).to(self._device)
+        return classification_metrics(logits, on_device, self.config.evaluation.ece_bins)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs, in types that torch loads without running code."""
@@ -265,15 +278,17 @@ class Trial:
         }
 
     def _train_step(self, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
-        images = self._normalize(batch.images)
-        logits, draw, targets = self._forward_mixed(images, batch, t)
-        loss = nn.functional.cross_entropy(logits, targets)
+        loss, draw = self._loss(batch, t)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self._optimizer.step()
         if self._ema is not None:
             self._ema.update_parameters(self._net)
         return loss.detach(), draw
+
+    def _loss(self, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
+        logits, draw, targets = self._forward_mixed(self._normalize(batch.images), batch, t)
+        return nn.functional.cross_entropy(logits, targets), draw
 
     def _forward_mixed(self, images: Tensor, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw, Tensor]:
         """Return logits of images that are mixed at the drawn layer, the draw, and the mixed targets.
@@ -284,16 +299,18 @@ class Trial:
         results: list[tuple[MixDraw, Tensor]] = []
 
         def mixed(maps: Tensor) -> Tensor:
+            maps = self._whole(maps, layer)
             out = self._spare_for(maps) if layer == 0 else None
             with torch.autocast(self._device.type, enabled=False):  # a mask must not depend on the precision
                 draw = self._draw(maps, images, batch, t)
                 targets = self._targets(batch, draw)
+                maps, targets = self._part(mix_images(maps, draw, out=out)), self._part(targets)
                 results.append((draw, targets))
-                maps = mix_images(maps, draw, out=out)
             return self._attacked(maps, targets)
 
-        drops = [] if self._blocks is None else self._blocks.changes(t)
-        logits = self._forward(self._net, images, changes=[*drops, (layer, mixed)])
+        drops = [] if self._blocks is None else self._blocks.changes(t, share=self._share)
+        shown = images if layer == 0 else self._part(images)  # images are mixed with images of other workers
+        logits = self._forward(self._trained_net, shown, changes=[*drops, (layer, mixed)])
         return (logits.float(), *results[-1])
 
     def _targets(self, batch: TrainBatch, draw: MixDraw) -> Tensor:
@@ -313,7 +330,16 @@ class Trial:
                 logits_of=functools.partial(self._forward, self._net),
                 normalize=self._normalize,
                 rng=self._rngs["attack"],
+                share=self._share,
             )
+
+    def _whole(self, maps: Tensor, layer: int) -> Tensor:
+        """Return the maps of the whole batch at a layer; one worker has them all."""
+        return maps
+
+    def _part(self, values: Tensor) -> Tensor:
+        """Return the rows of a batch that this worker computes: all of them."""
+        return values
 
     def _draw(self, maps: Tensor, images: Tensor, batch: TrainBatch, t: float) -> MixDraw:
         count, channels, height_px, width_px = maps.shape

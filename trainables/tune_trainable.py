@@ -1,4 +1,4 @@
-"""Ray Tune's interface to a trial: the only file in ``trainables`` that imports Ray."""
+"""Ray Tune's interface to a trial: only it and ``tune_group.py`` import Ray in ``trainables``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainables.config import TrialConfig
 from trainables.cores import set_threads
 from trainables.data.places import Place, images_at, parse_places
 from trainables.errors import UserError
-from trainables.faults import TRIAL, fault_of
+from trainables.faults import TRIAL, BrokenGroup, fault_of
 from trainables.intact import DamagedFile
 from trainables.object_store import StorageError
 from trainables.saved_state import named_damage, read_state, sha256_of_state, verify_state, write_state
@@ -31,6 +31,7 @@ from trainables.trial_files import SharedFiles, TrialFiles, trial_files
 from trainables.trial_log import TrialLog
 
 if TYPE_CHECKING:
+    from trainables.data.prepared import TrialData
     from trainables.trial import Trial
 
 
@@ -180,10 +181,14 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _new_trial(self) -> Trial:
         from trainables.data.prepared import prepare_data
-        from trainables.trial import Trial
 
         with images_at(self._places):
             data = prepare_data(self._config.data)
+        return self._trial_on(data)
+
+    def _trial_on(self, data: TrialData) -> Trial:
+        from trainables.trial import Trial
+
         return Trial(self._config, data, device=self._device)
 
     def _from_checkpoint(self) -> Trial | None:
@@ -338,7 +343,12 @@ def _tested(trial: Trial, places: Mapping[str, Place]) -> str:
 
 
 def _spoils_process(error: Exception) -> bool:
-    """Return whether an error leaves the process unable to use its GPU; running out of GPU memory does not."""
+    """Return whether an error leaves the process unable to use its GPU, or the group that it trains in.
+
+    Running out of GPU memory does not.
+    """
     import torch
 
-    return isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, BrokenGroup) or (
+        isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
+    )

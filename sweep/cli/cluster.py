@@ -22,6 +22,7 @@ def cluster_template(
     data: options.Data = None,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
+    workers: options.Workers = None,
     seed: options.Seed = None,
 ) -> None:
     """Print or write the files that start a Ray cluster with a study's sweep; nothing is started.
@@ -33,11 +34,12 @@ def cluster_template(
     from sweep.templates.cluster import describe_cluster
     from sweep.templates.render import render_template, write_template
 
+    per_trial = {"--cpus": cpus, "--gpus": gpus, "--workers": workers}
     cluster = describe_cluster(
         kind,
         study,
-        options={"--scale": scale, "--data": data, "--cpus": cpus, "--gpus": gpus, "--seed": seed, "--set": set_},
-        settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed),
+        options={"--scale": scale, "--data": data, **per_trial, "--seed": seed, "--set": set_},
+        settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed),
         scale=scale,
         storage=storage,
         image=image,

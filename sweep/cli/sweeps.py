@@ -34,6 +34,7 @@ def run(
     start_timeout: options.StartTimeout = None,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
+    workers: options.Workers = None,
     seed: options.Seed = None,
     out: options.SweepOut = None,
     log_to: options.LogTo = None,
@@ -56,9 +57,8 @@ def run(
         from sweep.launch import start_sweep
         from sweep.restart import has_begun
         from sweep.storage import opened
-    loaded = load_study(
-        study, scale=scale, settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, seed=seed)
-    )
+    settings = options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed)
+    loaded = load_study(study, scale=scale, settings=settings)
     place: AbstractContextManager[Opened | None] = nullcontext()
     if out is not None:
         place = opened(out, write=True, new=not or_resume, show_status=display.show_status)

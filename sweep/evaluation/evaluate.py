@@ -236,6 +236,7 @@ def _write_headlines(sweep_dir: Path, axes: Mapping[str, Axis]) -> None:
 
 def _resources(resources: Resources, cpus: int | None, gpus: float | None) -> Resources:
     changes = {name: value for name, value in (("cpus", cpus), ("gpus", gpus)) if value is not None}
+    changes["workers"] = 1  # a measurement is not shared
     return parse(Resources, resources.model_dump() | changes, where="resources")
 
 

@@ -340,7 +340,8 @@ def list_settings(settings: Mapping[str, Any] | None, **shorthands: Any) -> list
         >>> list_settings({"budget.trials": 8, "base.data.source": "digits"}, data="imagefolder:photos", cpus=2)
         ['base.data.source="digits"', 'resources.cpus=2', 'budget.trials=8']
     """
-    paths = {"data": "base.data.source", "cpus": "resources.cpus", "gpus": "resources.gpus", "seed": "seed"}
+    of_trial = {name: f"resources.{name}" for name in ("cpus", "gpus", "workers")}
+    paths = {"data": "base.data.source", **of_trial, "seed": "seed"}
     values = {paths[name]: value for name, value in shorthands.items() if value is not None} | dict(settings or {})
     return [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in values.items()]
 

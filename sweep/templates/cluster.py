@@ -65,14 +65,19 @@ class Cluster:
         return f"cutmix-{self.study.name.replace('_', '-')}"[:40].rstrip("-")
 
     @property
-    def trials_per_node(self) -> int:
-        """Number of trials that one worker node runs at a time."""
+    def workers_per_node(self) -> int:
+        """Number of workers that one worker node runs at a time; most trials have one worker."""
         resources = self.study.resources
         by_cpus = self.cpus_per_node // resources.cpus
         if not resources.gpus:
             return by_cpus
-        # a trial has at most one GPU, and no trial gets parts of two
+        # a worker has at most one GPU, and no worker gets parts of two
         return min(by_cpus, self.gpus_per_node * int(1 / resources.gpus + 1e-9))
+
+    @property
+    def trials_at_once(self) -> int:
+        """Number of trials that all nodes together run at a time; the workers of a trial may be on several nodes."""
+        return self.workers_per_node * self.max_nodes // self.study.resources.workers
 
     @property
     def is_url(self) -> bool:
@@ -158,7 +163,7 @@ def template_values(cluster: Cluster, versions: Mapping[str, str]) -> dict[str, 
     file = cluster.study_file
     study = cluster.study.name if file is None else str(file.absolute())
     in_pod = cluster.study.name if file is None else f"/study/{file.name}"
-    growing = ("--max-trials", str(cluster.trials_per_node * cluster.max_nodes))
+    growing = ("--max-trials", str(cluster.trials_at_once))
     resources = cluster.study.resources
     return {
         "cluster": cluster,
@@ -277,11 +282,12 @@ def _cpus(kind: str, cpus_per_node: int | None, gpus_per_node: int) -> int:
 
 def _check_fits(cluster: Cluster) -> None:
     resources = cluster.study.resources
-    if not cluster.trials_per_node:
+    if not cluster.trials_at_once:
         raise UserError(
-            f"no trial fits on a node: a trial uses {resources.cpus} CPU cores and {resources.gpus:g} GPUs, a node has "
-            f"{cluster.cpus_per_node} and {cluster.gpus_per_node}; change --cpus and --gpus, or --cpus-per-node and "
-            "--gpus-per-node"
+            f"no trial fits on {'a node' if resources.workers == 1 else 'the nodes'}: a trial uses "
+            f"{resources.describe()}, each of {cluster.max_nodes} nodes has {cluster.cpus_per_node} CPU and "
+            f"{cluster.gpus_per_node} GPU; change --cpus, --gpus or --workers, or --cpus-per-node, --gpus-per-node or "
+            "--max-nodes"
         )
     if cluster.kind == "compose" and cluster.gpus_per_node and cluster.max_nodes > 1:
         raise UserError(

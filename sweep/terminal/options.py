@@ -132,15 +132,22 @@ Scale = Annotated[
 Cpus = Annotated[
     int | None,
     typer.Option(
-        help="CPU cores and threads per trial; shorthand for --set resources.cpus, for example 2 "
+        help="CPU cores and threads per trial, or per worker; shorthand for --set resources.cpus, for example 2 "
         "(default: as in the study)"
     ),
 ]
 Gpus = Annotated[
     float | None,
     typer.Option(
-        help="GPUs per trial, may be a fraction; shorthand for --set resources.gpus, for example 0.5 "
+        help="GPUs per trial, may be a fraction, or per worker; shorthand for --set resources.gpus, for example 0.5 "
         "(default: as in the study)"
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="workers that train each trial together, each with --cpus and --gpus; shorthand for "
+        "--set resources.workers, for example 4 (default: as in the study)"
     ),
 ]
 LogTo = Annotated[
@@ -375,6 +382,7 @@ def with_shorthands(
     data: str | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
+    workers: int | None = None,
     seed: int | None = None,
 ) -> list[str]:
     """Return the options that are shorthands as settings, followed by ``settings``, which override them.
@@ -383,7 +391,13 @@ def with_shorthands(
         >>> with_shorthands(["budget.trials=8"], data="imagefolder:photos #2", cpus=2)
         ['base.data.source="imagefolder:photos #2"', 'resources.cpus=2', 'budget.trials=8']
     """
-    values = {"base.data.source": data, "resources.cpus": cpus, "resources.gpus": gpus, "seed": seed}
+    values = {
+        "base.data.source": data,
+        "resources.cpus": cpus,
+        "resources.gpus": gpus,
+        "resources.workers": workers,
+        "seed": seed,
+    }
     # quoted: YAML would read ': ' and ' #' in a path as syntax
     shorthands = [
         f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in values.items() if value is not None

@@ -119,7 +119,7 @@ def describe_budget(study: Study) -> str:
     within = "search" if study.n_searches > 1 else "arm"
     lines = [
         f"Budget: {study.search} search, {_describe_trials(study.trials_per_arm)} per arm, at most {budget.max_epochs} "
-        f"epochs per trial; {resources.cpus} CPU and {resources.gpus:g} GPU per trial.",
+        f"epochs per trial; {resources.describe()} per trial.",
         f"Stopping: {budget.early_stopping.describe()}{control}. "
         f"Trials are compared within their {within}, by {study.metric}.",
         *(f"Known point of {arm}: {_describe_point(point)}." for arm, point in _points(study)),

@@ -31,15 +31,15 @@ import ray
 from search_spaces.discover import load_study
 from sweep.engine import cluster
 from sweep.node_checker import checked_nodes
-from sweep.tune_adapters import request_without
+from sweep.tune_adapters import resource_request
 
 study = load_study("quickstart", scale="smoke")
 with cluster(study.resources, address=sys.argv[1]) as slots:
     manifest = {"runs": [{}], "data": {}}
     with checked_nodes(study, Path(sys.argv[2]), manifest, address=sys.argv[1]) as checker:
         print("fit", len(checker.nodes.fit), "unfit", checker.nodes.unfit, "slots", slots.n_slots)
-    ray.get(request_without(study.resources, ["0" * 56]).to_placement_group().ready(), timeout=60)
-    asked = request_without(study.resources, checker.nodes.fit).to_placement_group().ready()
+    ray.get(resource_request(study.resources, ["0" * 56]).to_placement_group().ready(), timeout=60)
+    asked = resource_request(study.resources, checker.nodes.fit).to_placement_group().ready()
     print("elsewhere", ray.wait([asked], timeout=3)[0])
     task = ray.remote(num_cpus=0)(lambda: ray.get_runtime_context().get_node_id())
     print("same id", [ray.get(task.remote())] == checker.nodes.fit)

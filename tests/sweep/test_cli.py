@@ -34,7 +34,7 @@ from trainables.mixing.presets import PRESETS
 MakeStudy = Callable[..., Study]
 ROOT = Path(__file__).parents[2]
 
-STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--seed"}
+STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--workers", "--seed"}
 SHOWN = ["--quiet", "--verbose"]
 CLUSTER = ["--address", "--insecure", "--strict-nodes", "--max-trials", "--start-timeout"]
 VERBS = {
@@ -175,6 +175,7 @@ class TestVerbsAndFlags:
                 "folder to write the template to",
             ],
             "--to": ["folder to write the files to", "folder to write the report to"],
+            "--workers": ["simulated trials at a time", "workers that train each trial together"],
         }
 
     def test_data_names_every_source(self, monkeypatch: pytest.MonkeyPatch) -> None:

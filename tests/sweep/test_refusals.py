@@ -267,7 +267,22 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "--cpus of another machine": (["quickstart", "--cpus", "100000"], ("resources.cpus", "100000", "this machine")),
     "--cpus 0": (["quickstart", "--cpus", "0"], ("'resources.cpus'", "got 0")),
     "--gpus of another machine": (["quickstart", "--gpus", "1"], ("resources.gpus", "1.0", "this machine has 0")),
-    "--gpus one and a half": (["quickstart", "--gpus", "1.5"], ("'resources.gpus'", "less than or equal to 1", "1.5")),
+    "--gpus one and a half": (
+        ["quickstart", "--gpus", "1.5"],
+        ("'resources.gpus'", "1.5", "resources.gpus to 1 and resources.workers to 2"),
+    ),
+    "--workers with parts of GPUs": (
+        ["quickstart", "--workers", "2", "--gpus", "0.5"],
+        ("'resources'", "2 workers", "gpus to 1 or 0", "0.5"),
+    ),
+    "--workers too many for a batch": (
+        ["quickstart", "--workers", "500"],
+        ("resources.workers is 500", "data.batch_size is"),
+    ),
+    "--workers of another machine": (
+        ["quickstart", "--workers", "90"],
+        ("resources.cpus", "90 workers per trial", "lower --workers or --cpus"),
+    ),
     "--gpus negative": (["quickstart", "--gpus", "-1"], ("'resources.gpus'", "-1")),
     "--address of a Ray client": (["quickstart", "--address", "ray://host:10001"], ("--address", "ray://host:10001")),
     "--seed negative": (["quickstart", "--seed", "-1"], ("'seed'", "-1")),

@@ -7,7 +7,7 @@ import pytest
 from search_spaces.study import Resources
 from sweep import live_nodes
 from sweep.nodes import Nodes
-from sweep.slots import IN_JOB, LiveNode, Slots, describe_no_room, start_patience_s, trials_on
+from sweep.slots import IN_JOB, LiveNode, Slots, describe_no_room, start_patience_s, workers_on
 from trainables.errors import UserError
 
 
@@ -25,7 +25,14 @@ from trainables.errors import UserError
     ],
 )
 def test_trials_fit_on_nodes_not_on_sums(nodes: list[dict[str, float]], cpus: int, gpus: float, slots: int) -> None:
-    assert sum(trials_on(node, Resources(cpus=cpus, gpus=gpus)) for node in nodes) == slots
+    assert sum(workers_on(node, Resources(cpus=cpus, gpus=gpus)) for node in nodes) == slots
+
+
+def test_workers_of_a_trial_may_be_on_several_nodes() -> None:
+    nodes = [LiveNode("a", "a", {"CPU": 3.0}), LiveNode("b", "b", {"CPU": 5.0})]
+    assert Slots(Resources(cpus=2, workers=3), lambda: nodes).n_slots == 1
+    with pytest.raises(UserError, match=r"needs 4 workers with 2 CPUs and 0 GPUs each, 3 workers fit, the nodes have"):
+        Slots(Resources(cpus=2, workers=4), lambda: nodes).check_any()
 
 
 def test_a_large_cluster_without_room_is_described_briefly() -> None:

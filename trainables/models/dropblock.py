@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from trainables.config import DropBlock
 from trainables.networks.modules.staged import Change
+from trainables.share import Share
 
 EPS = 1e-6
 """Keeps the scale finite if everything is dropped; the value of torchvision."""
@@ -32,15 +33,22 @@ class BlockDropper:
         last_two = tuple(range(max(1, n_stages - 1), n_stages + 1))
         self._stages = last_two if config.after_stages is None else config.after_stages
 
-    def changes(self, t: float) -> list[tuple[int, Change]]:
-        """Return (stage, change) pairs for the moment when the fraction ``t`` of the planned steps is done."""
+    def changes(self, t: float, *, share: Share | None = None) -> list[tuple[int, Change]]:
+        """Return (stage, change) pairs for the moment when the fraction ``t`` of the planned steps is done.
+
+        Args:
+            t: fraction of the planned steps.
+            share: rows of the batch that this worker computes; None: all of them.
+        """
         config = self._config
         prob = config.prob * config.schedule.factor(t)
-        drop = partial(drop_blocks, prob=prob, block_px=config.block_px, generator=self.generator)
+        drop = partial(drop_blocks, prob=prob, block_px=config.block_px, generator=self.generator, share=share)
         return [(stage, drop) for stage in self._stages]
 
 
-def drop_blocks(maps: Tensor, *, prob: float, block_px: int, generator: torch.Generator) -> Tensor:
+def drop_blocks(
+    maps: Tensor, *, prob: float, block_px: int, generator: torch.Generator, share: Share | None = None
+) -> Tensor:
     """Set blocks of maps to zero and scale up the rest (Ghiasi, Lin and Le, NeurIPS 2018, algorithm 1).
 
     Each place where a whole block fits starts a block with the probability of equation 1, independently in each sample
@@ -52,6 +60,7 @@ def drop_blocks(maps: Tensor, *, prob: float, block_px: int, generator: torch.Ge
         prob: intended fraction of dropped pixels; at 0 nothing is drawn and the maps themselves are returned.
         block_px: side of a block, limited to the shorter side of the map.
         generator: source of randomness, on the device of the maps.
+        share: rows of the batch that ``maps`` has; blocks are drawn for the whole batch. None: all rows.
 
     Examples:
         >>> maps = torch.ones(1, 1, 4, 4)
@@ -62,13 +71,16 @@ def drop_blocks(maps: Tensor, *, prob: float, block_px: int, generator: torch.Ge
     if prob == 0:
         return maps
     count, channels, height_px, width_px = maps.shape
+    rows_of_share = slice(None)
+    if share is not None:
+        count, rows_of_share = share.n_batch, share.rows
     side_px = min(block_px, height_px, width_px)
     rows, columns = height_px - side_px + 1, width_px - side_px + 1
     gamma = prob * height_px * width_px / (side_px**2 * (rows * columns))
     starts = torch.empty((count, channels, rows, columns), device=maps.device).bernoulli_(gamma, generator=generator)
     kept = 1 - _blocks(starts, side_px)
     # one scale for the whole batch, as in the authors' code
-    return maps * (kept * (kept.numel() / (EPS + kept.sum()))).to(maps.dtype)
+    return maps * (kept * (kept.numel() / (EPS + kept.sum()))).to(maps.dtype)[rows_of_share]
 
 
 def _blocks(starts: Tensor, side_px: int) -> Tensor:

@@ -33,10 +33,17 @@ def described(kind: str = "kuberay", study: str | Path = "quickstart", **values:
     ("cpus", "gpus", "node_cpus", "node_gpus", "n_trials"),
     [(1, 0, 8, 0, 8), (3, 0, 8, 4, 2), (1, 1, 8, 2, 2), (1, 0.3, 8, 2, 6), (1, 1 / 3, 8, 2, 6), (2, 0.1, 8, 1, 4)],
 )
-def test_trials_per_node(cpus: int, gpus: float, node_cpus: int, node_gpus: int, n_trials: int) -> None:
+def test_workers_per_node(cpus: int, gpus: float, node_cpus: int, node_gpus: int, n_trials: int) -> None:
     settings = [f"resources.cpus={cpus}", f"resources.gpus={gpus}"]
     cluster = described(settings=settings, cpus_per_node=node_cpus, gpus_per_node=node_gpus)
-    assert cluster.trials_per_node == n_trials
+    assert cluster.workers_per_node == n_trials
+
+
+def test_a_trial_may_span_nodes() -> None:
+    settings = ["resources.cpus=3", "resources.workers=3"]
+    assert described(settings=settings, cpus_per_node=8, max_nodes=3).trials_at_once == 2
+    with pytest.raises(UserError, match="3 workers with 3 CPU"):
+        described(settings=settings, cpus_per_node=4, max_nodes=2)
 
 
 def test_nodes_have_a_gpu_where_trials_use_one() -> None:

@@ -1,0 +1,72 @@
+"""Several workers per trial on a real Ray: a killed worker is replaced, and the curve is that of one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import psutil
+import pytest
+
+from search_spaces.discover import load_study
+from search_spaces.study import Study
+from sweep.conductor import Conductor
+from sweep.display import SilentDisplay
+from sweep.engine import run_trials
+from sweep.ledger import EPOCH_COLUMNS
+from sweep.records.reader import read_table
+from sweep.records.schema import EPOCHS, TRIALS
+from tests.processes import has_ended
+
+pytestmark = pytest.mark.ray
+
+TIMES = ("seconds", "images_per_s")
+SETTINGS = ["budget.early_stopping.rule=none", "budget.trials=1", "budget.max_epochs=3", "base.model.precision=fp32"]
+
+
+def members() -> list[psutil.Process]:
+    """Processes of the workers of groups."""
+    children = psutil.Process().children(recursive=True)
+    return [each for each in children if "_Follower" in each.name() or "_Leader" in each.name()]
+
+
+class Killer(SilentDisplay):
+    """Kills a worker of the group after the first epoch that is recorded."""
+
+    def __init__(self) -> None:
+        self.killed: list[psutil.Process] = []
+
+    def show_sweep(self, conductor: Conductor) -> AbstractContextManager[Callable[[], None]]:
+        def update() -> None:
+            if not self.killed and any(entry.epochs for entry in conductor.entries.values()):
+                self.killed.append(next(each for each in members() if "_Follower" in each.name()))
+                self.killed[0].kill()
+
+        return nullcontext(update)
+
+
+def study_of(study_file: Path, *settings: str) -> Study:
+    study = load_study(str(study_file), settings=[*SETTINGS, *settings])
+    return study.model_copy(update={"arms": {name: study.arms[name] for name in ("cutmix", "mixup")}})
+
+
+def test_two_workers_per_trial_and_one_of_them_is_killed(ray_cluster: None, study_file: Path, tmp_path: Path) -> None:
+    killer = Killer()
+    for name, n_workers, slots in (("one", 1, 2), ("two", 2, 1)):
+        (tmp_path / name).mkdir()
+        study = study_of(study_file, f"resources.workers={n_workers}")
+        conductor = Conductor(study, tmp_path / name)
+        run_trials(tmp_path / name, conductor, slots=slots, display=killer if n_workers == 2 else SilentDisplay())
+    trials = read_table(tmp_path / "two", TRIALS).set_index("trial")
+    assert (trials["status"] == "completed").all()
+    assert sorted(trials["attempts"]) == [1, 2]
+    assert trials["resumed_at_epoch"].max() >= 1
+    one, two = (
+        read_table(tmp_path / name, EPOCHS).set_index(["trial", "epoch"]).sort_index() for name in ("one", "two")
+    )
+    assert one.index.equals(two.index)
+    for column in EPOCH_COLUMNS:
+        if column not in ("epoch", *TIMES):
+            assert two[column].to_numpy() == pytest.approx(one[column].to_numpy(), rel=2e-3), column
+    assert all(has_ended(process.pid) for process in [*killer.killed, *members()])
