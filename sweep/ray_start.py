@@ -14,7 +14,7 @@ from typing import Any
 
 from sweep.connection import find_token
 from sweep.display import Display
-from sweep.head_watch import HEAD_LOOK_S, HeadWatch
+from sweep.head_watch import HeadWatch, find_raylet
 from sweep.ray_errors import cause_of, describe_join_error, describe_load, describe_start_error, pressure
 from sweep.ray_folder import choose_folder, secure_token, token_problem, token_variables
 from sweep.ray_process import RayProcess, StartError
@@ -26,7 +26,7 @@ OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory of a local Ray: trials read their images from a file, and results are small."""
 
 WATCH_S = 1.0
-"""Time between two looks at the parts of a local Ray, in seconds."""
+"""Time between two looks at the parts of Ray on this machine, in seconds."""
 
 _JOIN_WAITS = {"RAY_gcs_server_port_wait_time_s": "1", "RAY_py_gcs_connect_timeout_s": "20"}
 """Ray's own waits when it joins; it would try 20 times, for 30 seconds each."""
@@ -74,7 +74,7 @@ def joined_ray(address: str, runtime_env: Mapping[str, Any], display: Display) -
     try:
         with display.show_status(f"joining the Ray cluster at {address}"), _environment(_JOIN_WAITS):
             dashboard_url = _join(address, runtime_env)
-        with _watched(_head_watch(address).find_loss, HEAD_LOOK_S):
+        with _watched(_head_watch(address).find_loss, WATCH_S):
             yield dashboard_url
     except StartError as error:
         raise UserError(describe_join_error(address, str(error))) from None
@@ -91,7 +91,8 @@ def _head_watch(address: str) -> HeadWatch:
     import ray
 
     token = find_token(automatic=address == "auto" and not os.environ.get("RAY_ADDRESS"))
-    return HeadWatch(ray.get_runtime_context().gcs_address, token.value if token.is_sent else None)
+    sent = token.value if token.is_sent else None
+    return HeadWatch(ray.get_runtime_context().gcs_address, sent, raylet=find_raylet())
 
 
 @contextlib.contextmanager

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import psutil
 import pytest
 
 from sweep.gcs import NoAnswer, NotRay, Unauthenticated, UnknownAnswer
@@ -37,6 +41,27 @@ def test_a_head_that_is_silent_for_some_looks_is_lost() -> None:
 
 def test_another_cluster_at_the_address_is_a_loss() -> None:
     assert looks("5f", "6a") == ["", "the Ray cluster at 10.0.0.5:6379 has been started anew"]
+
+
+def test_the_head_is_not_asked_at_each_look() -> None:
+    asked: list[str] = []
+
+    def ask(target: str, token: str | None, *, timeout_s: float) -> str:
+        asked.append(target)
+        return "5f"
+
+    watch = HeadWatch("10.0.0.5:6379", None, ask=ask, clock=iter(map(float, range(12))).__next__)
+    assert [watch.find_loss() for _ in range(12)] == [""] * 12
+    assert len(asked) == 3
+
+
+def test_a_lost_raylet_is_seen_at_once() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        watch = HeadWatch("10.0.0.5:6379", None, raylet=psutil.Process(process.pid), ask=lambda *_, **__: "5f")
+        assert watch.find_loss() == ""
+        process.kill()
+        process.wait()
+        assert watch.find_loss() == "Ray has lost its process raylet on this machine"
 
 
 @pytest.mark.parametrize("answer", [Unauthenticated(), UnknownAnswer()])
