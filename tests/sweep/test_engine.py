@@ -89,7 +89,7 @@ def test_the_workers_of_silent_trials_are_killed(monkeypatch: pytest.MonkeyPatch
     killed: list[str] = []
     monkeypatch.setattr(tune_adapters.ray, "kill", killed.append)
     conductor: Any = _Noted()
-    conductor.flush = lambda force: None
+    conductor.flush, conductor.paused = lambda force: None, ""
     conductor.is_over, conductor.silent_trials, conductor.on_start = lambda: False, lambda: ["b"], lambda trial: None
     callback = tune_adapters.ConductorCallback(conductor, lambda: None, conductor)
     trials = [_Actor("a", tmp_path), _Actor("b", tmp_path)]
