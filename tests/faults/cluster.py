@@ -35,7 +35,9 @@ WORKER = "CutMix"
 _EPOCH_LINE = re.compile(r"^\S+ \S+ (\S+) epoch (\d+): (.*)$", re.MULTILINE)
 
 
-_ROUTINE = re.compile(r"(\S+-\d{4} (completed|stopped)|\d+/\d+ trials|loading|joining|Ray dashboard|run begins|waiting)")
+_ROUTINE = re.compile(
+    r"(\S+-\d{4} (completed|stopped)|\d+/\d+ trials|loading|joining|checking|Ray dash|run begins|waiting)"
+)
 """Beginning of a line of the sweep's log that tells no fault."""
 
 
@@ -221,7 +223,7 @@ class Experiment:
         return log.stat().st_size if log.exists() else 0
 
     def _lines_since(self, place: int) -> list[str]:
-        """Return the lines of the sweep's log from a place on without their times, and without those that tell no fault."""
+        """Return the lines of the sweep's log from a place on, without times and routine."""
         log = self._box / "sweep.log"
         if not log.exists():
             return []
