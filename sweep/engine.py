@@ -211,7 +211,13 @@ def _tune(
     """Run Tune until all trials have ended, or until a callback ends it."""
     from ray import tune
 
-    from sweep.tune_adapters import ConductorScheduler, ConductorSearcher, NoReporter, system_errors_as_lost_workers
+    from sweep.tune_adapters import (
+        ConductorScheduler,
+        ConductorSearcher,
+        NoReporter,
+        NoTrialLines,
+        system_errors_as_lost_workers,
+    )
 
     resources = conductor.study.resources
     scheduler = ConductorScheduler(conductor, mirror_of(sweep_dir))
@@ -223,7 +229,7 @@ def _tune(
                 storage_path=scratch,  # no file that Tune writes is needed: we write the records
                 search_alg=ConductorSearcher(conductor, sweep_dir, resources, places),
                 scheduler=scheduler,
-                callbacks=list(callbacks),
+                callbacks=[*callbacks, NoTrialLines()],
                 num_samples=-1,  # the conductor ends the search: their number is unknown, because paused trials return
                 max_concurrent_trials=slots,
                 resources_per_trial={"cpu": resources.cpus, "gpu": resources.gpus},

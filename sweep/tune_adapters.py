@@ -15,6 +15,7 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback, PlacementGroupFactory, ProgressReporter
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -322,6 +323,19 @@ def _lost_node(error: str) -> str:
         return ""
     names = {node["NodeManagerAddress"]: node["NodeManagerHostname"] for node in ray.nodes()}
     return str(names.get(found[1], found[1]))
+
+
+class NoTrialLines(TrialProgressCallback):  # type: ignore[misc]
+    """Print nothing about trials: Tune's own callback prints a line about each trial that it is told to stop."""
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        """Do nothing."""
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Do nothing."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Do nothing."""
 
 
 class NoReporter(ProgressReporter):  # type: ignore[misc]

@@ -105,6 +105,18 @@ def test_the_workers_of_silent_trials_are_killed(monkeypatch: pytest.MonkeyPatch
     ]
 
 
+def test_tune_prints_nothing_about_a_trial_that_it_is_told_to_stop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ray.tune.utils.callback import _create_default_callbacks
+
+    from sweep.tune_adapters import NoTrialLines
+
+    for callback in _create_default_callbacks([NoTrialLines()], air_verbosity=None):
+        callback.on_trial_complete(0, [], _Actor("off-0000", tmp_path))
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("num_failures", "told"),
     [
