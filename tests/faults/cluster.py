@@ -35,10 +35,8 @@ WORKER = "CutMix"
 _EPOCH_LINE = re.compile(r"^\S+ \S+ (\S+) epoch (\d+): (.*)$", re.MULTILINE)
 
 
-_ROUTINE = re.compile(
-    r"(\S+-\d{4} (completed|stopped)|\d+/\d+ trials|loading|joining|checking|Ray dash|run begins|waiting)"
-)
-"""Beginning of a line of the sweep's log that tells no fault."""
+_ROUTINE = re.compile(r"(\d\d:\d\d:\d\d |loading|joining|checking|Ray dashboard|Running entry|\S+ \S+\tINFO)")
+"""Beginning of a line of the job that tells no fault."""
 
 
 @dataclass
@@ -48,8 +46,8 @@ class Step:
     Attributes:
         what: what was done.
         seconds: time until its effect was seen.
-        printed: lines of the sweep's log since then.
-        lost: epochs that were begun or recorded, and computed again because of it.
+        printed: lines of the job since then, without routine.
+        lost: epochs that were computed again because of it, at most: each restart counts as one.
         problem: what did not happen; "" if all did.
     """
 
@@ -113,14 +111,15 @@ class Experiment:
         """Do one step; note how long its effect took, what was printed and what was lost."""
         step, began_s = Step(what), time.monotonic()
         self.steps.append(step)
-        place, restarts = self._log_size(), self._n_lost()
+        n_lines, restarts = len(self._output()), self._n_lost()
         print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
         try:
             yield
         except (TimeoutError, RuntimeError) as error:
             step.problem = str(error)
         step.seconds = time.monotonic() - began_s
-        step.printed, step.lost = self._lines_since(place), self._n_lost() - restarts
+        printed = [line for line in self._output()[n_lines:] if not _ROUTINE.match(line)]
+        step.printed, step.lost = printed, self._n_lost() - restarts
         print("\n".join(f"    {line}" for line in [*step.printed, step.problem] if line), flush=True)
 
     def _wait(
@@ -212,24 +211,17 @@ class Experiment:
         if problems:
             raise RuntimeError("; ".join(problems))
 
-    def output(self) -> str:
-        """Return the output of the job and the status of the sweep."""
+    def _output(self) -> list[str]:
+        """Return the lines that the job has printed so far."""
         with contextlib.suppress(RuntimeError):
-            return self._command("logs", "box", "--address", DASHBOARD) + self._command("status", str(self._box))
-        return ""
+            return self._command("logs", self._box.name, "--address", DASHBOARD).splitlines()
+        return []
 
-    def _log_size(self) -> int:
-        log = self._box / "sweep.log"
-        return log.stat().st_size if log.exists() else 0
-
-    def _lines_since(self, place: int) -> list[str]:
-        """Return the lines of the sweep's log from a place on, without times and routine."""
-        log = self._box / "sweep.log"
-        if not log.exists():
-            return []
-        lines = log.read_bytes()[place:].decode("utf-8", "replace").splitlines()
-        texts = (line[len("2026-11-28 14:45:22 ") :] for line in lines)
-        return [text for text in texts if not _ROUTINE.match(text)]
+    def print_end(self) -> None:
+        """Print all that the job has printed, and the status of the sweep."""
+        print("\n".join(self._output()))
+        with contextlib.suppress(RuntimeError):
+            print(self._command("status", str(self._box)))
 
 
 def table(steps: Sequence[Step]) -> str:
@@ -260,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             cluster.start(name, n_cpus=0 if name == "h" else 1)
         experiment = Experiment(cluster, folder, trials=given.trials, epochs=given.epochs)
         experiment.run()
-        print(experiment.output())
+        experiment.print_end()
     print(table(experiment.steps))
     problems = [step.problem for step in experiment.steps if step.problem]
     if not given.keep and not problems:
