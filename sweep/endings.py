@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.formats import cut
@@ -31,6 +32,33 @@ LIMIT_CODE = 3
 
 NO_RESULT_CODE = 4
 """Exit code of a sweep that has ended without a completed search trial in some arm: that arm has no result."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The cluster of a run, and how it was joined; ``resume`` needs the same options.
+
+    Attributes:
+        address: ``auto`` or ``HOST:PORT``; None: Ray was started on this machine.
+        insecure: whether it may ask for no token.
+        max_trials: largest number of trials at the same time; None: as many as fit.
+    """
+
+    address: str | None = None
+    insecure: bool = False
+    max_trials: int | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """Options of the command line."""
+        return [
+            *(["--insecure"] if self.address and self.insecure else []),
+            *([] if self.max_trials is None else ["--max-trials", str(self.max_trials)]),
+        ]
+
+
+HERE = Joined()
+"""A Ray of the run's own on this machine."""
 
 
 class EndedEarly(OneLineError):
@@ -65,7 +93,7 @@ class SweepEnded(EndedEarly):
 
     Attributes:
         sweep_dir: folder of the sweep.
-        address: Ray cluster of the run; None for this machine.
+        joined: cluster of the run.
         settings: limits to change when the sweep is resumed, by dotted path; otherwise it ends again at once.
         retry_failed: whether failed trials are to be restarted; otherwise it ends again at once.
     """
@@ -74,37 +102,37 @@ class SweepEnded(EndedEarly):
         self,
         message: str,
         sweep_dir: Path,
-        address: str | None,
+        joined: Joined,
         *,
         settings: Mapping[str, float] | None = None,
         retry_failed: bool = False,
     ) -> None:
         """Describe what happened, and the command with which the sweep continues."""
-        self.sweep_dir, self.address = sweep_dir, address
+        self.sweep_dir, self.joined = sweep_dir, joined
         self.settings, self.retry_failed = dict(settings or {}), retry_failed
-        options = ["--retry-failed"] if retry_failed else []
+        options = [*joined.options, *(["--retry-failed"] if retry_failed else [])]
         for path, value in self.settings.items():
             options += ["--set", f"{path}={value:g}"]
-        super().__init__(f"{message}; resume with: {resume_command(sweep_dir, address, *options)}")
+        super().__init__(f"{message}; resume with: {resume_command(sweep_dir, joined.address, *options)}")
 
 
 class Interrupted(SweepEnded):
     """A signal ended a sweep."""
 
     def __init__(
-        self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int, *, signum: int = signal.SIGINT
+        self, sweep_dir: Path, joined: Joined, n_ended: int, n_trials: int, *, signum: int = signal.SIGINT
     ) -> None:
         """Describe the progress.
 
         Examples:
-            >>> print(Interrupted(Path("my sweeps/box"), None, 3, 8))
+            >>> print(Interrupted(Path("my sweeps/box"), HERE, 3, 8))
             interrupted after 3 of 8 trials; resume with: cutmix-sweep resume 'my sweeps/box'
-            >>> print(Interrupted(Path("box"), None, 3, 8, signum=signal.SIGTERM))
-            interrupted by SIGTERM after 3 of 8 trials; resume with: cutmix-sweep resume box
+            >>> print(Interrupted(Path("box"), Joined("auto", insecure=True), 3, 8, signum=signal.SIGTERM))
+            interrupted by SIGTERM after 3 of 8 trials; resume with: cutmix-sweep resume box --address auto --insecure
         """
         self.exit_code = exit_code(signum)
         super().__init__(
-            f"interrupted{describe_signal(signum)} after {n_ended} of {n_trials} trials", sweep_dir, address
+            f"interrupted{describe_signal(signum)} after {n_ended} of {n_trials} trials", sweep_dir, joined
         )
 
 
@@ -113,39 +141,39 @@ class Stopped(SweepEnded):
 
     exit_code = exit_code(signal.SIGTERM)
 
-    def __init__(self, why: str, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
+    def __init__(self, why: str, sweep_dir: Path, joined: Joined, n_ended: int, n_trials: int) -> None:
         """Describe who ended it, and the progress.
 
         Examples:
-            >>> print(Stopped("by kim at 2026-11-28 12:03:10+00:00", Path("box"), None, 3, 8).args[0].partition(";")[0])
+            >>> print(Stopped("by kim at 2026-11-28 12:03:10+00:00", Path("box"), HERE, 3, 8).args[0].partition(";")[0])
             stopped by kim at 2026-11-28 12:03:10+00:00, after 3 of 8 trials
         """
-        super().__init__(f"stopped {why}, after {n_ended} of {n_trials} trials", sweep_dir, address)
+        super().__init__(f"stopped {why}, after {n_ended} of {n_trials} trials", sweep_dir, joined)
 
 
 class WorkerLost(SweepEnded):
     """Tune ended its run although trials are left: no other worker took over the trial of a lost one."""
 
-    def __init__(self, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
+    def __init__(self, sweep_dir: Path, joined: Joined, n_ended: int, n_trials: int) -> None:
         """Describe the progress."""
-        super().__init__(f"a worker was lost: {n_ended} of {n_trials} trials have ended", sweep_dir, address)
+        super().__init__(f"a worker was lost: {n_ended} of {n_trials} trials have ended", sweep_dir, joined)
 
 
 class NotRegained(SweepEnded):
     """Trials failed when their lost epochs were computed again."""
 
-    def __init__(self, trials: str, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
+    def __init__(self, trials: str, sweep_dir: Path, joined: Joined, n_ended: int, n_trials: int) -> None:
         """Describe the trials and the progress.
 
         Examples:
-            >>> str(NotRegained("trial off-0001", Path("box"), None, 7, 8)).partition(";")[0]
+            >>> str(NotRegained("trial off-0001", Path("box"), HERE, 7, 8)).partition(";")[0]
             'lost epochs of trial off-0001 could not be computed again: 7 of 8 trials have ended'
         """
         super().__init__(
             f"lost epochs of {trials} could not be computed again: {n_ended} of {n_trials} trials have ended; fix the "
             "cause first",
             sweep_dir,
-            address,
+            joined,
         )
 
 
@@ -154,14 +182,14 @@ class RayLost(SweepEnded):
 
     exit_code = RAY_LOST_CODE
 
-    def __init__(self, reason: str, sweep_dir: Path, address: str | None, n_ended: int, n_trials: int) -> None:
+    def __init__(self, reason: str, sweep_dir: Path, joined: Joined, n_ended: int, n_trials: int) -> None:
         """Describe the loss and the progress.
 
         Examples:
-            >>> print(RayLost("Ray has lost its process raylet", Path("box"), None, 3, 8))
+            >>> print(RayLost("Ray has lost its process raylet", Path("box"), HERE, 3, 8))
             Ray has lost its process raylet: 3 of 8 trials have ended; resume with: cutmix-sweep resume box
         """
-        super().__init__(f"{reason}: {n_ended} of {n_trials} trials have ended", sweep_dir, address)
+        super().__init__(f"{reason}: {n_ended} of {n_trials} trials have ended", sweep_dir, joined)
 
 
 class LimitReached(SweepEnded):
@@ -176,7 +204,7 @@ class LimitReached(SweepEnded):
         limit: str,
         message: str,
         sweep_dir: Path,
-        address: str | None,
+        joined: Joined,
         *,
         code: int,
         settings: Mapping[str, float] | None = None,
@@ -185,7 +213,7 @@ class LimitReached(SweepEnded):
         """Describe the limit, and the options of ``resume`` with which the sweep continues."""
         self.limit = limit
         self.exit_code = code
-        super().__init__(message, sweep_dir, address, settings=settings, retry_failed=retry_failed)
+        super().__init__(message, sweep_dir, joined, settings=settings, retry_failed=retry_failed)
 
 
 class DiskFault(SweepEnded):
@@ -193,9 +221,9 @@ class DiskFault(SweepEnded):
 
     exit_code = REFUSED_CODE
 
-    def __init__(self, error: OSError, sweep_dir: Path, address: str | None) -> None:
+    def __init__(self, error: OSError, sweep_dir: Path, joined: Joined) -> None:
         """Describe the error."""
-        super().__init__(f"{user_message(error) or reason_of(error)}; fix the cause first", sweep_dir, address)
+        super().__init__(f"{user_message(error) or reason_of(error)}; fix the cause first", sweep_dir, joined)
 
 
 class NodeFault(SweepEnded):
@@ -203,16 +231,16 @@ class NodeFault(SweepEnded):
 
     exit_code = REFUSED_CODE
 
-    def __init__(self, failing: Failing, sweep_dir: Path, address: str | None) -> None:
+    def __init__(self, failing: Failing, sweep_dir: Path, joined: Joined) -> None:
         """Describe the reason.
 
         Examples:
             >>> failing = Failing("trials in a row failed on node 'a100-1': no space left on device", retry_failed=True)
-            >>> str(NodeFault(failing, Path("box"), None)).rpartition("; ")[0]
+            >>> str(NodeFault(failing, Path("box"), HERE)).rpartition("; ")[0]
             "trials in a row failed on node 'a100-1': no space left on device; fix the cause first"
         """
         message = f"{cut(failing.message, 2 * MAX_REASON)}; fix the cause first"
-        super().__init__(message, sweep_dir, address, retry_failed=failing.retry_failed)
+        super().__init__(message, sweep_dir, joined, retry_failed=failing.retry_failed)
 
 
 class FolderLost(EndedEarly):

@@ -228,7 +228,13 @@ def _tune(
     from ray import tune
 
     from sweep.lost_workers import system_errors_as_lost_workers
-    from sweep.tune_adapters import ConductorScheduler, ConductorSearcher, NoReporter, resource_request
+    from sweep.tune_adapters import (
+        ConductorScheduler,
+        ConductorSearcher,
+        NoReporter,
+        NoTrialLines,
+        resource_request,
+    )
 
     resources = conductor.study.resources
     scheduler = ConductorScheduler(conductor, slots, mirror_of(sweep_dir))
@@ -240,7 +246,7 @@ def _tune(
                 storage_path=scratch,  # no file that Tune writes is needed: we write the records
                 search_alg=ConductorSearcher(conductor, sweep_dir, slots, places),
                 scheduler=scheduler,
-                callbacks=list(callbacks),
+                callbacks=[*callbacks, NoTrialLines()],
                 num_samples=-1,  # the conductor ends the search: their number is unknown, because paused trials return
                 resources_per_trial=resource_request(resources),
                 reuse_actors=True,

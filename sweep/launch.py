@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
-from sweep.endings import DiskFault, FolderLost, NotBegun, resume_command, user_message
+from sweep.endings import DiskFault, FolderLost, Joined, NotBegun, resume_command, user_message
 from sweep.formats import printable
 from sweep.images import (
     check_same_images,
@@ -117,7 +117,8 @@ def start_sweep(
     from sweep.manifest import new_manifest, with_run
     from sweep.records.writer import write_manifest
 
-    started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
+    started_s, display, joined = time.monotonic(), LoggedDisplay(display), Joined(address, insecure, max_trials)
+    notify = notify_url()
     sweep_dir, targets = new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
     fingerprints = prepare(study, address=address, insecure=insecure, download=download, display=display)
@@ -137,10 +138,10 @@ def start_sweep(
         lock = stack.enter_context(locked(sweep_dir, show_status=display.show_status))
         check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
         _remove_abandoned(sweep_dir)
-        _defer_signals(sweep_dir, address)
+        _defer_signals(sweep_dir, joined)
         write_manifest(sweep_dir, manifest)
         with display.log_run(sweep_dir, manifest["runs"][-1]):
-            run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock, checker, max_trials)
+            run = _Run(sweep_dir, slots, joined, display, loggers, started_s, notify, lock, checker, max_trials)
             run.run(Conductor(study, sweep_dir, warn=display.show_warning))
     return sweep_dir
 
@@ -195,8 +196,8 @@ def resume_sweep(
     from sweep.records.study_edits import check_study, check_study_of_parts
     from sweep.records.writer import write_manifest
 
-    started_s, notify, display = time.monotonic(), notify_url(), LoggedDisplay(display)
-    sweep_dir, targets = Path(os.path.realpath(sweep_dir)), parse_log_to(log_to)
+    started_s, display, joined = time.monotonic(), LoggedDisplay(display), Joined(address, insecure, max_trials)
+    sweep_dir, targets, notify = Path(os.path.realpath(sweep_dir)), parse_log_to(log_to), notify_url()
     check_study(sweep_dir)
     read_manifest(sweep_dir)
     with locked(sweep_dir, show_status=display.show_status) as lock, contextlib.ExitStack() as stack:
@@ -250,11 +251,11 @@ def resume_sweep(
             )
             checker = stack.enter_context(checking)
             manifest = with_nodes(manifest, checker.nodes if checker else None)
-            _defer_signals(sweep_dir, address)
+            _defer_signals(sweep_dir, joined)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
-                run = _Run(sweep_dir, slots, address, display, loggers, started_s, notify, lock, checker, max_trials)
+                run = _Run(sweep_dir, slots, joined, display, loggers, started_s, notify, lock, checker, max_trials)
                 run.run(conductor)
 
 
@@ -292,10 +293,11 @@ def _remove_abandoned(sweep_dir: Path, *, signs: bool = False) -> None:
         remove_signs(sweep_dir)
 
 
-def _defer_signals(sweep_dir: Path, address: str | None) -> None:
+def _defer_signals(sweep_dir: Path, joined: Joined) -> None:
     """From now on a signal ends the sweep after a step of Tune, with a resumable sweep in the folder."""
     current_signals().defer()
-    current_signals().bound(printable(f"interrupted; resume with: {resume_command(sweep_dir, address)}"))
+    command = resume_command(sweep_dir, joined.address, *joined.options)
+    current_signals().bound(printable(f"interrupted; resume with: {command}"))
 
 
 def _open_loggers(targets: Sequence[LogTo], sweep_dir: Path, study: Study) -> Loggers:
@@ -312,7 +314,7 @@ class _Run:
 
     sweep_dir: Path
     slots: Slots
-    address: str | None
+    joined: Joined
     display: Display
     loggers: Loggers
     started_s: float
@@ -339,12 +341,14 @@ class _Run:
         watch = Watch(
             conductor,
             self.sweep_dir,
-            address=self.address,
+            joined=self.joined,
             signals=current_signals(),
             notices=notices,
             started_s=self.started_s,
             lock=self.lock,
-            steering=Steering(conductor, self.sweep_dir, lock=self.lock, show=self.display.show_warning),
+            steering=Steering(
+                conductor, self.sweep_dir, joined=self.joined, lock=self.lock, show=self.display.show_warning
+            ),
             warn=self.display.show_warning,
         )
         try:
@@ -400,6 +404,6 @@ class _Run:
             if not self.sweep_dir.exists():
                 raise FolderLost(self.sweep_dir) from error
             if user_message(error) is not None:
-                raise DiskFault(error, self.sweep_dir, self.address) from error
+                raise DiskFault(error, self.sweep_dir, self.joined) from error
             if current_signals().signum is None:  # a terminal that has closed cannot be written to
                 raise

@@ -27,7 +27,7 @@ from sweep.node_check import (
     open_images,
     versions_here,
 )
-from sweep.nodes import UNFIT, Nodes, describe_unfit
+from sweep.nodes import UNCHECKED, UNFIT, Nodes, describe_unfit
 from sweep.records.beginning import SIGN
 from sweep.slots import LiveNode
 from trainables.data.places import format_places
@@ -82,6 +82,7 @@ class NodeChecker:
         self._request, self._resources, self._display = request, resources, display
         self._checks: dict[ray.ObjectRef[Any], _Check] = {}
         self._looked_at_s = 0.0
+        self._has_begun = False  # trials run
 
     def check_all(self) -> None:
         """Check all nodes of the cluster, and wait until those that can run trials have decoded the images.
@@ -100,6 +101,7 @@ class NodeChecker:
             raise UserError(f"{reason[:420]}; nothing was started: fix the cause, or leave these nodes out")
         if left_out := self.nodes.record():
             self._display.show_warning(f"{_count(len(left_out), 'node')} left out: {describe_unfit(left_out)}")
+        self._has_begun = True
 
     def _wait(self, describe: Callable[[], str], *, until_s: float) -> None:
         """Collect answers while ``describe`` says what is waited for, at most until a monotonic time."""
@@ -129,6 +131,9 @@ class NodeChecker:
         self._looked_at_s = time.monotonic()
         nodes = read_nodes() if self._read is None else self._read()
         fitting = {node.node_id: node.name for node in nodes if fits(node.resources, self._resources)}
+        for node_id in self.nodes.fit:
+            if node_id not in fitting:
+                self._display.show_warning(f"node '{self.nodes.name_of(node_id)}' has left the cluster")
         asked = {check.node_id for check in self._checks.values()}
         for node_id in self.nodes.set_alive(fitting):
             if node_id not in asked:
@@ -170,7 +175,10 @@ class NodeChecker:
                 return
         else:
             why = answer
+        has_joined = self._has_begun and self.nodes.state_of(check.node_id) == UNCHECKED
         self.nodes.set_checked(check.node_id, check.name, why)
+        if has_joined and not why:
+            self._display.show_warning(f"node '{check.name}' has joined the cluster and can run trials")
 
     def _on_error(self, check: _Check, error: Exception) -> None:
         import ray

@@ -164,7 +164,7 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
     with contextlib.suppress(AttributeError):  # Ray has read the environment when it was imported, perhaps long ago
         ray._raylet.Config.initialize("")
     try:
-        with _keep_handlers():
+        with _keep_handlers(), _without_messages():
             context = ray.init(
                 address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=dict(runtime_env)
             )
@@ -210,6 +210,25 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _without_messages() -> Iterator[None]:
+    """Join Ray inside this context: Ray would print errors of workers, one of 900 characters, between our own lines.
+
+    ``log_to_driver`` does not concern them. The sweep says itself which trials have lost their worker.
+    """
+    from ray._private import worker
+
+    listen = getattr(worker, "listen_error_messages", None)
+    if listen is None:  # another version of Ray
+        yield
+        return
+    worker.listen_error_messages = lambda *_: None
+    try:
+        yield
+    finally:
+        worker.listen_error_messages = listen
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sweep.conductor import Conductor
-from sweep.endings import reason_of, resume_command
+from sweep.endings import HERE, Joined, reason_of, resume_command
 from sweep.growth import Additions, grown, with_setting
 from sweep.inbox import Inbox, Pending, Request, Result
 from sweep.lock import Lock, LockLost
@@ -36,6 +36,7 @@ class Steering:
         conductor: Conductor,
         sweep_dir: Path,
         *,
+        joined: Joined = HERE,
         lock: Lock | None = None,
         show: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.monotonic,
@@ -45,12 +46,14 @@ class Steering:
         Args:
             conductor: conductor of the run.
             sweep_dir: folder of the sweep.
+            joined: cluster of the run.
             lock: lock of the folder, which tells other processes that the sweep is paused.
             show: shows one line.
             clock: monotonic clock, seconds.
         """
         self.stopped = ""
         self._conductor, self._dir, self._lock, self._show, self._clock = conductor, sweep_dir, lock, show, clock
+        self._joined = joined
         self._inbox = Inbox(sweep_dir)
         self._unmoved: set[str] = set()
         self._due_at_s = clock()
@@ -112,7 +115,8 @@ class Steering:
                 return self._conductor.cancel_arm(arm, request.why)
             case Request(verb="stop"):
                 self.stopped = request.why
-                return f"the sweep ends; resume with: {resume_command(self._dir)}"
+                command = resume_command(self._dir, self._joined.address, *self._joined.options)
+                return f"the sweep ends; resume with: {command}"
             case Request(verb="pause"):
                 return self._pause(request)
             case Request(verb="resume"):

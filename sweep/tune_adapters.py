@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune import PlacementGroupFactory, ProgressReporter
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -197,6 +198,19 @@ def resource_request(resources: Resources, without: Sequence[str] = ()) -> Place
         return PlacementGroupFactory(bundles, strategy="PACK")
     selector = {NODE_LABEL: f"!in({','.join(without)})"}
     return PlacementGroupFactory(bundles, strategy="PACK", bundle_label_selector=[selector] * len(bundles))
+
+
+class NoTrialLines(TrialProgressCallback):  # type: ignore[misc]
+    """Print nothing about trials: Tune's own callback prints a line about each trial that it is told to stop."""
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        """Do nothing."""
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Do nothing."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Do nothing."""
 
 
 class NoReporter(ProgressReporter):  # type: ignore[misc]

@@ -11,9 +11,11 @@ from typing import Any
 from sweep.conductor import Conductor
 from sweep.endings import (
     FAILED_CODE,
+    HERE,
     LIMIT_CODE,
     EndedEarly,
     Interrupted,
+    Joined,
     LimitReached,
     NodeFault,
     NotRegained,
@@ -61,7 +63,7 @@ class Watch:
         conductor: Conductor,
         sweep_dir: Path,
         *,
-        address: str | None = None,
+        joined: Joined = HERE,
         signals: EndingSignals | None = None,
         notices: Notices | None = None,
         started_s: float | None = None,
@@ -75,7 +77,7 @@ class Watch:
         Args:
             conductor: conductor of the run.
             sweep_dir: folder of the sweep.
-            address: Ray cluster of the run; None for this machine.
+            joined: cluster of the run.
             signals: signals that end the run.
             notices: sender of notices.
             started_s: monotonic time from which ``wall_clock_h`` counts; None: from now.
@@ -88,7 +90,7 @@ class Watch:
         self._ending: EndedEarly | None = None
         self._is_told = False
         self._dir = sweep_dir
-        self._address = address
+        self._joined = joined
         self._conductor = conductor
         self._signals = signals or EndingSignals()
         self._notices = notices or Notices()
@@ -231,20 +233,20 @@ class Watch:
             return None
         ending: EndedEarly
         if self._signals.signum is not None:
-            ending = Interrupted(self._dir, self._address, n_ended, n_trials, signum=self._signals.signum)
+            ending = Interrupted(self._dir, self._joined, n_ended, n_trials, signum=self._signals.signum)
         elif self._stopped:
-            ending = Stopped(self._stopped, self._dir, self._address, n_ended, n_trials)
+            ending = Stopped(self._stopped, self._dir, self._joined, n_ended, n_trials)
         elif self._limit is not None:
             ending = self._limit_ending(*self._limit, n_ended, n_trials)
         elif self._signals.lost:
-            ending = RayLost(self._signals.lost, self._dir, self._address, n_ended, n_trials)
+            ending = RayLost(self._signals.lost, self._dir, self._joined, n_ended, n_trials)
         elif self._conductor.nodes.failing:
-            ending = NodeFault(self._conductor.nodes.failing, self._dir, self._address)
+            ending = NodeFault(self._conductor.nodes.failing, self._dir, self._joined)
         elif self._conductor.not_regained:
             lost = describe_trials(self._conductor.not_regained)
-            ending = NotRegained(lost, self._dir, self._address, n_ended, n_trials)
+            ending = NotRegained(lost, self._dir, self._joined, n_ended, n_trials)
         else:
-            ending = WorkerLost(self._dir, self._address, n_ended, n_trials)
+            ending = WorkerLost(self._dir, self._joined, n_ended, n_trials)
         self.on_error(ending)
         return ending
 
@@ -262,7 +264,7 @@ class Watch:
         elif name == "failed_trials":
             message += "; fix the cause first"
             options = {"code": FAILED_CODE, "retry_failed": True}
-        return LimitReached(name, message, self._dir, self._address, **options)
+        return LimitReached(name, message, self._dir, self._joined, **options)
 
     def _limit_reached(self) -> tuple[str, str] | None:
         study = self._conductor.study

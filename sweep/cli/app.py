@@ -109,6 +109,20 @@ def new_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr)
 
 
+def check_cluster(address: str | None, *, insecure: bool, display: TerminalDisplay) -> None:
+    """Check the connection to a cluster, before the libraries are loaded: on a busy machine that takes many seconds.
+
+    Raises:
+        UserError: the cluster cannot be joined.
+    """
+    if address is None:
+        return
+    with display.show_status(f"looking for the Ray cluster at {address}"):
+        from sweep.connection import check_connection
+
+        check_connection(address, insecure=insecure)
+
+
 def print_document(document: Mapping[str, Any]) -> None:
     """Print one JSON document; control characters are written as escapes, which a program reads as the characters."""
     text = shown(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))

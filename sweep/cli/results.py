@@ -10,6 +10,7 @@ import typer
 
 from sweep.cli.app import (
     app,
+    check_cluster,
     command_line,
     echo,
     new_console,
@@ -144,6 +145,7 @@ def evaluate(
     Example: `cutmix-sweep evaluate sweeps/box --axes calibration,ood`
     """
     display = new_display(quiet=quiet, verbose=verbose, stderr=json_)
+    check_cluster(address, insecure=insecure, display=display)
     with display.show_status("loading the libraries"):
         from sweep.documents import evaluate_document
         from sweep.evaluation.evaluate import evaluate_sweep

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sweep.cli.app import app, command_line, echo, new_console, new_display, on_sweep, renamed
+from sweep.cli.app import app, check_cluster, command_line, echo, new_console, new_display, on_sweep, renamed
 from sweep.terminal import options
 from trainables.errors import UserError
 
@@ -52,6 +52,7 @@ def run(
         raise UserError("--or-resume needs --out: it resumes the sweep in that folder")
     if restarts:
         _run_again(out, restarts, display, or_resume=or_resume)
+    check_cluster(address, insecure=insecure, display=display)
     with display.show_status("loading the libraries"):
         from search_spaces.discover import folder_of, load_study
         from sweep.launch import start_sweep
@@ -128,9 +129,10 @@ def resume(
 
     Example: `cutmix-sweep resume sweeps/box`
     """
+    display = new_display(quiet=quiet, verbose=verbose)
+    check_cluster(address, insecure=insecure, display=display)
     from search_spaces.extension import limited
 
-    display = new_display(quiet=quiet, verbose=verbose)
     without_effect = (data, address, max_trials, retry_failed, no_models, set_, log_to)  # on a run that is up
     if not any(without_effect):
         from sweep.control import resume_paused
@@ -176,9 +178,10 @@ def confirm(
 
     Example: `cutmix-sweep confirm sweeps/box --seeds 5`
     """
+    display = new_display(quiet=quiet, verbose=verbose)
+    check_cluster(address, insecure=insecure, display=display)
     from search_spaces.extension import confirmed
 
-    display = new_display(quiet=quiet, verbose=verbose)
     change = lambda study: confirmed(study, seeds=seeds, configs=configs, searches=searches)  # noqa: E731
     _resume(
         sweep_dir,
@@ -220,13 +223,14 @@ def extend(
 
     Example: `cutmix-sweep extend sweeps/box --add-searches 3`
     """
+    display = new_display(quiet=quiet, verbose=verbose)
+    check_cluster(address, insecure=insecure, display=display)
     from search_spaces.extension import extended, parse_arms
 
     n_trials = renamed("trials", "add-trials", trials, add_trials)
     n_seeds = renamed("seeds", "add-seeds", seeds, add_seeds)
     arms_text = renamed("arms", "add-arms", arms, add_arms)
     new_arms = None if arms_text is None else parse_arms(arms_text)
-    display = new_display(quiet=quiet, verbose=verbose)
     if not (data or address or max_trials or log_to):  # they have no effect on a run that is up
         from sweep.control import extend_running
 

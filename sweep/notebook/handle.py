@@ -318,7 +318,8 @@ def says_how_to_resume() -> Iterator[None]:
     try:
         yield
     except SweepEnded as error:
-        options = {"settings": error.settings, "address": error.address, "retry_failed": error.retry_failed}
+        cluster = {"address": error.joined.address, "insecure": bool(error.joined.options)}
+        options = {"settings": error.settings, **cluster, "retry_failed": error.retry_failed}
         error.add_note(f"in Python: {format_call('resume', shown(str(error.sweep_dir)), **options)}")
         raise
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sweep.driver import DriverObserver
-from sweep.endings import Interrupted
+from sweep.endings import HERE, Interrupted
 from sweep.followed import FollowedSweep
 from sweep.terminal.display import TerminalDisplay
 from sweep.terminal.status import print_status
@@ -44,5 +44,5 @@ def follow_sweep(sweep_dir: Path, console: Console) -> int:
                 if is_running and followed.n_left:
                     time.sleep(max(SECONDS_PER_READ, observer.look_s))
     if followed.n_left:
-        raise Interrupted(sweep_dir, None, followed.n_trials - followed.n_left, followed.n_trials)
+        raise Interrupted(sweep_dir, HERE, followed.n_trials - followed.n_left, followed.n_trials)
     return print_status(sweep_dir, console)

@@ -77,7 +77,7 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
     programs = ", ".join(f"{name} {versions.get(name, '?')}" for name in ("torch", "ray", "cutmix-sweep"))
     n = n_searches(manifest["study"])
     searches = f" in the {n} searches of each arm" if n > 1 else ""
-    resumed = f"; {n_resumed} of them were resumed" if n_resumed else ""
+    resumed = f"; {n_resumed} of them {'was' if n_resumed == 1 else 'were'} resumed" if n_resumed else ""
     return (
         f"Validation top-1 error of completed trials{searches} after their last epoch; NLL and ECE of the best of "
         "these trials.\n"

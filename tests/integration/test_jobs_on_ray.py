@@ -39,7 +39,7 @@ STUDY = {
     "question": "Does the job come back?",
     "arms": {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}},
     "space": {"optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 0.1}},
-    "budget": {"trials": 2, "max_epochs": 60, "early_stopping": {"rule": "none"}},
+    "budget": {"trials": 2, "max_epochs": 40, "early_stopping": {"rule": "none"}},
     "base": {"data": {"train_frac": 0.1, "batch_size": 64}, "model": {"width": 0.25}},
 }
 
@@ -131,8 +131,8 @@ def test_a_job_is_steered_and_outlives_its_driver(dashboard_url: str, tmp_path: 
     assert counts == {"completed": 3, "cancelled": 1}
     assert not read_rows(box, EPOCHS).to_pandas().duplicated(["trial", "epoch"]).any()
     whole = status.trials[status.trials["status"] == "completed"]
-    assert set(whole["epochs"]) == {60}
-    assert " epoch 60: train_loss " in "".join(read_log(box, whole["trial"].iloc[0]))
+    assert set(whole["epochs"]) == {40}
+    assert " epoch 40: train_loss " in "".join(read_log(box, whole["trial"].iloc[0]))
     again, _ = submit(study, address=url, out=str(tmp_path / "other"))
     wait_for(lambda: n_epochs(tmp_path / "other") or None)
     assert "ends within" in stop_job(again, url)

@@ -705,10 +705,10 @@ def test_schema_is_json(run: Run) -> None:
 
 class TestInterruption:
     def test_ends_with_130_and_says_how_to_go_on(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        from sweep.endings import Interrupted
+        from sweep.endings import HERE, Interrupted
 
         def interrupted(*_: object, **__: object) -> Path:
-            raise Interrupted(Path("sweeps/mine"), None, 3, 12)
+            raise Interrupted(Path("sweeps/mine"), HERE, 3, 12)
 
         monkeypatch.setattr("sweep.launch.start_sweep", interrupted)
         status, out, err = run("run", "quickstart")

@@ -22,7 +22,7 @@ import pytest
 from search_spaces.study import Study
 from sweep import notices as notices_module
 from sweep import signals as signals_module
-from sweep.endings import DiskFault, Interrupted, LimitReached, RayLost, WorkerLost, user_message
+from sweep.endings import DiskFault, Interrupted, Joined, LimitReached, RayLost, WorkerLost, user_message
 from sweep.notebook.handle import says_how_to_resume
 from sweep.notices import URL, URL_FILE, Notices, notify_url
 from sweep.signals import RAY_LOST_CODE, SIGNALS, EndingSignals, catch_signals, current_signals
@@ -136,7 +136,7 @@ class TestLimits:
         assert not watch.is_over()
         session.conductor.flush(force=True)
         again = simulate(session.conductor.study, tmp_path / "box")
-        watch = Watch(again.conductor, tmp_path / "box", address="auto")
+        watch = Watch(again.conductor, tmp_path / "box", joined=Joined("auto"))
         assert not watch.is_over()
         again.run(1)
         assert watch.is_over()
@@ -479,7 +479,7 @@ class TestNotices:
 class TestDisk:
     def test_a_full_one_names_the_file_and_how_to_resume(self) -> None:
         error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "box/records/part-0")
-        ending = DiskFault(error, Path("my box"), "auto")
+        ending = DiskFault(error, Path("my box"), Joined("auto"))
         assert ending.exit_code == 2
         assert str(ending) == (
             "cannot write to 'box/records/part-0': No space left on device; fix the cause first; resume with: "
@@ -496,5 +496,6 @@ class TestDisk:
 
 
 def test_the_command_to_resume_can_be_pasted_into_a_shell() -> None:
-    message = str(Interrupted(Path("/a b/sweep"), "auto", 3, 8))
-    assert message == ("interrupted after 3 of 8 trials; resume with: cutmix-sweep resume '/a b/sweep' --address auto")
+    message = str(Interrupted(Path("/a b/sweep"), Joined("auto", insecure=True), 3, 8))
+    command = "cutmix-sweep resume '/a b/sweep' --address auto --insecure"
+    assert message == f"interrupted after 3 of 8 trials; resume with: {command}"

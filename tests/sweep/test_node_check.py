@@ -268,6 +268,18 @@ class TestAllNodes:
         states = [checker.nodes.state_of(f"id-{name}") for name in "abc"]
         assert states == [FIT, UNFIT, UNCHECKED]
 
+    def test_that_join_and_leave_are_named(
+        self, ray: FakeRay, checker: NodeChecker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(node_checker, "LOOK_S", 0.0)
+        ray.members = {"a": {"CPU": 1.0}}
+        checker.check_all()
+        ray.members = {"b": {"CPU": 1.0}}
+        for _ in range(4):
+            checker.poll()
+        warnings = checker._display.warnings  # type: ignore[attr-defined]
+        assert warnings == ["node 'a' has left the cluster", "node 'b' has joined the cluster and can run trials"]
+
 
 def test_the_checks_of_a_run_leave_nothing_behind(ray: FakeRay, study_of: Callable[..., Study], tmp_path: Path) -> None:
     ray.members = {"a": {"CPU": 1.0}, "b": {"CPU": 1.0}}

@@ -214,6 +214,15 @@ def test_ray_waits_as_long_as_it_is_told(make_head: MakeHead, monkeypatch: pytes
     assert "RAY_agent_register_timeout_ms" not in os.environ
 
 
+def test_ray_prints_no_errors_of_workers() -> None:
+    from ray._private import worker
+
+    listen = worker.listen_error_messages
+    with ray_start._without_messages():
+        assert worker.listen_error_messages(None, None) is None  # otherwise it would ask the worker
+    assert worker.listen_error_messages is listen
+
+
 @pytest.mark.parametrize(
     ("error", "cause"),
     [

@@ -463,6 +463,19 @@ class TestOut:
         self.refused(refuse, address, words)
 
 
+@pytest.mark.parametrize("verb", ["run", "resume", "confirm", "extend", "evaluate"])
+def test_a_cluster_is_looked_for_before_the_libraries_are_loaded(
+    refuse: Refuse, here: Path, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "box").mkdir()
+    (here / "box" / "sweep.json").touch()
+    for module in ("sweep.launch", "search_spaces.discover", "search_spaces.extension", "sweep.evaluation.evaluate"):
+        monkeypatch.setitem(sys.modules, module, None)  # an import of it fails
+    target = "quickstart" if verb == "run" else "box"
+    more = ["--seeds", "1"] if verb == "confirm" else []
+    assert_one_message(refuse(verb, target, *more, "--address", "127.0.0.1:1"), ("nothing listens at port 1",))
+
+
 class TestFolders:
     @pytest.mark.parametrize("verb", ["resume", "status", "export"])
     @pytest.mark.parametrize(

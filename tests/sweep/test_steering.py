@@ -18,7 +18,7 @@ from search_spaces.extension import extended
 from search_spaces.study import Study
 from sweep import control
 from sweep.control import extend_running, pause_sweep, resume_paused, set_value, stop_sweep, stop_trials
-from sweep.endings import Stopped
+from sweep.endings import Joined, Stopped
 from sweep.findings.explain import explain
 from sweep.followed import FollowedSweep
 from sweep.inbox import Inbox, Request, Result, new_request
@@ -406,11 +406,14 @@ class TestRun:
     def test_is_ended_by_a_request(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         session = simulate(study_of(), tmp_path)
         session.run(3)
-        steering = steering_of(session)
+        steering = steering_of(session, joined=Joined("auto"))
         watch = Watch(session.conductor, tmp_path, steering=steering)
         assert not watch.is_over()
-        Inbox(tmp_path).add(new_request("stop", reason="wrong data"))
+        name = Inbox(tmp_path).add(new_request("stop", reason="wrong data"))
         assert watch.is_over()
+        answer = Inbox(tmp_path).result(name)
+        assert answer is not None
+        assert answer.text.endswith(" --address auto")
         ending = watch.ending()
         assert isinstance(ending, Stopped)
         assert ending.exit_code == 143

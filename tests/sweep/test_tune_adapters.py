@@ -153,6 +153,18 @@ def test_an_ended_trial_of_tune_takes_no_memory_for_its_reports() -> None:
     assert len(pickle.dumps(trial.run_metadata)) < before / 5
 
 
+def test_tune_prints_nothing_about_a_trial_that_it_is_told_to_stop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ray.tune.utils.callback import _create_default_callbacks
+
+    from sweep.tune_adapters import NoTrialLines
+
+    for callback in _create_default_callbacks([NoTrialLines()], air_verbosity=None):
+        callback.on_trial_complete(0, [], _Actor("off-0000", tmp_path))
+    assert capsys.readouterr().out == ""
+
+
 def test_a_worker_that_ray_kills_for_lack_of_memory_is_a_lost_worker() -> None:
     """Tune itself would end the whole sweep by a RuntimeError."""
     from ray.air.execution._internal import RayActorManager

@@ -12,7 +12,7 @@ import pytest
 import cutmix_sweep as cs
 from analysis.data import frames
 from sweep import mirrored
-from sweep.endings import DiskFault
+from sweep.endings import HERE, DiskFault
 from sweep.ledger import local_weights, model_damage, weights_place
 from sweep.models import recorded_model
 from sweep.records.errors import RecordsError
@@ -136,7 +136,7 @@ def test_a_store_that_is_lost_ends_the_sweep_in_words(
             try:
                 simulation.conductor.flush(force=True)
             except OSError as error:
-                raise DiskFault(error, sweep.path, None) from error
+                raise DiskFault(error, sweep.path, HERE) from error
 
     with pytest.raises(DiskFault) as ended:
         run_until_lost()
