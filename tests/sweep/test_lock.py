@@ -378,7 +378,8 @@ class TestLoss:
                     before = {path: path.read_bytes() for path in parts.glob("part-*.parquet")}
                     process.send_signal(signal.SIGCONT)
                     _, errors = process.communicate(timeout=60)
-                    assert {path: path.read_bytes() for path in parts.glob("part-*.parquet")} == before
+                    after = {path: path.read_bytes() for path in parts.glob("part-*.parquet")}
+                    assert after.items() <= before.items()  # rows of the moment in which it was stopped are taken back
                     assert files(tmp_path) == {LOCK, f"{LOCK}-2", "records"}
         finally:
             process.kill()

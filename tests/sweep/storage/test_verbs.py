@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,17 @@ def test_files_for_people_are_written_here(places: tuple[Path, str], run: Run, t
     assert (tmp_path / "export" / "trials.csv").exists()
 
 
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the copies that would last as long as the process."""
+    module = importlib.import_module("sweep.storage.opened")  # the package has a function of this name
+    with contextlib.ExitStack() as stack:
+        monkeypatch.setattr(module, "_open", stack)
+        monkeypatch.setattr(module, "_copies", {})
+        yield
+
+
+@pytest.mark.usefixtures("copies")
 def test_messages_name_the_address(bucket: str, run: Run, places: tuple[Path, str]) -> None:
     other = f"{bucket}-2"
     assert run("status", other) == (2, "", f"error: no sweep in '{other}': the folder has no sweep.json\n")
@@ -77,6 +90,7 @@ def test_messages_name_the_address(bucket: str, run: Run, places: tuple[Path, st
         cs.load(other)
 
 
+@pytest.mark.usefixtures("copies")
 def test_python_reads_an_address(places: tuple[Path, str]) -> None:
     folder, url = places
     here, there = cs.load(folder), cs.load(url)
