@@ -278,8 +278,8 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("resources.workers is 500", "data.batch_size is"),
     ),
     "--workers of another machine": (
-        ["quickstart", "--workers", "90"],
-        ("resources.cpus", "90 workers per trial", "lower --workers or --cpus"),
+        ["quickstart", "--workers", "30", "--cpus", "90"],
+        ("resources.cpus", "30 workers per trial", "lower --workers or --cpus"),
     ),
     "--gpus negative": (["quickstart", "--gpus", "-1"], ("'resources.gpus'", "-1")),
     "--address of a Ray client": (["quickstart", "--address", "ray://host:10001"], ("--address", "ray://host:10001")),

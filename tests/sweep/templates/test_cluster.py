@@ -70,11 +70,11 @@ def test_a_name_is_one_for_kubernetes(tmp_path: Path) -> None:
         ({"study": "quikstart"}, "did you mean 'quickstart'"),
         (
             {"settings": ["resources.cpus=9"]},
-            "no trial fits on a node: a trial uses 9 CPU cores and 0 GPUs, a node has 8",
+            "no trial fits on a node: a trial uses 9 CPU and 0 GPU, each of 4 nodes has 8 CPU",
         ),
         (
             {"settings": ["resources.gpus=1"], "gpus_per_node": 0},
-            "a trial uses 1 CPU cores and 1 GPUs, a node has 8 and 0",
+            "a trial uses 1 CPU and 1 GPU, each of 4 nodes has 8 CPU and 0 GPU",
         ),
         ({"kind": "aws", "storage": None}, "aws needs --storage, an S3 URL"),
         ({"kind": "aws", "storage": "/shared"}, "EC2 instances share no folder"),
