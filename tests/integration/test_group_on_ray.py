@@ -14,7 +14,6 @@ from search_spaces.study import Study
 from sweep.conductor import Conductor
 from sweep.display import SilentDisplay
 from sweep.engine import run_trials
-from sweep.ledger import EPOCH_COLUMNS
 from sweep.records.reader import read_table
 from sweep.records.schema import EPOCHS, TRIALS
 from tests.processes import has_ended
@@ -23,7 +22,9 @@ from trainables.trial import Trial
 
 pytestmark = pytest.mark.ray
 
-TIMES = ("seconds", "images_per_s")
+TOLERANCES = {"lr": 0, "effective_prob": 0, "pasted_frac": 0, "train_loss": 1e-3, "val_nll": 1e-2}
+"""Relative differences to one worker; an error of 120 images changes by steps, so that rounding can be seen in it."""
+
 SETTINGS = ["budget.early_stopping.rule=none", "budget.trials=1", "budget.max_epochs=3", "base.model.precision=fp32"]
 
 
@@ -65,7 +66,7 @@ def test_two_workers_per_trial_and_one_of_them_is_killed(ray_cluster: None, stud
         config = study.trial_config(arm, study.draw(arm, 0), replicate=0)
         alone = Trial(config, prepare_data(config.data))
         results = [alone.run_epoch() for _ in range(config.optimizer.max_epochs)]
-        for name in set(EPOCH_COLUMNS) - {"epoch", *TIMES}:
+        for name, rtol in TOLERANCES.items():
             expected = [getattr(result, name) for result in results]
-            assert epochs.loc[f"{arm}-0000", name].tolist() == pytest.approx(expected, rel=1e-2), (arm, name)
+            assert epochs.loc[f"{arm}-0000", name].tolist() == pytest.approx(expected, rel=rtol, abs=0), (arm, name)
     assert all(has_ended(process.pid) for process in [*killer.killed, *members()])
