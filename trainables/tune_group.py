@@ -166,7 +166,7 @@ class _Member(CutMixTrainable):
         """Return host and port of the store at which the workers meet."""
         from trainables.distributed import open_store
 
-        host = ray.util.get_node_ip_address()
+        host = _own_address()
         self._store = open_store(host, n_workers)
         return host, int(self._store.port)
 
@@ -178,8 +178,8 @@ class _Member(CutMixTrainable):
 
         if rank:
             self._store = TCPStore(host, port, n_workers, is_master=False, timeout=PATIENCE)
-        own_host = ray.util.get_node_ip_address()
-        self._group = join_group(self._store, rank=rank, n_workers=n_workers, device=self._device, host=own_host)
+        own = _own_address()
+        self._group = join_group(self._store, rank=rank, n_workers=n_workers, device=self._device, host=own)
 
     def begin(self, config: dict[str, Any]) -> None:
         """Begin a trial; an error is kept for its first report."""
@@ -194,6 +194,12 @@ class _Member(CutMixTrainable):
         from trainables.distributed import GroupTrial
 
         return GroupTrial(self._config, data, device=self._device, group=self._group)
+
+
+def _own_address() -> str:
+    """Return the address of this node in the cluster: other nodes can reach it."""
+    node_id = ray.get_runtime_context().get_node_id()
+    return next(str(node["NodeManagerAddress"]) for node in ray.nodes() if node["NodeID"] == node_id)
 
 
 class _Leader(_Member):

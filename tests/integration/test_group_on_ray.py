@@ -14,14 +14,17 @@ from search_spaces.study import Study
 from sweep.conductor import Conductor
 from sweep.display import SilentDisplay
 from sweep.engine import run_trials
-from sweep.ledger import EPOCH_COLUMNS
 from sweep.records.reader import read_table
 from sweep.records.schema import EPOCHS, TRIALS
 from tests.processes import has_ended
+from trainables.data.prepared import prepare_data
+from trainables.trial import Trial
 
 pytestmark = pytest.mark.ray
 
-TIMES = ("seconds", "images_per_s")
+TOLERANCES = {"lr": 0, "effective_prob": 0, "pasted_frac": 0, "train_loss": 1e-3, "val_nll": 1e-2}
+"""Relative differences to one worker; an error of 120 images changes by steps, so that rounding can be seen in it."""
+
 SETTINGS = ["budget.early_stopping.rule=none", "budget.trials=1", "budget.max_epochs=3", "base.model.precision=fp32"]
 
 
@@ -52,21 +55,18 @@ def study_of(study_file: Path, *settings: str) -> Study:
 
 
 def test_two_workers_per_trial_and_one_of_them_is_killed(ray_cluster: None, study_file: Path, tmp_path: Path) -> None:
-    killer = Killer()
-    for name, n_workers, slots in (("one", 1, 2), ("two", 2, 1)):
-        (tmp_path / name).mkdir()
-        study = study_of(study_file, f"resources.workers={n_workers}")
-        conductor = Conductor(study, tmp_path / name)
-        run_trials(tmp_path / name, conductor, slots=slots, display=killer if n_workers == 2 else SilentDisplay())
-    trials = read_table(tmp_path / "two", TRIALS).set_index("trial")
-    assert (trials["status"] == "completed").all()
+    study, killer = study_of(study_file, "resources.workers=2"), Killer()
+    run_trials(tmp_path, Conductor(study, tmp_path), slots=1, display=killer)
+    trials = read_table(tmp_path, TRIALS).set_index("trial")
+    assert (trials["status"] == "completed").all(), trials["why"].tolist()
     assert sorted(trials["attempts"]) == [1, 2]
     assert trials["resumed_at_epoch"].max() >= 1
-    one, two = (
-        read_table(tmp_path / name, EPOCHS).set_index(["trial", "epoch"]).sort_index() for name in ("one", "two")
-    )
-    assert one.index.equals(two.index)
-    for column in EPOCH_COLUMNS:
-        if column not in ("epoch", *TIMES):
-            assert two[column].to_numpy() == pytest.approx(one[column].to_numpy(), rel=2e-3), column
+    epochs = read_table(tmp_path, EPOCHS).set_index(["trial", "epoch"]).sort_index()
+    for arm in study.arms:
+        config = study.trial_config(arm, study.draw(arm, 0), replicate=0)
+        alone = Trial(config, prepare_data(config.data))
+        results = [alone.run_epoch() for _ in range(config.optimizer.max_epochs)]
+        for name, rtol in TOLERANCES.items():
+            expected = [getattr(result, name) for result in results]
+            assert epochs.loc[f"{arm}-0000", name].tolist() == pytest.approx(expected, rel=rtol, abs=0), (arm, name)
     assert all(has_ended(process.pid) for process in [*killer.killed, *members()])
