@@ -280,11 +280,7 @@ OPTIONS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("resources.workers is 500", "data.batch_size is"),
     ),
     "--workers of another machine": (
-<<<<<<< HEAD
         ["quickstart", "--workers", "30", "--cpus", "9"],
-=======
-        ["quickstart", "--workers", "30", "--cpus", "90"],
->>>>>>> room-p5
         ("resources.cpus", "30 workers per trial", "lower --workers or --cpus"),
     ),
     "--gpus negative": (["quickstart", "--gpus", "-1"], ("'resources.gpus'", "-1")),
