@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 DEMO := sweeps/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test test-avx2 lint bench chaos soak
+.PHONY: demo test test-avx2 lint cluster bench chaos soak
 
 demo: .venv/installed  ## the study quickstart on the embedded digits and its report: about four minutes on two cores
 	$(BIN)/cutmix-sweep run quickstart --out $(DEMO)
@@ -11,7 +11,7 @@ demo: .venv/installed  ## the study quickstart on the embedded digits and its re
 
 test: .venv/installed  ## the whole test suite: first in two processes, then what starts Ray, which needs both cores
 	$(BIN)/pytest -m "not ray" -n 2 --dist worksteal  # neighbours share their fixtures
-	$(BIN)/pytest -m ray
+	$(BIN)/pytest -m "ray and not cluster"
 
 test-avx2: .venv/installed  ## the tests that train networks, with AVX2 alone, as on a CPU without AVX-512
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -n 2 tests/trainables/models \
@@ -23,6 +23,10 @@ lint: .venv/installed  ## style, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+cluster: .venv/installed  ## jobs, elastic nodes and object stores on a real Ray; as root also faults of isolated nodes: ten minutes
+	$(BIN)/pytest -m cluster
+	if [ "$$(id -u)" = 0 ]; then PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.cluster; fi
 
 bench: .venv/installed  ## benchmarks, each as a ratio within one run
 	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-disable-gc -s

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 STOP_S = 30
 """Time in which a job ends after it was told to, seconds; Ray itself allows 3 s."""
 
+NO_AGENT = "No available agent"
+"""Answer of a dashboard on whose node no process takes jobs yet."""
+
+AGENT_S, AGENT_PAUSE_S = 60.0, 1.0
+"""Longest wait for such a process, and the pause between two attempts, seconds."""
+
 RESTARTS = 3
 """Times in a row that a job starts its driver again without a new epoch."""
 
@@ -133,13 +139,32 @@ def submit(
     with _client(dashboard) as client, tempfile.TemporaryDirectory(prefix="cutmix-sweep-job-") as folder:
         name = _free_name(storage, client)
         file = write_package(study, modules, Path(folder))
-        client.submit_job(
+        _submit(
+            client,
             entrypoint=entrypoint(file, storage, options),
             submission_id=name,
             runtime_env={"working_dir": folder, "env_vars": environment_of(storage)},
             metadata=metadata_of(study, storage),
         )
     return name, dashboard
+
+
+def _submit(client: JobSubmissionClient, **job: Any) -> None:
+    """Submit a job; the agent that starts it may not be up yet on a cluster that has just been started.
+
+    Raises:
+        RuntimeError: the dashboard refuses, or no agent has come up in time.
+    """
+    until_s = time.monotonic() + AGENT_S
+    while True:
+        try:
+            client.submit_job(**job)
+        except RuntimeError as error:
+            if NO_AGENT not in str(error) or time.monotonic() >= until_s:
+                raise
+            time.sleep(AGENT_PAUSE_S)
+        else:
+            return
 
 
 def entrypoint(file: str, storage: str, options: Sequence[str] = ()) -> str:

@@ -17,6 +17,7 @@ from sweep.engine import run_trials
 from sweep.records.reader import read_table
 from sweep.records.schema import EPOCHS, TRIALS
 from tests.processes import has_ended
+from tests.slots import fixed_slots
 from trainables.data.prepared import prepare_data
 from trainables.trial import Trial
 
@@ -56,7 +57,7 @@ def study_of(study_file: Path, *settings: str) -> Study:
 
 def test_two_workers_per_trial_and_one_of_them_is_killed(ray_cluster: None, study_file: Path, tmp_path: Path) -> None:
     study, killer = study_of(study_file, "resources.workers=2"), Killer()
-    run_trials(tmp_path, Conductor(study, tmp_path), slots=1, display=killer)
+    run_trials(tmp_path, Conductor(study, tmp_path), slots=fixed_slots(1), display=killer)
     trials = read_table(tmp_path, TRIALS).set_index("trial")
     assert (trials["status"] == "completed").all(), trials["why"].tolist()
     assert sorted(trials["attempts"]) == [1, 2]

@@ -101,6 +101,7 @@ def ended(name: str, url: str) -> Job | None:
 
 
 @pytest.mark.ray
+@pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_a_job_is_steered_and_outlives_its_driver(dashboard_url: str, tmp_path: Path) -> None:
     url, box = dashboard_url, tmp_path / "box"

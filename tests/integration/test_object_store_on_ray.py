@@ -24,7 +24,7 @@ from trainables.storage_url import StorageUrl, parse_url
 pytest.importorskip("obstore")
 pytest.importorskip("moto.server")
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 
 URL = "s3://photos/sweeps/small"
 SETTINGS = ("budget.trials=2", "budget.max_epochs=50", "budget.early_stopping.rule=none", "resources.checkpoint_s=1")
@@ -70,7 +70,7 @@ def test_a_sweep_in_a_bucket_survives_its_driver(
         finally:
             driver.kill()
             driver.wait()
-        assert all(has_ended(process.pid, within_s=30) for process in processes)
+        assert all(has_ended(process.pid) for process in processes)
         with opened(URL) as sweep:
             n_epochs = len(read_table(sweep.path, EPOCHS))
         assert 0 < n_epochs < 400

@@ -25,6 +25,7 @@ class FakeDashboard:
     jobs: list[dict[str, Any]] = field(default_factory=list)
     packages: dict[str, bytes] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
+    n_without_agent: int = 0
     lines: list[str] = field(default_factory=lambda: ["run begins\n", "epoch 1\n"])
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
@@ -77,6 +78,9 @@ class FakeDashboard:
 
     async def _submit(self, request: web.Request) -> web.Response:
         content = await request.json()
+        if self.n_without_agent:
+            self.n_without_agent -= 1
+            return web.Response(status=500, text="No available agent to submit job, please try again later.")
         self._add(content, "RUNNING", len(self.jobs) + 1)
         return web.json_response({"job_id": content["submission_id"], "submission_id": content["submission_id"]})
 

@@ -160,6 +160,18 @@ def dashboard(home: Path) -> Iterator[FakeDashboard]:
 
 
 class TestSubmit:
+    @pytest.mark.parametrize(("patience_s", "code"), [(60.0, 0), (0.0, 2)])
+    def test_waits_for_the_agent_of_a_cluster_that_has_just_been_started(
+        self, dashboard: FakeDashboard, run: Run, monkeypatch: pytest.MonkeyPatch, patience_s: float, code: int
+    ) -> None:
+        monkeypatch.setattr("sweep.jobs.AGENT_S", patience_s)
+        monkeypatch.setattr("sweep.jobs.AGENT_PAUSE_S", 0.0)
+        dashboard.n_without_agent = 2
+        status, _, err = run("submit", "quickstart", "--out", "/shared/box", "--address", dashboard.url)
+        assert status == code
+        assert ("No available agent" in err) == bool(code)
+        assert len(dashboard.jobs) == (not code)
+
     def test_sends_the_study_and_nothing_else(
         self, dashboard: FakeDashboard, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
