@@ -40,7 +40,7 @@ STOP_S = 30
 """Time in which a job ends after it was told to, seconds; Ray itself allows 3 s."""
 
 NO_AGENT = "No available agent"
-"""Answer of a dashboard on whose node no process takes jobs yet."""
+"""Error of a dashboard as long as no process of its node takes jobs."""
 
 AGENT_S, AGENT_PAUSE_S = 60.0, 1.0
 """Longest wait for such a process, and the pause between two attempts, seconds."""
