@@ -66,6 +66,7 @@ def test_a_sweep_in_a_bucket_survives_its_driver(
             assert f"process {driver.pid} on " in verb("resume", URL, "--retry-failed", machine="node-b", code=2)
             wait_for(lambda: "logs/off-0000.txt" in store.list("logs"))
             assert b"epoch 1: " in store.read("logs/off-0000.txt")[0]
+            wait_for(lambda: any(name.startswith("records/epochs/") for name in store.list("records")))
             processes = [driver, *psutil.Process(driver.pid).children(recursive=True)]
         finally:
             driver.kill()
