@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sweep.mirrored import shown
+from trainables.errors import UserError
 
 _UNPRINTABLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb]|[\ud800-\udfff]"
@@ -91,12 +92,19 @@ def format_pace(images_per_s: float | None) -> str:
     return "-" if images_per_s is None else f"{images_per_s:,.0f}"
 
 
+_FOR_USERS = f"{UserError.__module__}.{UserError.__qualname__}: "
+
+
 def reason_in_one_line(why: str) -> str:
     """Return the error that a traceback ends with, or any other reason, in one line.
+
+    An error that says what its reader can do is shown without the name of its class.
 
     Examples:
         >>> reason_in_one_line('Traceback:\\n  File "net.py", line 3, in run\\n    step()\\nValueError: bad\\n  shape')
         'ValueError: bad shape'
+        >>> reason_in_one_line("trainables.errors.UserError: no images in '/shared/photos'")
+        "no images in '/shared/photos'"
         >>> reason_in_one_line("its worker died 4 times: out of memory")
         'its worker died 4 times: out of memory'
     """
@@ -108,7 +116,7 @@ def reason_in_one_line(why: str) -> str:
         lines = after[begin:]
     elif why.startswith("Traceback"):
         lines = lines[-1:]
-    return " ".join(" ".join(lines).split()) or "no reason given"
+    return " ".join(" ".join(lines).split()).removeprefix(_FOR_USERS) or "no reason given"
 
 
 def cut(text: str, n_chars: int) -> str:
