@@ -64,9 +64,7 @@ def sweep_document(live: LiveSweep, *, optuna_url: Callable[[str], str | None]) 
             "metric": METRICS[live.study.metric].name,
             "driver": live.driver.describe() if live.driver else None,
             "advice": live.driver.advice if live.driver else "",
-            "running": [{**asdict(each), "node": each.node or live.node_of(each.trial)} for each in progress.running]
-            if live.driver
-            else [],
+            "running": [asdict(each) for each in progress.running] if live.driver else [],
             "events": [_event(live, live.sweep.entries[trial]) for trial in live.last_ended],
             "arms": _arms(live, optuna_url),
             "nodes": _nodes(live, status, progress),
@@ -137,7 +135,7 @@ def _event(live: LiveSweep, entry: Entry) -> dict[str, Any]:
         "epochs": entry.epochs,
         "planned_epochs": live.study.max_epochs_of(entry.params),
         "val_top1_error": None if last is None else entry.curve[last]["val_top1_error"],
-        "node": live.node_of(entry.trial),
+        "node": entry.about.get("node"),
         "why": reason_in_one_line(entry.why)[:N_REASON] if entry.why else "",
         "time_s": live.rows[entry.trial]["time_s"],
     }
@@ -203,13 +201,12 @@ def _dose(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
 def _nodes(live: LiveSweep, status: dict[str, Any], progress: SweepProgress) -> list[dict[str, Any]]:
     """Return the nodes that have trained trials or that get none, by name."""
     nodes: dict[str, dict[str, Any]] = defaultdict(lambda: {"running": 0, "ended": 0, "failed": 0, "left_out": ""})
-    for trial, row in live.rows.items():
-        if row["status"] not in LIVING and (node := live.node_of(trial)):
+    for row in live.rows.values():
+        if row["status"] not in LIVING and (node := row.get("node")):
             nodes[node]["ended"] += 1
             nodes[node]["failed"] += row["status"] == FAILED
     for running in progress.running if live.driver else ():
-        if node := running.node or live.node_of(running.trial):
-            nodes[node]["running"] += 1
+        nodes[running.node or "not known yet"]["running"] += 1
     for left_out in status["left_out_nodes"]:
         nodes[left_out["node"]]["left_out"] = left_out["why"]
     return [{"node": name, **counts} for name, counts in sorted(nodes.items())]

@@ -18,7 +18,7 @@ from sweep.followed import FollowedSweep
 from sweep.progress import ProgressTracker
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest
-from sweep.records.schema import CONFIRM, DECISIONS, EPOCHS, EVALUATIONS, LIVING, TRIALS, WEIGHTS
+from sweep.records.schema import CONFIRM, DECISIONS, EVALUATIONS, LIVING, TRIALS, WEIGHTS
 from sweep.records.tail import Tail
 from trainables.errors import UserError
 
@@ -52,7 +52,6 @@ class LiveSweep:
         rows: last row of each trial, by name, without its configuration.
         started_s: time of the first row of each trial, since the Unix epoch.
         tests: test values by trial and metric.
-        nodes: node of the last epoch of each trial, as far as it is recorded.
         rungs: counts of verdicts by arm and epoch of the rung; ``cutoff`` is the last one.
         last_ended: names of the trials that ended last, the latest first.
     """
@@ -87,16 +86,17 @@ class LiveSweep:
         self.sweep = FollowedSweep(self.folder)
         self.tracker: ProgressTracker = self.sweep.tracker()
         self._began = _beginning(read_manifest(self.folder))
-        self._tails = {table.name: Tail(self.folder, table) for table in (DECISIONS, EPOCHS, EVALUATIONS, TRIALS)}
+        self._tails = {table.name: Tail(self.folder, table) for table in (DECISIONS, EVALUATIONS, TRIALS)}
         self.rows: dict[str, dict[str, Any]] = {}
         self.started_s: dict[str, float] = {}
         self.tests: dict[str, dict[str, float]] = {}
-        self.nodes: dict[str, str] = {}
         self.rungs: dict[tuple[str, int], dict[str, Any]] = {}
         self.last_ended: deque[str] = deque(maxlen=N_EVENTS)
         self.driver: Driver | None = None
         self.generation += 1
         self._version += 1
+        self._n_epochs = 0
+        self._n_runs = len(read_manifest(self.folder)["runs"])
         self._read()
 
     def look(self) -> None:
@@ -119,14 +119,12 @@ class LiveSweep:
         self.driver = self._observer.glance()  # before the rows: none can then be missed
         self.sweep.paused = self.driver.paused if self.driver else ""
         self.sweep.update(fresh=former is not None and self.driver is None)
-        if n_runs != getattr(self, "_n_runs", n_runs):
+        if n_runs != self._n_runs:
             self.tracker = self.sweep.tracker()
         self._n_runs = n_runs
         new = {name: tail.new_rows() for name, tail in self._tails.items()}
-        self._version += any(new.values())
-        for row in new[EPOCHS.name]:
-            if node := row.get("node"):
-                self.nodes[row["trial"]] = node
+        self._version += any(new.values()) or self.sweep.tally.n_epochs != self._n_epochs
+        self._n_epochs = self.sweep.tally.n_epochs
         for row in new[TRIALS.name]:
             self._add_trial(row)
         for row in new[EVALUATIONS.name]:
@@ -195,19 +193,16 @@ class LiveSweep:
     def recorded(self, entry: Entry) -> RecordedTrial:
         """Return a trial as the exports have it."""
         about = self.rows[entry.trial]
+        if node := entry.about.get("node"):
+            about = {**about, "node": node}
         return RecordedTrial(
-            about={**about, "node": self.node_of(entry.trial)} if self.node_of(entry.trial) else about,
+            about=about,
             params=entry.params,
             config={},
             epochs=dict(sorted(entry.curve.items())),
             tests=self.tests.get(entry.trial, {}),
             started_s=self.started_s[entry.trial],
         )
-
-    def node_of(self, trial: str) -> str | None:
-        """Return the node of a trial's last epoch, or of its last row; None if neither is recorded."""
-        node = self.nodes.get(trial) or self.rows.get(trial, {}).get("node")
-        return str(node) if node else None
 
 
 def _beginning(manifest: Mapping[str, Any]) -> tuple[object, ...]:
