@@ -171,8 +171,10 @@ export function fill(parent, id, facts, build) {
   if (known.get(id) === text) return;
   known.set(id, text);
   const scrolled = [...part.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
+  const opened = [...part.querySelectorAll("details")].map((each) => each.open);
   const content = build();
   part.replaceChildren(...(content ? [content].flat(Infinity).filter(Boolean) : []));
   part.hidden = !content;
+  part.querySelectorAll("details").forEach((each, place) => (each.open = opened[place] ?? false));
   part.querySelectorAll(".scroll").forEach((each, place) => (each.scrollLeft = scrolled[place] ?? 0));
 }

@@ -6,13 +6,10 @@ const name = decodeURIComponent(location.pathname.split("/")[2]);
 const sections = document.getElementById("sections");
 let last = null;
 
-const heading = (text) => el("h2", {}, text);
+const heading = (text) => el("h2", { id: anchor(text) }, text);
+const anchor = (text) => text.toLowerCase().replaceAll(" ", "-");
 const note = (...text) => el("p", { class: "small" }, ...text);
-const armHead = (arm, place) => el("span", {}, swatchInline(place), arm);
-const swatchInline = (place) => {
-  const mark = el("span", { class: "swatch" }, swatch(place));
-  return mark;
-};
+const armHead = (arm, place) => el("span", {}, el("span", { class: "swatch" }, swatch(place)), arm);
 const interval = (low, high) => (low === null ? "-" : `${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)}`);
 
 function lowest(rows, columns) {
@@ -175,13 +172,28 @@ function showRungs(data) {
 
 function showConfirmation(data) {
   const { status } = data;
-  fill(sections, "confirmation", [status.confirmed, status.winners, status.n_searches], () => {
+  fill(sections, "confirmation", [status.confirmed, status.winners, status.n_searches, status.baseline], () => {
     if (!status.winners.length) return null;
+    const place = (arm) => data.arms.findIndex((each) => each.arm === arm);
     const several = status.n_searches > 1;
-    const winners = table("Winner of each search, trained again on fresh seeds", [["winner", ""], ["arm", "name"], ["search", "number"], ["validation error in the search", "number"], ["test error", "number"], ["seeds", "number"], ["NLL", "number"], ["ECE", "number"]],
-      status.winners.map((row) => [row.winner, row.arm, row.search, percent(row.val_top1_error), percent(row.top1_error), row.n_seeds, decimal(row.nll), percent(row.ece)].map((cell) => cell)));
+    const searches = [...Array(status.n_searches).keys()];
+    const winners = status.winners.filter((row) => row.rank === 1);
+    const measured = data.arms.map((each) => each.arm).filter((arm) => winners.some((row) => row.arm === arm));
+    const bySearch = !several ? null : table("Test error of the winner of each search (validation error of the same configuration in the search)",
+      [["arm", ""], ...searches.map((search) => [`search ${search}`, "number"])],
+      measured.map((arm) => [armHead(arm, place(arm)), ...searches.map((search) => {
+        const row = winners.find((each) => each.arm === arm && each.search === search);
+        return row ? el("span", { title: `${row.winner}, ${count(row.n_seeds, "seed")}` }, percent(row.top1_error), el("br"), el("span", { class: "small" }, `(${percent(row.val_top1_error)})`)) : "-";
+      })]));
+    const rows = status.winners.map((row) => [row.winner, row.rank === 1 ? "winner" : `former winner, now rank ${row.rank}`, row.search, percent(row.val_top1_error), percent(row.top1_error), row.n_seeds, decimal(row.nll), percent(row.ece)]);
+    const all = table("Trials that won, trained again on fresh seeds", [["trial", ""], ["rank", "name"], ["search", "number"], ["validation error in the search", "number"], ["test error", "number"], ["seeds", "number"], ["NLL", "number"], ["ECE", "number"]], rows);
     const unit = several ? "n counts independent searches." : "n counts fresh seeds of one configuration.";
-    return [heading("Confirmation"), note(`${unit} Differences from ${status.baseline} are paired; their intervals hold for all comparisons together.`), winners];
+    return [
+      heading("Confirmation"),
+      note(`${unit} Differences from ${status.baseline} are paired; their intervals hold for all comparisons together.`),
+      bySearch,
+      several ? el("details", {}, el("summary", {}, `All ${count(rows.length, "winner")}`), all) : all,
+    ];
   });
 }
 
@@ -208,10 +220,16 @@ function showEvents(data) {
 
 function showFailures(data) {
   const { failures } = data.status;
-  fill(sections, "failures", failures, () => {
+  fill(sections, "failure-list", failures, () => {
     const rows = failures.slice(0, 200).map((each) => [each.trial, each.status, each.fault ?? "-", lastLine(each.why)]);
     return rows.length ? [heading("Failures"), table(failures.length > 200 ? `200 of ${failures.length} failures` : count(rows.length, "trial") + " without a result", [["trial", ""], ["status", ""], ["kind", ""], ["reason", "why"]], rows), note("Log of a trial: ", el("code", {}, `${data.commands.logs} ${failures[0].trial}`))] : null;
   });
+}
+
+function showContents() {
+  const headings = [...document.querySelectorAll("section:not([hidden]) > h2")];
+  fill(document.querySelector("nav"), "contents", headings.map((each) => each.textContent), () =>
+    el("ul", {}, headings.map((each) => el("li", {}, el("a", { href: `#${each.id}` }, each.textContent)))));
 }
 
 function showFurther(data) {
@@ -233,7 +251,7 @@ function showFurther(data) {
 
 function show(data) {
   last = data;
-  for (const part of [showHead, showVerdict, showProblems, showArms, showRunning, showCurves, showRungs, showConfirmation, showDose, showNodes, showEvents, showFailures, showFurther]) part(data);
+  for (const part of [showHead, showVerdict, showProblems, showArms, showRunning, showCurves, showRungs, showConfirmation, showDose, showNodes, showEvents, showFailures, showFurther, showContents]) part(data);
   const behind = data.status_age_s > 5 ? ` Results are ${duration(data.status_age_s)} old.` : "";
   document.getElementById("footer").textContent = `As of ${new Date(data.now).toLocaleTimeString("en-GB")}, from the records of ${data.place}.${behind}`;
 }

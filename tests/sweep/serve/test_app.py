@@ -1,0 +1,128 @@
+"""What a browser gets: the numbers of ``status``, names as data only, and nothing that writes or lies elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.report.write import PAGE, REPORT
+from sweep.documents import status_document
+from sweep.lock import locked
+from sweep.serve import document
+from sweep.serve.app import ASSETS
+from tests.sweep.serve.conftest import Client
+
+
+def without_age(status: dict[str, Any]) -> dict[str, Any]:
+    ages = {"heartbeat_age_s": 0.0, "quiet_s": None}
+    return {**status, "driver": status["driver"] and {**status["driver"], **ages}}
+
+
+def test_results_are_those_of_status(client: Client, sweep_dir: Path, simulate: Any, study_of: Any) -> None:
+    data = client("/data/mine.json").json
+    assert data["status"] == status_document(sweep_dir)
+    assert (data["state"], data["running"], data["left_s"]) == ("interrupted", [], None)
+    with locked(sweep_dir):
+        data = client("/data/mine.json").json
+        assert without_age(data["status"]) == without_age(status_document(sweep_dir))
+        assert data["state"] == "running"
+    assert [arm["arm"] for arm in data["arms"]] == ["off", "cutout", "cutmix"]
+    assert {"name": "mine", "state": "interrupted"}.items() <= client("/data/sweeps.json").json["sweeps"][0].items()
+
+
+def test_running_trials_have_node_and_curve(client: Client, sweep_dir: Path, simulate: Any, study_of: Any) -> None:
+    with locked(sweep_dir):
+        study = study_of(question="<script>alert(1)</script>?", confirm={"searches": 2, "seeds": 1})
+        session = simulate(study, sweep_dir)
+        session.run(5).conductor.flush(force=True)
+        data = client("/data/mine.json").json
+        running = {entry.trial for entry in session.conductor.running}
+        assert {each["trial"] for each in data["running"]} == running
+        assert running
+        curves = [curve for arm in data["arms"] for curve in arm["curves"]]
+        assert {curve["trial"] for curve in curves if curve["status"] == "running"} <= running
+        shown = sum(node["running"] for node in data["nodes"])
+        assert shown == len(running)
+    rungs = {rung["epochs"]: rung for rung in data["arms"][0]["rungs"]}
+    assert rungs[1]["n"] == rungs[1].get("continue", 0) + rungs[1].get("stop", 0) + rungs[1].get("spared", 0)
+
+
+@pytest.mark.parametrize("path", ["/", "/sweeps/mine/", "/assets/draw.js", "/data/mine.json", "/nothing"])
+def test_pages_are_files_with_a_strict_policy(client: Client, path: str) -> None:
+    answer = client(path)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    if answer.headers["Content-Type"].startswith("text/html"):  # names from the records are in no page
+        assert b"script>alert" not in answer.body
+    head = client(path, method="HEAD")
+    assert (head.status, head.headers, head.body) == (answer.status, {**head.headers}, b"")
+
+
+def test_no_page_loads_anything_from_elsewhere() -> None:
+    for path in ASSETS.iterdir():
+        text = path.read_text()
+        assert "://" not in text.replace("http://www.w3.org/2000/svg", ""), path.name
+        assert "innerHTML" not in text
+        assert " style=" not in text
+        assert "onclick" not in text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("path", ["/", "/api/studies", "/api/studies/0", "/api/trials/0/tell", "/data/mine.json"])
+def test_refuses_every_method_that_writes(client: Client, method: str, path: str) -> None:
+    answer = client(path, method=method, body=json.dumps({"study_name": "new", "directions": ["minimize"]}).encode())
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("path", ["/", "/data/mine.json", "/api/studies", "/dashboard"])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8080", "", "[", "192.168.0.7:8080"])
+def test_refuses_other_hosts(client: Client, path: str, host: str) -> None:
+    assert client(path, host=host).status == 421
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:9000", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST:80"])
+def test_answers_on_the_loopback_address(client: Client, host: str) -> None:
+    assert client("/data/mine.json", host=host).status == 200
+
+
+def test_optuna_dashboard_is_there(client: Client) -> None:
+    (url,) = (arm["optuna"] for arm in client("/data/mine.json").json["arms"] if arm["arm"] == "cutmix")
+    number = url.removeprefix("/dashboard/studies/")
+    assert client(url).status == 200
+    study = client(f"/api/studies/{number}").json
+    assert study["name"] == "mine/cutmix"
+    assert len(study["trials"]) == 4
+    names = [each["study_name"] for each in client("/api/studies").json["study_summaries"]]
+    assert names[:3] == ["mine/off", "mine/off/confirm", "mine/cutout"] or names[:3] == [
+        *("mine/off", "mine/cutout", "mine/cutmix")
+    ]
+    assert client("/optuna/").headers["Location"] == "/dashboard"
+
+
+def test_report_and_nothing_else_of_the_folder(client: Client, sweep_dir: Path, tmp_path: Path) -> None:
+    assert Path(REPORT, PAGE) == document.REPORT
+    assert client("/data/mine.json").json["report"]["url"] is None
+    (sweep_dir / REPORT).mkdir()
+    (sweep_dir / document.REPORT).write_text("<h1>Report</h1>")
+    (tmp_path / "secret").write_text("secret")
+    (sweep_dir / REPORT / "link").symlink_to(tmp_path / "secret")
+    url = client("/data/mine.json").json["report"]["url"]
+    assert client(url).body == b"<h1>Report</h1>"
+    assert "script-src" not in client(url).headers["Content-Security-Policy"]
+    for name in ("link", "../sweep.json", "../../secret", "..", "", ".", "//etc/passwd", "\0", "no.html"):
+        assert client(f"/sweeps/mine/report/{name}").status == 404, name
+    for path in ("/sweeps/mine/sweep.json", "/sweeps/mine/records/counts.json", "/assets/../app.py", "/sweeps/no/"):
+        assert client(path).status == 404, path
+
+
+def test_a_damaged_sweep_is_said_and_the_last_state_stays(client: Client, sweep_dir: Path) -> None:
+    before = client("/data/mine.json").json
+    (sweep_dir / "sweep.json").rename(sweep_dir / "hidden.json")
+    after = client("/data/mine.json").json
+    assert "sweep.json" in after["problem"]
+    assert after["status"] == before["status"]
