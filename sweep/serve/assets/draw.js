@@ -77,7 +77,8 @@ export function errorPlot(rows, width) {
   const values = rows.flatMap((row) => [...row.errors, row.best, row.median, row.mean, row.low, row.high]).filter((value) => value !== null && value !== undefined);
   if (!values.length) return null;
   const longest = Math.max(...rows.map((row) => row.arm.length));
-  const left = Math.min(width * 0.42, 14 + 7 * longest), right = width - 14, step = 26;
+  const left = Math.min(width * 0.42, 14 + 7 * longest), right = width - 14;
+  const step = rows.some((row) => row.mean !== null) ? 36 : 26;
   const pad = Math.max(0.5, (Math.max(...values) - Math.min(...values)) * 0.04);
   const low = Math.min(...values) - pad, high = Math.max(...values) + pad;
   const x = (value) => left + ((value - low) / (high - low)) * (right - left);
@@ -89,7 +90,7 @@ export function errorPlot(rows, width) {
   ]);
   parts.push(svg("text", { x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, "top-1 error (%)"));
   rows.forEach((row, place) => {
-    const y = place * step + step / 2 + 4;
+    const y = place * step + 17;
     const name = row.arm.length * 7 > left - 10 ? `${row.arm.slice(0, Math.floor((left - 20) / 7))}…` : row.arm;
     const group = svg("g", { class: `arm-${place % 7}` },
       svg("text", { class: "strong", x: left - 10, y: y + 4, "text-anchor": "end" }, name, svg("title", {}, row.arm)),

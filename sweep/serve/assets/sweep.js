@@ -92,6 +92,7 @@ function showArms(data) {
   const arms = data.arms.map((each) => each.arm);
   fill(sections, "arms", [status.arms, status.confirmed, status.baseline, data.arms.map((each) => each.curves.filter((curve) => curve.status === "completed")), document.documentElement.clientWidth < 700], () => {
     const confirmed = new Map(status.confirmed.filter((row) => row.rank === 1).map((row) => [row.arm, row]));
+    const isComparable = arms.every((arm) => confirmed.get(arm)?.n > 1); // one value per arm compares nothing
     const searched = new Map(status.arms.map((row) => [row.arm, row]));
     const shown = ["running", "paused", "completed", "stopped", "diverged", "failed", "cancelled"].filter((kind) => kind === "completed" || status.arms.some((row) => row.n_by_status[kind]));
     const heads = [["arm", ""], ["best error", "number"], ["median", "number"]];
@@ -101,14 +102,14 @@ function showArms(data) {
       const found = searched.get(arm), test = confirmed.get(arm);
       const row = [armHead(arm, place), percent(found?.best_val_top1_error), percent(found?.median_val_top1_error)];
       if (confirmed.size) {
-        const difference = !test || test.difference === null ? "-" : `${points(test.difference)} (${points(test.difference_low)}, ${points(test.difference_high)})`;
+        const difference = !test || test.difference === null ? "-" : points(test.difference) + (test.difference_low === null ? "" : ` (${points(test.difference_low)}, ${points(test.difference_high)})`);
         row.push(percent(test?.top1_error), test ? interval(test.n > 1 ? test.low : null, test.high) : "-", arm === status.baseline ? "baseline" : difference, test?.n ?? "-");
       }
       row.push(...shown.map((kind) => found?.n_by_status[kind] ?? 0), found?.best_trial ?? "-");
       row.facts = { best: found?.best_val_top1_error, median: found?.median_val_top1_error, test: test?.top1_error };
       return row;
     });
-    lowest(rows, [[1, (facts) => facts.best], [2, (facts) => facts.median], [3, (facts) => (confirmed.size ? facts.test : null)]]);
+    lowest(rows, [[1, (facts) => facts.best], [2, (facts) => facts.median], [3, (facts) => (isComparable ? facts.test : null)]]);
     const scaled = (value) => (value === null || value === undefined ? null : 100 * value);
     const plotted = data.arms.map((each) => {
       const found = searched.get(each.arm), test = confirmed.get(each.arm);
