@@ -70,7 +70,7 @@ class App:
         self._optuna: WSGIApplication = wsgi(storage)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Return the answer to one request."""
         if not self._is_host(environ.get("HTTP_HOST", "")):
             return _send(_text("421 Misdirected Request", "this host name is not served here"), environ, start_response)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
@@ -86,7 +86,7 @@ class App:
         return _send(self._page(path), environ, start_response)
 
     def _is_host(self, header: str) -> bool:
-        """Return whether a Host header names this machine: a foreign page may have another name lead here."""
+        """Return whether a Host header names this machine: any other name may belong to a page of the internet."""
         try:
             host = urllib.parse.urlsplit(f"//{header}").hostname or ""
         except ValueError:

@@ -1,4 +1,4 @@
-"""A sweep that is served: its state from the records, read again when somebody looks, and never written."""
+"""A sweep that is served: its state from the records, read again at each request, and never written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NOT_KEPT = ("seq", "params", "config", "model_sha256", "study", "sweep")
 class LiveSweep:
     """One sweep in any state: it runs, has ended, was interrupted, or is resumed and extended by other processes.
 
-    Everything is read from the records, new rows only. Nothing is read while nobody looks.
+    Everything is read from the records, new rows only. Nothing is read between two requests.
 
     Attributes:
         name: name in addresses, unique among the served sweeps.
