@@ -48,7 +48,10 @@ class Client:
         answered: list[Any] = []
         content = self._app(environ, lambda status, headers, exc_info=None: answered.extend((status, headers)))
         status, headers = answered
-        return Answer(int(status.split()[0]), dict(headers), b"".join(content))
+        body = b"".join(content)
+        if hasattr(content, "close"):
+            content.close()
+        return Answer(int(status.split()[0]), dict(headers), body)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 from analysis.report.write import PAGE, REPORT
 from sweep.documents import status_document
 from sweep.lock import locked
+from sweep.records.reader import read_table
+from sweep.records.schema import TRIALS
 from sweep.serve import document
 from sweep.serve.app import ASSETS
 from tests.sweep.serve.conftest import Client
@@ -90,17 +92,15 @@ def test_answers_on_the_loopback_address(client: Client, host: str) -> None:
     assert client("/data/mine.json", host=host).status == 200
 
 
-def test_optuna_dashboard_is_there(client: Client) -> None:
+def test_optuna_dashboard_is_there(client: Client, sweep_dir: Path) -> None:
     (url,) = (arm["optuna"] for arm in client("/data/mine.json").json["arms"] if arm["arm"] == "cutmix")
     number = url.removeprefix("/dashboard/studies/")
     assert client(url).status == 200
     study = client(f"/api/studies/{number}").json
     assert study["name"] == "mine/cutmix"
-    assert len(study["trials"]) == 4
+    assert len(study["trials"]) == (read_table(sweep_dir, TRIALS)["arm"] == "cutmix").sum() > 0
     names = [each["study_name"] for each in client("/api/studies").json["study_summaries"]]
-    assert names[:3] == ["mine/off", "mine/off/confirm", "mine/cutout"] or names[:3] == [
-        *("mine/off", "mine/cutout", "mine/cutmix")
-    ]
+    assert names == ["mine/off", "mine/cutout", "mine/cutmix"]
     assert client("/optuna/").headers["Location"] == "/dashboard"
 
 
@@ -120,9 +120,9 @@ def test_report_and_nothing_else_of_the_folder(client: Client, sweep_dir: Path, 
         assert client(path).status == 404, path
 
 
-def test_a_damaged_sweep_is_said_and_the_last_state_stays(client: Client, sweep_dir: Path) -> None:
+def test_a_lost_sweep_is_said_and_the_last_state_stays(client: Client, sweep_dir: Path) -> None:
     before = client("/data/mine.json").json
-    (sweep_dir / "sweep.json").rename(sweep_dir / "hidden.json")
+    sweep_dir.rename(sweep_dir.with_name("elsewhere"))
     after = client("/data/mine.json").json
-    assert "sweep.json" in after["problem"]
+    assert "no sweep" in after["problem"]
     assert after["status"] == before["status"]
