@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.mirrored import shown
 from sweep.serve.document import REPORT, list_document, sweep_document
 from sweep.serve.live import LiveSweep
 
@@ -158,7 +159,7 @@ def _asset(name: str) -> Page:
 
 def _json(document: dict[str, Any]) -> Page:
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return "200 OK", "application/json", text.encode("utf-8", "replace"), _PAGE_POLICY
+    return "200 OK", "application/json", shown(text).encode("utf-8", "replace"), _PAGE_POLICY
 
 
 def _text(status: str, message: str) -> Page:

@@ -160,7 +160,7 @@ class LiveSweep:
         there are pauses between the computations.
         """
         with self.lock:
-            now_s = time.monotonic()
+            now_s, began_s = time.monotonic(), time.thread_time()
             present = self._version, self._driver_state()
             pause_s = RESULTS_PAUSE * self._status_took_s if self._status_took_s > LOOK_S / 2 else 0.0
             if not self._status or (present != self._status_of and now_s - self._status_at_s >= pause_s):
@@ -170,7 +170,7 @@ class LiveSweep:
                 except (RecordsError, UserError, OSError) as error:
                     self.problem = str(error)
                 self._status_at_s = time.monotonic()
-                self._status_took_s = self._status_at_s - now_s
+                self._status_took_s = time.thread_time() - began_s
             age_s = 0.0 if present == self._status_of else time.monotonic() - self._status_at_s
             return self._status, age_s
 

@@ -77,8 +77,9 @@ export function errorPlot(rows, width) {
   const values = rows.flatMap((row) => [...row.errors, row.best, row.median, row.mean, row.low, row.high]).filter((value) => value !== null && value !== undefined);
   if (!values.length) return null;
   const longest = Math.max(...rows.map((row) => row.arm.length));
-  const left = Math.min(width * 0.42, 14 + 7 * longest), right = width - 14;
-  const step = rows.some((row) => row.mean !== null) ? 36 : 26;
+  const isAbove = 14 + 7 * longest > width * 0.42; // long names stand above their rows
+  const left = isAbove ? 10 : 14 + 7 * longest, right = width - 14;
+  const step = (rows.some((row) => row.mean !== null) ? 36 : 26) + (isAbove ? 16 : 0);
   const pad = Math.max(0.5, (Math.max(...values) - Math.min(...values)) * 0.04);
   const low = Math.min(...values) - pad, high = Math.max(...values) + pad;
   const x = (value) => left + ((value - low) / (high - low)) * (right - left);
@@ -90,10 +91,10 @@ export function errorPlot(rows, width) {
   ]);
   parts.push(svg("text", { x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, "top-1 error (%)"));
   rows.forEach((row, place) => {
-    const y = place * step + 17;
-    const name = row.arm.length * 7 > left - 10 ? `${row.arm.slice(0, Math.floor((left - 20) / 7))}…` : row.arm;
+    const y = place * step + (isAbove ? 33 : 17);
+    const label = isAbove ? { x: left, y: y - 13 } : { x: left - 10, y: y + 4, "text-anchor": "end" };
     const group = svg("g", { class: `arm-${place % 7}` },
-      svg("text", { class: "strong", x: left - 10, y: y + 4, "text-anchor": "end" }, name, svg("title", {}, row.arm)),
+      svg("text", { class: "strong", ...label }, row.arm),
       svg("line", { class: "axis", x1: left, x2: right, y1: y, y2: y }),
       row.errors.map((value) => svg("circle", { class: "dot", cx: x(value), cy: y, r: 3.2 })));
     if (row.median !== null) group.append(svg("line", { class: "median", x1: x(row.median), x2: x(row.median), y1: y - 8, y2: y + 8 }));

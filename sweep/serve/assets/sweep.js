@@ -30,13 +30,13 @@ function showHead(data) {
   fill(sections, "progress", [data.state, data.why_state, data.n_ended, data.n_trials, data.n_running, data.left_s, data.elapsed_s, data.cost, data.driver, data.problem], () => {
     const { cost } = data, failed = data.status.failures.length;
     const facts = [
-      ["ended", `${whole(data.n_ended)} of ${whole(data.n_trials)} trials`],
-      data.state === "ended" ? null : ["running", count(data.n_running, "trial")],
+      ["trials ended", `${whole(data.n_ended)} of ${whole(data.n_trials)}`],
+      data.state === "ended" ? null : ["trials running", whole(data.n_running)],
       data.state === "ended" ? null : ["left, at most", data.left_s === null ? (data.state === "running" ? "after the first epoch" : "-") : duration(data.left_s)],
       data.elapsed_s === null ? null : ["since the start of this run", duration(data.elapsed_s)],
       ["training time so far", duration(cost.training_s)],
       data.state === "ended" ? null : ["training time to come, at most", duration(cost.left_training_s)],
-      ["failed", failed ? el("span", { class: "bad" }, String(failed)) : "0"],
+      ["trials without a result", failed ? el("span", { class: "bad" }, String(failed)) : "0"],
     ];
     return [
       el("p", {}, stateBadge(data.state), " ", data.why_state, data.driver ? el("span", { class: "small" }, ` ${data.driver}`) : ""),
