@@ -80,6 +80,7 @@ class App:
         path = environ.get("PATH_INFO", "/")
         first = path.split("/")[1] if path.startswith("/") else ""
         if first in OPTUNA_PATHS:
+            environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # optuna-dashboard fails without it
             return self._optuna(environ, _guarded(start_response))
         if target := self._redirection(path):
             moved = _text("302 Found", target)

@@ -41,7 +41,7 @@ class Client:
         self._app = app
 
     def __call__(self, path: str, method: str = "GET", host: str = "127.0.0.1:8080", body: bytes = b"") -> Answer:
-        environ: dict[str, Any] = {"REQUEST_METHOD": method, "HTTP_HOST": host, "HTTP_ACCEPT_ENCODING": ""}
+        environ: dict[str, Any] = {"REQUEST_METHOD": method, "HTTP_HOST": host}
         environ |= {"PATH_INFO": path, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         environ["CONTENT_TYPE"] = "application/json"
         setup_testing_defaults(environ)

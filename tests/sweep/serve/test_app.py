@@ -101,6 +101,8 @@ def test_optuna_dashboard_is_there(client: Client, sweep_dir: Path) -> None:
     assert len(study["trials"]) == (read_table(sweep_dir, TRIALS)["arm"] == "cutmix").sum() > 0
     names = [each["study_name"] for each in client("/api/studies").json["study_summaries"]]
     assert names == ["mine/off", "mine/cutout", "mine/cutmix"]
+    assert client("/static/bundle.js").status == 200
+    assert client("/static/../_app.py").status in (403, 404)
     assert client("/optuna/").headers["Location"] == "/dashboard"
 
 
