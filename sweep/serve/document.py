@@ -28,6 +28,9 @@ from sweep.serve.live import LiveSweep
 REPORT = Path("report", "report.html")
 """Page that the command ``report`` writes, below the folder of a sweep."""
 
+REFRESH_S = 2.0
+"""Time after which a page asks again."""
+
 N_CURVES = 40
 """Largest number of curves per arm: all that run, then the best, then the latest of the others."""
 
@@ -58,7 +61,7 @@ def sweep_document(live: LiveSweep, *, optuna_url: Callable[[str], str | None]) 
         status, age_s = live.status()
         progress = live.tracker.snapshot()
         document = {
-            **_head(live, status, progress),
+            **_head(live, status, age_s, progress),
             "status": status,
             "status_age_s": age_s,
             "metric": METRICS[live.study.metric].name,
@@ -84,14 +87,14 @@ def list_document(sweeps: Sequence[LiveSweep]) -> dict[str, Any]:
     for live in sweeps:
         live.look()
         with live.lock:
-            status, _ = live.status()
-            head = _head(live, status, live.tracker.snapshot())
+            status, age_s = live.status()
+            head = _head(live, status, age_s, live.tracker.snapshot())
             entries.append({**head, "verdict": status["verdict"], "n_failed": _n_failed(live)})
-    result: dict[str, Any] = without_nan({"sweeps": entries, "refresh_s": max(live.refresh_s for live in sweeps)})
+    result: dict[str, Any] = without_nan({"sweeps": entries, "refresh_s": REFRESH_S})
     return result
 
 
-def _head(live: LiveSweep, status: dict[str, Any], progress: SweepProgress) -> dict[str, Any]:
+def _head(live: LiveSweep, status: dict[str, Any], age_s: float, progress: SweepProgress) -> dict[str, Any]:
     is_running = live.driver is not None and status["state"] != "ended"
     return {
         "name": live.name,
@@ -100,11 +103,11 @@ def _head(live: LiveSweep, status: dict[str, Any], progress: SweepProgress) -> d
         "question": status["question"],
         "problem": live.problem,
         "now": datetime.now(UTC).isoformat(timespec="seconds"),
-        "refresh_s": live.refresh_s,
+        "refresh_s": REFRESH_S,
         "state": _state(live, status),
         "why_state": _why_state(live),
-        "n_ended": status["n_ended"],
-        "n_trials": status["n_trials"],
+        "n_ended": progress.n_ended if age_s else status["n_ended"],
+        "n_trials": progress.n_trials if age_s else status["n_trials"],
         "n_running": len(progress.running) if is_running else 0,
         "elapsed_s": progress.elapsed_s if is_running else None,
         "left_s": progress.left_s if is_running and not progress.paused else None,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.study import Study
-from sweep.documents import status_document
 from sweep.driver import Driver, DriverObserver
 from sweep.entry import Entry
 from sweep.export.recorded import RecordedTrial
@@ -20,13 +19,11 @@ from sweep.records.errors import RecordsError
 from sweep.records.reader import read_manifest
 from sweep.records.schema import CONFIRM, DECISIONS, EVALUATIONS, LIVING, TRIALS, WEIGHTS
 from sweep.records.tail import Tail
+from sweep.serve.results import Results
 from trainables.errors import UserError
 
 LOOK_S = 1.0
 """Time for which what was read is shown again without another look."""
-
-RESULTS_PAUSE = 3.0
-"""Pause between two computations of the results, as a multiple of the time that one takes."""
 
 N_EVENTS = 12
 """Number of ended trials that are kept for the list of the last events."""
@@ -69,13 +66,9 @@ class LiveSweep:
         self.generation = 0
         self._observer = DriverObserver(folder)
         self._looked_at_s = 0.0
-        self._status: dict[str, Any] = {}
-        self._status_at_s, self._status_took_s = 0.0, 0.0
-        self._status_of: object = None
         self._version = 0
         self._open()
-        self.status()
-        self._status_took_s = 0.0  # the first time, libraries are loaded
+        self._results = Results(folder, self.driver, (self._version, self._driver_state()))
 
     @property
     def study(self) -> Study:
@@ -154,35 +147,16 @@ class LiveSweep:
         rung["cutoff"] = row["cutoff"] if row["cutoff"] is not None else rung["cutoff"]
 
     def status(self) -> tuple[dict[str, Any], float]:
-        """Return the document of ``status --json`` and its age in seconds.
-
-        It is computed again after a change of the records or of the driver. For large sweeps that takes seconds: then
-        there are pauses between the computations.
-        """
+        """Return the document of ``status --json``, and its age in seconds if something has changed since."""
         with self.lock:
-            now_s, began_s = time.monotonic(), time.thread_time()
-            present = self._version, self._driver_state()
-            pause_s = RESULTS_PAUSE * self._status_took_s if self._status_took_s > LOOK_S / 2 else 0.0
-            if not self._status or (present != self._status_of and now_s - self._status_at_s >= pause_s):
-                try:
-                    self._status = status_document(self.folder, find=lambda _: self.driver)
-                    self._status_of = present
-                except (RecordsError, UserError, OSError) as error:
-                    self.problem = str(error)
-                self._status_at_s = time.monotonic()
-                self._status_took_s = time.thread_time() - began_s
-            age_s = 0.0 if present == self._status_of else time.monotonic() - self._status_at_s
-            return self._status, age_s
+            document, age_s = self._results.get(self.driver, (self._version, self._driver_state()))
+            self.problem = self.problem or self._results.problem
+            return document, age_s
 
     def _driver_state(self) -> tuple[object, ...]:
         """Return what a result says of the driver, without its age."""
         driver = self.driver
         return () if driver is None else (driver.host, driver.process, driver.paused, bool(driver.stalled))
-
-    @property
-    def refresh_s(self) -> float:
-        """Time after which a page asks again."""
-        return max(2.0, 2 * self._status_took_s)
 
     def trials_of(self, arm: str, *, confirms: bool) -> Iterator[Entry]:
         """Yield the trials of one arm in the order in which they began: of its search, or of its confirmation."""

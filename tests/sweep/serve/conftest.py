@@ -21,7 +21,6 @@ from sweep.serve.optuna_view import RecordsStorage
 @pytest.fixture(autouse=True)
 def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LOOK_S", 0.0)
-    monkeypatch.setattr(live, "RESULTS_PAUSE", 0.0)
 
 
 class Answer(NamedTuple):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from sweep.documents import status_document
 from sweep.lock import locked
 from sweep.records.reader import read_table
 from sweep.records.schema import TRIALS
-from sweep.serve import document
+from sweep.serve import document, results
 from sweep.serve.app import ASSETS
 from tests.sweep.serve.conftest import Client
 
@@ -128,3 +130,31 @@ def test_a_lost_sweep_is_said_and_the_last_state_stays(client: Client, sweep_dir
     after = client("/data/mine.json").json
     assert "no sweep" in after["problem"]
     assert after["status"] == before["status"]
+
+
+def test_slow_results_keep_no_page_waiting(
+    client: Client, sweep_dir: Path, simulate: Any, study_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page gets the former results with their age until the new ones are there; the counts are the present ones."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow_document(folder: Path, **options: Any) -> dict[str, Any]:
+        begun.set()
+        assert may_end.wait(60)
+        return status_document(folder, **options)
+
+    monkeypatch.setattr(results, "QUICK_S", -1.0)
+    monkeypatch.setattr(results, "status_document", slow_document)
+    before = client("/data/mine.json").json
+    study = study_of(question="<script>alert(1)</script>?", confirm={"searches": 2, "seeds": 1})
+    simulate(study, sweep_dir).run()
+    during = client("/data/mine.json").json
+    assert begun.wait(60)
+    assert during["status"] == before["status"]
+    assert during["status_age_s"] > 0
+    assert during["n_ended"] == during["n_trials"] > before["n_ended"]
+    may_end.set()
+    deadline_s = time.monotonic() + 60
+    while (after := client("/data/mine.json").json)["status_age_s"] and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert after["status"] == status_document(sweep_dir)
