@@ -110,7 +110,7 @@ export function errorPlot(rows, width) {
 
 // curves: {trial, status, errors: [[epoch, fraction], ...]}; all panels have the same scales
 export function curvePlot(arm, curves, place, scale) {
-  const width = 300, height = 170, left = 34, right = width - 8, top = 8, bottom = height - 26;
+  const width = 300, height = 170, left = 34, right = width - 14, top = 8, bottom = height - 26;
   const x = (epoch) => left + ((epoch - 1) / Math.max(1, scale.epochs - 1)) * (right - left);
   const y = (error) => bottom - ((100 * error - scale.low) / (scale.high - scale.low)) * (bottom - top);
   const [marks, digits] = ticks(scale.low, scale.high, 4);

@@ -9,7 +9,7 @@ let last = null;
 const heading = (text) => el("h2", { id: anchor(text) }, text);
 const anchor = (text) => text.toLowerCase().replaceAll(" ", "-");
 const note = (...text) => el("p", { class: "small" }, ...text);
-const armHead = (arm, place) => el("span", {}, el("span", { class: "swatch" }, swatch(place)), arm);
+const armHead = (arm, place) => el("span", {}, el("span", { class: "swatch" }, swatch(place)), arm.split(/(?<=[_-])/).map((part) => [part, el("wbr")]));
 const interval = (low, high) => (low === null ? "-" : `${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)}`);
 
 function lowest(rows, columns) {
@@ -95,21 +95,22 @@ function showArms(data) {
     const isComparable = arms.every((arm) => confirmed.get(arm)?.n > 1); // one value per arm compares nothing
     const searched = new Map(status.arms.map((row) => [row.arm, row]));
     const shown = ["running", "paused", "completed", "stopped", "diverged", "failed", "cancelled"].filter((kind) => kind === "completed" || status.arms.some((row) => row.n_by_status[kind]));
-    const heads = [["arm", ""], ["best error", "number"], ["median", "number"]];
+    const heads = [["arm", ""]];
     if (confirmed.size) heads.push(["test error", "number"], ["95 % interval", "number"], [`minus ${status.baseline} (points)`, "number"], ["n", "number"]);
-    heads.push(...shown.map((kind) => [kind === "paused" ? "waiting" : kind, "number"]), ["best trial", ""]);
+    heads.push(["best error", "number"], ["median", "number"], ...shown.map((kind) => [kind === "paused" ? "waiting" : kind, "number"]), ["best trial", ""]);
     const rows = arms.map((arm, place) => {
       const found = searched.get(arm), test = confirmed.get(arm);
-      const row = [armHead(arm, place), percent(found?.best_val_top1_error), percent(found?.median_val_top1_error)];
+      const row = [armHead(arm, place)];
       if (confirmed.size) {
         const difference = !test || test.difference === null ? "-" : points(test.difference) + (test.difference_low === null ? "" : ` (${points(test.difference_low)}, ${points(test.difference_high)})`);
         row.push(percent(test?.top1_error), test ? interval(test.n > 1 ? test.low : null, test.high) : "-", arm === status.baseline ? "baseline" : difference, test?.n ?? "-");
       }
-      row.push(...shown.map((kind) => found?.n_by_status[kind] ?? 0), found?.best_trial ?? "-");
+      row.push(percent(found?.best_val_top1_error), percent(found?.median_val_top1_error), ...shown.map((kind) => found?.n_by_status[kind] ?? 0), found?.best_trial ?? "-");
       row.facts = { best: found?.best_val_top1_error, median: found?.median_val_top1_error, test: test?.top1_error };
       return row;
     });
-    lowest(rows, [[1, (facts) => facts.best], [2, (facts) => facts.median], [3, (facts) => (isComparable ? facts.test : null)]]);
+    const place = heads.findIndex(([head]) => head === "best error");
+    lowest(rows, [[1, (facts) => (isComparable ? facts.test : null)], [place, (facts) => facts.best], [place + 1, (facts) => facts.median]]);
     const scaled = (value) => (value === null || value === undefined ? null : 100 * value);
     const plotted = data.arms.map((each) => {
       const found = searched.get(each.arm), test = confirmed.get(each.arm);
@@ -123,7 +124,7 @@ function showArms(data) {
     const plot = errorPlot(plotted, document.documentElement.clientWidth < 700 ? 360 : 900);
     return [
       heading("Arms"),
-      table(confirmed.size ? "Validation error of completed search trials, and test error of the winners on fresh seeds" : "Validation top-1 error of completed search trials", heads, rows),
+      table(confirmed.size ? "Test error of the winners on fresh seeds; best and median validation error of completed search trials" : "Validation top-1 error of completed search trials", heads, rows),
       plot ? el("figure", {}, plot, el("figcaption", {}, "Dots: completed search trials (at most 40 per arm); ring: the best of them; bar: their median (validation error). ", confirmed.size ? "Diamond with line: test error of the winners on fresh seeds with its 95 % interval." : "Test errors follow when winners are confirmed.")) : null,
       note("The best of many trials is too optimistic: compare arms by the test error on fresh seeds."),
     ];
