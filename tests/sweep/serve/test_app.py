@@ -54,17 +54,17 @@ def test_running_trials_have_node_and_curve(client: Client, sweep_dir: Path, sim
     assert rungs[1]["n"] == rungs[1].get("continue", 0) + rungs[1].get("stop", 0) + rungs[1].get("spared", 0)
 
 
-@pytest.mark.parametrize("path", ["/", "/sweeps/mine/", "/assets/draw.js", "/data/mine.json", "/nothing"])
-def test_pages_are_files_with_a_strict_policy(client: Client, path: str) -> None:
-    answer = client(path)
-    policy = answer.headers["Content-Security-Policy"]
-    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
-    assert "unsafe" not in policy
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    if answer.headers["Content-Type"].startswith("text/html"):  # names from the records are in no page
-        assert b"script>alert" not in answer.body
-    head = client(path, method="HEAD")
-    assert (head.status, head.headers, head.body) == (answer.status, {**head.headers}, b"")
+def test_pages_are_files_with_a_strict_policy(client: Client) -> None:
+    for path in ("/", "/sweeps/mine/", "/assets/draw.js", "/data/mine.json", "/nothing"):
+        answer = client(path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy, path
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        if answer.headers["Content-Type"].startswith("text/html"):  # names from the records are in no page
+            assert b"script>alert" not in answer.body
+        head = client(path, method="HEAD")
+        assert (head.status, head.headers.keys(), head.body) == (answer.status, answer.headers.keys(), b"")
 
 
 def test_no_page_loads_anything_from_elsewhere() -> None:
@@ -76,22 +76,21 @@ def test_no_page_loads_anything_from_elsewhere() -> None:
         assert "onclick" not in text
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-@pytest.mark.parametrize("path", ["/", "/api/studies", "/api/studies/0", "/api/trials/0/tell", "/data/mine.json"])
-def test_refuses_every_method_that_writes(client: Client, method: str, path: str) -> None:
-    answer = client(path, method=method, body=json.dumps({"study_name": "new", "directions": ["minimize"]}).encode())
-    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+def test_refuses_every_method_that_writes(client: Client) -> None:
+    new_study = json.dumps({"study_name": "new", "directions": ["minimize"]}).encode()
+    for path in ("/", "/api/studies", "/api/studies/0", "/api/trials/0/tell", "/data/mine.json"):
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+            answer = client(path, method=method, body=new_study)
+            assert (answer.status, answer.headers.get("Allow")) == (405, "GET, HEAD"), (method, path)
 
 
-@pytest.mark.parametrize("path", ["/", "/data/mine.json", "/api/studies", "/dashboard"])
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8080", "", "[", "192.168.0.7:8080"])
-def test_refuses_other_hosts(client: Client, path: str, host: str) -> None:
-    assert client(path, host=host).status == 421
-
-
-@pytest.mark.parametrize("host", ["localhost", "localhost:9000", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST:80"])
-def test_answers_on_the_loopback_address(client: Client, host: str) -> None:
-    assert client("/data/mine.json", host=host).status == 200
+def test_refuses_other_hosts(client: Client) -> None:
+    """A page of the internet could otherwise let its own domain name lead to this server."""
+    for host in ("evil.example", "127.0.0.1.evil.example:8080", "", "[", "192.168.0.7:8080"):
+        for path in ("/", "/data/mine.json", "/api/studies", "/dashboard"):
+            assert client(path, host=host).status == 421, (host, path)
+    for host in ("localhost", "localhost:9000", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST:80"):
+        assert client("/assets/page.css", host=host).status == 200, host
 
 
 def test_optuna_dashboard_is_there(client: Client, sweep_dir: Path) -> None:
