@@ -14,7 +14,7 @@ from search_spaces.study import Study
 from sweep.export.optuna_storage import export_optuna
 from sweep.manifest import with_run, with_study
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import TRIALS
+from sweep.records.schema import EPOCHS, TRIALS
 from sweep.records.writer import write_manifest
 from sweep.serve.live import LiveSweep
 from sweep.serve.optuna_view import RecordsStorage
@@ -61,11 +61,12 @@ def test_follows_a_sweep_that_runs_is_killed_resumed_and_extended(
     ids: dict[str, int] = {}
 
     def check() -> None:
-        recorded = read_table(sweep_dir, TRIALS)["trial"]
-        assert sorted(names(storage)) == sorted(recorded)
+        assert sorted(names(storage)) == sorted(read_table(sweep_dir, TRIALS)["trial"])
+        n_epochs = read_table(sweep_dir, EPOCHS)["trial"].value_counts()
         for study in storage.get_all_studies():
             for number, trial in enumerate(storage.get_all_trials(study._study_id, deepcopy=False)):
                 assert trial.number == number
+                assert len(trial.intermediate_values) == n_epochs.get(trial.user_attrs["trial"], 0)
                 assert ids.setdefault(trial.user_attrs["trial"], trial._trial_id) == trial._trial_id
 
     for _ in range(3):
@@ -106,10 +107,13 @@ def test_shows_another_sweep_in_the_same_folder(simulate: Any, study_of: MakeStu
     storage = RecordsStorage([live])
     assert len(names(storage)) == 12
     (tmp_path / "mine").rename(tmp_path / "old")
-    live.look()
-    assert "no sweep" in live.problem
     (tmp_path / "other").rename(tmp_path / "mine")
     assert sorted(names(storage)) == sorted(read_table(tmp_path / "mine", TRIALS)["trial"])
+    (tmp_path / "mine").rename(tmp_path / "other")
+    live.look()
+    assert "no sweep" in live.problem
+    (tmp_path / "old").rename(tmp_path / "mine")
+    assert len(names(storage)) == 12
     assert live.problem == ""
 
 
