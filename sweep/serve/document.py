@@ -230,13 +230,14 @@ def _cost(live: LiveSweep, status: dict[str, Any]) -> dict[str, Any]:
     n_epochs = sum(entry.epochs for entry in live.sweep.entries.values())
     left = live.sweep.epochs_left if status["state"] != "ended" else 0
     mirror = mirror_of(live.folder)
+    requests = {} if mirror is None else mirror.requests()["driver"]  # those of this process
     return {
         "training_s": status["training_s"],
         "left_training_s": left * status["training_s"] / n_epochs if n_epochs else None,
         "n_epochs": n_epochs,
         "epochs_left": left,
         "devices": dict(Counter(row["device"] for row in live.rows.values() if "device" in row)),
-        "requests": None if mirror is None else sum(mirror.requests()["driver"].values()),
+        "requests": sum(number for name, number in requests.items() if name.startswith("n_")) if requests else None,
     }
 
 
