@@ -36,7 +36,7 @@ function showHead(data) {
       data.elapsed_s === null ? null : ["since the start of this run", duration(data.elapsed_s)],
       ["training time so far", duration(cost.training_s)],
       data.state === "ended" ? null : ["training time to come, at most", duration(cost.left_training_s)],
-      ["trials without a result", failed ? el("span", { class: "bad" }, String(failed)) : "0"],
+      ["trials failed", failed ? el("span", { class: "bad" }, String(failed)) : "0"],
     ];
     return [
       el("p", {}, stateBadge(data.state), " ", data.why_state, data.driver ? el("span", { class: "small" }, ` ${data.driver}`) : ""),
@@ -68,7 +68,7 @@ function showProblems(data) {
       const reasons = Object.entries(kinds).sort(([, one], [, other]) => other.length - one.length);
       for (const [why, trials] of reasons.slice(0, 4)) {
         const named = trials.slice(0, 3).join(", ") + (trials.length > 3 ? ` and ${trials.length - 3} more` : "");
-        lines.push([`${count(trials.length, "trial")} without a result (${named}): `, lastLine(why)]);
+        lines.push([`${count(trials.length, "trial")} failed (${named}): `, lastLine(why)]);
       }
       if (reasons.length > 4) lines.push([`${reasons.length - 4} other reasons: see `, el("a", { href: "#failures" }, "all failures")]);
     }
@@ -224,7 +224,7 @@ function showFailures(data) {
   const { failures } = data.status;
   fill(sections, "failure-list", failures, () => {
     const rows = failures.slice(0, 200).map((each) => [each.trial, each.status, each.fault ?? "-", lastLine(each.why)]);
-    return rows.length ? [heading("Failures"), table(failures.length > 200 ? `200 of ${failures.length} failures` : count(rows.length, "trial") + " without a result", [["trial", ""], ["status", ""], ["kind", ""], ["reason", "why"]], rows), note("Log of a trial: ", el("code", {}, `${data.commands.logs} ${failures[0].trial}`))] : null;
+    return rows.length ? [heading("Failures"), table(failures.length > 200 ? `200 of ${failures.length} trials that failed, and confirmation trials that diverged` : "Trials that failed, and confirmation trials that diverged", [["trial", ""], ["status", ""], ["kind", ""], ["reason", "why"]], rows), note("Log of a trial: ", el("code", {}, `${data.commands.logs} ${failures[0].trial}`))] : null;
   });
 }
 
