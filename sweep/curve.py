@@ -5,9 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping, MutableMapping
 
-from sweep.records.schema import EPOCHS
+from sweep.records.schema import ABOUT_EPOCH, EPOCHS
 
-VALUE_COLUMNS = tuple(name for name in EPOCHS.columns.names if name not in ("trial", "arm", "epoch", "attempt"))
+VALUE_COLUMNS = tuple(name for name in EPOCHS.columns.names if name not in ABOUT_EPOCH)
 """Columns of the table of epochs that hold a reported number."""
 
 

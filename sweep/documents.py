@@ -5,7 +5,7 @@ The models of the documents, and with them their schemas, are in ``document_mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +54,12 @@ if TYPE_CHECKING:
     from sweep.power import Power
 
 
-def status_document(sweep_dir: Path | str) -> dict[str, Any]:
+def status_document(sweep_dir: Path | str, *, find: Callable[[Path], Driver | None] | None = None) -> dict[str, Any]:
     """Return the progress and the results of a sweep, at any instant; see ``StatusDocument``.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        find: returns the process that runs the sweep; None: it is looked for, which may take ``EXPIRY_S``.
 
     Raises:
         RecordsError: there is no sweep in ``sweep_dir``.
@@ -66,7 +70,7 @@ def status_document(sweep_dir: Path | str) -> dict[str, Any]:
     from sweep.status import ENDED, INTERRUPTED, read_status
 
     sweep_dir = Path(sweep_dir)
-    status = read_status(sweep_dir)
+    status = read_status(sweep_dir, find=find)
     manifest, remaining = status.search.manifest, status.remaining
     study = manifest["study"]
     return _dump(

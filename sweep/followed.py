@@ -44,6 +44,7 @@ class FollowedSweep(RunningSweep):
         self._tails = Tail(sweep_dir, TRIALS), Tail(sweep_dir, EPOCHS)
         self._curves: dict[str, MutableMapping[int, Mapping[str, Any]]] = defaultdict(dict)
         self._waits: dict[str, bool] = {}
+        self._nodes: dict[tuple[str, int], str] = {}  # node of the last epoch, by trial and attempt
         self._started_s: dict[tuple[str, int], float] = {}  # time of each start and resumption, by trial and attempt
         self._with_status_running: dict[str, Entry] = {}
         self.update()
@@ -68,11 +69,16 @@ class FollowedSweep(RunningSweep):
             self._add(row)
 
     def _add_epoch(self, row: dict[str, Any]) -> None:
+        entry = self.entries.get(row["trial"])
+        if row["node"] is not None:
+            self._nodes[row["trial"], row["attempt"]] = row["node"]
+            if entry is not None and entry.attempts == row["attempt"]:
+                entry.about["node"] = row["node"]
         curve = self._curves[row["trial"]]
         if row["epoch"] in curve:
             return
         curve[row["epoch"]] = {name: row[name] for name in {*_COLUMNS, self.study.metric}}
-        if entry := self.entries.get(row["trial"]):
+        if entry is not None:
             self.tally.add_epoch(entry)
 
     def _add(self, row: dict[str, Any]) -> None:
@@ -87,7 +93,9 @@ class FollowedSweep(RunningSweep):
         if entry.status == RUNNING:
             self._with_status_running[entry.trial] = entry
             self._started_s.setdefault((entry.trial, entry.attempts), row["time_s"])
-            entry.about.pop("node", None)  # the node of the previous attempt; the present one is recorded at the end
+            entry.about.pop("node", None)  # the node of the previous attempt
+            if node := self._nodes.get((entry.trial, entry.attempts)):
+                entry.about["node"] = node
         elif entry.status not in LIVING and row["time_s"] >= self._run_started_s:
             self.ended.append(entry)
 

@@ -73,7 +73,7 @@ class Ledger:
 
     def add_epoch(self, entry: Entry, epoch: int) -> None:
         """Write one epoch of a trial's curve."""
-        row = {"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempts}
+        row = {"trial": entry.trial, "arm": entry.arm, "attempt": entry.attempts, "node": entry.about.get("node")}
         self._writer.add(EPOCHS, {**row, **entry.curve[epoch]})
 
     def add_decision(self, entry: Entry, judgement: Judgement) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,9 @@ ACTIVE: State = "running"
 INTERRUPTED: State = "interrupted"
 """State: trials are left, and no process runs them."""
 
+FindDriver = Callable[[Path], Driver | None]
+"""Function from the folder of a sweep to the process that runs it."""
+
 
 class Progress(NamedTuple):
     """How far a sweep is.
@@ -53,10 +56,10 @@ class Progress(NamedTuple):
     driver: Driver | None
 
 
-def read_progress(sweep_dir: Path, manifest: Mapping[str, Any]) -> Progress:
-    """Read how far a sweep is, given the content of its ``sweep.json``."""
+def read_progress(sweep_dir: Path, manifest: Mapping[str, Any], *, find: FindDriver | None = None) -> Progress:
+    """Read how far a sweep is, given the content of its ``sweep.json``; ``find``: as in :func:`read_status`."""
     remaining = read_remaining(sweep_dir, manifest)
-    driver = find_driver(sweep_dir) if remaining.n_left else None
+    driver = (find or find_driver)(sweep_dir) if remaining.n_left else None
     state: State = ENDED if not remaining.n_left else INTERRUPTED if driver is None else ACTIVE
     return Progress(remaining, state, driver)
 
@@ -128,8 +131,12 @@ class SweepStatus:
         return self.trials[failed].to_dict("records")
 
 
-def read_status(sweep_dir: Path) -> SweepStatus:
+def read_status(sweep_dir: Path, *, find: FindDriver | None = None) -> SweepStatus:
     """Read the progress and the results of a sweep.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        find: returns the process that runs the sweep; None: it is looked for, which may take ``EXPIRY_S``.
 
     Raises:
         RecordsError: there is no sweep in ``sweep_dir``.
@@ -138,7 +145,7 @@ def read_status(sweep_dir: Path) -> SweepStatus:
     study = search.manifest["study"]
     place = {arm: number for number, arm in enumerate(study["arms"])}
     arms = summarise_arms(search.trials, search.epochs).sort_values("arm", key=lambda names: names.map(place))
-    (remaining, state, driver), baseline = read_progress(sweep_dir, search.manifest), baseline_arm(study)
+    (remaining, state, driver), baseline = read_progress(sweep_dir, search.manifest, find=find), baseline_arm(study)
     try:
         confirmed, winners = summarise_confirmed(search, confirm), search_winners(search, confirm)
         if confirmed.empty:

@@ -14,6 +14,7 @@ from analysis.data.frames import Sweep
 from analysis.data.tune_folder import STATUSES, TuneTrial, read_trials
 from sweep.findings.summary import METRICS, PLANNED_EPOCHS, final_epochs
 from sweep.records.schema import (
+    ABOUT_EPOCH,
     COMPLETED,
     DECISIONS,
     EPOCHS,
@@ -27,7 +28,7 @@ from sweep.records.schema import (
     TRIALS,
 )
 
-MAPPABLE = [name for name in EPOCHS.columns.names if name not in ("trial", "arm", "epoch", "attempt")]
+MAPPABLE = [name for name in EPOCHS.columns.names if name not in ABOUT_EPOCH]
 """Columns of the epochs that a reported column can be mapped to."""
 
 _STATUS = {"PENDING": RUNNING, "RUNNING": RUNNING, "PAUSED": PAUSED, "ERROR": FAILED}

@@ -88,14 +88,19 @@ def _add_study(
         arm_study.set_metric_names([study.metric])
     for key, value in {"study": study.name, "question": study.question, "arm": arm}.items():
         arm_study.set_user_attr(key, value)
-    distributions = {path: distribution(domain) for path, domain in study.space_of(arm).items()}
-    arm_study.add_trials([_frozen(trial, study.metric, distributions) for trial in trials])
+    distributions = distributions_of(study, arm)
+    arm_study.add_trials([frozen_trial(trial, study.metric, distributions) for trial in trials])
 
 
-def _frozen(
+def distributions_of(study: Study, arm: str) -> dict[str, optuna.distributions.BaseDistribution]:
+    """Return the distributions that an arm declares, by dotted path."""
+    return {path: distribution(domain) for path, domain in study.space_of(arm).items()}
+
+
+def frozen_trial(
     trial: RecordedTrial, metric: str, distributions: Mapping[str, optuna.distributions.BaseDistribution]
 ) -> FrozenTrial:
-    """Return a trial as Optuna has it."""
+    """Return a trial as Optuna has it, without its number and its id."""
     state = STATES[trial.about["status"]]
     last = trial.epochs[max(trial.epochs)][metric] if trial.epochs else math.nan
     if state == TrialState.COMPLETE and math.isnan(last):

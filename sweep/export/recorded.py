@@ -80,7 +80,7 @@ def recorded_trials(sweep_dir: Path) -> list[RecordedTrial]:
     arms = list(read_manifest(sweep_dir)["study"]["arms"])
     rows = read_table(sweep_dir, TRIALS)
     first = read_table(sweep_dir, dataclasses.replace(TRIALS, keep="first")).set_index("trial")["time_s"].to_dict()
-    epochs = _by_trial(read_table(sweep_dir, EPOCHS).drop(columns="arm"))
+    epochs = _by_trial(read_table(sweep_dir, EPOCHS).drop(columns=["arm", "node"]))
     tests = _by_trial(test_values(read_table(sweep_dir, EVALUATIONS))[["trial", "metric", "value"]])
     trials = [
         RecordedTrial(

@@ -167,11 +167,15 @@ EPOCHS = Table(
             ("pasted_frac", _REAL),  # fraction of pasted pixels, mean over all samples; 0 in unmixed ones
             ("seconds", _REAL),
             ("images_per_s", _REAL),  # training only
+            ("node", _TEXT),  # machine that trained it; null in records of older versions
         ]
     ),
     key=("trial", "epoch"),
     keep="first",
 )
+
+ABOUT_EPOCH = ("trial", "arm", "epoch", "attempt", "node")
+"""Columns of the epochs that say which epoch it is and where it was trained; the others are reported numbers."""
 
 DECISIONS = Table(
     "decisions",

@@ -44,8 +44,8 @@ class Tail:
     def new_rows(self) -> list[dict[str, Any]]:
         """Return the rows that were appended since the last call, in the order of writing; nulls are None.
 
-        As in ``read_table``, renamed keys of a configuration have present names, and a column is null that the older
-        program of a part did not have.
+        As in ``read_table``, renamed keys of a configuration have present names, the search of an older version is 0,
+        and any other column is null that the older program of a part did not have.
 
         Raises:
             RecordsError: a part is missing or cannot be read.
@@ -63,4 +63,7 @@ class Tail:
         for column in set(JSON_COLUMNS) & set(self._table.schema.names):
             for row in rows:
                 row[column] = row[column] and json_with_present_keys(row[column])
+        if "search" in self._table.schema.names:
+            for row in rows:
+                row["search"] = row["search"] or 0  # null in records of older versions, which had one search per arm
         return rows

@@ -75,6 +75,7 @@ VERBS = {
     "export-model": ["sweep_dir", "trial", "--form", "--out"],
     "export": ["sweep_dir", "--format", "--to"],
     "report": ["sweep_dirs", "--to", "--notebook", "--open"],
+    "serve": ["sweep_dirs", "--host", "--port"],
     "cluster-template": [
         *("kind", "--study", "--out", "--storage", "--image"),
         *("--gpus-per-node", "--cpus-per-node", "--memory-gb", "--max-nodes", *STUDY_FLAGS),

@@ -64,7 +64,7 @@ def test_every_column_of_an_epoch_is_a_curve(sweep_dir: Path) -> None:
         **{"effective_prob": "mixing/effective_prob", "pasted_frac": "mixing/pasted_frac"},
         **{"seconds": "run/seconds", "images_per_s": "run/images_per_s", "attempt": "run/attempt"},
     }
-    assert {*tags, "trial", "arm", "epoch"} == set(records.epochs.columns)
+    assert {*tags, "trial", "arm", "epoch", "node"} == set(records.epochs.columns)
     for row in records.trials.itertuples():
         run = read(path / row.arm / row.trial)
         recorded = records.epochs[records.epochs["trial"] == row.trial].set_index("epoch")
