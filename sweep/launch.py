@@ -351,12 +351,22 @@ class _Run:
 
     def _run_trials(self, conductor: Conductor, watch: Watch, slots: int) -> None:
         from sweep.engine import run_trials
+        from sweep.metrics import SweepMetrics
+        from sweep.tune_metrics import MetricsCallback
 
-        callbacks: Sequence[Callback] = ()
+        warn = self.display.show_warning
+        metrics = SweepMetrics(conductor, sweep=self.sweep_dir.name, slots=slots, warn=warn)
+        callbacks: list[Callback] = [MetricsCallback(metrics)]
         if self.loggers:
             from sweep.tune_loggers import open_callbacks
 
-            callbacks = open_callbacks(self.loggers, conductor, self.sweep_dir, self.display)
+            callbacks += open_callbacks(self.loggers, conductor, self.sweep_dir, self.display)
+
+        def poll() -> None:
+            if self.checker is not None:
+                self.checker.poll()
+            metrics.update()
+
         try:
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C while Tune ends, in a notebook
                 run_trials(
@@ -367,7 +377,7 @@ class _Run:
                     callbacks=callbacks,
                     watch=watch,
                     places=recorded_places(read_manifest(self.sweep_dir)),
-                    poll=self.checker.poll if self.checker else lambda: None,
+                    poll=poll,
                 )
         except OSError as error:
             if not self.sweep_dir.exists():

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -143,6 +144,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._failure = ""
         self._warnings: list[str] = []
         self._model_sha256: str | None = None
+        self._checkpoint_s: float | None = None
         self._log = TrialLog(Path(config["log_path"]) if config.get("log_path") else None)
         try:
             self._config = TrialConfig.model_validate_json(config["config"])
@@ -179,6 +181,10 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
         with images_at(self._places):
             data = prepare_data(self._config.data)
+        if self._device.startswith("cuda"):
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
         return Trial(self._config, data, device=self._device)
 
     def _from_checkpoint(self) -> Trial | None:
@@ -246,7 +252,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._check_storage()
         if trial.done and not trial.history[-1].diverged:
             self._save_model(trial)
+        began_at_s = time.perf_counter()
         write_state(self._files.checkpoint, {**trial.state_dict(), "trial": self._name})
+        self._checkpoint_s = time.perf_counter() - began_at_s
         if not trial.done:
             self._files.send_state()
 
@@ -286,10 +294,24 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 report["test"] = _tested(trial, self._places)
         if (counts := self._files.take_counts()) is not None:
             report["requests"] = json.dumps(counts)
+        report |= self._cost()
         if self._warnings:
             report["warning"] = "; ".join(self._warnings)
             self._warnings.clear()
         return report
+
+    def _cost(self) -> dict[str, float]:
+        """Return the time of the last write of the state, and on a GPU the largest memory of this trial so far.
+
+        They are shown as metrics and not recorded.
+        """
+        cost = {} if self._checkpoint_s is None else {"checkpoint_s": self._checkpoint_s}
+        self._checkpoint_s = None
+        if self._device.startswith("cuda"):
+            import torch
+
+            cost["gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+        return cost
 
     def _about(self, trial: Trial) -> dict[str, Any]:
         return {
