@@ -18,6 +18,9 @@ from sweep.endings import reason_of
 from sweep.progress import ProgressTracker, SweepProgress
 from sweep.records.schema import CONFIRM, FAILED, PAUSED, RUNNING, SEARCH
 
+BOARD_UID = "cutmix-sweep"
+"""Name of the Grafana board that shows these metrics, in its address."""
+
 SET_EVERY_S = 5.0
 """Time between two updates: Ray 2.60 drops a gauge that was not set for 20 s."""
 

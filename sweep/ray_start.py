@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.display import Display
+from sweep.metrics import BOARD_UID
 from sweep.ray_errors import cause_of, describe_join_error, describe_load, describe_start_error, pressure
 from sweep.ray_folder import choose_folder, secure_token, token_problem, token_variables
 from sweep.ray_process import RayProcess, StartError
@@ -46,7 +47,8 @@ def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]
     if problem := token_problem():
         display.show_warning(f"{problem}: who knows Ray's token can run code on your clusters; delete it for a new one")
     secure_token()
-    with _environment(token_variables()):
+    # the tab Ray Data of the dashboard's page Metrics shows our board: a sweep has no metrics of Ray Data
+    with _environment({**token_variables(), "RAY_GRAFANA_DATA_DASHBOARD_UID": BOARD_UID}):
         head = _start_patiently(folder, display)
         try:
             with display.show_status("connecting to Ray"), _loopback():

@@ -20,7 +20,7 @@ class RayMetrics:
 
         def metric(kind: str, suffix: str) -> type:
             class Made(_Metric):
-                def __init__(made, name: str, description: str = "", tag_keys: tuple[str, ...] = ()) -> None:  # noqa: N805
+                def __init__(made, name: str, description: str = "", tag_keys: tuple[str, ...] = ()) -> None:
                     super().__init__(self, f"ray_{name}{suffix}", tag_keys)
                     self.helps[f"ray_{name}{suffix}"] = (kind, description)
 

@@ -166,7 +166,9 @@ def test_a_resumed_sweep_counts_its_own_epochs(watched: Callable[..., Watched]) 
     before = watched().run(7)
     n_before = sum(before.read("epochs_total", "arm", "phase").values())
     after = watched().run()
-    assert sum(after.read("epochs_total", "arm", "phase").values()) == after.simulation.conductor.tally.n_epochs - n_before
+    assert (
+        sum(after.read("epochs_total", "arm", "phase").values()) == after.simulation.conductor.tally.n_epochs - n_before
+    )
 
 
 def test_an_error_is_said_once_and_ends_nothing(watched: Callable[..., Watched]) -> None:
@@ -184,7 +186,9 @@ def test_what_the_cluster_has_lost(watched: Callable[..., Watched]) -> None:
     sweep = watched().run(3)
     conductor = sweep.simulation.conductor
     conductor.capacity, conductor.without_worker = (5, 2), {conductor.running[0].trial}
-    conductor.lost = [SimpleNamespace(loss=SimpleNamespace(kind=kind)) for kind in ("crashes", "crashes", "preemptions")]
+    conductor.lost = [
+        SimpleNamespace(loss=SimpleNamespace(kind=kind)) for kind in ("crashes", "crashes", "preemptions")
+    ]
     sweep.update()
     assert sweep.read("slots", "state") == {("running",): 1, ("waiting",): 1, ("free",): 4}
     assert sweep.read("losses_total", "cause") == {("crashes",): 2, ("preemptions",): 1}
