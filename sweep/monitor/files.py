@@ -170,10 +170,8 @@ def _grafana_ini(grafana: Path, port: int) -> str:
         "auth.anonymous": {"enabled": "true", "org_role": "Viewer"},
         "analytics": {"reporting_enabled": "false", "check_for_updates": "false", "check_for_plugin_updates": "false"},
     }
-    lines = [
-        f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items()) for name, keys in sections.items()
-    ]
-    return "\n".join(lines)
+    texts = {name: "".join(f"{key} = {value}\n" for key, value in keys.items()) for name, keys in sections.items()}
+    return "\n".join(f"[{name}]\n{text}" for name, text in texts.items())
 
 
 def _board_of_ray() -> str:

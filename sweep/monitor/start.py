@@ -58,8 +58,8 @@ def installed_servers(monitor: Monitor) -> list[Server]:
     installed = [server for server in servers if shutil.which(server.command[0])]
     if servers[0] not in installed:
         raise UserError(
-            "--start: the program prometheus is not installed: install it, for example with apt-get install prometheus, "
-            "or start it on another machine with the file prometheus.yml"
+            "--start: the program prometheus is not installed: install it, for example with apt-get install "
+            "prometheus, or start it on another machine with the file prometheus.yml"
         )
     for server in installed:
         if _is_open(server.port):

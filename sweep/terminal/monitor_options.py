@@ -13,7 +13,7 @@ FOLDER = Path("cutmix-monitor")
 To = Annotated[
     Path,
     typer.Option(
-        help="folder for the files of Prometheus and Grafana, for example monitor (default: cutmix-monitor)",
+        help="folder to write the files to, for example monitor (default: cutmix-monitor)",
         show_default=False,
     ),
 ]

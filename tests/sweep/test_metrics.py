@@ -84,7 +84,7 @@ def watched(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Callable[...,
 
 def with_faults(job: Job, epoch: int) -> dict[str, Any]:
     luck = random.Random(f"{job.trial} {epoch}").random()
-    if luck < 0.04:
+    if luck < 0.1 and epoch > 1:  # before its first epoch it would be tried on another node
         return {"failed": "it broke", "node": "node-b"}
     return falling(job, epoch)
 
@@ -102,11 +102,12 @@ def test_values_equal_the_records(watched: Callable[..., Watched], n_reports: in
         seen = {(arm, status): n for (arm, of, status), n in counts.items() if of == phase and status != "waiting"}
         assert {key: n for key, n in seen.items() if n} == recorded
     assert sum(counts.values()) == conductor.n_trials
-    ended = {status for status in ("completed", "stopped", "failed", "diverged", "cancelled")}
+    ended = {"completed", "stopped", "failed", "diverged", "cancelled"}
     assert sum(n for (_, _, status), n in counts.items() if status not in ended) == conductor.n_left
     for (arm, stat), error in sweep.read("val_top1_error_ratio", "arm", "stat").items():
         last = records.epochs.groupby("trial")["val_top1_error"].last()
-        completed = records.trials.query("arm == @arm and status == 'completed'")["trial"]
+        is_completed = (records.trials["arm"] == arm) & (records.trials["status"] == "completed")
+        completed = records.trials.loc[is_completed, "trial"]
         assert error == pytest.approx(last[completed].agg({"best": "min", "median": "median"}[stat]))
     tests = confirming.evaluations.query("metric == 'top1_error'").merge(confirming.trials[["trial", "arm"]])
     assert sweep.read("test_top1_error_ratio", "arm") == pytest.approx(
@@ -202,7 +203,7 @@ class TestSeries:
         def curve(job: Job, epoch: int) -> dict[str, Any]:
             values = falling(job, epoch) | {"checkpoint_s": 0.1, "gpu_memory_bytes": 1e9}
             kind = int(job.trial.rpartition("-")[2]) % 4
-            if kind == 1 and "confirm" not in job.trial:
+            if kind == 1 and epoch == 2 and "confirm" not in job.trial:
                 return {"failed": "it broke", "node": f"node-{job.trial}.cluster"}
             return values | ({"train_loss": float("nan")} if kind == 2 else {})
 
