@@ -26,8 +26,9 @@ from sweep.images import (
     with_images,
 )
 from sweep.inbox import INBOX
+from sweep.jobs import metadata_of
 from sweep.log_to import LogTo, parse_log_to
-from sweep.mirrored import describe_requests, mirror_of
+from sweep.mirrored import describe_requests, mirror_of, shown
 from sweep.new_folder import check_no_sweep, made, new_folder
 from sweep.node_checker import NodeChecker, checked_nodes, remove_signs
 from sweep.node_record import follow_nodes, with_nodes
@@ -120,7 +121,9 @@ def start_sweep(
     modules = shipped_paths(own_parts(study))
     with contextlib.ExitStack() as stack:
         stack.enter_context(made(sweep_dir))
-        slots = stack.enter_context(cluster(study.resources, address=address, display=display, modules=modules))
+        facts = metadata_of(study, shown(str(sweep_dir)))
+        joined = cluster(study.resources, address=address, display=display, modules=modules, metadata=facts)
+        slots = stack.enter_context(joined)
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
@@ -233,7 +236,13 @@ def resume_sweep(
             return
         loggers = _open_loggers(targets, sweep_dir, study)
         modules = shipped_paths(parts)
-        with cluster(study.resources, address=address, display=display, modules=modules) as slots:
+        with cluster(
+            study.resources,
+            address=address,
+            display=display,
+            modules=modules,
+            metadata=metadata_of(study, shown(str(sweep_dir))),
+        ) as slots:
             images = {source: place.source for source, place in places.items()}
             manifest = with_run(with_parts(with_images(manifest, fingerprints), parts), command, images=images)
             checking = checked_nodes(study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sweep.display import Display
@@ -35,7 +36,9 @@ _WITH_DASHBOARD, _WITHOUT_DASHBOARD = None, False
 
 
 @contextlib.contextmanager
-def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]:
+def local_ray(
+    runtime_env: Mapping[str, Any], display: Display, metadata: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
     """Start Ray on this machine and join it; yield the address of its dashboard, "" without one; stop it at the end.
 
     Raises:
@@ -52,7 +55,7 @@ def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]
         head = _start_patiently(folder, display)
         try:
             with display.show_status("connecting to Ray"), _loopback():
-                _join(head.address, runtime_env)
+                _join(head.address, runtime_env, metadata)
             with _watched(head):
                 yield head.dashboard_url
         except StartError as error:
@@ -63,7 +66,9 @@ def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]
 
 
 @contextlib.contextmanager
-def joined_ray(address: str, runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]:
+def joined_ray(
+    address: str, runtime_env: Mapping[str, Any], display: Display, metadata: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
     """Join the cluster at ``address``; yield the address of its dashboard, "" without one; leave it at the end.
 
     The connection must have been checked: Ray itself would try an address at which nothing listens for minutes.
@@ -73,7 +78,7 @@ def joined_ray(address: str, runtime_env: Mapping[str, Any], display: Display) -
     """
     try:
         with display.show_status(f"joining the Ray cluster at {address}"), _environment(_JOIN_WAITS):
-            dashboard_url = _join(address, runtime_env)
+            dashboard_url = _join(address, runtime_env, metadata)
         yield dashboard_url
     except StartError as error:
         raise UserError(describe_join_error(address, str(error))) from None
@@ -134,7 +139,7 @@ def _start_patiently(folder: Path, display: Display) -> RayProcess:
     raise UserError(describe_start_error(str(failures[0]), failures[0].logs))
 
 
-def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
+def _join(address: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
     """Join a cluster and return the address of its dashboard, "" without one.
 
     Raises:
@@ -147,7 +152,11 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
     try:
         with _keep_handlers():
             context = ray.init(
-                address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=dict(runtime_env)
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                runtime_env=dict(runtime_env),
+                job_config=ray.job_config.JobConfig(metadata=dict(metadata)),
             )
     except Exception as error:  # Ray raises a bare Exception too
         causes = [error, *([error.__cause__] if error.__cause__ else [])]  # Ray words the first alone in general terms

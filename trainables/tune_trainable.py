@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import signal
 import socket
 import sys
@@ -69,6 +70,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
         If all epochs are recorded, report only what the trial knows about itself, its model and its test values.
         """
+        _show_in_process_title(f"{self._name} after epoch {self._reported}" if not self._failure else self._name)
         with self._log.capture():
             report = self._step()
         self._log.write_report(report)
@@ -135,8 +137,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             files.close(is_done=trial is not None and trial.done)
 
     def __repr__(self) -> str:
-        """Return the name of the actor in logs and in the dashboard; it keeps the name of its first trial."""
-        return f"cutmix-sweep worker from {getattr(self, '_name', '?')}"
+        """Return what the dashboard shows beside the name of the actor; Ray asks once, so it names no trial."""
+        return f"cutmix-sweep worker {os.getpid()}"
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._close()
@@ -325,6 +327,16 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _failed(self, why: str, fault: str = TRIAL) -> dict[str, Any]:
         return {"trial": self._name, "failed": why, "fault": fault, **_place()}
+
+
+def _show_in_process_title(text: str) -> None:
+    """Show which trial runs in the list of processes, and in the dashboard on the page of the node.
+
+    Ray sets its own title again when the step has ended.
+    """
+    if ray.is_initialized():
+        with contextlib.suppress(AttributeError):  # another version of Ray
+            ray._raylet.setproctitle(f"ray::cutmix-sweep {text}")
 
 
 class _StorageLost(Exception):

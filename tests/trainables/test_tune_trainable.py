@@ -17,7 +17,7 @@ from PIL import Image
 
 from sweep.ledger import EPOCH_COLUMNS
 from sweep.records.schema import ABOUT_COLUMNS, TRIALS
-from trainables import storage_url, store_clients, trial_files
+from trainables import storage_url, store_clients, trial_files, tune_trainable
 from trainables.config import TrialConfig
 from trainables.data.config import Data
 from trainables.data.contents import Contents
@@ -36,7 +36,7 @@ from trainables.trial_files import local_model
 from trainables.tune_trainable import CutMixTrainable
 
 EPOCHS = 3
-TIMES = {"seconds", "images_per_s"}
+TIMES = {"seconds", "images_per_s", "checkpoint_s"}
 BASE = {
     "data": {"train_frac": 0.04, "batch_size": 32, "pad_px": 2},
     "model": {"width": 0.25, "precision": "fp32"},
@@ -452,8 +452,30 @@ def test_a_reused_worker_starts_afresh(build: Callable[..., CutMixTrainable], tm
     assert reused._trial is None
 
 
-def test_the_actor_has_a_name(build: Callable[..., CutMixTrainable]) -> None:
-    assert repr(build(trial="alpha-3")) == "cutmix-sweep worker from alpha-3"
+def test_the_actor_names_no_trial_because_ray_asks_once(build: Callable[..., CutMixTrainable]) -> None:
+    assert repr(build(trial="alpha-3")) == f"cutmix-sweep worker {os.getpid()}"
+
+
+def test_the_process_shows_the_trial_that_it_runs(
+    build: Callable[..., CutMixTrainable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(tune_trainable.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(tune_trainable.ray._raylet, "setproctitle", titles.append)
+    monkeypatch.setattr(tune_trainable, "_place", lambda: {"node": "here", "node_id": ""})
+    trainable = build(trial="alpha-3")
+    steps(trainable, 2)
+    assert trainable.reset_config(orders(tmp_path, trial="beta-4"))
+    steps(trainable, 1)
+    shown = ("alpha-3 after epoch 0", "alpha-3 after epoch 1", "beta-4 after epoch 0")
+    assert titles == [f"ray::cutmix-sweep {text}" for text in shown]
+
+
+def test_a_report_says_how_long_the_state_took_to_write(build: Callable[..., CutMixTrainable]) -> None:
+    first, second = steps(build(), 2)
+    assert 0 < first["checkpoint_s"] < 60
+    assert second["checkpoint_s"] > 0
+    assert "gpu_memory_bytes" not in first
 
 
 def test_images_lie_where_the_sweep_says_and_are_those_that_it_was_started_with(
