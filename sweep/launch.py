@@ -50,13 +50,13 @@ ABANDONED_AFTER_S = 60.0
 
 if TYPE_CHECKING:
     from ray.tune import Callback
-    from ray.tune.logger import LoggerCallback
 
     from sweep.conductor import Conductor
     from sweep.lock import Lock
+    from sweep.loggers.base import LiveLogger
     from sweep.watch import Watch
 
-    Loggers = Sequence[tuple[LogTo, LoggerCallback]]
+    Loggers = Sequence[tuple[LogTo, LiveLogger]]
 
 
 @contextlib.contextmanager
