@@ -288,7 +288,9 @@ def test_tensorboard(told: Callable[..., Told], tmp_path: Path) -> None:
     for (arm, trial), rows in epochs.groupby(["arm", "trial"]):
         board = EventAccumulator(str(tmp_path / "boards" / "mine" / str(arm) / str(trial))).Reload()
         scalars = [(event.step, event.value) for event in board.Scalars("val/nll")]
-        assert scalars == [(epoch, pytest.approx(value)) for epoch, value in zip(rows["epoch"], rows["val_nll"])]
+        assert scalars == [
+            (epoch, pytest.approx(value)) for epoch, value in zip(rows["epoch"], rows["val_nll"], strict=True)
+        ]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -306,7 +308,9 @@ def test_mlflow_in_sqlite(told: Callable[..., Told], tmp_path: Path) -> None:
         assert run.info.status == "FINISHED"
         rows = records.epochs[records.epochs["trial"] == run.info.run_name]
         history = client.get_metric_history(run.info.run_id, "val_nll")
-        assert [(point.step, point.value) for point in history] == list(zip(rows["epoch"], rows["val_nll"]))
+        assert [(point.step, point.value) for point in history] == list(
+            zip(rows["epoch"], rows["val_nll"], strict=True)
+        )
         row = records.trials.set_index("trial").loc[run.info.run_name]
         assert float(run.data.params["optimizer.lr"]) == row["params.optimizer.lr"]
         assert (run.data.params["arm"], run.data.tags["study"]) == (row["arm"], "small")
@@ -339,7 +343,7 @@ def test_wandb_offline_is_one_process_for_all_trials(offline: None, told: Callab
     assert set(runs) == set(records.trials["trial"])
     for trial, values in runs.items():
         rows = records.epochs[records.epochs["trial"] == trial]
-        assert values == list(zip(rows["epoch"], rows["val_nll"]))
+        assert values == list(zip(rows["epoch"], rows["val_nll"], strict=True))
     assert sum("wandb-core" in " ".join(child.cmdline()) for child in psutil.Process().children()) == 1
     assert not any(os.environ["WANDB_API_KEY"].encode() in file.read_bytes() for file in files)
 

@@ -164,12 +164,13 @@ def test_every_gauge_is_set_again_every_five_seconds(watched: Callable[..., Watc
 
 
 def test_a_resumed_sweep_counts_its_own_epochs(watched: Callable[..., Watched]) -> None:
-    before = watched().run(7)
-    n_before = sum(before.read("epochs_total", "arm", "phase").values())
-    after = watched().run()
-    assert (
-        sum(after.read("epochs_total", "arm", "phase").values()) == after.simulation.conductor.tally.n_epochs - n_before
-    )
+    watched().run(7)
+    after = watched()
+    tally = after.simulation.conductor.tally
+    n_before = tally.n_epochs
+    assert n_before
+    after.run()
+    assert sum(after.read("epochs_total", "arm", "phase").values()) == tally.n_epochs - n_before
 
 
 def test_an_error_is_said_once_and_ends_nothing(watched: Callable[..., Watched]) -> None:
@@ -203,24 +204,23 @@ class TestSeries:
         def curve(job: Job, epoch: int) -> dict[str, Any]:
             values = falling(job, epoch) | {"checkpoint_s": 0.1, "gpu_memory_bytes": 1e9}
             kind = int(job.trial.rpartition("-")[2]) % 4
-            if kind == 1 and epoch == 2 and "confirm" not in job.trial:
+            if kind % 2 and epoch == 2 and "confirm" not in job.trial:
                 return {"failed": "it broke", "node": f"node-{job.trial}.cluster"}
             return values | ({"train_loss": float("nan")} if kind == 2 else {})
 
-        budget = {"trials": 24, "max_epochs": 5, "early_stopping": {"rule": "median", "grace_period_epochs": 1}}
-        changes = {"arms": FOURTEEN, "budget": budget, "confirm": {"searches": 1, "seeds": 3}}
+        budget = {"trials": 10, "max_epochs": 3, "early_stopping": {"rule": "median", "grace_period_epochs": 2}}
+        changes = {"arms": FOURTEEN, "budget": budget, "confirm": {"searches": 2, "seeds": 1}}
         sweep = watched(changes, curve=curve)
-        for _ in range(12):
-            sweep.run(100)
+        for _ in range(6):
+            sweep.run(50)
         return sweep.run()
 
     def test_are_few_at_fourteen_arms(self, largest: Watched) -> None:
         samples = [s for family in text_string_to_metric_families(largest.ray.text()) for s in family.samples]
-        assert 300 < len(samples) < 1000, len(samples)
+        assert 250 < len(samples) < 1000
         nodes = largest.read("failures_total", "node")
         assert len(nodes) == MAX_VALUES
-        assert sum(nodes.values()) == 14 * 6
-        print(f"{len(samples)} series")
+        assert sum(nodes.values()) == 14 * 5
 
     def test_setting_them_takes_less_than_a_millisecond_without_ray(self, largest: Watched) -> None:
         seconds = []
