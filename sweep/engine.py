@@ -11,7 +11,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from search_spaces.study import Resources
@@ -39,12 +38,7 @@ _TUNE_SETTINGS = {
 
 @contextlib.contextmanager
 def cluster(
-    resources: Resources,
-    *,
-    address: str | None,
-    display: Display = SILENT,
-    modules: Sequence[Path] = (),
-    metadata: Mapping[str, str] = MappingProxyType({}),
+    resources: Resources, *, address: str | None, display: Display = SILENT, modules: Sequence[Path] = ()
 ) -> Iterator[int]:
     """Start Ray on this machine, or join the cluster at ``address``; yield the number of trials that fit at once.
 
@@ -55,7 +49,6 @@ def cluster(
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
         display: shows the progress.
         modules: files or folders of the user's own code that workers import.
-        metadata: facts that the dashboard shows beside the job of this process.
 
     Raises:
         UserError: Ray does not start, the cluster cannot be reached, or no trial fits on it.
@@ -75,10 +68,7 @@ def cluster(
                 )
         else:
             environment = _runtime_env(modules)
-            if address is None:
-                ray_ = local_ray(environment, display, metadata)
-            else:
-                ray_ = joined_ray(address, environment, display, metadata)
+            ray_ = local_ray(environment, display) if address is None else joined_ray(address, environment, display)
             dashboard_url = stack.enter_context(ray_)
             if dashboard_url:
                 path = os.environ.get("RAY_AUTH_TOKEN_PATH")
@@ -222,11 +212,10 @@ def _tune(
     from ray import tune
 
     from sweep.tune_adapters import ConductorScheduler, ConductorSearcher, NoReporter, system_errors_as_lost_workers
-    from sweep.worker_names import named_workers
 
     resources = conductor.study.resources
     scheduler = ConductorScheduler(conductor, mirror_of(sweep_dir))
-    with tempfile.TemporaryDirectory() as scratch, system_errors_as_lost_workers(), named_workers(sweep_dir.name):
+    with tempfile.TemporaryDirectory() as scratch, system_errors_as_lost_workers():
         try:
             tune.run(
                 trainable,

@@ -34,6 +34,7 @@ from sweep.node_checker import NodeChecker, checked_nodes, remove_signs
 from sweep.node_record import follow_nodes, with_nodes
 from sweep.notices import Notices, notify_url
 from sweep.preparation import prepare
+from sweep.ray_job import described_job
 from sweep.records.errors import RecordsError
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
@@ -121,9 +122,8 @@ def start_sweep(
     modules = shipped_paths(own_parts(study))
     with contextlib.ExitStack() as stack:
         stack.enter_context(made(sweep_dir))
-        facts = metadata_of(study, shown(str(sweep_dir)))
-        joined = cluster(study.resources, address=address, display=display, modules=modules, metadata=facts)
-        slots = stack.enter_context(joined)
+        stack.enter_context(described_job(metadata_of(study, shown(str(sweep_dir)))))
+        slots = stack.enter_context(cluster(study.resources, address=address, display=display, modules=modules))
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
@@ -236,13 +236,10 @@ def resume_sweep(
             return
         loggers = _open_loggers(targets, sweep_dir, study)
         modules = shipped_paths(parts)
-        with cluster(
-            study.resources,
-            address=address,
-            display=display,
-            modules=modules,
-            metadata=metadata_of(study, shown(str(sweep_dir))),
-        ) as slots:
+        with (
+            described_job(metadata_of(study, shown(str(sweep_dir)))),
+            cluster(study.resources, address=address, display=display, modules=modules) as slots,
+        ):
             images = {source: place.source for source, place in places.items()}
             manifest = with_run(with_parts(with_images(manifest, fingerprints), parts), command, images=images)
             checking = checked_nodes(study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display)
@@ -362,6 +359,7 @@ class _Run:
         from sweep.engine import run_trials
         from sweep.metrics import SweepMetrics
         from sweep.tune_metrics import MetricsCallback
+        from sweep.worker_names import named_workers
 
         warn = self.display.show_warning
         metrics = SweepMetrics(conductor, sweep=self.sweep_dir.name, slots=slots, warn=warn)
@@ -377,7 +375,8 @@ class _Run:
             metrics.update()
 
         try:
-            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C while Tune ends, in a notebook
+            # suppressed: a second Ctrl-C while Tune ends, in a notebook
+            with contextlib.suppress(KeyboardInterrupt), named_workers(self.sweep_dir.name):
                 run_trials(
                     self.sweep_dir,
                     conductor,

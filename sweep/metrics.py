@@ -18,9 +18,6 @@ from sweep.endings import reason_of
 from sweep.progress import ProgressTracker, SweepProgress
 from sweep.records.schema import CONFIRM, FAILED, PAUSED, RUNNING, SEARCH
 
-BOARD_UID = "cutmix-sweep"
-"""Name of the Grafana board that shows these metrics, in its address."""
-
 SET_EVERY_S = 5.0
 """Time between two updates: Ray 2.60 drops a gauge that was not set for 20 s."""
 
@@ -124,7 +121,7 @@ class SweepMetrics:
         conductor: Conductor,
         *,
         sweep: str,
-        slots: int,
+        slots: int | None = None,
         warn: Callable[[str], None] = lambda text: None,
         ray_metrics: Any = None,
         clock: Callable[[], float] = time.monotonic,
@@ -134,7 +131,7 @@ class SweepMetrics:
         Args:
             conductor: conductor of the run.
             sweep: name of the sweep.
-            slots: number of trials that fit on the cluster at the start of the run.
+            slots: number of trials that fit on the cluster at the start of the run; None: the conductor knows it.
             warn: shows one line that needs attention.
             ray_metrics: module or object with the classes ``Gauge`` and ``Counter``; None: ``ray.util.metrics``.
             clock: monotonic clock, seconds.
@@ -157,6 +154,7 @@ class SweepMetrics:
         self._checkpoints_s: list[float] = []  # since the last update
         self._gpu_bytes: dict[str, float] = {}
         self._n_failures: Counter[str] = Counter()
+        self._lost_before = lost_workers(conductor)
 
     def on_result(self, result: Mapping[str, Any]) -> None:
         """Receive the report of a trial: how long its last state took to write, and the memory that it used."""
@@ -266,11 +264,12 @@ class SweepMetrics:
         yield from ((GPU_MEMORY, (label,), size) for label, size in peaks.items())
 
     def _cluster(self, progress: SweepProgress) -> Iterator[Value]:
-        n_waiting, n_slots, causes = cluster_state(self._conductor, self._slots)
+        n_waiting, n_slots = slots_of(self._conductor, self._slots)
         n_running = len(progress.running) - n_waiting
         yield SLOTS, ("running",), n_running
         yield SLOTS, ("waiting",), n_waiting
-        yield SLOTS, ("free",), max(0, n_slots - n_running)
+        if n_slots is not None:
+            yield SLOTS, ("free",), max(0, n_slots - n_running)
         yield NODES, ("fit",), len(self._conductor.nodes.fit)
         yield NODES, ("unfit",), len(self._conductor.nodes.unfit)
         for event in self._tracker.new_events():
@@ -279,6 +278,7 @@ class SweepMetrics:
                 full = len(self._n_failures) >= MAX_VALUES - 1 and node not in self._n_failures
                 self._n_failures[OTHER if full else node] += 1
         yield from ((FAILURES, (node,), number) for node, number in self._n_failures.items())
+        causes = lost_workers(self._conductor) - self._lost_before
         yield from ((LOSSES, (label_value(cause),), number) for cause, number in causes.items())
 
     def _durations(self) -> Iterator[Value]:
@@ -295,18 +295,26 @@ class SweepMetrics:
         yield RECORD_AGE, (), now_s - self._recorded_at_s
 
 
-def cluster_state(conductor: Conductor, slots: int) -> tuple[int, int, Mapping[str, int]]:
-    """Return the number of trials that wait for a worker, the number of slots, and the lost workers by cause.
+def slots_of(conductor: Conductor, slots: int | None) -> tuple[int, int | None]:
+    """Return the number of trials that wait for a worker, and the number of slots; None if it is not known.
 
     Args:
         conductor: conductor of the run.
-        slots: number of slots at the start of the run.
+        slots: number of slots if the conductor does not know it.
     """
     # a conductor that follows the nodes of its cluster has these attributes
-    capacity = getattr(conductor, "capacity", None)
-    waiting = set(getattr(conductor, "without_worker", ()))
-    causes = Counter(str(lost.loss.kind) for lost in getattr(conductor, "lost", ()))
-    return sum(entry.trial in waiting for entry in conductor.running), capacity[0] if capacity else slots, causes
+    capacity, without_worker = getattr(conductor, "capacity", None), getattr(conductor, "without_worker", ())
+    n_waiting = sum(entry.trial in without_worker for entry in conductor.running)
+    return n_waiting, capacity[0] if capacity else slots
+
+
+def lost_workers(conductor: Conductor) -> Counter[str]:
+    """Return how many workers the trials have lost in all runs, by the column of the trials that counts them."""
+    causes = Counter[str]()
+    for entry in conductor.entries.values():
+        if losses := getattr(entry, "losses", None):
+            causes.update(losses)
+    return causes
 
 
 def label_value(text: str) -> str:

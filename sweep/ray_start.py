@@ -10,13 +10,12 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from sweep.display import Display
-from sweep.metrics import BOARD_UID
 from sweep.ray_errors import cause_of, describe_join_error, describe_load, describe_start_error, pressure
 from sweep.ray_folder import choose_folder, secure_token, token_problem, token_variables
+from sweep.ray_job import DASHBOARD_VARIABLES, job_facts
 from sweep.ray_process import RayProcess, StartError
 from sweep.signals import SIGNALS, current_signals
 from trainables.cores import usable_cores
@@ -36,9 +35,7 @@ _WITH_DASHBOARD, _WITHOUT_DASHBOARD = None, False
 
 
 @contextlib.contextmanager
-def local_ray(
-    runtime_env: Mapping[str, Any], display: Display, metadata: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[str]:
+def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]:
     """Start Ray on this machine and join it; yield the address of its dashboard, "" without one; stop it at the end.
 
     Raises:
@@ -50,12 +47,11 @@ def local_ray(
     if problem := token_problem():
         display.show_warning(f"{problem}: who knows Ray's token can run code on your clusters; delete it for a new one")
     secure_token()
-    # the tab Ray Data of the dashboard's page Metrics shows our board: a sweep has no metrics of Ray Data
-    with _environment({**token_variables(), "RAY_GRAFANA_DATA_DASHBOARD_UID": BOARD_UID}):
+    with _environment({**token_variables(), **DASHBOARD_VARIABLES}):
         head = _start_patiently(folder, display)
         try:
             with display.show_status("connecting to Ray"), _loopback():
-                _join(head.address, runtime_env, metadata)
+                _join(head.address, runtime_env)
             with _watched(head):
                 yield head.dashboard_url
         except StartError as error:
@@ -66,9 +62,7 @@ def local_ray(
 
 
 @contextlib.contextmanager
-def joined_ray(
-    address: str, runtime_env: Mapping[str, Any], display: Display, metadata: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[str]:
+def joined_ray(address: str, runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]:
     """Join the cluster at ``address``; yield the address of its dashboard, "" without one; leave it at the end.
 
     The connection must have been checked: Ray itself would try an address at which nothing listens for minutes.
@@ -78,7 +72,7 @@ def joined_ray(
     """
     try:
         with display.show_status(f"joining the Ray cluster at {address}"), _environment(_JOIN_WAITS):
-            dashboard_url = _join(address, runtime_env, metadata)
+            dashboard_url = _join(address, runtime_env)
         yield dashboard_url
     except StartError as error:
         raise UserError(describe_join_error(address, str(error))) from None
@@ -139,7 +133,7 @@ def _start_patiently(folder: Path, display: Display) -> RayProcess:
     raise UserError(describe_start_error(str(failures[0]), failures[0].logs))
 
 
-def _join(address: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
+def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
     """Join a cluster and return the address of its dashboard, "" without one.
 
     Raises:
@@ -156,7 +150,7 @@ def _join(address: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, s
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
                 runtime_env=dict(runtime_env),
-                job_config=ray.job_config.JobConfig(metadata=dict(metadata)),
+                job_config=ray.job_config.JobConfig(metadata=job_facts()),
             )
     except Exception as error:  # Ray raises a bare Exception too
         causes = [error, *([error.__cause__] if error.__cause__ else [])]  # Ray words the first alone in general terms

@@ -203,7 +203,6 @@ class ConductorCallback(Callback):  # type: ignore[misc]
             LockLost: another process has taken the sweep over.
         """
         while self._conductor.paused:
-            self._poll()
             if self._is_over():
                 return False
             self._update()

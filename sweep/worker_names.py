@@ -7,8 +7,6 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from ray.tune.execution import class_cache
-
 _NUMBERS = itertools.count(1)  # a name must be new in the process: a worker of the same name may still be ending
 
 
@@ -18,6 +16,8 @@ def named_workers(sweep: str) -> Iterator[None]:
 
     Tune itself gives them no name.
     """
+    from ray.tune.execution import class_cache
+
     get = class_cache._ActorClassCache.get
 
     def get_named(cache: Any, trainable: type) -> Any:

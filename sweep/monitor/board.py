@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweep.metrics import (
-    BOARD_UID,
     CHECKPOINT,
     EPOCHS,
     EPOCHS_LEFT,
@@ -26,6 +25,7 @@ from sweep.metrics import (
     VAL_ERROR,
     Metric,
 )
+from sweep.ray_job import BOARD_UID
 
 GPU_USE, GRAM_USED, CPU_USE, MEM_USED = RAY_METRICS = (
     "ray_node_gpus_utilization",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import yaml
 
-from sweep.metrics import BOARD_UID
 from sweep.monitor.board import board
 from sweep.output_folder import write_files
 from sweep.ray_folder import choose_folder
+from sweep.ray_job import BOARD_UID, DASHBOARD_VARIABLES
 
 TARGETS = "session_latest/prom_metrics_service_discovery.json"
 """File below Ray's folder that lists the addresses of the metrics of all nodes."""
@@ -65,7 +65,7 @@ class Monitor:
         return {
             "RAY_PROMETHEUS_HOST": f"http://localhost:{self.prometheus_port}",
             "RAY_GRAFANA_HOST": f"http://localhost:{self.grafana_port}",
-            "RAY_GRAFANA_DATA_DASHBOARD_UID": BOARD_UID,
+            **DASHBOARD_VARIABLES,
         }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from search_spaces.study import Study
+from sweep import metrics
 from sweep.conductor import Job
 from sweep.metrics import MAX_VALUES, METRICS, SET_EVERY_S, SweepMetrics
 from sweep.records.reader import read_sweep
@@ -184,13 +185,14 @@ def test_an_error_is_said_once_and_ends_nothing(watched: Callable[..., Watched])
     assert not sweep.simulation.conductor.n_left
 
 
-def test_what_the_cluster_has_lost(watched: Callable[..., Watched]) -> None:
+def test_what_the_cluster_has_lost(watched: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trials count their losses in all runs; a conductor that follows the nodes knows the slots."""
+    lost = Counter(crashes=1)
+    monkeypatch.setattr(metrics, "lost_workers", lambda conductor: +lost)
     sweep = watched().run(3)
     conductor = sweep.simulation.conductor
     conductor.capacity, conductor.without_worker = (5, 2), {conductor.running[0].trial}
-    conductor.lost = [
-        SimpleNamespace(loss=SimpleNamespace(kind=kind)) for kind in ("crashes", "crashes", "preemptions")
-    ]
+    lost.update(crashes=2, preemptions=1)
     sweep.update()
     assert sweep.read("slots", "state") == {("running",): 1, ("waiting",): 1, ("free",): 4}
     assert sweep.read("losses_total", "cause") == {("crashes",): 2, ("preemptions",): 1}
