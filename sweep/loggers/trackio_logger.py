@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,19 @@ class TrackioLogger(LiveLogger):
         """Begin a run, or continue the run of the same name."""
         import trackio
 
-        self._runs[trial.trial_id] = trackio.init(
+        for module in (trackio, trackio.run, trackio.utils):
+            module.print = _print_nothing  # it would write into the live table
+        # in a context of its own: otherwise Trackio ends the run that was begun last
+        self._runs[trial.trial_id] = contextvars.Context().run(
+            trackio.init,
             project=self._project,
             name=f"{self._sweep}-{trial.name}",
             group=self._sweep,
             config={"study": self._study, **trial.facts},
             resume="allow",
             embed=False,
+            auto_log_cpu=False,
+            auto_log_gpu=False,
         )
 
     def log(self, trial: LoggedTrial, epoch: int, values: Mapping[str, float]) -> None:
@@ -39,3 +46,7 @@ class TrackioLogger(LiveLogger):
         """End a run."""
         if run := self._runs.pop(trial.trial_id, None):
             run.finish()
+
+
+def _print_nothing(*_: object, **__: object) -> None:
+    """Print nothing, in place of ``print``."""

@@ -324,6 +324,20 @@ def test_mlflow_refuses_a_folder_in_one_line(tmp_path: Path, monkeypatch: pytest
         open_logger(LogTo(MLFLOW, str(tmp_path / "runs")), tmp_path / "mine", study="small")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_trackio_in_files(told: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    told(LogTo(TRACKIO, "digits"), changes=SMALL).run()
+    records = read_sweep(tmp_path / "mine")
+    assert sorted(SQLiteStorage.get_runs("digits")) == sorted(f"mine-{trial}" for trial in records.trials["trial"])
+    for trial, rows in records.epochs.groupby("trial"):
+        logged = {row["step"]: row["val_nll"] for row in SQLiteStorage.get_logs("digits", f"mine-{trial}")}
+        assert logged == pytest.approx(dict(zip(rows["epoch"], rows["val_nll"], strict=True)))
+
+
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let Weights & Biases write to files; end its process afterwards."""
