@@ -42,22 +42,22 @@ class Monitor:
     grafana_port: int = 3000
 
     @property
-    def prometheus_command(self) -> list[str]:
+    def prometheus_command(self) -> tuple[str, ...]:
         """Command that starts Prometheus on the loopback of this machine."""
-        return [
+        return (
             "prometheus",
             f"--config.file={self.folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
             f"--web.listen-address=127.0.0.1:{self.prometheus_port}",
-        ]
+        )
 
     @property
-    def grafana_command(self) -> list[str]:
+    def grafana_command(self) -> tuple[str, ...]:
         """Command that starts Grafana on the loopback of this machine."""
         program = "grafana" if shutil.which("grafana") or not shutil.which("grafana-server") else "grafana-server"
-        server = ["server"] if program == "grafana" else []
-        homepath = ["--homepath", str(_grafana_home(program))]
-        return [program, *server, "--config", str(self.folder / "grafana" / "grafana.ini"), *homepath]
+        server = ("server",) if program == "grafana" else ()
+        homepath = ("--homepath", str(_grafana_home(program)))
+        return (program, *server, "--config", str(self.folder / "grafana" / "grafana.ini"), *homepath)
 
     @property
     def variables(self) -> dict[str, str]:

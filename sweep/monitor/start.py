@@ -36,7 +36,7 @@ class Server:
     """
 
     name: str
-    command: Sequence[str]
+    command: tuple[str, ...]
     port: int
     path: str
     log: Path

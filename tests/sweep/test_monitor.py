@@ -175,7 +175,7 @@ class TestStart:
             program = tmp_path / "prometheus"
             program.write_text(SERVER.format(python=sys.executable, port=port, fails=fails))
             program.chmod(program.stat().st_mode | stat.S_IXUSR)
-            return Server("Prometheus", [str(program)], port, "/", tmp_path / "prometheus.log")
+            return Server("Prometheus", (str(program),), port, "/", tmp_path / "prometheus.log")
 
         return make
 
