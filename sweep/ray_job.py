@@ -18,7 +18,7 @@ _FACTS: ContextVar[Mapping[str, str]] = ContextVar("facts about the job", defaul
 
 @contextlib.contextmanager
 def described_job(facts: Mapping[str, str]) -> Iterator[None]:
-    """Give these facts as metadata to the job with which this process joins a Ray inside this context.
+    """Return a context in which this process joins a Ray as a job with these facts as its metadata.
 
     Examples:
         >>> with described_job({"study": "box"}):

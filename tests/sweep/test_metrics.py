@@ -224,13 +224,13 @@ class TestSeries:
         assert len(nodes) == MAX_VALUES
         assert sum(nodes.values()) == 14 * 5
 
-    def test_setting_them_takes_less_than_a_millisecond_without_ray(self, largest: Watched) -> None:
+    def test_are_computed_in_a_millisecond_or_so(self, largest: Watched) -> None:
         seconds = []
         for _ in range(20):
             began_s = time.perf_counter()
             largest.metrics.values()
             seconds.append(time.perf_counter() - began_s)
-        assert min(seconds) < 3e-3, seconds  # the machine may be busy; the benchmark measures it
+        assert min(seconds) < 3e-3, seconds  # the machine may be busy; the benchmark measures the time to set them
 
     def test_labels_have_no_trials_paths_or_secrets(
         self, watched: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
