@@ -71,5 +71,6 @@ def check_server(log_to: LogTo, url: str, *, name: str, advice: str) -> None:
     except urllib.error.HTTPError:
         return
     except (OSError, ValueError, HTTPException) as error:
-        reason = reason_of(error)
+        cause = getattr(error, "reason", error)  # urllib wraps the error of the connection
+        reason = getattr(cause, "strerror", None) or reason_of(error)
     raise UserError(f"{log_to}: no {name} server answers at {url}: {reason}; {advice}")
