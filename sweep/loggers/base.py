@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
+from urllib.parse import urlsplit, urlunsplit
 
 from sweep.endings import reason_of
 from sweep.log_to import LogTo
@@ -73,4 +74,6 @@ def check_server(log_to: LogTo, url: str, *, name: str, advice: str) -> None:
     except (OSError, ValueError, HTTPException) as error:
         cause = getattr(error, "reason", error)  # urllib wraps the error of the connection
         reason = getattr(cause, "strerror", None) or reason_of(error)
-    raise UserError(f"{log_to}: no {name} server answers at {url}: {reason}; {advice}")
+    parts = urlsplit(url)
+    shown = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))  # no password
+    raise UserError(f"{log_to}: no {name} server answers at {shown}: {reason}; {advice}")
