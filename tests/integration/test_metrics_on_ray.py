@@ -59,7 +59,7 @@ class Held(SilentDisplay):
         while ray.is_initialized():
             for process in psutil.process_iter(["cmdline"]):
                 self.titles.add(" ".join(process.info["cmdline"] or []))
-            time.sleep(0.1)
+            time.sleep(0.5)
 
     def read(self) -> None:
         (node,) = ray.nodes()
@@ -88,7 +88,7 @@ def held(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[H
             display.read()
             if _n_completed(display.samples) == 4:
                 break
-            time.sleep(0.5)
+            time.sleep(1.0)
         display.names = {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)}
 
     with pytest.MonkeyPatch.context() as patch:
