@@ -125,7 +125,7 @@ def test_equal_the_records(held: tuple[Held, Path]) -> None:
     assert by_name["ray_cutmix_sweep_info"] == {("quickstart", records.manifest["versions"]["cutmix-sweep"]): 1}
     for name in ("driver_lag", "flush", "checkpoint", "record_age"):
         (value,) = by_name[f"ray_cutmix_sweep_{name}_seconds"].values()
-        assert 0 < value < 120
+        assert 0 <= value < 120
 
 
 def test_have_no_secret_path_or_trial(held: tuple[Held, Path]) -> None:
