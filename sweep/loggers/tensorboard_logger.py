@@ -40,7 +40,8 @@ class TensorboardLogger(LiveLogger):
         facts = {"study": self._study, **trial.facts}
         folder = self._folder / trial.arm / trial.name
         folder.mkdir(parents=True, exist_ok=True)
-        self._writers[trial.trial_id] = EventsWriter(str(folder / "events"))
+        n_files = len(list(folder.iterdir()))  # the library's own names differ only by the second
+        self._writers[trial.trial_id] = EventsWriter(str(folder / f"events-{n_files}"))
         self._write(trial, Event(summary=hparams(facts, {})[1]))
 
     def log(self, trial: LoggedTrial, epoch: int, values: Mapping[str, float]) -> None:

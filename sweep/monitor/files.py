@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import socket
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,9 @@ def _board_of_ray() -> str:
     try:
         from ray.dashboard.modules.metrics.grafana_dashboard_factory import generate_default_grafana_dashboard
 
-        content, _ = generate_default_grafana_dashboard()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves a file to the garbage collector
+            content, _ = generate_default_grafana_dashboard()
     except Exception:  # an interface of Ray's own; the board of the sweeps does not depend on it
         return ""
     return f"{content}\n"

@@ -112,6 +112,7 @@ class TestFiles:
         assert json.loads(files["grafana/dashboards/cutmix-sweep.json"]) == json.loads(json.dumps(board()))
         assert json.loads(files["grafana/dashboards/ray-core.json"])["uid"] == "rayDefaultDashboard"
 
+    @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
     def test_the_ray_dashboard_shows_the_board(self, monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
         from ray.dashboard.modules.metrics.grafana_dashboard_factory import generate_data_grafana_dashboard
 
