@@ -301,6 +301,11 @@ class Conductor(SteeredSweep):
         """Write the buffered rows if they have waited long enough or ``force`` is set."""
         self._ledger.flush(force=force)
 
+    @property
+    def flush_s(self) -> float:
+        """Duration of the last write of the records, seconds; 0 before it."""
+        return self._ledger.flush_s
+
     def _finish_if_over(self, entry: Entry) -> None:
         """End the trial where its records say that it ended, otherwise where its curve or its rule says so."""
         end = entry.end or self._end_of(entry)

@@ -26,13 +26,15 @@ from sweep.images import (
     sources_of,
     with_images,
 )
+from sweep.jobs import metadata_of
 from sweep.log_to import LogTo, parse_log_to
-from sweep.mirrored import describe_requests, mirror_of
+from sweep.mirrored import describe_requests, mirror_of, shown
 from sweep.new_folder import check_no_sweep, made, new_folder
 from sweep.node_checker import NodeChecker, checked_nodes, remove_signs
 from sweep.node_record import follow_nodes, with_nodes
 from sweep.notices import Notices, notify_url
 from sweep.preparation import prepare
+from sweep.ray_job import described_job
 from sweep.records.errors import RecordsError
 from sweep.records.parts import COPIES
 from sweep.records.reader import read_manifest
@@ -51,13 +53,13 @@ ABANDONED_AFTER_S = 60.0
 
 if TYPE_CHECKING:
     from ray.tune import Callback
-    from ray.tune.logger import LoggerCallback
 
     from sweep.conductor import Conductor
     from sweep.lock import Lock
+    from sweep.loggers.base import LiveLogger
     from sweep.watch import Watch
 
-    Loggers = Sequence[tuple[LogTo, LoggerCallback]]
+    Loggers = Sequence[tuple[LogTo, LiveLogger]]
 
 
 @contextlib.contextmanager
@@ -125,6 +127,7 @@ def start_sweep(
     show_duplicates(study, display.show_warning)
     with contextlib.ExitStack() as stack:
         stack.enter_context(made(sweep_dir))
+        stack.enter_context(described_job(metadata_of(study, shown(str(sweep_dir)))))
         slots = stack.enter_context(_cluster(study, own_parts(study), address, start_timeout, display))
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
@@ -242,7 +245,10 @@ def resume_sweep(
             display.show_line(f"all {conductor.n_trials} trials of '{sweep_dir}' have ended: nothing to resume")
             return
         loggers = _open_loggers(targets, sweep_dir, study)
-        with _cluster(study, parts, address, start_timeout, display) as slots:
+        with (
+            described_job(metadata_of(study, shown(str(sweep_dir)))),
+            _cluster(study, parts, address, start_timeout, display) as slots,
+        ):
             images = {source: place.source for source, place in places.items()}
             manifest = with_parts(with_images(manifest, fingerprints), parts)
             manifest = with_run(manifest, command, images=images, max_trials=max_trials)
@@ -382,14 +388,26 @@ class _Run:
 
     def _run_trials(self, conductor: Conductor, watch: Watch) -> None:
         from sweep.engine import run_trials
+        from sweep.metrics import SweepMetrics
+        from sweep.tune_metrics import MetricsCallback
+        from sweep.worker_names import named_workers
 
-        callbacks: Sequence[Callback] = ()
+        warn = self.display.show_warning
+        metrics = SweepMetrics(conductor, sweep=self.sweep_dir.name, warn=warn)
+        callbacks: list[Callback] = [MetricsCallback(metrics)]
         if self.loggers:
             from sweep.tune_loggers import open_callbacks
 
-            callbacks = open_callbacks(self.loggers, conductor, self.sweep_dir, self.display)
+            callbacks += open_callbacks(self.loggers, conductor, self.sweep_dir, self.display)
+
+        def poll() -> None:
+            if self.checker is not None:
+                self.checker.poll()
+            metrics.update()
+
         try:
-            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C while Tune ends, in a notebook
+            # suppressed: a second Ctrl-C while Tune ends, in a notebook
+            with contextlib.suppress(KeyboardInterrupt), named_workers(self.sweep_dir.name):
                 run_trials(
                     self.sweep_dir,
                     conductor,
@@ -398,7 +416,7 @@ class _Run:
                     callbacks=callbacks,
                     watch=watch,
                     places=recorded_places(read_manifest(self.sweep_dir)),
-                    poll=self.checker.poll if self.checker else lambda: None,
+                    poll=poll,
                 )
         except OSError as error:
             if not self.sweep_dir.exists():

@@ -162,6 +162,11 @@ class Ledger:
                 self.drop_checkpoint(entry)
             self._ended.clear()
 
+    @property
+    def flush_s(self) -> float:
+        """Duration of the last write of rows to the disk, seconds; 0 before it."""
+        return self._writer.flush_s
+
     def drop_checkpoints(self, entries: Mapping[str, Entry]) -> None:
         """Remove the checkpoints of all trials that will not continue; the folder is listed once."""
         mirror, folder = mirror_of(self._dir), checkpoint_path(self._dir, "").parent

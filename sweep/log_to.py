@@ -9,13 +9,18 @@ from urllib.parse import urlsplit
 
 from trainables.errors import UserError, did_you_mean
 
-WANDB, MLFLOW = "wandb", "mlflow"
+WANDB, MLFLOW, TENSORBOARD, TRACKIO = "wandb", "mlflow", "tensorboard", "trackio"
 
 TARGETS = {
     WANDB: "a project, for example wandb:cutmix",
     MLFLOW: "a store or server, for example mlflow:http://localhost:5000",
+    TENSORBOARD: "a folder, for example tensorboard:runs",
+    TRACKIO: "a project, for example trackio:cutmix",
 }
-"""Where a trial is logged to, by the package that logs it. Neither package is installed with this program."""
+"""Where a trial is logged to, by the name of the logger."""
+
+_MODULES = {TENSORBOARD: "tensorboardX"}
+"""Module that a logger needs, where it has another name; this one is installed with this program."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,8 @@ class LogTo:
     """One live logger.
 
     Attributes:
-        package: Python package that logs.
-        target: project, store or server that the package logs to.
+        package: name of the logger.
+        target: project, store, server or folder that it logs to.
     """
 
     package: str
@@ -62,6 +67,6 @@ def _parse(option: str) -> LogTo:
             f"--log-to '{package}:...': the target must not contain a password, because the command is recorded: set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
         )
-    if find_spec(package) is None:
+    if find_spec(_MODULES.get(package, package)) is None:
         raise UserError(f"--log-to '{option}': the package {package} is not installed: pip install {package}")
     return LogTo(package, target)

@@ -5,10 +5,12 @@ The folder of a sweep may come from somebody else. If ``report/`` in it is a lin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sweep.mirrored import mirror_of
-from trainables.errors import UserError
+from trainables.errors import UserError, shorten_path
+from trainables.whole_file import whole_file
 
 
 def output_folder(sweep_dir: Path, name: str) -> Path:
@@ -58,3 +60,36 @@ def check_output_folder(folder: Path, *, below: Path) -> None:
     for step in reversed([folder, *folder.parents][:n_below]):
         if step.is_symlink():
             raise UserError(f"'{step}' is a link: no file is written through it; remove it or choose another folder")
+
+
+def write_files(files: Mapping[Path, str], *, below: Path, option: str) -> list[Path]:
+    """Write files that people edit, and return their paths; no file with another content is replaced.
+
+    Args:
+        files: text of each file by its path.
+        below: folder of all files.
+        option: option that names this folder.
+
+    Raises:
+        UserError: a file has another content, or cannot be written; in the first case nothing was written.
+    """
+    changed = [path for path, text in files.items() if path.is_symlink() or (path.exists() and not _holds(path, text))]
+    if changed:
+        raise UserError(
+            f"'{shorten_path(changed[0])}' exists with another content, and no file is replaced: choose another folder "
+            f"with {option}, or remove the file"
+        )
+    for folder in dict.fromkeys(path.parent for path in files):
+        make_output_folder(folder, below=below)
+    for path, text in files.items():
+        if not path.exists():
+            try:
+                with whole_file(path) as file:
+                    file.write(text.encode())
+            except OSError as error:
+                raise UserError(f"'{shorten_path(path)}' cannot be written: {error.strerror}") from None
+    return list(files)
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()

@@ -221,7 +221,7 @@ class ProgressTracker:
             ArmProgress(
                 arm=arm,
                 counts=of_arm,
-                confirmed=tally.n_confirmed[arm],
+                confirmed=tally.confirm_counts[arm][COMPLETED],
                 best=tally.errors[arm].best,
                 median=tally.errors[arm].median,
                 best_so_far=tally.errors[arm].lowest,

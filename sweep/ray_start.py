@@ -17,6 +17,7 @@ from sweep.display import Display
 from sweep.head_watch import HeadWatch, find_raylet
 from sweep.ray_errors import cause_of, describe_join_error, describe_load, describe_start_error, pressure
 from sweep.ray_folder import choose_folder, secure_token, token_problem, token_variables
+from sweep.ray_job import DASHBOARD_VARIABLES, job_facts
 from sweep.ray_process import RayProcess, StartError
 from sweep.signals import SIGNALS, current_signals
 from trainables.cores import usable_cores
@@ -48,7 +49,7 @@ def local_ray(runtime_env: Mapping[str, Any], display: Display) -> Iterator[str]
     if problem := token_problem():
         display.show_warning(f"{problem}: who knows Ray's token can run code on your clusters; delete it for a new one")
     secure_token()
-    with _environment(token_variables()):
+    with _environment({**token_variables(), **DASHBOARD_VARIABLES}):
         head = _start_patiently(folder, display)
         try:
             with display.show_status("connecting to Ray"), _loopback():
@@ -166,7 +167,11 @@ def _join(address: str, runtime_env: Mapping[str, Any]) -> str:
     try:
         with _keep_handlers(), _without_messages():
             context = ray.init(
-                address=address, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=dict(runtime_env)
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                runtime_env=dict(runtime_env),
+                job_config=ray.job_config.JobConfig(metadata=job_facts()),
             )
     except Exception as error:  # Ray raises a bare Exception too
         causes = [error, *([error.__cause__] if error.__cause__ else [])]  # Ray words the first alone in general terms

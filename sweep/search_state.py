@@ -119,6 +119,15 @@ class Searches:
         return self._n_to_confirm
 
     @property
+    def to_confirm(self) -> dict[str, int]:
+        """Number of confirmation trials that have not begun, by arm."""
+        self._update()
+        numbers = dict.fromkeys(self._study.arms, 0)
+        for search in self._states.values():
+            numbers[search.arm] += search.n_to_confirm
+        return numbers
+
+    @property
     def dropped(self) -> dict[str, int]:
         """Number of confirmation trials, by arm, that cannot run: their search ended with too few completed trials."""
         self._update()

@@ -8,7 +8,7 @@ from typing import overload
 
 from search_spaces.study import Study
 from sweep.entry import Entry
-from sweep.records.schema import COMPLETED, LIVING, SEARCH, STATUSES
+from sweep.records.schema import COMPLETED, CONFIRM, LIVING, SEARCH, STATUSES
 
 
 class Lowest(Sequence[float]):
@@ -151,13 +151,15 @@ class Tally:
 
     Attributes:
         counts: number of search trials by arm and status.
-        n_confirmed: number of completed confirmation trials by arm.
+        confirm_counts: number of confirmation trials by arm and status.
         n_living: number of trials that have not ended, in both phases.
         n_begun: number of search trials.
         n_epochs: number of recorded epochs.
+        n_epochs_of: number of recorded epochs by arm and phase.
         epochs_left: planned epochs, not yet recorded, of the trials that have not ended.
         planned_epochs: planned epochs of the search trials that have begun.
         errors: final errors by arm.
+        test_errors: test errors of the completed confirmation trials by arm and trial.
         numbers: numbers of the search trials that have begun, by arm.
     """
 
@@ -165,15 +167,19 @@ class Tally:
         """Count the trials of ``study``; none has begun."""
         self._study = study
         self.counts = {arm: dict.fromkeys(STATUSES, 0) for arm in study.arms}
-        self.n_confirmed = dict.fromkeys(study.arms, 0)
+        self.confirm_counts = {arm: dict.fromkeys(STATUSES, 0) for arm in study.arms}
         self.n_living = self.n_begun = self.n_epochs = self.epochs_left = self.planned_epochs = 0
+        self.n_epochs_of = {(arm, phase): 0 for arm in study.arms for phase in (SEARCH, CONFIRM)}
         self.errors = {arm: FinalErrors() for arm in study.arms}
+        self.test_errors: dict[str, dict[str, float]] = {arm: {} for arm in study.arms}
         self.numbers = {arm: Numbers() for arm in study.arms}
 
     def add(self, entry: Entry) -> None:
         """Count a trial."""
         self._count(entry, 1)
         if entry.phase != SEARCH:
+            if entry.status == COMPLETED and "top1_error" in entry.tests:
+                self.test_errors[entry.arm][entry.trial] = entry.tests["top1_error"]
             return
         self.numbers[entry.arm].add(entry.number)
         error = entry.curve.get(entry.epochs, {}).get("val_top1_error")
@@ -183,17 +189,20 @@ class Tally:
     def remove(self, entry: Entry) -> None:
         """Count a trial no more, because it is about to change; its number stays begun."""
         self._count(entry, -1)
+        self.test_errors[entry.arm].pop(entry.trial, None)
         if entry.phase == SEARCH and entry.status == COMPLETED:
             self.errors[entry.arm].remove(entry.trial)
 
     def add_epoch(self, entry: Entry) -> None:
         """Receive that one epoch was added to the curve of a counted trial."""
         self.n_epochs += 1
+        self.n_epochs_of[entry.arm, entry.phase] += 1
         self.epochs_left -= entry.status in LIVING
 
     def _count(self, entry: Entry, sign: int) -> None:
         planned = self._study.max_epochs_of(entry.params)
         self.n_epochs += sign * entry.epochs
+        self.n_epochs_of[entry.arm, entry.phase] += sign * entry.epochs
         if entry.status in LIVING:
             self.n_living += sign
             self.epochs_left += sign * (planned - entry.epochs)
@@ -202,4 +211,4 @@ class Tally:
             self.planned_epochs += sign * planned
             self.counts[entry.arm][entry.status] += sign
         else:
-            self.n_confirmed[entry.arm] += sign * (entry.status == COMPLETED)
+            self.confirm_counts[entry.arm][entry.status] += sign

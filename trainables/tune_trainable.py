@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -69,6 +71,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
         If all epochs are recorded, report only what the trial knows about itself, its model and its test values.
         """
+        _show_in_process_title(f"{self._name} after epoch {self._reported}" if not self._failure else self._name)
         with self._log.capture():
             report = self._step()
         self._log.write_report(report)
@@ -139,8 +142,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             files.close(is_done=trial is not None and trial.done)
 
     def __repr__(self) -> str:
-        """Return the name of the actor in logs and in the dashboard; it keeps the name of its first trial."""
-        return f"cutmix-sweep worker from {getattr(self, '_name', '?')}"
+        """Return what the dashboard shows beside the name of the actor; Ray asks once, so it names no trial."""
+        return f"cutmix-sweep worker {os.getpid()}"
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._close()
@@ -148,6 +151,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._failure = ""
         self._warnings: list[str] = []
         self._model_sha256: str | None = None
+        self._checkpoint_s: float | None = None
         self._log = TrialLog(None)
         try:
             self._files = trial_files(config)
@@ -184,6 +188,10 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
         with images_at(self._places):
             data = prepare_data(self._config.data)
+        if self._device.startswith("cuda"):
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
         return self._trial_on(data)
 
     def _trial_on(self, data: TrialData) -> Trial:
@@ -256,7 +264,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._check_storage()
         if trial.done and not trial.history[-1].diverged:
             self._save_model(trial)
+        began_at_s = time.perf_counter()
         write_state(self._files.checkpoint, {**trial.state_dict(), "trial": self._name})
+        self._checkpoint_s = time.perf_counter() - began_at_s
         if not trial.done:
             self._files.send_state()
 
@@ -294,10 +304,24 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             report["model_sha256"] = self._model_sha256 or self._save_model(trial)
             if self._tests:
                 report["test"] = _tested(trial, self._places)
+        report |= self._cost()
         if self._warnings:
             report["warning"] = "; ".join(self._warnings)
             self._warnings.clear()
         return report
+
+    def _cost(self) -> dict[str, float]:
+        """Return the time of the last write of the state, and on a GPU the largest memory of this trial so far.
+
+        They are shown as metrics and not recorded.
+        """
+        cost = {} if self._checkpoint_s is None else {"checkpoint_s": self._checkpoint_s}
+        self._checkpoint_s = None
+        if self._device.startswith("cuda"):
+            import torch
+
+            cost["gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+        return cost
 
     def _about(self, trial: Trial) -> dict[str, Any]:
         return {
@@ -311,6 +335,16 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _failed(self, why: str, fault: str = TRIAL) -> dict[str, Any]:
         return {"trial": self._name, "failed": why, "fault": fault, **_place()}
+
+
+def _show_in_process_title(text: str) -> None:
+    """Show which trial runs in the list of processes, and in the dashboard on the page of the node.
+
+    Ray sets its own title again when the step has ended.
+    """
+    if ray.is_initialized():
+        with contextlib.suppress(AttributeError):  # another version of Ray
+            ray._raylet.setproctitle(f"ray::cutmix-sweep {text}")
 
 
 class _StorageLost(Exception):

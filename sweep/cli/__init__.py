@@ -8,12 +8,24 @@ import signal
 import sys
 
 # the order in which the help lists the verbs
-from sweep.cli import studies, sweeps, jobs, steering, results, serving, cluster, checks  # isort: skip
+from sweep.cli import studies, sweeps, jobs, steering, results, serving, cluster, monitor, checks  # isort: skip
 from sweep.cli.app import app, echo
 from sweep.terminal.completion import completion_for_bash
 from trainables.errors import UserError, shorten_message
 
-__all__ = ["app", "checks", "cluster", "jobs", "main", "results", "serving", "steering", "studies", "sweeps"]
+__all__ = [
+    "app",
+    "checks",
+    "cluster",
+    "jobs",
+    "main",
+    "monitor",
+    "results",
+    "serving",
+    "steering",
+    "studies",
+    "sweeps",
+]
 
 
 def main() -> None:

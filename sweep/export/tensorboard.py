@@ -15,16 +15,9 @@ from tensorboardX.summary import hparams
 from sweep.export.recorded import RecordedTrial, make_folder, recorded_trials
 from sweep.output_folder import make_output_folder
 from sweep.records.schema import COMPLETED, STOPPED
+from sweep.tensorboard_tags import tag_of
 
 FOLDER = "tensorboard"
-
-TAGS = {
-    "train_loss": "train/loss",
-    "lr": "train/lr",
-    "effective_prob": "mixing/effective_prob",
-    "pasted_frac": "mixing/pasted_frac",
-}
-"""Tag by column of the epochs table; ``val_nll`` becomes ``val/nll``, and so on; all other columns ``run/...``."""
 
 _HPARAMS = ("arm", "phase", "search", "replicate", "seed", "status")
 """Columns of the trials table that the HParams tab shows beside the sampled parameters."""
@@ -98,11 +91,7 @@ def _run(trial: RecordedTrial, params: Params) -> Iterator[Event]:
 
 
 def _tagged(row: Mapping[str, float]) -> dict[str, float]:
-    return {_tag(name): value for name, value in row.items() if name != "epoch"}
-
-
-def _tag(column: str) -> str:
-    return f"val/{column[4:]}" if column.startswith("val_") else TAGS.get(column, f"run/{column}")
+    return {tag_of(name): value for name, value in row.items() if name != "epoch"}
 
 
 def _scalars(values: Mapping[str, float]) -> Summary:

@@ -34,6 +34,9 @@ class RecordsWriter:
     A part is written under a temporary name and renamed when it is complete: a reader sees all of it or nothing. Its
     second copy follows, then the number of rows in ``counts.json``. Only one writer may be open per sweep; the sweep's
     lock ensures this.
+
+    Attributes:
+        flush_s: duration of the last write, seconds; 0 before it.
     """
 
     def __init__(self, sweep_dir: Path, *, flush_after_s: float = 1.0, repaired: bool = False) -> None:
@@ -59,6 +62,7 @@ class RecordsWriter:
         mirror = mirror_of(sweep_dir)
         self._flush_after_s = flush_after_s if mirror is None else max(flush_after_s, mirror.save_after_s)
         self._flushed_at_s = time.monotonic()
+        self.flush_s = 0.0
 
     def add(self, table: Table, row: Mapping[str, Any]) -> None:
         """Add one row to the buffer; missing columns are null.
@@ -91,6 +95,7 @@ class RecordsWriter:
             write_counts(self._dir, {writer.table.name: writer.n_written for writer in self._tables})
         self._flushed_at_s = now_s
         save(self._dir, wait=force)
+        self.flush_s = time.monotonic() - now_s
         return True
 
     def _take_back_if_lost(self, written: Iterable[Part]) -> None:

@@ -22,7 +22,7 @@ from sweep.findings.summary import METRICS
 from sweep.formats import reason_in_one_line
 from sweep.mirrored import mirror_of
 from sweep.progress import SweepProgress
-from sweep.records.schema import COMPLETED, FAILED, LIVING
+from sweep.records.schema import COMPLETED, FAILED, LIVING, LOSSES
 from sweep.serve.live import LiveSweep
 
 REPORT = Path("report", "report.html")
@@ -37,9 +37,6 @@ N_CURVES = 40
 N_BEST = 10
 N_REASON = 600
 """Largest number of characters of a reason."""
-
-LOSSES = ("lost_nodes", "preemptions", "crashes", "out_of_memory")
-"""Columns of the trials that count lost workers; older records lack them."""
 
 DOSE = ("dose_exposure", "dose_pasted_frac", "dose_mean_prob", "dose_label_entropy")
 

@@ -9,11 +9,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sweep.output_folder import make_output_folder
+from sweep.output_folder import write_files
 from sweep.templates.cluster import Cluster, template_values
 from sweep.templates.pins import PACKAGE, node_extras, pinned_versions, plain_version
-from trainables.errors import UserError, shorten_path
-from trainables.whole_file import whole_file
 
 TEMPLATES_DIR = Path(__file__).parent
 ENDING = ".j2"
@@ -77,25 +75,10 @@ def write_template(cluster: Cluster, folder: Path) -> list[Path]:
     Raises:
         UserError: a file of the folder has another content, or cannot be written; nothing was written then.
     """
-    files = {folder / name: text for name, text in render_template(cluster).items()}
-    changed = [path for path, text in files.items() if path.is_symlink() or (path.exists() and not _holds(path, text))]
-    if changed:
-        raise UserError(
-            f"'{shorten_path(changed[0])}' exists with another content, and no file is replaced: choose another folder "
-            "with --out, or remove the file"
-        )
-    make_output_folder(folder, below=folder)
-    for path, text in files.items():
-        if not path.exists():
-            try:
-                with whole_file(path) as file:
-                    file.write(text.encode())
-            except OSError as error:
-                raise UserError(f"'{shorten_path(path)}' cannot be written: {error.strerror}") from None
+    paths = write_files(
+        {folder / name: text for name, text in render_template(cluster).items()}, below=folder, option="--out"
+    )
+    for path in paths:
         if path.suffix == ".sh":
             path.chmod(path.stat().st_mode | 0o100)
-    return list(files)
-
-
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode()
+    return paths

@@ -155,7 +155,8 @@ LogTo = Annotated[
     typer.Option(
         "--log-to",
         metavar="LOGGER:TARGET",
-        help="live logger, wandb:PROJECT or mlflow:URI, for example wandb:cutmix; repeatable (default: none)",
+        help="live logger, wandb:PROJECT, mlflow:URI, tensorboard:FOLDER or trackio:PROJECT, for example wandb:cutmix; "
+        "repeatable (default: none)",
     ),
 ]
 Seed = Annotated[

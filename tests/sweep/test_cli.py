@@ -80,6 +80,7 @@ VERBS = {
         *("kind", "--study", "--out", "--storage", "--image"),
         *("--gpus-per-node", "--cpus-per-node", "--memory-gb", "--max-nodes", *STUDY_FLAGS),
     ],
+    "monitor": ["--to", "--ray-dir", "--prometheus-port", "--grafana-port", "--start"],
     "check": ["sweep_dir", "--repair", "--json"],
     "doctor": ["--data", "--out", "--address", "--insecure", "--json"],
     "check-part": ["part", "--set"],

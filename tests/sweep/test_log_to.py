@@ -1,89 +1,41 @@
-"""Live loggers: Tune's own callbacks for MLflow and Weights & Biases, over stand-ins for the two packages.
-
-What the stand-ins have is what Tune's callbacks call; whether the real packages take it is not tested here.
-"""
+"""Live loggers: what each trial logs, and that no logger delays or ends a sweep; the real packages where installed."""
 
 from __future__ import annotations
 
 import json
-import sys
+import os
+import struct
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
+import psutil
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from search_spaces.study import Study
+from sweep import tune_loggers
 from sweep.conductor import Job
-from sweep.display import SILENT, Display, SilentDisplay
-from sweep.log_to import MLFLOW, WANDB, LogTo, parse_log_to
+from sweep.display import SilentDisplay
+from sweep.log_to import MLFLOW, TENSORBOARD, TRACKIO, WANDB, LogTo, parse_log_to
+from sweep.loggers.base import LiveLogger, LoggedTrial
 from sweep.records.reader import read_sweep
+from sweep.tune_loggers import LoggingCallback, open_logger
 from trainables.errors import UserError
 
 MakeStudy = Callable[..., Study]
-
-MLFLOW_STAND_IN = '''
-"""Keeps everything that is logged in RUNS."""
-__version__ = "3.0.0"
-RUNS = {}
-URIS = []
-
-class _Client:
-    def create_run(self, experiment_id, run_name, tags):
-        from types import SimpleNamespace
-        run_id = str(len(RUNS))
-        RUNS[run_id] = {"name": run_name, "tags": tags, "experiment": experiment_id, "params": {}, "metrics": {}}
-        return SimpleNamespace(info=SimpleNamespace(run_id=run_id))
-    def log_param(self, run_id, key, value):
-        RUNS[run_id]["params"][key] = value
-    def log_metric(self, run_id, key, value, step):
-        RUNS[run_id]["metrics"].setdefault(key, []).append((step, value))
-    def set_terminated(self, run_id, status):
-        RUNS[run_id]["status"] = status
-
-def set_tracking_uri(uri):
-    if "broken" in uri:
-        raise OSError("no such server")
-    URIS.append(uri)
-def set_registry_uri(uri): pass
-def get_tracking_uri(): return URIS[-1]
-def get_registry_uri(): return None
-def get_experiment_by_name(name): return None
-def create_experiment(name, artifact_location): return f"experiment {name}"
-def get_run(run_id): return RUNS[run_id]
-def active_run(): return None
-'''
+SMALL = {"budget": {"trials": 1, "max_epochs": 2, "early_stopping": {"rule": "none"}}}
+"""Changes for a sweep of three trials."""
 
 
 @pytest.fixture
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let stand-ins of both packages be found; forget them afterwards, and what Tune made of them."""
-    files = {
-        "mlflow/__init__.py": MLFLOW_STAND_IN,
-        "mlflow/exceptions.py": "class MlflowException(Exception): pass",
-        "mlflow/tracking.py": "from mlflow import _Client\nMlflowClient = lambda tracking_uri, registry_uri: _Client()",
-        "mlflow/utils/mlflow_tags.py": "MLFLOW_RUN_NAME = 'mlflow.runName'",
-        "wandb/__init__.py": "api = type('Api', (), {'api_key': 'a key'})\ndef ensure_configured(): pass",
-        "wandb/sdk/data_types/base_types/wb_value.py": "class WBValue: pass",
-        "wandb/sdk/data_types/image.py": "class Image: pass",
-        "wandb/sdk/data_types/video.py": "class Video: pass",
-        "wandb/util.py": "import json\njson_dumps_safer = json.dumps",
-        "wandb/wandb_run.py": "class Run: pass",
-    }
-    for name, text in files.items():
-        path = tmp_path / "packages" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
-    made = (WANDB, MLFLOW, "ray.air.integrations.wandb", "ray.air.integrations.mlflow")
-    before = {name: module for name, module in sys.modules.items() if name.startswith(made)}
-    for name in before:
-        del sys.modules[name]
-    yield
-    for name in [name for name in sys.modules if name.startswith(made)]:
-        del sys.modules[name]
+def packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all packages be found."""
+    monkeypatch.setattr("sweep.log_to.find_spec", lambda name: object())
 
 
 class TestOption:
@@ -99,7 +51,8 @@ class TestOption:
         ("given", "words"),
         [
             ("wandbb:mine", "--log-to 'wandbb:mine': unknown logger 'wandbb'; did you mean 'wandb'?"),
-            ("tensorboard", "unknown logger 'tensorboard'; valid: mlflow, wandb"),
+            ("loguru:x", "unknown logger 'loguru'; valid: mlflow, tensorboard, trackio, wandb"),
+            ("tensorboard", "--log-to 'tensorboard': no target given: name a folder"),
             ("wandb", "--log-to 'wandb': no target given: name a project"),
             ("mlflow:", "--log-to 'mlflow:': no target given: name a store or server"),
         ],
@@ -146,7 +99,7 @@ class Told:
             if job is not None:
                 config = {"trial": job.trial, "config": job.config.model_dump_json()}
                 config |= {"recorded_epochs": job.recorded_epochs, "weights_path": "no/one/asks"}
-                self._trials[job.trial] = SimpleNamespace(trial_id=f"tune {len(self._trials)}", config=config)
+                self._trials[job.trial] = SimpleNamespace(config=config)
                 callback.on_trial_start(0, [], self._trials[job.trial])
             return job
 
@@ -164,195 +117,284 @@ class Told:
         self.callback.on_experiment_end([])
 
 
+class Recorder(LiveLogger):
+    """Keeps what is logged, and the threads that log."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.threads: set[str] = set()
+        self.raises: Exception | None = None
+
+    def _note(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        if self.raises is not None:
+            raise self.raises
+
+    def begin(self, trial: LoggedTrial) -> None:
+        self._note()
+        self.runs.setdefault(trial.name, {"id": trial.trial_id, "values": []}).update(trial=trial, end=None)
+
+    def log(self, trial: LoggedTrial, epoch: int, values: Mapping[str, float]) -> None:
+        self._note()
+        self.runs[trial.name]["values"].append((epoch, dict(values)))
+
+    def end(self, trial: LoggedTrial, *, failed: bool) -> None:
+        self.runs[trial.name]["end"] = "failed" if failed else "finished"
+
+
+class Warned(SilentDisplay):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def show_warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
 @pytest.fixture
-def told(packages: None, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Callable[..., Told]:
-    """Begin a simulated sweep with a live logger."""
+def told(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> Callable[..., Told]:
+    """Begin a simulated sweep with a live logger: the one that an option names, or one that is given."""
 
-    def begin(log_to: LogTo, *, display: Display = SILENT, changes: dict[str, Any] | None = None, **given: Any) -> Told:
-        from sweep.tune_loggers import LoggingCallback, open_logger
-
-        study = study_of(**changes or {})
+    def begin(logger: LogTo | LiveLogger, *, changes: dict[str, Any] | None = None, **given: Any) -> Told:
+        study, log_to, display = study_of(**changes or {}), LogTo(TRACKIO, "mine"), Warned()
         simulation = simulate(study, tmp_path / "mine", **given)
-        logger = open_logger(log_to, tmp_path / "mine", study=study.name)
-        callback = LoggingCallback(logger, log_to, simulation.conductor, tmp_path / "mine", display)
-        return Told(simulation, callback)
+        if isinstance(logger, LogTo):
+            log_to = logger
+            logger = open_logger(log_to, tmp_path / "mine", study=study.name)
+        told = Told(simulation, LoggingCallback(logger, log_to, simulation.conductor, tmp_path / "mine", display))
+        told.logger, told.warnings = logger, display.warnings
+        return told
 
     return begin
 
 
-def runs() -> dict[str, dict[str, Any]]:
-    """What MLflow's stand-in kept, by the name of the run."""
-    kept = sys.modules["mlflow"].RUNS  # type: ignore[attr-defined]
-    return {run["name"]: run for run in kept.values()}
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
 
 
-class TestMlflow:
-    def test_has_a_run_a_trial_with_what_was_drawn(self, told: Callable[..., Told], tmp_path: Path) -> None:
-        told(LogTo(MLFLOW, "sqlite:///a.db")).run()
-        assert sys.modules["mlflow"].URIS == ["sqlite:///a.db"]  # type: ignore[attr-defined]
-        records = read_sweep(tmp_path / "mine")
-        assert set(runs()) == set(records.trials["trial"])
-        for row in records.trials.to_dict("records"):
-            run = runs()[row["trial"]]
-            assert run["experiment"] == "experiment mine"
-            assert run["tags"] == {"sweep": "mine", "study": "small", "trial_name": row["trial"]}
-            params = run["params"]
-            assert (params["arm"], params["seed"], params["replicate"]) == (row["arm"], row["seed"], row["replicate"])
-            assert params["optimizer.lr"] == row["params.optimizer.lr"]
-            assert ("mix.apply.prob" in params) == (row["arm"] == "cutmix")
-            assert not {"config", "weights_path"} & set(params)
-            assert run["status"] == "FINISHED"
-
-    def test_has_the_curves(self, told: Callable[..., Told], tmp_path: Path) -> None:
-        told(LogTo(MLFLOW, "here")).run()
-        records = read_sweep(tmp_path / "mine")
-        for trial, epochs in records.epochs.groupby("trial"):
+class TestTrials:
+    def test_have_one_run_each_with_facts_and_curve(
+        self, told: Callable[..., Told], recorder: Recorder, tmp_path: Path
+    ) -> None:
+        told(recorder, changes={"confirm": {"configs": 1, "searches": 1, "seeds": 2}}).run()
+        search, confirming = read_sweep(tmp_path / "mine"), read_sweep(tmp_path / "mine", "confirm")
+        trials = pd.concat([search.trials, confirming.trials])
+        epochs = pd.concat([search.epochs, confirming.epochs])
+        assert set(recorder.runs) == set(trials["trial"])
+        assert len({run["id"] for run in recorder.runs.values()}) == len(trials)
+        assert len(recorder.threads) == 1
+        assert threading.current_thread().name not in recorder.threads
+        for row in trials.to_dict("records"):
+            run, rows = recorder.runs[row["trial"]], epochs[epochs["trial"] == row["trial"]]
+            facts, config = run["trial"].facts, run["trial"].config
+            assert (facts["arm"], facts["seed"], facts["replicate"]) == (row["arm"], row["seed"], row["replicate"])
+            assert facts["optimizer.lr"] == row["params.optimizer.lr"] == config["optimizer"]["lr"]
+            assert ("mix.apply.prob" in facts) == (row["arm"] == "cutmix")
+            assert all(isinstance(value, str | int | float | bool) for value in facts.values())
+            assert [epoch for epoch, _ in run["values"]] == rows["epoch"].tolist()
             for column in ("val_nll", "train_loss", "images_per_s"):
-                expected = list(zip(epochs["epoch"], epochs[column], strict=True))
-                assert runs()[str(trial)]["metrics"][column] == expected
+                assert [values[column] for _, values in run["values"]] == rows[column].tolist()
+            assert ("test_top1_error" in run["values"][-1][1]) == (row["phase"] == "confirm")
+            assert run["end"] == "finished"
 
-    def test_has_test_values_of_a_confirmation(self, told: Callable[..., Told]) -> None:
-        told(LogTo(MLFLOW, "here"), changes={"confirm": {"configs": 1, "searches": 1, "seeds": 2}}).run()
-        confirming = [run for run in runs().values() if run["params"]["phase"] == "confirm"]
-        assert len(confirming) == 6
-        for run in confirming:
-            assert [step for step, _ in run["metrics"]["test_top1_error"]] == [5]
-            assert run["params"]["confirms"] in runs()
-
-    def test_says_which_trials_failed(self, told: Callable[..., Told]) -> None:
+    def test_that_fail_are_said(self, told: Callable[..., Told], recorder: Recorder) -> None:
         def curve(job: Job, epoch: int) -> dict[str, Any]:
             return {"failed": "out of luck"} if (job.trial, epoch) == ("off-0001", 2) else {}
 
-        told(LogTo(MLFLOW, "here"), curve=curve).run()
-        status = {name: run["status"] for name, run in runs().items()}
-        assert {name for name, word in status.items() if word == "FAILED"} == {"off-0001"}
-        assert len(runs()["off-0001"]["metrics"]["val_nll"]) == 1
+        told(recorder, curve=curve).run()
+        assert {name for name, run in recorder.runs.items() if run["end"] == "failed"} == {"off-0001"}
+        assert len(recorder.runs["off-0001"]["values"]) == 1
 
-    def test_ends_the_runs_of_an_interrupted_sweep(self, told: Callable[..., Told]) -> None:
-        told(LogTo(MLFLOW, "here")).run(3)
-        assert [run["status"] for run in runs().values()] == ["FAILED", "FAILED"]
+    def test_continue_their_run_after_an_interruption(self, told: Callable[..., Told], recorder: Recorder) -> None:
+        told(recorder).run(3)
+        assert [run["end"] for run in recorder.runs.values()] == ["failed", "failed"]
+        before = {name: run["id"] for name, run in recorder.runs.items()}
+        told(recorder).run()
+        assert before.items() <= {name: run["id"] for name, run in recorder.runs.items()}.items()
+        for run in recorder.runs.values():
+            epochs = [epoch for epoch, _ in run["values"]]
+            assert epochs == list(range(1, len(epochs) + 1))
 
-    def test_an_epoch_that_comes_twice_is_logged_once(self, told: Callable[..., Told], report_of: Any) -> None:
-        sweep = told(LogTo(MLFLOW, "here"))
+    def test_that_repeat_an_epoch_log_it_once(
+        self, told: Callable[..., Told], recorder: Recorder, report_of: Any
+    ) -> None:
+        sweep = told(recorder)
         sweep.simulation.run(1)
         (job, *_) = sweep.simulation.jobs
         for epoch in (1, 2):
             sweep.simulation.conductor.on_report(job.trial, report_of(job, epoch, {}))
-        assert [step for step, _ in runs()[job.trial]["metrics"]["val_nll"]] == [1, 2]
+        sweep.callback.on_experiment_end([])
+        assert [epoch for epoch, _ in recorder.runs[job.trial]["values"]] == [1, 2]
 
-    def test_a_server_that_is_not_there_is_the_users_to_mend(self, told: Callable[..., Told]) -> None:
-        with pytest.raises(UserError, match="--log-to mlflow:broken: no such server"):
-            told(LogTo(MLFLOW, "broken"))
 
-    def test_a_server_that_does_not_answer_is_said_at_once(self, told: Callable[..., Told]) -> None:
-        began_s = time.monotonic()
-        with pytest.raises(UserError) as refused:
-            told(LogTo(MLFLOW, "http://127.0.0.1:9"))
-        assert str(refused.value).startswith("--log-to mlflow:http://127.0.0.1:9: no MLflow server answers there: ")
-        assert "Connection refused" in str(refused.value)
-        assert time.monotonic() - began_s < 60
-
-    def test_a_refused_folder_is_said_in_one_line(self, told: Callable[..., Told], packages: None) -> None:
-        import mlflow
-
-        def refuse(uri: str) -> None:
-            raise OSError("The filesystem backend is deprecated ... set MLFLOW_ALLOW_FILE_STORE=true. " * 9)
-
-        mlflow.set_tracking_uri = refuse
-        with pytest.raises(UserError, match=r"refuses a folder as its store: use mlflow:sqlite:///FILE.db, or set"):
-            told(LogTo(MLFLOW, "runs"))
-
-    def test_a_server_that_goes_away_does_not_end_the_sweep(self, told: Callable[..., Told], tmp_path: Path) -> None:
-        warnings: list[str] = []
-
-        class Warned(SilentDisplay):
-            def show_warning(self, text: str) -> None:
-                warnings.append(text)
-
-        sweep = told(LogTo(MLFLOW, "here"), display=Warned())
+class TestNoLogger:
+    def test_that_raises_ends_a_sweep(self, told: Callable[..., Told], recorder: Recorder, tmp_path: Path) -> None:
+        sweep = told(recorder)
         sweep.simulation.run(4)
-
-        def gone(*_: Any, **__: Any) -> None:
-            raise ConnectionError("connection refused")
-
-        sys.modules["mlflow"]._Client.log_metric = gone  # type: ignore[attr-defined]
+        recorder.raises = ConnectionError("connection refused")
         sweep.run()
-        assert warnings == ["--log-to mlflow:here: logging stopped, the sweep continues: connection refused"]
+        assert sweep.warnings == ["--log-to trackio:mine: logging stopped, the sweep continues: connection refused"]
         assert not sweep.simulation.conductor.n_left
         assert len(read_sweep(tmp_path / "mine").trials) == 12
 
-
-class Queue:
-    """Keeps what is sent to the process that talks to Weights & Biases."""
-
-    def __init__(self) -> None:
-        self.items: list[Any] = []
-
-    def put(self, item: Any) -> None:
-        self.items.append(item)
-
-
-class TestWandb:
-    @pytest.fixture
-    def started(self, packages: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-        """Note the arguments of each run in place of starting a process for it."""
-        monkeypatch.setenv("WANDB_API_KEY", "a key")
-        from ray.air.integrations.wandb import WandbLoggerCallback
-
-        begun: dict[str, dict[str, Any]] = {}
-
-        def start(self: Any, trial: Any, exclude: list[str], **init: Any) -> None:
-            queue = Queue()
-            self._trial_queues[trial] = self._trial_logging_actors[trial] = queue
-            begun[init["name"]] = {**init, "queue": queue, "folder": trial.local_path}
-
-        monkeypatch.setattr(WandbLoggerCallback, "_start_logging_actor", start)
-        monkeypatch.setattr(WandbLoggerCallback, "_cleanup_logging_actors", lambda self, **_: None)
-        # it ends once more, whenever it is collected, what was not cleaned up
-        monkeypatch.setattr(WandbLoggerCallback, "__del__", lambda self: None)
-        return begun
-
-    def test_has_a_run_a_trial(self, started: Any, told: Callable[..., Told], tmp_path: Path) -> None:
-        told(LogTo(WANDB, "mine")).run()
-        records = read_sweep(tmp_path / "mine")
-        assert set(started) == set(records.trials["trial"])
-        assert len({init["id"] for init in started.values()}) == len(started)
-        for row in records.trials.to_dict("records"):
-            init = started[row["trial"]]
-            assert (init["project"], init["group"], init["resume"]) == ("mine", "mine", "allow")
-            assert init["config"]["optimizer.lr"] == row["params.optimizer.lr"]
-            assert init["config"]["config"]["optimizer"]["lr"] == row["params.optimizer.lr"]
-            assert init["folder"] == str(tmp_path / "mine")
-            *results, (end, _) = init["queue"].items
-            recorded = records.epochs[records.epochs["trial"] == row["trial"]]
-            assert [result["training_iteration"] for _, result in results] == recorded["epoch"].tolist()
-            assert [result["val_nll"] for _, result in results] == recorded["val_nll"].tolist()
-            assert end.name == "END"
-
-    def test_goes_on_with_its_run_after_an_interruption(self, started: Any, told: Callable[..., Told]) -> None:
-        told(LogTo(WANDB, "mine")).run(3)
-        before = {name: init["id"] for name, init in started.items()}
-        started.clear()
-        told(LogTo(WANDB, "mine")).run()
-        assert before.items() <= {name: init["id"] for name, init in started.items()}.items()
-        first = next(iter(before))
-        assert started[first]["config"]["recorded_epochs"] > 0
-
-    def test_without_a_key_it_says_so(
-        self, told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch, packages: None
+    def test_that_hangs_delays_a_sweep(
+        self, told: Callable[..., Told], recorder: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.delenv("WANDB_API_KEY", raising=False)
-        import wandb
+        goes_on = threading.Event()
+        monkeypatch.setattr(recorder, "begin", lambda trial: goes_on.wait(60))
+        monkeypatch.setattr(tune_loggers, "UPLOAD_TIMEOUT_S", 0.1)
+        sweep = told(recorder)
+        sweep.run()
+        assert not sweep.simulation.conductor.n_left
+        assert sweep.warnings == ["--log-to trackio:mine: not all results were sent within 0.1 s"]
+        goes_on.set()
 
-        monkeypatch.setattr(wandb.api, "api_key", None)
-        with pytest.raises(UserError, match="--log-to wandb:mine: No WandB API key found"):
-            told(LogTo(WANDB, "mine"))
+    def test_gets_more_than_it_can_take(
+        self, told: Callable[..., Told], recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        goes_on = threading.Event()
+        monkeypatch.setattr("sweep.loggers.sender.MAX_WAITING", 3)
+        monkeypatch.setattr(recorder, "begin", lambda trial: goes_on.wait(60))
+        monkeypatch.setattr(tune_loggers, "UPLOAD_TIMEOUT_S", 0.1)
+        sweep = told(recorder)
+        sweep.run()
+        assert "it is too slow: " in sweep.warnings[-1]
+        goes_on.set()
 
 
-def test_results_are_plain_json(told: Callable[..., Told], report_of: Any, study_of: MakeStudy) -> None:
-    from sweep.tune_loggers import logged_result
+@pytest.mark.parametrize(("package", "target"), [(MLFLOW, "http://127.0.0.1:9"), (WANDB, "mine")])
+class TestDeadServer:
+    @pytest.fixture(autouse=True)
+    def dead(self, packages: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        monkeypatch.delenv("WANDB_MODE", raising=False)
 
-    sweep = told(LogTo(MLFLOW, "here"))
-    sweep.simulation.run(1)
-    report = report_of(sweep.simulation.jobs[0], 1, {})
-    assert set(json.loads(json.dumps(logged_result(report)))) >= {"training_iteration", "val_ece", "lr"}
+    def test_is_refused_within_ten_seconds(self, tmp_path: Path, package: str, target: str) -> None:
+        began_s = time.monotonic()
+        with pytest.raises(UserError, match=r"no .* server answers at http://127.0.0.1:9: Connection refused; "):
+            open_logger(LogTo(package, target), tmp_path, study="small")
+        assert time.monotonic() - began_s < 10
+
+    def test_is_refused_before_ray_starts(
+        self, run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, target: str
+    ) -> None:
+        monkeypatch.setattr("sweep.engine.cluster", None)
+        out = tmp_path / "new"
+        status, _, err = run("run", "quickstart", "--scale", "smoke", "--out", out, "--log-to", f"{package}:{target}")
+        assert status == 2
+        (line,) = err.splitlines()
+        assert line.startswith(f"error: --log-to {package}:{target}: no ")
+        assert not out.exists()
+
+
+def test_tensorboard(told: Callable[..., Told], tmp_path: Path) -> None:
+    log_to = LogTo(TENSORBOARD, str(tmp_path / "boards"))
+    told(log_to, changes=SMALL).run(3)
+    told(log_to, changes=SMALL).run()
+    epochs = read_sweep(tmp_path / "mine").epochs
+    for (arm, trial), rows in epochs.groupby(["arm", "trial"]):
+        board = EventAccumulator(str(tmp_path / "boards" / "mine" / str(arm) / str(trial))).Reload()
+        scalars = {event.step: event.value for event in board.Scalars("val/nll")}
+        # a kill loses rows that were logged already: these epochs are logged again, with equal values
+        assert scalars == pytest.approx(dict(zip(rows["epoch"], rows["val_nll"], strict=True)))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_in_sqlite(told: Callable[..., Told], tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    told(LogTo(MLFLOW, uri), changes=SMALL).run(3)
+    told(LogTo(MLFLOW, uri), changes=SMALL).run()
+    records, client = read_sweep(tmp_path / "mine"), MlflowClient(tracking_uri=uri)
+    runs = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == sorted(records.trials["trial"])
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        rows = records.epochs[records.epochs["trial"] == run.info.run_name]
+        history = client.get_metric_history(run.info.run_id, "val_nll")
+        logged = {point.step: point.value for point in history}
+        assert logged == dict(zip(rows["epoch"], rows["val_nll"], strict=True))
+        row = records.trials.set_index("trial").loc[run.info.run_name]
+        assert float(run.data.params["optimizer.lr"]) == row["params.optimizer.lr"]
+        assert (run.data.params["arm"], run.data.tags["study"]) == (row["arm"], "small")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_refuses_a_folder_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    with pytest.raises(UserError, match=r"refuses a folder as its store: use mlflow:sqlite:///FILE.db, or set"):
+        open_logger(LogTo(MLFLOW, str(tmp_path / "runs")), tmp_path / "mine", study="small")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_trackio_in_files(told: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    told(LogTo(TRACKIO, "digits"), changes=SMALL).run()
+    records = read_sweep(tmp_path / "mine")
+    assert sorted(SQLiteStorage.get_runs("digits")) == sorted(f"mine-{trial}" for trial in records.trials["trial"])
+    for trial, rows in records.epochs.groupby("trial"):
+        logged = {row["step"]: row["val_nll"] for row in SQLiteStorage.get_logs("digits", f"mine-{trial}")}
+        assert logged == pytest.approx(dict(zip(rows["epoch"], rows["val_nll"], strict=True)))
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let Weights & Biases write to files; end its process afterwards."""
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789012345678901234567890123456789")
+    yield
+    wandb.teardown()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_offline_is_one_process_for_all_trials(offline: None, told: Callable[..., Told], tmp_path: Path) -> None:
+    told(LogTo(WANDB, "mine"), changes=SMALL).run()
+    records = read_sweep(tmp_path / "mine")
+    files = list((tmp_path / "mine" / "wandb").glob("offline-run-*/run-*.wandb"))
+    runs = dict(map(read_offline_run, files))
+    assert set(runs) == set(records.trials["trial"])
+    for trial, values in runs.items():
+        rows = records.epochs[records.epochs["trial"] == trial]
+        assert values == list(zip(rows["epoch"], rows["val_nll"], strict=True))
+    assert sum("wandb-core" in " ".join(child.cmdline()) for child in psutil.Process().children()) == 1
+    assert not any(os.environ["WANDB_API_KEY"].encode() in file.read_bytes() for file in files)
+
+
+BLOCK = 2**15
+"""Bytes per block of a file of Weights & Biases: LevelDB's format of logs, behind 7 bytes."""
+
+
+def read_offline_run(path: Path) -> tuple[str, list[tuple[int, float]]]:
+    """Return the name of a run of Weights & Biases, and its steps with ``val_nll``, from its file."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    name, values = "", []
+    for content in read_log_records(path.read_bytes()):
+        record = Record.FromString(content)
+        name = record.run.display_name or name
+        items = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        if "val_nll" in items:
+            values.append((items["_step"], items["val_nll"]))
+    return name, values
+
+
+def read_log_records(content: bytes) -> Iterator[bytes]:
+    place, parts = 7, []
+    while place + 7 <= len(content):
+        left = BLOCK - place % BLOCK
+        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        if left < 7 or not kind:
+            place += left
+            continue
+        parts.append(content[place + 7 : place + 7 + length])
+        place += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            yield b"".join(parts)
+            parts = []

@@ -66,7 +66,8 @@ def facts(sweep: SweepTrials) -> dict[str, Any]:
     }
     tally = sweep.tally
     return {
-        "counts": (tally.counts, tally.n_confirmed, tally.n_living, tally.n_begun),
+        "counts": (tally.counts, tally.confirm_counts, tally.n_living, tally.n_begun),
+        "by phase": (tally.n_epochs_of, tally.test_errors),
         "epochs": (tally.n_epochs, tally.epochs_left, tally.planned_epochs),
         "errors": {arm: (each.best, each.median, len(each.lowest)) for arm, each in tally.errors.items()},
         "numbers": {arm: (len(each), each.lowest_new) for arm, each in tally.numbers.items()},
