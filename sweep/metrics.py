@@ -6,6 +6,7 @@ The driver sets them through ``ray.util.metrics``, and each node of Ray serves w
 
 from __future__ import annotations
 
+import importlib
 import re
 import time
 from collections import Counter
@@ -186,9 +187,7 @@ class SweepMetrics:
                 self._sent[metric.name, values] += added  # type: ignore[assignment]  # whole numbers
 
     def _new_metrics(self) -> dict[str, Any]:
-        module = self._ray_metrics
-        if module is None:
-            from ray.util import metrics as module
+        module = self._ray_metrics or importlib.import_module("ray.util.metrics")
         kinds = {"gauge": module.Gauge, "counter": module.Counter}
         return {
             metric.name: kinds[metric.kind](

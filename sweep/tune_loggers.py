@@ -31,14 +31,20 @@ def open_logger(log_to: LogTo, sweep_dir: Path, *, study: str) -> LiveLogger:
         UserError: not logged in, or a store or server that cannot be used.
     """
     if log_to.package == WANDB:
-        from sweep.loggers.wandb_logger import WandbLogger as Logger
-    elif log_to.package == MLFLOW:
-        from sweep.loggers.mlflow_logger import MlflowLogger as Logger
-    elif log_to.package == TENSORBOARD:
-        from sweep.loggers.tensorboard_logger import TensorboardLogger as Logger
-    else:
-        from sweep.loggers.trackio_logger import TrackioLogger as Logger
-    return Logger(log_to, sweep_dir, study=study)
+        from sweep.loggers.wandb_logger import WandbLogger
+
+        return WandbLogger(log_to, sweep_dir, study=study)
+    if log_to.package == MLFLOW:
+        from sweep.loggers.mlflow_logger import MlflowLogger
+
+        return MlflowLogger(log_to, sweep_dir, study=study)
+    if log_to.package == TENSORBOARD:
+        from sweep.loggers.tensorboard_logger import TensorboardLogger
+
+        return TensorboardLogger(log_to, sweep_dir, study=study)
+    from sweep.loggers.trackio_logger import TrackioLogger
+
+    return TrackioLogger(log_to, sweep_dir, study=study)
 
 
 def open_callbacks(
