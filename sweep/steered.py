@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 
 from search_spaces.study import Study
 from sweep.choice import ChoosingSweep
@@ -23,21 +22,7 @@ class SteeredSweep(ChoosingSweep, ABC):
         max_trials: largest number of trials that run at the same time; None: as many as there are slots.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        sweep_dir: Path,
-        *,
-        retry_failed: bool,
-        regain_models: bool,
-        repaired: bool,
-        warn: Callable[[str], None],
-    ) -> None:
-        """Read the records of ``sweep_dir``; see :class:`sweep.conductor.Conductor`."""
-        super().__init__(
-            study, sweep_dir, retry_failed=retry_failed, regain_models=regain_models, repaired=repaired, warn=warn
-        )
-        self.max_trials: int | None = None
+    max_trials: int | None = None
 
     @abstractmethod
     def flush(self, *, force: bool = False) -> None:

@@ -67,7 +67,7 @@ def _aligned(columns: Iterable[tuple[str, Iterable[str]]]) -> list[Column]:
 
 
 def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, seconds: float) -> str:
-    """Return what the errors are, how long training took so far, and on which hardware and versions."""
+    """Return what the errors are, how long training took, and on which hardware and versions."""
     versions, hardware = manifest["versions"], manifest["hardware"]
     n_resumed = int((trials["attempts"] > 1).sum())
     gpus = sorted(set(trials["device"].dropna()) - {"cpu"})
@@ -81,7 +81,7 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
     return (
         f"Validation top-1 error of completed trials{searches} after their last epoch; NLL and ECE of the best of "
         "these trials.\n"
-        f"Training time so far: {format_duration(seconds)} in {len(trials)} trials{resumed}. "
+        f"Training time: {format_duration(seconds)} in {len(trials)} trials{resumed}. "
         f"{machine}; {programs}."
     )
 

@@ -533,7 +533,7 @@ class TestStatus:
         simulate(study_of(), tmp_path / "sweep")
         status, out, err = run("status", tmp_path / "sweep")
         assert (status, err) == (0, "")
-        assert "Training time so far: 0 s in 0 trials" in " ".join(out.split())
+        assert "Training time: 0 s in 0 trials" in " ".join(out.split())
 
     def test_works_on_a_manifest_alone(self, run: Run, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         """Killed between the manifest and the first record."""

@@ -496,6 +496,6 @@ class TestDisk:
 
 
 def test_the_command_to_resume_can_be_pasted_into_a_shell() -> None:
-    message = str(Interrupted(Path("/a b/sweep"), Joined("auto", insecure=True), 3, 8))
-    command = "cutmix-sweep resume '/a b/sweep' --address auto --insecure"
+    message = str(Interrupted(Path("/a b/sweep"), Joined("auto", insecure=True, max_trials=4), 3, 8))
+    command = "cutmix-sweep resume '/a b/sweep' --address auto --insecure --max-trials 4"
     assert message == f"interrupted after 3 of 8 trials; resume with: {command}"

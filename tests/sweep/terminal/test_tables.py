@@ -247,7 +247,7 @@ class TestWords:
     def test_training_time_of_an_interrupted_sweep(self, simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:
         simulate(study_of(), tmp_path).run(3).conductor.flush(force=True)
         print_status(tmp_path, console := narrow())
-        assert "Training time so far: 6 s in 2 trials. " in text_of(console)
+        assert "Training time: 6 s in 2 trials. " in text_of(console)
         left = "interrupted, 12 of 12 trials are left; resume with"
         assert f"\n{left}: cutmix-sweep resume {tmp_path}\n" in text_of(console)
 
