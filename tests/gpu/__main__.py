@@ -13,8 +13,10 @@ they come: ``rows.jsonl``, and from it ``results.json`` and ``results.md``. The 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -68,6 +70,7 @@ SECTIONS = {
 def main() -> int:
     """Run the sections that the command line asks for; return the exit code."""
     args = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # a time limit ends the section as well
     args.out.mkdir(parents=True, exist_ok=True)
     rows_file = args.out / "rows.jsonl"
     rows_file.unlink(missing_ok=True)
@@ -105,17 +108,23 @@ def _run_section(name: str, args: Any, machine: dict[str, Any], *, started_s: fl
         started_s=started_s,
         until_s=begun_s + limit_s,
         device="cpu" if machine["device"] == "cpu" else "cuda",
+        only=args.only,
         images=args.images,
     )
     process = FORK.Process(target=_section, args=(name, context))
     process.start()
-    while process.is_alive() and time.time() < begun_s + limit_s + GRACE_S:
-        process.join(1)
-        write_report(args.out, machine, read_rows(rows_file))
-    problem = f"ended with exit code {process.exitcode}" if process.exitcode else ""
-    if process.is_alive():
-        problem = f"ended after {time.time() - begun_s:.0f} s, its share was {limit_s:.0f} s"
-        process.kill()
+    problem = ""
+    try:
+        while process.is_alive() and time.time() < begun_s + limit_s + GRACE_S:
+            process.join(1)
+            write_report(args.out, machine, read_rows(rows_file))
+        if process.is_alive():
+            problem = f"stopped after {time.time() - begun_s:.0f} s; its share was {limit_s:.0f} s"
+        elif process.exitcode:
+            problem = f"ended with exit code {process.exitcode}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # also processes that the section has started
+            os.killpg(process.pid, signal.SIGKILL)
         process.join()
     if problem:
         row = Row(name, "the section", FAIL, remark=problem, at_s=time.time() - started_s)
@@ -128,8 +137,9 @@ def _run_section(name: str, args: Any, machine: dict[str, Any], *, started_s: fl
 
 
 def _section(name: str, make_context: Callable[[], Context]) -> None:
-    context = make_context()
-    context.part("the section", partial(SECTIONS[name].run, context), needs_s=0)
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    SECTIONS[name].run(make_context())
 
 
 def _in_process(function: Callable[[], Any]) -> Any:
@@ -148,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder for the results, for example gpu-results")
     parser.add_argument("--budget", type=float, default=480.0, help="seconds for the whole run (default: 480)")
     parser.add_argument("--sections", default="", help=f"comma-separated sections (default: {','.join(SECTIONS)})")
+    parser.add_argument("--only", default="", help="regular expression for the names of parts, for example 'resnet18'")
     parser.add_argument("--images", default="", help="data source with real images, for example imagefolder:photos")
     parser.add_argument("--tiny", action="store_true", help="small sizes, which a CPU runs in about a minute")
     return parser

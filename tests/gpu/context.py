@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
 from collections.abc import Callable
@@ -63,7 +64,7 @@ class Context:
     """
 
     def __init__(
-        self, section: str, *, scale: Scale, out: Path, started_s: float, until_s: float, device: str, images: str = ""
+        self, section: str, *, scale: Scale, out: Path, started_s: float, until_s: float, device: str, only: str = "", images: str = ""
     ) -> None:
         """Prepare a section that must end at ``until_s``, in seconds of ``time.time``; CUDA is not started."""
         self.section = section
@@ -72,6 +73,7 @@ class Context:
         self.images = images
         self.rows: list[Row] = []
         self.device = torch.device(device)
+        self._only = re.compile(only)
         self._started_s, self._until_s = started_s, until_s
 
     @property
@@ -105,7 +107,10 @@ class Context:
         """Run a part of the section: an error becomes a row that fails, and the next part runs.
 
         A part is not run if there is less time than ``needs_s`` left, or if it needs a library that is not there.
+        Nothing is written about a part that was not asked for.
         """
+        if not self._only.search(title):
+            return
         try:
             if self.left_s < needs_s:
                 raise NotRun(f"no time: {self.left_s:.0f} s left, {needs_s:.0f} s needed")
