@@ -11,6 +11,7 @@ from torch import nn
 
 from trainables.config import CosineSchedule, Optimizer, StepSchedule, TriangularSchedule
 
+
 def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
     """Return stochastic gradient descent on the model's parameters, at the peak learning rate.
 
