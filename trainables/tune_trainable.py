@@ -206,7 +206,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         """Return the trial in its saved state; None if there is no state, or none that can be used."""
         try:
             self._files.fetch_state()
-            state = read_state(self._files.checkpoint, map_location=self._device)
+            state = read_state(self._files.checkpoint)
             name = state.pop("trial", self._name)  # states of older versions have no name
             if name != self._name:
                 raise DamagedFile(self._files.checkpoint, f"it is the state of trial {name}")
@@ -233,7 +233,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             sha256 = verify_state(self._files.weights, expected_sha256=self._recorded_sha256)
             trial = self._new_trial()
             with named_damage(self._files.weights):
-                trial.load_model(read_state(self._files.weights, map_location=self._device, expected_sha256=sha256))
+                trial.load_model(read_state(self._files.weights, expected_sha256=sha256))
         except FileNotFoundError:
             return None
         except DamagedFile as error:
