@@ -119,7 +119,7 @@ def _ray() -> Check:
         import ray
     except ImportError as error:
         return Check("Ray", WRONG, str(error), "pip install 'ray[default,tune]'")
-    from search_spaces.study import Resources
+    from search_spaces.resources import Resources
     from sweep.display import SilentDisplay
     from sweep.engine import cluster
 

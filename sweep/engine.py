@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.conductor import Conductor
 from sweep.display import SILENT, Display
 from sweep.mirrored import is_any_mirrored, mirror_of
@@ -195,9 +195,8 @@ def run_trials(
     with display.show_sweep(conductor) as update:
         watch = watch or Watch(conductor, sweep_dir)
         callback = ConductorCallback(conductor, update, watch, slots, poll=poll, show=display.show_line)
-        is_parked = True
-        while is_parked and callback.hold():
-            is_parked = False
+        has_next = True
+        while has_next and callback.hold():
             try:
                 _tune(
                     sweep_dir,
@@ -208,9 +207,13 @@ def run_trials(
                     places=places or {},
                 )
             except Parked:
-                is_parked = True
+                continue
             except EndOfRun:
-                pass
+                break
+            has_next = conductor.begin_next_turn()
+            slots.use(conductor.resources)
+            if conductor.is_turn_of_whole_gpus:
+                display.show_line("the trials that ran out of GPU memory continue, each alone with a whole GPU")
         callback.close()
     conductor.flush(force=True)
 
@@ -236,7 +239,7 @@ def _tune(
         resource_request,
     )
 
-    resources = conductor.study.resources
+    resources = conductor.resources
     scheduler = ConductorScheduler(conductor, slots, mirror_of(sweep_dir))
     with tempfile.TemporaryDirectory() as scratch, system_errors_as_lost_workers():
         try:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.study import Resources, Study
+from search_spaces.resources import Resources
+from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import reason_of
 from sweep.images import recorded_places

@@ -10,14 +10,22 @@ from typing import Any
 
 import pytest
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.conductor import Conductor
 from sweep.followed import FollowedSweep
 from sweep.losses import MAX_LOSSES, MAX_LOST_WORKERS, Loss, classify
 from sweep.lost_workers import PATIENCE_S, LostWorkers
 from sweep.progress import ProgressTracker
 from sweep.records.reader import read_table
-from sweep.records.schema import CRASHES, LOSSES, LOST_NODES, OUT_OF_MEMORY, PREEMPTIONS, TRIALS
+from sweep.records.schema import (
+    CRASHES,
+    LOSSES,
+    LOST_NODES,
+    NEIGHBOUR_FAULTS,
+    OUT_OF_MEMORY,
+    PREEMPTIONS,
+    TRIALS,
+)
 from sweep.slots import LiveNode, Slots
 from tests.sweep.conftest import lose_worker
 
@@ -143,16 +151,16 @@ class TestCounts:
     def test_are_recorded_apart_and_kept(
         self, conductor: Conductor, simulate: Any, study_of: Callable[..., Any], tmp_path: Path
     ) -> None:
-        for kind in (LOST_NODES, LOST_NODES, PREEMPTIONS, CRASHES, OUT_OF_MEMORY):
+        for kind in (LOST_NODES, LOST_NODES, PREEMPTIONS, CRASHES, OUT_OF_MEMORY, NEIGHBOUR_FAULTS):
             conductor.on_restart("off-0000")
             conductor.on_loss("off-0000", Loss(kind, "worker", "a100-1"))
         row = self.row(conductor, tmp_path, "off-0000")
-        assert [row[name] for name in LOSSES] == [2, 1, 1, 1]
+        assert [row[name] for name in LOSSES] == [2, 1, 1, 1, 0, 1]
         assert (row["status"], row["attempts"]) == ("running", 6)
         assert row["why"] == "ran out of memory on a100-1 (give each node more memory, or fewer trials), begins again"
         simulate(study_of(), tmp_path).run()
         row = self.row(conductor, tmp_path, "off-0000")
-        assert ([row[name] for name in LOSSES], row["status"], row["why"]) == ([2, 1, 1, 1], "completed", "")
+        assert ([row[name] for name in LOSSES], row["status"], row["why"]) == ([2, 1, 1, 1, 0, 1], "completed", "")
         assert self.row(conductor, tmp_path, "cutmix-0000")[CRASHES] == 0
 
     def test_of_lost_nodes_cost_no_trial_its_life(self, conductor: Conductor) -> None:
