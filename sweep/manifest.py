@@ -13,6 +13,7 @@ from typing import Any
 
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
+from sweep.gpus import gpu_names
 from sweep.images import Fingerprints
 from sweep.provenance import code_versions, git_state, installed_packages
 from sweep.records.manifest_file import CHANGES, study_sha256
@@ -207,15 +208,9 @@ def hardware() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
-        "gpus": _gpus(),
+        "gpus": gpu_names(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     }
-
-
-def _gpus() -> list[str]:
-    import torch
-
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
 def _processor() -> str:
