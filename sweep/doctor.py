@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sweep.connection import check_connection
+from sweep.gpus import gpu_names
+from sweep.mps import PROGRAM, describe_missing
 from sweep.ray_folder import choose_folder, other_users_folders, token_problem
 from trainables.cores import describe_cores
 from trainables.errors import UserError
@@ -64,6 +66,7 @@ def diagnose(data: str, out: Path, *, address: str | None = None, insecure: bool
         _packages,
         _torch,
         _gpu,
+        _mps,
         _cores,
         _memory,
         _ray_folder,
@@ -112,6 +115,13 @@ def _gpu() -> Check:
         fix = f"torch is built for CUDA {built_for}: update the driver, or install a torch for the CUDA of the driver"
         return Check("GPU", WARNING, "there is a GPU driver, but torch cannot use it", fix)
     return Check("GPU", OK, "none: trials run on the CPU")
+
+
+def _mps() -> Check:
+    if not gpu_names():
+        return Check("MPS", OK, "not needed: no GPU")
+    path = shutil.which(PROGRAM)
+    return Check("MPS", OK, f"{describe_missing()}: resources.mps cannot be on" if path is None else path)
 
 
 def _ray() -> Check:

@@ -248,6 +248,7 @@ def resume_sweep(
         with (
             described_job(metadata_of(study, shown(str(sweep_dir)))),
             _cluster(study, parts, address, start_timeout, display) as slots,
+            contextlib.ExitStack() as of_cluster,
         ):
             images = {source: place.source for source, place in places.items()}
             manifest = with_parts(with_images(manifest, fingerprints), parts)
@@ -255,7 +256,7 @@ def resume_sweep(
             checking = checked_nodes(
                 study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
             )
-            checker = stack.enter_context(checking)
+            checker = of_cluster.enter_context(checking)
             manifest = with_nodes(manifest, checker.nodes if checker else None)
             _defer_signals(sweep_dir, joined)
             # written only now: a cluster that cannot be reached must not leave a changed study behind

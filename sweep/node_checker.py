@@ -17,6 +17,7 @@ from sweep.endings import reason_of
 from sweep.images import recorded_places
 from sweep.live_nodes import read_nodes
 from sweep.mirrored import mirror_of
+from sweep.mps import mps_of
 from sweep.node_check import (
     Answer,
     FolderStorage,
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 LIMIT_S = 60.0
 """Longest wait for the answer of a node, without its images."""
+
+STOP_S = 20.0
+"""Longest wait for the end of the daemons of all nodes."""
 
 LOOK_S = 2.0
 """Time between two looks at the nodes of the cluster while trials run."""
@@ -127,6 +131,21 @@ class NodeChecker:
             self._give_up_on_silent()
         if self._checks:
             self._collect(timeout_s=0.0)
+
+    def stop_mps(self) -> None:
+        """End the daemons that the checks have started, one task per node; nodes that do not answer keep theirs."""
+        if self._request.mps is None:
+            return
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        with contextlib.suppress(Exception):  # Ray may be lost: the next run finds the daemons
+            tasks = []
+            for node_id in self.nodes.fit:
+                here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+                options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": here}
+                tasks.append(ray.remote(**options)(self._request.mps.stop).remote())
+            ray.wait(tasks, num_returns=len(tasks), timeout=STOP_S)
 
     def _look(self) -> None:
         self._looked_at_s = time.monotonic()
@@ -250,12 +269,16 @@ def checked_nodes(
         data=[each.model_dump_json() for each in data],
         places=format_places(recorded_places(manifest)),
         reads_test=study.confirm is not None,
+        mps=mps_of(study.resources),
     )
     storage.write(f"{SIGN}{request.nonce}", request.nonce)
     try:
         checker = NodeChecker(Nodes(strict=strict), request, study.resources, display, read=read)
-        checker.check_all()
-        yield checker
+        try:
+            checker.check_all()
+            yield checker
+        finally:
+            checker.stop_mps()
     finally:
         storage.remove(f"{SIGN}{request.nonce}")
 

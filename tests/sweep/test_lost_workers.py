@@ -156,8 +156,8 @@ class TestCounts:
             conductor.on_loss("off-0000", Loss(kind, "worker", "a100-1"))
         row = self.row(conductor, tmp_path, "off-0000")
         assert [row[name] for name in LOSSES] == [2, 1, 1, 1, 0, 1]
-        assert (row["status"], row["attempts"]) == ("running", 6)
-        assert row["why"] == "ran out of memory on a100-1 (give each node more memory, or fewer trials), begins again"
+        assert (row["status"], row["attempts"]) == ("running", 7)
+        assert row["why"] == "lost its worker on a100-1 by an error of another trial on the same GPU, begins again"
         simulate(study_of(), tmp_path).run()
         row = self.row(conductor, tmp_path, "off-0000")
         assert ([row[name] for name in LOSSES], row["status"], row["why"]) == ([2, 1, 1, 1, 0, 1], "completed", "")
