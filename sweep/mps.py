@@ -57,7 +57,7 @@ class Mps:
     def start(self) -> str:
         """Start the daemon on this node unless it runs; return why that is not possible, "" if it runs."""
         if shutil.which(PROGRAM) is None:
-            return f"{describe_missing()}: set resources.mps to auto or off"
+            return describe_missing()
         try:
             self._make_folders()
             if self._ask("get_server_list") is not None:
@@ -92,7 +92,7 @@ class Mps:
             UserError: it does not start, and trials need it.
         """
         if (problem := self.start()) and self.is_required:
-            raise UserError(f"resources.mps is on, but this machine cannot run it: {problem}")
+            raise UserError(f"resources.mps is on, but {problem}: set resources.mps to auto or off")
         try:
             yield
         finally:
@@ -113,7 +113,7 @@ class Mps:
             Path(name).mkdir(mode=0o700, exist_ok=True)
 
     def _own_environment(self) -> dict[str, str]:
-        """Return the environment of the daemon, which serves all GPUs: trials name theirs by the numbers of the node."""
+        """Return the environment of the daemon, which serves all GPUs: trials name theirs by their number there."""
         inherited = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
         return {**inherited, **self.environment()}
 
@@ -122,9 +122,8 @@ class Mps:
         servers = self._ask("get_server_list")
         if servers is None:
             return None
-        return [
-            client for server in servers.split() for client in (self._ask(f"get_client_list {server}") or "").split()
-        ]
+        of_servers = [self._ask(f"get_client_list {server}") or "" for server in servers.split()]
+        return " ".join(of_servers).split()
 
     def _ask(self, command: str) -> str | None:
         """Return the answer of the daemon; None if there is no daemon."""
@@ -166,11 +165,9 @@ def check_mps(resources: Resources) -> None:
     """
     mps = mps_of(resources)
     if mps is not None and mps.is_required and shutil.which(PROGRAM) is None:
-        raise UserError(
-            f"resources.mps is on, but {describe_missing()}: install it, or set resources.mps to auto or off"
-        )
+        raise UserError(f"resources.mps is on, but {describe_missing()}: set resources.mps to auto or off")
 
 
 def describe_missing() -> str:
-    """Return that this machine lacks the program."""
+    """Return in words that this machine lacks the program."""
     return f"there is no {PROGRAM} in PATH (it comes with NVIDIA's driver)"

@@ -200,6 +200,12 @@ def look_around(request: Request, node_id: str) -> Answer:
     return Answer(socket.gethostname(), storage, versions_here(), gpus, time.monotonic() - started_s, mps)
 
 
+def end_mps(request: Request) -> None:
+    """End the daemon of MPS on this node, unless other programs use it."""
+    if request.mps is not None:
+        request.mps.stop()
+
+
 def _try_storage(request: Request, node_id: str) -> str:
     """Read what the driver wrote, and write what the driver will read; return why that fails, "" if it does not."""
     storage = request.storage

@@ -24,6 +24,7 @@ from sweep.node_check import (
     Request,
     Storage,
     UrlStorage,
+    end_mps,
     judge,
     look_around,
     open_images,
@@ -144,7 +145,7 @@ class NodeChecker:
             for node_id in self.nodes.fit:
                 here = NodeAffinitySchedulingStrategy(node_id, soft=False)
                 options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": here}
-                tasks.append(ray.remote(**options)(self._request.mps.stop).remote())
+                tasks.append(ray.remote(**options)(end_mps).remote(self._request))
             ray.wait(tasks, num_returns=len(tasks), timeout=STOP_S)
 
     def _look(self) -> None:
