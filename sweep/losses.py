@@ -118,6 +118,11 @@ def as_lost_node(loss: Loss, *, was_draining: bool) -> Loss:
     return Loss(kind, NODE, loss.node, loss.reason)
 
 
+def as_neighbour_fault(loss: Loss) -> Loss:
+    """Return a loss that looked like a crash, after another trial on the same node was lost at the same time."""
+    return Loss(NEIGHBOUR_FAULTS, loss.fault, loss.node, loss.reason)
+
+
 def may_be_lost_node(loss: Loss) -> bool:
     """Return whether the node of a worker that seems to have crashed must be looked at."""
     return loss.kind == CRASHES and loss.fault == WORKER

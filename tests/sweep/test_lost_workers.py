@@ -30,6 +30,10 @@ from sweep.slots import LiveNode, Slots
 from tests.sweep.conftest import lose_worker
 
 DIED = "The actor died unexpectedly before finishing this task.\n\tip: 10.77.0.2\nits worker process has died."
+GPU_FAULT = (
+    "ray::CutMixTrainable.train() (pid=77, ip=10.77.0.2, actor_id=5f)\n"
+    "torch.AcceleratorError: CUDA error: unspecified launch failure"
+)
 LOW = "Task was killed due to the node running low on memory."
 
 
@@ -123,6 +127,21 @@ class TestKinds:
         cluster.lose("off-0001")
         ((_, silent),) = cluster.settled()
         assert (silent.kind, silent.fault) == (CRASHES, "stalled")
+
+    @pytest.mark.parametrize(("shares_gpus", "kind"), [(True, NEIGHBOUR_FAULTS), (False, CRASHES)])
+    def test_errors_of_a_shared_gpu_that_come_together_are_nobodys(
+        self, cluster: Cluster, shares_gpus: bool, kind: str
+    ) -> None:
+        cluster.slots.is_elastic = False
+        cluster.lost = LostWorkers(cluster.slots, clock=lambda: cluster.now_s, shares_gpus=lambda: shares_gpus)
+        cluster.lose("off-0000", GPU_FAULT)
+        assert cluster.kinds() == ([] if shares_gpus else [("off-0000", CRASHES)])
+        cluster.lose("off-0001")  # this process has died: it may be at fault
+        cluster.lose("off-0002", GPU_FAULT, node_id="bb")  # alone on its node
+        cluster.lose("off-0003", GPU_FAULT, node_id="")
+        cluster.now_s = PATIENCE_S
+        kinds = {"off-0001": CRASHES, "off-0002": CRASHES, "off-0003": kind}
+        assert dict(cluster.kinds()) == kinds | ({"off-0000": kind} if shares_gpus else {})
 
     def test_on_one_machine_nothing_is_waited_for(self, cluster: Cluster) -> None:
         cluster.slots.is_elastic = False
