@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from trainables.errors import UserError
+from trainables.errors import UserError, format_value
 from trainables.strict import Frozen
 
 MAX_WORKERS = 1_000
@@ -81,6 +81,16 @@ class Resources(Frozen):
                 f"gpus is {values['gpus']} and trials_per_gpu is {number}: they say the same in two ways, give only one"
             )
         return {**values, "gpus": share}
+
+    @field_validator("trials_per_gpu", mode="before")
+    @classmethod
+    def _number_or_auto(cls, number: Any) -> Any:
+        is_number = isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= MAX_PER_GPU
+        if number not in (None, AUTO) and not is_number:
+            raise ValueError(
+                f"it must be a whole number from 1 to {MAX_PER_GPU}, or {AUTO}, got {format_value(number)}"
+            )
+        return number
 
     @field_validator("gpus", mode="before")
     @classmethod
