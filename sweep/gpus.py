@@ -1,4 +1,4 @@
-"""Names of the GPUs of this machine, by NVIDIA's management library: asking torch would start CUDA.
+"""Names and memory of the GPUs of this machine, by NVIDIA's management library: asking torch would start CUDA.
 
 A process that has started CUDA keeps a part of the memory of each GPU until it ends.
 """
@@ -6,7 +6,10 @@ A process that has started CUDA keeps a part of the memory of each GPU until it 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def gpu_names() -> list[str]:
@@ -16,6 +19,21 @@ def gpu_names() -> list[str]:
         >>> gpu_names()  # doctest: +SKIP
         ['NVIDIA H100 80GB HBM3', 'NVIDIA H100 80GB HBM3']
     """
+    return _of_each_gpu(lambda pynvml, handle: str(pynvml.nvmlDeviceGetName(handle)))
+
+
+def gpu_bytes() -> list[int]:
+    """Return the memory of each of these GPUs, bytes.
+
+    Examples:
+        >>> gpu_bytes()  # doctest: +SKIP
+        [85520809984, 85520809984]
+    """
+    return _of_each_gpu(lambda pynvml, handle: int(pynvml.nvmlDeviceGetMemoryInfo(handle).total))
+
+
+def _of_each_gpu(read: Callable[[Any, Any], T]) -> list[T]:
+    """Return what ``read`` returns for each GPU, given the library and the handle of the GPU."""
     try:
         import pynvml
     except ImportError:
@@ -25,7 +43,7 @@ def gpu_names() -> list[str]:
     except pynvml.NVMLError:
         return []
     try:
-        return [str(pynvml.nvmlDeviceGetName(handle)) for handle in _visible(pynvml)]
+        return [read(pynvml, handle) for handle in _visible(pynvml)]
     except pynvml.NVMLError:  # for example an id in CUDA_VISIBLE_DEVICES that no GPU has
         return []
     finally:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweep.gpus import gpu_names
+from sweep.gpus import gpu_bytes, gpu_names
 
 
 class NVMLError(Exception):
@@ -43,6 +43,9 @@ class Machine(SimpleNamespace):
     def nvmlDeviceGetName(self, handle: str) -> str:
         return handle
 
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
+        return SimpleNamespace(total=80 * 2**30)
+
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
@@ -69,6 +72,7 @@ def test_only_visible_gpus_are_named(
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert (gpu_names(), machine.n_shutdowns) == (names, 1)
+    assert gpu_bytes() == [80 * 2**30] * len(names)
 
 
 def test_a_machine_without_a_driver_has_no_gpus(machine: Machine) -> None:
