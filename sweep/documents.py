@@ -65,6 +65,7 @@ def status_document(sweep_dir: Path | str, *, find: Callable[[Path], Driver | No
         RecordsError: there is no sweep in ``sweep_dir``.
     """
     from sweep.endings import resume_command
+    from sweep.findings.gpu_memory import describe_gpu_memory
     from sweep.findings.searches import n_searches
     from sweep.node_record import left_out_nodes
     from sweep.status import ENDED, INTERRUPTED, read_status
@@ -93,6 +94,7 @@ def status_document(sweep_dir: Path | str, *, find: Callable[[Path], Driver | No
             failures=[
                 Failure(**{name: row[name] for name in ("trial", "status", "fault", "why")}) for row in status.failures
             ],
+            gpu_memory=describe_gpu_memory(status.trials) or None,
             left_out_nodes=[LeftOutNode(**node) for node in left_out_nodes(manifest)],
             dropped_confirmations=dict(remaining.dropped),
             verdict=status.verdict,

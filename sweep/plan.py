@@ -12,7 +12,8 @@ import numpy as np
 
 from search_spaces.match_checks import check_reachable
 from search_spaces.matching import image_facts
-from search_spaces.study import Resources, Study
+from search_spaces.resources import Resources
+from search_spaces.study import Study
 from sweep.engine import local_slots
 from trainables.config import TrialConfig
 from trainables.data.config import Data

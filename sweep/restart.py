@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from search_spaces.resources import AUTO
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import FAILED_CODE, resume_command
@@ -36,8 +37,12 @@ def has_begun(study: Study, out: Path) -> bool:
     """
     if not (out / MANIFEST).exists() and not manifest_copy(out).exists():
         return False
-    runs = read_manifest(out)["runs"]
+    manifest = read_manifest(out)
+    runs = manifest["runs"]
     states = [state for run in runs for state in (run, *run.get(CHANGES, []))]
+    resources = study.resources
+    if resources.trials_per_gpu == AUTO and (number := manifest["study"].get("resources", {}).get("trials_per_gpu")):
+        study = study.model_copy(update={"resources": resources.with_trials_per_gpu(number)})  # measured at its start
     if study_sha256(study.model_dump(mode="json")) not in {state.get("study_sha256") for state in states}:
         raise UserError(
             f"--out '{out}' has a sweep of another study: choose a new folder, or continue that sweep with: "

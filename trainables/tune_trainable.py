@@ -26,6 +26,7 @@ from trainables.cores import set_threads
 from trainables.data.places import Place, images_at, parse_places
 from trainables.errors import UserError
 from trainables.faults import TRIAL, BrokenGroup, fault_of
+from trainables.gpu_memory import bound_memory, breaks_gpu, is_out_of_gpu_memory, release_memory
 from trainables.intact import DamagedFile
 from trainables.object_store import StorageError
 from trainables.saved_state import named_damage, read_state, sha256_of_state, verify_state, write_state
@@ -51,7 +52,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     Recorded epochs are then reported once more, and the conductor compares them with the records.
 
     An error in the code of the trial is reported, not raised, because a retry would fail again. Only a lost worker
-    reaches Ray as a failure and is retried. A node that does not see the folder of the sweep is reported as unfit:
+    reaches Ray as a failure and is retried. A trial that does not fit in the memory of its GPU is released, and reports
+    ``out_of_memory``. A node that does not see the folder of the sweep is reported as unfit:
     nothing is written there, because it would be lost.
     """
 
@@ -74,6 +76,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         _show_in_process_title(f"{self._name} after epoch {self._reported}" if not self._failure else self._name)
         with self._log.capture():
             report = self._step()
+        if "out_of_memory" in report:
+            self._trial = None
+            release_memory()  # only now: the frames of the error held tensors
         self._log.write_report(report)
         if "failed" in report or "model_sha256" in report:
             self._files.send_log()
@@ -105,6 +110,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
             return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
         except Exception as error:
+            if is_out_of_gpu_memory(error):
+                why = traceback.format_exc(limit=-3).strip()
+                return {"trial": self._name, "out_of_memory": why, **_place()}
             if _spoils_process(error):
                 raise  # Tune replaces the process and resumes from the last saved epoch
             return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
@@ -140,6 +148,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         files, trial, self._files, self._trial = self._files, self._trial, SharedFiles(Path(), Path()), None
         with contextlib.suppress(StorageError):  # the lost epochs are computed again
             files.close(is_done=trial is not None and trial.done)
+        del trial
+        release_memory()
 
     def __repr__(self) -> str:
         """Return what the dashboard shows beside the name of the actor; Ray asks once, so it names no trial."""
@@ -160,6 +170,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._reported = int(config["recorded_epochs"])
             self._last_epoch = int(config["last_epoch"])
             self._device = str(config["device"])
+            self._gpu_share = float(config.get("gpus", 1.0))
             self._tests = bool(config["test"])
             if not isinstance(self._files, SharedFiles):
                 self._hurry_at_end()
@@ -174,6 +185,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     def _load(self) -> Trial:
         """Return the trial from its checkpoint; if there is none, from its model if that is enough; otherwise new."""
         if self._trial is None:
+            self._claim_gpu()
             trial = self._from_checkpoint()
             if trial is None and self._reported >= self._last_epoch:
                 stopped = self._last_epoch < self._config.optimizer.max_epochs
@@ -183,15 +195,16 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 self._reported = min(self._reported, self._trial.epoch)
         return self._trial
 
+    def _claim_gpu(self) -> None:
+        """Bound the memory that this process may use by its share of the GPU."""
+        if self._device.startswith("cuda"):
+            bound_memory(self._gpu_share)
+
     def _new_trial(self) -> Trial:
         from trainables.data.prepared import prepare_data
 
         with images_at(self._places):
             data = prepare_data(self._config.data)
-        if self._device.startswith("cuda"):
-            import torch
-
-            torch.cuda.reset_peak_memory_stats()
         trial = self._trial_on(data)
         if self._device.startswith("cuda"):
             self._log.write_line(trial.image_place)
@@ -380,12 +393,5 @@ def _tested(trial: Trial, places: Mapping[str, Place]) -> str:
 
 
 def _spoils_process(error: Exception) -> bool:
-    """Return whether an error leaves the process unable to use its GPU, or the group that it trains in.
-
-    Running out of GPU memory does not.
-    """
-    import torch
-
-    return isinstance(error, BrokenGroup) or (
-        isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
-    )
+    """Return whether an error leaves the process unable to use its GPU, or the group that it trains in."""
+    return isinstance(error, BrokenGroup) or breaks_gpu(error)
