@@ -64,7 +64,16 @@ class Context:
     """
 
     def __init__(
-        self, section: str, *, scale: Scale, out: Path, started_s: float, until_s: float, device: str, only: str = "", images: str = ""
+        self,
+        section: str,
+        *,
+        scale: Scale,
+        out: Path,
+        started_s: float,
+        until_s: float,
+        device: str,
+        only: str = "",
+        images: str = "",
     ) -> None:
         """Prepare a section that must end at ``until_s``, in seconds of ``time.time``; CUDA is not started."""
         self.section = section

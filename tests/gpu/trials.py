@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import statistics
 import time
 from collections.abc import Iterator, Mapping
@@ -65,7 +66,7 @@ class Way:
     """How a step is computed.
 
     Attributes:
-        step: ``auto``, ``eager`` or ``graph``.
+        step: ``auto`` is a CUDA graph where that is possible; or ``eager``.
         precision: numbers in the forward pass.
         kernels: ``reproducible`` or ``fastest``.
     """
@@ -93,6 +94,7 @@ def new_trial(
         "data": {"source": source, "batch_size": batch, "pad_px": PAD_PX},
         "model": {"name": model, "width": width, "precision": way.precision},
         "optimizer": {"max_epochs": max_epochs},
+        "compute": {"step": way.step, "kernels": way.kernels},
         "seed": seed,
     }
     for name, section in (sections or {}).items():
@@ -106,6 +108,15 @@ def run_epochs(trial: Trial, epochs: int) -> Trial:
     for _ in range(epochs):
         trial.run_epoch()
     return trial
+
+
+def saved_state(trial: Trial) -> dict[str, Any]:
+    """Return the state of a trial as it is read from its file: on the CPU."""
+    file = io.BytesIO()
+    torch.save(trial.state_dict(), file)
+    file.seek(0)
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return state
 
 
 def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:

@@ -10,22 +10,31 @@ from collections.abc import Mapping
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from tests.gpu.context import Context, NotRun
+from sweep.mps import Mps
+from tests.gpu.context import NO_GPU, Context, NotRun
 from tests.gpu.sections.speed import EPOCHS, UNIT, model_of
 from tests.gpu.trials import Way, new_trial, noise_images
-
-START_S = 60.0
-"""Longest wait until all processes are ready."""
+from trainables.gpu_memory import bound_memory
 
 FORK = multiprocessing.get_context("fork")
 """Children of a process that has imported torch, but has not started CUDA."""
 
 
 def run(context: Context) -> None:
-    """Measure all trials together for growing numbers of trials."""
-    for network in ("tiny", "resnet18"):
-        for count in context.scale.counts:
-            _measure_together(context, network, count, {}, "time slices")
+    """Measure all trials together for growing numbers of trials, first what the goals need."""
+    mps = Mps(f"/tmp/cutmix-sweep-test-mps-{os.getuid()}", is_required=False)
+    problem = mps.start() if context.on_gpu else NO_GPU
+    try:
+        for network in ("tiny", "resnet18"):
+            for count in context.scale.counts:
+                if count > 1 and not problem:
+                    _measure_together(context, network, count, mps.environment(), "MPS")
+                if problem or count in (1, context.scale.counts[-1]):
+                    _measure_together(context, network, count, {}, "time slices")
+    finally:
+        mps.stop()
+    if problem:
+        context.skip("MPS", problem)
 
 
 def _measure_together(context: Context, network: str, count: int, environment: Mapping[str, str], how: str) -> None:
@@ -42,15 +51,17 @@ def run_processes(context: Context, network: str, count: int, environment: Mappi
     """Return the images per second of each of ``count`` trials that run at the same time."""
     ready, answers, go = FORK.Queue(), FORK.Queue(), FORK.Event()
     workers = [
-        FORK.Process(target=_work, args=(context, network, seed, dict(environment), ready, answers, go), daemon=True)
+        FORK.Process(
+            target=_work, args=(context, network, count, seed, dict(environment), ready, answers, go), daemon=True
+        )
         for seed in range(count)
     ]
     try:
         for worker in workers:
             worker.start()
-        _collect(ready, workers, time.time() + min(START_S, context.left_s))
+        _collect(ready, workers, time.time() + context.left_s)
         go.set()
-        return _collect(answers, workers, time.time() + min(START_S, context.left_s))
+        return _collect(answers, workers, time.time() + context.left_s)
     finally:
         for worker in workers:
             worker.kill()
@@ -73,11 +84,20 @@ def _collect(answers: Any, workers: list[Any], until_s: float) -> list[Any]:
 
 
 def _work(
-    context: Context, network: str, seed: int, environment: dict[str, str], ready: Any, answers: Any, go: Event
+    context: Context,
+    network: str,
+    count: int,
+    seed: int,
+    environment: dict[str, str],
+    ready: Any,
+    answers: Any,
+    go: Event,
 ) -> None:
     """Train one trial: warm up, wait for the common start, then count whole epochs for twice the window."""
     os.environ |= environment
     scale, model = context.scale, model_of(network, context)
+    if context.on_gpu:
+        bound_memory(1 / count)
     trial = new_trial(
         noise_images(scale.n_train, scale.batch),
         context.device,
@@ -98,4 +118,3 @@ def _work(
         trial.run_epoch()
         images += trial.n_train
     answers.put(images / (time.perf_counter() - begun_s))
-    go.wait()

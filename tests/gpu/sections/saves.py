@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from functools import partial
 from typing import Any
 
-import torch
-
 from tests.gpu.cases import CASES
 from tests.gpu.context import Context
-from tests.gpu.trials import Way, describe_difference, new_trial, noise_images, run_epochs
+from tests.gpu.trials import Way, describe_difference, new_trial, noise_images, run_epochs, saved_state
 from trainables.trial import Trial
 
 EPOCHS = 4
@@ -57,10 +54,7 @@ def _difference_after_resume(context: Context, sections: dict[str, Any], before:
         return new_trial(data, context.device, batch=batch, max_epochs=EPOCHS, way=way, sections=sections)
 
     whole = run_epochs(begin(before), EPOCHS)
-    file = io.BytesIO()
-    torch.save(run_epochs(begin(before), EPOCHS // 2).state_dict(), file)
-    file.seek(0)
     resumed = begin(after)
-    resumed.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    resumed.load_state_dict(saved_state(run_epochs(begin(before), EPOCHS // 2)))
     run_epochs(resumed, EPOCHS - EPOCHS // 2)
     return describe_difference(whole.state_dict(), resumed.state_dict())
