@@ -34,7 +34,7 @@ from tests.gpu.context import TINY, Context, NotRun, Scale
 from tests.gpu.goals import goal_rows
 from tests.gpu.machine import describe_machine
 from tests.gpu.rows import FAIL, PASS, SKIP, Row, append_row, read_rows, write_report
-from tests.gpu.sections import draws, memory, packing, saves, speed, steps, training, transfers
+from tests.gpu.sections import checkpoints, draws, memory, packing, saves, speed, steps, training, transfers
 
 FORK = multiprocessing.get_context("fork")
 
@@ -61,6 +61,7 @@ SECTIONS = {
     "draws": Section(draws.run, 20),
     "transfers": Section(transfers.run, 35),
     "memory": Section(memory.run, 30),
+    "checkpoints": Section(checkpoints.run, 20),
     "speed": Section(speed.run, 130),
     "packing": Section(packing.run, 90),
     "training": Section(training.run, 55),
