@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
+import tests.gpu.trials  # noqa: F401 - once, before the sections are forked
 from tests.gpu.context import TINY, Context, NotRun, Scale
 from tests.gpu.goals import goal_rows
 from tests.gpu.machine import describe_machine
 from tests.gpu.rows import FAIL, PASS, SKIP, Row, append_row, read_rows, write_report
-from tests.gpu.sections import checkpoints, draws, memory, packing, saves, speed, steps, training, transfers
 
 FORK = multiprocessing.get_context("fork")
 
@@ -42,30 +42,21 @@ GRACE_S = 10.0
 """Time that a section may need beyond its share until it is ended."""
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the run.
-
-    Attributes:
-        run: adds rows.
-        weight: share of the budget that it may use; what it leaves is for the sections after it.
-    """
-
-    run: Callable[[Context], None]
-    weight: float
-
-
 SECTIONS = {
-    "steps": Section(steps.run, 75),
-    "saves": Section(saves.run, 35),
-    "draws": Section(draws.run, 20),
-    "transfers": Section(transfers.run, 35),
-    "memory": Section(memory.run, 30),
-    "checkpoints": Section(checkpoints.run, 20),
-    "speed": Section(speed.run, 130),
-    "packing": Section(packing.run, 90),
-    "training": Section(training.run, 55),
+    "steps": 75,
+    "saves": 30,
+    "draws": 15,
+    "transfers": 35,
+    "memory": 30,
+    "checkpoints": 20,
+    "speed": 130,
+    "packing": 90,
+    "training": 55,
 }
+"""Modules of the folder ``sections`` in their order, with the share of the budget that each may use.
+
+What a section leaves is for those after it.
+"""
 
 
 def main() -> int:
@@ -85,7 +76,7 @@ def main() -> int:
     names = args.sections.split(",") if args.sections else list(SECTIONS)
     for position, name in enumerate(names):
         left_s = started_s + args.budget - time.time()
-        weights = [SECTIONS[other].weight for other in names[position:]]
+        weights = [SECTIONS[other] for other in names[position:]]
         limit_s = (left_s - GRACE_S) * weights[0] / sum(weights)
         _run_section(name, args, machine, started_s=started_s, limit_s=limit_s)
     for row in goal_rows(read_rows(rows_file), machine["device"], at_s=time.time() - started_s):
@@ -140,7 +131,7 @@ def _run_section(name: str, args: Any, machine: dict[str, Any], *, started_s: fl
 def _section(name: str, make_context: Callable[[], Context]) -> None:
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    SECTIONS[name].run(make_context())
+    importlib.import_module(f"tests.gpu.sections.{name}").run(make_context())
 
 
 def _in_process(function: Callable[[], Any]) -> Any:
