@@ -30,7 +30,7 @@ from trainables.config import TrialConfig
 from trainables.data.prepared import TrialData
 from trainables.epoch_result import EpochResult
 from trainables.faults import BrokenGroup
-from trainables.mixing.draw import MixDraw
+from trainables.mixing.draw import RenderedDraw
 from trainables.share import Share
 from trainables.step import StepInputs, TrainStep
 from trainables.synced_norm import synchronise_norms
@@ -173,6 +173,8 @@ class GroupTrial(Trial):
       on whether the trial has diverged. :meth:`measure`, for test images, runs on one worker alone.
     """
 
+    _is_shared = True
+
     def __init__(
         self, config: TrialConfig, data: TrialData, *, device: torch.device | str = "cpu", group: Group
     ) -> None:
@@ -267,7 +269,7 @@ class _SharedStep(TrainStep):
         super().__init__(net, config, **parts)
         self._group = group
 
-    def loss(self, inputs: StepInputs) -> tuple[Tensor, MixDraw]:
+    def loss(self, inputs: StepInputs) -> tuple[Tensor, RenderedDraw]:
         """Return the part of the mean loss of the batch that comes from the rows of this worker."""
         n_batch = len(inputs.labels)
         self.share = self._group.share(n_batch)

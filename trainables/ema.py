@@ -13,11 +13,23 @@ _PREFIX = "module."
 """Before the name of each weight in a state: that of torch's ``AveragedModel``, which older states come from."""
 
 
+def factor_at(step: int, decay: float) -> float:
+    """Return the weight of the present network in the average after ``step`` earlier steps; at first 1.
+
+    The decay grows from 0.1 over the first steps: with a constant decay of 0.999, the first rungs of early stopping
+    would judge almost the initial network.
+
+    Examples:
+        >>> [round(factor_at(step, 0.5), 2) for step in (0, 1, 2, 100)]
+        [1.0, 0.82, 0.75, 0.5]
+    """
+    return 1 - min(decay, (1 + step) / (10 + step)) if step else 1.0
+
+
 class MovingAverage:
     """Exponential moving average of the weights and batch statistics of a network.
 
-    The decay grows from 0.1 over the first steps: with a constant decay of 0.999, the first rungs of early stopping
-    would judge almost the initial network. Nothing is read from the device: the number of steps is a number of Python.
+    Nothing is read from the device: the number of steps is a number of Python.
 
     Attributes:
         net: the network with the averaged weights, which is evaluated.
@@ -25,36 +37,31 @@ class MovingAverage:
 
     Examples:
         >>> net = nn.Linear(1, 1)
-        >>> ema = MovingAverage(net, decay=0.5)
-        >>> for weight in (1.0, 2.0):
+        >>> ema = MovingAverage(net)
+        >>> for step, weight in enumerate((1.0, 2.0)):
         ...     _ = nn.init.constant_(net.weight, weight)
-        ...     ema.update(ema.factor(ema.count))
+        ...     ema.update(factor_at(step, decay=0.5))
         ...     ema.count += 1
         >>> ema.count, round(ema.net.weight.item(), 3)
         (2, 1.818)
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
+    def __init__(self, net: nn.Module) -> None:
         """Begin at the present weights of ``net``, whose tensors must stay the same objects."""
         self.net = copy.deepcopy(net)
         self.count = 0
-        self._decay = decay
         pairs = list(zip(_tensors(self.net), _tensors(net), strict=True))
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         counters = [pair for pair in pairs if not pair[0].is_floating_point()]
         self._averaged, self._current = [ours for ours, _ in averaged], [theirs for _, theirs in averaged]
         self._counters, self._current_counters = [ours for ours, _ in counters], [theirs for _, theirs in counters]
 
-    def factor(self, count: int) -> float:
-        """Return the weight of the present network in the average after ``count`` earlier steps; at first 1."""
-        return 1 - min(self._decay, (1 + count) / (10 + count)) if count else 1.0
-
     def update(self, factor: float | Tensor) -> None:
         """Move the average to the present network by ``factor``; the caller counts the step.
 
         Args:
-            factor: of :meth:`factor`, or float32 [] on the device of the weights. Both give the same bits, except for
-                the first step of a network with weights that are not finite.
+            factor: of :func:`factor_at`, or float32 [] on the device of the weights. Both give the same bits, except
+                for the first step of a network with weights that are not finite.
         """
         if isinstance(factor, Tensor):
             torch._foreach_lerp_(self._averaged, self._current, [factor] * len(self._averaged))

@@ -14,7 +14,7 @@ from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer
 from trainables.ema import MovingAverage
 from trainables.mixing.apply import mix_images, mix_targets
-from trainables.mixing.draw import MixDraw
+from trainables.mixing.draw import RenderedDraw
 from trainables.models.dropblock import BlockDropper
 from trainables.precision import AUTOCAST
 from trainables.share import Share
@@ -52,7 +52,7 @@ class StepInputs:
     images: Tensor
     labels: Tensor
     layer: int
-    draw: Callable[[Tensor, Tensor], MixDraw]
+    draw: Callable[[Tensor, Tensor], RenderedDraw]
     rates: StepRates
 
 
@@ -101,7 +101,7 @@ class TrainStep:
         self._lr: Tensor | None = None
         self._spare: Tensor | None = None
 
-    def run(self, inputs: StepInputs) -> MixDraw:
+    def run(self, inputs: StepInputs) -> RenderedDraw:
         """Train on a batch and return its draw; nothing is read from the device."""
         rates = inputs.rates
         self._set_lr(rates.lr)
@@ -136,18 +136,18 @@ class TrainStep:
         rate = [] if self._lr is None else [self._lr]
         return [*self.net.state_dict().values(), *momentum, *averaged, *rate, self.loss_sum, self.pasted_sum]
 
-    def loss(self, inputs: StepInputs) -> tuple[Tensor, MixDraw]:
+    def loss(self, inputs: StepInputs) -> tuple[Tensor, RenderedDraw]:
         """Return the mean loss over the batch, with its graph of gradients, and the draw."""
         logits, draw, targets = self.forward_mixed(inputs)
         return nn.functional.cross_entropy(logits, targets), draw
 
-    def forward_mixed(self, inputs: StepInputs) -> tuple[Tensor, MixDraw, Tensor]:
+    def forward_mixed(self, inputs: StepInputs) -> tuple[Tensor, RenderedDraw, Tensor]:
         """Return logits of images that are mixed at the drawn layer, the draw, and the mixed targets.
 
         If blocks are dropped after the same stage, they are dropped before mixing, separately for each image.
         """
         images, layer = self._normalize(inputs.images), inputs.layer
-        results: list[tuple[MixDraw, Tensor]] = []
+        results: list[tuple[RenderedDraw, Tensor]] = []
 
         def mixed(maps: Tensor) -> Tensor:
             maps = self.whole(maps, layer)

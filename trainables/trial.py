@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from trainables.config import TrialConfig
-from trainables.counter_draws import draw_key
-from trainables.data.batches import Normalizer, TrainBatch, TrainBatches
+from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.evaluation_images import evaluation_images
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
@@ -24,19 +23,18 @@ from trainables.data.upload import upload
 from trainables.ema import MovingAverage
 from trainables.epoch_result import EpochResult
 from trainables.metrics import classification_metrics
-from trainables.mixing.batch_view import BatchView
 from trainables.mixing.dose import Dose, measure_dose
-from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer
 from trainables.models.backbone import with_backbone
 from trainables.models.build import build_model
 from trainables.models.dropblock import BlockDropper
 from trainables.models.saved import saved_config
 from trainables.networks.modules.staged import StagedNet
-from trainables.optimizer import build_optimizer, load_momentum, lr_factor
+from trainables.optimizer import build_optimizer, load_momentum
 from trainables.precision import resolved_kernels, resolved_precision, set_up_gpu
 from trainables.renames import with_present_keys
 from trainables.seeds import derive_seed, generator
-from trainables.step import StepInputs, StepRates, TrainStep
+from trainables.step import TrainStep
+from trainables.training import Training, TrainingParts, choose_training
 
 PURPOSES = ("order", "augment", "mix")
 """Purposes of draws on the host in a trial; each has its own generator."""
@@ -69,6 +67,9 @@ class Trial:
         True
     """
 
+    _is_shared = False
+    """Whether several workers share the batches."""
+
     def __init__(self, config: TrialConfig, data: TrialData, *, device: torch.device | str = "cpu") -> None:
         """Build network, optimiser and generators; ``config.seed`` is the only source of randomness."""
         self.config = config
@@ -85,7 +86,7 @@ class Trial:
         self._net = _network(config, images).to(self._device).to(memory_format=torch.channels_last)
         self._optimizer = build_optimizer(self._net, config.optimizer)
         decay = config.optimizer.ema_decay
-        self._ema = None if decay is None else MovingAverage(self._net, decay)
+        self._ema = None if decay is None else MovingAverage(self._net)
         self._blocks = _block_dropper(config, n_stages=len(self._net.stages), device=self._device)
         width_px = images.images.shape[2]
         self._normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=self._device)
@@ -93,6 +94,7 @@ class Trial:
         self._resident = hold_images(data.padded, used, self._device)
         self._batches = _train_batches(config, data, self._device, self._resident)
         self._step = self._make_step()
+        self._training = self._choose_training()
 
     @property
     def epoch(self) -> int:
@@ -136,6 +138,21 @@ class Trial:
         """Name of the device: ``cpu``, or the name of the GPU."""
         return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else self._device.type
 
+    @property
+    def step_kind(self) -> str:
+        """How the steps of the last epoch ran: ``graph`` replays a captured step, ``eager`` launches each operation."""
+        return self._training.kind
+
+    @property
+    def step_reason(self) -> str:
+        """Why the steps are not captured; "" if they are."""
+        return self._training.reason
+
+    @property
+    def step_warning(self) -> str:
+        """A sentence if the steps should have been captured and cannot be; otherwise ""."""
+        return self._training.warning
+
     def run_epoch(self) -> EpochResult:
         """Train for one epoch, then measure on the validation images."""
         self._use_device()
@@ -165,10 +182,6 @@ class Trial:
         """
         return self._metrics(self._logits(images, self._evaluation_batches(rows)), images.labels[rows])
 
-    @property
-    def _planned_steps(self) -> int:
-        return len(self._batches) * self.config.optimizer.max_epochs
-
     def _use_device(self) -> None:
         """Set what is set for a whole process; another trial of this process may have set it otherwise."""
         if self._device.type == "cuda":
@@ -176,6 +189,20 @@ class Trial:
 
     def _make_step(self) -> TrainStep:
         return TrainStep(self._net, self.config, **self._parts_of_step())
+
+    def _choose_training(self) -> Training:
+        parts = TrainingParts(
+            config=self.config,
+            net=self._net,
+            step=self._step,
+            batches=self._batches,
+            rngs=self._rngs,
+            blocks=self._blocks,
+            n_train=self.n_train,
+            sides_px=self._data.images.images.shape[1:3],
+            device=self._device,
+        )
+        return choose_training(parts, is_shared=self._is_shared)
 
     def _parts_of_step(self) -> dict[str, Any]:
         return {
@@ -216,7 +243,7 @@ class Trial:
             "model": self._net.state_dict(),
             "optimizer": self._optimizer_state(),
             "ema": None if self._ema is None else self._ema.state_dict(),
-            "generators": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
+            "generators": self._training.states(),
             "dropblock": None if self._blocks is None else self._blocks.generator.get_state(),
         }
 
@@ -243,6 +270,7 @@ class Trial:
         self._lr = state["optimizer"]["param_groups"][0]["lr"]
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
+        self._training.stop()
         for name, rng in self._rngs.items():
             rng.bit_generator.state = state["generators"][name]
         if self._blocks is not None:
@@ -294,51 +322,17 @@ class Trial:
     def _train_epoch(self) -> dict[str, float]:
         self._net.train()
         self._step.clear_sums()
-        mixed = self._train_by_batch()
+        totals = self._training.train(self.epoch)
+        self._n_steps += len(self._batches)
+        self._lr = totals.lr
+        if self._ema is not None:
+            self._ema.count += len(self._batches)
         return {
             "train_loss": self._step.loss_sum.item() / self.n_train,
             "lr": self._lr,
-            "effective_prob": mixed / self.n_train,
+            "effective_prob": totals.n_mixed / self.n_train,
             "pasted_frac": self._step.pasted_sum.item() / self.n_train,
         }
-
-    def _train_by_batch(self) -> int:
-        """Train on the batches of an epoch, each drawn just before it is used; return the number of mixed samples."""
-        self._drawer = MixDrawer(self.config.mix, rng=self._rngs["mix"], device=self._device, n_samples=self.n_train)
-        mixed = 0
-        for batch in self._batches.epoch(order_rng=self._rngs["order"], augment_rng=self._rngs["augment"]):
-            t = self._n_steps / self._planned_steps
-            layer = draw_layer(self.config.mix, self._rngs["mix"])
-            rates = self._rates(t)
-            draw = self._step.run(
-                StepInputs(batch.images, batch.labels, layer, functools.partial(self._draw, batch=batch, t=t), rates)
-            )
-            mixed += int(np.count_nonzero(draw.applied))
-            self._count_step()
-        return mixed
-
-    def _rates(self, t: float) -> StepRates:
-        """Return the numbers of the next step, at time ``t``."""
-        optimizer, attack = self.config.optimizer, self.config.adversarial
-        self._lr = optimizer.lr * lr_factor(optimizer.schedule, t)
-        starts = attack is not None and attack.random_start
-        key = draw_key(self.config.seed, "attack", self._n_steps) if starts else np.zeros(2, np.int32)
-        return StepRates(
-            lr=self._lr,
-            ema_factor=None if self._ema is None else self._ema.factor(self._ema.count),
-            drop_prob=0.0 if self._blocks is None else self._blocks.prob_at(t),
-            attack_key=None if attack is None else upload(key, self._device),
-        )
-
-    def _count_step(self) -> None:
-        self._n_steps += 1
-        if self._ema is not None:
-            self._ema.count += 1
-
-    def _draw(self, maps: Tensor, images: Tensor, *, batch: TrainBatch, t: float) -> MixDraw:
-        count, channels, height_px, width_px = maps.shape
-        view = BatchView((count, channels, height_px, width_px), batch.classes, images, batch.boxes)
-        return self._drawer.draw(view, t)
 
 
 def _network(config: TrialConfig, images: ImageSet) -> StagedNet:

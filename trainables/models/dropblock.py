@@ -16,6 +16,16 @@ EPS = 1e-6
 """Keeps the scale finite if everything is dropped; the value of torchvision."""
 
 
+def drop_prob_at(config: DropBlock, t: float) -> float:
+    """Return the intended fraction of dropped pixels when the fraction ``t`` of the planned steps is done.
+
+    Examples:
+        >>> drop_prob_at(DropBlock(prob=0.2), 0.5)
+        0.1
+    """
+    return config.prob * config.schedule.factor(t)
+
+
 class BlockDropper:
     """Drops blocks after some stages of a network, with its own generator.
 
@@ -33,15 +43,11 @@ class BlockDropper:
         last_two = tuple(range(max(1, n_stages - 1), n_stages + 1))
         self._stages = last_two if config.after_stages is None else config.after_stages
 
-    def prob_at(self, t: float) -> float:
-        """Return the intended fraction of dropped pixels when the fraction ``t`` of the planned steps is done."""
-        return self._config.prob * self._config.schedule.factor(t)
-
     def changes(self, prob: float | Tensor, *, share: Share | None = None) -> list[tuple[int, Change]]:
         """Return (stage, change) pairs for one step.
 
         Args:
-            prob: intended fraction of dropped pixels, of :meth:`prob_at`; a tensor is on the device of the maps.
+            prob: intended fraction of dropped pixels, of :func:`drop_prob_at`; a tensor is on the device of the maps.
             share: rows of the batch that this worker computes; None: all of them.
         """
         block_px = self._config.block_px
