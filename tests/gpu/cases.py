@@ -18,3 +18,6 @@ CASES: dict[str, dict[str, Any]] = {
     },
 }
 """Sections of the configuration by the name of the case."""
+
+WITHOUT_TABLE = {"saliencymix": "position.kind 'saliency' depends on the images of the batch"}
+"""Cases whose batches cannot be drawn ahead, and so are not replayed as a graph; with the reason."""

@@ -23,6 +23,7 @@ class Scale:
     Attributes:
         n_train: images of an epoch that is timed.
         check_batch: images per step where bits are compared.
+        check_steps: whole steps per epoch there; the product captures a step only if an epoch has enough of its kind.
         batch: images per step where speed is measured.
         large_batch: images per step of the comparison with a large batch.
         bound_batch: images per step of the bound.
@@ -34,6 +35,7 @@ class Scale:
 
     n_train: int = 45_000
     check_batch: int = 32
+    check_steps: int = 48
     batch: int = 128
     large_batch: int = 512
     bound_batch: int = 1024

@@ -30,31 +30,18 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.gpu.cases import CASES
 from trainables import trial as trial_module
 from trainables.config import TrialConfig
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
-from trainables.mixing.presets import PRESETS
 from trainables.models import dropblock
 from trainables.networks.modules.staged import StagedNet
 from trainables.trial import Trial
 
 SIDE_PX, PAD_PX, CLASSES, BATCH = 16, 2, 4, 8
-SHORT, LONG = 2, 4
+SHORT, LONG = 1, 2
 """Steps of the two epochs."""
-
-CASES: dict[str, dict[str, Any]] = {
-    **{name: {"mix": name} for name in PRESETS},
-    "cutmix, EMA": {"mix": "cutmix", "optimizer": {"ema_decay": 0.99}},
-    "cutmix, DropBlock": {"mix": "cutmix", "model": {"dropblock": {"block_px": 3}}},
-    "cutmix, drawn layer": {"mix": {"preset": "cutmix", "layer": [0, 1]}},
-    "cutmix, FGSM": {"mix": "cutmix", "adversarial": {"kind": "fgsm"}},
-    "cutmix, PGD without random start": {
-        "mix": "cutmix",
-        "adversarial": {"kind": "pgd", "steps": 2, "random_start": False},
-    },
-}
-"""Sections of the configuration by the name of the case."""
 
 VIEWS = re.compile(
     r"alias|as_strided|aten\.t\.|detach|empty|expand|lift|permute|prim\.|select\.int|slice|split|squeeze|transpose|unbind"

@@ -46,8 +46,8 @@ def _compare_resumed(context: Context, title: str, sections: dict[str, Any], bef
 
 def _difference_after_resume(context: Context, sections: dict[str, Any], before: str, after: str) -> str:
     """Compare the trial with one that is saved after half of its epochs and resumed by the other step."""
-    batch = context.scale.check_batch
-    data = noise_images(n_train=3 * batch + batch // 2, n_val=batch)
+    batch, steps = context.scale.check_batch, context.scale.check_steps
+    data = noise_images(n_train=steps * batch + batch // 2, n_val=batch)
 
     def begin(step: str) -> Trial:
         way = Way(step=step, precision="fp32")
