@@ -60,6 +60,37 @@ def gpu_rooms(study: Study, trials: Sequence[PlannedTrial], described: Descripti
     return tuple(rooms)
 
 
+def describe_rooms(rooms: Sequence[GpuRoom]) -> str:
+    """Return the memory that the trials of each arm need on a GPU, one line per size.
+
+    Examples:
+        >>> room = GpuRoom("off", 178_000_000, 216_000_000, 20_000_000_000)
+        >>> print(describe_rooms([room]))
+        GPU memory per trial: 178 MB for weights, gradients, momentum and moving average; 216 MB for images (resident).
+        Feature maps come on top: `plan --measure` measures them.
+    """
+    arms: dict[str, list[str]] = {}
+    for room in rooms:
+        arms.setdefault(_describe_room(room), []).append(room.arm)
+    lines = [
+        f"GPU memory per trial{'' if len(arms) == 1 else ' of ' + ', '.join(names)}: {room}"
+        for room, names in arms.items()
+    ]
+    return "\n".join([*lines, "Feature maps come on top: `plan --measure` measures them."])
+
+
+def _describe_room(room: GpuRoom) -> str:
+    place = {
+        None: "resident if half of the memory of a trial has room for them, otherwise streamed",
+        False: "resident",
+        True: "they do not fit: streamed from the host",
+    }
+    return (
+        f"{format_bytes(room.state_bytes)} for weights, gradients, momentum and moving average; "
+        f"{format_bytes(room.image_bytes)} for images ({place[room.is_streamed]})."
+    )
+
+
 def image_bytes_of(described: Description, trial: PlannedTrial) -> int:
     """Return the size of the images that a trial keeps on its GPU: all if it uses more than half of them.
 
@@ -75,7 +106,7 @@ def image_bytes_of(described: Description, trial: PlannedTrial) -> int:
 
 
 def image_room(share_bytes: float, state: int) -> float:
-    """Return how much of its share of a GPU a trial uses for images at most; :func:`resident.room_bytes` decides."""
+    """Return the largest memory for images in the share of a GPU that one trial has, beside the state of the trial."""
     from trainables.data.resident import RESIDENT_FRAC
 
     return RESIDENT_FRAC * (share_bytes - state)

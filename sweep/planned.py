@@ -11,6 +11,7 @@ import numpy as np
 from search_spaces.study import Study
 from trainables.config import TrialConfig
 from trainables.data.config import Data
+from trainables.data.places import place_of
 from trainables.data.sources.base import Description, Source
 from trainables.data.sources.registry import open_source
 from trainables.data.splits import split_sizes
@@ -68,7 +69,7 @@ def planned_trials(study: Study) -> list[PlannedTrial]:
     first = first_config(study)
     drawn = [*_trials(study, study.trials_per_arm), *_trials(study, study.confirming_per_arm)]
     configs = [study.declared_config(arm, study.draw(arm, number), replicate=0) for arm, number, _ in drawn]
-    source = open_source(first.data.source)
+    source = open_source(place_of(first.data.source).source)
     described = source.describe(first.data.image_size_px)
     sizes = _sizes([config.data for config in configs], source, described)
     if min(sizes)[0] < 1:

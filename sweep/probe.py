@@ -19,6 +19,7 @@ from sweep.probe_pool import Pool
 from sweep.random_trial import ImageFacts
 from trainables.config import TrialConfig
 from trainables.cores import usable_cores
+from trainables.data.places import place_of
 from trainables.data.sources.base import Description
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
@@ -126,7 +127,7 @@ def probe(
     n_gpus = _count_gpus(study)
     trials = planned_trials(study)
     data = first_config(study).data
-    described = open_source(data.source).describe(data.image_size_px)
+    described = open_source(place_of(data.source).source).describe(data.image_size_px)
     facts = ImageFacts(described.n_classes, described.height_px, described.width_px)
     possible = _possible(study, counts, n_gpus)
     rows: list[ProbeRow] = []

@@ -157,7 +157,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def main(read: Callable[[], str], write: Callable[[str], Any]) -> None:
-    """Answer orders until the input ends."""
+    """Read orders and write their answers until the input ends."""
     worker = Worker()
     while line := read():
         write(json.dumps(worker.answer(json.loads(line))) + "\n")

@@ -2,46 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.console import Console
 
 from sweep.formats import format_duration
-from sweep.gpu_room import GpuRoom
 from sweep.probe import ProbeResult
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
 from trainables.units import format_bytes
-
-
-def describe_rooms(rooms: Sequence[GpuRoom]) -> str:
-    """Return the memory that the trials of each arm need on a GPU, one line per size.
-
-    Examples:
-        >>> room = GpuRoom("off", 178_000_000, 216_000_000, 20_000_000_000)
-        >>> print(describe_rooms([room]))
-        GPU memory per trial: 178 MB for weights, gradients, momentum and moving average; 216 MB for images (resident).
-        Feature maps come on top: plan --measure measures them.
-    """
-    arms: dict[str, list[str]] = {}
-    for room in rooms:
-        arms.setdefault(_describe_room(room), []).append(room.arm)
-    lines = [
-        f"GPU memory per trial{'' if len(arms) == 1 else ' of ' + ', '.join(names)}: {room}"
-        for room, names in arms.items()
-    ]
-    return "\n".join([*lines, "Feature maps come on top: plan --measure measures them."])
-
-
-def _describe_room(room: GpuRoom) -> str:
-    place = {
-        None: "resident if half of the memory of a trial has room for them, otherwise streamed",
-        False: "resident",
-        True: "they do not fit: streamed from the host",
-    }
-    return (
-        f"{format_bytes(room.state_bytes)} for weights, gradients, momentum and moving average; "
-        f"{format_bytes(room.image_bytes)} for images ({place[room.is_streamed]})."
-    )
 
 
 def print_measured(result: ProbeResult, console: Console, price_per_gpu_hour: float | None = None) -> None:

@@ -13,11 +13,12 @@ from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.formats import format_duration
+from sweep.gpu_room import describe_rooms
 from sweep.plan import Plan
 from sweep.power import Power, compute_power
 from sweep.preview import describe_mix
 from sweep.search import STARTUP_TRIALS
-from sweep.terminal.measured import describe_rooms, print_measured
+from sweep.terminal.measured import print_measured
 from sweep.terminal.tables import add_column, add_row, new_table, plain, print_heading, print_line, print_table
 from trainables.errors import UserError
 
