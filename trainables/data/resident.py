@@ -61,6 +61,25 @@ _held: dict[torch.device, tuple[np.ndarray, ResidentImages]] = {}
 """For each device the images that it holds, with the array that they were copied from."""
 
 
+_streams = False
+"""Whether no images are held: see :func:`set_streaming`."""
+
+
+def set_streaming(always: bool) -> None:
+    """Set whether trials that are built from now on leave the memory of a GPU to their network, and stream images.
+
+    A trial that ran out of memory may fit then. The values are the same.
+
+    Examples:
+        >>> set_streaming(True)
+        >>> hold_images(np.zeros((2, 4, 4, 3), np.uint8), np.arange(2), torch.device("meta")) is None
+        True
+        >>> set_streaming(False)
+    """
+    global _streams
+    _streams = always
+
+
 def hold_images(padded: np.ndarray, rows: np.ndarray, device: torch.device) -> ResidentImages | None:
     """Return images in the memory of a device; copy them unless a trial of this process has done so.
 
@@ -73,16 +92,18 @@ def hold_images(padded: np.ndarray, rows: np.ndarray, device: torch.device) -> R
         device: device of the trial.
 
     Returns:
-        The images; None on a CPU, which reads the memory-mapped files, and if the memory of the device has no room for
-        them: they must then be streamed. The values are the same.
+        The images; None on a CPU, which reads the memory-mapped files, and if the device has no room for them, or
+        leaves it to the network (:func:`set_streaming`): they must then be streamed. The values are the same.
     """
     if device.type == "cpu":
         return None
     source, resident = _held.get(device, (None, None))
-    if resident is not None and source is padded and resident.holds(rows):
+    if resident is not None and source is padded and resident.holds(rows) and not _streams:
         return resident
     del resident
     _held.pop(device, None)
+    if _streams:
+        return None
     needed = np.unique(rows)
     n_bytes, room = padded[:1].nbytes, room_bytes(device)
     choices: list[np.ndarray | None] = [None, needed] if 2 * len(needed) > len(padded) else [needed]
@@ -127,7 +148,8 @@ def describe_images(resident: ResidentImages | None, device: torch.device) -> st
     if device.type == "cpu":
         return "the images are read from memory-mapped files"
     if resident is None:
-        return f"the images do not fit in the memory of {device}: their batches are streamed"
+        reason = "leave the network the memory" if _streams else "do not fit in the memory"
+        return f"the images {reason} of {device}: their batches are streamed"
     size = format_bytes(resident.n_bytes)
     return f"the images are in the memory of {device} ({size}), for all trials of this process"
 
