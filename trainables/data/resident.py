@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -57,12 +57,20 @@ class ResidentImages:
         return windows_of(self.pixels, pad_px)
 
 
-_held: dict[torch.device, tuple[np.ndarray, ResidentImages]] = {}
-"""For each device the images that it holds, with the array that they were copied from."""
+@dataclass
+class _Process:
+    """State of this process.
+
+    Attributes:
+        held: for each device the images that it holds, with the array that they were copied from.
+        streams: whether no images are held, see :func:`set_streaming`.
+    """
+
+    held: dict[torch.device, tuple[np.ndarray, ResidentImages]] = field(default_factory=dict)
+    streams: bool = False
 
 
-_streams = False
-"""Whether no images are held: see :func:`set_streaming`."""
+_process = _Process()
 
 
 def set_streaming(always: bool) -> None:
@@ -76,8 +84,7 @@ def set_streaming(always: bool) -> None:
         True
         >>> set_streaming(False)
     """
-    global _streams
-    _streams = always
+    _process.streams = always
 
 
 def hold_images(padded: np.ndarray, rows: np.ndarray, device: torch.device) -> ResidentImages | None:
@@ -97,12 +104,12 @@ def hold_images(padded: np.ndarray, rows: np.ndarray, device: torch.device) -> R
     """
     if device.type == "cpu":
         return None
-    source, resident = _held.get(device, (None, None))
-    if resident is not None and source is padded and resident.holds(rows) and not _streams:
+    source, resident = _process.held.get(device, (None, None))
+    if resident is not None and source is padded and resident.holds(rows) and not _process.streams:
         return resident
     del resident
-    _held.pop(device, None)
-    if _streams:
+    _process.held.pop(device, None)
+    if _process.streams:
         return None
     needed = np.unique(rows)
     n_bytes, room = padded[:1].nbytes, room_bytes(device)
@@ -115,14 +122,14 @@ def hold_images(padded: np.ndarray, rows: np.ndarray, device: torch.device) -> R
         except torch.OutOfMemoryError:  # another process has taken the memory meanwhile
             torch.cuda.empty_cache()
             continue
-        _held[device] = padded, copied
+        _process.held[device] = padded, copied
         return copied
     return None
 
 
 def release_images() -> None:
     """Release the images that this process holds on its devices, after the trials that use them have ended."""
-    _held.clear()
+    _process.held.clear()
 
 
 def room_bytes(device: torch.device) -> float:
@@ -148,7 +155,7 @@ def describe_images(resident: ResidentImages | None, device: torch.device) -> st
     if device.type == "cpu":
         return "the images are read from memory-mapped files"
     if resident is None:
-        reason = "leave the network the memory" if _streams else "do not fit in the memory"
+        reason = "leave the network the memory" if _process.streams else "do not fit in the memory"
         return f"the images {reason} of {device}: their batches are streamed"
     size = format_bytes(resident.n_bytes)
     return f"the images are in the memory of {device} ({size}), for all trials of this process"
