@@ -51,7 +51,7 @@ def test_trials_of_a_process_share_one_copy() -> None:
     assert hold_images(padded, np.arange(5, 20), META) is first
     other = hold_images(noise(), np.arange(15), META)
     assert other is not first
-    assert len(resident_module._held) == 1  # the previous data set was released
+    assert len(resident_module._process.held) == 1  # the previous data set was released
     assert hold_images(padded, np.arange(15), CPU) is None
 
 
