@@ -3,8 +3,8 @@
     python -m tests.gpu --out FOLDER          # on a machine with one GPU
     python -m tests.gpu --tiny --out FOLDER   # anywhere: small sizes, to see that all parts run
 
-It needs torch, numpy, pydantic and filelock; scipy for some presets. Ray, pandas and pytest are not needed. Libraries
-that are there are compared with: torchvision, timm.
+It needs torch, numpy, pydantic, filelock and pillow, and scipy for some presets; Ray, pandas and pytest are not needed.
+The product is compared with torchvision and timm where they are installed.
 
 Each section is a process of its own: an error of CUDA ends one section, not the run. Rows are printed and written as
 they come: ``rows.jsonl``, and from it ``results.json`` and ``results.md``. The exit code is 1 if a law does not hold.
@@ -51,6 +51,7 @@ SECTIONS = {
     "checkpoints": 20,
     "speed": 130,
     "packing": 90,
+    "probe": 30,
     "training": 55,
 }
 """Modules of the folder ``sections`` in their order, with the share of the budget that each may use.

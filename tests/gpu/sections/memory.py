@@ -12,7 +12,7 @@ import torch
 from tests.gpu.context import Context
 from tests.gpu.sections.speed import NETWORKS, model_of
 from tests.gpu.trials import describe_difference, new_trial, noise_images, run_epochs, saved_state
-from trainables.data.resident import release_images
+from trainables.data.resident import release_images, set_streaming
 from trainables.gpu_memory import bound_memory, is_out_of_gpu_memory, memory_fraction, release_memory
 from trainables.trial import Trial
 
@@ -30,6 +30,7 @@ def run(context: Context) -> None:
             title = f"peak, {network}, batch {batch}"
             context.part(title, partial(_measure_peak, context, title, network, batch))
     for title, check in (
+        ("images shared by two trials", _check_shared_images),
         ("released after a trial", _check_released),
         ("the share of a trial is its limit", _check_limit),
         ("out of memory, then alone", _check_out_of_memory),
@@ -50,6 +51,18 @@ def _peak_bytes(context: Context, network: str, batch: int) -> int:
         torch.cuda.reset_peak_memory_stats()
     _small_trial(context, network, batch).run_epoch()
     return torch.cuda.max_memory_allocated() if context.on_gpu else 0
+
+
+def _check_shared_images(context: Context, title: str) -> None:
+    """A second trial of a process does not copy the images again."""
+    _release()
+    trials, used_bytes = [], []
+    for _ in range(2):
+        trials.append(run_epochs(_small_trial(context, "tiny", context.scale.batch, context.scale.n_train), 1))
+        used_bytes.append(torch.cuda.memory_allocated() if context.on_gpu else 0)
+    context.need_gpu()
+    more_bytes, image_bytes = used_bytes[1] - used_bytes[0], trials[0].images.images.nbytes
+    context.check(title, more_bytes < image_bytes, more_bytes / 2**20, "MiB", f"images: {image_bytes / 2**20:.0f} MiB")
 
 
 def _check_released(context: Context, title: str) -> None:
@@ -95,7 +108,9 @@ def _check_out_of_memory(context: Context, title: str) -> None:
             error = raised.with_traceback(None)  # its frames hold tensors
     _release()
     left_bytes = torch.cuda.memory_reserved() if context.on_gpu else 0
+    set_streaming(True)  # as the product does for a trial that runs again
     alone = run_epochs(_small_trial(context, "resnet18", batch), 1)
+    set_streaming(False)
     difference = describe_difference(state, saved_state(alone))
     is_seen = error is not None and is_out_of_gpu_memory(error)
     context.check(
@@ -121,11 +136,11 @@ def _limited(context: Context, share: float) -> Iterator[None]:
         bound_memory(1.0)
 
 
-def _small_trial(context: Context, network: str, batch: int) -> Trial:
-    """Return a trial with an epoch of four batches."""
+def _small_trial(context: Context, network: str, batch: int, n_train: int | None = None) -> Trial:
+    """Return a trial, by default with an epoch of four batches."""
     model = model_of(network, context)
     return new_trial(
-        noise_images(4 * batch, batch),
+        noise_images(n_train or 4 * batch, batch),
         context.device,
         model=model.name,
         width=model.width,
