@@ -231,7 +231,7 @@ def run_trials(
             has_next = conductor.begin_next_turn()
             slots.use(conductor.resources)
             if conductor.is_turn_of_whole_gpus:
-                display.show_line("the trials that ran out of GPU memory continue, each alone with a whole GPU")
+                display.show_line("the trials that do not fit beside others on a GPU continue, each with a whole one")
         callback.close()
     conductor.flush(force=True)
 
