@@ -228,9 +228,9 @@ def run_trials(
                 continue
             except EndOfRun:
                 break
-            has_next = conductor.begin_next_turn()
-            slots.use(conductor.resources)
-            if conductor.is_turn_of_whole_gpus:
+            if has_next := conductor.begin_next_turn():
+                slots.use(conductor.resources)
+            if has_next and conductor.is_turn_of_whole_gpus:
                 display.show_line("the trials that do not fit beside others on a GPU continue, each with a whole one")
         callback.close()
     conductor.flush(force=True)

@@ -278,5 +278,5 @@ def test_a_lost_head_ends_the_driver_in_words(head: tuple[str, psutil.Process, d
 
 def test_trials_share_gpus_and_those_that_do_not_fit_get_a_whole_one(tmp_path: Path) -> None:
     ended = run(SHARED_GPUS, str(tmp_path), environment=dict(os.environ))
-    alone = "['off-0001 2 1.0', 'off-0002 2 1.0'] 8 4 {'completed'}"  # each with a GPU, after the others
+    alone = "['off-0001 2 1.0', 'off-0002 2 1.0'] 8 2 {'completed'}"  # each with a GPU, after the others
     assert ended.stdout.splitlines() == ["8 {'0': 4, '1': 4}", "6 {'0': 3, '1': 3}", alone], ended.stderr
