@@ -457,7 +457,7 @@ def test_the_memory_of_a_gpu_is_bounded_before_anything_is_there(
     build: Callable[..., CutMixTrainable], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     trainable, shares = build(), list[float]()
-    monkeypatch.setattr("trainables.tune_trainable.bound_memory", shares.append)
+    monkeypatch.setattr("trainables.tune_trainable.claim_memory", shares.append)
     monkeypatch.setattr(Trial, "__init__", lambda *_, **__: pytest.fail(f"built after {shares}"))
     trainable.reset_config({**orders(tmp_path), "device": "cuda", "gpus": 0.25})
     with pytest.raises(pytest.fail.Exception, match=r"built after \[0\.25\]"):
