@@ -323,10 +323,12 @@ def plan(
     trials_per_gpu: int | Literal["auto"] | None = None,
     workers: int | None = None,
     seed: int | None = None,
+    measure: bool = False,
 ) -> PlanView:
     """Return what a study would run on this machine: arms, trials, epochs, dose and time; start nothing.
 
-    The options are those of ``run``.
+    The options are those of ``run``. With ``measure``, several trials are measured at the same time: the attribute
+    ``measured`` has their speed, their memory, and the proposed number of trials per GPU.
 
     Raises:
         UserError: the study or its data cannot be used.
@@ -347,7 +349,7 @@ def plan(
     loaded = load_study(study, scale=scale, settings=changes)
     display = choose_display()
     with display.show_status("measuring the training speed and the dose of each arm"):
-        planned = make_plan(loaded)
+        planned = make_plan(loaded, measure=measure)
     for note in planned.notes:
         display.show_warning(note)
     show_duplicates(loaded, display.show_warning)

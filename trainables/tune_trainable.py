@@ -203,7 +203,10 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             import torch
 
             torch.cuda.reset_peak_memory_stats()
-        return self._trial_on(data)
+        trial = self._trial_on(data)
+        if self._device.startswith("cuda"):
+            self._log.write_line(trial.image_place)
+        return trial
 
     def _trial_on(self, data: TrialData) -> Trial:
         from trainables.trial import Trial

@@ -172,6 +172,23 @@ Seed = Annotated[
     typer.Option(help="seed of all random draws; shorthand for --set seed, for example 7 (default: as in the study)"),
 ]
 
+Measure = Annotated[
+    bool,
+    typer.Option(
+        "--measure",
+        help="measurement of 1, 2, 4 and 8 trials at the same time, on one GPU or on the CPU cores; proposes their "
+        "number per GPU, and takes about half a minute per arm",
+    ),
+]
+PricePerGpuHour = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="PRICE",
+        help="price of one GPU for one hour, in any currency, for example 2.5; prints the cost of the sweep; needs "
+        "--measure (default: no cost is printed)",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="print one JSON document; its schema: cutmix-sweep schema, with the verb's name")
 ]
