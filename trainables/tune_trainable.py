@@ -77,7 +77,10 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         with self._log.capture():
             report = self._step()
         if "out_of_memory" in report:
+            from trainables.data.resident import release_images
+
             self._trial = None
+            release_images()
             release_memory()  # only now: the frames of the error held tensors
         self._log.write_report(report)
         if "failed" in report or "model_sha256" in report:
@@ -168,7 +171,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._reported = int(config["recorded_epochs"])
             self._last_epoch = int(config["last_epoch"])
             self._device = str(config["device"])
-            self._gpu_share = float(config.get("gpus", 1.0))
+            self._gpu_share, self._streams = float(config.get("gpus", 1.0)), bool(config.get("streams", False))
             self._tests = bool(config["test"])
             if not isinstance(self._files, SharedFiles):
                 self._hurry_at_end()
@@ -196,7 +199,10 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         from trainables.data.prepared import prepare_data
 
         if self._device.startswith("cuda"):
+            from trainables.data.resident import set_streaming
+
             claim_memory(self._gpu_share)
+            set_streaming(self._streams)
         with images_at(self._places):
             data = prepare_data(self._config.data)
         if self._device.startswith("cuda"):
