@@ -228,10 +228,10 @@ def run_trials(
                 continue
             except EndOfRun:
                 break
-            has_next = conductor.begin_next_turn()
-            slots.use(conductor.resources)
-            if conductor.is_turn_of_whole_gpus:
-                display.show_line("the trials that ran out of GPU memory continue, each alone with a whole GPU")
+            if has_next := conductor.begin_next_turn():
+                slots.use(conductor.resources)
+            if has_next and conductor.is_turn_of_whole_gpus:
+                display.show_line("the trials that do not fit beside others on a GPU continue, each with a whole one")
         callback.close()
     conductor.flush(force=True)
 

@@ -143,11 +143,15 @@ def start_sweep(
         checker = stack.enter_context(checking)
         manifest = with_nodes(manifest, checker.nodes if checker else None)
         unfit, patience_s = checker.nodes.unfit if checker else (), start_patience_s(start_timeout)
-        study = with_measured_share(
-            study, display, lambda asked: measure_on_node(asked, unfit=unfit, timeout_s=PROBE_S + patience_s)
+        asked, study = (
+            study,
+            with_measured_share(
+                study, display, lambda asked: measure_on_node(asked, unfit=unfit, timeout_s=PROBE_S + patience_s)
+            ),
         )
-        slots.use(study.resources)
-        manifest = with_share(manifest, study)
+        if study is not asked:
+            slots.use(study.resources)
+            manifest = with_share(manifest, study)
         lock = stack.enter_context(locked(sweep_dir, show_status=display.show_status))
         check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
         _remove_abandoned(sweep_dir)

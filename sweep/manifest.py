@@ -94,8 +94,6 @@ def with_study(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
 def with_share(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
     """Return a manifest of a sweep that begins with a study whose number of trials per GPU was measured."""
     measured = with_study(manifest, study)
-    if measured["study"] == manifest["study"]:
-        return manifest
     sha256, number = study_sha256(measured["study"]), study.resources.trials_per_gpu
     run = {**manifest["runs"][-1], "study_sha256": sha256, "measured_trials_per_gpu": number}
     return {**measured, "runs": [*manifest["runs"][:-1], run]}

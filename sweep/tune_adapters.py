@@ -65,6 +65,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
             "gpus": self._resources.gpus,
+            "streams": self._conductor.is_turn_of_whole_gpus,  # all memory for the network of a trial that did not fit
             "images": format_places({source: self._places[source]} if source in self._places else {}),
         }
 

@@ -73,13 +73,17 @@ def memory_fraction(share: float, total_bytes: int) -> float:
     return 1.0 if share >= 1 else max(share - RESERVE_BYTES / total_bytes, share / 2)
 
 
-def bound_memory(share: float) -> None:
-    """Bound the memory of the GPU that this process may use, and begin to measure the largest use anew."""
+def claim_memory(share: float) -> None:
+    """Release what the last trial has left in PyTorch's cache, and bound the memory that this process may use.
+
+    Args:
+        share: fraction of the GPU that the next trial has.
+    """
     import torch
 
+    release_memory()
     _, total_bytes = torch.cuda.mem_get_info()
     torch.cuda.set_per_process_memory_fraction(memory_fraction(share, total_bytes))
-    torch.cuda.reset_peak_memory_stats()
 
 
 def release_memory() -> None:

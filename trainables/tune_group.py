@@ -219,7 +219,6 @@ class _Follower(_Member):
     def _load(self) -> Trial:
         from trainables.distributed import GroupTrial
 
-        self._claim_gpu()
         trial = self._new_trial()
         assert isinstance(trial, GroupTrial)
         trial.follow()

@@ -26,7 +26,7 @@ from trainables.cores import set_threads
 from trainables.data.places import Place, images_at, parse_places
 from trainables.errors import UserError
 from trainables.faults import TRIAL, BrokenGroup, fault_of
-from trainables.gpu_memory import bound_memory, breaks_gpu, is_out_of_gpu_memory, release_memory
+from trainables.gpu_memory import breaks_gpu, claim_memory, is_out_of_gpu_memory, release_memory
 from trainables.intact import DamagedFile
 from trainables.object_store import StorageError
 from trainables.saved_state import named_damage, read_state, sha256_of_state, verify_state, write_state
@@ -77,7 +77,10 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         with self._log.capture():
             report = self._step()
         if "out_of_memory" in report:
+            from trainables.data.resident import release_images
+
             self._trial = None
+            release_images()
             release_memory()  # only now: the frames of the error held tensors
         self._log.write_report(report)
         if "failed" in report or "model_sha256" in report:
@@ -148,8 +151,6 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         files, trial, self._files, self._trial = self._files, self._trial, SharedFiles(Path(), Path()), None
         with contextlib.suppress(StorageError):  # the lost epochs are computed again
             files.close(is_done=trial is not None and trial.done)
-        del trial
-        release_memory()
 
     def __repr__(self) -> str:
         """Return what the dashboard shows beside the name of the actor; Ray asks once, so it names no trial."""
@@ -170,7 +171,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._reported = int(config["recorded_epochs"])
             self._last_epoch = int(config["last_epoch"])
             self._device = str(config["device"])
-            self._gpu_share = float(config.get("gpus", 1.0))
+            self._gpu_share, self._streams = float(config.get("gpus", 1.0)), bool(config.get("streams", False))
             self._tests = bool(config["test"])
             if not isinstance(self._files, SharedFiles):
                 self._hurry_at_end()
@@ -185,7 +186,6 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     def _load(self) -> Trial:
         """Return the trial from its checkpoint; if there is none, from its model if that is enough; otherwise new."""
         if self._trial is None:
-            self._claim_gpu()
             trial = self._from_checkpoint()
             if trial is None and self._reported >= self._last_epoch:
                 stopped = self._last_epoch < self._config.optimizer.max_epochs
@@ -195,16 +195,20 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 self._reported = min(self._reported, self._trial.epoch)
         return self._trial
 
-    def _claim_gpu(self) -> None:
-        """Bound the memory that this process may use by its share of the GPU."""
-        if self._device.startswith("cuda"):
-            bound_memory(self._gpu_share)
-
     def _new_trial(self) -> Trial:
         from trainables.data.prepared import prepare_data
 
+        if self._device.startswith("cuda"):
+            from trainables.data.resident import set_streaming
+
+            claim_memory(self._gpu_share)
+            set_streaming(self._streams)
         with images_at(self._places):
             data = prepare_data(self._config.data)
+        if self._device.startswith("cuda"):
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
         trial = self._trial_on(data)
         if self._device.startswith("cuda"):
             self._log.write_line(trial.image_place)

@@ -73,8 +73,11 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
     n_resumed = int((trials["attempts"] > 1).sum())
     gpus = sorted(set(trials["device"].dropna()) - {"cpu"})
     machine = ", ".join(gpus) or f"{hardware.get('processor', '?')}, {hardware.get('cores', '?')} cores"
-    if (n_workers := manifest["study"].get("resources", {}).get("workers", 1)) > 1:
+    resources = manifest["study"].get("resources", {})
+    if (n_workers := resources.get("workers", 1)) > 1:
         machine += f", {n_workers} workers per trial"
+    if number := resources.get("trials_per_gpu"):
+        machine += f", {number} trials per GPU"
     programs = ", ".join(f"{name} {versions.get(name, '?')}" for name in ("torch", "ray", "cutmix-sweep"))
     n = n_searches(manifest["study"])
     searches = f" in the {n} searches of each arm" if n > 1 else ""

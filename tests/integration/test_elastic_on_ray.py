@@ -147,14 +147,15 @@ class Large(Idle):
             return {"trial": self.trial, "out_of_memory": "CUDA out of memory", "node": "here"}
         return super().step()
     def note(self):
-        with open(Path(sys.argv[1], "epochs"), "a") as file:
+        self.folder.parent.mkdir(exist_ok=True)
+        with open(self.folder.with_name("epochs"), "a") as file:
             print(self.trial, self.epoch, ray.get_runtime_context().get_assigned_resources()["GPU"], file=file)
 
 shared, folder = study(4, 2, cpus=1, trials_per_gpu=2), Path(sys.argv[1], "large")
 folder.mkdir()
 conductor, slots = Conductor(shared, folder), slots_for(shared)
 run_trials(folder, conductor, slots=slots, trainable=Large)
-lines = Path(sys.argv[1], "epochs").read_text().splitlines()
+lines = Path(folder, "logs", "epochs").read_text().splitlines()
 print(sorted(lines[-2:]), len(lines), slots.n_slots, {entry.status for entry in conductor.entries.values()}, flush=True)
 """
 
@@ -277,5 +278,5 @@ def test_a_lost_head_ends_the_driver_in_words(head: tuple[str, psutil.Process, d
 
 def test_trials_share_gpus_and_those_that_do_not_fit_get_a_whole_one(tmp_path: Path) -> None:
     ended = run(SHARED_GPUS, str(tmp_path), environment=dict(os.environ))
-    alone = "['off-0001 2 1.0', 'off-0002 2 1.0'] 8 4 {'completed'}"  # each with a GPU, after the others
+    alone = "['off-0001 2 1.0', 'off-0002 2 1.0'] 8 2 {'completed'}"  # each with a GPU, after the others
     assert ended.stdout.splitlines() == ["8 {'0': 4, '1': 4}", "6 {'0': 3, '1': 3}", alone], ended.stderr

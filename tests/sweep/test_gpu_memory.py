@@ -11,8 +11,8 @@ import pytest
 
 from search_spaces.study import Study
 from sweep.conductor import Conductor, Job
+from sweep.documents import status_document
 from sweep.entry import MAX_NEIGHBOUR_FAULTS
-from sweep.findings.gpu_memory import describe_gpu_memory
 from sweep.followed import FollowedSweep
 from sweep.losses import Loss
 from sweep.progress import ProgressTracker
@@ -23,7 +23,7 @@ from tests.sweep.conftest import falling
 pytestmark = pytest.mark.usefixtures("one_reader")
 
 ERROR = {"out_of_memory": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.", "node": "here"}
-SHARED = {"gpus": 0.25}
+SHARED = {"trials_per_gpu": 4}
 CONFIRMED = {"trials": 4, "max_epochs": 3, "early_stopping": {"rule": "none"}}
 
 MakeStudy = Callable[..., Study]
@@ -81,7 +81,7 @@ def test_the_trial_runs_last_with_a_whole_gpu_as_if_nothing_had_happened(
 
 
 def test_a_trial_that_does_not_fit_alone_has_failed_and_says_what_to_do(
-    simulate: Any, study_of: MakeStudy, tmp_path: Path
+    simulate: Any, study_of: MakeStudy, run: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     study = study_of(budget=CONFIRMED, resources=SHARED)
     ended = simulate(study, tmp_path, curve=Card(off_0000=2)).run()
@@ -93,9 +93,12 @@ def test_a_trial_that_does_not_fit_alone_has_failed_and_says_what_to_do(
     again = simulate(study, tmp_path, retry_failed=True).run()
     assert [(job.trial, job.recorded_epochs) for job in again.jobs] == [("off-0000", 1)]
     assert rows_of(tmp_path)["off-0000"]["status"] == "completed"
-    assert describe_gpu_memory(read_table(tmp_path, TRIALS)) == (
-        "1 trial did not fit in the memory of its share of a GPU; with a whole GPU: 1 completed."
-    )
+    sentence = "1 trial did not fit in the memory of its share of a GPU; with a whole GPU: 1 completed."
+    assert status_document(tmp_path)["gpu_memory"] == sentence
+    _, out, _ = run("status", str(tmp_path))
+    shown = " ".join(out.split())
+    assert sentence in shown
+    assert ", 4 trials per GPU;" in shown
 
 
 def test_a_trial_waits_over_a_kill_and_is_shown_as_waiting(simulate: Any, study_of: MakeStudy, tmp_path: Path) -> None:

@@ -43,6 +43,11 @@ def test_the_measured_number_is_recorded_and_kept(study_of: Callable[..., Study]
     assert read_study(manifest, tmp_path) == study
     assert manifest["runs"][-1]["measured_trials_per_gpu"] == 6
     assert has_begun(asked, tmp_path)  # --or-resume continues it, and measures nothing
+    of_older_version = dict(manifest["study"]["resources"])
+    del of_older_version["mps"]
+    older = {**manifest, "study": {**manifest["study"], "resources": of_older_version}, "runs": []}
+    write_manifest(tmp_path, older)
+    assert has_begun(asked, tmp_path)
     with pytest.raises(UserError, match="another study"):
         has_begun(study_of(resources={"trials_per_gpu": 4, "cpus": 2}), tmp_path)
 

@@ -13,6 +13,7 @@ from sweep import mps
 from sweep.doctor import _mps
 from sweep.mps import LOGS, PIPES, PROGRAM, Mps, check_mps, mps_of
 from sweep.node_check import FolderStorage, Request, end_mps, judge, look_around, versions_here
+from sweep.records.beginning import SIGN
 from trainables.errors import UserError
 
 SCRIPT = """#!/bin/bash
@@ -142,7 +143,9 @@ def test_a_machine_without_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_the_check_of_a_node_starts_the_daemon(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = Request("77", FolderStorage(str(tmp_path)), versions_here(), mps=machine.mps)
+    storage = FolderStorage(str(tmp_path))
+    storage.write(f"{SIGN}77", "77")
+    request = Request("77", storage, versions_here(), mps=machine.mps)
     assert look_around(request, "5f").mps == ""
     end_mps(request)
     assert machine.calls()[-1] == "quit"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainables.faults import fault_of
-from trainables.gpu_memory import RESERVE_BYTES, bound_memory, breaks_gpu, is_out_of_gpu_memory, memory_fraction
+from trainables.gpu_memory import RESERVE_BYTES, breaks_gpu, claim_memory, is_out_of_gpu_memory, memory_fraction
 
 TOO_LARGE = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 10.01 GiB. GPU 0 has a total capacity of 14.75 GiB"),
@@ -65,7 +65,6 @@ def test_trials_that_share_a_gpu_fit_together(monkeypatch: pytest.MonkeyPatch) -
     seen: list[float] = []
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 16 * 2**30))
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", seen.append)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     for share in (0.5, 1.0):
-        bound_memory(share)
+        claim_memory(share)
     assert seen == [0.5 - 0.75 / 16, 1.0]

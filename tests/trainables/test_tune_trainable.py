@@ -456,11 +456,13 @@ def test_a_trial_without_gpu_memory_is_released_and_continues_elsewhere(
 def test_the_memory_of_a_gpu_is_bounded_before_anything_is_there(
     build: Callable[..., CutMixTrainable], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    trainable, shares = build(), list[float]()
-    monkeypatch.setattr("trainables.tune_trainable.bound_memory", shares.append)
-    monkeypatch.setattr(Trial, "__init__", lambda *_, **__: pytest.fail(f"built after {shares}"))
-    trainable.reset_config({**orders(tmp_path), "device": "cuda", "gpus": 0.25})
-    with pytest.raises(pytest.fail.Exception, match=r"built after \[0\.25\]"):
+    trainable, claimed = build(), list[float | bool]()
+    monkeypatch.setattr("trainables.tune_trainable.claim_memory", claimed.append)
+    monkeypatch.setattr("trainables.data.resident.set_streaming", claimed.append)
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(Trial, "__init__", lambda *_, **__: pytest.fail(f"built after {claimed}"))
+    trainable.reset_config({**orders(tmp_path), "device": "cuda", "gpus": 0.25, "streams": True})
+    with pytest.raises(pytest.fail.Exception, match=r"built after \[0\.25, True\]"):
         trainable.step()
 
 
