@@ -94,9 +94,8 @@ class TableStep:
             self._replays.get(variant, functools.partial(self._body, variant))()
         if self._capture is not None:
             often = max(counts.values())
-            self.reason = (
-                "" if self._replays else f"only {often} steps of an epoch are alike, and {MIN_STEPS} are needed"
-            )
+            why = f"only {often} steps of an epoch are alike, and a capture pays from {MIN_STEPS} steps on"
+            self.reason = "" if self._replays else why
 
     def _hold(self, block: Tensor) -> None:
         """Copy rows to the device, into the memory that captured steps read; steps in progress read it before that."""
