@@ -81,8 +81,8 @@ class TableStep:
 
     @property
     def is_captured(self) -> bool:
-        """Whether steps are replayed."""
-        return bool(self._replays)
+        """Whether steps are replayed; before the first step, whether they will be if nothing fails."""
+        return not self.reason
 
     def train(self, part: TablePart) -> None:
         """Run the steps of a part of the table; nothing is read from the device, except for a new captured step."""
