@@ -55,8 +55,8 @@ def _check_precision(study: Study, arm: str, config: TrialConfig) -> None:
     precision = config.model.precision
     if precision in ON_GPU_ONLY and not study.resources.gpus:
         raise ValueError(
-            f"arm '{arm}': model.precision is '{precision}', which needs a GPU, but resources.gpus is 0: set it, or use "
-            "auto, bf16 or fp32"
+            f"arm '{arm}': model.precision is '{precision}', which needs a GPU, but resources.gpus is 0: set it, or "
+            "use auto, bf16 or fp32"
         )
 
 

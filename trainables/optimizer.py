@@ -89,7 +89,7 @@ def load_momentum(optimizer: torch.optim.SGD, state: Mapping[str, Any]) -> None:
     ``load_state_dict`` of torch would replace the tensors, which a captured step would not see.
 
     Args:
-        optimizer: of the same parameters in the same order.
+        optimizer: has the same parameters in the same order.
         state: ``state_dict()`` of an optimiser, on any device; parameters that have no momentum yet are absent.
 
     Examples:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -31,7 +30,7 @@ from trainables.models.saved import saved_config
 from trainables.networks.modules.staged import StagedNet
 from trainables.optimizer import build_optimizer, load_momentum, optimizer_state
 from trainables.precision import resolved_kernels, resolved_precision, set_up_gpu
-from trainables.renames import with_present_keys
+from trainables.renames import json_with_present_keys
 from trainables.seeds import derive_seed, generator
 from trainables.step import TrainStep
 from trainables.training import Training, TrainingParts, choose_training
@@ -255,11 +254,11 @@ class Trial:
         Raises:
             ValueError: the state is that of another configuration, or was computed in another precision.
         """
-        config = TrialConfig.model_validate(with_present_keys(json.loads(state["config"])))
-        saved, present = (config, state["precision"]), (self.config, self.precision)
-        for name, value, ours in zip(("config", "precision"), saved, present, strict=True):
-            if value != ours:
-                raise ValueError(f"the saved state has another {name}: {value}, this trial has {ours}")
+        config = TrialConfig.model_validate_json(json_with_present_keys(state["config"]))
+        present = {"config": self.config, "precision": self.precision}
+        for name, saved in (("config", config), ("precision", state["precision"])):
+            if saved != present[name]:
+                raise ValueError(f"the saved state has another {name}: {saved}, this trial has {present[name]}")
         self._n_steps = state["step"]
         names = [field.name for field in fields(EpochResult)]
         self.history = [EpochResult(**{name: row[name] for name in names}) for row in state["history"]]
