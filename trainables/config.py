@@ -45,6 +45,10 @@ class DropBlock(Frozen):
         return stages
 
 
+ON_GPU_ONLY = ("fp16", "tf32")
+"""Precisions that a CPU does not have, or has only slowly."""
+
+
 class Model(Frozen):
     """The network.
 

@@ -160,6 +160,30 @@ def named_break() -> Iterator[None]:
         raise
 
 
+class _SharedStep(TrainStep):
+    """A step of which this worker computes its rows."""
+
+    group: Group
+
+    def loss(self, inputs: StepInputs) -> tuple[Tensor, RenderedDraw]:
+        """Return the part of the mean loss of the batch that comes from the rows of this worker."""
+        n_batch = len(inputs.labels)
+        self.share = self.group.share(n_batch)
+        logits, draw, targets = self.forward_mixed(inputs)
+        return nn.functional.cross_entropy(logits, targets, reduction="sum") / n_batch, draw
+
+    def whole(self, maps: Tensor, layer: int) -> Tensor:
+        """Return the maps of the whole batch at a layer; images are whole on each worker."""
+        if layer == 0 or self.share is None:
+            return maps
+        gathered: Tensor = _Gathered.apply(maps, self.share)
+        return gathered
+
+    def part(self, values: Tensor) -> Tensor:
+        """Return the rows of a batch that this worker computes."""
+        return values if self.share is None else values[self.share.rows]
+
+
 class GroupTrial(Trial):
     """A trial whose batches are shared among the workers of a group.
 
@@ -174,13 +198,16 @@ class GroupTrial(Trial):
     """
 
     _is_shared = True
+    _step_class = _SharedStep
 
     def __init__(
         self, config: TrialConfig, data: TrialData, *, device: torch.device | str = "cpu", group: Group
     ) -> None:
         """Build the trial as one worker builds it; nothing is sent before the first epoch."""
-        self._group = group
         super().__init__(config, data, device=device)
+        self._group = group
+        assert isinstance(self._step, _SharedStep)
+        self._step.group = group
         self._takes_part = False
         self._is_known = False
         synchronise_norms(self._net)
@@ -256,36 +283,6 @@ class GroupTrial(Trial):
         loss = torch.tensor(trained["train_loss"], dtype=torch.float64, device=self._device)
         dist.all_reduce(loss)
         return trained | {"train_loss": loss.item()}
-
-    def _make_step(self) -> TrainStep:
-        return _SharedStep(self._net, self.config, group=self._group, **self._parts_of_step())
-
-
-class _SharedStep(TrainStep):
-    """A step of which this worker computes its rows."""
-
-    def __init__(self, net: nn.Module, config: TrialConfig, *, group: Group, **parts: Any) -> None:
-        """Take the parts of a trial, as a step of one worker does, and the group."""
-        super().__init__(net, config, **parts)
-        self._group = group
-
-    def loss(self, inputs: StepInputs) -> tuple[Tensor, RenderedDraw]:
-        """Return the part of the mean loss of the batch that comes from the rows of this worker."""
-        n_batch = len(inputs.labels)
-        self.share = self._group.share(n_batch)
-        logits, draw, targets = self.forward_mixed(inputs)
-        return nn.functional.cross_entropy(logits, targets, reduction="sum") / n_batch, draw
-
-    def whole(self, maps: Tensor, layer: int) -> Tensor:
-        """Return the maps of the whole batch at a layer; images are whole on each worker."""
-        if layer == 0 or self.share is None:
-            return maps
-        gathered: Tensor = _Gathered.apply(maps, self.share)
-        return gathered
-
-    def part(self, values: Tensor) -> Tensor:
-        """Return the rows of a batch that this worker computes."""
-        return values if self.share is None else values[self.share.rows]
 
 
 def _places(batches: Sequence[np.ndarray]) -> list[np.ndarray]:

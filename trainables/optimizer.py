@@ -77,13 +77,19 @@ def lr_factor(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: f
             return float(factor ** sum(mark <= t for mark in milestones))
 
 
+def optimizer_state(optimizer: torch.optim.SGD, lr: float) -> dict[str, Any]:
+    """Return the state of an optimiser, with its learning rate as a number: on a GPU it is a tensor."""
+    state: dict[str, Any] = optimizer.state_dict()
+    return state | {"param_groups": [group | {"lr": lr} for group in state["param_groups"]]}
+
+
 def load_momentum(optimizer: torch.optim.SGD, state: Mapping[str, Any]) -> None:
     """Copy the momentum of a saved optimiser into the present tensors; the rest of its state is the configuration.
 
     ``load_state_dict`` of torch would replace the tensors, which a captured step would not see.
 
     Args:
-        optimizer: of the same parameters in the same order.
+        optimizer: has the same parameters in the same order.
         state: ``state_dict()`` of an optimiser, on any device; parameters that have no momentum yet are absent.
 
     Examples:

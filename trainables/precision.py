@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from trainables.config import ON_GPU_ONLY
 from trainables.errors import UserError
 
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -63,7 +64,7 @@ def resolved_kernels(requested: str, device: torch.device) -> str:
 
 
 def _check_device_has(precision: str, device: torch.device) -> None:
-    if precision in ("fp16", "tf32") and device.type == "cpu":
+    if precision in ON_GPU_ONLY and device.type == "cpu":
         raise UserError(
             f"model.precision is '{precision}', which needs a GPU: use auto, bf16 or fp32, or set resources.gpus"
         )

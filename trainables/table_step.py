@@ -81,8 +81,8 @@ class TableStep:
 
     @property
     def is_captured(self) -> bool:
-        """Whether steps are replayed."""
-        return bool(self._replays)
+        """Whether steps are replayed; before the first step, whether they will be if nothing fails."""
+        return not self.reason
 
     def train(self, part: TablePart) -> None:
         """Run the steps of a part of the table; nothing is read from the device, except for a new captured step."""
@@ -94,9 +94,8 @@ class TableStep:
             self._replays.get(variant, functools.partial(self._body, variant))()
         if self._capture is not None:
             often = max(counts.values())
-            self.reason = (
-                "" if self._replays else f"only {often} steps of an epoch are alike, and {MIN_STEPS} are needed"
-            )
+            why = f"only {often} steps of an epoch are alike, and a capture pays from {MIN_STEPS} steps on"
+            self.reason = "" if self._replays else why
 
     def _hold(self, block: Tensor) -> None:
         """Copy rows to the device, into the memory that captured steps read; steps in progress read it before that."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -26,12 +25,12 @@ from trainables.metrics import classification_metrics
 from trainables.mixing.dose import Dose, measure_dose
 from trainables.models.backbone import with_backbone
 from trainables.models.build import build_model
-from trainables.models.dropblock import BlockDropper
+from trainables.models.dropblock import build_dropper
 from trainables.models.saved import saved_config
 from trainables.networks.modules.staged import StagedNet
-from trainables.optimizer import build_optimizer, load_momentum
+from trainables.optimizer import build_optimizer, load_momentum, optimizer_state
 from trainables.precision import resolved_kernels, resolved_precision, set_up_gpu
-from trainables.renames import with_present_keys
+from trainables.renames import json_with_present_keys
 from trainables.seeds import derive_seed, generator
 from trainables.step import TrainStep
 from trainables.training import Training, TrainingParts, choose_training
@@ -70,6 +69,8 @@ class Trial:
     _is_shared = False
     """Whether several workers share the batches."""
 
+    _step_class: type[TrainStep] = TrainStep
+
     def __init__(self, config: TrialConfig, data: TrialData, *, device: torch.device | str = "cpu") -> None:
         """Build network, optimiser and generators; ``config.seed`` is the only source of randomness."""
         self.config = config
@@ -87,7 +88,8 @@ class Trial:
         self._optimizer = build_optimizer(self._net, config.optimizer)
         decay = config.optimizer.ema_decay
         self._ema = None if decay is None else MovingAverage(self._net)
-        self._blocks = _block_dropper(config, n_stages=len(self._net.stages), device=self._device)
+        seed, n_stages = derive_seed(config.seed, "dropblock"), len(self._net.stages)
+        self._blocks = build_dropper(config.model.dropblock, n_stages=n_stages, seed=seed, device=self._device)
         width_px = images.images.shape[2]
         self._normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=self._device)
         used = np.concatenate([data.train_rows, data.val_rows])
@@ -188,7 +190,17 @@ class Trial:
             set_up_gpu(self.precision, self.kernels)
 
     def _make_step(self) -> TrainStep:
-        return TrainStep(self._net, self.config, **self._parts_of_step())
+        return self._step_class(
+            self._net,
+            self.config,
+            optimizer=self._optimizer,
+            ema=self._ema,
+            blocks=self._blocks,
+            normalize=self._normalize,
+            n_classes=len(self._data.images.classes),
+            precision=self.precision,
+            device=self._device,
+        )
 
     def _choose_training(self) -> Training:
         parts = TrainingParts(
@@ -203,17 +215,6 @@ class Trial:
             device=self._device,
         )
         return choose_training(parts, is_shared=self._is_shared)
-
-    def _parts_of_step(self) -> dict[str, Any]:
-        return {
-            "optimizer": self._optimizer,
-            "ema": self._ema,
-            "blocks": self._blocks,
-            "normalize": self._normalize,
-            "n_classes": len(self._data.images.classes),
-            "precision": self.precision,
-            "device": self._device,
-        }
 
     def _evaluation_batches(self, rows: np.ndarray) -> list[np.ndarray]:
         size = self.config.evaluation.batch_size
@@ -241,15 +242,11 @@ class Trial:
             "step": self._n_steps,
             "history": [asdict(result) for result in self.history],
             "model": self._net.state_dict(),
-            "optimizer": self._optimizer_state(),
+            "optimizer": optimizer_state(self._optimizer, self._lr),
             "ema": None if self._ema is None else self._ema.state_dict(),
             "generators": self._training.states(),
             "dropblock": None if self._blocks is None else self._blocks.generator.get_state(),
         }
-
-    def _optimizer_state(self) -> dict[str, Any]:
-        state = self._optimizer.state_dict()
-        return state | {"param_groups": [group | {"lr": self._lr} for group in state["param_groups"]]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load the state of a trial with the same configuration.
@@ -257,11 +254,11 @@ class Trial:
         Raises:
             ValueError: the state is that of another configuration, or was computed in another precision.
         """
-        config = TrialConfig.model_validate(with_present_keys(json.loads(state["config"])))
-        saved, present = (config, state["precision"]), (self.config, self.precision)
-        for name, value, ours in zip(("config", "precision"), saved, present, strict=True):
-            if value != ours:
-                raise ValueError(f"the saved state has another {name}: {value}, this trial has {ours}")
+        config = TrialConfig.model_validate_json(json_with_present_keys(state["config"]))
+        present = {"config": self.config, "precision": self.precision}
+        for name, saved in (("config", config), ("precision", state["precision"])):
+            if saved != present[name]:
+                raise ValueError(f"the saved state has another {name}: {saved}, this trial has {present[name]}")
         self._n_steps = state["step"]
         names = [field.name for field in fields(EpochResult)]
         self.history = [EpochResult(**{name: row[name] for name in names}) for row in state["history"]]
@@ -360,10 +357,3 @@ def _train_batches(
         boxes=data.images.boxes if "boxes" in config.mix.needs else None,
         resident=resident,
     )
-
-
-def _block_dropper(config: TrialConfig, *, n_stages: int, device: torch.device) -> BlockDropper | None:
-    dropblock = config.model.dropblock
-    if dropblock is None:
-        return None
-    return BlockDropper(dropblock, n_stages=n_stages, seed=derive_seed(config.seed, "dropblock"), device=device)

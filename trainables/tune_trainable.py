@@ -101,6 +101,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 return self._report(trial, completed=completed)
             while trial.epoch <= self._reported:
                 trial.run_epoch()
+                self._warn_of_step(trial)
                 self._save(trial)
             result = trial.history[self._reported]
             self._reported += 1
@@ -161,6 +162,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._name = str(config["trial"])
         self._failure = ""
         self._warnings: list[str] = []
+        self._is_step_warned = False
         self._model_sha256: str | None = None
         self._checkpoint_s: float | None = None
         self._log = TrialLog(None)
@@ -259,6 +261,13 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._model_sha256 = sha256
         return trial
 
+    def _warn_of_step(self, trial: Trial) -> None:
+        """Report once, and write to the trial's log, if its steps should run as a CUDA graph and do not."""
+        if trial.step_warning and not self._is_step_warned:
+            self._is_step_warned = True
+            self._log.write_line(trial.step_warning)
+            self._warnings.append(f"trial {self._name}: {trial.step_warning}")
+
     def _set_aside(self, error: DamagedFile) -> None:
         if error.path not in (self._files.checkpoint, self._files.weights):
             raise error  # decoded images: the state of the trial is intact
@@ -350,6 +359,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             "n_val": trial.n_val,
             "device": trial.device_name,
             "precision": trial.precision,
+            "step_kind": trial.step_kind,
             "threads": self._threads,
         }
 

@@ -16,7 +16,8 @@ SCHEMA_VERSION = 6
 
 It grows when an older version would misread the records. The reader accepts all earlier versions:
 
-- 6: the columns ``gpu_out_of_memory`` and ``neighbour_faults`` of the trials.
+- 6: the columns ``gpu_out_of_memory``, ``neighbour_faults`` and ``step_kind`` of the trials; ``compute`` in their
+  configurations.
 - 5: a trial may have the status ``cancelled``; the study of a run may change while it runs: ``changes`` of the run;
   the columns ``lost_nodes`` to ``out_of_memory`` of the trials.
 - 4: each part has its checksum in its name and a second copy under ``copies``; ``counts.json`` has the rows per table;
@@ -115,6 +116,7 @@ _ABOUT = [
     ("n_val", _WHOLE),
     ("device", _TEXT),
     ("precision", _TEXT),
+    ("step_kind", _TEXT),  # graph or eager; null in records of older versions
     ("threads", _WHOLE),
     ("node", _TEXT),
 ]

@@ -55,6 +55,11 @@ class BlockDropper:
         return [(stage, drop) for stage in self._stages]
 
 
+def build_dropper(config: DropBlock | None, *, n_stages: int, seed: int, device: torch.device) -> BlockDropper | None:
+    """Return what drops blocks in a network of ``n_stages`` stages; None without a configuration."""
+    return None if config is None else BlockDropper(config, n_stages=n_stages, seed=seed, device=device)
+
+
 def drop_blocks(
     maps: Tensor, *, prob: float | Tensor, block_px: int, generator: torch.Generator, share: Share | None = None
 ) -> Tensor:
