@@ -13,7 +13,7 @@ from tests.gpu.context import Context
 from tests.gpu.sections.speed import NETWORKS, model_of
 from tests.gpu.trials import describe_difference, new_trial, noise_images, run_epochs, saved_state
 from trainables.data.resident import release_images, set_streaming
-from trainables.gpu_memory import bound_memory, is_out_of_gpu_memory, memory_fraction, release_memory
+from trainables.gpu_memory import claim_memory, is_out_of_gpu_memory, memory_fraction, release_memory
 from trainables.trial import Trial
 
 GIB = 2**30
@@ -129,11 +129,11 @@ def _limited(context: Context, share: float) -> Iterator[None]:
         with mock.patch.object(Trial, "run_epoch", side_effect=torch.OutOfMemoryError("CUDA out of memory")):
             yield
         return
-    bound_memory(share)
+    claim_memory(share)
     try:
         yield
     finally:
-        bound_memory(1.0)
+        claim_memory(1.0)
 
 
 def _small_trial(context: Context, network: str, batch: int, n_train: int | None = None) -> Trial:

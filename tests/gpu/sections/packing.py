@@ -14,7 +14,7 @@ from sweep.mps import Mps
 from tests.gpu.context import NO_GPU, Context, NotRun
 from tests.gpu.sections.speed import EPOCHS, UNIT, model_of
 from tests.gpu.trials import Way, new_trial, noise_images
-from trainables.gpu_memory import bound_memory
+from trainables.gpu_memory import claim_memory
 
 FORK = multiprocessing.get_context("fork")
 """Children of a process that has imported torch, but has not started CUDA."""
@@ -97,7 +97,7 @@ def _work(
     os.environ |= environment
     scale, model = context.scale, model_of(network, context)
     if context.on_gpu:
-        bound_memory(1 / count)
+        claim_memory(1 / count)
     trial = new_trial(
         noise_images(scale.n_train, scale.batch),
         context.device,
