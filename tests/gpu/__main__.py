@@ -44,14 +44,14 @@ GRACE_S = 10.0
 SECTIONS = {
     "steps": 75,
     "saves": 30,
-    "draws": 15,
-    "transfers": 35,
+    "draws": 20,
+    "transfers": 45,
     "memory": 30,
     "checkpoints": 20,
-    "speed": 130,
-    "packing": 90,
-    "probe": 30,
-    "training": 55,
+    "speed": 150,
+    "packing": 95,
+    "probe": 25,
+    "training": 50,
 }
 """Modules of the folder ``sections`` in their order, with the share of the budget that each may use.
 
