@@ -25,7 +25,7 @@ def _goals(speeds: Mapping[str, float], device: str, at_s: float) -> Iterator[Ro
     own = {name: speed for name, speed in speeds.items() if "plain" not in name and "bound" not in name}
     best = max((speed for name, speed in own.items() if name.startswith("resnet18,")), default=None)
     graph = _ratio(own, r"resnet18, auto, batch \d+$", r"resnet18, eager, batch \d+$")
-    packed = _ratio(own, r"tiny, \d+ trials?, ", r"tiny, 1 trials?, ")
+    packed = _ratio(own, r"tiny, \d+ at once, ", r"tiny, 1 at once, ")
     for name, value, least, unit in (
         ("ResNet-18, 32 px, all trials together", best, LEAST_IMAGES_PER_S, "images/s"),
         ("graph step / eager step, ResNet-18", graph, LEAST_GRAPH_RATIO, "x"),
@@ -52,8 +52,12 @@ def _ratios(speeds: Mapping[str, float], at_s: float) -> Iterator[Row]:
             ("plain loop with timm Mixup / product", rf"{network}, plain loop with timm", auto),
             ("fp16 / bf16", rf"{network}, fp16, batch", auto),
             ("fastest / reproducible kernels", rf"{network}, fastest kernels, ", auto),
-            ("several trials / one trial, time slices", rf"{network}, \d+ trials, time", rf"{network}, 1 trials, time"),
-            ("several trials / one trial, MPS", rf"{network}, \d+ trials, MPS", rf"{network}, 1 trials, time"),
+            (
+                "several trials / one trial, time slices",
+                rf"{network}, \d+ at once, time",
+                rf"{network}, 1 at once, time",
+            ),
+            ("several trials / one trial, MPS", rf"{network}, \d+ at once, MPS", rf"{network}, 1 at once, time"),
         ):
             ratio = _ratio(speeds, above, below)
             if ratio is not None:
@@ -69,4 +73,4 @@ def _ratio(speeds: Mapping[str, float], above: str, below: str) -> float | None:
     under = [speed for name, speed in speeds.items() if re.match(below, name)]
     if not over or not under:
         return None
-    return (max(over) if "trials" in above else over[0]) / under[0]
+    return (max(over) if "at once" in above else over[0]) / under[0]

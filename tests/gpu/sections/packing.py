@@ -43,10 +43,12 @@ def _plan(counts: tuple[int, ...], *, can_mps: bool) -> Iterator[tuple[str, int,
     if can_mps:
         for network in ("tiny", "resnet18"):
             yield network, largest, False
+    for count in (1, largest, *middle):
+        yield "cifar_resnet20", count, can_mps and count > 1
 
 
 def _measure_together(context: Context, network: str, count: int, environment: Mapping[str, str], how: str) -> None:
-    title = f"{network}, {count} trials, {how}"
+    title = f"{network}, {count} at once, {how}"
 
     def measure() -> None:
         rates = run_processes(context, network, count, environment)
