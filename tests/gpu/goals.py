@@ -43,7 +43,7 @@ def _goals(speeds: Mapping[str, float], device: str, at_s: float) -> Iterator[Ro
 def _ratios(speeds: Mapping[str, float], at_s: float) -> Iterator[Row]:
     """Yield the ratios by which one chooses among ways to train."""
     for network in ("resnet18", "tiny", "cifar_resnet20"):
-        auto = rf"{network}, auto, batch \d+$"
+        auto, alone = rf"{network}, auto, batch \d+$", rf"{network}, 1 at once, time"
         for name, above, below in (
             ("graph step / eager step", auto, rf"{network}, eager, "),
             ("product / plain loop", auto, rf"{network}, plain loop with the authors'"),
@@ -57,7 +57,7 @@ def _ratios(speeds: Mapping[str, float], at_s: float) -> Iterator[Row]:
                 rf"{network}, \d+ at once, time",
                 rf"{network}, 1 at once, time",
             ),
-            ("several trials / one trial, MPS", rf"{network}, \d+ at once, MPS", rf"{network}, 1 at once, time"),
+            ("several trials / one trial, MPS", rf"{network}, \d+ at once, MPS", alone),
         ):
             ratio = _ratio(speeds, above, below)
             if ratio is not None:
