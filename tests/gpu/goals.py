@@ -52,11 +52,7 @@ def _ratios(speeds: Mapping[str, float], at_s: float) -> Iterator[Row]:
             ("plain loop with timm Mixup / product", rf"{network}, plain loop with timm", auto),
             ("fp16 / bf16", rf"{network}, fp16, batch", auto),
             ("fastest / reproducible kernels", rf"{network}, fastest kernels, ", auto),
-            (
-                "several trials / one trial, time slices",
-                rf"{network}, \d+ at once, time",
-                rf"{network}, 1 at once, time",
-            ),
+            ("several trials / one trial, time slices", rf"{network}, (?!1 )\d+ at once, time", alone),
             ("several trials / one trial, MPS", rf"{network}, \d+ at once, MPS", alone),
         ):
             ratio = _ratio(speeds, above, below)
