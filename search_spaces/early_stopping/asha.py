@@ -48,10 +48,6 @@ class Asha(Rule):
         """Return the rungs, the same for all trials."""
         return list(self._recorded)
 
-    def pausing_rungs(self, trial: int) -> list[int]:
-        """Return no rung: no trial is paused."""
-        return []
-
     def observe(self, trial: int, epoch: int, value: float) -> Judgement | None:
         """Compare a trial with the trials that reached the rung before it."""
         if epoch not in self._recorded:
@@ -110,10 +106,6 @@ class PromotingAsha(Asha):
             self._last[trial] = (epoch, value)
             insort(self._at_rung[epoch], (value, trial))
         return judgement
-
-    def pausing_rungs(self, trial: int) -> list[int]:
-        """Return all rungs."""
-        return self.rungs(trial)
 
     def promotable(self, paused: Collection[int]) -> int | None:
         """Return the best paused trial among the best of its rung, from the highest rung with such a trial.

@@ -40,10 +40,6 @@ class Median(Rule):
         """Return the rungs, the same for all trials."""
         return list(self._averages)
 
-    def pausing_rungs(self, trial: int) -> list[int]:
-        """Return no rung: no trial is paused."""
-        return []
-
     def observe(self, trial: int, epoch: int, value: float) -> Judgement | None:
         """Compare a trial's best value so far with the running averages of the trials before it."""
         self._best[trial] = min(self._best[trial], worst_if_not_finite(value))
