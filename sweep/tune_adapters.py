@@ -183,7 +183,7 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 def _keep_state(trial: Any) -> None:
-    """Let a worker write the state of its trial before it gets another trial or ends; the driver does not wait."""
+    """Request that a worker writes the state of its trial before it gets another trial; the driver does not wait."""
     actor = trial.temporary_state.ray_actor
     if hasattr(actor, "keep_state"):
         actor.keep_state.remote()
