@@ -110,7 +110,11 @@ class Conductor(SteeredSweep):
             if entry.end is not None:
                 self._finish_if_over(entry)
         self.flush(force=True)
-        self._ledger.drop_checkpoints(self.entries)  # a kill may have come between a row and the removal
+        self.drop_checkpoints()  # a kill may have come between a row and the removal
+
+    def drop_checkpoints(self) -> None:
+        """Remove the states of trials that will not continue; the worker of a trial that was stopped may write one."""
+        self._ledger.drop_checkpoints(self.entries)
 
     def next_job(self) -> Job | None:
         """Return the next trial to run; None if there is none now."""

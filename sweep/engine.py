@@ -213,6 +213,7 @@ def run_trials(
                 pass
         callback.close()
     conductor.flush(force=True)
+    conductor.drop_checkpoints()
 
 
 def _tune(
