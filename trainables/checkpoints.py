@@ -59,6 +59,25 @@ class Checkpoints:
         model_sha256: checksum of the trial's model; None: it is not known to be intact.
         warnings: what the sweep must be told; the reader clears it.
         stage: memory of the copies; None before the first one.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from trainables.config import TrialConfig
+        >>> from trainables.data.prepared import prepare_data
+        >>> from trainables.trial import Trial
+        >>> from trainables.trial_files import SharedFiles
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> files = SharedFiles(folder / "checkpoints" / "off-0000.pt", folder / "models" / "off-0000.pt")
+        >>> values = {"data": {"train_frac": 0.02}, "optimizer": {"max_epochs": 2}, "mix": {"preset": "off"}}
+        >>> config = TrialConfig.model_validate(values)
+        >>> trial = Trial(config, prepare_data(config.data))
+        >>> checkpoints = Checkpoints(files, "off-0000", pause_epochs=[1])
+        >>> result = trial.run_epoch()
+        >>> checkpoints.save(trial)
+        >>> again = Checkpoints(files, "off-0000").read(lambda: Trial(config, prepare_data(config.data)))
+        >>> again.history == trial.history
+        True
     """
 
     def __init__(
