@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from trainables.adversarial_training import attacked, unrecorded
 from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer, TrainBatch, TrainBatches
+from trainables.data.evaluation_images import evaluation_images
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
+from trainables.data.resident import ResidentImages, describe_images, hold_images
+from trainables.data.upload import upload
 from trainables.epoch_result import EpochResult
 from trainables.metrics import classification_metrics
 from trainables.mixing.apply import mix_images, mix_targets
@@ -85,7 +88,9 @@ class Trial:
         self._blocks = _block_dropper(config, n_stages=len(self._net.stages), device=self._device)
         width_px = images.images.shape[2]
         self._normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=self._device)
-        self._batches = _train_batches(config, data, self._device)
+        used = np.concatenate([data.train_rows, data.val_rows])
+        self._resident = hold_images(data.padded, used, self._device)
+        self._batches = _train_batches(config, data, self._device, self._resident)
         self._spare: Tensor | None = None
         self._share: Share | None = None
 
@@ -120,6 +125,11 @@ class Trial:
         images = self._data.images
         height_px, width_px = images.images.shape[1:3]
         return measure_dose(self.config.mix, height_px=height_px, width_px=width_px, data=images)
+
+    @property
+    def image_place(self) -> str:
+        """Where the images are read from, as a sentence."""
+        return describe_images(self._resident, self._device)
 
     @property
     def device_name(self) -> str:
@@ -164,14 +174,13 @@ class Trial:
         net.eval()
         logits = []
         with torch.inference_mode():
-            for rows in batches:
-                pixels = torch.from_numpy(images.images[rows])
-                logits.append(self._forward(net, self._normalize(pixels.to(self._device))).float())
+            resident = self._resident if images is self._data.images else None
+            for pixels in evaluation_images(images.images, batches, self._device, resident):
+                logits.append(self._forward(net, self._normalize(pixels)).float())
         return torch.cat(logits)
 
     def _metrics(self, logits: Tensor, labels: np.ndarray) -> dict[str, float]:
-        on_device = torch.from_numpy(labels).to(self._device)
-        return classification_metrics(logits, on_device, self.config.evaluation.ece_bins)
+        return classification_metrics(logits, upload(labels, self._device), self.config.evaluation.ece_bins)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed run needs, in types that torch loads without running code."""
@@ -374,7 +383,9 @@ def _network(config: TrialConfig, images: ImageSet) -> StagedNet:
     )
 
 
-def _train_batches(config: TrialConfig, data: TrialData, device: torch.device) -> TrainBatches:
+def _train_batches(
+    config: TrialConfig, data: TrialData, device: torch.device, resident: ResidentImages | None
+) -> TrainBatches:
     return TrainBatches(
         data.padded,
         data.images.labels,
@@ -384,6 +395,7 @@ def _train_batches(config: TrialConfig, data: TrialData, device: torch.device) -
         flip=data.flip,
         device=device,
         boxes=data.images.boxes if "boxes" in config.mix.needs else None,
+        resident=resident,
     )
 
 

@@ -25,6 +25,7 @@ from trainables.config import TrialConfig
 from trainables.cores import set_threads
 from trainables.data.places import Place, images_at, parse_places
 from trainables.faults import TRIAL, BrokenGroup, fault_of
+from trainables.gpu_memory import breaks_gpu, claim_memory, is_out_of_gpu_memory, release_memory
 from trainables.object_store import StorageError
 from trainables.trial_files import SharedFiles, TrialFiles, trial_files
 from trainables.trial_log import TrialLog
@@ -49,7 +50,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     A state that cannot be used is set aside, and the trial begins at epoch 1 again. The same holds if there is none.
 
     An error in the code of the trial is reported, not raised, because a retry would fail again. Only a lost worker
-    reaches Ray as a failure and is retried. A node that does not see the folder of the sweep is reported as unfit:
+    reaches Ray as a failure and is retried. A trial that does not fit in the memory of its GPU is released, and reports
+    ``out_of_memory``. A node that does not see the folder of the sweep is reported as unfit:
     nothing is written there, because it would be lost.
     """
 
@@ -72,6 +74,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         _show_in_process_title(f"{self._name} after epoch {self._reported}" if not self._failure else self._name)
         with self._log.capture():
             report = self._step()
+        if "out_of_memory" in report:
+            self._trial = None
+            release_memory()  # only now: the frames of the error held tensors
         self._log.write_report(report)
         if "failed" in report or "model_sha256" in report:
             self._files.send_log()
@@ -106,6 +111,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
             return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
         except Exception as error:
+            if is_out_of_gpu_memory(error):
+                why = traceback.format_exc(limit=-3).strip()
+                return {"trial": self._name, "out_of_memory": why, **_place()}
             if _spoils_process(error):
                 raise  # Tune replaces the process and resumes from the last saved epoch
             return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
@@ -179,6 +187,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._reported = int(config["recorded_epochs"])
             self._last_epoch = int(config["last_epoch"])
             self._device = str(config["device"])
+            self._gpu_share = float(config.get("gpus", 1.0))
             self._tests = bool(config["test"])
             if not isinstance(self._files, SharedFiles):
                 self._hurry_at_end()
@@ -205,13 +214,18 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     def _new_trial(self) -> Trial:
         from trainables.data.prepared import prepare_data
 
+        if self._device.startswith("cuda"):
+            claim_memory(self._gpu_share)
         with images_at(self._places):
             data = prepare_data(self._config.data)
         if self._device.startswith("cuda"):
             import torch
 
             torch.cuda.reset_peak_memory_stats()
-        return self._trial_on(data)
+        trial = self._trial_on(data)
+        if self._device.startswith("cuda"):
+            self._log.write_line(trial.image_place)
+        return trial
 
     def _trial_on(self, data: TrialData) -> Trial:
         from trainables.trial import Trial
@@ -314,12 +328,5 @@ def _tested(trial: Trial, places: Mapping[str, Place]) -> str:
 
 
 def _spoils_process(error: Exception) -> bool:
-    """Return whether an error leaves the process unable to use its GPU, or the group that it trains in.
-
-    Running out of GPU memory does not.
-    """
-    import torch
-
-    return isinstance(error, BrokenGroup) or (
-        isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
-    )
+    """Return whether an error leaves the process unable to use its GPU, or the group that it trains in."""
+    return isinstance(error, BrokenGroup) or breaks_gpu(error)
