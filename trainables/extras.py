@@ -23,7 +23,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "statsmodels",
     ),
     "fast": ("numba",),
-    "serve": ("bottle", "optuna_dashboard"),
+    "serve": ("optuna_dashboard",),
     "storage": ("obstore",),
 }
 """Modules by extra. ``pip install 'cutmix-sweep[EXTRA]'`` installs their packages."""
