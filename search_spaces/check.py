@@ -8,7 +8,7 @@ from search_spaces.budget import MAX_EPOCHS, MAX_TRIALS
 from search_spaces.contradictions import check_contradictions
 from search_spaces.match_checks import check_matchable
 from search_spaces.study import DEFAULTS, Study
-from trainables.config import TrialConfig
+from trainables.config import ON_GPU_ONLY, TrialConfig
 from trainables.errors import UserError
 from trainables.merging import merged
 from trainables.strict import parse
@@ -26,7 +26,9 @@ def check_study(study: Study) -> None:
         for arm in study.arms:
             parse(TrialConfig, study.arm_values(arm), where=f"study '{study.name}', arm '{arm}'")
             for params in study.corner_params(arm):
-                _check_shares(study, arm, study.declared_config(arm, params, replicate=0))
+                config = study.declared_config(arm, params, replicate=0)
+                _check_shares(study, arm, config)
+                _check_precision(study, arm, config)
             if study.search == "grid":
                 _check_grid_size(study, arm)
     except ValueError as error:
@@ -45,6 +47,16 @@ def _check_shares(study: Study, arm: str, config: TrialConfig) -> None:
         raise ValueError(
             f"arm '{arm}': resources.workers is {n_workers}, but data.batch_size is {batch_size}: the workers share "
             f"each batch, so use at most {batch_size} workers"
+        )
+
+
+def _check_precision(study: Study, arm: str, config: TrialConfig) -> None:
+    """Check that trials on CPUs have a precision of CPUs."""
+    precision = config.model.precision
+    if precision in ON_GPU_ONLY and not study.resources.gpus:
+        raise ValueError(
+            f"arm '{arm}': model.precision is '{precision}', which needs a GPU, but resources.gpus is 0: set it, or "
+            "use auto, bf16 or fp32"
         )
 
 

@@ -376,6 +376,8 @@ class Study(Frozen):
         values = merged(self.arm_values(arm), at_path(MAX_EPOCHS, self.budget.max_epochs))
         for path, value in params.items():
             values = merged(values, at_path(path, value))
+        if phase == "confirm":  # reported values can be computed again to the bit
+            values = merged(values, {"compute": {"kernels": "reproducible"}})
         values["seed"] = derive_seed(self.seed, "replicate" if phase == "search" else phase, replicate)
         return parse(TrialConfig, values, where=f"study '{self.name}', arm '{arm}'")
 

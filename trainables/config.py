@@ -45,6 +45,10 @@ class DropBlock(Frozen):
         return stages
 
 
+ON_GPU_ONLY = ("fp16", "tf32")
+"""Precisions that a CPU does not have, or has only slowly."""
+
+
 class Model(Frozen):
     """The network.
 
@@ -52,8 +56,9 @@ class Model(Frozen):
         name: ``tiny``, a CIFAR ResNet (``cifar_resnet8`` .. ``cifar_resnet110``) or a torchvision ResNet
             (``resnet18`` .. ``resnet152``), or a network of one's own, ``package.module:Class``.
         width: factor on the number of channels of each layer.
-        precision: ``bf16`` autocasts the forward pass; ``auto`` is ``bf16`` if the device multiplies bf16 natively,
-            otherwise ``fp32``.
+        precision: ``bf16`` and ``fp16`` autocast the forward pass; ``tf32`` rounds the factors of products to 10 bits;
+            ``auto`` is ``bf16`` if the device multiplies bf16 natively, otherwise ``fp32``. ``fp16`` and ``tf32`` need
+            a GPU.
         dropblock: blocks of feature maps that are set to zero in training; None: none. It adds no weights.
 
     Examples:
@@ -63,7 +68,7 @@ class Model(Frozen):
 
     name: str = "tiny"
     width: float = Field(default=1.0, gt=0, le=16)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "auto"
     dropblock: DropBlock | None = None
 
     @field_validator("name")
@@ -155,6 +160,28 @@ class Evaluation(Frozen):
     ece_bins: int = Field(default=15, ge=1, le=10_000)
 
 
+class Compute(Frozen):
+    """How a GPU computes a trial; a CPU computes the same bits with all of these values.
+
+    Attributes:
+        kernels: ``reproducible`` computes the same bits each time. ``fastest`` measures the algorithms of each
+            convolution and takes the fastest one. Confirming trials always use reproducible kernels.
+        step: ``auto`` captures the training step as one CUDA graph where that is possible, and checks at the start of
+            the trial that its bits equal those of the ``eager`` step, which launches each operation.
+        loss_scale: factor on the loss in the backward pass with ``model.precision: fp16``, so that small gradients do
+            not become 0. It stays the same in all steps. A trial diverges if a gradient times this factor exceeds
+            65,504.
+
+    Examples:
+        >>> Compute(kernels="fastest").step
+        'auto'
+    """
+
+    kernels: Literal["reproducible", "fastest"] = "reproducible"
+    step: Literal["auto", "eager"] = "auto"
+    loss_scale: float = Field(default=1024.0, ge=1, le=2**24)
+
+
 class TrialConfig(Frozen):
     """Everything that defines one training run.
 
@@ -165,6 +192,7 @@ class TrialConfig(Frozen):
         mix: the mixing policy: the name of a preset, or its parts.
         adversarial: attack on the mixed images, against their mixed targets, before each step; None: none.
         evaluation: measurement after an epoch.
+        compute: how a GPU computes the trial.
         seed: seed of all generators of the run: weights, order, augmentation, mixing. Trials with the same seed have
             the same initial weights and order of data.
 
@@ -180,6 +208,7 @@ class TrialConfig(Frozen):
     mix: Mix = Mix.model_validate("off")
     adversarial: Attack | None = None
     evaluation: Evaluation = Evaluation()
+    compute: Compute = Compute()
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

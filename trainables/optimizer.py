@@ -1,16 +1,15 @@
-"""The optimiser, its learning rate schedule, and the moving average of the weights."""
+"""The optimiser and its learning rate schedule."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 from trainables.config import CosineSchedule, Optimizer, StepSchedule, TriangularSchedule
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
@@ -78,26 +77,36 @@ def lr_factor(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: f
             return float(factor ** sum(mark <= t for mark in milestones))
 
 
-def build_ema(net: nn.Module, decay: float | None) -> AveragedModel | None:
-    """Return a moving average of weights and batch statistics; its decay grows from 0.1 over the first steps.
+def optimizer_state(optimizer: torch.optim.SGD, lr: float) -> dict[str, Any]:
+    """Return the state of an optimiser, with its learning rate as a number: on a GPU it is a tensor."""
+    state: dict[str, Any] = optimizer.state_dict()
+    return state | {"param_groups": [group | {"lr": lr} for group in state["param_groups"]]}
 
-    With a constant decay of 0.999, the first rungs of early stopping would judge almost the initial network.
+
+def load_momentum(optimizer: torch.optim.SGD, state: Mapping[str, Any]) -> None:
+    """Copy the momentum of a saved optimiser into the present tensors; the rest of its state is the configuration.
+
+    ``load_state_dict`` of torch would replace the tensors, which a captured step would not see.
 
     Args:
-        net: the network whose state is averaged.
-        decay: decay per step; None: no average.
+        optimizer: has the same parameters in the same order.
+        state: ``state_dict()`` of an optimiser, on any device; parameters that have no momentum yet are absent.
 
-    Returns:
-        The average, or None.
+    Examples:
+        >>> nets = [nn.Linear(2, 1), nn.Linear(2, 1)]
+        >>> first, second = (build_optimizer(net, Optimizer()) for net in nets)
+        >>> nets[0](torch.ones(1, 2)).sum().backward()
+        >>> first.step()
+        >>> load_momentum(second, first.state_dict())
+        >>> second.state[nets[1].bias]["momentum_buffer"]
+        tensor([1.])
     """
-    if decay is None:
-        return None
-
-    def average(averaged: Tensors, current: Tensors, n_averaged: Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            steps = int(n_averaged)
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + steps) / (10 + steps)))
-        else:  # counters of batches
-            torch._foreach_copy_(averaged, current)
-
-    return AveragedModel(net, multi_avg_fn=average, use_buffers=True)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    with torch.no_grad():
+        for index, parameter in enumerate(parameters):
+            saved = state["state"].get(index, {}).get("momentum_buffer")
+            present = optimizer.state[parameter].get("momentum_buffer") if parameter in optimizer.state else None
+            if saved is not None and present is None:
+                present = optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter)
+            if present is not None:
+                present.zero_() if saved is None else present.copy_(saved)

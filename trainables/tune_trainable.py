@@ -96,6 +96,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 return self._report(trial, completed=completed)
             while trial.epoch <= self._reported:
                 trial.run_epoch()
+                self._warn_of_step(trial)
                 self._save(trial)
             result = trial.history[self._reported]
             self._reported += 1
@@ -153,6 +154,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._name = str(config["trial"])
         self._failure = ""
         self._warnings: list[str] = []
+        self._is_step_warned = False
         self._model_sha256: str | None = None
         self._checkpoint_s: float | None = None
         self._log = TrialLog(None)
@@ -195,7 +197,10 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             import torch
 
             torch.cuda.reset_peak_memory_stats()
-        return self._trial_on(data)
+        trial = self._trial_on(data)
+        if self._device.startswith("cuda"):
+            self._log.write_line(trial.image_place)
+        return trial
 
     def _trial_on(self, data: TrialData) -> Trial:
         from trainables.trial import Trial
@@ -206,7 +211,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         """Return the trial in its saved state; None if there is no state, or none that can be used."""
         try:
             self._files.fetch_state()
-            state = read_state(self._files.checkpoint, map_location=self._device)
+            state = read_state(self._files.checkpoint)
             name = state.pop("trial", self._name)  # states of older versions have no name
             if name != self._name:
                 raise DamagedFile(self._files.checkpoint, f"it is the state of trial {name}")
@@ -233,7 +238,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             sha256 = verify_state(self._files.weights, expected_sha256=self._recorded_sha256)
             trial = self._new_trial()
             with named_damage(self._files.weights):
-                trial.load_model(read_state(self._files.weights, map_location=self._device, expected_sha256=sha256))
+                trial.load_model(read_state(self._files.weights, expected_sha256=sha256))
         except FileNotFoundError:
             return None
         except DamagedFile as error:
@@ -241,6 +246,13 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             return None
         self._model_sha256 = sha256
         return trial
+
+    def _warn_of_step(self, trial: Trial) -> None:
+        """Report once, and write to the trial's log, if its steps should run as a CUDA graph and do not."""
+        if trial.step_warning and not self._is_step_warned:
+            self._is_step_warned = True
+            self._log.write_line(trial.step_warning)
+            self._warnings.append(f"trial {self._name}: {trial.step_warning}")
 
     def _set_aside(self, error: DamagedFile) -> None:
         if error.path not in (self._files.checkpoint, self._files.weights):
@@ -333,6 +345,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             "n_val": trial.n_val,
             "device": trial.device_name,
             "precision": trial.precision,
+            "step_kind": trial.step_kind,
             "threads": self._threads,
         }
 

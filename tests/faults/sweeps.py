@@ -27,7 +27,7 @@ N_PARTS = 5
 
 TARGETS = {
     "decoding": "PIL.Image:open",
-    "training": "trainables.trial:lr_factor",
+    "training": "trainables.rates:lr_factor",
     "validation": "trainables.trial:Trial.validate",
     "test": "trainables.data.prepared:prepare_test",
     "report": "sweep.conductor:Conductor.on_report",

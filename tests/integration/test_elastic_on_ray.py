@@ -42,7 +42,8 @@ from sweep.records.schema import ABOUT_COLUMNS
 from sweep.watch import Watch
 from trainables.strict import parse
 
-REPORT = dict.fromkeys([*VALUE_COLUMNS, *ABOUT_COLUMNS], 1) | {"device": "cpu", "precision": "fp32", "node": "here"}
+FACTS = {"device": "cpu", "precision": "fp32", "step_kind": "eager", "node": "here"}
+REPORT = dict.fromkeys([*VALUE_COLUMNS, *ABOUT_COLUMNS], 1) | FACTS
 
 def study(n_trials, epochs, **resources):
     values = {"name": "idle", "question": "?", "arms": {"off": {"mix": "off"}}, "resources": resources,

@@ -51,7 +51,7 @@ def report(job: Job, epoch: int, values: Mapping[str, Any]) -> dict[str, Any]:
     whole = {"trial": job.trial, "epoch": epoch, "train_loss": 1 / epoch, "val_top1_error": 0.5, "val_nll": 1.5}
     whole |= {"val_top5_error": 0.1, "val_ece": 0.05, "lr": 0.1, "effective_prob": 0.5, "pasted_frac": 0.25}
     whole |= {"seconds": 2.0, "images_per_s": 1e3, "n_train": 80, "n_val": 20}
-    whole |= {"device": "cpu", "precision": "fp32", "threads": 1, "node": "here"}
+    whole |= {"device": "cpu", "precision": "fp32", "step_kind": "eager", "threads": 1, "node": "here"}
     whole |= dict.fromkeys(DOSE_COLUMNS, 0.25)
     if job.test and epoch == job.config.optimizer.max_epochs:
         error = values.get("val_top1_error", 0.5)

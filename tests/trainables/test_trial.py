@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import trial as trial_module
+from trainables import training as training_module
 from trainables.config import CosineSchedule, StepSchedule, TrialConfig, TriangularSchedule
 from trainables.data.batches import TrainBatch, TrainBatches
 from trainables.data.image_set import ImageSet
@@ -499,7 +499,7 @@ def test_validation_changes_nothing(
     trial = trained(config_of(**parts, optimizer={"ema_decay": ema_decay}), data, 2)
     last = trial.history[-1]
     before = copy.deepcopy(trial.state_dict())
-    for module, name in ((MixDrawer, "draw"), (trial_module, "draw_layer"), (dropblock, "drop_blocks")):
+    for module, name in ((MixDrawer, "draw"), (training_module, "draw_layer"), (dropblock, "drop_blocks")):
         monkeypatch.setattr(module, name, lambda *args, **kwargs: pytest.fail("changed in validation"))
     first, second = trial.validate(), trial.validate()
     assert first == second

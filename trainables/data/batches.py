@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from trainables.data.epoch_draw import EpochDraw, draw_epoch
+from trainables.data.resident import ResidentImages
+from trainables.data.upload import computed_ahead, empty_bytes, upload
+from trainables.data.windows import windows_of
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,12 @@ class TrainBatch:
 class TrainBatches:
     """Batches of augmented uint8 images in a new random order each epoch.
 
-    The images are already padded: padding a batch costs more than cropping it. On the CPU the images stay in pages that
-    all trials of a node share. On a GPU the rows in use are copied to its memory.
+    The images are already padded: padding a batch costs more than cropping it. Where they are decides how a batch is
+    made, and changes no value:
+
+    - On the CPU the images stay in pages that all trials of a node share.
+    - Resident on a GPU, rows, crops and flips are indexed there. Their indices are copied once per epoch.
+    - Streamed to a GPU, a thread gathers batches ahead, and each batch is one copy.
 
     Examples:
         >>> images, labels = np.zeros((10, 12, 12, 3), np.uint8), np.arange(10) % 2
@@ -88,6 +97,7 @@ class TrainBatches:
         flip: bool,
         device: torch.device,
         boxes: np.ndarray | None = None,
+        resident: ResidentImages | None = None,
     ) -> None:
         """Take images with a border of ``pad_px`` and the rows to train on.
 
@@ -100,6 +110,7 @@ class TrainBatches:
             flip: mirror each image left to right with probability 0.5.
             device: device of the batches.
             boxes: int32 [N, 4], each object's (y0, x0, y1, x1) in half-open pixels of the image without its border.
+            resident: the images in the memory of the device; None: the batches are made on the host.
         """
         self._labels = labels[rows]
         self._boxes = None if boxes is None else boxes[rows].astype(np.int64)
@@ -107,29 +118,75 @@ class TrainBatches:
         self._pad_px = pad_px
         self._flip = flip
         self._device = device
-        on_host = device.type == "cpu"
-        self._rows = rows if on_host else np.arange(len(rows))
-        windows = _windows(padded if on_host else padded[rows], pad_px)
-        self._windows = windows if on_host else _on_device(windows, device)
+        self._rows = rows
+        self._windows = windows_of(padded, pad_px)
+        self._crops: _Crops | None = None
+        if resident is not None:
+            places, on_device = upload(resident.places(rows), device), upload(self._labels, device)
+            self._crops = _Crops(resident.windows(pad_px), places, on_device)
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the images are in the memory of the device: :meth:`gather` needs that."""
+        return self._crops is not None
 
     def __len__(self) -> int:
         """Return the number of batches per epoch, including a smaller last batch."""
         return math.ceil(len(self._labels) / self._batch_size)
 
+    def draw_epoch(self, *, order_rng: np.random.Generator, augment_rng: np.random.Generator) -> EpochDraw:
+        """Draw the order, the crops and the flips of an epoch on the host, without making its batches."""
+        return draw_epoch(
+            len(self._labels),
+            batch_size=self._batch_size,
+            pad_px=self._pad_px,
+            flip=self._flip,
+            order_rng=order_rng,
+            augment_rng=augment_rng,
+        )
+
+    def on_host(self, part: EpochDraw) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the labels of drawn samples, int64 [B], and their boxes after crop and flip, int64 [B, 4] or None."""
+        boxes = None if self._boxes is None else self._moved(self._boxes[part.samples], part.corners, part.flipped)
+        return self._labels[part.samples], boxes
+
     def epoch(self, *, order_rng: np.random.Generator, augment_rng: np.random.Generator) -> Iterator[TrainBatch]:
         """Yield each sample once."""
-        order = order_rng.permutation(len(self._labels))
-        for start in range(0, len(order), self._batch_size):
-            chosen = order[start : start + self._batch_size]
-            corners = augment_rng.integers(2 * self._pad_px + 1, size=(2, len(chosen)))
-            flipped = augment_rng.uniform(size=len(chosen)) < 0.5 if self._flip else np.zeros(len(chosen), dtype=bool)
-            classes = self._labels[chosen]
-            yield TrainBatch(
-                images=self._crop(self._rows[chosen], corners, flipped),
-                labels=torch.from_numpy(classes).to(self._device, non_blocking=True),
-                classes=classes,
-                boxes=None if self._boxes is None else self._moved(self._boxes[chosen], corners, flipped),
-            )
+        draw = self.draw_epoch(order_rng=order_rng, augment_rng=augment_rng)
+        parts = list(draw.batches(self._batch_size))
+        for part, (images, labels) in zip(parts, self._made(draw, parts), strict=True):
+            yield TrainBatch(images, labels, *self.on_host(part))
+
+    def gather(self, samples: Tensor, tops: Tensor, lefts: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images, uint8 [B, H, W, C], and labels, int64 [B], by operations on the device alone.
+
+        Args:
+            samples: index of each sample among the training rows, int64 [B], on the device, as the other arguments.
+            tops: upper edge of each crop in the image with its border, int64 [B].
+            lefts: left edge of each crop, int64 [B].
+            flipped: whether each image is mirrored, bool [B].
+
+        Raises:
+            ValueError: the images are not resident.
+        """
+        if self._crops is None:
+            raise ValueError("the images are not in the memory of the device: read them from epoch()")
+        crops = self._crops
+        images = crops.windows[crops.places[samples], tops, lefts]
+        return (_mirrored(images, flipped) if self._flip else images), crops.labels[samples]
+
+    def _made(self, draw: EpochDraw, parts: Sequence[EpochDraw]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images and labels of each batch, on the device."""
+        if self._crops is not None:
+            sizes = [len(part) for part in parts]
+            table = upload(np.stack([draw.samples, *draw.corners, draw.flipped]), self._device)
+            for samples, tops, lefts, flipped in (part.unbind() for part in table.split(sizes, dim=1)):
+                yield self.gather(samples, tops, lefts, flipped.bool())
+        elif self._device.type == "cpu":
+            for part in parts:
+                yield self._cropped(part), torch.from_numpy(self._labels[part.samples])
+        else:
+            yield from self._streamed(parts)
 
     def _moved(self, boxes: np.ndarray, corners: np.ndarray, flipped: np.ndarray) -> np.ndarray:
         """Return the boxes after crop and flip, int64 [B, 4]."""
@@ -141,33 +198,61 @@ class TrainBatches:
         clipped: np.ndarray = np.clip(np.stack([y0, x0, y1, x1], axis=1), 0, limits)
         return clipped
 
-    def _crop(self, rows: np.ndarray, corners: np.ndarray, flipped: np.ndarray) -> Tensor:
-        if isinstance(self._windows, np.ndarray):
-            images = self._windows[rows, corners[0], corners[1]]
-            mirrored = torch.from_numpy(images[flipped]).flip(2)  # torch reverses pixels faster than NumPy
-            images[flipped] = mirrored.numpy()
-            return torch.from_numpy(images)
-        index = torch.from_numpy(np.stack([rows, *corners])).to(self._device, non_blocking=True)
-        cropped = self._windows[index[0], index[1], index[2]]
-        mirror = torch.from_numpy(flipped).to(self._device, non_blocking=True)
-        return torch.where(mirror[:, None, None, None], cropped.flip(2), cropped)
+    def _cropped(self, part: EpochDraw) -> Tensor:
+        images = self._windows[self._rows[part.samples], part.corners[0], part.corners[1]]
+        mirrored = torch.from_numpy(images[part.flipped]).flip(2)  # torch reverses pixels faster than NumPy
+        images[part.flipped] = mirrored.numpy()
+        return torch.from_numpy(images)
+
+    def _streamed(self, parts: Sequence[EpochDraw]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches that a thread gathers ahead; labels, flips and crops are one block of bytes, so one copy."""
+        for packed in computed_ahead(self._packed, parts):
+            count, first = packed.count, _first_pixel(packed.count)
+            block = packed.block.to(self._device, non_blocking=True)
+            labels, flipped = block[: 8 * count].view(torch.int64), block[8 * count : 9 * count].view(torch.bool)
+            images = block[first:].view(count, *self._windows.shape[3:])
+            yield (_mirrored(images, flipped) if self._flip else images), labels
+
+    def _packed(self, part: EpochDraw) -> _Packed:
+        count, first = len(part), _first_pixel(len(part))
+        block = empty_bytes(first + count * math.prod(self._windows.shape[3:]), self._device)
+        array = block.numpy()
+        array[: 8 * count] = self._labels[part.samples].view(np.uint8)
+        array[8 * count : 9 * count] = part.flipped
+        images = array[first:].reshape(count, *self._windows.shape[3:])
+        # one large image after another: an index by three arrays would make another copy of the batch
+        for image, row, top, left in zip(images, self._rows[part.samples], *part.corners, strict=True):
+            image[:] = self._windows[row, top, left]
+        return _Packed(block, count)
 
 
-def _windows(padded: np.ndarray, pad_px: int) -> np.ndarray:
-    """Return a view of all crops of all images, without a copy: uint8 [N, 2 pad_px + 1, 2 pad_px + 1, H, W, C]."""
-    count, full_height, full_width, channels = padded.shape
-    of_image, of_row, of_column, of_channel = padded.strides
-    return np.lib.stride_tricks.as_strided(
-        np.asarray(padded),
-        (count, 2 * pad_px + 1, 2 * pad_px + 1, full_height - 2 * pad_px, full_width - 2 * pad_px, channels),
-        (of_image, of_row, of_column, of_row, of_column, of_channel),
-        writeable=False,
-    )
+@dataclass(frozen=True, eq=False)
+class _Crops:
+    """What batches are gathered from on a device.
+
+    Attributes:
+        windows: view of all crops, uint8 [N, 2 pad_px + 1, 2 pad_px + 1, H, W, C].
+        places: index into ``windows`` of each training row, int64 [n].
+        labels: label of each training row, int64 [n].
+    """
+
+    windows: Tensor
+    places: Tensor
+    labels: Tensor
 
 
-def _on_device(windows: np.ndarray, device: torch.device) -> Tensor:
-    """Return the same view of a copy in the device's memory; strides in bytes are strides in elements for uint8."""
-    count, shifts, _, height_px, width_px, channels = windows.shape
-    full = (count, height_px + shifts - 1, width_px + shifts - 1, channels)
-    padded = np.lib.stride_tricks.as_strided(windows, full, (windows.strides[0], *windows.strides[3:]))
-    return torch.tensor(padded, device=device).as_strided(windows.shape, windows.strides)
+@dataclass(frozen=True, eq=False)
+class _Packed:
+    """A batch on the host in one block of bytes: labels, flips, and from :func:`_first_pixel` on the crops."""
+
+    block: Tensor
+    count: int
+
+
+def _first_pixel(count: int) -> int:
+    """Return where the crops of a batch of ``count`` images begin in its block: aligned for wide reads."""
+    return -(-9 * count // 64) * 64
+
+
+def _mirrored(images: Tensor, flipped: Tensor) -> Tensor:
+    return torch.where(flipped[:, None, None, None], images.flip(2), images)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.data.batches import Normalizer, TrainBatches, _on_device, _windows
+from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.config import Data
+from trainables.data.epoch_draw import EpochDraw
 from trainables.data.prepared import prepare_data
+from trainables.data.resident import ResidentImages, hold_images, release_images
 from trainables.data.sources.digits import CANVASES_PER_SCAN
 from trainables.data.store import open_split, open_train
+from trainables.data.windows import windows_of
 
 CPU = torch.device("cpu")
 Bytes = npt.NDArray[np.uint8]
@@ -124,28 +129,72 @@ def test_the_shared_images_are_never_written_to(pad_px: int) -> None:
     batches = batches_of(padded, np.arange(12), pad_px=pad_px)
     epoch_of(batches)[0][1].zero_()
     assert sorted(torch.cat([labels for _, labels in epoch_of(batches)]).tolist()) == list(range(12))
-    assert not _windows(padded, pad_px).flags.writeable
+    assert not windows_of(padded, pad_px).flags.writeable
+
+
+class StreamedBatches(TrainBatches):
+    """Batches that are made on a CPU as for a GPU without room for the images."""
+
+    def _made(self, draw: EpochDraw, parts: Sequence[EpochDraw]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return self._streamed(parts)
+
+
+def batches_in(place: str, padded: Bytes, rows: npt.NDArray[np.int64], **values: Any) -> TrainBatches:
+    """Batches from images in one of the places that a GPU has, with the same memory on both sides."""
+    held = {"all resident": None, "resident": np.unique(np.append(rows, 3))}
+    if place in held:
+        kept = held[place]
+        pixels = torch.from_numpy(np.array(padded if kept is None else padded[kept]))
+        values["resident"] = ResidentImages(pixels, kept)
+    kind = StreamedBatches if place == "streamed" else TrainBatches
+    return kind(padded, rows=rows, device=CPU, **values)
+
+
+PLACES = ("host", "all resident", "resident", "streamed")
 
 
 @pytest.mark.parametrize("pad_px", [0, 3])
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize(
-    "device",
-    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))],
-)
-def test_a_device_gets_the_same_pixels(pad_px: int, flip: bool, device: str) -> None:
-    padded, rows = padded_images(pad_px=pad_px), np.array([1, 2, 4, 5, 6, 9, 11])
-    on_host = batches_of(padded, rows, pad_px=pad_px, flip=flip)
-    on_device = batches_of(padded, rows, pad_px=pad_px, flip=flip, device=torch.device(device))
-    if device == "cpu":  # what the constructor does for any other device
-        on_device._rows = np.arange(len(rows))
-        on_device._windows = _on_device(_windows(padded[rows], pad_px), CPU)
-    assert isinstance(on_host._windows, np.ndarray)
-    assert isinstance(on_device._windows, torch.Tensor)
+@pytest.mark.parametrize("place", PLACES[1:])
+def test_every_place_of_the_images_gives_the_same_batches(pad_px: int, flip: bool, place: str) -> None:
+    padded, rows = padded_images(pad_px=pad_px), np.array([11, 1, 2, 9, 4, 5, 6])
+    values: dict[str, Any] = {"labels": np.arange(12), "pad_px": pad_px, "batch_size": 4, "flip": flip}
+    on_host, on_device = (batches_in(each, padded, rows, **values) for each in ("host", place))
+    assert on_device.is_resident == ("resident" in place)
     for seed in range(5):
         for ours, theirs in zip(epoch_of(on_host, seed), epoch_of(on_device, seed), strict=True):
-            assert torch.equal(ours[0], theirs[0].cpu())
-            assert torch.equal(ours[1], theirs[1].cpu())
+            assert torch.equal(ours[0], theirs[0])
+            assert torch.equal(ours[1], theirs[1])
+            assert theirs[1].dtype == torch.int64
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("is_resident", [False, True])
+def test_a_gpu_gets_the_same_pixels(is_resident: bool) -> None:
+    padded, rows, cuda = padded_images(), np.array([11, 1, 2, 9, 4, 5, 6]), torch.device("cuda")
+    resident = hold_images(padded, rows, cuda) if is_resident else None
+    values: dict[str, Any] = {"labels": np.arange(12), "rows": rows, "pad_px": 2, "batch_size": 4, "flip": True}
+    on_device = TrainBatches(padded, device=cuda, resident=resident, **values)
+    on_host = epoch_of(TrainBatches(padded, device=CPU, **values))
+    for ours, theirs in zip(on_host, epoch_of(on_device), strict=True):
+        assert torch.equal(ours[0], theirs[0].cpu())
+        assert torch.equal(ours[1], theirs[1].cpu())
+    release_images()
+
+
+def test_the_draws_of_an_epoch_need_no_batches() -> None:
+    """A step that gathers on the device by itself sees the images of the loop over batches."""
+    batches = batches_in(
+        "resident", padded_images(), np.arange(12)[::-1], labels=np.arange(12), pad_px=2, batch_size=5, flip=True
+    )
+    draw = batches.draw_epoch(order_rng=np.random.default_rng([0, 0]), augment_rng=np.random.default_rng([0, 1]))
+    table = [torch.from_numpy(column) for column in (draw.samples, *draw.corners, draw.flipped)]
+    images, labels = batches.gather(*table)
+    expected = epoch_of(batches)
+    assert torch.equal(images, torch.cat([each for each, _ in expected]))
+    assert torch.equal(labels, torch.cat([each for _, each in expected]))
+    with pytest.raises(ValueError, match="not in the memory"):
+        batches_of(padded_images(), np.arange(12)).gather(*table)
 
 
 # ---------------------------------------------------------------- objects' boxes
@@ -177,18 +226,15 @@ def white_box(image: Bytes) -> list[int] | None:
     width=st.integers(1, 9),
     pad_px=st.integers(0, 6),
     flip=st.booleans(),
-    on_host=st.booleans(),
+    place=st.sampled_from(PLACES),
     seed=st.integers(0, 2**32),
 )
-def test_boxes_move_with_their_pixels(
-    height: int, width: int, pad_px: int, flip: bool, on_host: bool, seed: int
-) -> None:
+def test_boxes_move_with_their_pixels(height: int, width: int, pad_px: int, flip: bool, place: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     boxes = random_boxes(rng, 30, height, width)
     padded, rows = marked(boxes, height, width, pad_px), rng.permutation(30)[:23]
-    batches = TrainBatches(padded, np.arange(30), rows, pad_px=pad_px, batch_size=8, flip=flip, device=CPU, boxes=boxes)
-    if not on_host:  # what the constructor does for any other device
-        batches._rows, batches._windows = np.arange(len(rows)), _on_device(_windows(padded[rows], pad_px), CPU)
+    values: dict[str, Any] = {"labels": np.arange(30), "pad_px": pad_px, "batch_size": 8, "flip": flip, "boxes": boxes}
+    batches = batches_in(place, padded, rows, **values)
     seen = []
     for batch in batches.epoch(order_rng=rng, augment_rng=rng):
         assert batch.boxes is not None
