@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search_spaces.budget import MAX_EPOCHS
+from search_spaces.resources import without_other_share
 from trainables.errors import UserError, did_you_mean, format_value
 from trainables.merging import at_path, flattened, merged
 
@@ -71,7 +72,9 @@ def scaled(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[
         return study
     if scale not in SCALES:
         raise UserError(f"--scale '{scale}' is unknown{did_you_mean(scale, SCALES)}")
-    return merged(merged(study, _applicable(study, SCALES[scale])), exceptions.get(scale, {}))
+    for changes in (_applicable(study, SCALES[scale]), exceptions.get(scale, {})):
+        study = merged(without_other_share(study, changes), changes)
+    return study
 
 
 def _applicable(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:

@@ -152,6 +152,10 @@ class StatusDocument(Document):
     confirmed: list[ConfirmedConfigurations]
     winners: list[SearchWinner]
     failures: list[Failure]
+    gpu_memory: str | None = Field(
+        description="trials that did not fit in the memory of their share of a GPU, and how they ended with a whole "
+        "one; null if there are none"
+    )
     left_out_nodes: list[LeftOutNode] = Field(description="nodes that the last run gave no trials")
     dropped_confirmations: dict[str, int] = Field(
         description="number of confirmation trials, by arm, that cannot run: too few search trials completed"
@@ -204,6 +208,39 @@ class PlannedPower(_Strict):
     text: str = Field(description="what the study detects, in one line")
 
 
+class GpuMemory(_Strict):
+    """Memory that the largest trial of an arm needs on a GPU, without feature maps."""
+
+    arm: str
+    state_bytes: int = Field(description="weights, gradients, momentum and moving average")
+    image_bytes: int = Field(description="training and validation images with their border")
+    streamed: bool | None = Field(description="whether the images do not fit; null if the GPU is not known here")
+
+
+class MeasuredTrials(_Strict):
+    """Largest trial of an arm, measured with several trials at the same time."""
+
+    arm: str
+    n_trials: int = Field(description="trials at the same time, on one GPU or on the cores")
+    images_per_s: float = Field(description="training images per second, all of them together")
+    epochs_per_s: float = Field(description="epochs per second, all of them together")
+    peak_bytes: int = Field(description="memory of one trial with its images")
+    streamed: bool = Field(description="whether its images do not fit on the GPU")
+    why_not: str = Field(description='why so many trials do not run at the same time; "" if they do')
+
+
+class MeasuredSpeed(_Strict):
+    """Speed of several trials at the same time, and what follows for the sweep."""
+
+    device: str
+    n_gpus: int = Field(description="GPUs of this machine; 0: trials use the CPU")
+    trials_per_gpu: int = Field(description="smallest number within 5 % of the best speed; on a CPU, trials at a time")
+    hours: float = Field(description="duration of the whole sweep on this machine if no trial stops early")
+    gpu_hours: float
+    cost: Number = Field(description="GPU hours times the price that was given; null without a price")
+    rows: list[MeasuredTrials]
+
+
 class PlanDocument(Document):
     """What a study would run on this machine."""
 
@@ -221,6 +258,8 @@ class PlanDocument(Document):
     images_per_s: Extremes = Field(description="training images per second and trial, measured on this machine")
     slots: int = Field(description="trials at a time")
     seconds: float = Field(description="upper bound of the duration on this machine")
+    gpu_memory: list[GpuMemory] = Field(description="one row per arm; empty if trials use no GPU")
+    measured: MeasuredSpeed | None = Field(description="of several trials at the same time; null without --measure")
     power: PlannedPower
 
 

@@ -23,8 +23,11 @@ from sweep.document_models import (
     EvaluateDocument,
     Extremes,
     Failure,
+    GpuMemory,
     LeftOutNode,
     MeasuredMean,
+    MeasuredSpeed,
+    MeasuredTrials,
     MeasuredValue,
     MeasurementFailure,
     PlanDocument,
@@ -50,8 +53,10 @@ if TYPE_CHECKING:
     from sweep.doctor import Check
     from sweep.driver import Driver
     from sweep.evaluation.evaluate import Evaluated
+    from sweep.gpu_room import GpuRoom
     from sweep.plan import Plan
     from sweep.power import Power
+    from sweep.probe import ProbeResult
 
 
 def status_document(sweep_dir: Path | str, *, find: Callable[[Path], Driver | None] | None = None) -> dict[str, Any]:
@@ -65,6 +70,7 @@ def status_document(sweep_dir: Path | str, *, find: Callable[[Path], Driver | No
         RecordsError: there is no sweep in ``sweep_dir``.
     """
     from sweep.endings import resume_command
+    from sweep.findings.gpu_memory import describe_gpu_memory
     from sweep.findings.searches import n_searches
     from sweep.node_record import left_out_nodes
     from sweep.status import ENDED, INTERRUPTED, read_status
@@ -93,6 +99,7 @@ def status_document(sweep_dir: Path | str, *, find: Callable[[Path], Driver | No
             failures=[
                 Failure(**{name: row[name] for name in ("trial", "status", "fault", "why")}) for row in status.failures
             ],
+            gpu_memory=describe_gpu_memory(status.trials) or None,
             left_out_nodes=[LeftOutNode(**node) for node in left_out_nodes(manifest)],
             dropped_confirmations=dict(remaining.dropped),
             verdict=status.verdict,
@@ -167,7 +174,7 @@ def trials_document(
     )
 
 
-def plan_document(study: Study, plan: Plan, power: Power) -> dict[str, Any]:
+def plan_document(study: Study, plan: Plan, power: Power, price_per_gpu_hour: float | None = None) -> dict[str, Any]:
     """Return what a study would run on this machine, and what it would detect; see ``PlanDocument``."""
     arms = [ArmPlan(arm=arm, matched=arm in plan.matched, dose=dose.as_columns()) for arm, dose in plan.doses.items()]
     return _dump(
@@ -185,8 +192,42 @@ def plan_document(study: Study, plan: Plan, power: Power) -> dict[str, Any]:
             images_per_s=_extremes(plan.images_per_s),
             slots=plan.slots,
             seconds=plan.seconds,
+            gpu_memory=[_gpu_memory(room) for room in plan.rooms],
+            measured=None if plan.measured is None else _measured_speed(plan.measured, price_per_gpu_hour),
             power=_planned_power(power),
         )
+    )
+
+
+def _gpu_memory(room: GpuRoom) -> GpuMemory:
+    return GpuMemory(
+        arm=room.arm,
+        state_bytes=room.state_bytes,
+        image_bytes=room.image_bytes,
+        streamed=room.is_streamed,
+    )
+
+
+def _measured_speed(result: ProbeResult, price_per_gpu_hour: float | None) -> MeasuredSpeed:
+    return MeasuredSpeed(
+        device=result.device,
+        n_gpus=result.n_gpus,
+        trials_per_gpu=result.trials_per_gpu,
+        hours=result.hours,
+        gpu_hours=result.gpu_hours,
+        cost=None if price_per_gpu_hour is None else result.cost(price_per_gpu_hour),
+        rows=[
+            MeasuredTrials(
+                arm=row.arm,
+                n_trials=row.n_trials,
+                images_per_s=row.images_per_s,
+                epochs_per_s=row.epochs_per_s,
+                peak_bytes=row.peak_bytes,
+                streamed=row.is_streamed,
+                why_not=row.why_not,
+            )
+            for row in result.rows
+        ],
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
+from sweep.gpus import gpu_names
 from sweep.images import Fingerprints
 from sweep.provenance import code_versions, git_state, installed_packages
 from sweep.records.manifest_file import CHANGES, study_sha256
@@ -88,6 +89,14 @@ def _first_project(manifest: dict[str, Any]) -> Path | None:
 def with_study(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
     """Return a manifest with another study, which must contain every trial that is already recorded."""
     return {**manifest, "study": study.model_dump(mode="json")}
+
+
+def with_share(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
+    """Return a manifest of a sweep that begins with a study whose number of trials per GPU was measured."""
+    measured = with_study(manifest, study)
+    sha256, number = study_sha256(measured["study"]), study.resources.trials_per_gpu
+    run = {**manifest["runs"][-1], "study_sha256": sha256, "measured_trials_per_gpu": number}
+    return {**measured, "runs": [*manifest["runs"][:-1], run]}
 
 
 def with_change(manifest: dict[str, Any], study: Study, command: str, request: str) -> dict[str, Any]:
@@ -207,15 +216,9 @@ def hardware() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
-        "gpus": _gpus(),
+        "gpus": gpu_names(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     }
-
-
-def _gpus() -> list[str]:
-    import torch
-
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
 def _processor() -> str:

@@ -78,7 +78,12 @@ PACE = Metric(
 )
 SLOTS = Metric("cutmix_sweep_slots", "gauge", ("state",), "Trials that run or wait for a worker, and free slots.")
 NODES = Metric("cutmix_sweep_nodes", "gauge", ("state",), "Nodes that can run trials, and nodes that were left out.")
-LOSSES = Metric("cutmix_sweep_losses", "counter", ("cause",), "Workers that trials have lost since the driver started.")
+LOSSES = Metric(
+    "cutmix_sweep_losses",
+    "counter",
+    ("cause",),
+    "Times that trials have lost their worker, or ran out of GPU memory, since the driver started.",
+)
 FAILURES = Metric("cutmix_sweep_failures", "counter", ("node",), "Failed trials since the driver started.")
 GPU_MEMORY = Metric(
     "cutmix_sweep_gpu_memory_bytes",

@@ -8,7 +8,9 @@ from search_spaces.match_checks import check_reachable
 from search_spaces.study import Study
 from sweep.connection import check_connection
 from sweep.display import SILENT, Display
+from sweep.gpu_room import describe_rooms, gpu_rooms
 from sweep.images import show_data_warnings
+from sweep.planned import first_config, planned_trials
 from trainables.data.places import place_of
 from trainables.errors import UserError
 
@@ -56,6 +58,7 @@ def prepare(
             display.show_warning(note)
     if address is None:
         check_local(study.resources)
+        _check_gpu_memory(study, display)
     check_images()
     with display.show_status("loading PyTorch"):
         from trainables.data.prepared import forget_images, prepare_data, prepare_test
@@ -78,3 +81,18 @@ def prepare(
         with display.show_status("matching the dose of the arms"):
             check_reachable(study)
     return fingerprints
+
+
+def _check_gpu_memory(study: Study, display: Display) -> None:
+    """Show what trials need of the memory of a GPU of this machine, and whether their images fit there.
+
+    Raises:
+        UserError: a trial does not fit, whatever its feature maps need.
+    """
+    if not study.resources.gpus:
+        return
+    from trainables.data.sources.registry import open_source
+
+    data = first_config(study).data
+    described = open_source(place_of(data.source).source).describe(data.image_size_px)
+    display.show_line(describe_rooms(gpu_rooms(study, planned_trials(study), described)))

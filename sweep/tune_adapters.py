@@ -13,7 +13,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.conductor import Conductor
 from sweep.ledger import trial_places
 from sweep.lock import LockLost
@@ -31,7 +31,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
         super().__init__()
         self._conductor = conductor
         self._dir = sweep_dir
-        self._resources: Resources = conductor.study.resources
+        self._resources: Resources = conductor.resources
         self._slots = slots
         self._live: set[str] = set()  # ids of Tune's trials that have not ended
         self._places = places
@@ -64,6 +64,8 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             "workers": self._resources.workers,
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
+            "gpus": self._resources.gpus,
+            "streams": self._conductor.is_turn_of_whole_gpus,  # all memory for the network of a trial that did not fit
             "images": format_places({source: self._places[source]} if source in self._places else {}),
         }
 
@@ -103,7 +105,7 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         self._place[trial.trial_id] = self._n_added
         left_out = self._conductor.nodes.unfit_for(trial.config["trial"])
         if left_out:
-            trial.update_resources(resource_request(self._conductor.study.resources, left_out))
+            trial.update_resources(resource_request(self._conductor.resources, left_out))
             self._left_out[trial.trial_id] = left_out
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:

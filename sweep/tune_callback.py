@@ -58,7 +58,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         self._show = show
         self._watch = watch
         self._slots = slots
-        self._lost = LostWorkers(slots)
+        self._lost = LostWorkers(slots, shares_gpus=lambda: conductor.resources.workers_per_gpu > 1)
         self._recovered: set[str] = set()  # trials whose loss was reported in the present step
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:

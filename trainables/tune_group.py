@@ -29,7 +29,7 @@ GRACE_S = 60.0
 CLOSE_S = 30.0
 """Time for which the workers may end a trial before they are killed."""
 
-FAILURES = ("failed", "disk_fault", "unfit")
+FAILURES = ("failed", "out_of_memory", "disk_fault", "unfit")
 """Keys of reports after which a trial does not continue."""
 
 

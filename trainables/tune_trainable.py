@@ -26,6 +26,7 @@ from trainables.cores import set_threads
 from trainables.data.places import Place, images_at, parse_places
 from trainables.errors import UserError
 from trainables.faults import TRIAL, BrokenGroup, fault_of
+from trainables.gpu_memory import breaks_gpu, claim_memory, is_out_of_gpu_memory, release_memory
 from trainables.intact import DamagedFile
 from trainables.object_store import StorageError
 from trainables.saved_state import named_damage, read_state, sha256_of_state, verify_state, write_state
@@ -51,7 +52,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     Recorded epochs are then reported once more, and the conductor compares them with the records.
 
     An error in the code of the trial is reported, not raised, because a retry would fail again. Only a lost worker
-    reaches Ray as a failure and is retried. A node that does not see the folder of the sweep is reported as unfit:
+    reaches Ray as a failure and is retried. A trial that does not fit in the memory of its GPU is released, and reports
+    ``out_of_memory``. A node that does not see the folder of the sweep is reported as unfit:
     nothing is written there, because it would be lost.
     """
 
@@ -74,6 +76,12 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         _show_in_process_title(self._describe_work())
         with self._log.capture():
             report = self._step()
+        if "out_of_memory" in report:
+            from trainables.data.resident import release_images
+
+            self._trial = None
+            release_images()
+            release_memory()  # only now: the frames of the error held tensors
         self._log.write_report(report)
         if "failed" in report or "model_sha256" in report:
             self._files.send_log()
@@ -109,6 +117,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
             return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
         except Exception as error:
+            if is_out_of_gpu_memory(error):
+                why = traceback.format_exc(limit=-3).strip()
+                return {"trial": self._name, "out_of_memory": why, **_place()}
             if _spoils_process(error):
                 raise  # Tune replaces the process and resumes from the last saved epoch
             return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
@@ -165,6 +176,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             self._reported = int(config["recorded_epochs"])
             self._last_epoch = int(config["last_epoch"])
             self._device = str(config["device"])
+            self._gpu_share, self._streams = float(config.get("gpus", 1.0)), bool(config.get("streams", False))
             self._tests = bool(config["test"])
             if not isinstance(self._files, SharedFiles):
                 self._hurry_at_end()
@@ -191,6 +203,11 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     def _new_trial(self) -> Trial:
         from trainables.data.prepared import prepare_data
 
+        if self._device.startswith("cuda"):
+            from trainables.data.resident import set_streaming
+
+            claim_memory(self._gpu_share)
+            set_streaming(self._streams)
         with images_at(self._places):
             data = prepare_data(self._config.data)
         if self._device.startswith("cuda"):
@@ -393,12 +410,5 @@ def _tested(trial: Trial, places: Mapping[str, Place]) -> str:
 
 
 def _spoils_process(error: Exception) -> bool:
-    """Return whether an error leaves the process unable to use its GPU, or the group that it trains in.
-
-    Running out of GPU memory does not.
-    """
-    import torch
-
-    return isinstance(error, BrokenGroup) or (
-        isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
-    )
+    """Return whether an error leaves the process unable to use its GPU, or the group that it trains in."""
+    return isinstance(error, BrokenGroup) or breaks_gpu(error)

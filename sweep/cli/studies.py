@@ -47,11 +47,14 @@ def plan(
     data: options.Data = None,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
+    trials_per_gpu: options.TrialsPerGpu = None,
     workers: options.Workers = None,
     seed: options.Seed = None,
     effect: options.Effect = None,
     sd: options.Sd = None,
     sd_from: options.SdFrom = None,
+    measure: options.Measure = False,
+    price_per_gpu_hour: options.PricePerGpuHour = None,
     json_: options.Json = False,
 ) -> None:
     """Show what a study would run on this machine and what it would detect; start nothing.
@@ -61,26 +64,29 @@ def plan(
     from search_spaces.discover import load_study
     from sweep.documents import plan_document
     from sweep.images import show_data_warnings, show_duplicates
-    from sweep.plan import make_plan
+    from sweep.plan import check_price, make_plan
     from sweep.power import compute_power
     from sweep.storage import local_folder
     from sweep.terminal.study import print_plan
 
-    settings = options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed)
+    settings = options.with_shorthands(
+        set_, data=data, cpus=cpus, gpus=gpus, trials_per_gpu=trials_per_gpu, workers=workers, seed=seed
+    )
     loaded = load_study(study, scale=scale, settings=settings)
     # first, so that a mistake in these options is refused before anything is printed
     power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from and local_folder(sd_from))
+    check_price(loaded, price_per_gpu_hour, measure=measure)
     display = new_display(stderr=True)
     status = "measuring the training speed and the dose of each arm"
     with display.show_status(status), show_data_warnings(display.show_warning):
-        planned = make_plan(loaded)
+        planned = make_plan(loaded, measure=measure, show=display.show_line)
     for note in planned.notes:
         display.show_warning(note)
     show_duplicates(loaded, display.show_warning)
     if json_:
-        print_document(plan_document(loaded, planned, power))
+        print_document(plan_document(loaded, planned, power, price_per_gpu_hour))
         return
-    print_plan(loaded, planned, new_console(), power)
+    print_plan(loaded, planned, new_console(), power, price_per_gpu_hour)
 
 
 @app.command()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from search_spaces.own_parts import own_parts
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.connection import check_connection
 from sweep.display import SILENT, Display
 from sweep.endings import FolderLost, resume_command

@@ -196,7 +196,7 @@ PANELS = (
     ),
     Panel(
         "Lost workers by cause",
-        "Workers that trials have lost since the driver started. The trials continue on other workers.",
+        "Workers that trials have lost since the driver started, and GPU memory that did not suffice. They continue.",
         "short",
         ((f"sum by (cause) ({_of(LOSSES)})", "{{cause}}"),),
     ),

@@ -13,10 +13,12 @@ from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.formats import format_duration
+from sweep.gpu_room import describe_rooms
 from sweep.plan import Plan
 from sweep.power import Power, compute_power
 from sweep.preview import describe_mix
 from sweep.search import STARTUP_TRIALS
+from sweep.terminal.measured import print_measured
 from sweep.terminal.tables import add_column, add_row, new_table, plain, print_heading, print_line, print_table
 from trainables.errors import UserError
 
@@ -182,7 +184,9 @@ def describe_domain(domain: Any) -> str:
     raise AssertionError(domain)
 
 
-def print_plan(study: Study, plan: Plan, console: Console, power: Power | None = None) -> None:
+def print_plan(
+    study: Study, plan: Plan, console: Console, power: Power | None = None, price_per_gpu_hour: float | None = None
+) -> None:
     """Print what a study would run and could detect, and how long it would take on this machine."""
     print_study(study, console, power)
     confirming = f" and {plan.n_confirming} confirmation trials" if plan.n_confirming else ""
@@ -194,6 +198,10 @@ def print_plan(study: Study, plan: Plan, console: Console, power: Power | None =
         f"Time on this machine: at most about {format_duration(plan.seconds)}, with {plan.slots} trials at a time and "
         f"{_format_range(plan.images_per_s)} training images per second and trial.",
     )
+    if plan.rooms:
+        print_line(console, describe_rooms(plan.rooms))
+    if plan.measured is not None:
+        print_measured(plan.measured, console, price_per_gpu_hour)
     _print_doses(study, plan, console)
     if power is not None and (effect := power.describe_effect()):
         print_line(console, effect)

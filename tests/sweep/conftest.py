@@ -30,7 +30,7 @@ DOSE_COLUMNS = [name for name in ABOUT_COLUMNS if name.startswith("dose_")]
 """Columns of the dose, which a trial measures before its first epoch."""
 
 Curve = Callable[[Job, int], Mapping[str, Any]]
-"""Function from a job and an epoch to reported columns of the epoch, or to ``failed`` or ``unfit``."""
+"""Function from a job and an epoch to reported columns, or to ``failed``, ``unfit`` or ``out_of_memory``."""
 
 
 def lose_worker(conductor: Conductor, trial: str, error: str = "killed") -> None:
@@ -87,6 +87,8 @@ class Simulation:
             self._fill()
             if not self._running:
                 self.conductor.flush(force=True)
+                if self.conductor.begin_next_turn():
+                    continue
                 break
             job, epoch = self._running.popleft()
             checkpoint = checkpoint_path(self.sweep_dir, job.trial)
@@ -102,7 +104,7 @@ class Simulation:
 
     def _report(self, job: Job, epoch: int) -> dict[str, Any]:
         values = self._curve(job, min(epoch, job.last_epoch))
-        if values.keys() & {"failed", "unfit"}:
+        if values.keys() & {"failed", "unfit", "out_of_memory"}:
             return {"trial": job.trial, **values}
         if epoch <= job.last_epoch:
             return report(job, epoch, values)

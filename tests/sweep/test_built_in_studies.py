@@ -21,7 +21,7 @@ def study(request: pytest.FixtureRequest) -> Study:
 
 
 def test_is_planned(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 1000.0)
+    monkeypatch.setattr("sweep.plan.measure_speed", lambda *_, **__: 1000.0)
     monkeypatch.setattr("sweep.plan.DOSE_DRAWS", 2)
     planned = make_plan(study)
     assert planned.n_trials == len(study.arms) * study.trials_per_arm

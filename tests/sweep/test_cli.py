@@ -34,12 +34,12 @@ from trainables.mixing.presets import PRESETS
 MakeStudy = Callable[..., Study]
 ROOT = Path(__file__).parents[2]
 
-STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--workers", "--seed"}
+STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--trials-per-gpu", "--workers", "--seed"}
 SHOWN = ["--quiet", "--verbose"]
 CLUSTER = ["--address", "--insecure", "--strict-nodes", "--max-trials", "--start-timeout"]
 VERBS = {
     "studies": ["name", "--json"],
-    "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--json"],
+    "plan": ["study", *STUDY_FLAGS, "--effect", "--sd", "--sd-from", "--measure", "--price-per-gpu-hour", "--json"],
     "preview": ["name", "--scale", "--set", "--data", "--seed", "--samples", "--out"],
     "run": [
         *("study", *STUDY_FLAGS, "--download", *CLUSTER, "--out", "--log-to"),
@@ -315,7 +315,7 @@ def n_images(train_frac: float) -> tuple[int, int]:
 class TestPlan:
     @pytest.fixture(autouse=True)
     def _no_probe(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 500.0)
+        monkeypatch.setattr("sweep.plan.measure_speed", lambda *_, **__: 500.0)
         monkeypatch.setattr("sweep.engine.usable_cores", lambda: 4)
 
     def test_says_what_would_run(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +369,7 @@ class TestPlan:
     def test_adds_up_trials_of_unequal_length_size_and_speed(
         self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("sweep.plan.probe", lambda config, **_: 500.0 * config.model.width)
+        monkeypatch.setattr("sweep.plan.measure_speed", lambda config, *_: 500.0 * config.model.width)
         path = tmp_path / "mine.yaml"
         path.write_text(
             "question: Mine?\narms: {off: {}, cutout: {mix: cutout}}\nsearch: grid\nreplicates: 2\n"
@@ -390,7 +390,7 @@ class TestPlan:
 
     def test_measures_a_few_of_many_networks(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         probed = []
-        monkeypatch.setattr("sweep.plan.probe", lambda config, **_: probed.append(config.model.width) or 100.0)
+        monkeypatch.setattr("sweep.plan.measure_speed", lambda config, *_: probed.append(config.model.width) or 100.0)
         vary = "space[model.width]={kind: uniform, lo: 0.25, hi: 1.0}"
         assert run("plan", "quickstart", "--set", vary, "--set", "budget.trials=20")[0] == 0
         assert len(probed) == len(set(probed)) == PROBED_NETS

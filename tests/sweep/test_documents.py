@@ -165,7 +165,7 @@ class TestTrials:
 
 class TestPlan:
     def test_has_dose_size_and_seeds(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 1000 / 3)
+        monkeypatch.setattr("sweep.plan.measure_speed", lambda *_, **__: 1000 / 3)
         status, out, err = run("plan", "quickstart", "--scale", "smoke", "--effect", 0.5, "--sd", 1, "--json")
         assert (status, err) == (0, "")
         document = check(out, "plan", run)
@@ -180,7 +180,7 @@ class TestPlan:
         assert 0 < document["power"]["power"] < 1
 
     def test_without_an_effect(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 500.0)
+        monkeypatch.setattr("sweep.plan.measure_speed", lambda *_, **__: 500.0)
         power = check(run("plan", "quickstart", "--json")[1], "plan", run)["power"]
         assert (power["effect_points"], power["units_needed"], power["power"]) == (None, None, None)
         assert power["detectable_points"]["min"] > 0

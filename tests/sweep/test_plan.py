@@ -17,9 +17,9 @@ from trainables.errors import UserError
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, *settings: str, sampled: int | None = None, **values: Any) -> Plan:
-    monkeypatch.setattr("sweep.plan.probe", lambda *_, **__: 500.0)
+    monkeypatch.setattr("sweep.plan.measure_speed", lambda *_, **__: 500.0)
     if sampled is not None:
-        monkeypatch.setattr("sweep.plan.PLANNED_TRIALS", sampled)
+        monkeypatch.setattr("sweep.planned.PLANNED_TRIALS", sampled)
     study = {
         "question": "How long?",
         "arms": {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}},

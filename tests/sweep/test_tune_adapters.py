@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.faults import fault_of_worker
 from sweep.losses import Loss
 from sweep.nodes import Nodes

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import signal
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -424,6 +426,55 @@ def test_a_fault_while_training_is_reported(
     row = trainable.step()
     assert "RuntimeError: out of memory" in row["failed"]
     assert row["fault"] == "memory"
+
+
+def test_a_trial_without_gpu_memory_is_released_and_continues_elsewhere(
+    build: Callable[..., CutMixTrainable], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trainable = build()
+    rows = [trainable.step()]
+    trial = weakref.ref(trainable._trial)
+
+    def fails(self: Trial) -> EpochResult:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trial, "run_epoch", fails)
+        row = trainable.step()
+    assert row.keys() == {"trial", "out_of_memory", "node", "node_id"}
+    assert "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB" in row["out_of_memory"]
+    gc.collect()
+    assert trial() is None
+    assert trainable.reset_config(orders(tmp_path, trial="other"))  # the worker is sound, and trains another trial
+    assert trainable.step()["epoch"] == 1
+    rows += steps(build(recorded=1), EPOCHS - 1)
+    undisturbed = [row | {"trial": "t0"} for row in steps(build(trial="undisturbed"), EPOCHS)]
+    assert without_times(rows) == without_times(undisturbed)
+    assert same_weights(tmp_path / "weights/t0.pt", straight())
+
+
+def test_the_memory_of_a_gpu_is_bounded_before_anything_is_there(
+    build: Callable[..., CutMixTrainable], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trainable, claimed = build(), list[float | bool]()
+    monkeypatch.setattr("trainables.tune_trainable.claim_memory", claimed.append)
+    monkeypatch.setattr("trainables.data.resident.set_streaming", claimed.append)
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(Trial, "__init__", lambda *_, **__: pytest.fail(f"built after {claimed}"))
+    trainable.reset_config({**orders(tmp_path), "device": "cuda", "gpus": 0.25, "streams": True})
+    with pytest.raises(pytest.fail.Exception, match=r"built after \[0\.25, True\]"):
+        trainable.step()
+
+
+def test_an_error_of_a_library_of_the_gpu_ends_the_process(
+    build: Callable[..., CutMixTrainable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Trial) -> EpochResult:
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
+
+    monkeypatch.setattr(Trial, "run_epoch", fails)
+    with pytest.raises(RuntimeError, match="EXECUTION_FAILED"):
+        build().step()
 
 
 def test_a_worker_that_is_killed_while_saving_leaves_the_old_state(

@@ -43,12 +43,16 @@ def evaluation_images(
         for batch in batches:
             yield torch.from_numpy(images[batch])
     else:
-        shape = images.shape[1:]
+        yield from _streamed(images, batches, device)
 
-        def gathered(rows: np.ndarray) -> Tensor:
-            block = empty_bytes(len(rows) * math.prod(shape), device).view(len(rows), *shape)
-            np.take(images, rows, axis=0, out=block.numpy(), mode="clip")  # mode "raise" would make another copy
-            return block
 
-        for block in computed_ahead(gathered, batches):
-            yield block.to(device, non_blocking=True)
+def _streamed(images: np.ndarray, batches: Sequence[np.ndarray], device: torch.device) -> Iterator[Tensor]:
+    shape = images.shape[1:]
+
+    def gathered(rows: np.ndarray) -> Tensor:
+        block = empty_bytes(len(rows) * math.prod(shape), device).view(len(rows), *shape)
+        np.take(images, rows, axis=0, out=block.numpy(), mode="clip")  # mode "raise" would make another copy
+        return block
+
+    for block in computed_ahead(gathered, batches):
+        yield block.to(device, non_blocking=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -57,8 +57,34 @@ class ResidentImages:
         return windows_of(self.pixels, pad_px)
 
 
-_held: dict[torch.device, tuple[np.ndarray, ResidentImages]] = {}
-"""For each device the images that it holds, with the array that they were copied from."""
+@dataclass
+class _Process:
+    """State of this process.
+
+    Attributes:
+        held: for each device the images that it holds, with the array that they were copied from.
+        streams: whether no images are held, see :func:`set_streaming`.
+    """
+
+    held: dict[torch.device, tuple[np.ndarray, ResidentImages]] = field(default_factory=dict)
+    streams: bool = False
+
+
+_process = _Process()
+
+
+def set_streaming(always: bool) -> None:
+    """Set whether trials that are built from now on leave the memory of a GPU to their network, and stream images.
+
+    A trial that ran out of memory may fit then. The values are the same.
+
+    Examples:
+        >>> set_streaming(True)
+        >>> hold_images(np.zeros((2, 4, 4, 3), np.uint8), np.arange(2), torch.device("meta")) is None
+        True
+        >>> set_streaming(False)
+    """
+    _process.streams = always
 
 
 def hold_images(padded: np.ndarray, rows: np.ndarray, device: torch.device) -> ResidentImages | None:
@@ -73,16 +99,18 @@ def hold_images(padded: np.ndarray, rows: np.ndarray, device: torch.device) -> R
         device: device of the trial.
 
     Returns:
-        The images; None on a CPU, which reads the memory-mapped files, and if the memory of the device has no room for
-        them: they must then be streamed. The values are the same.
+        The images; None on a CPU, which reads the memory-mapped files, and if the device has no room for them, or
+        leaves it to the network (:func:`set_streaming`): they must then be streamed. The values are the same.
     """
     if device.type == "cpu":
         return None
-    source, resident = _held.get(device, (None, None))
-    if resident is not None and source is padded and resident.holds(rows):
+    source, resident = _process.held.get(device, (None, None))
+    if resident is not None and source is padded and resident.holds(rows) and not _process.streams:
         return resident
     del resident
-    _held.pop(device, None)
+    _process.held.pop(device, None)
+    if _process.streams:
+        return None
     needed = np.unique(rows)
     n_bytes, room = padded[:1].nbytes, room_bytes(device)
     choices: list[np.ndarray | None] = [None, needed] if 2 * len(needed) > len(padded) else [needed]
@@ -94,14 +122,14 @@ def hold_images(padded: np.ndarray, rows: np.ndarray, device: torch.device) -> R
         except torch.OutOfMemoryError:  # another process has taken the memory meanwhile
             torch.cuda.empty_cache()
             continue
-        _held[device] = padded, copied
+        _process.held[device] = padded, copied
         return copied
     return None
 
 
 def release_images() -> None:
     """Release the images that this process holds on its devices, after the trials that use them have ended."""
-    _held.clear()
+    _process.held.clear()
 
 
 def room_bytes(device: torch.device) -> float:
@@ -127,7 +155,8 @@ def describe_images(resident: ResidentImages | None, device: torch.device) -> st
     if device.type == "cpu":
         return "the images are read from memory-mapped files"
     if resident is None:
-        return f"the images do not fit in the memory of {device}: their batches are streamed"
+        reason = "leave the network the memory" if _process.streams else "do not fit in the memory"
+        return f"the images {reason} of {device}: their batches are streamed"
     size = format_bytes(resident.n_bytes)
     return f"the images are in the memory of {device} ({size}), for all trials of this process"
 
