@@ -48,8 +48,9 @@ class Resources(Frozen):
             ``auto``: on nodes that have it, if trials share a GPU.
         workers: processes that train one trial together, on one node or on several, each with a share of the rows of
             each batch. Their number changes no random draw, and losses only by rounding.
-        checkpoint_s: seconds between two states of a trial that are written to an object store; None: as often as
-            takes at most 5 % of the time, and at least every 5 minutes. In a folder, each epoch writes the state.
+        checkpoint_s: seconds between two states of a trial that are written while it trains, in a folder or an object
+            store: a kill loses this time. None: 30, or 20 times the time that writing takes if this is longer, and at
+            most 300. 0: each epoch waits until its state is written. States at the end and before a pause are extra.
 
     Examples:
         >>> Resources(cpus=8, gpus=1.0, workers=4).describe()

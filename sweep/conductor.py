@@ -51,6 +51,8 @@ class Job:
         test: whether the trial is measured on the test images after its last epoch.
         model_sha256: recorded checksum of the trial's model, which is not replaced while it is intact; None if none is
             recorded.
+        pause_epochs: epochs before whose report the state must be written: the trial may pause there, and continue on
+            another worker.
     """
 
     trial: str
@@ -59,6 +61,7 @@ class Job:
     last_epoch: int
     test: bool
     model_sha256: str | None = None
+    pause_epochs: tuple[int, ...] = ()
 
 
 class Conductor(SteeredSweep):
@@ -109,7 +112,11 @@ class Conductor(SteeredSweep):
             if entry.end is not None:
                 self._finish_if_over(entry)
         self.flush(force=True)
-        self._ledger.drop_checkpoints(self.entries)  # a kill may have come between a row and the removal
+        self.drop_checkpoints()  # a kill may have come between a row and the removal
+
+    def drop_checkpoints(self) -> None:
+        """Remove the states of trials that will not continue; the worker of a trial that was stopped may write one."""
+        self._ledger.drop_checkpoints(self.entries)
 
     def next_job(self) -> Job | None:
         """Return the next trial to run; None if there is none now."""
@@ -127,7 +134,8 @@ class Conductor(SteeredSweep):
         self.flush(force=not self._follows_from_its_number(entry))
         last_epoch = entry.known_epochs if entry.end else self.study.max_epochs_of(entry.params)
         confirms, config = entry.confirms is not None, self._ledger.config(entry)
-        return Job(entry.trial, config, entry.epochs, last_epoch, confirms, entry.model_sha256)
+        pauses = self._pause_epochs(entry)
+        return Job(entry.trial, config, entry.epochs, last_epoch, confirms, entry.model_sha256, pauses)
 
     def _record_start(self, entry: Entry) -> None:
         """Write that a trial runs; the row of a trial that regains what is lost stays until it has ended again."""

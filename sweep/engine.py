@@ -234,6 +234,7 @@ def run_trials(
                 display.show_line("the trials that do not fit beside others on a GPU continue, each with a whole one")
         callback.close()
     conductor.flush(force=True)
+    conductor.drop_checkpoints()
 
 
 def _tune(

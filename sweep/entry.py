@@ -49,7 +49,7 @@ class Entry:
         why: reason of the end or of the pause; "" if there is none.
         fault: kind of the failure, one of ``trainables.faults``; None if the trial has not failed.
         attempts: number of starts: 1, plus 1 per resumption or restart.
-        resumed_at_epoch: epoch after which the trial was last resumed; None if never.
+        resumed_at_epoch: recorded epochs when the trial was last resumed; None if never. Its state may be older.
         losses: how often the trial has lost its worker, or its GPU memory, by kind of the loss; kinds that it has not
             met are missing.
         curve: reported values by epoch, from 1.

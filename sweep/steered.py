@@ -32,6 +32,10 @@ class SteeredSweep(ChoosingSweep, ABC):
         """Return whether a worker runs a trial; one that was cancelled or set aside does not count."""
         return trial in self._running
 
+    def has_paused(self, trial: str) -> bool:
+        """Return whether a trial has begun, has not ended, and waits: it continues from its state."""
+        return self.entries[trial].status in LIVING and not self.runs(trial)
+
     def may_run(self, trial: str) -> bool:
         """Return whether a trial that waits for a worker may get one: it has not ended, and is not one of too many."""
         return self.runs(trial) and not self._must_wait(self.entries[trial])

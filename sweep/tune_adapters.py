@@ -61,6 +61,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             **trial_places(self._dir, job.trial),
             "sign_of_sweep": self._sign,
             "checkpoint_s": self._resources.checkpoint_s,
+            "pause_epochs": job.pause_epochs,
             "workers": self._resources.workers,
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
@@ -178,7 +179,16 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         except (OSError, LockLost) as error:
             self.fault = error  # Tune turns an error that is raised here into text
             raise
+        if ended and self._conductor.has_paused(result["trial"]):
+            _keep_state(trial)
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
+
+
+def _keep_state(trial: Any) -> None:
+    """Request that a worker writes the state of its trial before it gets another trial; the driver does not wait."""
+    actor = trial.temporary_state.ray_actor
+    if hasattr(actor, "keep_state"):
+        actor.keep_state.remote()
 
 
 def resource_request(resources: Resources, without: Sequence[str] = ()) -> PlacementGroupFactory:

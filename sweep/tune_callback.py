@@ -78,7 +78,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
             _kill_workers(trials)
             raise
         if is_over:
-            _kill_workers(trials)  # Tune would wait for the end of an epoch; the state is saved after each epoch
+            _kill_workers(trials)  # Tune would wait for the end of an epoch; each trial continues from its last state
             raise EndOfRun
         if self._must_hold and not self._conductor.running:
             _kill_workers(trials)  # those of cancelled trials

@@ -34,7 +34,7 @@ FAILURES = ("failed", "out_of_memory", "disk_fault", "unfit")
 
 
 class LostWorker(RuntimeError):
-    """A worker of a group was lost: the others are ended, and Tune restarts the trial from its last saved epoch."""
+    """A worker of a group was lost: the others are ended, and Tune restarts the trial from its last state."""
 
 
 class GroupTrainable(tune.Trainable):  # type: ignore[misc]
@@ -77,6 +77,11 @@ class GroupTrainable(tune.Trainable):  # type: ignore[misc]
         """End the trial and all workers."""
         self._end_trial()
         self._kill()
+
+    def keep_state(self) -> None:
+        """Write the state of the last reported epoch: the trial pauses, and may continue on other workers."""
+        if self._members:
+            ray.get(self._members[0].keep_state.remote())
 
     def __repr__(self) -> str:
         """Return the name of the actor in logs and in the dashboard; it keeps the name of its first trial."""

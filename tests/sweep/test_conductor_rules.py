@@ -249,3 +249,19 @@ class TestPromotion:
         again = simulate(study, tmp_path, curve=lambda *_: {"val_nll": 1.0}, n_workers=1).run()
         assert ("off-0002", 1) in [(job.trial, job.recorded_epochs) for job in again.jobs[:3]]
         assert_whole(tmp_path, study)
+
+    @pytest.mark.parametrize(
+        ("rule", "control_frac", "pauses"),
+        [("asha-promote", 0.0, (1,)), ("asha-promote", 1.0, ()), ("asha", 0.0, ()), ("none", 0.0, ())],
+    )
+    def test_a_worker_knows_where_its_trial_may_pause(
+        self,
+        simulate: Any,
+        study_of: MakeStudy,
+        tmp_path: Path,
+        rule: str,
+        control_frac: float,
+        pauses: tuple[int, ...],
+    ) -> None:
+        study = study_of(arms={"off": {}}, budget=budget(rule, trials=4, max_epochs=2, control_frac=control_frac))
+        assert simulate(study, tmp_path).conductor.next_job().pause_epochs == pauses
