@@ -393,7 +393,7 @@ class _Run:
         from sweep.worker_names import named_workers
 
         warn = self.display.show_warning
-        metrics = SweepMetrics(conductor, sweep=self.sweep_dir.name, warn=warn)
+        metrics = SweepMetrics(conductor, storage=shown(str(self.sweep_dir)), warn=warn)
         callbacks: list[Callback] = [MetricsCallback(metrics)]
         if self.loggers:
             from sweep.tune_loggers import open_callbacks
