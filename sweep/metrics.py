@@ -156,6 +156,7 @@ class SweepMetrics:
         self._is_broken = False
         self._sent: Counter[tuple[str, tuple[str, ...]]] = Counter()
         self._seen: set[tuple[str, ...]] = set()  # labels of numbers of trials that were not 0
+        self._paced: set[str] = set()  # arms that have had running trials: without them Ray shows the last value on
         self._epochs_before = dict(conductor.tally.n_epochs_of)
         self._n_epochs, self._recorded_at_s = conductor.tally.n_epochs, clock()
         self._set_at_s = -float("inf")
@@ -257,12 +258,13 @@ class SweepMetrics:
                 yield TEST_ERROR, (label,), sum(errors) / len(errors)
 
     def _work(self, progress: SweepProgress) -> Iterator[Value]:
-        epochs, paces = Counter[tuple[str, ...]](), dict[str, float]()
+        epochs, paces = Counter[tuple[str, ...]](), dict.fromkeys(self._paced, 0.0)
         for (arm, phase), number in self._conductor.tally.n_epochs_of.items():
             epochs[self._arm(arm), phase] += number - self._epochs_before.get((arm, phase), 0)
         for trial in progress.running:
             label = self._arm(trial.arm)
             paces[label] = paces.get(label, 0.0) + (trial.images_per_s or 0.0)
+        self._paced.update(paces)
         yield from ((EPOCHS, labels, number) for labels, number in epochs.items())
         yield EPOCHS_LEFT, (), self._conductor.epochs_left
         if progress.left_s is not None:

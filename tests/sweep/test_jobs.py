@@ -197,7 +197,7 @@ class TestSubmit:
         )
         facts = job["metadata"]
         assert facts["arms"] == ", ".join(expected.arms)
-        assert {name: facts[name] for name in ("study", "sweep", "storage")} == {
+        assert {name: facts[name] for name in ("study", "sweep", "id", "storage")} == {
             "study": "quickstart", "sweep": "box", "id": "0d464f", "storage": "/shared/box",
         }  # fmt: skip
         assert re.fullmatch(r"\d+\.\d+.*", facts["version"])
