@@ -132,7 +132,7 @@ def start_sweep(
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
-        manifest = with_run(manifest, command, project=project, images=images, max_trials=max_trials)
+        manifest = with_run(manifest, command, project=project, images=images, joined=joined)
         checking = checked_nodes(
             study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
         )
@@ -251,7 +251,7 @@ def resume_sweep(
         ):
             images = {source: place.source for source, place in places.items()}
             manifest = with_parts(with_images(manifest, fingerprints), parts)
-            manifest = with_run(manifest, command, images=images, max_trials=max_trials)
+            manifest = with_run(manifest, command, images=images, joined=joined)
             checking = checked_nodes(
                 study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
             )
