@@ -67,6 +67,7 @@ def _synced(norm: _BatchNorm) -> SyncedBatchNorm:
     synced.weight, synced.bias = norm.weight, norm.bias
     synced.running_mean, synced.running_var = norm.running_mean, norm.running_var
     synced.num_batches_tracked = norm.num_batches_tracked
+    synced._forward_hooks.update(norm._forward_hooks)  # the factor of a residual branch that ends in this norm
     return synced.train(norm.training)
 
 

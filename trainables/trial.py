@@ -26,6 +26,7 @@ from trainables.mixing.batch_view import BatchView
 from trainables.mixing.dose import Dose, measure_dose
 from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer
 from trainables.models.backbone import with_backbone
+from trainables.models.branches import BranchScaler
 from trainables.models.build import build_model
 from trainables.models.dropblock import BlockDropper
 from trainables.models.saved import saved_config
@@ -83,6 +84,7 @@ class Trial:
         self._ema = build_ema(self._net, config.optimizer.ema_decay)
         self._trained_net: nn.Module = self._net
         self._blocks = _block_dropper(config, n_stages=len(self._net.stages), device=self._device)
+        self._branches = BranchScaler.of(self._net, config, device=self._device)
         width_px = images.images.shape[2]
         self._normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=self._device)
         self._batches = _train_batches(config, data, self._device)
@@ -185,6 +187,7 @@ class Trial:
             "ema": None if self._ema is None else self._ema.state_dict(),
             "generators": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
             "dropblock": None if self._blocks is None else self._blocks.generator.get_state(),
+            **({} if self._branches is None else {"branches": self._branches.generator.get_state()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -210,6 +213,8 @@ class Trial:
             rng.bit_generator.state = state["generators"][name]
         if self._blocks is not None:
             self._blocks.generator.set_state(state["dropblock"].cpu())  # the state may be on a GPU
+        if self._branches is not None:
+            self._branches.generator.set_state(state["branches"].cpu())
 
     def load_model(self, state: Mapping[str, Any]) -> None:
         """Load the weights of this trial's model, only to measure them: a model contains no state of the training.
@@ -309,6 +314,8 @@ class Trial:
             return self._attacked(maps, targets)
 
         drops = [] if self._blocks is None else self._blocks.changes(t, share=self._share)
+        if self._branches is not None:
+            self._branches.draw(len(batch.classes), share=self._share)
         shown = images if layer == 0 else self._part(images)  # images are mixed with images of other workers
         logits = self._forward(self._trained_net, shown, changes=[*drops, (layer, mixed)])
         return (logits.float(), *results[-1])

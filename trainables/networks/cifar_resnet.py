@@ -18,6 +18,7 @@ class CifarResNet(Network):
     """
 
     n_stages = 3
+    residuals = r"stages\.\d+\.\d+\.norm2"
     depth: ClassVar[int]
 
     def build(self, *, n_classes: int, side_px: int, width: float) -> StagedNet:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from trainables.networks.modules.branches import BranchScale
 
 Change = Callable[[Tensor], Tensor]
 """Maps feature maps to feature maps of the same shape."""
@@ -28,6 +32,8 @@ class StagedNet(nn.Module):
         stem: maps images to the first feature map.
         stages: groups of residual blocks in order; each has more channels and smaller maps than the one before.
         classifier: maps the pooled channels of the last stage to logits.
+        branch_scales: factors of the residual branches, in the order of the modules; empty without stochastic depth
+            and ShakeDrop. They are no modules: the state of the network is the same with and without.
     """
 
     def __init__(self, *, stem: nn.Module, stages: Iterable[nn.Module], classifier: nn.Linear) -> None:
@@ -36,6 +42,7 @@ class StagedNet(nn.Module):
         self.stem = stem
         self.stages = nn.ModuleList(stages)
         self.classifier = classifier
+        self.branch_scales: tuple[BranchScale, ...] = ()
 
     def features(self, images: Tensor, *, changes: Sequence[tuple[int, Change]] = ()) -> Tensor:
         """Return the last maps, float [B, C, h, w] with h and w at least 4, of images, float [B, 3, H, W].
