@@ -8,21 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from trainables.config import CosineSchedule, Optimizer, StepSchedule, TriangularSchedule
+from trainables.config import ADAMW_BETAS, CosineSchedule, Optimizer, StepSchedule, TriangularSchedule
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
-    """Return stochastic gradient descent on the model's parameters, at the peak learning rate.
+def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD | torch.optim.AdamW:
+    """Return the optimiser of the model's parameters, at the peak learning rate.
 
     Before each step the training loop sets the rate of each group to ``optimizer.lr * lr_factor(optimizer.schedule,
-    t)``. The first group, weights of convolutions and linear layers, has weight decay (L2, added to the gradient). The
-    second group, norm parameters and biases, has none.
+    t)``. The first group, weights of convolutions and linear layers, has weight decay: with ``sgd`` L2, added to the
+    gradient; with ``adamw`` decoupled, a fraction lr * weight_decay of the weight per step. The second group, norm
+    parameters and biases, has none.
 
     Args:
         model: the network on its device, with float parameters.
-        optimizer: learning rate, Nesterov momentum (0: none) and weight decay.
+        optimizer: name, learning rate, momentum or betas, and weight decay.
 
     Examples:
         >>> groups = build_optimizer(nn.Linear(2, 1), Optimizer(lr=0.2)).param_groups
@@ -32,16 +33,15 @@ def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
     # norm parameters and biases are vectors, the weights of convolutions and linear layers are not
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    return torch.optim.SGD(
-        [
-            {"params": weights, "weight_decay": optimizer.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=optimizer.lr,
-        momentum=optimizer.momentum,
-        nesterov=optimizer.momentum > 0,
-        fused=True,  # half the time of the default loop over parameters on one CPU thread
-    )
+    groups = [
+        {"params": weights, "weight_decay": optimizer.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    # fused: half the time of the default loop over parameters on one CPU thread
+    if optimizer.name == "adamw":
+        return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas or ADAMW_BETAS, fused=True)
+    momentum = optimizer.momentum
+    return torch.optim.SGD(groups, lr=optimizer.lr, momentum=momentum, nesterov=momentum > 0, fused=True)
 
 
 def lr_factor(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: float) -> float:

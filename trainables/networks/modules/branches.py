@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from trainables.config import ShakeDrop, StochasticDepth
+from trainables.errors import UserError
 from trainables.networks.modules.staged import StagedNet
 
 
@@ -45,6 +46,9 @@ def scale_branches(net: StagedNet, residuals: str, option: StochasticDepth | Sha
         residuals: regular expression of the paths of the modules that end a branch.
         option: configuration of the factors.
 
+    Raises:
+        UserError: the network has no such module.
+
     Examples:
         >>> from trainables.networks import NETWORKS
         >>> net = NETWORKS["cifar_resnet14"]().build(n_classes=10, side_px=32, width=0.25)
@@ -53,6 +57,8 @@ def scale_branches(net: StagedNet, residuals: str, option: StochasticDepth | Sha
         [0.917, 0.833, 0.75, 0.667, 0.583, 0.5]
     """
     ends = [module for path, module in net.named_modules() if re.fullmatch(residuals, path)]
+    if not ends:
+        raise UserError("model.stochastic_depth and model.shakedrop: the network shows no residual branch: remove them")
     mean_alpha = sum(option.alpha) / 2 if isinstance(option, ShakeDrop) else 0.0
     scales = []
     for number, module in enumerate(ends, start=1):

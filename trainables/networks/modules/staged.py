@@ -55,13 +55,21 @@ class StagedNet(nn.Module):
         Raises:
             ValueError: a layer is greater than the number of stages.
         """
+        self.check_layers(changes)
+        maps: Tensor = self.stem(changed(images, 0, changes))
+        for layer, stage in enumerate(self.stages, start=1):
+            maps = changed(stage(maps), layer, changes)
+        return maps
+
+    def check_layers(self, changes: Sequence[tuple[int, Change]]) -> None:
+        """Check that the network has the layers that shall be changed.
+
+        Raises:
+            ValueError: it has not.
+        """
         for layer, _ in changes:
             if not 0 <= layer <= len(self.stages):
                 raise ValueError(f"layer is {layer}, but the network has {len(self.stages)} stages")
-        maps: Tensor = self.stem(_changed(images, 0, changes))
-        for layer, stage in enumerate(self.stages, start=1):
-            maps = _changed(stage(maps), layer, changes)
-        return maps
 
     def head(self, maps: Tensor) -> Tensor:
         """Return the logits, float [B, n_classes], of the last maps, float [B, C, h, w] of any h and w."""
@@ -95,7 +103,8 @@ def fitting_strides(strides: Sequence[int], side_px: int) -> tuple[int, ...]:
     return tuple(fitting)
 
 
-def _changed(maps: Tensor, layer: int, changes: Sequence[tuple[int, Change]]) -> Tensor:
+def changed(maps: Tensor, layer: int, changes: Sequence[tuple[int, Change]]) -> Tensor:
+    """Return the maps of a layer after all changes of this layer."""
     for where, change in changes:
         if where == layer:
             maps = change(maps)
