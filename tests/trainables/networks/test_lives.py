@@ -16,7 +16,7 @@ from trainables.data.prepared import TrialData
 from trainables.evaluation.score_maps import class_maps
 from trainables.evaluation.subject import Subject
 from trainables.models.exported import export_model
-from trainables.models.saved import model_state, read_model
+from trainables.models.saved import as_pixels, model_state, read_model
 from trainables.saved_state import write_state
 from trainables.trial import Trial
 
@@ -80,8 +80,8 @@ def test_a_network_trains_resumes_exports_and_localises(name: str, tmp_path: Pat
     assert maps.ndim == 3
     assert min(maps.shape[1:]) >= 4
     assert maps.std() > 0
-    pixels = torch.from_numpy(data.images.images[:3].copy()).permute(0, 3, 1, 2).float() / 255
+    labels = data.images.labels[:3].tolist()
     with torch.inference_mode():
-        scores = saved.model(pixels)[torch.arange(3), torch.from_numpy(data.images.labels[:3])]
-    bias = saved.net.classifier.bias[torch.from_numpy(data.images.labels[:3])]
+        scores = saved.model(as_pixels(data.images.images[:3], torch.device("cpu")))[range(3), labels]
+    bias = saved.net.classifier.bias[labels]
     torch.testing.assert_close(maps.mean(dim=(1, 2)) + bias, scores, rtol=1e-3, atol=1e-4)

@@ -119,7 +119,7 @@ def test_law(law: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_stochastic_depth_scales_the_branches_that_timm_marks() -> None:
-    assert len(build("test_convnext", stochastic_depth={}).branch_scales) == 4
+    assert len(build("test_convnext", stochastic_depth={}).branch_scales) == 9  # blocks
     with pytest.raises(UserError, match="the network shows no residual branch"):
         build("test_resnet", stochastic_depth={})
 

@@ -139,7 +139,7 @@ def _small_net(
             before = after
         stages.append(stage)
     if end is not None:
-        stages[-1].append(end)
+        stages[-1].add_module("end", end)
     net = StagedNet(stem=stem, stages=stages, classifier=nn.Linear(before, n_classes))
     init_convolutions(net)
     return net
