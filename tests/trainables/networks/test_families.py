@@ -12,7 +12,7 @@ from pytorchcv.models.resnext_cifar import CIFARResNeXt, get_resnext_cifar
 from pytorchcv.models.wrn_cifar import get_wrn_cifar
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models import ResNet50_Weights, ResNeXt50_32X4D_Weights, resnet50, resnext50_32x4d
+from torchvision.models import ResNeXt50_32X4D_Weights, resnet50, resnext50_32x4d
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from search_spaces.own_parts import own_part
@@ -77,12 +77,10 @@ def torchvision_resnext101() -> nn.Module:
 PUBLISHED: list[tuple[str, int, int, Callable[[], Any], float]] = [
     ("pyramidnet110_a48", 10, 32, lambda: get_pyramidnet_cifar(10, 110, 48, False), 1.7),
     ("pyramidnet110_a64_bn", 100, 32, lambda: get_pyramidnet_cifar(100, 110, 64, True), 1.7),
-    ("pyramidnet110_a270", 100, 32, lambda: get_pyramidnet_cifar(100, 110, 270, False), 28.5),
     ("pyramidnet200_a240_bn", 100, 32, lambda: get_pyramidnet_cifar(100, 200, 240, True), 26.8),
     ("wrn28_10", 10, 32, lambda: get_wrn_cifar(10, 28, 10), 36.5),
     ("resnext29_32x4d", 100, 32, lambda: get_resnext_cifar(100, 29, 32, 4), 4.9),
     ("resnext29_8x64d", 10, 32, lambda: get_resnext_cifar(10, 29, 8, 64), 34.4),
-    ("resnext29_16x64d", 10, 32, lambda: get_resnext_cifar(10, 29, 16, 64), 68.1),
     ("resnet50", 1000, 224, resnet50, 25.6),
     ("resnext50_32x4d", 1000, 224, resnext50_32x4d, 25.0),
     ("resnext101_32x4d", 1000, 224, torchvision_resnext101, 44.2),
@@ -104,15 +102,12 @@ def test_parameters_and_operations_are_the_published_ones(
     assert forward_flops(net, height_px=side_px, width_px=side_px) == counter.get_total_flops()
 
 
-@pytest.mark.parametrize(
-    ("name", "weights"), [("resnet50", ResNet50_Weights), ("resnext50_32x4d", ResNeXt50_32X4D_Weights)]
-)
-def test_an_operation_is_half_a_multiply_add(name: str, weights: Any) -> None:
+def test_an_operation_is_half_a_multiply_add() -> None:
     """torchvision publishes 1e9 multiply-adds."""
     with torch.device("meta"):
-        net = build(name, n_classes=1000, side_px=224)
+        net = build("resnext50_32x4d", n_classes=1000, side_px=224)
     gigaflops = forward_flops(net, height_px=224, width_px=224) / 1e9
-    assert gigaflops / 2 == pytest.approx(weights.DEFAULT.meta["_ops"], abs=0.01)
+    assert gigaflops / 2 == pytest.approx(ResNeXt50_32X4D_Weights.DEFAULT.meta["_ops"], abs=0.01)
 
 
 # ---------------------------------------------------------------- outputs
