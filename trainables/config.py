@@ -197,9 +197,6 @@ class StepSchedule(Frozen):
         return self
 
 
-ADAMW_LARGEST_LR = 0.05
-"""Largest learning rate with AdamW; each of its steps changes each weight by about the learning rate."""
-
 ADAMW_BETAS = (0.9, 0.999)
 """Default of ``betas``, also that of torch and timm."""
 
@@ -241,11 +238,6 @@ class Optimizer(Frozen):
             raise ValueError("betas have no effect with name 'sgd': remove them, or set name to adamw")
         if self.name == "adamw" and self.momentum != Optimizer.model_fields["momentum"].default:
             raise ValueError("momentum has no effect with name 'adamw': remove it, and set betas")
-        if self.name == "adamw" and self.lr > ADAMW_LARGEST_LR:
-            raise ValueError(
-                f"lr is {self.lr:g}, but with name 'adamw' it must be at most {ADAMW_LARGEST_LR:g}: set lr, for example"
-                " to 0.001, and weight_decay, for example to 0.05"
-            )
         return self
 
 

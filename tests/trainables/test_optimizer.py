@@ -97,7 +97,6 @@ def test_steps_of_adamw_follow_the_formula() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"name": "adamw"}, r"lr is 0\.1, but with name 'adamw' it must be at most 0\.05: set lr"),
         ({"name": "adamw", "lr": 0.001, "momentum": 0.5}, "momentum has no effect with name 'adamw'"),
         ({"betas": [0.9, 0.99]}, "betas have no effect with name 'sgd'"),
     ],

@@ -47,11 +47,13 @@ class Family(Network):
     A family is declared like a network, with a ``pattern`` in place of a ``name``.
 
     Attributes:
+        form: form of the names for messages, with the sizes in capital letters.
         pattern: regular expression of the names. Each of its groups becomes a class attribute of the network: an
             integer, or for a group without digits whether the name has it.
         common: names that help, completion and "did you mean" list.
     """
 
+    form: ClassVar[str]
     pattern: ClassVar[str]
     common: ClassVar[tuple[str, ...]] = ()
 

@@ -23,6 +23,7 @@ class PyramidNet(Family):
         bottleneck: whether blocks have three convolutions instead of two.
     """
 
+    form = "pyramidnetDEPTH_aALPHA[_bn]"
     pattern = r"pyramidnet(?P<depth>\d{1,4})_a(?P<alpha>\d{1,4})(?P<bottleneck>_bn)?"
     common = ("pyramidnet110_a48", "pyramidnet110_a270", "pyramidnet110_a64_bn", "pyramidnet200_a240_bn")
     n_stages = 3

@@ -19,6 +19,7 @@ class ResNeXt(Family):
         group_width: channels per group in the first stage; they double with each stage.
     """
 
+    form = "resnextDEPTH_GROUPSxWIDTHd"
     depth: ClassVar[int]
     cardinality: ClassVar[int]
     group_width: ClassVar[int]

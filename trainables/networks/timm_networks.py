@@ -26,6 +26,7 @@ class TimmNetwork(Family):
         timm_name: name of the network in timm, without the tag of pretrained weights.
     """
 
+    form = "timm:NAME"
     pattern = r"timm:(?P<timm_name>.*)"
     residuals = r"net\.(.+\.)?drop_path\d?"
     timm_name: ClassVar[str]

@@ -20,6 +20,7 @@ class WideResNet(Family):
         factor: width factor k.
     """
 
+    form = "wrnDEPTH_FACTOR"
     pattern = r"wrn(?P<depth>\d{1,4})_(?P<factor>\d{1,3})"
     common = ("wrn16_8", "wrn28_10", "wrn40_2")
     n_stages = 3

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from pytorchcv.models.pyramidnet_cifar import get_pyramidnet_cifar
+from pytorchcv.models.resnet_cifar import get_resnet_cifar
 from pytorchcv.models.resnext_cifar import CIFARResNeXt, get_resnext_cifar
 from pytorchcv.models.wrn_cifar import get_wrn_cifar
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from trainables.networks import NETWORKS
 from trainables.networks.modules.staged import StagedNet
 from trainables.strict import parse
 
-SMALL_NAMES = ("pyramidnet20_a24", "wrn10_1", "resnext11_4x4d")
+SMALL_NAMES = ("pyramidnet20_a24", "wrn10_1", "resnext11_4x4d", "cifar_resnet11_bn")
 
 
 def build(name: str, *, n_classes: int = 100, side_px: int = 32, width: float = 1.0) -> StagedNet:
@@ -78,6 +79,7 @@ PUBLISHED: list[tuple[str, int, int, Callable[[], Any], float]] = [
     ("pyramidnet110_a48", 10, 32, lambda: get_pyramidnet_cifar(10, 110, 48, False), 1.7),
     ("pyramidnet110_a64_bn", 100, 32, lambda: get_pyramidnet_cifar(100, 110, 64, True), 1.7),
     ("pyramidnet200_a240_bn", 100, 32, lambda: get_pyramidnet_cifar(100, 200, 240, True), 26.8),
+    ("cifar_resnet110_bn", 100, 32, lambda: get_resnet_cifar(100, 110, True), 1.1),
     ("wrn28_10", 10, 32, lambda: get_wrn_cifar(10, 28, 10), 36.5),
     ("resnext29_32x4d", 100, 32, lambda: get_resnext_cifar(100, 29, 32, 4), 4.9),
     ("resnext29_8x64d", 10, 32, lambda: get_resnext_cifar(10, 29, 8, 64), 34.4),

@@ -10,6 +10,7 @@ from torch import nn
 from trainables.networks.modules.staged import StagedNet, fitting_strides, init_convolutions, scaled
 
 STAGE_PLANES = (64, 128, 256, 512)
+SMALL_PLANES = (16, 32, 64)
 BLOCKS_PER_STAGE = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
@@ -73,6 +74,31 @@ def torchvision_resnet(
         stages=stages,
         classifier=nn.Linear(channels[-1], n_classes),
     )
+    init_convolutions(net)
+    return net
+
+
+def small_bottleneck_resnet(*, depth: int, n_classes: int, side_px: int, width: float) -> StagedNet:
+    """Return a CIFAR ResNet of bottlenecks: three stages with 64, 128 and 256 channels times ``width``.
+
+    The last map is 8x8 at 32 px.
+
+    Args:
+        depth: weight layers, 9n + 2.
+        n_classes: number of logits.
+        side_px: shorter side of the images; below 13 px the first strides are removed to keep the last map 4x4.
+        width: factor on the channels of each layer.
+    """
+    from torchvision.models.resnet import Bottleneck
+
+    planes = [scaled(each, width) for each in SMALL_PLANES]
+    channels = [planes[0], *(Bottleneck.expansion * each for each in planes)]
+    stages = [
+        _stage(Bottleneck, channels[index], planes[index], n_blocks=(depth - 2) // 9, stride=stride)
+        for index, stride in enumerate(fitting_strides((1, 2, 2), side_px))
+    ]
+    stem = _stem(planes[0], stride=1, pool_stride=1)
+    net = StagedNet(stem=stem, stages=stages, classifier=nn.Linear(channels[-1], n_classes))
     init_convolutions(net)
     return net
 
