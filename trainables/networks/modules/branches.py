@@ -20,8 +20,8 @@ class BranchScale:
     Attributes:
         survival_prob: p_l, the probability that the branch is left as it is in a training step.
         expected: expected value of the factor, used in evaluation, and in training without drawn factors.
-        factors: factors of the next training step in the forward and the backward pass, float32 [2, B], on the device
-            of the maps; None: none are drawn.
+        factors: float32 [2, B], factors in the forward and the backward pass of the next training step, on the same
+            device as the maps; None: none are drawn.
     """
 
     def __init__(self, survival_prob: float, expected: float) -> None:
