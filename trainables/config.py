@@ -15,8 +15,6 @@ from trainables.networks import NETWORKS
 from trainables.strict import Frozen
 
 Stage = Annotated[int, Field(ge=1)]
-
-
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -72,7 +70,7 @@ class StochasticDepth(Frozen):
 
 
 class ShakeDrop(Frozen):
-    """Residual branches multiplied by random factors in training (Yamada et al., IEEE Access 2019, equation 6).
+    """Residual branches multiplied by random factors in training (Yamada et al., IEEE Access 2019).
 
     The factor of branch l is b + alpha - b alpha in the forward pass, b + beta - b beta in the backward pass, and its
     expected value in evaluation. b is 1 with probability p_l = 1 - l / L * (1 - p_L), otherwise 0. alpha and beta are

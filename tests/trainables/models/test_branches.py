@@ -102,6 +102,18 @@ def test_memory_stays_and_the_global_generator_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_step_reads_nothing_from_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of the device "meta" cannot be read: a CUDA graph can contain such a step."""
+    monkeypatch.setattr(BranchScaler, "_uniform", lambda self, *shape: torch.rand(shape, device="meta"))
+    with torch.device("meta"):
+        net = build(shakedrop={})
+    draws = scaler(net, ShakeDrop())
+    draws._probs = draws._probs.to("meta")
+    draws.draw(6)
+    torch.autograd.backward(net(images().to("meta")).sum())
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
 # ---------------------------------------------------------------- in a network
 
 
