@@ -25,6 +25,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "fast": ("numba",),
     "serve": ("optuna_dashboard",),
     "storage": ("obstore",),
+    "timm": ("timm",),
 }
 """Modules by extra. ``pip install 'cutmix-sweep[EXTRA]'`` installs their packages."""
 

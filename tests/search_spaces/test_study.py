@@ -451,6 +451,12 @@ class TestRefusals:
         assert "arm 'a'" in message
         assert "'mix.apply.prob'" in message
 
+    def test_a_learning_rate_for_another_optimizer(self) -> None:
+        adamw = {"optimizer": {"name": "adamw"}}
+        assert "optimizer.lr is 1, but with optimizer.name 'adamw' it must be at most 0.05" in refusal(base=adamw)
+        low = COMMON | {"optimizer.lr": {"kind": "loguniform", "lo": 1e-4, "hi": 1e-2}}
+        check_study(study_of(base=adamw, space=low))
+
     def test_a_wrong_value_behind_others_in_a_choice(self) -> None:
         domain = {"kind": "choice", "values": ["clip", "inside", "sphere"]}
         message = refusal(arms={"a": {"mix": "cutmix", "space": {"mix.position.kind": domain}}})
