@@ -92,14 +92,13 @@ def keep_averages(optimizer: SGDOrAdamW) -> None:
     Averages of zero give the first step of a new optimiser.
     """
     for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            state = optimizer.state[parameter]
-            if isinstance(optimizer, torch.optim.AdamW):
-                state.setdefault("step", torch.zeros((), device=parameter.device))
-                state.setdefault("exp_avg", torch.zeros_like(parameter))
-                state.setdefault("exp_avg_sq", torch.zeros_like(parameter))
-            elif group["momentum"]:
-                state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+        names = ("exp_avg", "exp_avg_sq") if "betas" in group else ("momentum_buffer",) if group["momentum"] else ()
+        for parameter in group["params"] if names else ():
+            averages = optimizer.state[parameter]
+            for name in names:
+                averages.setdefault(name, torch.zeros_like(parameter))
+            if "betas" in group:
+                averages.setdefault("step", torch.zeros((), device=parameter.device))
 
 
 def load_averages(optimizer: SGDOrAdamW, state: Mapping[str, Any]) -> None:

@@ -101,7 +101,7 @@ class TrainStep:
         self._loss_scale = config.compute.loss_scale if precision == "fp16" else None
         if self._loss_scale is not None:
             # the fused optimiser divides the gradients by it
-            optimizer.grad_scale = torch.full((), self._loss_scale, device=device)  # type: ignore[attr-defined]
+            optimizer.grad_scale = torch.full((), self._loss_scale, device=device)  # type: ignore[union-attr]
         self._lr: Tensor | None = None
         self._spare: Tensor | None = None
 

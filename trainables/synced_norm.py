@@ -65,6 +65,9 @@ def synchronise_norms(net: nn.Module) -> None:
 class _SyncedNormAct(SyncedBatchNorm):
     """Such a batch norm with what follows it inside the same module, as some networks of timm have it."""
 
+    act: nn.Module
+    drop: nn.Module
+
     def forward(self, maps: Tensor) -> Tensor:
         followed: Tensor = self.act(self.drop(super().forward(maps)))
         return followed

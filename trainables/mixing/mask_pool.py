@@ -99,7 +99,7 @@ class MaskPool(Generic[Masks]):
         """
         self._mix = mix
         self._left = n_samples
-        self._draw = draw
+        self._draw: Callable[[Mix, int, Canvas], Masks] = draw
         self._ahead = not mix.needs and mix.granularity == "sample" and len(mix.layers) == 1
         self._ready: Masks | None = None
 

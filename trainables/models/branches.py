@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
 from trainables.config import ShakeDrop, StochasticDepth, TrialConfig
+from trainables.errors import UserError
+from trainables.networks.modules.branches import BranchScale
 from trainables.networks.modules.staged import StagedNet
 from trainables.seeds import derive_seed
 from trainables.share import Share
+
+
+def scale_branches(net: StagedNet, residuals: str, option: StochasticDepth | ShakeDrop) -> None:
+    """Scale the residual branches of a network; :attr:`StagedNet.branch_scales` then has their factors.
+
+    Args:
+        net: the network, changed in place; its parameters and their names stay.
+        residuals: regular expression of the paths of the modules that end a branch.
+        option: configuration of the factors.
+
+    Raises:
+        UserError: the network has no such module.
+
+    Examples:
+        >>> from trainables.networks import NETWORKS
+        >>> net = NETWORKS["cifar_resnet14"]().build(n_classes=10, side_px=32, width=0.25)
+        >>> scale_branches(net, NETWORKS["cifar_resnet14"].residuals, StochasticDepth())
+        >>> [round(scale.expected, 3) for scale in net.branch_scales]
+        [0.917, 0.833, 0.75, 0.667, 0.583, 0.5]
+    """
+    ends = [module for path, module in net.named_modules() if re.fullmatch(residuals, path)]
+    if not ends:
+        raise UserError("model.stochastic_depth and model.shakedrop: the network shows no residual branch: remove them")
+    mean_alpha = sum(option.alpha) / 2 if isinstance(option, ShakeDrop) else 0.0
+    scales = []
+    for number, module in enumerate(ends, start=1):
+        prob = 1 - number / len(ends) * (1 - option.survival_prob)
+        scale = BranchScale(prob, prob + (1 - prob) * mean_alpha)
+        module.register_forward_hook(scale)
+        scales.append(scale)
+    net.branch_scales = tuple(scales)
 
 
 class BranchScaler:

@@ -6,8 +6,8 @@ import torch
 
 from trainables.config import Model
 from trainables.errors import UserError
+from trainables.models.branches import scale_branches
 from trainables.networks import NETWORKS
-from trainables.networks.modules.branches import scale_branches
 from trainables.networks.modules.narrow import protect_narrow
 from trainables.networks.modules.staged import MIN_MAP_PX, StagedNet
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 if TYPE_CHECKING:
     from trainables.networks.modules.staged import StagedNet
@@ -72,9 +72,8 @@ class Family(Network):
         match = re.fullmatch(cls.pattern, name)
         assert match is not None
         sizes = {key: int(text) if text and text.isdigit() else bool(text) for key, text in match.groupdict().items()}
-        network = type(
-            cls.__name__, (cls,), {"name": name, "__module__": cls.__module__, "__doc__": cls.__doc__, **sizes}
-        )
+        attributes = {"name": name, "__module__": cls.__module__, "__doc__": cls.__doc__, **sizes}
+        network = cast("type[Family]", type(cls.__name__, (cls,), attributes))
         try:
             network.check_sizes()
         except ValueError as error:

@@ -24,7 +24,7 @@ class NarrowProjection(nn.Conv2d):
         channels_last = _is_channels_last(maps) or (self.in_channels > 1 and _is_channels_last(self.weight))
         if maps.device.type != "cpu" or not channels_last:
             return super().forward(maps)
-        projected = self._conv_forward(_contiguous(maps), _contiguous(self.weight), self.bias)
+        projected: Tensor = self._conv_forward(_contiguous(maps), _contiguous(self.weight), self.bias)
         return projected.contiguous(memory_format=torch.channels_last)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,10 +76,15 @@ class TimmNet(StagedNet):
         path = next(path for path, module in net.named_modules() if module is classifier)
         net.set_submodule(path, nn.Identity())
 
+    @property
+    def taps(self) -> list[Tap]:
+        """The stages."""
+        return cast("list[Tap]", list(self.stages))
+
     def features(self, images: Tensor, *, changes: Sequence[tuple[int, Change]] = ()) -> Tensor:
         """Return the last maps of images; see :meth:`StagedNet.features`."""
         self.check_layers(changes)
-        *taps, last = self.stages
+        *taps, last = self.taps
         try:
             for tap in taps:
                 tap.changes = changes
@@ -101,7 +106,8 @@ class TimmNet(StagedNet):
         maps = maps.float()
         variance, mean = torch.var_mean(maps.mean(dim=(2, 3), keepdim=True), dim=1, keepdim=True, correction=0)
         scale, shift = (each.view(1, -1, 1, 1) for each in (norm.weight, norm.bias))
-        return (maps - mean) * (variance + norm.eps).rsqrt() * scale + shift
+        normed: Tensor = (maps - mean) * (variance + norm.eps).rsqrt() * scale + shift
+        return normed
 
 
 @functools.cache
@@ -223,7 +229,7 @@ def _check_draws_nothing(net: nn.Module, name: str) -> None:
 
 def _check_head(staged: TimmNet, name: str, shapes: dict[str, tuple[int, ...]]) -> None:
     """Check with random maps that the logits are the classifier on the mean of the last maps."""
-    *_, last = staged.stages
+    *_, last = staged.taps
     weight = staged.classifier.weight
     maps = torch.randn([*shapes.values()][-1], generator=torch.Generator().manual_seed(0), device="cpu")
     maps = maps.to(weight.device)

@@ -113,7 +113,7 @@ def _block(depth: int) -> Any:
 def _grouped(block: Any, planes: int, groups: int, per_group: int) -> Any:
     """Return the block with ``per_group`` inner channels in each group."""
     # torchvision computes int(planes * base_width / 64) per group: the half keeps rounding away
-    grouped = functools.partial(block, groups=groups, base_width=64 * (per_group + 0.5) / planes)
+    grouped: Any = functools.partial(block, groups=groups, base_width=64 * (per_group + 0.5) / planes)
     grouped.expansion = block.expansion
     return grouped
 
