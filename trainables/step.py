@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -210,7 +211,8 @@ class TrainStep:
     def _set_lr(self, lr: float | Tensor) -> None:
         if self._lr is None:
             for group in self._optimizer.param_groups:
-                group["lr"] = lr
+                # AdamW computes with all digits of a number, and a captured step with those of float32
+                group["lr"] = float(np.float32(lr)) if "betas" in group and not isinstance(lr, Tensor) else lr
         elif isinstance(lr, Tensor):
             self._lr.copy_(lr)
         else:
