@@ -349,6 +349,22 @@ class TestSeeds:
         assert configs(study_of(seed=5), "off", 1)[0].seed != configs(study_of(), "off", 1)[0].seed
 
 
+def test_a_confirmation_has_reproducible_kernels() -> None:
+    study = study_of(space={}, base={"compute": {"kernels": "fastest"}}, arms={"a": {"mix": "off"}})
+    search, confirm = (study.trial_config("a", {}, replicate=0, phase=phase) for phase in ("search", "confirm"))
+    assert (search.compute.kernels, confirm.compute.kernels) == ("fastest", "reproducible")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_a_precision_of_gpus_needs_gpus(precision: str) -> None:
+    parts: dict[str, Any] = {"space": {}, "base": {"model": {"precision": precision}}, "arms": {"a": {"mix": "off"}}}
+    check_study(study_of(**parts, resources={"gpus": 0.5}))
+    with pytest.raises(
+        UserError, match=f"model.precision is '{precision}', which needs a GPU, but resources.gpus is 0"
+    ):
+        check_study(study_of(**parts))
+
+
 class TestPrecedence:
     def config(self, **changes: Any) -> TrialConfig:
         study = study_of(space={}, **changes)
