@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Generic
+from typing import Generic, NamedTuple
 
 import numpy as np
 import torch
@@ -227,7 +227,7 @@ class MixDrawer:
             return {"applied": applied} | plan
         second_mixes = _second_mixes(self.mix, self.mix.alternate, count, self._rng)
         (first, plan), (second, other) = (self._plan_one(index, batch, t) for index in range(2))
-        return {"applied": np.where(second_mixes, second, first), "second": second_mixes.copy()} | plan | other
+        return {"applied": np.where(second_mixes, second, first), "second": second_mixes} | plan | other
 
     def render(self, arrays: Mapping[str, Tensor], batch: BatchView) -> RenderedDraw:
         """Make the draw of :meth:`plan` on the device, by tensor operations alone.
@@ -266,9 +266,15 @@ class MixDrawer:
         arrays = {name: _on_device(values, device) for name, values in host.arrays.items()}
         unmixed = _on_device(~host.applied, device) if host.n_applied < count else None
         constants = self._constants_of(index, batch.shape)
-        rendered = _assembled(mix, arrays, host.masks.mask, host.masks.lam, unmixed, batch.shape, constants)
-        drawn = MixDraw(applied=host.applied, lam_nominal=host.lam_nominal, **vars(rendered))
-        return drawn if host.n_applied else replace(drawn, pastes=())
+        lam, weight, paste = _assembled(mix, arrays, host.masks.mask, host.masks.lam, unmixed, batch.shape, constants)
+        return MixDraw(
+            applied=host.applied,
+            partner=paste.partner,
+            lam=lam,
+            lam_nominal=host.lam_nominal,
+            weight=weight,
+            pastes=(paste,) if host.n_applied else (),
+        )
 
     def _plan_one(self, index: int, batch: BatchView, t: float) -> tuple[np.ndarray, Arrays]:
         """Return which samples a policy mixes, bool [B], and its arrays under their names in the plan."""
@@ -280,7 +286,7 @@ class MixDrawer:
             rng, pool = np.random.default_rng(0), MaskPool(mix, count, plan_masks)
         host = _draw_on_host(mix, prob, batch, rng, CPU, pool)
         arrays = host.arrays | {f"mask.{name}": values for name, values in host.masks.parameters.items()}
-        return host.applied.copy(), {f"{index}.{name}": values for name, values in arrays.items()}
+        return host.applied, {f"{index}.{name}": values for name, values in arrays.items()}
 
     def _render_one(self, index: int, arrays: Mapping[str, Tensor], applied: Tensor, batch: BatchView) -> RenderedDraw:
         mix = self.mix.policies[index]
@@ -293,7 +299,8 @@ class MixDrawer:
             assert batch.images is not None, "render needs the images of the batch"
             parameters["images"] = batch.images[mine["partner"]]
         mask = mix.mask.render(parameters, *batch.shape[2:])
-        return _assembled(mix, mine, mask, realised_lam(mask), ~applied, batch.shape, constants)
+        lam, weight, paste = _assembled(mix, mine, mask, realised_lam(mask), ~applied, batch.shape, constants)
+        return RenderedDraw(partner=paste.partner, lam=lam, weight=weight, pastes=(paste,))
 
     def _constants_of(self, index: int, shape: Shape) -> dict[str, Tensor]:
         """Return the tensors that all draws of a shape share; they are kept, because a graph may read them."""
@@ -309,8 +316,7 @@ class MixDrawer:
         return self._constants[index, shape]
 
 
-@dataclass(frozen=True, eq=False)
-class _HostDraw(Generic[Masks]):
+class _HostDraw(NamedTuple, Generic[Masks]):
     """The draw of one policy as it is on the host; ``arrays`` are what rendering needs besides the masks."""
 
     applied: np.ndarray
@@ -364,8 +370,8 @@ def _assembled(
     unmixed: Tensor | None,
     shape: Shape,
     constants: Mapping[str, Tensor],
-) -> RenderedDraw:
-    """Return the draw of one policy from its masks and their lam; ``unmixed``, bool [B], None: all are mixed."""
+) -> tuple[Tensor, Tensor, Paste]:
+    """Return the lam, the weight and the paste of one policy; ``unmixed``, bool [B]; None: all samples are mixed."""
     _, channels, height_px, width_px = shape
     source: Displaced | Resized | None = None
     if mix.source == "displaced":
@@ -386,8 +392,7 @@ def _assembled(
     elif mix.content == "noise":
         content = noise_images(arrays["noise"], constants["noise"], (channels, height_px, width_px))
     paste = Paste(None, arrays["partner"], mask, content, source)
-    weight = _weight(mix, lam, arrays)
-    return RenderedDraw(partner=paste.partner, lam=lam, weight=weight, pastes=(paste,))
+    return lam, _weight(mix, lam, arrays), paste
 
 
 def _weight(mix: Mix, lam: Tensor, arrays: Mapping[str, Tensor]) -> Tensor:
@@ -403,7 +408,8 @@ def _named(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _on_device(values: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(values).to(device, non_blocking=True)
+    tensor = torch.from_numpy(values)
+    return tensor if device.type == "cpu" else tensor.to(device, non_blocking=True)
 
 
 def _owners(mix: Mix, count: int) -> tuple[np.ndarray | None, int]:
@@ -427,7 +433,7 @@ def _second_mixes(mix: Mix, alternate: Alternate, count: int, rng: np.random.Gen
     Partners that share a mask in one of the policies switch policy together.
     """
     if alternate.gate == "batch":
-        return np.broadcast_to(rng.random(1) < alternate.prob, (count,))
+        return np.repeat(rng.random(1) < alternate.prob, count)
     replaced: np.ndarray = rng.random(count) < alternate.prob
     if all(policy.granularity != "pair" for policy in mix.policies):
         return replaced
@@ -440,7 +446,7 @@ def _gate(
 ) -> np.ndarray:
     """Return which samples are mixed, bool [B]."""
     if mix.apply.gate == "batch":
-        return np.broadcast_to(rng.random(1) < prob, (count,))
+        return np.repeat(rng.random(1) < prob, count)
     if mix.granularity == "pair" and owner is not None:
         uniform: np.ndarray = rng.random(n_owners)[owner]
         return uniform < prob
@@ -459,7 +465,7 @@ def _either(first: MixDraw, second: MixDraw, second_mixes: np.ndarray, device: t
         return first
     if second_mixes.all():
         return second
-    chosen = torch.from_numpy(second_mixes.copy()).to(device, non_blocking=True)
+    chosen = _on_device(second_mixes, device)
     return MixDraw(
         applied=np.where(second_mixes, second.applied, first.applied),
         partner=torch.where(chosen, second.partner, first.partner),
@@ -475,7 +481,7 @@ def _restricted(draw: MixDraw, chosen: np.ndarray, device: torch.device) -> tupl
     rows = np.flatnonzero(chosen & draw.applied)
     if not len(rows):
         return ()
-    index = torch.from_numpy(rows).to(device, non_blocking=True)
+    index = _on_device(rows, device)
     (paste,) = draw.pastes
     content = paste.content
     return (
