@@ -50,8 +50,7 @@ class Entry:
         fault: kind of the failure, one of ``trainables.faults``; None if the trial has not failed.
         attempts: number of starts: 1, plus 1 per resumption or restart.
         resumed_at_epoch: epoch after which the trial was last resumed; None if never.
-        losses: how often the trial has lost its worker, or its GPU memory, by kind of the loss; kinds that it has not
-            met are missing.
+        losses: how often the trial has lost its worker, by kind of the loss; kinds that it has not met are missing.
         curve: reported values by epoch, from 1.
         about: facts that the trial reported about itself: dose, images, device.
         verdict: verdict of early stopping after the last epoch.
