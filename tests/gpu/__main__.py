@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
 import torch
 
 import tests.gpu.trials  # noqa: F401 - once, before the sections are forked
-from tests.gpu.context import TINY, Context, NotRun, Scale
+from tests.gpu.context import TINY, Context, Scale
 from tests.gpu.goals import goal_rows
 from tests.gpu.machine import describe_machine
 from tests.gpu.rows import FAIL, PASS, SKIP, Row, append_row, read_rows, write_report
@@ -44,14 +44,14 @@ GRACE_S = 10.0
 SECTIONS = {
     "steps": 75,
     "saves": 30,
-    "draws": 15,
-    "transfers": 35,
+    "draws": 20,
+    "transfers": 45,
     "memory": 30,
     "checkpoints": 20,
-    "speed": 130,
-    "packing": 90,
-    "probe": 30,
-    "training": 55,
+    "speed": 150,
+    "packing": 95,
+    "probe": 25,
+    "training": 50,
 }
 """Modules of the folder ``sections`` in their order, with the share of the budget that each may use.
 
@@ -61,7 +61,7 @@ What a section leaves is for those after it.
 
 def main() -> int:
     """Run the sections that the command line asks for; return the exit code."""
-    args = _parser().parse_args()
+    args = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # a time limit ends the section as well
     args.out.mkdir(parents=True, exist_ok=True)
     rows_file = args.out / "rows.jsonl"
@@ -73,8 +73,7 @@ def main() -> int:
         print("there is no GPU: --tiny runs all parts with small sizes on a CPU", file=sys.stderr)
         return 2
     print("; ".join(f"{name}: {value}" for name, value in machine.items()), flush=True)
-    names = args.sections.split(",") if args.sections else list(SECTIONS)
-    for position, name in enumerate(names):
+    for position, name in enumerate(names := args.sections):
         left_s = started_s + args.budget - time.time()
         weights = [SECTIONS[other] for other in names[position:]]
         limit_s = (left_s - GRACE_S) * weights[0] / sum(weights)
@@ -115,6 +114,7 @@ def _run_section(name: str, args: Any, machine: dict[str, Any], *, started_s: fl
         elif process.exitcode:
             problem = f"ended with exit code {process.exitcode}"
     finally:
+        process.kill()
         with contextlib.suppress(ProcessLookupError):  # also processes that the section has started
             os.killpg(process.pid, signal.SIGKILL)
         process.join()
@@ -141,23 +141,27 @@ def _in_process(function: Callable[[], Any]) -> Any:
     process.start()
     process.join()
     if process.exitcode:
-        raise NotRun(f"{function.__name__} ended with exit code {process.exitcode}")
+        raise RuntimeError(f"{function.__name__} ended with exit code {process.exitcode}")
     return results.get()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.gpu", description=__doc__, formatter_class=_Formatter)
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results, for example gpu-results")
     parser.add_argument("--budget", type=float, default=480.0, help="seconds for the whole run (default: 480)")
-    parser.add_argument("--sections", default="", help=f"comma-separated sections (default: {','.join(SECTIONS)})")
+    parser.add_argument(
+        "--sections", default=",".join(SECTIONS), help="comma-separated sections, for example speed (default: all)"
+    )
     parser.add_argument("--only", default="", help="regular expression for the names of parts, for example 'resnet18'")
     parser.add_argument("--images", default="", help="data source with real images, for example imagefolder:photos")
     parser.add_argument("--tiny", action="store_true", help="small sizes, which a CPU runs in about a minute")
-    return parser
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the description."""
+    args = parser.parse_args()
+    args.sections = args.sections.split(",")
+    if unknown := [name for name in args.sections if name not in SECTIONS]:
+        parser.error(f"--sections has no {unknown[0]!r}; choose from {', '.join(SECTIONS)}")
+    return args
 
 
 if __name__ == "__main__":

@@ -35,14 +35,14 @@ class Scale:
 
     n_train: int = 45_000
     check_batch: int = 32
-    check_steps: int = 48
+    check_steps: int = 24
     batch: int = 128
     large_batch: int = 512
     bound_batch: int = 1024
     width: float = 1.0
     window_s: float = 1.5
     counts: tuple[int, ...] = (1, 2, 4, 8)
-    epochs: int = 12
+    epochs: int = 10
 
 
 TINY = Scale(n_train=96, batch=16, large_batch=32, bound_batch=32, width=0.125, window_s=0.05, counts=(1, 2), epochs=3)

@@ -25,7 +25,7 @@ def _goals(speeds: Mapping[str, float], device: str, at_s: float) -> Iterator[Ro
     own = {name: speed for name, speed in speeds.items() if "plain" not in name and "bound" not in name}
     best = max((speed for name, speed in own.items() if name.startswith("resnet18,")), default=None)
     graph = _ratio(own, r"resnet18, auto, batch \d+$", r"resnet18, eager, batch \d+$")
-    packed = _ratio(own, r"tiny, \d+ trials?, ", r"tiny, 1 trials?, ")
+    packed = _ratio(own, r"tiny, \d+ at once, ", r"tiny, 1 at once, ")
     for name, value, least, unit in (
         ("ResNet-18, 32 px, all trials together", best, LEAST_IMAGES_PER_S, "images/s"),
         ("graph step / eager step, ResNet-18", graph, LEAST_GRAPH_RATIO, "x"),
@@ -43,7 +43,7 @@ def _goals(speeds: Mapping[str, float], device: str, at_s: float) -> Iterator[Ro
 def _ratios(speeds: Mapping[str, float], at_s: float) -> Iterator[Row]:
     """Yield the ratios by which one chooses among ways to train."""
     for network in ("resnet18", "tiny", "cifar_resnet20"):
-        auto = rf"{network}, auto, batch \d+$"
+        auto, alone = rf"{network}, auto, batch \d+$", rf"{network}, 1 at once, time"
         for name, above, below in (
             ("graph step / eager step", auto, rf"{network}, eager, "),
             ("product / plain loop", auto, rf"{network}, plain loop with the authors'"),
@@ -52,8 +52,8 @@ def _ratios(speeds: Mapping[str, float], at_s: float) -> Iterator[Row]:
             ("plain loop with timm Mixup / product", rf"{network}, plain loop with timm", auto),
             ("fp16 / bf16", rf"{network}, fp16, batch", auto),
             ("fastest / reproducible kernels", rf"{network}, fastest kernels, ", auto),
-            ("several trials / one trial, time slices", rf"{network}, \d+ trials, time", rf"{network}, 1 trials, time"),
-            ("several trials / one trial, MPS", rf"{network}, \d+ trials, MPS", rf"{network}, 1 trials, time"),
+            ("several trials / one trial, time slices", rf"{network}, (?!1 )\d+ at once, time", alone),
+            ("several trials / one trial, MPS", rf"{network}, \d+ at once, MPS", alone),
         ):
             ratio = _ratio(speeds, above, below)
             if ratio is not None:
@@ -69,4 +69,4 @@ def _ratio(speeds: Mapping[str, float], above: str, below: str) -> float | None:
     under = [speed for name, speed in speeds.items() if re.match(below, name)]
     if not over or not under:
         return None
-    return (max(over) if "trials" in above else over[0]) / under[0]
+    return (max(over) if "at once" in above else over[0]) / under[0]

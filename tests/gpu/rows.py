@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -61,10 +62,11 @@ def append_row(path: Path, row: Row) -> None:
 
 def read_rows(path: Path) -> list[Row]:
     """Read the rows written so far; a line that was cut off is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [Row(**json.loads(line)) for line in lines[:-1]]
+    rows = []
+    for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(Row(**json.loads(line)))
+    return rows
 
 
 def write_report(folder: Path, machine: dict[str, Any], rows: Sequence[Row]) -> None:

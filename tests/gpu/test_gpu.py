@@ -42,12 +42,13 @@ PARTS = "|".join(
         "eager: (cutmix|cutmix_center_gaussian)$",
         "everything, eager then auto",
         "GPU draws: cutmix$",
-        "waits per step: off",
+        "on a GPU: cutmix$",
+        "waits of an epoch: off",
         "alone",
         "proposes",
         "state",
         "tiny, (eager|bound|plain).* batch",
-        "tiny, 2 trials",
+        "tiny, 2 at once",
         r"cutmix, \d+ epochs",
         "MPS",
     )
@@ -93,7 +94,7 @@ def test_a_run_that_is_cut_off_has_written_its_rows_and_ends_its_processes(tmp_p
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 128 + signal.SIGTERM
-    assert [row.name for row in read_rows(tmp_path / "rows.jsonl")][:1] == ["tiny, 1 trials, time slices"]
+    assert [row.name for row in read_rows(tmp_path / "rows.jsonl")][:1] == ["tiny, 1 at once, time slices"]
     assert not _running(str(tmp_path))
 
 
@@ -140,7 +141,7 @@ def test_rows_survive_a_line_that_was_cut_off(tmp_path: Path) -> None:
     append_row(tmp_path / "rows.jsonl", Row("steps", "one", PASS))
     append_row(tmp_path / "rows.jsonl", row)
     with (tmp_path / "rows.jsonl").open("a") as lines:
-        lines.write('{"section": "st')
+        lines.write('{"section": "st\n{"section": "st')
     rows = read_rows(tmp_path / "rows.jsonl")
     assert rows[1] == row
     write_report(tmp_path, {"device": "H100"}, rows)
@@ -154,9 +155,9 @@ SPEEDS = {
     "resnet18, eager, batch 128": 30_000,
     "resnet18, plain loop with the authors' CutMix, batch 128": 25_000,
     "resnet18, bound in the manner of airbench, batch 1024": 100_000,
-    "resnet18, 4 trials, MPS": 60_000,
-    "tiny, 1 trials, time slices": 100_000,
-    "tiny, 8 trials, MPS": 400_000,
+    "resnet18, 4 at once, MPS": 60_000,
+    "tiny, 1 at once, time slices": 100_000,
+    "tiny, 8 at once, MPS": 400_000,
 }
 
 

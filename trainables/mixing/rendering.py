@@ -83,8 +83,8 @@ def rectangles(edges: Tensor, height_px: int, width_px: int) -> Tensor:
     import torch
 
     if not on_host(edges.device):
-        y0, x0, y1, x1 = edges.reshape(-1, 4).unbind(dim=1)
-        return lines(y0, y1, height_px)[:, None, :, None] & lines(x0, x1, width_px)[:, None, None, :]
+        top, left, bottom, right = edges.reshape(-1, 4).unbind(dim=1)
+        return lines(top, bottom, height_px)[:, None, :, None] & lines(left, right, width_px)[:, None, None, :]
     y0, x0, y1, x1 = edges.numpy().reshape(-1, 4).T
     rows = runs(y0, y1, height_px)
     # copies of whole rows of pixels: a quarter of the time of a broadcast

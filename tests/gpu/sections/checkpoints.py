@@ -29,7 +29,7 @@ MEASURED = 5
 def run(context: Context) -> None:
     """Measure epochs with and without states."""
     title = "cost of states by time"
-    context.part(title, partial(_measure, context, title), needs_s=20 * context.scale.window_s)
+    context.part(title, partial(_measure, context, title), needs_s=8 * context.scale.window_s)
 
 
 def _measure(context: Context, title: str) -> None:
@@ -74,7 +74,7 @@ def _epoch_s(trial: Trial) -> float:
 
 def _new_trial(context: Context) -> Trial:
     return new_trial(
-        noise_images(context.scale.n_train, context.scale.batch),
+        noise_images(context.scale.n_train // 2, context.scale.batch),
         context.device,
         model=RESNET18,
         width=context.scale.width,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.gpu.cases import CASES
 from tests.gpu.context import Context
-from tests.gpu.trials import PAD_PX, SIDE_PX, describe_difference, noise_images
+from tests.gpu.trials import PAD_PX, SIDE_PX, Way, describe_difference, new_trial, noise_images
 from trainables.data.batches import TrainBatches
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
@@ -23,20 +24,39 @@ from trainables.seeds import generator
 COUNTS, CLASSES, T = (24, 24, 13), 10, 0.6
 """Samples of each batch, classes, and the time of the schedule."""
 BATCH = COUNTS[0]
+MOST_LOSS_GAP = 1e-3
+"""Largest relative difference of the loss: devices round differently."""
 CPU = torch.device("cpu")
 
 
 def run(context: Context) -> None:
-    """Compare both devices for every preset, then crops and flips."""
+    """Compare both devices for every preset, then crops and flips, then whole steps."""
     comparisons = {preset: partial(compare_mixing, preset) for preset in PRESETS}
     for name, compare in {**comparisons, "order, crops and flips": compare_batches}.items():
         title = f"CPU draws = GPU draws: {name}"
         context.part(title, partial(_compare, context, title, compare))
+    for name, sections in CASES.items():
+        if "dropblock" not in sections.get("model", {}):  # its generator is on the device
+            title = f"steps on a CPU and on a GPU: {name}"
+            context.part(title, partial(_compare_steps, context, title, sections))
 
 
 def _compare(context: Context, title: str, compare: Callable[[torch.device], str]) -> None:
     difference = compare(context.device)
     context.check(title, not difference, remark=difference)
+
+
+def _compare_steps(context: Context, title: str, sections: dict[str, Any]) -> None:
+    """Train for three steps on both: what is drawn is equal, what is computed nearly."""
+    data = noise_images(n_train=3 * BATCH, n_val=BATCH)
+    way = Way(precision="fp32")
+    of_cpu, result = (
+        new_trial(data, device, batch=BATCH, way=way, sections=sections).run_epoch() for device in (CPU, context.device)
+    )
+    loss_gap = abs(result.train_loss / of_cpu.train_loss - 1)
+    area_gap = abs(result.pasted_frac - of_cpu.pasted_frac)
+    holds = result.effective_prob == of_cpu.effective_prob and area_gap < 1e-6 and loss_gap < MOST_LOSS_GAP
+    context.check(title, holds, loss_gap, "", f"relative gap of the loss; gap of the pasted area {area_gap:.1e}")
 
 
 def compare_mixing(preset: str, device: torch.device) -> str:

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import queue
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from multiprocessing.synchronize import Event
 from typing import Any
 
@@ -25,20 +25,30 @@ def run(context: Context) -> None:
     mps = Mps(f"/tmp/cutmix-sweep-test-mps-{os.getuid()}", is_required=False)
     problem = mps.start() if context.on_gpu else NO_GPU
     try:
-        for network in ("tiny", "resnet18"):
-            for count in context.scale.counts:
-                if count > 1 and not problem:
-                    _measure_together(context, network, count, mps.environment(), "MPS")
-                if problem or count in (1, context.scale.counts[-1]):
-                    _measure_together(context, network, count, {}, "time slices")
+        for network, count, with_mps in _plan(context.scale.counts, can_mps=not problem):
+            environment, how = (mps.environment(), "MPS") if with_mps else ({}, "time slices")
+            _measure_together(context, network, count, environment, how)
     finally:
         mps.stop()
     if problem:
         context.skip("MPS", problem)
 
 
+def _plan(counts: tuple[int, ...], *, can_mps: bool) -> Iterator[tuple[str, int, bool]]:
+    """Yield network, number of trials, and whether MPS is used, in the order of what they decide."""
+    largest, *middle = reversed(counts[1:])
+    for count in (1, largest, *middle):
+        for network in ("tiny", "resnet18"):
+            yield network, count, can_mps and count > 1
+    if can_mps:
+        for network in ("tiny", "resnet18"):
+            yield network, largest, False
+    for count in (1, largest, *middle):
+        yield "cifar_resnet20", count, can_mps and count > 1
+
+
 def _measure_together(context: Context, network: str, count: int, environment: Mapping[str, str], how: str) -> None:
-    title = f"{network}, {count} trials, {how}"
+    title = f"{network}, {count} at once, {how}"
 
     def measure() -> None:
         rates = run_processes(context, network, count, environment)
@@ -99,7 +109,7 @@ def _work(
     if context.on_gpu:
         claim_memory(1 / count)
     trial = new_trial(
-        noise_images(scale.n_train, scale.batch),
+        noise_images(scale.n_train // 4, scale.batch),
         context.device,
         model=model.name,
         width=model.width,

@@ -68,7 +68,7 @@ def _time_trial(context: Context, network: str, way: str, *, large: bool = False
             sections={"mix": "cutmix"},
         )
         rate = measure_rate(trial, scale.window_s)
-        context.info(title, rate.images_per_s, UNIT, rate.remark)
+        context.info(title, rate.images_per_s, UNIT, f"{trial.step_kind} step, {rate.remark}")
 
     context.part(title, measure, needs_s=4 * scale.window_s)
 
