@@ -13,6 +13,9 @@ from trainables.errors import UserError
 from trainables.merging import merged
 from trainables.strict import parse
 
+ADAMW_LARGEST_LR = 0.05
+"""Largest learning rate with AdamW; each of its steps changes each weight by about the learning rate."""
+
 
 def check_study(study: Study) -> None:
     """Check that the arms and domains of a study give valid configurations only.
@@ -29,6 +32,7 @@ def check_study(study: Study) -> None:
                 config = study.declared_config(arm, params, replicate=0)
                 _check_shares(study, arm, config)
                 _check_precision(study, arm, config)
+                _check_rate(arm, config)
             if study.search == "grid":
                 _check_grid_size(study, arm)
     except ValueError as error:
@@ -57,6 +61,20 @@ def _check_precision(study: Study, arm: str, config: TrialConfig) -> None:
         raise ValueError(
             f"arm '{arm}': model.precision is '{precision}', which needs a GPU, but resources.gpus is 0: set it, or "
             "use auto, bf16 or fp32"
+        )
+
+
+def _check_rate(arm: str, config: TrialConfig) -> None:
+    """Check the learning rate of AdamW: the default is one for stochastic gradient descent, with which AdamW diverges.
+
+    Not in the configuration itself: a study that varies the rate has the default in its base.
+    """
+    lr = config.optimizer.lr
+    if config.optimizer.name == "adamw" and lr > ADAMW_LARGEST_LR:
+        raise ValueError(
+            f"arm '{arm}': optimizer.lr is {lr:g}, but with optimizer.name 'adamw' it must be at most "
+            f"{ADAMW_LARGEST_LR:g}: lower optimizer.lr, for example to 0.001, and set optimizer.weight_decay, for "
+            "example to 0.05"
         )
 
 

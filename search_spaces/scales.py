@@ -38,7 +38,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "resources": {"cpus": 2, "gpus": 1.0},
     },
     # CIFAR-100 as in Yun et al., ICCV 2019, and their code: 300 epochs, batch 64, decay 1e-4, rate x0.1 at half and at
-    # three quarters. ResNet-110 is the one network of the paper that is built here; its rate is 0.1, PyramidNet's 0.25.
+    # three quarters. ResNet-110 is the smallest network of the paper; its rate is 0.1, that of PyramidNet 0.25.
     # The authors mixed at probability 1 and took the best epoch by test error; neither is done here.
     "paper": {
         "budget": {"max_epochs": 300, "early_stopping": {"rule": "none"}},

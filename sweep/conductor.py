@@ -308,7 +308,7 @@ class Conductor(SteeredSweep):
         The kind may be known only after the trial runs on another worker, or has ended.
         """
         entry = self.entries[trial]
-        entry.losses[loss.kind] = entry.losses.get(loss.kind, 0) + 1
+        self.add_loss(entry, loss.kind)
         self._n_lost[trial, loss.kind] += 1
         self.lost.append(f"{trial} {loss.describe_restart(entry.epochs)}")
         n_counted = sum(self._n_lost[trial, kind] for kind in COUNTED)

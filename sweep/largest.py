@@ -17,10 +17,10 @@ def largest_config(study: Study, arm: str, facts: ImageFacts) -> TrialConfig:
 
     Examples:
         >>> from search_spaces.discover import load_study
-        >>> setting = "space[data.batch_size]={kind: choice, values: [64, 256, 128]}"
+        >>> setting = "space[model.width]={kind: choice, values: [0.25, 0.75, 0.5]}"
         >>> study = load_study("quickstart", settings=[setting])
-        >>> largest_config(study, "off", ImageFacts(n_classes=10, height_px=32, width_px=32)).data.batch_size
-        256
+        >>> largest_config(study, "off", ImageFacts(n_classes=10, height_px=32, width_px=32)).model.width
+        0.75
     """
     params = next(study.corner_params(arm))
     best = study.declared_config(arm, params, replicate=0)

@@ -136,7 +136,7 @@ def start_sweep(
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
-        manifest = with_run(manifest, command, project=project, images=images, max_trials=max_trials)
+        manifest = with_run(manifest, command, project=project, images=images, joined=joined)
         checking = checked_nodes(
             study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
         )
@@ -266,7 +266,7 @@ def resume_sweep(
         ):
             images = {source: place.source for source, place in places.items()}
             manifest = with_parts(with_images(manifest, fingerprints), parts)
-            manifest = with_run(manifest, command, images=images, max_trials=max_trials)
+            manifest = with_run(manifest, command, images=images, joined=joined)
             checking = checked_nodes(
                 study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
             )
@@ -408,7 +408,7 @@ class _Run:
         from sweep.worker_names import named_workers
 
         warn = self.display.show_warning
-        metrics = SweepMetrics(conductor, sweep=self.sweep_dir.name, warn=warn)
+        metrics = SweepMetrics(conductor, storage=shown(str(self.sweep_dir)), warn=warn)
         callbacks: list[Callback] = [MetricsCallback(metrics)]
         if self.loggers:
             from sweep.tune_loggers import open_callbacks

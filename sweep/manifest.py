@@ -7,12 +7,14 @@ import os
 import platform
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
+from sweep.endings import HERE, Joined, resume_command
 from sweep.gpus import gpu_names
 from sweep.images import Fingerprints
 from sweep.provenance import code_versions, git_state, installed_packages
@@ -50,7 +52,7 @@ def with_run(
     *,
     project: Path | None = None,
     images: Mapping[str, str] | None = None,
-    max_trials: int | None = None,
+    joined: Joined = HERE,
 ) -> dict[str, Any]:
     """Return a manifest with one more run of this program on the sweep, which writes the present schema.
 
@@ -60,7 +62,7 @@ def with_run(
         project: folder of the user's project; None: the folder of the first run if it is still there, otherwise the
             working directory.
         images: where the images of each data source are, as ``--data`` spells it; None: where the last run had them.
-        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
+        joined: cluster of the run.
     """
     before = manifest["runs"][-1].get("data", {}) if manifest["runs"] else {}
     run = {
@@ -72,9 +74,22 @@ def with_run(
         "code": code_versions(project or _first_project(manifest)),
         "packages": installed_packages(),
         "study_sha256": study_sha256(manifest["study"]),
-        **({} if max_trials is None else {"max_trials": max_trials}),
+        **{name: value for name, value in asdict(joined).items() if value not in (None, False)},
     }
     return {**manifest, "schema_version": SCHEMA_VERSION, "runs": [*manifest["runs"], run]}
+
+
+def command_to_resume(sweep_dir: Path, manifest: Mapping[str, Any], *options: str) -> str:
+    """Return the command that continues a sweep on the cluster of its last run.
+
+    Examples:
+        >>> runs = [{"address": "auto", "max_trials": 4}]
+        >>> command_to_resume(Path("box"), {"runs": runs}, "--retry-failed")
+        'cutmix-sweep resume box --address auto --max-trials 4 --retry-failed'
+    """
+    run = manifest["runs"][-1] if manifest["runs"] else {}
+    joined = Joined(**{field.name: run[field.name] for field in fields(Joined) if field.name in run})
+    return resume_command(sweep_dir, joined.address, *joined.options, *options)
 
 
 def _first_project(manifest: dict[str, Any]) -> Path | None:

@@ -64,7 +64,7 @@ def planned_trials(study: Study) -> list[PlannedTrial]:
         >>> from search_spaces.discover import load_study
         >>> trials = planned_trials(load_study("quickstart", scale="smoke"))
         >>> sum(trial.weight for trial in trials), trials[0].arm, trials[0].n_train > trials[0].n_val > 0
-        (8.0, 'off', True)
+        (16.0, 'off', True)
     """
     first = first_config(study)
     drawn = [*_trials(study, study.trials_per_arm), *_trials(study, study.confirming_per_arm)]

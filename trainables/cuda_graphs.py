@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -32,8 +32,8 @@ class CudaCapture:
     def __init__(self, device: torch.device) -> None:
         """Prepare a stream of the device."""
         self._device = device
-        self._stream = torch.cuda.Stream(device)
-        self._pool: tuple[int, int] | None = None
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool: Any = None
 
     def warm_up(self, body: Callable[[], None]) -> None:
         """Run ``body`` on the stream of the capture."""

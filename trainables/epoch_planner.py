@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ def map_shapes(net: StagedNet, layers: tuple[int, ...], images: Tensor) -> dict[
     net.eval()
     with torch.inference_mode():
         if max(layers):
-            net.features(images, changes=[(layer, lambda maps, layer=layer: recorded(layer, maps)) for layer in layers])
+            net.features(images, changes=[(layer, functools.partial(recorded, layer)) for layer in layers])
         else:
             recorded(0, images)
     net.train(trains)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,9 @@ from trainables.data.batches import Normalizer
 from trainables.ema import MovingAverage
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.draw import RenderedDraw
+from trainables.models.branches import BranchScaler
 from trainables.models.dropblock import BlockDropper
+from trainables.optimizer import SGDOrAdamW, keep_averages
 from trainables.precision import AUTOCAST
 from trainables.share import Share
 
@@ -74,9 +77,10 @@ class TrainStep:
         net: nn.Module,
         config: TrialConfig,
         *,
-        optimizer: torch.optim.SGD,
+        optimizer: SGDOrAdamW,
         ema: MovingAverage | None,
         blocks: BlockDropper | None,
+        branches: BranchScaler | None,
         normalize: Normalizer,
         n_classes: int,
         precision: str,
@@ -90,6 +94,7 @@ class TrainStep:
         self._optimizer = optimizer
         self._ema = ema
         self._blocks = blocks
+        self._branches = branches
         self._normalize = normalize
         self._n_classes = n_classes
         self._precision = precision
@@ -97,7 +102,7 @@ class TrainStep:
         self._loss_scale = config.compute.loss_scale if precision == "fp16" else None
         if self._loss_scale is not None:
             # the fused optimiser divides the gradients by it
-            optimizer.grad_scale = torch.full((), self._loss_scale, device=device)  # type: ignore[attr-defined]
+            optimizer.grad_scale = torch.full((), self._loss_scale, device=device)  # type: ignore[union-attr]
         self._lr: Tensor | None = None
         self._spare: Tensor | None = None
 
@@ -121,17 +126,15 @@ class TrainStep:
         self.pasted_sum.zero_()
 
     def keep_tensors(self) -> None:
-        """Keep learning rate and momentum in the same tensors from now on: a captured step reads and writes them."""
+        """Keep learning rate and averages in the same tensors from now on: a captured step reads and writes them."""
         self._lr = torch.zeros((), device=self._device)
         for group in self._optimizer.param_groups:
             group["lr"] = self._lr
-            for parameter in group["params"] if group["momentum"] else ():
-                # a momentum of zero gives the first step of a new optimiser
-                self._optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+        keep_averages(self._optimizer)
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors that a step changes, except the state of generators."""
-        momentum = [value for state in self._optimizer.state.values() for value in state.values()]
+        momentum = [value for state in self._optimizer.state.values() for value in state.values() if value is not None]
         averaged = [] if self._ema is None else list(self._ema.net.state_dict().values())
         rate = [] if self._lr is None else [self._lr]
         return [*self.net.state_dict().values(), *momentum, *averaged, *rate, self.loss_sum, self.pasted_sum]
@@ -162,6 +165,8 @@ class TrainStep:
             return self._attacked(maps, targets, inputs.rates.attack_key)
 
         drops = [] if self._blocks is None else self._blocks.changes(inputs.rates.drop_prob, share=self.share)
+        if self._branches is not None:
+            self._branches.draw(len(inputs.labels), share=self.share)
         shown = images if layer == 0 else self.part(images)  # images are mixed with images of other workers
         with self.autocast():
             logits = self.trained_net(shown, changes=[*drops, (layer, mixed)])
@@ -206,7 +211,8 @@ class TrainStep:
     def _set_lr(self, lr: float | Tensor) -> None:
         if self._lr is None:
             for group in self._optimizer.param_groups:
-                group["lr"] = lr
+                # AdamW computes with all digits of a number, and a captured step with those of float32
+                group["lr"] = float(np.float32(lr)) if "betas" in group and not isinstance(lr, Tensor) else lr
         elif isinstance(lr, Tensor):
             self._lr.copy_(lr)
         else:

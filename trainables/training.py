@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,6 @@ from trainables.epoch_planner import EpochPlanner, map_shapes
 from trainables.epoch_table import EpochsAhead, table_parts
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.draw import MixDraw, MixDrawer, describe_why_not, draw_layer
-from trainables.models.dropblock import BlockDropper
 from trainables.networks.modules.staged import StagedNet
 from trainables.rates import HostRates, RateSchedule
 from trainables.step import StepInputs, StepRates, TrainStep
@@ -47,7 +46,7 @@ class TrainingParts:
         step: trains on a batch.
         batches: images to train on.
         rngs: generators of the draws on the host, by purpose.
-        blocks: drops blocks of maps; None: no blocks are dropped.
+        generators: generators of the draws on the device.
         n_train: number of training images.
         sides_px: height and width of the images.
         device: device of the trial.
@@ -58,7 +57,7 @@ class TrainingParts:
     step: TrainStep
     batches: TrainBatches
     rngs: Mapping[str, np.random.Generator]
-    blocks: BlockDropper | None
+    generators: Sequence[torch.Generator]
     n_train: int
     sides_px: tuple[int, int]
     device: torch.device
@@ -175,7 +174,7 @@ class TableTraining:
             parts.batches,
             MixDrawer(config.mix, rng=np.random.default_rng(0), device=device, n_samples=0),
             shapes=shapes,
-            generators=[] if parts.blocks is None else [parts.blocks.generator],
+            generators=parts.generators,
             capture=capture,
             reason="compute.step is 'eager'" if is_eager else "" if capture else "the device has no CUDA graphs",
             device=device,

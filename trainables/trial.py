@@ -24,11 +24,12 @@ from trainables.epoch_result import EpochResult
 from trainables.metrics import classification_metrics
 from trainables.mixing.dose import Dose, measure_dose
 from trainables.models.backbone import with_backbone
+from trainables.models.branches import BranchScaler
 from trainables.models.build import build_model
 from trainables.models.dropblock import build_dropper
 from trainables.models.saved import saved_config
 from trainables.networks.modules.staged import StagedNet
-from trainables.optimizer import build_optimizer, load_momentum, optimizer_state
+from trainables.optimizer import build_optimizer, load_averages, optimizer_state
 from trainables.precision import resolved_kernels, resolved_precision, set_up_gpu
 from trainables.renames import json_with_present_keys
 from trainables.seeds import derive_seed, generator
@@ -90,6 +91,7 @@ class Trial:
         self._ema = None if decay is None else MovingAverage(self._net)
         seed, n_stages = derive_seed(config.seed, "dropblock"), len(self._net.stages)
         self._blocks = build_dropper(config.model.dropblock, n_stages=n_stages, seed=seed, device=self._device)
+        self._branches = BranchScaler.of(self._net, config, device=self._device)
         width_px = images.images.shape[2]
         self._normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=self._device)
         used = np.concatenate([data.train_rows, data.val_rows])
@@ -196,6 +198,7 @@ class Trial:
             optimizer=self._optimizer,
             ema=self._ema,
             blocks=self._blocks,
+            branches=self._branches,
             normalize=self._normalize,
             n_classes=len(self._data.images.classes),
             precision=self.precision,
@@ -209,7 +212,7 @@ class Trial:
             step=self._step,
             batches=self._batches,
             rngs=self._rngs,
-            blocks=self._blocks,
+            generators=[draws.generator for draws in (self._blocks, self._branches) if draws is not None],
             n_train=self.n_train,
             sides_px=self._data.images.images.shape[1:3],
             device=self._device,
@@ -246,6 +249,7 @@ class Trial:
             "ema": None if self._ema is None else self._ema.state_dict(),
             "generators": self._training.states(),
             "dropblock": None if self._blocks is None else self._blocks.generator.get_state(),
+            **({} if self._branches is None else {"branches": self._branches.generator.get_state()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -263,7 +267,7 @@ class Trial:
         names = [field.name for field in fields(EpochResult)]
         self.history = [EpochResult(**{name: row[name] for name in names}) for row in state["history"]]
         self._net.load_state_dict(state["model"])
-        load_momentum(self._optimizer, state["optimizer"])
+        load_averages(self._optimizer, state["optimizer"])
         self._lr = state["optimizer"]["param_groups"][0]["lr"]
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
@@ -272,6 +276,8 @@ class Trial:
             rng.bit_generator.state = state["generators"][name]
         if self._blocks is not None:
             self._blocks.generator.set_state(state["dropblock"].cpu())  # the state may be on a GPU
+        if self._branches is not None:
+            self._branches.generator.set_state(state["branches"].cpu())
 
     def load_model(self, state: Mapping[str, Any]) -> None:
         """Load the weights of this trial's model, only to measure them: a model contains no state of the training.

@@ -230,5 +230,8 @@ class _Follower(_Member):
         self._reported = self._last_epoch = 0  # nothing is left to run
         return trial
 
+    def _describe_work(self) -> str:
+        return f"{self._name}, worker {self._group.rank + 1} of a group"
+
     def _report(self, trial: Trial, *, completed: bool) -> dict[str, Any]:
         return {"trial": self._name}

@@ -71,7 +71,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
         If all epochs are recorded, report only what the trial knows about itself, its model and its test values.
         """
-        _show_in_process_title(f"{self._name} after epoch {self._reported}" if not self._failure else self._name)
+        _show_in_process_title(self._describe_work())
         with self._log.capture():
             report = self._step()
         if "out_of_memory" in report:
@@ -86,6 +86,9 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         if (counts := self._files.take_counts()) is not None:
             report["requests"] = json.dumps(counts)
         return report
+
+    def _describe_work(self) -> str:
+        return self._name if self._failure else f"{self._name} after epoch {self._reported}"
 
     def _step(self) -> dict[str, Any]:
         try:
@@ -174,8 +177,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._close()
         self._name = str(config["trial"])
         self._failure = ""
-        self._is_between_epochs = True
         self._is_step_warned = False
+        self._is_between_epochs = True
         self._log = TrialLog(None)
         try:
             self._files = trial_files(config)

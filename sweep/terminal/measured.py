@@ -35,7 +35,7 @@ def describe_measured(result: ProbeResult, price_per_gpu_hour: float | None = No
         >>> print(describe_measured(ProbeResult("NVIDIA H100", 2, (), trials_per_gpu=4, hours=3.0), 2.5))
         Measured on NVIDIA H100, with the largest trial of each arm and random images.
         Proposal: 4 trials per GPU, the smallest number within 5 % of the best speed; set it by --gpus 0.25.
-        Whole sweep, if no trial stops early: at most about 3 h on 2 GPUs, 6 GPU hours, cost 15.00.
+        Whole sweep, if no trial stops early: at most about 3 h 0 min on 2 GPUs, 6 GPU hours, cost 15.00.
     """
     first = f"Measured on {result.device}, with the largest trial of each arm and random images."
     duration = format_duration(3600 * result.hours)

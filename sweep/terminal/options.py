@@ -424,11 +424,12 @@ def with_shorthands(
     from search_spaces.resources import check_one_share  # it loads pydantic, which no help text needs
 
     check_one_share(gpus, trials_per_gpu)
+    shared_by = int(trials_per_gpu) if trials_per_gpu and trials_per_gpu.isdecimal() else trials_per_gpu
     values = {
         "base.data.source": data,
         "resources.cpus": cpus,
         "resources.gpus": gpus,
-        "resources.trials_per_gpu": int(trials_per_gpu) if (trials_per_gpu or "").isdecimal() else trials_per_gpu,
+        "resources.trials_per_gpu": shared_by,
         "resources.workers": workers,
         "seed": seed,
     }

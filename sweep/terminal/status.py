@@ -15,6 +15,7 @@ from sweep.findings.gpu_memory import describe_gpu_memory
 from sweep.findings.searches import n_searches, unit_of
 from sweep.findings.wording import describe_trials
 from sweep.formats import format_decimal, format_duration, format_percent, format_points, reason_in_one_line
+from sweep.manifest import command_to_resume
 from sweep.node_record import left_out_nodes
 from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, STATUSES
@@ -101,12 +102,12 @@ def _describe_problems(sweep_dir: Path, status: SweepStatus) -> Iterator[str]:
     for node in left_out_nodes(status.search.manifest):
         yield f"left out: node '{node['node']}': {node['why']}"
     if any(trial["status"] == FAILED for trial in status.failures):
-        yield f"after fixing the cause, run: {resume_command(sweep_dir, None, '--retry-failed')}"
+        yield f"after fixing the cause, run: {command_to_resume(sweep_dir, status.search.manifest, '--retry-failed')}"
     if status.state == ENDED:
         yield from _describe_arms_without_result(status.search, status.remaining.dropped)
     elif status.state == INTERRUPTED:
         left = f"{status.remaining.n_left} of {status.remaining.n_trials} trials are left"
-        yield f"interrupted, {left}; resume with: {resume_command(sweep_dir)}"
+        yield f"interrupted, {left}; resume with: {command_to_resume(sweep_dir, status.search.manifest)}"
     elif status.driver is not None:
         yield f"running: {status.driver.describe()}"
         if status.driver.trials:

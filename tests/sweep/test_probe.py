@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from search_spaces.discover import load_study
 from search_spaces.study import Study
+from sweep.display import SilentDisplay
+from sweep.documents import plan_document
 from sweep.gpu_room import GpuRoom, describe_rooms, gpu_rooms
-from sweep.plan import make_plan
+from sweep.plan import check_price, make_plan
 from sweep.planned import planned_trials
+from sweep.power import compute_power
+from sweep.preparation import _check_gpu_memory
 from sweep.probe import ProbeResult, probe
 from sweep.probe_pool import Pool
 from sweep.probe_worker import OUT_OF_MEMORY
+from sweep.terminal.study import print_plan
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
 
@@ -46,6 +54,16 @@ class FakePool:
         speed = type(self).speed(count)
         sizes = {"peak_bytes": GB // 2, "image_bytes": 0, "used_bytes": type(self).used_bytes(count)}
         return [{"images": speed, "seconds": 1.0, "total_bytes": 10 * GB, **sizes}] * count
+
+
+class Lines(SilentDisplay):
+    """Keeps the lines that are shown."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def show_line(self, text: str) -> None:
+        self.lines.append(text)
 
 
 @pytest.fixture
@@ -172,8 +190,39 @@ def test_memory_is_known_without_measuring(monkeypatch: pytest.MonkeyPatch) -> N
     assert gpu_rooms(study_of(gpus=0.0), [], open_source("digits").describe(None)) == ()
 
 
+def test_run_shows_where_the_images_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.gpu_room.local_gpu_bytes", lambda: 80 * GB)
+    display = Lines()
+    _check_gpu_memory(study_of(), display)
+    assert "for images (resident)" in display.lines[0]
+    _check_gpu_memory(study_of(gpus=0.0), display)
+    assert len(display.lines) == 1
+
+
 def test_a_plan_takes_its_time_from_the_measurement(pool: type[FakePool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.gpu_room.local_gpu_bytes", lambda: 80 * GB)
-    plan = make_plan(study_of(), measure=True)
+    pool.limit = 4
+    study = study_of()
+    plan = make_plan(study, measure=True)
     assert isinstance(plan.measured, ProbeResult)
-    assert (plan.slots, plan.images_per_s, plan.seconds) == (16, (100.0, 100.0), 3600 * plan.measured.hours)
+    assert (plan.slots, plan.images_per_s, plan.seconds) == (8, (100.0, 100.0), 3600 * plan.measured.hours)
+    power = compute_power(study)
+    document = plan_document(study, plan, power, 2.5)
+    assert document["measured"]["cost"] == plan.measured.cost(2.5)
+    assert document["gpu_memory"][0]["streamed"] is False
+    console = Console(file=io.StringIO(), width=120)
+    print_plan(study, plan, console, power, 2.5)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"cutmix +4 +400 +\S+ +5\d\d MB +resident", text)
+    assert re.search(r"cutmix +8 +- +- +- +out of memory", text)
+    assert "Proposal: 4 trials per GPU" in text
+    assert f"cost {plan.measured.cost(2.5):,.2f}." in text
+
+
+def test_a_cost_needs_gpu_hours() -> None:
+    check_price(study_of(), 2.5, measure=True)
+    check_price(study_of(gpus=0.0), None, measure=False)
+    with pytest.raises(UserError, match="--price-per-gpu-hour needs --measure"):
+        check_price(study_of(), 2.5, measure=False)
+    with pytest.raises(UserError, match="this study uses none: add --gpus 1"):
+        check_price(study_of(gpus=0.0), 2.5, measure=True)

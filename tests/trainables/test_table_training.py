@@ -133,6 +133,8 @@ CASES: dict[str, dict[str, Any]] = {
     "random erasing": {"mix": "random_erasing"},
     "boxes of objects": {"mix": "objectmix"},
     "no momentum": {"optimizer": {"momentum": 0.0}},
+    "AdamW": {"optimizer": {"name": "adamw", "lr": 0.001}},
+    "stochastic depth": {"model": {"stochastic_depth": {"survival_prob": 0.5}}},
     "FGSM": {"adversarial": {"kind": "fgsm"}},
 }
 

@@ -180,7 +180,7 @@ class TrainBatches:
         if self._crops is not None:
             sizes = [len(part) for part in parts]
             table = upload(np.stack([draw.samples, *draw.corners, draw.flipped]), self._device)
-            for samples, tops, lefts, flipped in (part.unbind() for part in table.split(sizes, dim=1)):
+            for samples, tops, lefts, flipped in (part.unbind() for part in torch.split(table, sizes, dim=1)):
                 yield self.gather(samples, tops, lefts, flipped.bool())
         elif self._device.type == "cpu":
             for part in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from trainables.mixing.batch_view import BatchView
 
+
+_ZERO = np.zeros((1, 1))
 
 Numbers: TypeAlias = Any
 """NumPy arrays; tensors on the device where a place is known there alone, as the place of a peak in an image is."""
@@ -109,7 +112,7 @@ class Canvas:
         return self.position.offsets(centres_px[axis], (self.height_px, self.width_px)[axis])
 
     def edges_within(self, centres_px: Numbers, sides_px: np.ndarray) -> Numbers:
-        """Return the edges of shapes in whole pixels, int32 [B, 4]: the first argument of ``rendering.rectangles``.
+        """Return the edges of shapes in whole pixels, int64 [B, 4]: the first argument of ``rendering.rectangles``.
 
         A line is in the shape if the pixels' centres are less than half a side from the shape's centre. What is outside
         the image is cut off, unless the placing rule wraps around.
@@ -124,22 +127,28 @@ class Canvas:
             >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
             >>> canvas = Canvas(height_px=8, width_px=20, position=ClipPosition(), rng=rng, device=cpu)
             >>> canvas.edges_within(np.array([[4.0], [1.0]]), np.array([[4.0], [6.0]])).tolist()
-            [[2, 6, 0, 4]]
+            [[2, 0, 6, 4]]
         """
-        xp, sides_px = namespace(centres_px), beside(sides_px, centres_px)
-        first, half = centres_px - 0.5, sides_px / 2
-        start = xp.floor(first - half) + 1
-        # a side of 0 exactly on a pixel's centre: the run must be empty, not negative
-        stop = xp.maximum(start, xp.ceil(first + half))
-        edges = self.within(xp.stack([start, stop], 1))
-        return as_whole(edges.reshape(4, -1)).T
+        return self.edges(_ends(centres_px, beside(sides_px, centres_px)))
 
-    def within(self, edges: Numbers) -> Numbers:
-        """Return edges, float64 [2, n, B] by axis, with the part outside the image cut off unless the rule wraps."""
-        if self.position.wraps:
-            return edges
-        limits = beside(self.sides_px[:, :, None], edges)
-        return namespace(edges).clip(edges, 0 * limits, limits)
+    def edges_along(self, axis: Literal[0, 1], centres_px: Numbers, sides_px: np.ndarray) -> Numbers:
+        """Return the edges along one axis, int64 [B, 2]: rows (0) or columns (1); see :meth:`edges_within`."""
+        only = slice(axis, axis + 1)
+        return self.edges(_ends(centres_px[only], beside(sides_px[only], centres_px)), axis)
+
+    def edges(self, ends_px: Numbers, axis: Literal[0, 1] | None = None) -> Numbers:
+        """Return whole numbers as edges, one row per shape; what is outside is cut off, unless the rule wraps around.
+
+        Args:
+            ends_px: first row, first column, row and column after the last ones, [4, B]; changed in place.
+            axis: only rows (0) or columns (1) are given, [2, B].
+        """
+        xp = namespace(ends_px)
+        if not self.position.wraps:
+            limits = beside(_limits(self.height_px, self.width_px, axis), ends_px)
+            xp.minimum(ends_px, limits, out=ends_px)
+            xp.maximum(ends_px, beside(_ZERO, ends_px), out=ends_px)
+        return ends_px.astype(np.int64).T if xp is np else ends_px.long().T
 
     @property
     def on_host(self) -> bool:
@@ -173,3 +182,18 @@ class Canvas:
             raise ValueError("this policy needs the partners' boxes, but the batch has none")
         boxes: np.ndarray = self.batch.boxes[self.partner]
         return boxes
+
+
+def _ends(centres_px: Numbers, sides_px: Numbers) -> Numbers:
+    """Return the first lines of shapes along k axes, then the lines after the last ones: float64 [2 k, B]."""
+    xp, first, half = namespace(centres_px), centres_px - 0.5, sides_px / 2
+    start, stop = xp.floor(first - half) + 1, xp.ceil(first + half)
+    # a side of 0 exactly on a pixel's centre: the run must be empty, not negative
+    return xp.concatenate((start, xp.maximum(start, stop)))
+
+
+@functools.lru_cache(maxsize=8)
+def _limits(height_px: int, width_px: int, axis: Literal[0, 1] | None) -> np.ndarray:
+    """Return the greatest edges along both axes or along one, float64 [4, 1] or [2, 1]."""
+    sides = [[height_px], [width_px]] if axis is None else [[(height_px, width_px)[axis]]]
+    return np.array(sides * 2, dtype=np.float64)

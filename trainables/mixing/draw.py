@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Generic
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.mixing.batch_view import BatchView
-from trainables.mixing.canvas import Canvas
-from trainables.mixing.config import Alternate, Mix
-from trainables.mixing.mask_pool import MaskPool, Masks, draw_masks, plan_masks, realised_lam
-from trainables.mixing.noise import draw_starts, noise_bank, noise_images
+from trainables.mixing.config import Mix
+from trainables.mixing.host_draw import Arrays, draw_on_host, draw_second_mixes, owners_of
+from trainables.mixing.mask_pool import MaskPool, draw_masks, plan_masks, realised_lam
+from trainables.mixing.noise import noise_bank, noise_images
 from trainables.mixing.source import Displaced, Resized, displaced, resized
-
-Arrays = dict[str, np.ndarray]
-"""Random numbers of a batch by name."""
 
 Shape = tuple[int, int, int, int]
 """(B, C, H, W)."""
@@ -199,7 +195,7 @@ class MixDrawer:
         if self.mix.alternate is None:
             return self._draw_one(0, batch, t)
         # both policies are drawn for the whole batch: the number of draws must not depend on which one is used
-        second_mixes = _second_mixes(self.mix, self.mix.alternate, batch.shape[0], self._rng)
+        second_mixes = draw_second_mixes(self.mix, self.mix.alternate, batch.shape[0], self._rng)
         first, second = (self._draw_one(index, batch, t) for index in range(2))
         return _either(first, second, second_mixes, self._device)
 
@@ -225,9 +221,9 @@ class MixDrawer:
         if self.mix.alternate is None:
             applied, plan = self._plan_one(0, batch, t)
             return {"applied": applied} | plan
-        second_mixes = _second_mixes(self.mix, self.mix.alternate, count, self._rng)
+        second_mixes = draw_second_mixes(self.mix, self.mix.alternate, count, self._rng)
         (first, plan), (second, other) = (self._plan_one(index, batch, t) for index in range(2))
-        return {"applied": np.where(second_mixes, second, first), "second": second_mixes.copy()} | plan | other
+        return {"applied": np.where(second_mixes, second, first), "second": second_mixes} | plan | other
 
     def render(self, arrays: Mapping[str, Tensor], batch: BatchView) -> RenderedDraw:
         """Make the draw of :meth:`plan` on the device, by tensor operations alone.
@@ -262,13 +258,19 @@ class MixDrawer:
         if prob == 0:
             none = np.zeros(count, dtype=bool)
             return MixDraw(applied=none, lam_nominal=np.ones(count), **vars(_no_mixing(count, device)))
-        host = _draw_on_host(mix, prob, batch, self._rng, device, self._pools[index])
+        host = draw_on_host(mix, prob, batch, self._rng, device, self._pools[index])
         arrays = {name: _on_device(values, device) for name, values in host.arrays.items()}
         unmixed = _on_device(~host.applied, device) if host.n_applied < count else None
         constants = self._constants_of(index, batch.shape)
-        rendered = _assembled(mix, arrays, host.masks.mask, host.masks.lam, unmixed, batch.shape, constants)
-        drawn = MixDraw(applied=host.applied, lam_nominal=host.lam_nominal, **vars(rendered))
-        return drawn if host.n_applied else replace(drawn, pastes=())
+        lam, weight, paste = _assembled(mix, arrays, host.masks.mask, host.masks.lam, unmixed, batch.shape, constants)
+        return MixDraw(
+            applied=host.applied,
+            partner=paste.partner,
+            lam=lam,
+            lam_nominal=host.lam_nominal,
+            weight=weight,
+            pastes=(paste,) if host.n_applied else (),
+        )
 
     def _plan_one(self, index: int, batch: BatchView, t: float) -> tuple[np.ndarray, Arrays]:
         """Return which samples a policy mixes, bool [B], and its arrays under their names in the plan."""
@@ -278,9 +280,9 @@ class MixDrawer:
         prob, rng, pool = mix.apply.prob_at(t), self._rng, self._planned[index]
         if prob == 0:  # nothing may be drawn, but the arrays must have their shapes
             rng, pool = np.random.default_rng(0), MaskPool(mix, count, plan_masks)
-        host = _draw_on_host(mix, prob, batch, rng, CPU, pool)
+        host = draw_on_host(mix, prob, batch, rng, CPU, pool)
         arrays = host.arrays | {f"mask.{name}": values for name, values in host.masks.parameters.items()}
-        return host.applied.copy(), {f"{index}.{name}": values for name, values in arrays.items()}
+        return host.applied, {f"{index}.{name}": values for name, values in arrays.items()}
 
     def _render_one(self, index: int, arrays: Mapping[str, Tensor], applied: Tensor, batch: BatchView) -> RenderedDraw:
         mix = self.mix.policies[index]
@@ -293,7 +295,8 @@ class MixDrawer:
             assert batch.images is not None, "render needs the images of the batch"
             parameters["images"] = batch.images[mine["partner"]]
         mask = mix.mask.render(parameters, *batch.shape[2:])
-        return _assembled(mix, mine, mask, realised_lam(mask), ~applied, batch.shape, constants)
+        lam, weight, paste = _assembled(mix, mine, mask, realised_lam(mask), ~applied, batch.shape, constants)
+        return RenderedDraw(partner=paste.partner, lam=lam, weight=weight, pastes=(paste,))
 
     def _constants_of(self, index: int, shape: Shape) -> dict[str, Tensor]:
         """Return the tensors that all draws of a shape share; they are kept, because a graph may read them."""
@@ -302,58 +305,11 @@ class MixDrawer:
             constants = mix.mask.constants(*shape[2:], self._device)
             if mix.content == "noise":
                 constants["noise"] = noise_bank(shape[1:], self._device)
-            owner, _ = _owners(mix, shape[0])
+            owner, _ = owners_of(mix, shape[0])
             if owner is not None:
                 constants["owner"] = _on_device(owner, self._device)
             self._constants[index, shape] = constants
         return self._constants[index, shape]
-
-
-@dataclass(frozen=True, eq=False)
-class _HostDraw(Generic[Masks]):
-    """The draw of one policy as it is on the host; ``arrays`` are what rendering needs besides the masks."""
-
-    applied: np.ndarray
-    n_applied: int
-    lam_nominal: np.ndarray
-    arrays: Arrays
-    masks: Masks
-
-
-def _draw_on_host(
-    mix: Mix, prob: float, batch: BatchView, rng: np.random.Generator, device: torch.device, pool: MaskPool[Masks]
-) -> _HostDraw[Masks]:
-    """Draw gate, partners, masks, shifts and noise, each for every sample, mixed or not.
-
-    Two trials with the same seed that differ only in the probability then get the same partners and masks.
-    """
-    count, _, height_px, width_px = batch.shape
-    owner, n_owners = _owners(mix, count)
-    applied = _gate(mix, prob, owner, n_owners, count, rng)
-    partner = mix.pairing.draw(batch.labels, rng)
-    canvas = Canvas(
-        height_px=height_px,
-        width_px=width_px,
-        position=mix.position,
-        rng=rng,
-        device=device,
-        batch=batch,
-        partner=partner,
-    )
-    masks = pool.take(n_owners, canvas)
-    arrays: Arrays = {"partner": partner}
-    if mix.source == "displaced":  # per mask, not per sample: samples that share a mask also show the same patch
-        arrays["shift"] = rng.random((2, n_owners)).T
-    if mix.content == "noise":
-        arrays["noise"] = draw_starts(count, rng)
-    lam_nominal = 1 - masks.pasted_frac
-    lam_nominal = lam_nominal if owner is None else lam_nominal[owner]
-    n_applied = int(np.count_nonzero(applied))
-    if n_applied < count:
-        lam_nominal = np.where(applied, lam_nominal, 1.0)
-    if mix.content == "partner" and mix.label.lam == "nominal":
-        arrays["lam_nominal"] = lam_nominal.astype(np.float32)
-    return _HostDraw(applied, n_applied, lam_nominal, arrays, masks)
 
 
 def _assembled(
@@ -364,8 +320,8 @@ def _assembled(
     unmixed: Tensor | None,
     shape: Shape,
     constants: Mapping[str, Tensor],
-) -> RenderedDraw:
-    """Return the draw of one policy from its masks and their lam; ``unmixed``, bool [B], None: all are mixed."""
+) -> tuple[Tensor, Tensor, Paste]:
+    """Return the lam, the weight and the paste of one policy; ``unmixed``, bool [B]; None: all samples are mixed."""
     _, channels, height_px, width_px = shape
     source: Displaced | Resized | None = None
     if mix.source == "displaced":
@@ -386,8 +342,7 @@ def _assembled(
     elif mix.content == "noise":
         content = noise_images(arrays["noise"], constants["noise"], (channels, height_px, width_px))
     paste = Paste(None, arrays["partner"], mask, content, source)
-    weight = _weight(mix, lam, arrays)
-    return RenderedDraw(partner=paste.partner, lam=lam, weight=weight, pastes=(paste,))
+    return lam, _weight(mix, lam, arrays), paste
 
 
 def _weight(mix: Mix, lam: Tensor, arrays: Mapping[str, Tensor]) -> Tensor:
@@ -403,48 +358,8 @@ def _named(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _on_device(values: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(values).to(device, non_blocking=True)
-
-
-def _owners(mix: Mix, count: int) -> tuple[np.ndarray | None, int]:
-    """Return the index of each sample's size and mask, int64 [B] (None: its own), and the number of masks."""
-    if mix.granularity == "batch":
-        return np.zeros(count, dtype=np.int64), 1
-    if mix.granularity == "pair":
-        return _first_of_pair(count), (count + 1) // 2
-    return None, count
-
-
-def _first_of_pair(count: int) -> np.ndarray:
-    """Return the first one of each pair (first with last, second with last but one, ...) per sample: int64 [B]."""
-    index = np.arange(count)
-    return np.minimum(index, index[::-1])
-
-
-def _second_mixes(mix: Mix, alternate: Alternate, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return which samples the second policy mixes, bool [B].
-
-    Partners that share a mask in one of the policies switch policy together.
-    """
-    if alternate.gate == "batch":
-        return np.broadcast_to(rng.random(1) < alternate.prob, (count,))
-    replaced: np.ndarray = rng.random(count) < alternate.prob
-    if all(policy.granularity != "pair" for policy in mix.policies):
-        return replaced
-    together: np.ndarray = replaced[_first_of_pair(count)]
-    return together
-
-
-def _gate(
-    mix: Mix, prob: float, owner: np.ndarray | None, n_owners: int, count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Return which samples are mixed, bool [B]."""
-    if mix.apply.gate == "batch":
-        return np.broadcast_to(rng.random(1) < prob, (count,))
-    if mix.granularity == "pair" and owner is not None:
-        uniform: np.ndarray = rng.random(n_owners)[owner]
-        return uniform < prob
-    return rng.random(count) < prob
+    tensor = torch.from_numpy(values)
+    return tensor if device.type == "cpu" else tensor.to(device, non_blocking=True)
 
 
 def _no_mixing(count: int, device: torch.device) -> RenderedDraw:
@@ -459,7 +374,7 @@ def _either(first: MixDraw, second: MixDraw, second_mixes: np.ndarray, device: t
         return first
     if second_mixes.all():
         return second
-    chosen = torch.from_numpy(second_mixes.copy()).to(device, non_blocking=True)
+    chosen = _on_device(second_mixes, device)
     return MixDraw(
         applied=np.where(second_mixes, second.applied, first.applied),
         partner=torch.where(chosen, second.partner, first.partner),
@@ -475,7 +390,7 @@ def _restricted(draw: MixDraw, chosen: np.ndarray, device: torch.device) -> tupl
     rows = np.flatnonzero(chosen & draw.applied)
     if not len(rows):
         return ()
-    index = torch.from_numpy(rows).to(device, non_blocking=True)
+    index = _on_device(rows, device)
     (paste,) = draw.pastes
     content = paste.content
     return (

@@ -99,7 +99,7 @@ class MaskPool(Generic[Masks]):
         """
         self._mix = mix
         self._left = n_samples
-        self._draw = draw
+        self._draw: Callable[[Mix, int, Canvas], Masks] = draw
         self._ahead = not mix.needs and mix.granularity == "sample" and len(mix.layers) == 1
         self._ready: Masks | None = None
 
@@ -131,7 +131,7 @@ def realised_lam(mask: Tensor) -> Tensor:
         ones = mask.flatten(1).sum(dim=1).double()
         # a quotient of tensors: a GPU multiplies by the reciprocal of a number, which is rounded differently
         return (1 - ones / torch.full_like(ones, pixels)).float()
-    return torch.from_numpy((1 - _count_ones(mask.numpy().reshape(len(mask), -1)) / pixels).astype(np.float32))
+    return torch.from_numpy((1 - _count_ones(mask.numpy().reshape(mask.shape[0], -1)) / pixels).astype(np.float32))
 
 
 def _count_ones(masks: np.ndarray) -> np.ndarray:

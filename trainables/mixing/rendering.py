@@ -70,25 +70,27 @@ def rectangles(edges: Tensor, height_px: int, width_px: int) -> Tensor:
     """Return rectangles, bool [n, 1, H, W], from their edges in whole pixels.
 
     Args:
-        edges: first row, row after the last one, first column, column after the last one: int [n, 4], each pair as for
-            :func:`lines`.
+        edges: (y0, x0, y1, x1), first row and column, row and column after the last ones: int [n, 4] or
+            [B, count, 4]; rows and columns as for :func:`lines`.
         height_px: height of the image.
         width_px: width of the image.
 
     Examples:
         >>> import torch
-        >>> rectangles(torch.tensor([[0, 1, 2, 4]]), 2, 3).int().tolist()  # it continues in the first column
+        >>> rectangles(torch.tensor([[0, 2, 1, 4]]), 2, 3).int().tolist()  # it continues in the first column
         [[[[1, 0, 1], [0, 0, 0]]]]
     """
     import torch
 
-    y0, y1, x0, x1 = edges.unbind(dim=1)
-    rows, columns = lines(y0, y1, height_px), lines(x0, x1, width_px)
     if not on_host(edges.device):
-        return rows[:, None, :, None] & columns[:, None, None, :]
+        top, left, bottom, right = edges.reshape(-1, 4).unbind(dim=1)
+        return lines(top, bottom, height_px)[:, None, :, None] & lines(left, right, width_px)[:, None, None, :]
+    y0, x0, y1, x1 = edges.numpy().reshape(-1, 4).T
+    rows = runs(y0, y1, height_px)
     # copies of whole rows of pixels: a quarter of the time of a broadcast
-    patterns = np.concatenate([np.zeros((1, width_px), dtype=bool), columns.numpy()])
-    pattern_of_row = rows.numpy() * np.arange(1, len(rows) + 1)[:, None]  # 0: the empty pattern
+    patterns = np.zeros((len(rows) + 1, width_px), dtype=bool)  # the first one is empty
+    runs(x0, x1, width_px, out=patterns[1:])
+    pattern_of_row = rows * np.arange(1, len(rows) + 1)[:, None]
     return torch.from_numpy(patterns.take(pattern_of_row, axis=0, mode="clip")[:, None])
 
 

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 
-def runs(start: np.ndarray, stop: np.ndarray, length_px: int) -> np.ndarray:
+def runs(start: np.ndarray, stop: np.ndarray, length_px: int, out: np.ndarray | None = None) -> np.ndarray:
     """Return which pixels of an axis are in runs: bool, the shape of ``start`` with an axis of ``length_px`` added.
 
     A run that leaves the axis enters it again on the other side.
@@ -16,6 +16,7 @@ def runs(start: np.ndarray, stop: np.ndarray, length_px: int) -> np.ndarray:
         start: first pixel of each run, integers from ``-L`` to ``2 L``; ``L`` is the length of the axis.
         stop: the pixel after the last one of each run, from ``start`` to ``start + L``, at most ``2 L``.
         length_px: pixels of the axis.
+        out: memory for the result.
 
     Examples:
         >>> runs(np.array([1, 3]), np.array([3, 6]), 5).astype(int).tolist()
@@ -23,7 +24,7 @@ def runs(start: np.ndarray, stop: np.ndarray, length_px: int) -> np.ndarray:
     """
     table = _lines_up_to(length_px)
     # xor of the line up to the end and of the line up to the start: two copies and one pass, without comparisons
-    lines = table.take(stop + length_px, axis=0, mode="clip")
+    lines = table.take(stop + length_px, axis=0, mode="clip", out=out)
     lines ^= table.take(start + length_px, axis=0, mode="clip")
     return lines
 

@@ -209,7 +209,7 @@ function showDose(data) {
 
 function showNodes(data) {
   fill(sections, "nodes", [data.nodes, data.state], () => {
-    const rows = data.nodes.map((node) => [node.node, node.running, node.ended, node.failed, node.left_out ? el("span", { class: "bad" }, `gets no trials: ${node.left_out}`) : "in use"]);
+    const rows = data.nodes.map((node) => [node.node, node.running, node.ended, node.failed, node.left_out ? el("span", { class: "bad" }, `gets no trials: ${node.left_out}`) : data.driver ? "in use" : "-"]);
     return rows.length ? [heading("Nodes"), table("Trials per node", [["node", ""], ["running", "number"], ["ended", "number"], ["failed", "number"], ["state", "why"]], rows)] : null;
   });
 }

@@ -8,12 +8,11 @@ import time
 from functools import partial
 from pathlib import Path
 
-from trainables.checkpoints import Checkpoints, pause_after
-
 from tests.gpu.context import Context
 from tests.gpu.networks import RESNET18
 from tests.gpu.sections.speed import EPOCHS
 from tests.gpu.trials import describe_difference, new_trial, noise_images, saved_state
+from trainables.checkpoints import Checkpoints, pause_after
 from trainables.trial import Trial
 from trainables.trial_files import SharedFiles
 

@@ -64,8 +64,10 @@ class Mask(Frozen, ABC):
             canvas: size of the image, placing rule and generator.
 
         Returns:
-            Arrays with one row per sample, [B, ...]. Names, types and shapes are the same for all draws. Borders are
-            whole pixels, as integers. Other numbers must give the same mask if their last bit is rounded differently.
+            Arrays with one row per sample, [B, ...]. Names, types and shapes are the same for all draws. No comparison
+            in :meth:`render` may depend on the last bit of a rounded number: return whole pixels, or numbers that
+            :meth:`render` only adds, multiplies or compares in float64, which all devices round alike. Images are not
+            known yet: :meth:`render` gets them.
         """
 
     @abstractmethod

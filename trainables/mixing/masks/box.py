@@ -57,7 +57,7 @@ class Box(Mask):
         return self
 
     def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
-        """Draw ``edges`` in whole pixels, int32 [B, count, 4], or with soft edges the values of rows and columns."""
+        """Draw ``edges`` in whole pixels, int64 [B, count, 4], or with soft edges the values of rows and columns."""
         frac = frac_of_each(pasted_frac, self.count)
         sides = np.sqrt(frac) * canvas.sides_px
         if self.aspect_max > 1:
@@ -87,6 +87,6 @@ class Box(Mask):
     def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
         """Return the rectangles of each sample: bool, or float32 with soft edges, [B, 1, H, W]."""
         if not self.edge_px:
-            return union(rectangles(parameters["edges"].reshape(-1, 4), height_px, width_px), self.count)
+            return union(rectangles(parameters["edges"], height_px, width_px), self.count)
         rows = parameters["rows"].reshape(-1, 1, height_px, 1)
         return union(rows * parameters["columns"].reshape(-1, 1, 1, width_px), self.count)

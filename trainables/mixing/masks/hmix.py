@@ -47,7 +47,7 @@ class HMix(Mask):
         sides = np.sqrt(self.inner_frac * pasted_frac) * canvas.sides_px
         edges = canvas.edges_within(canvas.position.centres(sides, canvas), sides)
         xp, frac = namespace(edges), beside(pasted_frac, edges)
-        pixels = (edges[:, 1] - edges[:, 0]) * (edges[:, 3] - edges[:, 2])
+        pixels = (edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1])
         area = pixels / beside(np.array([float(canvas.height_px * canvas.width_px)]), edges)
         inside = xp.clip(frac / xp.clip(area, _TINY, None), None, 1.0)
         outside = xp.clip(frac - area, 0.0, None) / xp.clip(1 - area, _TINY, None)
@@ -57,7 +57,7 @@ class HMix(Mask):
         """Return one mask per sample: float32 [B, 1, H, W]."""
         import torch
 
-        y0, y1, x0, x1 = parameters["edges"].unbind(dim=1)
+        y0, x0, y1, x1 = parameters["edges"].unbind(dim=1)
         inside, outside = parameters["levels"][:, :, None].unbind(dim=1)
         # the outer value is never the larger one, so the smaller of a row's and a column's value is right everywhere
         of_row = torch.where(lines(y0, y1, height_px), inside, outside)[:, None, :, None]

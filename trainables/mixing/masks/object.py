@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from trainables.mixing.canvas import Canvas, as_whole
+from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
 from trainables.mixing.rendering import rectangles
 
@@ -44,15 +44,14 @@ class Object(Mask):
     exact_area: ClassVar[bool] = False
 
     def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
-        """Shrink the partners' boxes to ``edges`` in whole pixels, int32 [B, 4]."""
+        """Shrink the partners' boxes to ``edges`` in whole pixels, int64 [B, 4]."""
         boxes = canvas.partner_boxes().T
         draws = canvas.rng.random((2, 2, len(pasted_frac)))
         lengths = np.maximum(boxes[2:] - boxes[:2], 0)
         kept = (np.sqrt(pasted_frac) * lengths + draws[0]).astype(np.int64)
         # if the remainder is odd, a random side gets the extra pixel: otherwise all boxes would be off in one direction
         starts = boxes[:2] + (lengths - kept + (draws[1] < 0.5)) // 2
-        edges = canvas.within(np.stack([starts, starts + kept], axis=1))
-        return {"edges": as_whole(edges.reshape(4, -1)).T}
+        return {"edges": canvas.edges(np.concatenate([starts, starts + kept]).astype(np.float64))}
 
     def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
         """Return the boxes: bool [B, 1, H, W]."""

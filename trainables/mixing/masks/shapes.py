@@ -66,7 +66,7 @@ def bands(
         edge_px: width of a linear ramp across each border, no wider than the band or the rest of the axis.
 
     Returns:
-        Hard bands: ``edges``, int32 [B, count, 2]. With an edge: ``values`` of the rows or columns, float32 [B, L].
+        Hard bands: ``edges``, int64 [B, count, 2]. With an edge: ``values`` of the rows or columns, float32 [B, L].
     """
     length_px = canvas.sides_px[axis]
     thickness = frac_of_each(pasted_frac, count) * length_px
@@ -75,7 +75,7 @@ def bands(
     sides[axis] = thickness + edge
     centres = canvas.position.centres(sides, canvas)
     if not edge_px:
-        return {"edges": canvas.edges_within(centres, sides)[:, 2 * axis : 2 * axis + 2].reshape(-1, count, 2)}
+        return {"edges": canvas.edges_along(axis, centres, sides).reshape(-1, count, 2)}
     values = ramp(canvas.offsets_along(axis, centres), thickness, edge)
     return {"values": joined(values.reshape(-1, count, values.shape[1])) if count > 1 else values}
 
@@ -85,9 +85,8 @@ def render_bands(parameters: Mapping[str, Tensor], axis: Literal[0, 1], height_p
     values = parameters.get("values")
     if values is None:
         edges = parameters["edges"]
-        count = edges.shape[1]
-        start, stop = edges.reshape(-1, 2).unbind(dim=1)
-        values = union(lines(start, stop, (height_px, width_px)[axis]), count)
+        start, stop = edges.unbind(dim=2)
+        values = union(lines(start, stop, (height_px, width_px)[axis]).flatten(0, 1), edges.shape[1])
     return across(values, axis, height_px, width_px)
 
 
