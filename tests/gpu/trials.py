@@ -129,8 +129,8 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         if first.keys() != second.keys():
             yield f"{path}: names {sorted(map(str, first.keys() ^ second.keys()))}"
-        for name in first.keys() & second.keys():
-            if name not in (*TIMES, "config"):
+        for name in first:
+            if name in second and name not in (*TIMES, "config"):
                 yield from differences(first[name], second[name], f"{path}.{name}" if path else str(name))
     elif isinstance(first, list | tuple) and isinstance(second, list | tuple):
         if len(first) != len(second):
