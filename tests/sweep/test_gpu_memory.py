@@ -142,6 +142,7 @@ def test_paused_and_killed_trials_that_ran_out_of_memory_all_end(
 
     def card(job: Job, epoch: int) -> Mapping[str, Any]:
         is_alone = session.conductor.is_turn_of_whole_gpus
+        assert session.conductor.entries[job.trial].needs_whole_gpu == is_alone
         return ERROR if draws.random() < (0.02 if is_alone else 0.15) else falling(job, epoch)
 
     while True:
