@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.config import TrialConfig
+from trainables.config import Compute, TrialConfig
 from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.evaluation_images import evaluation_images
 from trainables.data.image_set import ImageSet
@@ -253,14 +253,14 @@ class Trial:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load the state of a trial with the same configuration.
+        """Load the state of a trial with the same configuration; ``compute.step`` may differ.
 
         Raises:
             ValueError: the state is that of another configuration, or was computed in another precision.
         """
         config = TrialConfig.model_validate_json(json_with_present_keys(state["config"]))
-        present = {"config": self.config, "precision": self.precision}
-        for name, saved in (("config", config), ("precision", state["precision"])):
+        present = {"config": _without_step(self.config), "precision": self.precision}
+        for name, saved in (("config", _without_step(config)), ("precision", state["precision"])):
             if saved != present[name]:
                 raise ValueError(f"the saved state has another {name}: {saved}, this trial has {present[name]}")
         self._n_steps = state["step"]
@@ -336,6 +336,11 @@ class Trial:
             "effective_prob": totals.n_mixed / self.n_train,
             "pasted_frac": self._step.pasted_sum.item() / self.n_train,
         }
+
+
+def _without_step(config: TrialConfig) -> TrialConfig:
+    """Return a configuration with the default step: each kind of step continues the states of the other."""
+    return config.model_copy(update={"compute": config.compute.model_copy(update={"step": Compute().step})})
 
 
 def _network(config: TrialConfig, images: ImageSet) -> StagedNet:

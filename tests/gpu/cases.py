@@ -10,6 +10,9 @@ CASES: dict[str, dict[str, Any]] = {
     **{name: {"mix": name} for name in PRESETS},
     "cutmix, EMA": {"mix": "cutmix", "optimizer": {"ema_decay": 0.99}},
     "cutmix, DropBlock": {"mix": "cutmix", "model": {"dropblock": {"block_px": 3}}},
+    "cutmix, stochastic depth": {"mix": "cutmix", "model": {"stochastic_depth": {"granularity": "sample"}}},
+    "cutmix, ShakeDrop": {"mix": "cutmix", "model": {"shakedrop": {}}},
+    "cutmix, AdamW": {"mix": "cutmix", "optimizer": {"name": "adamw", "lr": 0.001}},
     "cutmix, drawn layer": {"mix": {"preset": "cutmix", "layer": [0, 1]}},
     "cutmix, FGSM": {"mix": "cutmix", "adversarial": {"kind": "fgsm"}},
     "cutmix, PGD without random start": {

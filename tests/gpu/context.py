@@ -129,7 +129,7 @@ class Context:
         except NotRun as reason:
             self.skip(title, str(reason))
         except ModuleNotFoundError as error:
-            self.skip(title, f"needs {error.name}")
+            self.skip(title, f"needs {str(error.name).partition('.')[0]}")
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             text = " ".join(f"{type(error).__name__}: {error}".split())

@@ -45,7 +45,6 @@ PARTS = "|".join(
         "on a GPU: cutmix$",
         "waits of an epoch: off",
         "alone",
-        "proposes",
         "state",
         "tiny, (eager|bound|plain).* batch",
         "tiny, 2 at once",
@@ -66,12 +65,17 @@ def environment() -> dict[str, str]:
 
 def test_all_sections_run_on_a_cpu_without_ray_pandas_torchvision_and_optuna(tmp_path: Path) -> None:
     done = subprocess.run(
-        command(tmp_path, "--only", PARTS), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+        command(tmp_path, "--only", PARTS, "--budget", "3600"),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads((tmp_path / "results.json").read_text())
     rows = [Row(**row) for row in content["rows"]]
-    assert {row.section for row in rows} == {*SECTIONS, "goals"}
+    assert {row.section for row in rows} == {*SECTIONS, "goals"} - {"probe"}  # whose processes import torch each
     assert content["machine"]["torch"] == torch.__version__
     verdicts = {row.name: row.verdict for row in rows}
     assert verdicts["graph = eager: cutmix"] == PASS

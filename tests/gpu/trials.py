@@ -75,6 +75,11 @@ class Way:
     precision: str = "bf16"
     kernels: str = "reproducible"
 
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether a CPU cannot compute so."""
+        return self.precision in ("fp16", "tf32")
+
 
 def new_trial(
     data: TrialData,

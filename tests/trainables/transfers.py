@@ -32,10 +32,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.gpu.cases import CASES
 from trainables import trial as trial_module
-from trainables.config import TrialConfig
+from trainables.config import Model, TrialConfig
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
 from trainables.models import dropblock
+from trainables.models.branches import scale_branches
 from trainables.networks.modules.staged import StagedNet
 from trainables.trial import Trial
 
@@ -75,7 +76,7 @@ class PerStep:
 
     Attributes:
         copies: copies to the device per step.
-        copied_bytes: their bytes per step.
+        copied_bytes: bytes that are copied to the device per step, in these copies or in those of the epoch.
         waits: waits per step.
         launches: operations per step.
         places: each place in the code that copies or waits, with its number per step.
@@ -165,10 +166,17 @@ def _without_cuda() -> Iterator[None]:
     """Build networks on the fake device at once, because moving them there needs CUDA; the same for generators."""
     generator = torch.Generator
     with (
-        mock.patch.object(trial_module, "build_model", lambda *_, n_classes, **__: _SmallNet(n_classes)),
+        mock.patch.object(trial_module, "build_model", _small_net),
         mock.patch.object(dropblock.torch, "Generator", side_effect=lambda *_: generator("cpu")),
     ):
         yield
+
+
+def _small_net(model: Model, *, n_classes: int, **_: Any) -> _SmallNet:
+    net = _SmallNet(n_classes)
+    if model.branches is not None:
+        scale_branches(net, r"stages\.\d\.1", model.branches)
+    return net
 
 
 class _SmallNet(StagedNet):
@@ -247,8 +255,8 @@ def main() -> None:
     for name in sys.argv[1:] or CASES:
         counts = count_per_step(**CASES[name])
         print(
-            f"{name}: {counts.copies:g} copies of {counts.copied_bytes:,.0f} bytes together, {counts.waits:g} waits,"
-            f" {counts.launches:.0f} launches"
+            f"{name}: {counts.copies:g} copies, {counts.waits:g} waits, {counts.launches:.0f} launches per step;"
+            f" {counts.copied_bytes:,.0f} bytes per step, copied alone or with the epoch"
         )
         for place in counts.places if sys.argv[1:] else ():
             print(f"    {place}")

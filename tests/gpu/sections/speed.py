@@ -57,6 +57,8 @@ def _time_trial(context: Context, network: str, way: str, *, large: bool = False
     title = f"{network}, {way}, batch {batch}"
 
     def measure() -> None:
+        if WAYS[way].needs_gpu:
+            context.need_gpu()
         trial = new_trial(
             noise_images(scale.n_train, scale.batch),
             context.device,

@@ -40,6 +40,8 @@ def title(name: str) -> str:
 
 def _compare_steps(context: Context, name: str, *, precision: str = "fp32", **options: Any) -> None:
     """Run a trial by the eager step, and two by the graph; the last batch of the epoch is smaller."""
+    if Way(precision=precision).needs_gpu:
+        context.need_gpu()
     batch, steps = context.scale.check_batch, context.scale.check_steps
     data = noise_images(n_train=steps * batch + batch // 2, n_val=batch)
 
