@@ -1,9 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+GPU_OUT ?= gpu-results
+
 DEMO := sweeps/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test test-avx2 lint cluster bench chaos soak
+.PHONY: demo test test-avx2 lint cluster bench chaos soak gpu
 
 demo: .venv/installed  ## the study quickstart on the embedded digits and its report: about four minutes on two cores
 	$(BIN)/cutmix-sweep run quickstart --out $(DEMO)
@@ -38,6 +41,9 @@ chaos: .venv/installed  ## 500 faults of all kinds, those on a real Ray, and 1,0
 
 soak: .venv/installed  ## one hour of a sweep whose workers are killed at random: what grows
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes 60 --json soak.json
+
+gpu:  ## what needs a GPU: bits, memory, speed; eight minutes on one GPU, with torch, numpy, pydantic and pillow alone
+	PYTHONPATH=. $(GPU_PYTHON) -m tests.gpu --budget 480 --out $(GPU_OUT)
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from search_spaces.study import Study
@@ -82,6 +82,7 @@ def run(
     start_timeout: float | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
+    trials_per_gpu: int | Literal["auto"] | None = None,
     workers: int | None = None,
     seed: int | None = None,
     out: Folder | None = None,
@@ -102,6 +103,7 @@ def run(
         start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
         cpus: CPU cores and threads per trial, or per worker.
         gpus: GPUs per trial, may be a fraction, or per worker.
+        trials_per_gpu: trials that share a GPU, or ``auto``: measured at the start; in place of ``gpus``.
         workers: workers that train each trial together, each with ``cpus`` and ``gpus``.
         seed: seed of all random draws.
         out: folder of the sweep, new or empty, or an address such as ``s3://bucket/sweeps/box``; None:
@@ -122,7 +124,8 @@ def run(
     from sweep.notebook.handle import Sweep, as_list, format_call, list_settings, says_how_to_resume
     from sweep.storage import opened, place_of
 
-    shorthands = {"data": data, "cpus": cpus, "gpus": gpus, "workers": workers, "seed": seed}
+    shares = {"gpus": gpus, "trials_per_gpu": trials_per_gpu}
+    shorthands = {"data": data, "cpus": cpus, **shares, "workers": workers, "seed": seed}
     loaded = load_study(study, scale=scale, settings=list_settings(settings, **shorthands))
     options = {"scale": scale, "settings": settings, **shorthands, "download": download}
     nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
@@ -317,6 +320,7 @@ def plan(
     data: str | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
+    trials_per_gpu: int | Literal["auto"] | None = None,
     workers: int | None = None,
     seed: int | None = None,
     measure: bool = False,
@@ -340,7 +344,8 @@ def plan(
     from sweep.notebook.views import PlanView
     from sweep.plan import make_plan
 
-    changes = list_settings(settings, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed)
+    shares = {"gpus": gpus, "trials_per_gpu": trials_per_gpu}
+    changes = list_settings(settings, data=data, cpus=cpus, **shares, workers=workers, seed=seed)
     loaded = load_study(study, scale=scale, settings=changes)
     display = choose_display()
     with display.show_status("measuring the training speed and the dose of each arm"):

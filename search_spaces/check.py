@@ -8,10 +8,13 @@ from search_spaces.budget import MAX_EPOCHS, MAX_TRIALS
 from search_spaces.contradictions import check_contradictions
 from search_spaces.match_checks import check_matchable
 from search_spaces.study import DEFAULTS, Study
-from trainables.config import TrialConfig
+from trainables.config import ON_GPU_ONLY, TrialConfig
 from trainables.errors import UserError
 from trainables.merging import merged
 from trainables.strict import parse
+
+ADAMW_LARGEST_LR = 0.05
+"""Largest learning rate with AdamW; each of its steps changes each weight by about the learning rate."""
 
 
 def check_study(study: Study) -> None:
@@ -26,7 +29,10 @@ def check_study(study: Study) -> None:
         for arm in study.arms:
             parse(TrialConfig, study.arm_values(arm), where=f"study '{study.name}', arm '{arm}'")
             for params in study.corner_params(arm):
-                _check_shares(study, arm, study.declared_config(arm, params, replicate=0))
+                config = study.declared_config(arm, params, replicate=0)
+                _check_shares(study, arm, config)
+                _check_precision(study, arm, config)
+                _check_rate(arm, config)
             if study.search == "grid":
                 _check_grid_size(study, arm)
     except ValueError as error:
@@ -45,6 +51,30 @@ def _check_shares(study: Study, arm: str, config: TrialConfig) -> None:
         raise ValueError(
             f"arm '{arm}': resources.workers is {n_workers}, but data.batch_size is {batch_size}: the workers share "
             f"each batch, so use at most {batch_size} workers"
+        )
+
+
+def _check_precision(study: Study, arm: str, config: TrialConfig) -> None:
+    """Check that trials on CPUs have a precision of CPUs."""
+    precision = config.model.precision
+    if precision in ON_GPU_ONLY and not study.resources.gpus:
+        raise ValueError(
+            f"arm '{arm}': model.precision is '{precision}', which needs a GPU, but resources.gpus is 0: set it, or "
+            "use auto, bf16 or fp32"
+        )
+
+
+def _check_rate(arm: str, config: TrialConfig) -> None:
+    """Check the learning rate of AdamW: the default is one for stochastic gradient descent, with which AdamW diverges.
+
+    Not in the configuration itself: a study that varies the rate has the default in its base.
+    """
+    lr = config.optimizer.lr
+    if config.optimizer.name == "adamw" and lr > ADAMW_LARGEST_LR:
+        raise ValueError(
+            f"arm '{arm}': optimizer.lr is {lr:g}, but with optimizer.name 'adamw' it must be at most "
+            f"{ADAMW_LARGEST_LR:g}: lower optimizer.lr, for example to 0.001, and set optimizer.weight_decay, for "
+            "example to 0.05"
         )
 
 

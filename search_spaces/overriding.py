@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from search_spaces.resources import without_other_share
 from trainables.errors import UserError, did_you_mean, format_value, shorten
 from trainables.merging import merged
 
@@ -27,6 +28,7 @@ def overridden(values: Mapping[str, Any], changes: Mapping[str, Any], *, where: 
         >>> overridden(study, {"arms": {"off": None}, "budget": {"max_epochs": 9}}, where="example")
         {'arms': {'cutmix': {'mix': 'cutmix'}}, 'budget': {'trials': 4, 'max_epochs': 9}}
     """
+    values = without_other_share(values, changes)
     result = merged(values, changes)
     _drop(values, result, "arms", where)
     _drop(values, result, "space", where)

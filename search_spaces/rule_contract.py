@@ -86,6 +86,11 @@ def check_judges_at_rungs_only(stopping: Stopping) -> None:
                 judged is None or judged.verdict in (CONTINUE, STOP, PAUSE),
                 f"the verdict is {judged.verdict if judged else ''!r}; valid: {CONTINUE}, {STOP}, {PAUSE}",
             )
+            may_pause = epoch in rule.pausing_rungs(trial)
+            require(
+                judged is None or judged.verdict != PAUSE or may_pause,
+                f"trial {trial} is paused at epoch {epoch}, which pausing_rungs leaves out",
+            )
 
 
 def check_not_finite_is_stopped(stopping: Stopping) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search_spaces.budget import MAX_EPOCHS
+from search_spaces.resources import without_other_share
 from trainables.errors import UserError, did_you_mean, format_value
 from trainables.merging import at_path, flattened, merged
 
@@ -37,7 +38,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "resources": {"cpus": 2, "gpus": 1.0},
     },
     # CIFAR-100 as in Yun et al., ICCV 2019, and their code: 300 epochs, batch 64, decay 1e-4, rate x0.1 at half and at
-    # three quarters. ResNet-110 is the one network of the paper that is built here; its rate is 0.1, PyramidNet's 0.25.
+    # three quarters. ResNet-110 is the smallest network of the paper; its rate is 0.1, that of PyramidNet 0.25.
     # The authors mixed at probability 1 and took the best epoch by test error; neither is done here.
     "paper": {
         "budget": {"max_epochs": 300, "early_stopping": {"rule": "none"}},
@@ -71,7 +72,9 @@ def scaled(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[
         return study
     if scale not in SCALES:
         raise UserError(f"--scale '{scale}' is unknown{did_you_mean(scale, SCALES)}")
-    return merged(merged(study, _applicable(study, SCALES[scale])), exceptions.get(scale, {}))
+    for changes in (_applicable(study, SCALES[scale]), exceptions.get(scale, {})):
+        study = merged(without_other_share(study, changes), changes)
+    return study
 
 
 def _applicable(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from search_spaces.budget import MAX_EPOCHS, MAX_SEEDS, Budget, Confirm
 from search_spaces.halton import halton_point
 from search_spaces.matching import Match, lowest_exposure, mixes_labels, with_exposure
 from search_spaces.names import NAME, check_name
+from search_spaces.resources import Resources
 from trainables.config import TrialConfig
 from trainables.errors import UserError, did_you_mean, shorten
 from trainables.merging import at_path, merged
@@ -28,66 +29,11 @@ DEFAULTS = TrialConfig(mix=Mix()).model_dump()
 MAX_ARMS = 1_000
 """Largest number of arms."""
 
-MAX_WORKERS = 1_000
-"""Largest number of workers that train one trial."""
-
 Metric = Literal["val_nll", "val_top1_error"]
 """Validation metric that ranks trials, lower is better."""
 
 Phase = Literal["search", "confirm"]
 """Purpose of a trial. Replicates with the same number share their seed across arms, and never across phases."""
-
-
-class Resources(Frozen):
-    """What a trial occupies while it runs.
-
-    Attributes:
-        cpus: cores of each worker, also the number of its threads.
-        gpus: fraction of a GPU of each worker, at most one; several trials then share the GPU (its memory is not
-            divided).
-        workers: processes that train one trial together, on one node or on several, each with a share of the rows of
-            each batch. Their number changes no random draw, and losses only by rounding.
-        checkpoint_s: seconds between two states of a trial that are written to an object store; None: as often as
-            takes at most 5 % of the time, and at least every 5 minutes. In a folder, each epoch writes the state.
-
-    Examples:
-        >>> Resources(cpus=8, gpus=1.0, workers=4).describe()
-        '4 workers with 8 CPU and 1 GPU each'
-    """
-
-    cpus: int = Field(default=1, ge=1)
-    gpus: float = Field(default=0.0, ge=0, le=1)
-    workers: int = Field(default=1, ge=1, le=MAX_WORKERS)
-    checkpoint_s: float | None = Field(default=None, ge=0)
-
-    @field_validator("gpus", mode="before")
-    @classmethod
-    def _one_gpu_per_worker(cls, gpus: Any) -> Any:
-        if isinstance(gpus, int | float) and 1 < gpus <= MAX_WORKERS:
-            raise ValueError(
-                f"a worker uses at most one GPU, got {gpus:g}: for {math.ceil(gpus)} GPUs per trial set "
-                f"resources.gpus to 1 and resources.workers to {math.ceil(gpus)}"
-            )
-        return gpus
-
-    @model_validator(mode="after")
-    def _whole_gpus_of_a_group(self) -> Resources:
-        if self.workers > 1 and 0 < self.gpus < 1:
-            raise ValueError(
-                f"with {self.workers} workers each one needs a GPU of its own, or none: set gpus to 1 or 0, got "
-                f"{self.gpus:g}"
-            )
-        return self
-
-    def describe(self) -> str:
-        """Return what a trial occupies, in words.
-
-        Examples:
-            >>> Resources(cpus=2).describe()
-            '2 CPU and 0 GPU'
-        """
-        each = f"{self.cpus} CPU and {self.gpus:g} GPU"
-        return each if self.workers == 1 else f"{self.workers} workers with {each} each"
 
 
 class Study(Frozen):
@@ -376,6 +322,8 @@ class Study(Frozen):
         values = merged(self.arm_values(arm), at_path(MAX_EPOCHS, self.budget.max_epochs))
         for path, value in params.items():
             values = merged(values, at_path(path, value))
+        if phase == "confirm":  # reported values can be computed again to the bit
+            values = merged(values, {"compute": {"kernels": "reproducible"}})
         values["seed"] = derive_seed(self.seed, "replicate" if phase == "search" else phase, replicate)
         return parse(TrialConfig, values, where=f"study '{self.name}', arm '{arm}'")
 

@@ -6,17 +6,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
+from search_spaces.resources import Resources
 from search_spaces.study import Study
 from sweep.entry import Entry
 from sweep.interrupted import HeldSearches, InterruptedTrials
 from sweep.lost import reopen_without_model
-from sweep.records.schema import PAUSED, RUNNING, STOPPED
+from sweep.records.schema import PAUSED, RUNNING, STOPPED, WAITS
 from sweep.restored import RestoredSweep
 from sweep.search_state import Search
 
+FOR_WHOLE_GPU = "for a whole GPU, after the other trials"
+"""Why a trial waits that does not fit beside others on a GPU."""
+
 
 class ChoosingSweep(RestoredSweep, ABC):
-    """A sweep from its records that chooses which trial is next."""
+    """A sweep from its records that chooses which trial is next.
+
+    All workers of a run of Tune have equal resources. So the trials that need a whole GPU have turns of their own,
+    after all other trials that can run.
+
+    Attributes:
+        is_turn_of_whole_gpus: whether the trials are handed out that need a whole GPU.
+    """
 
     def __init__(
         self,
@@ -39,6 +50,8 @@ class ChoosingSweep(RestoredSweep, ABC):
         self._waiting = InterruptedTrials(interrupted)
         self._held = HeldSearches(interrupted, lambda search: bool(self._rule[search]) or study.search == "tpe")
         self._running: dict[str, Entry] = {}
+        self.is_turn_of_whole_gpus = False
+        self._has_only_others = False  # nothing runs, and no trial of this turn is left
 
     @property
     def running(self) -> list[Entry]:
@@ -47,8 +60,27 @@ class ChoosingSweep(RestoredSweep, ABC):
 
     @property
     def may_go_on(self) -> bool:
-        """Whether another job may follow, now or after further reports of running trials."""
+        """Whether another job may follow in this turn, now or after further reports of running trials."""
+        if self.is_turn_of_whole_gpus:
+            return bool(self._waiting.n_with_whole_gpu or self._running)
+        if self._has_only_others and self._waiting.n_with_whole_gpu:
+            return False
         return bool(self._waiting or self._running or self.n_unbegun or self._next_confirming())
+
+    @property
+    def resources(self) -> Resources:
+        """What each trial of this turn occupies while it runs."""
+        resources = self.study.resources
+        return resources.with_whole_gpus() if self.is_turn_of_whole_gpus else resources
+
+    def begin_next_turn(self) -> bool:
+        """Begin the turn of the other trials, after the trials of this turn; return whether trials may be left for it.
+
+        After a turn of whole GPUs, paused trials may be promoted: :meth:`next_job` looks for them.
+        """
+        was, self._has_only_others = self.is_turn_of_whole_gpus, False
+        self.is_turn_of_whole_gpus = not was and bool(self._waiting.n_with_whole_gpu)
+        return was != self.is_turn_of_whole_gpus and self.n_left > 0
 
     @abstractmethod
     def _end(self, entry: Entry, status: str, why: str) -> None:
@@ -60,13 +92,33 @@ class ChoosingSweep(RestoredSweep, ABC):
         Interrupted trials come first, then paused trials that are promoted. Next come new trials, from the arm with
         the fewest begun trials, then confirmations of arms that have finished their search.
         """
-        if entry := self._waiting.pop_next(self._held) or self._promoted():
+        if self.is_turn_of_whole_gpus:
+            entry = self._waiting.pop_next_with_whole_gpu(self._held)
+        else:
+            entry = self._waiting.pop_next(self._held) or self._promoted()
+        if entry is not None:
             entry.resumed_at_epoch = entry.epochs
-        elif entry := self._next_new() or self._next_confirming():
+        elif not self.is_turn_of_whole_gpus and (entry := self._next_new() or self._next_confirming()):
             self.add(entry)
         return entry
 
+    def _wait(self, entry: Entry, why: str) -> None:
+        """Queue a trial that has begun; it continues from its checkpoint. A kill changes nothing: it is interrupted."""
+        self._waiting.add(entry)
+        if entry.end is None:
+            entry.why = f"{WAITS}: {why}"
+            self._ledger.add_trial(entry)
+            entry.why = ""
+
     def _promoted(self) -> Entry | None:
+        """Return the next paused trial that continues; those that need a whole GPU are queued."""
+        while (entry := self._next_promoted()) is not None and entry.needs_whole_gpu:
+            entry.resumed_at_epoch = entry.epochs  # after a kill, it is known to be promoted
+            self.set_status(entry, RUNNING)
+            self._wait(entry, FOR_WHOLE_GPU)
+        return entry
+
+    def _next_promoted(self) -> Entry | None:
         """Return the next paused trial that continues, from a search in which something has changed."""
         to_promote = self.by_search.to_promote
         for search in self.by_search.sorted(to_promote):

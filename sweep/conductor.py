@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.study import Study
+from sweep.choice import FOR_WHOLE_GPU
 from sweep.entry import Entry
 from sweep.formats import reason_in_one_line
 from sweep.ledger import EPOCH_COLUMNS
-from sweep.losses import COUNTED, MAX_LOSSES, MAX_LOST_WORKERS, Loss
+from sweep.losses import COUNTED, MAX_LOSSES, MAX_LOST_WORKERS, Loss, describe_too_large
 from sweep.lost import find_difference
 from sweep.nodes import Nodes
 from sweep.records.schema import (
@@ -27,6 +28,7 @@ from sweep.records.schema import (
     COMPLETED,
     CONFIRM,
     FAILED,
+    GPU_OUT_OF_MEMORY,
     LIVING,
     LOSSES,
     RUNNING,
@@ -34,7 +36,7 @@ from sweep.records.schema import (
 )
 from sweep.steered import SteeredSweep
 from trainables.config import TrialConfig
-from trainables.faults import TRIAL
+from trainables.faults import MEMORY, TRIAL
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Job:
         test: whether the trial is measured on the test images after its last epoch.
         model_sha256: recorded checksum of the trial's model, which is not replaced while it is intact; None if none is
             recorded.
+        pause_epochs: epochs before whose report the state must be written: the trial may pause there, and continue on
+            another worker.
     """
 
     trial: str
@@ -57,6 +61,7 @@ class Job:
     last_epoch: int
     test: bool
     model_sha256: str | None = None
+    pause_epochs: tuple[int, ...] = ()
 
 
 class Conductor(SteeredSweep):
@@ -107,11 +112,18 @@ class Conductor(SteeredSweep):
             if entry.end is not None:
                 self._finish_if_over(entry)
         self.flush(force=True)
-        self._ledger.drop_checkpoints(self.entries)  # a kill may have come between a row and the removal
+        self.drop_checkpoints()  # a kill may have come between a row and the removal
+
+    def drop_checkpoints(self) -> None:
+        """Remove the states of trials that will not continue; the worker of a trial that was stopped may write one."""
+        self._ledger.drop_checkpoints(self.entries)
 
     def next_job(self) -> Job | None:
         """Return the next trial to run; None if there is none now."""
-        entry = None if self.is_full else self._next_trial()
+        if self.is_full:
+            return None
+        entry = self._next_trial()
+        self._has_only_others = entry is None and not self._running
         if entry is None:
             return None
         self.set_status(entry, RUNNING, end=entry.end)
@@ -122,7 +134,8 @@ class Conductor(SteeredSweep):
         self.flush(force=not self._follows_from_its_number(entry))
         last_epoch = entry.known_epochs if entry.end else self.study.max_epochs_of(entry.params)
         confirms, config = entry.confirms is not None, self._ledger.config(entry)
-        return Job(entry.trial, config, entry.epochs, last_epoch, confirms, entry.model_sha256)
+        pauses = self._pause_epochs(entry)
+        return Job(entry.trial, config, entry.epochs, last_epoch, confirms, entry.model_sha256, pauses)
 
     def _record_start(self, entry: Entry) -> None:
         """Write that a trial runs; the row of a trial that regains what is lost stays until it has ended again."""
@@ -139,16 +152,18 @@ class Conductor(SteeredSweep):
     def on_report(self, trial: str, report: Mapping[str, Any]) -> bool:
         """Record the report of a trial; return whether the trial ends here.
 
-        A report has one of three forms:
+        A report has one of four forms:
 
         - ``EPOCH_COLUMNS`` and ``ABOUT_COLUMNS``; after the last epoch also ``model_sha256``, and for a confirmation
           ``test``, the test values as JSON; without an epoch if all epochs are recorded;
         - ``failed``: the reason; ``fault``: its kind, by default ``trial``; ``node`` and ``node_id`` if known;
+        - ``out_of_memory``: an error that says that the GPU has no memory left; ``node`` and ``node_id``;
         - ``unfit``: why the node cannot run trials; ``node`` and ``node_id``;
         - ``disk_fault``: number, message and file of an error that would stop every other trial too.
 
-        Each of them may have a ``warning``. If the node may be at fault, the trial is queued again. A restarted trial
-        repeats epochs; recorded epochs are not recorded again, but compared with the records.
+        Each of them may have a ``warning``. If the node may be at fault, the trial is queued again. A trial that ran
+        out of GPU memory runs again after the other trials, alone on its GPU, and only then it has failed. A restarted
+        trial repeats epochs; recorded epochs are not recorded again, but compared with the records.
 
         Raises:
             OSError: the report has a disk fault.
@@ -165,13 +180,16 @@ class Conductor(SteeredSweep):
         if "failed" in report:
             self._on_failure(entry, report)
             return True
+        if "out_of_memory" in report:
+            self._on_out_of_memory(entry, report)
+            return True
         if "unfit" in report:
             self._on_unfit(entry, report)
             return True
         self._receive(entry, report)
         self.nodes.on_report(trial, *_node_of(report))
-        if entry.status == RUNNING and self._must_wait(entry):
-            self._set_aside(entry, self._why_full)
+        if entry.status == RUNNING and (why := self._why_must_wait(entry)):
+            self._set_aside(entry, why)
         self.flush()
         return not self.runs(trial)
 
@@ -188,6 +206,18 @@ class Conductor(SteeredSweep):
                 return
         self._fail(entry, why, fault)
 
+    def _on_out_of_memory(self, entry: Entry, report: Mapping[str, Any]) -> None:
+        """Queue a trial that does not fit on its GPU for a whole one; end it if it had a whole one."""
+        _, node = _node_of(report)
+        entry.about["node"] = node
+        entry.losses[GPU_OUT_OF_MEMORY] = entry.losses.get(GPU_OUT_OF_MEMORY, 0) + 1
+        if self.is_turn_of_whole_gpus:
+            self._fail(entry, describe_too_large(report["out_of_memory"]), MEMORY)
+            return
+        loss = Loss(GPU_OUT_OF_MEMORY, MEMORY, node)
+        self.lost.append(f"{entry.trial} {loss.describe_restart(entry.epochs)}")
+        self._set_aside(entry, FOR_WHOLE_GPU)
+
     def _on_unfit(self, entry: Entry, report: Mapping[str, Any]) -> None:
         """Queue a trial again that was on a node that cannot run trials.
 
@@ -202,7 +232,7 @@ class Conductor(SteeredSweep):
     def put_back(self, trial: str, why: str = "") -> None:
         """Queue a running trial again; nothing of it is lost, and it is no failure."""
         if entry := self._running.get(trial):
-            self._set_aside(entry, self._why_full if self._must_wait(entry) else why or "for another node")
+            self._set_aside(entry, self._why_must_wait(entry) or why or "for another node")
         if why:
             self._warn(f"trial {trial} {why}")
 
@@ -278,7 +308,7 @@ class Conductor(SteeredSweep):
         The kind may be known only after the trial runs on another worker, or has ended.
         """
         entry = self.entries[trial]
-        entry.losses[loss.kind] = entry.losses.get(loss.kind, 0) + 1
+        self.add_loss(entry, loss.kind)
         self._n_lost[trial, loss.kind] += 1
         self.lost.append(f"{trial} {loss.describe_restart(entry.epochs)}")
         n_counted = sum(self._n_lost[trial, kind] for kind in COUNTED)

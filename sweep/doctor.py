@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sweep.connection import check_connection
+from sweep.gpus import gpu_names
+from sweep.mps import PROGRAM, describe_missing
 from sweep.ray_folder import choose_folder, other_users_folders, token_problem
 from trainables.cores import describe_cores
 from trainables.errors import UserError
@@ -64,6 +66,7 @@ def diagnose(data: str, out: Path, *, address: str | None = None, insecure: bool
         _packages,
         _torch,
         _gpu,
+        _mps,
         _cores,
         _memory,
         _ray_folder,
@@ -114,12 +117,19 @@ def _gpu() -> Check:
     return Check("GPU", OK, "none: trials run on the CPU")
 
 
+def _mps() -> Check:
+    if not gpu_names():
+        return Check("MPS", OK, "not needed: no GPU")
+    path = shutil.which(PROGRAM)
+    return Check("MPS", OK, f"{describe_missing()}: resources.mps cannot be on" if path is None else path)
+
+
 def _ray() -> Check:
     try:
         import ray
     except ImportError as error:
         return Check("Ray", WRONG, str(error), "pip install 'ray[default,tune]'")
-    from search_spaces.study import Resources
+    from search_spaces.resources import Resources
     from sweep.display import SilentDisplay
     from sweep.engine import cluster
 

@@ -152,6 +152,10 @@ class StatusDocument(Document):
     confirmed: list[ConfirmedConfigurations]
     winners: list[SearchWinner]
     failures: list[Failure]
+    gpu_memory: str | None = Field(
+        description="trials that did not fit in the memory of their share of a GPU, and how they ended with a whole "
+        "one; null if there are none"
+    )
     left_out_nodes: list[LeftOutNode] = Field(description="nodes that the last run gave no trials")
     dropped_confirmations: dict[str, int] = Field(
         description="number of confirmation trials, by arm, that cannot run: too few search trials completed"

@@ -69,8 +69,9 @@ def status_document(sweep_dir: Path | str, *, find: Callable[[Path], Driver | No
     Raises:
         RecordsError: there is no sweep in ``sweep_dir``.
     """
-    from sweep.endings import resume_command
+    from sweep.findings.gpu_memory import describe_gpu_memory
     from sweep.findings.searches import n_searches
+    from sweep.manifest import command_to_resume
     from sweep.node_record import left_out_nodes
     from sweep.status import ENDED, INTERRUPTED, read_status
 
@@ -98,11 +99,12 @@ def status_document(sweep_dir: Path | str, *, find: Callable[[Path], Driver | No
             failures=[
                 Failure(**{name: row[name] for name in ("trial", "status", "fault", "why")}) for row in status.failures
             ],
+            gpu_memory=describe_gpu_memory(status.trials) or None,
             left_out_nodes=[LeftOutNode(**node) for node in left_out_nodes(manifest)],
             dropped_confirmations=dict(remaining.dropped),
             verdict=status.verdict,
             exit_code=status.exit_code if status.state == ENDED else None,
-            resume_command=resume_command(sweep_dir) if status.state == INTERRUPTED else None,
+            resume_command=command_to_resume(sweep_dir, manifest) if status.state == INTERRUPTED else None,
             versions=manifest["versions"],
             problem=remaining.problem or None,
         )

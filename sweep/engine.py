@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.conductor import Conductor
 from sweep.display import SILENT, Display
 from sweep.mirrored import is_any_mirrored, mirror_of
+from sweep.mps import Mps, check_mps, mps_of
 from sweep.ray_start import joined_ray, local_ray
 from sweep.slots import Slots, describe_no_room, workers_on
 from sweep.watch import Watch
@@ -49,6 +50,9 @@ def cluster(
 
     If this process has started Ray already, that cluster is used and stays up.
 
+    Trials that share GPUs use MPS if the resources say so. On this machine its daemon runs meanwhile; on the nodes of a
+    cluster, their check starts it.
+
     Args:
         resources: workers per trial, CPU cores and GPUs per worker.
         address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
@@ -61,6 +65,7 @@ def cluster(
     """
     if address is None:
         check_local(resources)
+    mps = mps_of(resources)
     for name in ("ray", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -72,8 +77,15 @@ def cluster(
                     f"Ray runs in this process already, so its workers do not get '{modules[0]}': they must be able to "
                     "import it themselves, or call ray.shutdown() first"
                 )
+            if mps is not None:
+                display.show_warning(
+                    "Ray runs in this process already, so its workers do not use MPS (resources.mps): call "
+                    "ray.shutdown() first"
+                )
         else:
-            environment = _runtime_env(modules)
+            if mps is not None and address is None:
+                stack.enter_context(mps.running())
+            environment = _runtime_env(modules, mps)
             ray_ = local_ray(environment, display) if address is None else joined_ray(address, environment, display)
             dashboard_url = stack.enter_context(ray_)
             if dashboard_url:
@@ -101,10 +113,10 @@ def _is_initialized() -> bool:
     return "ray" in sys.modules and sys.modules["ray"].is_initialized()
 
 
-def _runtime_env(modules: Sequence[Path]) -> dict[str, Any]:
+def _runtime_env(modules: Sequence[Path], mps: Mps | None) -> dict[str, Any]:
     """Return what the workers of a sweep get beside Ray's own environment."""
     environment: dict[str, Any] = {
-        "env_vars": _worker_environment(),
+        "env_vars": {**_worker_environment(), **(mps.environment() if mps else {})},
         "worker_process_setup_hook": make_setup_hook(),
     }
     if modules:
@@ -123,6 +135,12 @@ def check_local(resources: Resources) -> None:
     if resources.gpus:
         import torch
 
+        if resources.trials_per_gpu and not torch.cuda.device_count():
+            raise UserError(
+                f"resources.trials_per_gpu is {resources.trials_per_gpu}, but torch finds no GPU on this machine: "
+                "leave it out, or join a cluster with GPUs with --address"
+            )
+        check_mps(resources)
         if resources.gpus * resources.workers > torch.cuda.device_count():
             _refuse_resource("gpus", f"{resources.gpus}", f"{torch.cuda.device_count()} GPUs", resources.workers)
 
@@ -195,9 +213,8 @@ def run_trials(
     with display.show_sweep(conductor) as update:
         watch = watch or Watch(conductor, sweep_dir)
         callback = ConductorCallback(conductor, update, watch, slots, poll=poll, show=display.show_line)
-        is_parked = True
-        while is_parked and callback.hold():
-            is_parked = False
+        has_next = True
+        while has_next and callback.hold():
             try:
                 _tune(
                     sweep_dir,
@@ -208,11 +225,16 @@ def run_trials(
                     places=places or {},
                 )
             except Parked:
-                is_parked = True
+                continue
             except EndOfRun:
-                pass
+                break
+            if has_next := conductor.begin_next_turn():
+                slots.use(conductor.resources)
+            if has_next and conductor.is_turn_of_whole_gpus:
+                display.show_line("the trials that do not fit beside others on a GPU continue, each with a whole one")
         callback.close()
     conductor.flush(force=True)
+    conductor.drop_checkpoints()
 
 
 def _tune(
@@ -236,7 +258,7 @@ def _tune(
         resource_request,
     )
 
-    resources = conductor.study.resources
+    resources = conductor.resources
     scheduler = ConductorScheduler(conductor, slots, mirror_of(sweep_dir))
     with tempfile.TemporaryDirectory() as scratch, system_errors_as_lost_workers():
         try:

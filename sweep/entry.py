@@ -9,8 +9,11 @@ from typing import Any
 from search_spaces.early_stopping.base import CONTINUE
 from search_spaces.study import Phase
 from sweep.curve import Curve
-from sweep.records.schema import RUNNING, SEARCH, TEST_METRICS
+from sweep.records.schema import GPU_OUT_OF_MEMORY, NEIGHBOUR_FAULTS, RUNNING, SEARCH, TEST_METRICS
 from trainables.config import TrialConfig
+
+MAX_NEIGHBOUR_FAULTS = 3
+"""Number of times that errors of other trials on its GPU may end a trial's worker before the trial gets a whole GPU."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,9 @@ class Entry:
         why: reason of the end or of the pause; "" if there is none.
         fault: kind of the failure, one of ``trainables.faults``; None if the trial has not failed.
         attempts: number of starts: 1, plus 1 per resumption or restart.
-        resumed_at_epoch: epoch after which the trial was last resumed; None if never.
-        losses: how often the trial has lost its worker, by kind of the loss; kinds that it has not met are missing.
+        resumed_at_epoch: recorded epochs when the trial was last resumed; None if never. Its state may be older.
+        losses: how often the trial has lost its worker, or its GPU memory, by kind of the loss; kinds that it has not
+            met are missing.
         curve: reported values by epoch, from 1.
         about: facts that the trial reported about itself: dose, images, device.
         verdict: verdict of early stopping after the last epoch.
@@ -101,6 +105,12 @@ class Entry:
     def tested(self) -> bool:
         """Whether all test values are recorded."""
         return self.tests.keys() >= set(TEST_METRICS)
+
+    @property
+    def needs_whole_gpu(self) -> bool:
+        """Whether the trial does not fit beside others on a GPU, or may be the one whose errors end them."""
+        n_faults = self.losses.get(NEIGHBOUR_FAULTS, 0)
+        return bool(self.losses.get(GPU_OUT_OF_MEMORY)) or n_faults > MAX_NEIGHBOUR_FAULTS
 
     @property
     def is_behind(self) -> bool:

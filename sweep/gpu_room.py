@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search_spaces.study import Study
+from sweep.gpus import gpu_bytes
 from sweep.largest import largest_config, state_bytes
 from sweep.planned import PlannedTrial
 from sweep.random_trial import ImageFacts
@@ -114,10 +115,7 @@ def image_room(share_bytes: float, state: int) -> float:
 
 def local_gpu_bytes() -> int | None:
     """Return the memory of the smallest GPU of this machine; None if it has none."""
-    import torch
-
-    sizes = [torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count())]
-    return min(sizes, default=None)
+    return min(gpu_bytes(), default=None)
 
 
 def _check_room(room: GpuRoom, model: str, share: float, total_bytes: int | None) -> None:

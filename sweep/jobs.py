@@ -28,6 +28,7 @@ from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.dashboard import Dashboard, find_dashboard
 from sweep.endings import reason_of
+from sweep.ray_job import sweep_id
 from trainables.errors import UserError, did_you_mean
 from trainables.own_part import shipped_paths
 from trainables.storage_url import is_url, parse_url
@@ -194,6 +195,7 @@ def metadata_of(study: Study, storage: str) -> dict[str, str]:
     return {
         "study": study.name,
         "sweep": PurePosixPath(storage).name,
+        "id": sweep_id(storage),
         "storage": storage,
         "arms": ", ".join(study.arms),
         "trials": str(n_trials),

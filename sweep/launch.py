@@ -17,6 +17,7 @@ from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import DiskFault, FolderLost, Joined, NotBegun, resume_command, user_message
 from sweep.formats import printable
+from sweep.gpu_share import measure_on_node, with_measured_share
 from sweep.images import (
     check_same_images,
     present_places,
@@ -50,6 +51,9 @@ from trainables.whole_file import remove_abandoned
 
 ABANDONED_AFTER_S = 60.0
 """Age of a half-written model or checkpoint in a sweep that no process runs: workers outlive a driver by seconds."""
+
+PROBE_S = 600.0
+"""Longest measurement of the number of trials that share a GPU, seconds."""
 
 if TYPE_CHECKING:
     from ray.tune import Callback
@@ -116,7 +120,7 @@ def start_sweep(
     """
     from sweep.conductor import Conductor
     from sweep.lock import locked
-    from sweep.manifest import new_manifest, with_run
+    from sweep.manifest import new_manifest, with_run, with_share
     from sweep.records.writer import write_manifest
 
     started_s, display, joined = time.monotonic(), LoggedDisplay(display), Joined(address, insecure, max_trials)
@@ -132,12 +136,22 @@ def start_sweep(
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
-        manifest = with_run(manifest, command, project=project, images=images, max_trials=max_trials)
+        manifest = with_run(manifest, command, project=project, images=images, joined=joined)
         checking = checked_nodes(
             study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
         )
         checker = stack.enter_context(checking)
         manifest = with_nodes(manifest, checker.nodes if checker else None)
+        unfit, patience_s = checker.nodes.unfit if checker else (), start_patience_s(start_timeout)
+        asked, study = (
+            study,
+            with_measured_share(
+                study, display, lambda asked: measure_on_node(asked, unfit=unfit, timeout_s=PROBE_S + patience_s)
+            ),
+        )
+        if study is not asked:
+            slots.use(study.resources)
+            manifest = with_share(manifest, study)
         lock = stack.enter_context(locked(sweep_dir, show_status=display.show_status))
         check_no_sweep(sweep_dir)  # another process may have run one there while Ray started here
         _remove_abandoned(sweep_dir)
@@ -248,14 +262,15 @@ def resume_sweep(
         with (
             described_job(metadata_of(study, shown(str(sweep_dir)))),
             _cluster(study, parts, address, start_timeout, display) as slots,
+            contextlib.ExitStack() as of_cluster,
         ):
             images = {source: place.source for source, place in places.items()}
             manifest = with_parts(with_images(manifest, fingerprints), parts)
-            manifest = with_run(manifest, command, images=images, max_trials=max_trials)
+            manifest = with_run(manifest, command, images=images, joined=joined)
             checking = checked_nodes(
                 study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
             )
-            checker = stack.enter_context(checking)
+            checker = of_cluster.enter_context(checking)
             manifest = with_nodes(manifest, checker.nodes if checker else None)
             _defer_signals(sweep_dir, joined)
             # written only now: a cluster that cannot be reached must not leave a changed study behind
@@ -393,7 +408,7 @@ class _Run:
         from sweep.worker_names import named_workers
 
         warn = self.display.show_warning
-        metrics = SweepMetrics(conductor, sweep=self.sweep_dir.name, warn=warn)
+        metrics = SweepMetrics(conductor, storage=shown(str(self.sweep_dir)), warn=warn)
         callbacks: list[Callback] = [MetricsCallback(metrics)]
         if self.loggers:
             from sweep.tune_loggers import open_callbacks

@@ -1,11 +1,22 @@
-"""Kinds of lost workers: a lost node, a preemption, a crash, lack of memory; they are counted apart for each trial."""
+"""Kinds of losses: a worker by its node, a crash, lack of memory or a neighbour; the memory of a GPU.
+
+They are counted apart for each trial.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from sweep.faults import fault_of_worker
-from sweep.records.schema import CRASHES, LOST_NODES, OUT_OF_MEMORY, PREEMPTIONS
+from sweep.formats import cut, reason_in_one_line
+from sweep.records.schema import (
+    CRASHES,
+    GPU_OUT_OF_MEMORY,
+    LOST_NODES,
+    NEIGHBOUR_FAULTS,
+    OUT_OF_MEMORY,
+    PREEMPTIONS,
+)
 from trainables.faults import MEMORY, NODE, STALLED, WORKER
 
 MAX_LOST_WORKERS = 3
@@ -20,7 +31,7 @@ COUNTED = (CRASHES, OUT_OF_MEMORY)
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss of a worker that had a trial.
+    """The loss of a worker that had a trial, or of the GPU memory that it needs.
 
     Attributes:
         kind: column of the trials that counts it.
@@ -49,6 +60,8 @@ class Loss:
             PREEMPTIONS: f"was preempted{place}",
             CRASHES: f"lost its worker{place}",
             OUT_OF_MEMORY: f"ran out of memory{place} (give each node more memory, or fewer trials)",
+            GPU_OUT_OF_MEMORY: f"ran out of GPU memory{place} and runs again last, alone with a whole GPU",
+            NEIGHBOUR_FAULTS: f"lost its worker{place} by an error of another trial on the same GPU",
         }[self.kind]
 
     def describe_restart(self, epochs: int) -> str:
@@ -59,6 +72,19 @@ class Loss:
             'lost node a100-1, continues after epoch 7'
         """
         return f"{self.describe()}, {f'continues after epoch {epochs}' if epochs else 'begins again'}"
+
+
+def describe_too_large(error: str) -> str:
+    """Return why a trial has failed that does not fit on a whole GPU: what to do, and the error.
+
+    Examples:
+        >>> describe_too_large("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB")[:71]
+        'it does not fit in the memory of a whole GPU: lower data.batch_size, se'
+    """
+    return (
+        "it does not fit in the memory of a whole GPU: lower data.batch_size, set model.precision to bf16 or fp16, or "
+        f"use GPUs with more memory; {cut(reason_in_one_line(error), 240)}"
+    )
 
 
 def classify(error: str, *, node: str = "", is_preempted: bool = False, is_silent: bool = False) -> Loss:
@@ -90,6 +116,11 @@ def as_lost_node(loss: Loss, *, was_draining: bool) -> Loss:
     """Return a loss that looked like a crash, after its node has turned out to be gone."""
     kind = PREEMPTIONS if was_draining else LOST_NODES
     return Loss(kind, NODE, loss.node, loss.reason)
+
+
+def as_neighbour_fault(loss: Loss) -> Loss:
+    """Return a loss that looked like a crash, after another trial on the same node was lost at the same time."""
+    return Loss(NEIGHBOUR_FAULTS, loss.fault, loss.node, loss.reason)
 
 
 def may_be_lost_node(loss: Loss) -> bool:

@@ -15,7 +15,8 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.experiment import Trial
 
-from sweep.losses import Loss, as_lost_node, classify, may_be_lost_node
+from sweep.faults import is_gpu_fault
+from sweep.losses import Loss, as_lost_node, as_neighbour_fault, classify, may_be_lost_node
 from sweep.slots import LiveNode, Slots
 
 PATIENCE_S = 20.0
@@ -31,12 +32,14 @@ class _Undecided:
         loss: the loss as it looks now.
         node_id: Ray's id of the node.
         until_s: monotonic time at which it is a crash.
+        is_gpu_fault: whether its error came from a GPU that trials share.
     """
 
     trial: str
     loss: Loss
     node_id: str
     until_s: float
+    is_gpu_fault: bool = False
 
 
 class LostWorkers:
@@ -44,11 +47,27 @@ class LostWorkers:
 
     When a node dies, its workers may seem to have crashed: the head of the cluster notices the loss of the node later.
     So such a loss is decided later, and the trial need not wait for that.
+
+    With MPS, an error of one trial on a GPU ends all trials there. All of them have errors of the GPU then, or one
+    process has died, and nothing tells which of them is at fault. So none of these errors of the GPU counts as a crash.
     """
 
-    def __init__(self, slots: Slots, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin without losses; ``slots`` know the nodes that are there."""
-        self._slots, self._clock = slots, clock
+    def __init__(
+        self,
+        slots: Slots,
+        *,
+        shares_gpus: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin without losses.
+
+        Args:
+            slots: they know the nodes that are there.
+            shares_gpus: returns whether several trials are on one GPU now.
+            clock: monotonic clock, seconds.
+        """
+        self._slots, self._shares_gpus, self._clock = slots, shares_gpus, clock
+        self._crashes: list[tuple[str, str, float]] = []  # id of the node, trial and time of the last crashes
         self._node_of: dict[str, tuple[str, str]] = {}  # id and name of the node that a trial has reported from
         self._seen: dict[str, LiveNode] = {}
         self._was_draining: set[str] = set()
@@ -86,8 +105,12 @@ class LostWorkers:
         for earlier in [each for each in self._undecided if each.trial == name]:
             self._undecided.remove(earlier)  # otherwise a trial that crashes again and again would do so for long
             self._decided.append((name, self._decide(earlier) or earlier.loss))
-        if may_be_lost_node(loss) and node_id and self._slots.is_elastic:
-            self._undecided.append(_Undecided(name, loss, node_id, self._clock() + PATIENCE_S))
+        of_gpu, now_s = is_gpu_fault(error) and self._shares_gpus(), self._clock()
+        if may_be_lost_node(loss) and node_id:
+            self._crashes = [crash for crash in self._crashes if now_s - crash[2] <= PATIENCE_S]
+            self._crashes.append((node_id, name, now_s))
+        if may_be_lost_node(loss) and node_id and (self._slots.is_elastic or of_gpu):
+            self._undecided.append(_Undecided(name, loss, node_id, now_s + PATIENCE_S, of_gpu))
         else:
             self._decided.append((name, loss))
 
@@ -111,7 +134,11 @@ class LostWorkers:
         return decided
 
     def _decide(self, each: _Undecided) -> Loss | None:
-        """Return the loss if its node is gone or about to leave; None if it is still there."""
+        """Return the loss if its node is gone or about to leave, or had another crash then; None if it had not."""
+        if each.is_gpu_fault and any(
+            node_id == each.node_id and trial != each.trial for node_id, trial, _ in self._crashes
+        ):
+            return as_neighbour_fault(each.loss)
         was_draining = each.node_id in self._was_draining
         if not was_draining and any(node.node_id == each.node_id for node in self._slots.living()):
             return None
@@ -119,7 +146,7 @@ class LostWorkers:
 
     def _by_address(self, error: str) -> tuple[str, str]:
         """Return id and name of the node whose address is in Ray's text; "" for what is not known."""
-        found = re.search(r"^\s*ip: (\S+)$", error, flags=re.MULTILINE)
+        found = re.search(r"(?:^\s*ip: |\bip=)([\w.:]+)", error, flags=re.MULTILINE)
         if found is None:
             return "", ""
         nodes = {node.node_id: node for node in [*self._seen.values(), *self._slots.living()]}

@@ -7,12 +7,15 @@ import os
 import platform
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
+from sweep.endings import HERE, Joined, resume_command
+from sweep.gpus import gpu_names
 from sweep.images import Fingerprints
 from sweep.provenance import code_versions, git_state, installed_packages
 from sweep.records.manifest_file import CHANGES, study_sha256
@@ -49,7 +52,7 @@ def with_run(
     *,
     project: Path | None = None,
     images: Mapping[str, str] | None = None,
-    max_trials: int | None = None,
+    joined: Joined = HERE,
 ) -> dict[str, Any]:
     """Return a manifest with one more run of this program on the sweep, which writes the present schema.
 
@@ -59,7 +62,7 @@ def with_run(
         project: folder of the user's project; None: the folder of the first run if it is still there, otherwise the
             working directory.
         images: where the images of each data source are, as ``--data`` spells it; None: where the last run had them.
-        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
+        joined: cluster of the run.
     """
     before = manifest["runs"][-1].get("data", {}) if manifest["runs"] else {}
     run = {
@@ -71,9 +74,22 @@ def with_run(
         "code": code_versions(project or _first_project(manifest)),
         "packages": installed_packages(),
         "study_sha256": study_sha256(manifest["study"]),
-        **({} if max_trials is None else {"max_trials": max_trials}),
+        **{name: value for name, value in asdict(joined).items() if value not in (None, False)},
     }
     return {**manifest, "schema_version": SCHEMA_VERSION, "runs": [*manifest["runs"], run]}
+
+
+def command_to_resume(sweep_dir: Path, manifest: Mapping[str, Any], *options: str) -> str:
+    """Return the command that continues a sweep on the cluster of its last run.
+
+    Examples:
+        >>> runs = [{"address": "auto", "max_trials": 4}]
+        >>> command_to_resume(Path("box"), {"runs": runs}, "--retry-failed")
+        'cutmix-sweep resume box --address auto --max-trials 4 --retry-failed'
+    """
+    run = manifest["runs"][-1] if manifest["runs"] else {}
+    joined = Joined(**{field.name: run[field.name] for field in fields(Joined) if field.name in run})
+    return resume_command(sweep_dir, joined.address, *joined.options, *options)
 
 
 def _first_project(manifest: dict[str, Any]) -> Path | None:
@@ -88,6 +104,14 @@ def _first_project(manifest: dict[str, Any]) -> Path | None:
 def with_study(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
     """Return a manifest with another study, which must contain every trial that is already recorded."""
     return {**manifest, "study": study.model_dump(mode="json")}
+
+
+def with_share(manifest: dict[str, Any], study: Study) -> dict[str, Any]:
+    """Return a manifest of a sweep that begins with a study whose number of trials per GPU was measured."""
+    measured = with_study(manifest, study)
+    sha256, number = study_sha256(measured["study"]), study.resources.trials_per_gpu
+    run = {**manifest["runs"][-1], "study_sha256": sha256, "measured_trials_per_gpu": number}
+    return {**measured, "runs": [*manifest["runs"][:-1], run]}
 
 
 def with_change(manifest: dict[str, Any], study: Study, command: str, request: str) -> dict[str, Any]:
@@ -207,15 +231,9 @@ def hardware() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
-        "gpus": _gpus(),
+        "gpus": gpu_names(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     }
-
-
-def _gpus() -> list[str]:
-    import torch
-
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
 def _processor() -> str:

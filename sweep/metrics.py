@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from sweep.conductor import Conductor
 from sweep.endings import reason_of
 from sweep.progress import ProgressTracker, SweepProgress
+from sweep.ray_job import sweep_id
 from sweep.records.schema import CONFIRM, FAILED, PAUSED, RUNNING, SEARCH
 
 SET_EVERY_S = 5.0
@@ -28,6 +29,9 @@ MAX_VALUES = 64
 OTHER = "other"
 """Label of all arms or nodes beyond ``MAX_VALUES``."""
 
+SWEEP_LABELS = ("sweep", "id")
+"""Labels of all metrics: name of the sweep, and what tells sweeps of one name apart."""
+
 WAITING = "waiting"
 """Status of a trial that has not begun."""
 
@@ -38,7 +42,7 @@ class Metric(NamedTuple):
     Attributes:
         name: name without the prefix ``ray_``.
         kind: ``gauge`` or ``counter``.
-        labels: names of its labels, beside ``sweep``.
+        labels: names of its labels, beside those in ``SWEEP_LABELS``.
         meaning: help text, with the unit.
     """
 
@@ -61,6 +65,12 @@ VAL_ERROR = Metric(
     ("arm", "stat"),
     "Best and median final validation top-1 error of the completed search trials, a fraction.",
 )
+VAL_NLL = Metric(
+    "cutmix_sweep_val_nll_nats",
+    "gauge",
+    ("arm", "stat"),
+    "Lowest and median final validation NLL of the completed search trials, nats.",
+)
 TEST_ERROR = Metric(
     "cutmix_sweep_test_top1_error_ratio",
     "gauge",
@@ -78,7 +88,12 @@ PACE = Metric(
 )
 SLOTS = Metric("cutmix_sweep_slots", "gauge", ("state",), "Trials that run or wait for a worker, and free slots.")
 NODES = Metric("cutmix_sweep_nodes", "gauge", ("state",), "Nodes that can run trials, and nodes that were left out.")
-LOSSES = Metric("cutmix_sweep_losses", "counter", ("cause",), "Workers that trials have lost since the driver started.")
+LOSSES = Metric(
+    "cutmix_sweep_losses",
+    "counter",
+    ("cause",),
+    "Times that trials have lost their worker, or ran out of GPU memory, since the driver started.",
+)
 FAILURES = Metric("cutmix_sweep_failures", "counter", ("node",), "Failed trials since the driver started.")
 GPU_MEMORY = Metric(
     "cutmix_sweep_gpu_memory_bytes",
@@ -102,8 +117,8 @@ CHECKPOINT = Metric(
 RECORD_AGE = Metric("cutmix_sweep_record_age_seconds", "gauge", (), "Time since the last recorded epoch, seconds.")
 
 METRICS = (
-    *(INFO, TRIALS, VAL_ERROR, TEST_ERROR, EPOCHS, EPOCHS_LEFT, TIME_LEFT, PACE, SLOTS, NODES, LOSSES, FAILURES),
-    *(GPU_MEMORY, LAG, FLUSH, CHECKPOINT, RECORD_AGE),
+    *(INFO, TRIALS, VAL_ERROR, VAL_NLL, TEST_ERROR, EPOCHS, EPOCHS_LEFT, TIME_LEFT, PACE, SLOTS, NODES, LOSSES),
+    *(FAILURES, GPU_MEMORY, LAG, FLUSH, CHECKPOINT, RECORD_AGE),
 )
 """All metrics, in the order of the documentation."""
 
@@ -121,7 +136,7 @@ class SweepMetrics:
         self,
         conductor: Conductor,
         *,
-        sweep: str,
+        storage: str,
         warn: Callable[[str], None] = lambda text: None,
         ray_metrics: Any = None,
         clock: Callable[[], float] = time.monotonic,
@@ -130,7 +145,7 @@ class SweepMetrics:
 
         Args:
             conductor: conductor of the run.
-            sweep: name of the sweep.
+            storage: folder or address of the sweep, the last part of which is its name.
             warn: shows one line that needs attention.
             ray_metrics: module or object with the classes ``Gauge`` and ``Counter``; None: ``ray.util.metrics``.
             clock: monotonic clock, seconds.
@@ -138,13 +153,15 @@ class SweepMetrics:
         self._conductor = conductor
         self._tracker = ProgressTracker(conductor)
         self._warn, self._clock = warn, clock
-        self._sweep = label_value(sweep)
-        self._labels = {"study": label_value(conductor.study.name), "version": label_value(version("cutmix-sweep"))}
+        name = storage.rstrip("/").rpartition("/")[2]
+        self._sweep = dict(zip(SWEEP_LABELS, (label_value(name), sweep_id(storage)), strict=True))
+        self._info = label_value(conductor.study.name), label_value(version("cutmix-sweep"))
         self._ray_metrics = ray_metrics
         self._of_ray: dict[str, Any] | None = None
         self._is_broken = False
         self._sent: Counter[tuple[str, tuple[str, ...]]] = Counter()
         self._seen: set[tuple[str, ...]] = set()  # labels of numbers of trials that were not 0
+        self._paced: set[str] = set()  # arms that have had running trials: without them Ray shows the last value on
         self._epochs_before = dict(conductor.tally.n_epochs_of)
         self._n_epochs, self._recorded_at_s = conductor.tally.n_epochs, clock()
         self._set_at_s = -float("inf")
@@ -153,7 +170,7 @@ class SweepMetrics:
         self._checkpoints_s: list[float] = []  # since the last update
         self._gpu_bytes: dict[str, float] = {}
         self._n_failures: Counter[str] = Counter()
-        self._lost_before = lost_workers(conductor)
+        self._lost_before = Counter(conductor.tally.losses)
 
     def on_result(self, result: Mapping[str, Any]) -> None:
         """Receive the report of a trial: how long its last state took to write, and the memory that it used."""
@@ -191,15 +208,15 @@ class SweepMetrics:
         kinds = {"gauge": module.Gauge, "counter": module.Counter}
         return {
             metric.name: kinds[metric.kind](
-                metric.name, description=metric.meaning, tag_keys=("sweep", *metric.labels)
-            ).set_default_tags({"sweep": self._sweep})
+                metric.name, description=metric.meaning, tag_keys=(*SWEEP_LABELS, *metric.labels)
+            ).set_default_tags(self._sweep)
             for metric in METRICS
         }
 
     def values(self) -> list[Value]:
         """Return the present value of each metric that has one."""
         progress = self._tracker.snapshot()
-        values: list[Value] = [(INFO, (self._labels["study"], self._labels["version"]), 1)]
+        values: list[Value] = [(INFO, self._info, 1)]
         values += self._trial_counts(progress)
         values += self._errors(progress)
         values += self._work(progress)
@@ -237,19 +254,22 @@ class SweepMetrics:
             label = self._arm(arm.arm)
             if label == OTHER:
                 continue
-            for stat, error in (("best", arm.best), ("median", arm.median)):
-                if error is not None:
-                    yield VAL_ERROR, (label, stat), error
+            nlls = self._conductor.tally.nlls[arm.arm]
+            for metric, best, median in ((VAL_ERROR, arm.best, arm.median), (VAL_NLL, nlls.best, nlls.median)):
+                if best is not None and median is not None:
+                    yield metric, (label, "best"), best
+                    yield metric, (label, "median"), median
             if errors := self._conductor.tally.test_errors[arm.arm].values():
                 yield TEST_ERROR, (label,), sum(errors) / len(errors)
 
     def _work(self, progress: SweepProgress) -> Iterator[Value]:
-        epochs, paces = Counter[tuple[str, ...]](), dict[str, float]()
+        epochs, paces = Counter[tuple[str, ...]](), dict.fromkeys(self._paced, 0.0)
         for (arm, phase), number in self._conductor.tally.n_epochs_of.items():
             epochs[self._arm(arm), phase] += number - self._epochs_before.get((arm, phase), 0)
         for trial in progress.running:
             label = self._arm(trial.arm)
             paces[label] = paces.get(label, 0.0) + (trial.images_per_s or 0.0)
+        self._paced.update(paces)
         yield from ((EPOCHS, labels, number) for labels, number in epochs.items())
         yield EPOCHS_LEFT, (), self._conductor.epochs_left
         if progress.left_s is not None:
@@ -275,7 +295,7 @@ class SweepMetrics:
                 full = len(self._n_failures) >= MAX_VALUES - 1 and node not in self._n_failures
                 self._n_failures[OTHER if full else node] += 1
         yield from ((FAILURES, (node,), number) for node, number in self._n_failures.items())
-        causes = lost_workers(self._conductor) - self._lost_before
+        causes = self._conductor.tally.losses - self._lost_before
         yield from ((LOSSES, (label_value(cause),), number) for cause, number in causes.items())
 
     def _durations(self) -> Iterator[Value]:
@@ -296,14 +316,6 @@ def slots_of(conductor: Conductor) -> tuple[int, int | None]:
     """Return the number of trials that wait for a worker, and the number of slots; None if it is not known yet."""
     n_waiting = sum(entry.trial in conductor.without_worker for entry in conductor.running)
     return n_waiting, conductor.capacity[0] if conductor.capacity else None
-
-
-def lost_workers(conductor: Conductor) -> Counter[str]:
-    """Return how many workers the trials have lost in all runs, by the column of the trials that counts them."""
-    causes = Counter[str]()
-    for entry in conductor.entries.values():
-        causes.update(entry.losses)
-    return causes
 
 
 def label_value(text: str) -> str:

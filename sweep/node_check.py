@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sweep.endings import reason_of
+from sweep.mps import Mps
 from sweep.records.beginning import SIGN
 from sweep.workers import PACKAGES
 from trainables.data.config import Data
@@ -128,6 +129,7 @@ class Request:
         data: configurations of the images as JSON.
         places: where the images lie, from ``format_places``.
         reads_test: whether test images are read.
+        mps: daemon that trials which share a GPU use; it is started. None: they use none.
     """
 
     nonce: str
@@ -137,6 +139,7 @@ class Request:
     data: Sequence[str] = ()
     places: str = "{}"
     reads_test: bool = False
+    mps: Mps | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ class Answer:
         versions: its versions; "" for a package that is not installed.
         gpus: number of GPUs that torch can use; None if no trial needs one.
         seconds: duration of the check.
+        mps: why the daemon of MPS does not run; "" if it does, or none is needed.
     """
 
     node: str
@@ -156,6 +160,7 @@ class Answer:
     versions: Mapping[str, str] = field(default_factory=dict)
     gpus: int | None = None
     seconds: float = 0.0
+    mps: str = ""
 
 
 def versions_here() -> dict[str, str]:
@@ -191,7 +196,14 @@ def look_around(request: Request, node_id: str) -> Answer:
     started_s = time.monotonic()
     storage = _try_storage(request, node_id)
     gpus = _count_gpus() if request.needs_gpu else None
-    return Answer(socket.gethostname(), storage, versions_here(), gpus, time.monotonic() - started_s)
+    mps = request.mps.start() if request.mps is not None else ""
+    return Answer(socket.gethostname(), storage, versions_here(), gpus, time.monotonic() - started_s, mps)
+
+
+def end_mps(request: Request) -> None:
+    """End the daemon of MPS on this node, unless other programs use it."""
+    if request.mps is not None:
+        request.mps.stop()
 
 
 def _try_storage(request: Request, node_id: str) -> str:
@@ -262,6 +274,8 @@ def judge(request: Request, answer: Answer, node_id: str) -> str:
     ]
     if request.needs_gpu and not answer.gpus:
         reasons.append("torch finds no GPU there")
+    if request.mps is not None and request.mps.is_required and answer.mps:
+        reasons.append(answer.mps)
     return "; ".join(filter(None, reasons))
 
 

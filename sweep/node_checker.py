@@ -10,18 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.study import Resources, Study
+from search_spaces.resources import Resources
+from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import reason_of
 from sweep.images import recorded_places
 from sweep.live_nodes import read_nodes
 from sweep.mirrored import mirror_of
+from sweep.mps import mps_of
 from sweep.node_check import (
     Answer,
     FolderStorage,
     Request,
     Storage,
     UrlStorage,
+    end_mps,
     judge,
     look_around,
     open_images,
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 
 LIMIT_S = 60.0
 """Longest wait for the answer of a node, without its images."""
+
+STOP_S = 20.0
+"""Longest wait for the end of the daemons of all nodes."""
 
 LOOK_S = 2.0
 """Time between two looks at the nodes of the cluster while trials run."""
@@ -126,6 +132,21 @@ class NodeChecker:
             self._give_up_on_silent()
         if self._checks:
             self._collect(timeout_s=0.0)
+
+    def stop_mps(self) -> None:
+        """End the daemons that the checks have started, one task per node; nodes that do not answer keep theirs."""
+        if self._request.mps is None:
+            return
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        with contextlib.suppress(Exception):  # Ray may be lost: the next run finds the daemons
+            tasks = []
+            for node_id in self.nodes.fit:
+                here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+                options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": here}
+                tasks.append(ray.remote(**options)(end_mps).remote(self._request))
+            ray.wait(tasks, num_returns=len(tasks), timeout=STOP_S)
 
     def _look(self) -> None:
         self._looked_at_s = time.monotonic()
@@ -249,12 +270,16 @@ def checked_nodes(
         data=[each.model_dump_json() for each in data],
         places=format_places(recorded_places(manifest)),
         reads_test=study.confirm is not None,
+        mps=mps_of(study.resources),
     )
     storage.write(f"{SIGN}{request.nonce}", request.nonce)
     try:
         checker = NodeChecker(Nodes(strict=strict), request, study.resources, display, read=read)
-        checker.check_all()
-        yield checker
+        try:
+            checker.check_all()
+            yield checker
+        finally:
+            checker.stop_mps()
     finally:
         storage.remove(f"{SIGN}{request.nonce}")
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from search_spaces.match_checks import check_reachable
 from search_spaces.matching import image_facts
-from search_spaces.study import Resources, Study
+from search_spaces.resources import Resources
+from search_spaces.study import Study
 from sweep.engine import local_slots
 from sweep.gpu_room import GpuRoom, gpu_rooms
 from sweep.planned import PLANNED_TRIALS, first_config, planned_trials

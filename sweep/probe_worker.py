@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.random_trial import ImageFacts, random_trial
 from trainables.config import TrialConfig
 from trainables.cores import set_threads
+from trainables.gpu_memory import claim_memory, is_out_of_gpu_memory
 
 if TYPE_CHECKING:
     from trainables.trial import Trial
@@ -78,9 +79,7 @@ class Worker:
     ) -> dict[str, Any]:
         parsed, facts = TrialConfig.model_validate_json(config), ImageFacts(n_classes, height_px, width_px)
         if device == "cuda":
-            import torch
-
-            torch.cuda.set_per_process_memory_fraction(share)
+            claim_memory(share)
         if n_batches is None:
             self._begin(parsed, facts, FEW_BATCHES, val_frac, device)
             few_s = self._epoch_s()
@@ -151,9 +150,7 @@ def _empty_cache() -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return isinstance(error, MemoryError) or is_out_of_gpu_memory(error)
 
 
 def main(read: Callable[[], str], write: Callable[[str], Any]) -> None:

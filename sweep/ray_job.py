@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -14,6 +15,19 @@ DASHBOARD_VARIABLES = {"RAY_GRAFANA_DATA_DASHBOARD_UID": BOARD_UID}
 """Variables with which the Ray dashboard shows the board in the tab Ray Data: a sweep has no metrics of Ray Data."""
 
 _FACTS: ContextVar[Mapping[str, str]] = ContextVar("facts about the job", default=MappingProxyType({}))
+
+
+def sweep_id(storage: str) -> str:
+    """Return six digits that tell sweeps of one name apart: a checksum of where a sweep is.
+
+    Args:
+        storage: folder or address of the sweep, as the metadata of its job have it.
+
+    Examples:
+        >>> sweep_id("/shared/box"), sweep_id("/scratch/box")
+        ('0d464f', 'af67e0')
+    """
+    return hashlib.sha256(storage.encode("utf-8", "surrogateescape")).hexdigest()[:6]
 
 
 @contextlib.contextmanager

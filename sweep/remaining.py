@@ -42,8 +42,8 @@ class Remaining(NamedTuple):
 class SweepTrials:
     """The trials of a sweep that have begun, and the numbers of those that are left.
 
-    A trial that was counted changes through :meth:`set_status` and :meth:`add_epoch` only. So the counts stay correct,
-    and no event of a sweep reads all of its trials.
+    A trial that was counted changes through :meth:`set_status`, :meth:`add_epoch` and :meth:`add_loss` only. So the
+    counts stay correct, and no event of a sweep reads all of its trials.
 
     Attributes:
         study: the study that is run.
@@ -93,6 +93,11 @@ class SweepTrials:
         """Add the next epoch to the curve of a trial that has not ended."""
         entry.curve[epoch] = values
         self.tally.add_epoch(entry)
+
+    def add_loss(self, entry: Entry, kind: str) -> None:
+        """Add a lost worker to a trial."""
+        entry.losses[kind] = entry.losses.get(kind, 0) + 1
+        self.tally.add_loss(kind)
 
     def _count(self, entry: Entry) -> None:
         self.tally.add(entry)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from search_spaces.resources import AUTO
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
 from sweep.endings import FAILED_CODE, resume_command
+from sweep.manifest import read_study
 from sweep.mirrored import refresh
 from sweep.records.errors import RecordsError
 from sweep.records.manifest_file import CHANGES, manifest_copy, study_sha256
@@ -36,9 +38,15 @@ def has_begun(study: Study, out: Path) -> bool:
     """
     if not (out / MANIFEST).exists() and not manifest_copy(out).exists():
         return False
-    runs = read_manifest(out)["runs"]
+    manifest = read_manifest(out)
+    runs = manifest["runs"]
     states = [state for run in runs for state in (run, *run.get(CHANGES, []))]
-    if study_sha256(study.model_dump(mode="json")) not in {state.get("study_sha256") for state in states}:
+    resources = study.resources
+    if resources.trials_per_gpu == AUTO and (number := manifest["study"].get("resources", {}).get("trials_per_gpu")):
+        study = study.model_copy(update={"resources": resources.with_trials_per_gpu(number)})  # measured at its start
+    known = {state.get("study_sha256") for state in states}
+    # an older version has recorded a checksum without the keys that are new in this one
+    if study_sha256(study.model_dump(mode="json")) not in known and read_study(manifest, out) != study:
         raise UserError(
             f"--out '{out}' has a sweep of another study: choose a new folder, or continue that sweep with: "
             f"{resume_command(out)}"

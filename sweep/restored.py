@@ -169,6 +169,13 @@ class RestoredSweep(RunningSweep, ABC):
         """Return the number by which the rule of a search knows its trial: the searches share no rung."""
         return self.study.index_in_search(entry.arm, entry.number)
 
+    def _pause_epochs(self, entry: Entry) -> tuple[int, ...]:
+        """Return the epochs after which the rule may pause a trial."""
+        rule = self._rule[entry.arm, entry.search]
+        if rule is None or entry.phase != SEARCH or entry.control:
+            return ()
+        return tuple(rule.pausing_rungs(self._index(entry)))
+
     def _end_of(self, entry: Entry) -> End | None:
         """Return how a trial ends after its last epoch; None if it continues.
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.formats import format_duration
 from sweep.nodes import Failing, Nodes
 from trainables.errors import UserError
@@ -56,12 +56,12 @@ def workers_on(node: Mapping[str, float], resources: Resources) -> int:
 
     Examples:
         >>> node = {"CPU": 8, "GPU": 2}
-        >>> [workers_on(node, Resources(gpus=gpus)) for gpus in (0.25, 1 / 3, 0.0)]
-        [8, 6, 8]
+        >>> [workers_on(node, Resources(gpus=gpus)) for gpus in (0.25, 1 / 3, 0.3334, 0.0)]
+        [8, 6, 4, 8]
     """
     fitting = int(node.get("CPU", 0) // resources.cpus)
     if resources.gpus:
-        fitting = min(fitting, int(node.get("GPU", 0)) * int(1 / resources.gpus + 1e-9))
+        fitting = min(fitting, int(node.get("GPU", 0)) * resources.workers_per_gpu)
     return fitting
 
 
@@ -166,6 +166,12 @@ class Slots:
         self._updated_at_s = self._empty_since_s = self._said_at_s = clock()
         self._has_had_any = False
         self.update(now=True)
+
+    def use(self, resources: Resources) -> None:
+        """Count slots for trials that need other ``resources`` from now on."""
+        if resources != self._resources:
+            self._resources = resources
+            self.update(now=True)
 
     def update(self, *, now: bool = False) -> None:
         """Look at the nodes again, at most every ``UPDATE_S`` unless ``now`` is set."""

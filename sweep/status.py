@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from sweep.driver import Driver, find_driver
-from sweep.endings import FAILED_CODE, NO_RESULT_CODE, resume_command
+from sweep.endings import FAILED_CODE, NO_RESULT_CODE
 from sweep.findings.cancelled import describe_cancelled
 from sweep.findings.confirmed import (
     COLUMNS,
@@ -23,6 +23,7 @@ from sweep.findings.confirmed import (
 )
 from sweep.findings.searches import n_searches
 from sweep.findings.summary import baseline_arm, summarise_arms, verdict
+from sweep.manifest import command_to_resume
 from sweep.records.reader import SweepRecords, read_both_phases, read_manifest, read_table
 from sweep.records.schema import COMPLETED, CONFIRM, DIVERGED, FAILED, LIVING, TRIALS
 from sweep.remaining import Remaining, read_remaining
@@ -179,13 +180,13 @@ def describe_unfinished(sweep_dir: Path) -> str:
     manifest = read_manifest(sweep_dir)
     progress = read_progress(sweep_dir, manifest)
     if progress.state != ENDED:
-        return " ".join(_describe_left(sweep_dir, progress))
+        return " ".join(_describe_left(sweep_dir, manifest, progress))
     problem = progress.remaining.problem
     unknown = [f"The number of trials left is not known: {problem}."] if problem else []
     return " ".join([*unknown, *_describe_unconfirmed(read_table(sweep_dir, TRIALS), progress.remaining.dropped)])
 
 
-def _describe_left(sweep_dir: Path, progress: Progress) -> Iterator[str]:
+def _describe_left(sweep_dir: Path, manifest: Mapping[str, Any], progress: Progress) -> Iterator[str]:
     remaining, driver = progress.remaining, progress.driver
     ended, left = remaining.n_trials - remaining.n_left, _trials(remaining.n_left)
     yield f"So far: {ended} of {_trials(remaining.n_trials)} {'has' if remaining.n_trials == 1 else 'have'} ended."
@@ -195,7 +196,7 @@ def _describe_left(sweep_dir: Path, progress: Progress) -> Iterator[str]:
     if remaining.problem:
         yield f"Trials that have not begun are not counted: {remaining.problem}."
     if driver is None:
-        yield f"The sweep was interrupted; resume with: {resume_command(sweep_dir)}"
+        yield f"The sweep was interrupted; resume with: {command_to_resume(sweep_dir, manifest)}"
         return
     yield f"The sweep is running: {driver.describe()}."
     if driver.stalled:

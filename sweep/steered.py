@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from search_spaces.study import Study
-from sweep.choice import ChoosingSweep
+from sweep.choice import FOR_WHOLE_GPU, ChoosingSweep
 from sweep.entry import Entry
 from sweep.lost import describe_trials
-from sweep.records.schema import CANCELLED, LIVING, SEARCH, WAITS
+from sweep.records.schema import CANCELLED, LIVING, SEARCH
 from trainables.errors import UserError, did_you_mean
 
 
@@ -32,6 +32,10 @@ class SteeredSweep(ChoosingSweep, ABC):
         """Return whether a worker runs a trial; one that was cancelled or set aside does not count."""
         return trial in self._running
 
+    def has_paused(self, trial: str) -> bool:
+        """Return whether a trial has begun, has not ended, and waits: it continues from its state."""
+        return self.entries[trial].status in LIVING and not self.runs(trial)
+
     def may_run(self, trial: str) -> bool:
         """Return whether a trial that waits for a worker may get one: it has not ended, and is not one of too many."""
         return self.runs(trial) and not self._must_wait(self.entries[trial])
@@ -41,25 +45,25 @@ class SteeredSweep(ChoosingSweep, ABC):
         """Whether no further trial may start now: the sweep is paused, or as many run as may."""
         return bool(self.paused) or (self.max_trials is not None and len(self._running) >= self.max_trials)
 
-    @property
-    def _why_full(self) -> str:
-        """Why no further trial may start now."""
-        return f"paused {self.paused}" if self.paused else f"max_trials is {self.max_trials}"
-
     def _must_wait(self, entry: Entry) -> bool:
-        """Return whether a running trial gives its slot back after its epoch: of too many, the last ones do."""
-        if self.paused or self.max_trials is None or len(self._running) <= self.max_trials:
-            return bool(self.paused)
-        return entry.trial in list(self._running)[self.max_trials :]
+        """Return whether a running trial gives its slot back after its epoch."""
+        return bool(self._why_must_wait(entry))
+
+    def _why_must_wait(self, entry: Entry) -> str:
+        """Return why a running trial gives its slot back, "" if it need not: of too many trials, the last ones do."""
+        if entry.needs_whole_gpu and not self.is_turn_of_whole_gpus:
+            return FOR_WHOLE_GPU
+        if self.paused:
+            return f"paused {self.paused}"
+        if self.max_trials is None or len(self._running) <= self.max_trials:
+            return ""
+        is_too_many = entry.trial in list(self._running)[self.max_trials :]
+        return f"max_trials is {self.max_trials}" if is_too_many else ""
 
     def _set_aside(self, entry: Entry, why: str) -> None:
-        """Make a running trial wait; it continues from its checkpoint. A kill changes nothing: it is interrupted."""
+        """Make a running trial wait."""
         del self._running[entry.trial]
-        self._waiting.add(entry)
-        if entry.end is None:
-            entry.why = f"{WAITS}: {why}"
-            self._ledger.add_trial(entry)
-            entry.why = ""
+        self._wait(entry, why)
 
     def cancel_trial(self, trial: str, why: str) -> str:
         """End one trial, which may not have begun, and return what that means.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Sequence
 from typing import overload
 
@@ -71,7 +72,7 @@ class Lowest(Sequence[float]):
 
 
 class FinalErrors:
-    """Final validation errors of the completed search trials of one arm."""
+    """Final values, lower is better, of the completed search trials of one arm."""
 
     def __init__(self) -> None:
         """Begin without trials."""
@@ -158,7 +159,9 @@ class Tally:
         n_epochs_of: number of recorded epochs by arm and phase.
         epochs_left: planned epochs, not yet recorded, of the trials that have not ended.
         planned_epochs: planned epochs of the search trials that have begun.
-        errors: final errors by arm.
+        losses: number of lost workers by kind of the loss.
+        errors: final validation top-1 errors by arm.
+        nlls: final validation NLLs by arm, of the trials whose curves have them.
         test_errors: test errors of the completed confirmation trials by arm and trial.
         numbers: numbers of the search trials that have begun, by arm.
     """
@@ -170,7 +173,9 @@ class Tally:
         self.confirm_counts = {arm: dict.fromkeys(STATUSES, 0) for arm in study.arms}
         self.n_living = self.n_begun = self.n_epochs = self.epochs_left = self.planned_epochs = 0
         self.n_epochs_of = {(arm, phase): 0 for arm in study.arms for phase in (SEARCH, CONFIRM)}
+        self.losses = Counter[str]()
         self.errors = {arm: FinalErrors() for arm in study.arms}
+        self.nlls = {arm: FinalErrors() for arm in study.arms}
         self.test_errors: dict[str, dict[str, float]] = {arm: {} for arm in study.arms}
         self.numbers = {arm: Numbers() for arm in study.arms}
 
@@ -182,9 +187,10 @@ class Tally:
                 self.test_errors[entry.arm][entry.trial] = entry.tests["top1_error"]
             return
         self.numbers[entry.arm].add(entry.number)
-        error = entry.curve.get(entry.epochs, {}).get("val_top1_error")
-        if entry.status == COMPLETED and error is not None:  # a count of what is left reads no errors
-            self.errors[entry.arm].add(entry.trial, error)
+        last = entry.curve.get(entry.epochs, {}) if entry.status == COMPLETED else {}
+        for column, values in (("val_top1_error", self.errors), ("val_nll", self.nlls)):
+            if (value := last.get(column)) is not None:  # a count of what is left reads none
+                values[entry.arm].add(entry.trial, value)
 
     def remove(self, entry: Entry) -> None:
         """Count a trial no more, because it is about to change; its number stays begun."""
@@ -192,6 +198,7 @@ class Tally:
         self.test_errors[entry.arm].pop(entry.trial, None)
         if entry.phase == SEARCH and entry.status == COMPLETED:
             self.errors[entry.arm].remove(entry.trial)
+            self.nlls[entry.arm].remove(entry.trial)
 
     def add_epoch(self, entry: Entry) -> None:
         """Receive that one epoch was added to the curve of a counted trial."""
@@ -199,10 +206,16 @@ class Tally:
         self.n_epochs_of[entry.arm, entry.phase] += 1
         self.epochs_left -= entry.status in LIVING
 
+    def add_loss(self, kind: str) -> None:
+        """Receive that a counted trial has lost its worker once more."""
+        self.losses[kind] += 1
+
     def _count(self, entry: Entry, sign: int) -> None:
         planned = self._study.max_epochs_of(entry.params)
         self.n_epochs += sign * entry.epochs
         self.n_epochs_of[entry.arm, entry.phase] += sign * entry.epochs
+        for kind, number in entry.losses.items():
+            self.losses[kind] += sign * number
         if entry.status in LIVING:
             self.n_living += sign
             self.epochs_left += sign * (planned - entry.epochs)

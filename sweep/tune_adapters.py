@@ -13,7 +13,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.conductor import Conductor
 from sweep.ledger import trial_places
 from sweep.lock import LockLost
@@ -31,7 +31,7 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
         super().__init__()
         self._conductor = conductor
         self._dir = sweep_dir
-        self._resources: Resources = conductor.study.resources
+        self._resources: Resources = conductor.resources
         self._slots = slots
         self._live: set[str] = set()  # ids of Tune's trials that have not ended
         self._places = places
@@ -61,9 +61,12 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]
             **trial_places(self._dir, job.trial),
             "sign_of_sweep": self._sign,
             "checkpoint_s": self._resources.checkpoint_s,
+            "pause_epochs": job.pause_epochs,
             "workers": self._resources.workers,
             "threads": self._resources.cpus,
             "device": "cuda" if self._resources.gpus else "cpu",
+            "gpus": self._resources.gpus,
+            "streams": self._conductor.is_turn_of_whole_gpus,  # all memory for the network of a trial that did not fit
             "images": format_places({source: self._places[source]} if source in self._places else {}),
         }
 
@@ -103,7 +106,7 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         self._place[trial.trial_id] = self._n_added
         left_out = self._conductor.nodes.unfit_for(trial.config["trial"])
         if left_out:
-            trial.update_resources(resource_request(self._conductor.study.resources, left_out))
+            trial.update_resources(resource_request(self._conductor.resources, left_out))
             self._left_out[trial.trial_id] = left_out
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
@@ -176,7 +179,16 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]
         except (OSError, LockLost) as error:
             self.fault = error  # Tune turns an error that is raised here into text
             raise
+        if ended and self._conductor.has_paused(result["trial"]):
+            _keep_state(trial)
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
+
+
+def _keep_state(trial: Any) -> None:
+    """Request that a worker writes the state of its trial before it gets another trial; the driver does not wait."""
+    actor = trial.temporary_state.ray_actor
+    if hasattr(actor, "keep_state"):
+        actor.keep_state.remote()
 
 
 def resource_request(resources: Resources, without: Sequence[str] = ()) -> PlacementGroupFactory:

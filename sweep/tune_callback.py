@@ -58,7 +58,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
         self._show = show
         self._watch = watch
         self._slots = slots
-        self._lost = LostWorkers(slots)
+        self._lost = LostWorkers(slots, shares_gpus=lambda: conductor.resources.workers_per_gpu > 1)
         self._recovered: set[str] = set()  # trials whose loss was reported in the present step
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -78,7 +78,7 @@ class ConductorCallback(Callback):  # type: ignore[misc]
             _kill_workers(trials)
             raise
         if is_over:
-            _kill_workers(trials)  # Tune would wait for the end of an epoch; the state is saved after each epoch
+            _kill_workers(trials)  # Tune would wait for the end of an epoch; each trial continues from its last state
             raise EndOfRun
         if self._must_hold and not self._conductor.running:
             _kill_workers(trials)  # those of cancelled trials

@@ -73,12 +73,13 @@ class LoggingCallback(Callback):  # type: ignore[misc]
         self._is_said = False
         self._sweep_started_at = read_manifest(sweep_dir)["runs"][0]["started_at"]
         self._trials: dict[str, LoggedTrial] = {}
+        self._has_epoch: dict[str, int] = {}  # used by the thread of the sender only
 
     def on_trial_start(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
         """Begin a run, once per trial."""
         if (name := trial.config["trial"]) not in self._trials:
             self._trials[name] = logged = self._new_trial(trial.config)
-            self._send(lambda: self._logger.begin(logged))
+            self._send(lambda: self._begin(logged))
 
     def on_trial_result(
         self, iteration: int, trials: Sequence[Any], trial: Any, result: Mapping[str, Any], **info: Any
@@ -90,7 +91,14 @@ class LoggingCallback(Callback):  # type: ignore[misc]
             return
         logged.epoch = epoch = result["epoch"]
         values = logged_values(result)
-        self._send(lambda: self._logger.log(logged, epoch, values))
+        self._send(lambda: self._log(logged, epoch, values))
+
+    def _begin(self, logged: LoggedTrial) -> None:
+        self._has_epoch[logged.trial_id] = self._logger.begin(logged)
+
+    def _log(self, logged: LoggedTrial, epoch: int, values: Mapping[str, float]) -> None:
+        if epoch > self._has_epoch[logged.trial_id]:
+            self._logger.log(logged, epoch, values)
 
     def on_trial_complete(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
         """End a run. Tune sees every trial as successful, so the status comes from the conductor."""

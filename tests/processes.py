@@ -6,6 +6,7 @@ meets too.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,9 @@ import psutil
 
 PATIENCE_S = 60.0
 """Longest wait for another process or thread, in seconds."""
+
+WORKER_TITLE = re.compile(r"\bray::(CutMix|cutmix-sweep )")
+"""Title of each process that trains trials: it has the name of the trial while an epoch runs."""
 
 
 def wait_until(condition: Callable[[], object], *, within_s: float = PATIENCE_S) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.slots import LiveNode, Slots
 
 

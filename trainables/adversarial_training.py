@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from trainables.share import Share
@@ -75,8 +74,9 @@ def attacked(
     *,
     logits_of: Callable[[Tensor], Tensor],
     normalize: Normalizer,
-    rng: np.random.Generator,
+    key: Tensor,
     share: Share | None = None,
+    loss_scale: float = 1.0,
 ) -> Tensor:
     """Return images of higher loss; no pixel changes by more than ``eps_255`` or leaves [0, 255].
 
@@ -86,8 +86,10 @@ def attacked(
         attack: distance, steps and start of the search.
         logits_of: the network; its parameters receive no gradient.
         normalize: how pixels were normalised.
-        rng: source of the random start, the only random draw.
-        share: rows of the batch that ``images`` has; the start is drawn for the whole batch. None: all rows.
+        key: key of the random start, the only random draw: int32 [2] of
+            :func:`trainables.counter_draws.draw_key`, on the device of the images.
+        share: rows of the batch that ``images`` has; each row has the same start with any share. None: all rows.
+        loss_scale: factor on the loss, so that small gradients in fp16 keep their sign.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -98,11 +100,11 @@ def attacked(
     lowest, highest = torch.maximum(images - eps, black), torch.minimum(images + eps, black + 255 * unit)
     start = images
     if attack.random_start:
-        start = (images + eps * _uniform(images, rng, share)).clamp(lowest, highest)
+        start = (images + eps * _uniform(images, key, share)).clamp(lowest, highest)
     return sign_ascent(
         start,
         # a sum: the gradient of a sample must not shrink with the size of the batch
-        loss_of=lambda examples: cross_entropy(logits_of(examples).float(), targets, reduction="sum"),
+        loss_of=lambda examples: loss_scale * cross_entropy(logits_of(examples).float(), targets, reduction="sum"),
         step=step,
         steps=attack.steps,
         project=lambda examples: examples.clamp(lowest, highest),
@@ -169,11 +171,11 @@ def unrecorded(net: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def _uniform(images: Tensor, rng: np.random.Generator, share: Share | None) -> Tensor:
+def _uniform(images: Tensor, key: Tensor, share: Share | None) -> Tensor:
     """Draw from [-1, 1) for each pixel: float32 [B, C, H, W], channels last in memory like the images."""
-    import torch
+    from trainables.counter_draws import uniform_rows
 
     count, channels, height_px, width_px = images.shape
-    n_drawn, rows = (count, slice(None)) if share is None else (share.n_batch, share.rows)
-    drawn = rng.random((n_drawn, height_px, width_px, channels), dtype=np.float32)[rows]
-    return torch.from_numpy(2 * drawn - 1).permute(0, 3, 1, 2).to(images.device, non_blocking=True)
+    first = 0 if share is None else share.rows.start
+    drawn = uniform_rows(key, range(first, first + count), height_px * width_px * channels)
+    return drawn.mul_(2).sub_(1).view(count, height_px, width_px, channels).permute(0, 3, 1, 2)

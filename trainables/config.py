@@ -15,6 +15,15 @@ from trainables.networks import NETWORKS
 from trainables.strict import Frozen
 
 Stage = Annotated[int, Field(ge=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_sgd(value: object) -> bool:
+    return value == "sgd"
 
 
 class DropBlock(Frozen):
@@ -45,16 +54,68 @@ class DropBlock(Frozen):
         return stages
 
 
+ON_GPU_ONLY = ("fp16", "tf32")
+"""Precisions that a CPU does not have, or has only slowly."""
+
+
+class StochasticDepth(Frozen):
+    """Residual branches dropped at random in training (Huang et al., ECCV 2016).
+
+    Branch l of L survives with probability p_l = 1 - l / L * (1 - p_L) (equation 4), and is multiplied by p_l in
+    evaluation (equation 5).
+
+    Attributes:
+        survival_prob: p_L, probability that the last branch is kept.
+        granularity: ``batch`` drops a branch for a whole batch, as in the paper; ``sample`` for each image apart.
+    """
+
+    survival_prob: float = Field(default=0.5, gt=0, le=1)
+    granularity: Literal["batch", "sample"] = "batch"
+
+
+class ShakeDrop(Frozen):
+    """Residual branches multiplied by random factors in training (Yamada et al., IEEE Access 2019).
+
+    The factor of branch l is b + alpha - b alpha in the forward pass, b + beta - b beta in the backward pass, and its
+    expected value in evaluation. b is 1 with probability p_l = 1 - l / L * (1 - p_L), otherwise 0. alpha and beta are
+    uniform and drawn for each image. The paper uses it in networks whose branches end in a batch norm.
+
+    Attributes:
+        survival_prob: p_L, probability that b is 1 in the last branch.
+        alpha: lower and upper end of alpha.
+        beta: lower and upper end of beta.
+        granularity: ``batch`` draws one b per batch, ``sample`` one per image.
+    """
+
+    survival_prob: float = Field(default=0.5, gt=0, le=1)
+    alpha: Annotated[tuple[float, float], Field(strict=False)] = (-1.0, 1.0)
+    beta: Annotated[tuple[float, float], Field(strict=False)] = (0.0, 1.0)
+    granularity: Literal["batch", "sample"] = "batch"
+
+    @field_validator("alpha", "beta")
+    @classmethod
+    def _rising(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if ends[0] > ends[1]:
+            raise ValueError(f"must be [lower, upper], got {list(ends)}")
+        return ends
+
+
 class Model(Frozen):
     """The network.
 
     Attributes:
-        name: ``tiny``, a CIFAR ResNet (``cifar_resnet8`` .. ``cifar_resnet110``) or a torchvision ResNet
-            (``resnet18`` .. ``resnet152``), or a network of one's own, ``package.module:Class``.
-        width: factor on the number of channels of each layer.
-        precision: ``bf16`` autocasts the forward pass; ``auto`` is ``bf16`` if the device multiplies bf16 natively,
-            otherwise ``fp32``.
+        name: ``tiny``, a CIFAR ResNet (``cifar_resnet8`` .. ``cifar_resnet110``), a torchvision ResNet
+            (``resnet18`` .. ``resnet152``); a network with its sizes in the name, for example
+            ``pyramidnet200_a240_bn``, ``wrn28_10``, ``resnext29_32x4d``, ``resnext101_32x4d``; ``timm:NAME``; or a
+            network of one's own, ``package.module:Class``.
+        width: factor on the number of channels of each layer; for a PyramidNet on alpha, for a Wide ResNet on its
+            width factor; 1 for networks of timm.
+        precision: ``bf16`` and ``fp16`` autocast the forward pass; ``tf32`` rounds the factors of products to 10 bits;
+            ``auto`` is ``bf16`` if the device multiplies bf16 natively, otherwise ``fp32``. ``fp16`` and ``tf32`` need
+            a GPU.
         dropblock: blocks of feature maps that are set to zero in training; None: none. It adds no weights.
+        stochastic_depth: residual branches dropped at random in training; None: none. It adds no weights.
+        shakedrop: residual branches multiplied by random factors in training; None: none. It adds no weights.
 
     Examples:
         >>> Model(name="resnet18", width=0.25).precision
@@ -63,8 +124,11 @@ class Model(Frozen):
 
     name: str = "tiny"
     width: float = Field(default=1.0, gt=0, le=16)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "auto"
     dropblock: DropBlock | None = None
+    # left out of the dump if None: what older versions recorded stays equal
+    stochastic_depth: StochasticDepth | None = Field(default=None, exclude_if=_is_none)
+    shakedrop: ShakeDrop | None = Field(default=None, exclude_if=_is_none)
 
     @field_validator("name")
     @classmethod
@@ -76,6 +140,22 @@ class Model(Frozen):
     def n_stages(self) -> int:
         """Number of stages of the network; a stage is a layer that can be mixed at."""
         return NETWORKS[self.name].n_stages
+
+    @property
+    def branches(self) -> StochasticDepth | ShakeDrop | None:
+        """The option that scales residual branches at random in training; None: none does."""
+        return self.stochastic_depth or self.shakedrop
+
+    @model_validator(mode="after")
+    def _scales_what_there_is(self) -> Model:
+        if self.branches is None:
+            return self
+        if self.stochastic_depth is not None and self.shakedrop is not None:
+            raise ValueError("stochastic_depth and shakedrop scale the same residual branches: remove one of them")
+        option = "shakedrop" if self.stochastic_depth is None else "stochastic_depth"
+        if not NETWORKS[self.name].residuals:
+            raise ValueError(f"name '{self.name}' declares no residual branches: remove {option}")
+        return self
 
     @model_validator(mode="after")
     def _drops_from_what_there_is(self) -> Model:
@@ -120,27 +200,48 @@ class StepSchedule(Frozen):
         return self
 
 
+ADAMW_BETAS = (0.9, 0.999)
+"""Default of ``betas``, also that of torch and timm."""
+
+
 class Optimizer(Frozen):
-    """Stochastic gradient descent with Nesterov momentum over a fixed number of planned epochs.
+    """Stochastic gradient descent with Nesterov momentum, or AdamW, over a fixed number of planned epochs.
+
+    The defaults are for ``sgd``. A usual recipe with ``adamw``, that of ConvNeXt and Swin on ImageNet, has ``lr`` 0.001
+    per 1024 images of a batch, ``weight_decay`` 0.05 and a cosine schedule with ``warmup_frac`` 0.067.
 
     Attributes:
+        name: ``sgd`` or ``adamw`` (Loshchilov and Hutter, ICLR 2019, algorithm 2).
         max_epochs: planned epochs; each schedule is computed from their number of steps, so that early stopping and
             resuming change no step.
         lr: peak learning rate.
-        momentum: Nesterov momentum; 0 is plain gradient descent.
-        weight_decay: L2 penalty on weights of convolutions and linear layers; none on norms and biases.
+        momentum: Nesterov momentum of ``sgd``; 0 is plain gradient descent.
+        betas: decay of the running means of gradients and their squares with ``adamw``; None: 0.9 and 0.999.
+        weight_decay: decay of the weights of convolutions and linear layers, none on norms and biases: an L2 penalty
+            with ``sgd``, decoupled from the gradient with ``adamw``.
         schedule: factor on ``lr`` over the run.
         ema_decay: decay per step of the exponential moving average of the weights, which is then evaluated; None: off.
     """
 
+    # left out of the dump with its default: what older versions recorded stays equal
+    name: Literal["sgd", "adamw"] = Field(default="sgd", exclude_if=_is_sgd)
     max_epochs: int = Field(default=20, ge=1)
     lr: float = Field(default=0.1, gt=0, le=1e6)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)] | None = Field(default=None, exclude_if=_is_none)
     weight_decay: float = Field(default=5e-4, ge=0, le=1e6)
     schedule: Annotated[CosineSchedule | TriangularSchedule | StepSchedule, Field(discriminator="kind")] = (
         CosineSchedule()
     )
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fits_the_optimizer(self) -> Optimizer:
+        if self.name == "sgd" and self.betas is not None:
+            raise ValueError("betas have no effect with name 'sgd': remove them, or set name to adamw")
+        if self.name == "adamw" and self.momentum != Optimizer.model_fields["momentum"].default:
+            raise ValueError("momentum has no effect with name 'adamw': remove it, and set betas")
+        return self
 
 
 class Evaluation(Frozen):
@@ -155,6 +256,28 @@ class Evaluation(Frozen):
     ece_bins: int = Field(default=15, ge=1, le=10_000)
 
 
+class Compute(Frozen):
+    """How a GPU computes a trial; a CPU computes the same bits with all of these values.
+
+    Attributes:
+        kernels: ``reproducible`` computes the same bits each time. ``fastest`` measures the algorithms of each
+            convolution and takes the fastest one. Confirming trials always use reproducible kernels.
+        step: ``auto`` captures the training step as one CUDA graph where that is possible, and checks at the start of
+            the trial that its bits equal those of the ``eager`` step, which launches each operation.
+        loss_scale: factor on the loss in the backward pass with ``model.precision: fp16``, so that small gradients do
+            not become 0. It stays the same in all steps. A trial diverges if a gradient times this factor exceeds
+            65,504.
+
+    Examples:
+        >>> Compute(kernels="fastest").step
+        'auto'
+    """
+
+    kernels: Literal["reproducible", "fastest"] = "reproducible"
+    step: Literal["auto", "eager"] = "auto"
+    loss_scale: float = Field(default=1024.0, ge=1, le=2**24)
+
+
 class TrialConfig(Frozen):
     """Everything that defines one training run.
 
@@ -165,6 +288,7 @@ class TrialConfig(Frozen):
         mix: the mixing policy: the name of a preset, or its parts.
         adversarial: attack on the mixed images, against their mixed targets, before each step; None: none.
         evaluation: measurement after an epoch.
+        compute: how a GPU computes the trial.
         seed: seed of all generators of the run: weights, order, augmentation, mixing. Trials with the same seed have
             the same initial weights and order of data.
 
@@ -180,6 +304,7 @@ class TrialConfig(Frozen):
     mix: Mix = Mix.model_validate("off")
     adversarial: Attack | None = None
     evaluation: Evaluation = Evaluation()
+    compute: Compute = Compute()
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -206,9 +331,10 @@ class TrialConfig(Frozen):
             raise ValueError(
                 "adversarial needs pixels in [0, 255], but mix.content 'noise' has others: change mix.content"
             )
-        if self.model.dropblock is not None:
-            raise ValueError(
-                "adversarial needs the same network in each pass, but model.dropblock changes it at random: remove one "
-                "of them"
-            )
+        for option in ("dropblock", "stochastic_depth", "shakedrop"):
+            if getattr(self.model, option) is not None:
+                raise ValueError(
+                    f"adversarial needs the same network in each pass, but model.{option} changes it at random: remove "
+                    "one of them"
+                )
         return self

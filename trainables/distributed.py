@@ -27,12 +27,12 @@ from torch.distributed import GradBucket, Store, TCPStore  # type: ignore[attr-d
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables.config import TrialConfig
-from trainables.data.batches import TrainBatch
 from trainables.data.prepared import TrialData
 from trainables.epoch_result import EpochResult
 from trainables.faults import BrokenGroup
-from trainables.mixing.draw import MixDraw
+from trainables.mixing.draw import RenderedDraw
 from trainables.share import Share
+from trainables.step import StepInputs, TrainStep
 from trainables.synced_norm import synchronise_norms
 from trainables.trial import Trial
 
@@ -160,6 +160,30 @@ def named_break() -> Iterator[None]:
         raise
 
 
+class _SharedStep(TrainStep):
+    """A step of which this worker computes its rows."""
+
+    group: Group
+
+    def loss(self, inputs: StepInputs) -> tuple[Tensor, RenderedDraw]:
+        """Return the part of the mean loss of the batch that comes from the rows of this worker."""
+        n_batch = len(inputs.labels)
+        self.share = self.group.share(n_batch)
+        logits, draw, targets = self.forward_mixed(inputs)
+        return nn.functional.cross_entropy(logits, targets, reduction="sum") / n_batch, draw
+
+    def whole(self, maps: Tensor, layer: int) -> Tensor:
+        """Return the maps of the whole batch at a layer; images are whole on each worker."""
+        if layer == 0 or self.share is None:
+            return maps
+        gathered: Tensor = _Gathered.apply(maps, self.share)
+        return gathered
+
+    def part(self, values: Tensor) -> Tensor:
+        """Return the rows of a batch that this worker computes."""
+        return values if self.share is None else values[self.share.rows]
+
+
 class GroupTrial(Trial):
     """A trial whose batches are shared among the workers of a group.
 
@@ -173,12 +197,17 @@ class GroupTrial(Trial):
       on whether the trial has diverged. :meth:`measure`, for test images, runs on one worker alone.
     """
 
+    _is_shared = True
+    _step_class = _SharedStep
+
     def __init__(
         self, config: TrialConfig, data: TrialData, *, device: torch.device | str = "cpu", group: Group
     ) -> None:
         """Build the trial as one worker builds it; nothing is sent before the first epoch."""
         super().__init__(config, data, device=device)
         self._group = group
+        assert isinstance(self._step, _SharedStep)
+        self._step.group = group
         self._takes_part = False
         self._is_known = False
         synchronise_norms(self._net)
@@ -216,7 +245,7 @@ class GroupTrial(Trial):
             if order == END:
                 return
             if state:
-                self.load_state_dict(torch.load(io.BytesIO(state), map_location=self._device, weights_only=True))
+                self.load_state_dict(torch.load(io.BytesIO(state), map_location="cpu", weights_only=True))
             self.run_epoch()
 
     def validate(self) -> dict[str, float]:
@@ -241,7 +270,7 @@ class GroupTrial(Trial):
         options: dict[str, Any] = {name: False}
         parallel = DistributedDataParallel(self._net, **options)
         parallel.register_comm_hook(None, lambda _, bucket: _added(bucket))  # torch refuses annotations as text
-        self._trained_net = parallel
+        self._step.trained_net = parallel
         self._takes_part = True
 
     def _saved(self) -> bytes:
@@ -254,22 +283,6 @@ class GroupTrial(Trial):
         loss = torch.tensor(trained["train_loss"], dtype=torch.float64, device=self._device)
         dist.all_reduce(loss)
         return trained | {"train_loss": loss.item()}
-
-    def _loss(self, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
-        """Return the part of the mean loss of the batch that comes from the rows of this worker."""
-        n_batch = len(batch.classes)
-        self._share = self._group.share(n_batch)
-        logits, draw, targets = self._forward_mixed(self._normalize(batch.images), batch, t)
-        return nn.functional.cross_entropy(logits, targets, reduction="sum") / n_batch, draw
-
-    def _whole(self, maps: Tensor, layer: int) -> Tensor:
-        if layer == 0 or self._share is None:
-            return maps
-        gathered: Tensor = _Gathered.apply(maps, self._share)
-        return gathered
-
-    def _part(self, values: Tensor) -> Tensor:
-        return values if self._share is None else values[self._share.rows]
 
 
 def _places(batches: Sequence[np.ndarray]) -> list[np.ndarray]:

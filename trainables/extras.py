@@ -23,8 +23,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "statsmodels",
     ),
     "fast": ("numba",),
-    "serve": ("bottle", "optuna_dashboard"),
+    "serve": ("optuna_dashboard",),
     "storage": ("obstore",),
+    "timm": ("timm",),
 }
 """Modules by extra. ``pip install 'cutmix-sweep[EXTRA]'`` installs their packages."""
 

@@ -1,28 +1,30 @@
-"""The optimiser, its learning rate schedule, and the moving average of the weights."""
+"""The optimiser and its learning rate schedule."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
-from trainables.config import CosineSchedule, Optimizer, StepSchedule, TriangularSchedule
+from trainables.config import ADAMW_BETAS, CosineSchedule, Optimizer, StepSchedule, TriangularSchedule
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
+SGDOrAdamW: TypeAlias = torch.optim.SGD | torch.optim.AdamW
 
 
-def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
-    """Return stochastic gradient descent on the model's parameters, at the peak learning rate.
+def build_optimizer(model: nn.Module, optimizer: Optimizer) -> SGDOrAdamW:
+    """Return the optimiser of the model's parameters, at the peak learning rate.
 
     Before each step the training loop sets the rate of each group to ``optimizer.lr * lr_factor(optimizer.schedule,
-    t)``. The first group, weights of convolutions and linear layers, has weight decay (L2, added to the gradient). The
-    second group, norm parameters and biases, has none.
+    t)``. The first group, weights of convolutions and linear layers, has weight decay: with ``sgd`` L2, added to the
+    gradient; with ``adamw`` decoupled, a fraction lr * weight_decay of the weight per step. The second group, norm
+    parameters and biases, has none.
 
     Args:
         model: the network on its device, with float parameters.
-        optimizer: learning rate, Nesterov momentum (0: none) and weight decay.
+        optimizer: name, learning rate, momentum or betas, and weight decay.
 
     Examples:
         >>> groups = build_optimizer(nn.Linear(2, 1), Optimizer(lr=0.2)).param_groups
@@ -32,16 +34,16 @@ def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.SGD:
     # norm parameters and biases are vectors, the weights of convolutions and linear layers are not
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    return torch.optim.SGD(
-        [
-            {"params": weights, "weight_decay": optimizer.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=optimizer.lr,
-        momentum=optimizer.momentum,
-        nesterov=optimizer.momentum > 0,
-        fused=True,  # half the time of the default loop over parameters on one CPU thread
-    )
+    groups = [
+        {"params": weights, "weight_decay": optimizer.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    # fused: half the time of the default loop over parameters on one CPU thread
+    if optimizer.name == "adamw":
+        betas, is_on_gpu = optimizer.betas or ADAMW_BETAS, any(weight.is_cuda for weight in weights)
+        return torch.optim.AdamW(groups, lr=optimizer.lr, betas=betas, fused=True, capturable=is_on_gpu)
+    momentum = optimizer.momentum
+    return torch.optim.SGD(groups, lr=optimizer.lr, momentum=momentum, nesterov=momentum > 0, fused=True)
 
 
 def lr_factor(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: float) -> float:
@@ -78,26 +80,53 @@ def lr_factor(schedule: CosineSchedule | TriangularSchedule | StepSchedule, t: f
             return float(factor ** sum(mark <= t for mark in milestones))
 
 
-def build_ema(net: nn.Module, decay: float | None) -> AveragedModel | None:
-    """Return a moving average of weights and batch statistics; its decay grows from 0.1 over the first steps.
+def optimizer_state(optimizer: SGDOrAdamW, lr: float) -> dict[str, Any]:
+    """Return the state of an optimiser, with its learning rate as a number: on a GPU it is a tensor."""
+    state: dict[str, Any] = optimizer.state_dict()
+    return state | {"param_groups": [group | {"lr": lr} for group in state["param_groups"]]}
 
-    With a constant decay of 0.999, the first rungs of early stopping would judge almost the initial network.
+
+def keep_averages(optimizer: SGDOrAdamW) -> None:
+    """Make the averages of the gradients before the first step: a captured step reads and writes the same tensors.
+
+    Averages of zero give the first step of a new optimiser.
+    """
+    for group in optimizer.param_groups:
+        names = ("exp_avg", "exp_avg_sq") if "betas" in group else ("momentum_buffer",) if group["momentum"] else ()
+        for parameter in group["params"] if names else ():
+            averages = optimizer.state[parameter]
+            for name in names:
+                averages.setdefault(name, torch.zeros_like(parameter))
+            if "betas" in group:
+                averages.setdefault("step", torch.zeros((), device=parameter.device))
+
+
+def load_averages(optimizer: SGDOrAdamW, state: Mapping[str, Any]) -> None:
+    """Copy the averages of a saved optimiser into the present tensors; the rest of its state is the configuration.
+
+    ``load_state_dict`` of torch would replace the tensors, which a captured step would not see.
 
     Args:
-        net: the network whose state is averaged.
-        decay: decay per step; None: no average.
+        optimizer: has the same parameters in the same order.
+        state: ``state_dict()`` of an optimiser, on any device; parameters that have no averages yet are absent.
 
-    Returns:
-        The average, or None.
+    Examples:
+        >>> nets = [nn.Linear(2, 1), nn.Linear(2, 1)]
+        >>> first, second = (build_optimizer(net, Optimizer()) for net in nets)
+        >>> nets[0](torch.ones(1, 2)).sum().backward()
+        >>> first.step()
+        >>> load_averages(second, first.state_dict())
+        >>> second.state[nets[1].bias]["momentum_buffer"]
+        tensor([1.])
     """
-    if decay is None:
-        return None
-
-    def average(averaged: Tensors, current: Tensors, n_averaged: Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            steps = int(n_averaged)
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + steps) / (10 + steps)))
-        else:  # counters of batches
-            torch._foreach_copy_(averaged, current)
-
-    return AveragedModel(net, multi_avg_fn=average, use_buffers=True)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    with torch.no_grad():
+        for index, parameter in enumerate(parameters):
+            saved = {name: value for name, value in state["state"].get(index, {}).items() if value is not None}
+            present = optimizer.state[parameter] if saved or parameter in optimizer.state else {}
+            for name, value in saved.items():
+                like = parameter if value.shape == parameter.shape else value.to(parameter.device)
+                present.setdefault(name, torch.empty_like(like, dtype=value.dtype)).copy_(value)
+            for name in present.keys() - saved.keys():
+                if present[name] is not None:
+                    present[name].zero_()

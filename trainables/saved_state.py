@@ -44,8 +44,8 @@ def write_state(path: Path, state: Mapping[str, Any]) -> str:
         >>> read_state(path)["step"], torch.load(path, weights_only=True)["step"]
         (3, 3)
     """
-    buffer, sha256 = _encoded(state)
-    write_whole(path, buffer.getbuffer(), parents=False)  # a sweep that was deleted meanwhile stays deleted
+    content, sha256 = encode_state(state)
+    write_whole(path, content, parents=False)  # a sweep that was deleted meanwhile stays deleted
     return sha256
 
 
@@ -58,11 +58,17 @@ def sha256_of_state(state: Mapping[str, Any]) -> str:
         >>> write_state(path, {"step": 3}) == sha256_of_state({"step": 3})
         True
     """
-    return _encoded(state)[1]
+    return encode_state(state)[1]
 
 
-def _encoded(state: Mapping[str, Any]) -> tuple[io.BytesIO, str]:
-    """Return the content of the file of a state, and its checksum."""
+def encode_state(state: Mapping[str, Any]) -> tuple[memoryview, str]:
+    """Return the content of the file of a state, as :func:`write_state` writes it, and its checksum.
+
+    Examples:
+        >>> content, sha256 = encode_state({"step": 3})
+        >>> bytes(content).endswith(sha256.encode()), sha256 == sha256_of_state({"step": 3})
+        (True, True)
+    """
     import torch
 
     buffer = io.BytesIO()  # torch's own file writer hides a full disk behind a RuntimeError
@@ -72,7 +78,7 @@ def _encoded(state: Mapping[str, Any]) -> tuple[io.BytesIO, str]:
         sha256 = hashlib.sha256(archive).hexdigest()
     buffer.seek(0, io.SEEK_END)
     buffer.write(_PREFIX + sha256.encode())
-    return buffer, sha256
+    return buffer.getbuffer(), sha256
 
 
 def read_state(

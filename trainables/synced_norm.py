@@ -62,11 +62,27 @@ def synchronise_norms(net: nn.Module) -> None:
                 setattr(module, name, _synced(child))
 
 
+class _SyncedNormAct(SyncedBatchNorm):
+    """Such a batch norm with what follows it inside the same module, as some networks of timm have it."""
+
+    act: nn.Module
+    drop: nn.Module
+
+    def forward(self, maps: Tensor) -> Tensor:
+        followed: Tensor = self.act(self.drop(super().forward(maps)))
+        return followed
+
+
 def _synced(norm: _BatchNorm) -> SyncedBatchNorm:
-    synced = SyncedBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    parts = {name: part for name, part in norm.named_children() if name in ("drop", "act")}
+    kind = _SyncedNormAct if len(parts) == 2 else SyncedBatchNorm
+    synced = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    for name, part in parts.items():
+        synced.add_module(name, part)
     synced.weight, synced.bias = norm.weight, norm.bias
     synced.running_mean, synced.running_var = norm.running_mean, norm.running_var
     synced.num_batches_tracked = norm.num_batches_tracked
+    synced._forward_hooks.update(norm._forward_hooks)  # the factor of a residual branch that ends in this norm
     return synced.train(norm.training)
 
 

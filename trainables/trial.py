@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import functools
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -12,35 +10,34 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainables.adversarial_training import attacked, unrecorded
-from trainables.config import TrialConfig
-from trainables.data.batches import Normalizer, TrainBatch, TrainBatches
+from trainables.config import Compute, TrialConfig
+from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.evaluation_images import evaluation_images
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
 from trainables.data.resident import ResidentImages, describe_images, hold_images
 from trainables.data.upload import upload
+from trainables.ema import MovingAverage
 from trainables.epoch_result import EpochResult
 from trainables.metrics import classification_metrics
-from trainables.mixing.apply import mix_images, mix_targets
-from trainables.mixing.batch_view import BatchView
 from trainables.mixing.dose import Dose, measure_dose
-from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer
 from trainables.models.backbone import with_backbone
+from trainables.models.branches import BranchScaler
 from trainables.models.build import build_model
-from trainables.models.dropblock import BlockDropper
+from trainables.models.dropblock import build_dropper
 from trainables.models.saved import saved_config
 from trainables.networks.modules.staged import StagedNet
-from trainables.optimizer import build_ema, build_optimizer, lr_factor
-from trainables.precision import make_gpu_reproducible, resolved_precision
-from trainables.renames import with_present_keys
+from trainables.optimizer import build_optimizer, load_averages, optimizer_state
+from trainables.precision import resolved_kernels, resolved_precision, set_up_gpu
+from trainables.renames import json_with_present_keys
 from trainables.seeds import derive_seed, generator
-from trainables.share import Share
+from trainables.step import TrainStep
+from trainables.training import Training, TrainingParts, choose_training
 
-PURPOSES = ("order", "augment", "mix", "attack")
-"""Purposes of random draws in a trial; each has its own generator."""
+PURPOSES = ("order", "augment", "mix")
+"""Purposes of draws on the host in a trial; each has its own generator."""
 
 
 class Trial:
@@ -53,7 +50,8 @@ class Trial:
     Attributes:
         config: configuration of the run.
         history: results of all epochs so far, including epochs before a restart.
-        precision: ``bf16`` or ``fp32``; the value of ``auto`` on this device.
+        precision: ``bf16``, ``fp32``, ``fp16`` or ``tf32``; the value of ``auto`` on this device.
+        kernels: ``reproducible`` or ``fastest``; always ``reproducible`` on a CPU.
 
     Examples:
         >>> from trainables.data.prepared import prepare_data
@@ -69,30 +67,38 @@ class Trial:
         True
     """
 
+    _is_shared = False
+    """Whether several workers share the batches."""
+
+    _step_class: type[TrainStep] = TrainStep
+
     def __init__(self, config: TrialConfig, data: TrialData, *, device: torch.device | str = "cpu") -> None:
         """Build network, optimiser and generators; ``config.seed`` is the only source of randomness."""
         self.config = config
         self.history: list[EpochResult] = []
         self._data = data
         self._device = torch.device(device)
-        if self._device.type == "cuda":
-            make_gpu_reproducible()
-        self._step = 0
+        self._n_steps = 0
+        self._lr = config.optimizer.lr
         self._rngs = {purpose: generator(config.seed, purpose) for purpose in PURPOSES}
         self.precision = resolved_precision(config.model.precision, self._device)
+        self.kernels = resolved_kernels(config.compute.kernels, self._device)
+        self._use_device()
         images = data.images
         self._net = _network(config, images).to(self._device).to(memory_format=torch.channels_last)
         self._optimizer = build_optimizer(self._net, config.optimizer)
-        self._ema = build_ema(self._net, config.optimizer.ema_decay)
-        self._trained_net: nn.Module = self._net
-        self._blocks = _block_dropper(config, n_stages=len(self._net.stages), device=self._device)
+        decay = config.optimizer.ema_decay
+        self._ema = None if decay is None else MovingAverage(self._net)
+        seed, n_stages = derive_seed(config.seed, "dropblock"), len(self._net.stages)
+        self._blocks = build_dropper(config.model.dropblock, n_stages=n_stages, seed=seed, device=self._device)
+        self._branches = BranchScaler.of(self._net, config, device=self._device)
         width_px = images.images.shape[2]
         self._normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=self._device)
         used = np.concatenate([data.train_rows, data.val_rows])
         self._resident = hold_images(data.padded, used, self._device)
         self._batches = _train_batches(config, data, self._device, self._resident)
-        self._spare: Tensor | None = None
-        self._share: Share | None = None
+        self._step = self._make_step()
+        self._training = self._choose_training()
 
     @property
     def epoch(self) -> int:
@@ -136,8 +142,24 @@ class Trial:
         """Name of the device: ``cpu``, or the name of the GPU."""
         return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else self._device.type
 
+    @property
+    def step_kind(self) -> str:
+        """How the steps of the last epoch ran: ``graph`` replays a captured step, ``eager`` launches each operation."""
+        return self._training.kind
+
+    @property
+    def step_reason(self) -> str:
+        """Why the steps are not captured; "" if they are."""
+        return self._training.reason
+
+    @property
+    def step_warning(self) -> str:
+        """A sentence if the steps should have been captured and cannot be; otherwise ""."""
+        return self._training.warning
+
     def run_epoch(self) -> EpochResult:
         """Train for one epoch, then measure on the validation images."""
+        self._use_device()
         started_s = time.perf_counter()
         trained = self._train_epoch()
         train_s = time.perf_counter() - started_s
@@ -164,19 +186,52 @@ class Trial:
         """
         return self._metrics(self._logits(images, self._evaluation_batches(rows)), images.labels[rows])
 
+    def _use_device(self) -> None:
+        """Set what is set for a whole process; another trial of this process may have set it otherwise."""
+        if self._device.type == "cuda":
+            set_up_gpu(self.precision, self.kernels)
+
+    def _make_step(self) -> TrainStep:
+        return self._step_class(
+            self._net,
+            self.config,
+            optimizer=self._optimizer,
+            ema=self._ema,
+            blocks=self._blocks,
+            branches=self._branches,
+            normalize=self._normalize,
+            n_classes=len(self._data.images.classes),
+            precision=self.precision,
+            device=self._device,
+        )
+
+    def _choose_training(self) -> Training:
+        parts = TrainingParts(
+            config=self.config,
+            net=self._net,
+            step=self._step,
+            batches=self._batches,
+            rngs=self._rngs,
+            generators=[draws.generator for draws in (self._blocks, self._branches) if draws is not None],
+            n_train=self.n_train,
+            sides_px=self._data.images.images.shape[1:3],
+            device=self._device,
+        )
+        return choose_training(parts, is_shared=self._is_shared)
+
     def _evaluation_batches(self, rows: np.ndarray) -> list[np.ndarray]:
         size = self.config.evaluation.batch_size
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def _logits(self, images: ImageSet, batches: Sequence[np.ndarray]) -> Tensor:
         """Return the logits of the evaluated weights, float32 [N, n_classes], one forward pass per batch of rows."""
-        net = self._net if self._ema is None else self._ema
+        net = self._net if self._ema is None else self._ema.net
         net.eval()
         logits = []
         with torch.inference_mode():
             resident = self._resident if images is self._data.images else None
             for pixels in evaluation_images(images.images, batches, self._device, resident):
-                logits.append(self._forward(net, self._normalize(pixels)).float())
+                logits.append(self._step.forward(net, self._normalize(pixels)).float())
         return torch.cat(logits)
 
     def _metrics(self, logits: Tensor, labels: np.ndarray) -> dict[str, float]:
@@ -187,38 +242,42 @@ class Trial:
         return {
             "config": self.config.model_dump_json(),
             "precision": self.precision,
-            "step": self._step,
+            "step": self._n_steps,
             "history": [asdict(result) for result in self.history],
             "model": self._net.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": optimizer_state(self._optimizer, self._lr),
             "ema": None if self._ema is None else self._ema.state_dict(),
-            "generators": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
+            "generators": self._training.states(),
             "dropblock": None if self._blocks is None else self._blocks.generator.get_state(),
+            **({} if self._branches is None else {"branches": self._branches.generator.get_state()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load the state of a trial with the same configuration.
+        """Load the state of a trial with the same configuration; ``compute.step`` may differ.
 
         Raises:
             ValueError: the state is that of another configuration, or was computed in another precision.
         """
-        saved = {"config": with_present_keys(json.loads(state["config"])), "precision": state["precision"]}
-        present = {"config": json.loads(self.config.model_dump_json()), "precision": self.precision}
-        for name, value in saved.items():
-            if value != present[name]:
-                raise ValueError(f"the saved state has another {name}: {value}, this trial has {present[name]}")
-        self._step = state["step"]
+        config = TrialConfig.model_validate_json(json_with_present_keys(state["config"]))
+        present = {"config": _without_step(self.config), "precision": self.precision}
+        for name, saved in (("config", _without_step(config)), ("precision", state["precision"])):
+            if saved != present[name]:
+                raise ValueError(f"the saved state has another {name}: {saved}, this trial has {present[name]}")
+        self._n_steps = state["step"]
         names = [field.name for field in fields(EpochResult)]
         self.history = [EpochResult(**{name: row[name] for name in names}) for row in state["history"]]
         self._net.load_state_dict(state["model"])
-        # torch keeps the tensors that it receives: without the copy two trials would share one momentum
-        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        load_averages(self._optimizer, state["optimizer"])
+        self._lr = state["optimizer"]["param_groups"][0]["lr"]
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
+        self._training.stop()
         for name, rng in self._rngs.items():
             rng.bit_generator.state = state["generators"][name]
         if self._blocks is not None:
             self._blocks.generator.set_state(state["dropblock"].cpu())  # the state may be on a GPU
+        if self._branches is not None:
+            self._branches.generator.set_state(state["branches"].cpu())
 
     def load_model(self, state: Mapping[str, Any]) -> None:
         """Load the weights of this trial's model, only to measure them: a model contains no state of the training.
@@ -234,7 +293,7 @@ class Trial:
             raise ValueError(f"the model has another configuration: {config}, this trial has {self.config}")
         self._net.load_state_dict(state["weights"] if self._ema is None else state["last_weights"])
         if self._ema is not None:
-            self._ema.module.load_state_dict(state["weights"])
+            self._ema.net.load_state_dict(state["weights"])
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
         """Start from the backbone of a trained network; the classifier keeps its random initial weights.
@@ -252,11 +311,12 @@ class Trial:
         if self.epoch:
             raise ValueError(f"a trial can start from other weights before its first epoch, not after {self.epoch}")
         self._net.load_state_dict(with_backbone(self._net.state_dict(), weights, self.config.model))
-        self._ema = build_ema(self._net, self.config.optimizer.ema_decay)
+        if self._ema is not None:
+            self._ema.restart()
 
     def weights(self) -> dict[str, Tensor]:
         """Return the state of the evaluated network: the moving average if there is one."""
-        return self.last_weights() if self._ema is None else self._ema.module.state_dict()
+        return self.last_weights() if self._ema is None else self._ema.net.state_dict()
 
     def last_weights(self) -> dict[str, Tensor]:
         """Return the state of the network after the last step."""
@@ -264,112 +324,23 @@ class Trial:
 
     def _train_epoch(self) -> dict[str, float]:
         self._net.train()
-        self._drawer = MixDrawer(self.config.mix, rng=self._rngs["mix"], device=self._device, n_samples=self.n_train)
-        planned_steps = len(self._batches) * self.config.optimizer.max_epochs
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        pasted_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        mixed, lr = 0, 0.0
-        for batch in self._batches.epoch(order_rng=self._rngs["order"], augment_rng=self._rngs["augment"]):
-            t = self._step / planned_steps
-            lr = self.config.optimizer.lr * lr_factor(self.config.optimizer.schedule, t)
-            for group in self._optimizer.param_groups:
-                group["lr"] = lr
-            loss, draw = self._train_step(batch, t)
-            loss_sum += loss * len(batch.classes)
-            pasted_sum += (1 - draw.lam).sum()
-            mixed += int(np.count_nonzero(draw.applied))
-            self._step += 1
+        self._step.clear_sums()
+        totals = self._training.train(self.epoch)
+        self._n_steps += len(self._batches)
+        self._lr = totals.lr
+        if self._ema is not None:
+            self._ema.count += len(self._batches)
         return {
-            "train_loss": loss_sum.item() / self.n_train,
-            "lr": lr,
-            "effective_prob": mixed / self.n_train,
-            "pasted_frac": pasted_sum.item() / self.n_train,
+            "train_loss": self._step.loss_sum.item() / self.n_train,
+            "lr": self._lr,
+            "effective_prob": totals.n_mixed / self.n_train,
+            "pasted_frac": self._step.pasted_sum.item() / self.n_train,
         }
 
-    def _train_step(self, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
-        loss, draw = self._loss(batch, t)
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        self._optimizer.step()
-        if self._ema is not None:
-            self._ema.update_parameters(self._net)
-        return loss.detach(), draw
 
-    def _loss(self, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
-        logits, draw, targets = self._forward_mixed(self._normalize(batch.images), batch, t)
-        return nn.functional.cross_entropy(logits, targets), draw
-
-    def _forward_mixed(self, images: Tensor, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw, Tensor]:
-        """Return logits of images that are mixed at the drawn layer, the draw, and the mixed targets.
-
-        If blocks are dropped after the same stage, they are dropped before mixing, separately for each image.
-        """
-        layer = draw_layer(self.config.mix, self._rngs["mix"])
-        results: list[tuple[MixDraw, Tensor]] = []
-
-        def mixed(maps: Tensor) -> Tensor:
-            maps = self._whole(maps, layer)
-            out = self._spare_for(maps) if layer == 0 else None
-            with torch.autocast(self._device.type, enabled=False):  # a mask must not depend on the precision
-                draw = self._draw(maps, images, batch, t)
-                targets = self._targets(batch, draw)
-                maps, targets = self._part(mix_images(maps, draw, out=out)), self._part(targets)
-                results.append((draw, targets))
-            return self._attacked(maps, targets)
-
-        drops = [] if self._blocks is None else self._blocks.changes(t, share=self._share)
-        shown = images if layer == 0 else self._part(images)  # images are mixed with images of other workers
-        logits = self._forward(self._trained_net, shown, changes=[*drops, (layer, mixed)])
-        return (logits.float(), *results[-1])
-
-    def _targets(self, batch: TrainBatch, draw: MixDraw) -> Tensor:
-        n_classes, smoothing = len(self._data.images.classes), self.config.mix.label.smoothing
-        return mix_targets(batch.labels, draw, n_classes=n_classes, smoothing=smoothing)
-
-    def _attacked(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Return the attacked images; without adversarial training, return the mixed images unchanged."""
-        attack = self.config.adversarial
-        if attack is None:
-            return images
-        with unrecorded(self._net):
-            return attacked(
-                images,
-                targets,
-                attack,
-                logits_of=functools.partial(self._forward, self._net),
-                normalize=self._normalize,
-                rng=self._rngs["attack"],
-                share=self._share,
-            )
-
-    def _whole(self, maps: Tensor, layer: int) -> Tensor:
-        """Return the maps of the whole batch at a layer; one worker has them all."""
-        return maps
-
-    def _part(self, values: Tensor) -> Tensor:
-        """Return the rows of a batch that this worker computes: all of them."""
-        return values
-
-    def _draw(self, maps: Tensor, images: Tensor, batch: TrainBatch, t: float) -> MixDraw:
-        count, channels, height_px, width_px = maps.shape
-        view = BatchView((count, channels, height_px, width_px), batch.classes, images, batch.boxes)
-        return self._drawer.draw(view, t)
-
-    def _spare_for(self, images: Tensor) -> Tensor | None:
-        """Return memory for mixed images, reused at each step: the images of a step are not needed after it.
-
-        None on a GPU, whose allocator reuses memory itself.
-        """
-        if self._device.type != "cpu":
-            return None
-        if self._spare is None or len(self._spare) < len(images):
-            self._spare = torch.empty_like(images)
-        return self._spare[: len(images)]
-
-    def _forward(self, net: nn.Module, images: Tensor, **changes: Any) -> Tensor:
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            logits: Tensor = net(images, **changes)
-        return logits
+def _without_step(config: TrialConfig) -> TrialConfig:
+    """Return a configuration with the default step: each kind of step continues the states of the other."""
+    return config.model_copy(update={"compute": config.compute.model_copy(update={"step": Compute().step})})
 
 
 def _network(config: TrialConfig, images: ImageSet) -> StagedNet:
@@ -397,10 +368,3 @@ def _train_batches(
         boxes=data.images.boxes if "boxes" in config.mix.needs else None,
         resident=resident,
     )
-
-
-def _block_dropper(config: TrialConfig, *, n_stages: int, device: torch.device) -> BlockDropper | None:
-    dropblock = config.model.dropblock
-    if dropblock is None:
-        return None
-    return BlockDropper(dropblock, n_stages=n_stages, seed=derive_seed(config.seed, "dropblock"), device=device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,15 +16,6 @@ from trainables.request_counts import RequestCounts
 from trainables.storage_url import StorageUrl, parse_url
 from trainables.stored_log import StoredLog
 from trainables.whole_file import write_whole
-
-MAX_COST = 0.05
-"""Largest fraction of the time of a trial in which its state is sent to an object store."""
-
-MIN_PAUSE_S = 10.0
-"""Shortest pause between two states that are sent while a trial runs."""
-
-MAX_PAUSE_S = 300.0
-"""Longest pause, however long it takes to send a state."""
 
 HURRY_S = 10.0
 """Time for which sending the last state of a trial is repeated: it may be computed again."""
@@ -53,8 +43,16 @@ class TrialFiles(ABC):
         """Bring the model to :attr:`weights`; the file is missing if there is no model."""
 
     @abstractmethod
-    def send_state(self) -> None:
-        """Receive that a new state was written; it may be sent later."""
+    def write_state(self, content: memoryview, *, is_done: bool) -> None:
+        """Write a state to :attr:`checkpoint`, and send it to where all nodes see it.
+
+        Args:
+            content: content of the file.
+            is_done: whether the trial is done: other nodes then need its model, not its state.
+
+        Raises:
+            OSError: the file cannot be written. A state that cannot be sent is sent later.
+        """
 
     @abstractmethod
     def send_model(self) -> None:
@@ -70,11 +68,11 @@ class TrialFiles(ABC):
 
     @abstractmethod
     def close(self, *, is_done: bool) -> None:
-        """Send the last state, unless the trial is done: then its model replaces the state."""
+        """Send a state that could not be sent, unless the trial is done: then its model replaces the state."""
 
     @abstractmethod
-    def hurry(self) -> None:
-        """Send the last state at once: the node is about to end."""
+    def hurry(self, content: memoryview | None) -> None:
+        """Send the last state at once, first writing ``content`` if it is newer: the node is about to end."""
 
     @abstractmethod
     def take_counts(self) -> dict[str, int] | None:
@@ -99,8 +97,9 @@ class SharedFiles(TrialFiles):
     def fetch_model(self) -> None:
         """Do nothing: the file is the model."""
 
-    def send_state(self) -> None:
-        """Do nothing."""
+    def write_state(self, content: memoryview, *, is_done: bool) -> None:
+        """Write the file; a sweep that was deleted meanwhile stays deleted."""
+        write_whole(self.checkpoint, content, parents=False)
 
     def send_model(self) -> None:
         """Do nothing."""
@@ -115,8 +114,8 @@ class SharedFiles(TrialFiles):
     def close(self, *, is_done: bool) -> None:
         """Do nothing."""
 
-    def hurry(self) -> None:
-        """Do nothing."""
+    def hurry(self, content: memoryview | None) -> None:
+        """Do nothing: a loss of this node costs what a kill costs."""
 
     def take_counts(self) -> None:
         """Return None: there is no store."""
@@ -125,21 +124,20 @@ class SharedFiles(TrialFiles):
 class StoredFiles(TrialFiles):
     """Files below the cache folder of the node, and objects of the sweep in an object store.
 
-    Each epoch writes the state to the node's disk. A thread sends the newest state from time to time, so that sending
-    takes at most ``MAX_COST`` of the time. A trial that continues on another node begins with the state that was sent.
-    The log is sent with a state, at most once per minute, and at the end of the trial on this node.
+    Each state is written to the node's disk, and then sent. A trial that continues on another node begins with the last
+    state that was sent. If a state cannot be sent, the next one is, or the same one at the end of the trial on this
+    node. The log is sent with a state, at most once per minute, and at the end of the trial on this node.
     """
 
     log: Path
 
-    def __init__(self, url: StorageUrl, trial: str, *, sweep_key: str, every_s: float | None = None) -> None:
+    def __init__(self, url: StorageUrl, trial: str, *, sweep_key: str) -> None:
         """Open the store.
 
         Args:
             url: address of the sweep.
             trial: name of the trial.
             sweep_key: text that differs between two sweeps at one address: no file of an older one is used.
-            every_s: pause between two states that are sent; None: from ``MAX_COST``.
         """
         folder = default_cache_dir() / "storage" / url.key / f"worker-{sweep_key}"
         self._names = {"state": f"checkpoints/{trial}.pt", "model": f"models/{trial}.pt"}
@@ -150,14 +148,8 @@ class StoredFiles(TrialFiles):
         self._store = ObjectStore(url)
         self._stored_log = StoredLog(self._store, f"logs/{trial}.txt", self.log)
         self._counted = RequestCounts()
-        self._every_s = every_s
         self._sending = threading.RLock()  # a signal may come while the last state is sent
         self._is_new = False
-        self._pause_s = MIN_PAUSE_S if every_s is None else every_s
-        self._sent_at_s = time.monotonic()
-        self._wake, self._ended = threading.Event(), False
-        self._thread = threading.Thread(target=self._send_until_end, name="states", daemon=True)
-        self._thread.start()
 
     def fetch_state(self) -> None:
         """Bring the last state to the local file: the node's own, unless another node has sent a later one."""
@@ -179,10 +171,16 @@ class StoredFiles(TrialFiles):
         elif stored.e_tag != tag.read() or not self.weights.exists():
             tag.write(self._store.fetch(self._names["model"], self.weights).e_tag)
 
-    def send_state(self) -> None:
-        """Receive that a new state was written: the thread sends the newest one when it is due."""
+    def write_state(self, content: memoryview, *, is_done: bool) -> None:
+        """Write the state to the node's disk, and send it, with the log if that is due."""
+        write_whole(self.checkpoint, content)
+        if is_done:
+            return
         self._is_new = True
-        self._wake.set()
+        with contextlib.suppress(StorageError):  # the next state may be sent
+            self._send()
+            if self._stored_log.is_due:
+                self._stored_log.send()
 
     def send_model(self) -> None:
         """Send the model; the state of the trial is not needed any more."""
@@ -207,10 +205,7 @@ class StoredFiles(TrialFiles):
         return f"{name}{DAMAGED}-{number}"
 
     def close(self, *, is_done: bool) -> None:
-        """Send the last state, unless the trial is done; then remove the files of this node."""
-        self._ended = True
-        self._wake.set()
-        self._thread.join()
+        """Send a state that could not be sent, unless the trial is done; then remove the files of this node."""
         self._store.patience_s = HURRY_S
         if not is_done:
             self._send()
@@ -220,9 +215,12 @@ class StoredFiles(TrialFiles):
             path.unlink(missing_ok=True)
             _Tag(path).write("")
 
-    def hurry(self) -> None:
+    def hurry(self, content: memoryview | None) -> None:
         """Send the last state and the log at once, without much patience."""
         self._store.patience_s = HURRY_S
+        if content is not None:
+            write_whole(self.checkpoint, content)
+            self._is_new = True
         with contextlib.suppress(StorageError):
             self._send()
             self._stored_log.send()
@@ -234,37 +232,13 @@ class StoredFiles(TrialFiles):
         self._counted = now
         return new
 
-    def _send_until_end(self) -> None:
-        while not self._ended:
-            self._wake.wait()
-            self._wake.clear()
-            due_s = self._sent_at_s + self._pause_s
-            while not self._ended and (left_s := due_s - time.monotonic()) > 0:
-                self._wake.wait(left_s)
-                self._wake.clear()
-            if not self._ended:
-                with contextlib.suppress(StorageError):  # the next state may be sent
-                    self._send()
-                    if self._stored_log.is_due:
-                        self._stored_log.send()
-
     def _send(self) -> None:
         with self._sending:
             if not self._is_new:
                 return
+            content = self.checkpoint.read_bytes()
+            _Tag(self.checkpoint).write(self._store.write(self._names["state"], content).e_tag)
             self._is_new = False
-            began_s = time.monotonic()
-            try:
-                content = self.checkpoint.read_bytes()
-                _Tag(self.checkpoint).write(self._store.write(self._names["state"], content).e_tag)
-            except BaseException:
-                self._is_new = True
-                raise
-            finally:
-                self._sent_at_s = time.monotonic()
-                if self._every_s is None:
-                    took_s = self._sent_at_s - began_s
-                    self._pause_s = min(max(took_s / MAX_COST, MIN_PAUSE_S), MAX_PAUSE_S)
 
 
 class _Tag:
@@ -291,7 +265,7 @@ def trial_files(config: Mapping[str, Any]) -> TrialFiles:
 
     Args:
         config: ``checkpoint_path``, ``weights_path`` and ``log_path``, which may be missing; or ``storage``, an
-            address, with ``sweep_key`` and ``checkpoint_s``, the pause between two states that are sent, or None.
+            address, with ``sweep_key``.
     """
     url = str(config.get("storage", ""))
     if not url:
@@ -299,8 +273,7 @@ def trial_files(config: Mapping[str, Any]) -> TrialFiles:
         return SharedFiles(Path(config["checkpoint_path"]), Path(config["weights_path"]), log)
     address = parse_url(url)
     assert isinstance(address, StorageUrl)
-    every_s = config.get("checkpoint_s")
-    return StoredFiles(address, str(config["trial"]), sweep_key=str(config["sweep_key"]), every_s=every_s)
+    return StoredFiles(address, str(config["trial"]), sweep_key=str(config["sweep_key"]))
 
 
 def local_model(place: str) -> Path:

@@ -54,6 +54,8 @@ class TrialLog:
         """Append one line about a report of the trial: an epoch, or why it failed."""
         if "failed" in report:
             self.write_line(f"failed: {report['failed']}")
+        elif "out_of_memory" in report:
+            self.write_line(f"ran out of GPU memory: {report['out_of_memory']}")
         elif "epoch" in report:
             values = ", ".join(f"{name} {report[name]:.4g}" for name in SHOWN if name in report)
             self.write_line(f"epoch {report['epoch']}: {values}")

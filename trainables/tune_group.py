@@ -29,12 +29,12 @@ GRACE_S = 60.0
 CLOSE_S = 30.0
 """Time for which the workers may end a trial before they are killed."""
 
-FAILURES = ("failed", "disk_fault", "unfit")
+FAILURES = ("failed", "out_of_memory", "disk_fault", "unfit")
 """Keys of reports after which a trial does not continue."""
 
 
 class LostWorker(RuntimeError):
-    """A worker of a group was lost: the others are ended, and Tune restarts the trial from its last saved epoch."""
+    """A worker of a group was lost: the others are ended, and Tune restarts the trial from its last state."""
 
 
 class GroupTrainable(tune.Trainable):  # type: ignore[misc]
@@ -77,6 +77,11 @@ class GroupTrainable(tune.Trainable):  # type: ignore[misc]
         """End the trial and all workers."""
         self._end_trial()
         self._kill()
+
+    def keep_state(self) -> None:
+        """Write the state of the last reported epoch: the trial pauses, and may continue on other workers."""
+        if self._members:
+            ray.get(self._members[0].keep_state.remote())
 
     def __repr__(self) -> str:
         """Return the name of the actor in logs and in the dashboard; it keeps the name of its first trial."""
@@ -224,6 +229,9 @@ class _Follower(_Member):
         trial.follow()
         self._reported = self._last_epoch = 0  # nothing is left to run
         return trial
+
+    def _describe_work(self) -> str:
+        return f"{self._name}, worker {self._group.rank + 1} of a group"
 
     def _report(self, trial: Trial, *, completed: bool) -> dict[str, Any]:
         return {"trial": self._name}

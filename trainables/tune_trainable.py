@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,14 +20,13 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
+from trainables.checkpoints import Checkpoints
 from trainables.config import TrialConfig
 from trainables.cores import set_threads
 from trainables.data.places import Place, images_at, parse_places
-from trainables.errors import UserError
 from trainables.faults import TRIAL, BrokenGroup, fault_of
-from trainables.intact import DamagedFile
+from trainables.gpu_memory import breaks_gpu, claim_memory, is_out_of_gpu_memory, release_memory
 from trainables.object_store import StorageError
-from trainables.saved_state import named_damage, read_state, sha256_of_state, verify_state, write_state
 from trainables.trial_files import SharedFiles, TrialFiles, trial_files
 from trainables.trial_log import TrialLog
 
@@ -44,14 +42,16 @@ DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     """Runs one trial after another in the same process, with one epoch per step.
 
-    The state is saved after each epoch, before the epoch is reported. So the state after a kill is at least as far as
-    the records. Epochs that were saved but not recorded are reported from the saved history.
+    The state is saved by time, beside training: see :class:`trainables.checkpoints.Checkpoints`. So the state after a
+    kill may be older than the records, or newer. Recorded epochs after the state are computed and reported once more,
+    and the conductor compares them with the records. Epochs that were saved but not recorded are reported from the
+    saved history. The state after the last epoch, and before a pause, is saved before the epoch is reported.
 
     A state that cannot be used is set aside, and the trial begins at epoch 1 again. The same holds if there is none.
-    Recorded epochs are then reported once more, and the conductor compares them with the records.
 
     An error in the code of the trial is reported, not raised, because a retry would fail again. Only a lost worker
-    reaches Ray as a failure and is retried. A node that does not see the folder of the sweep is reported as unfit:
+    reaches Ray as a failure and is retried. A trial that does not fit in the memory of its GPU is released, and reports
+    ``out_of_memory``. A node that does not see the folder of the sweep is reported as unfit:
     nothing is written there, because it would be lost.
     """
 
@@ -67,13 +67,19 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run and save the next epoch, or report it from the saved history if it was saved but not recorded.
+        """Run the next epoch and save it if that is due, or report it from the saved history if it is not recorded.
 
         If all epochs are recorded, report only what the trial knows about itself, its model and its test values.
         """
-        _show_in_process_title(f"{self._name} after epoch {self._reported}" if not self._failure else self._name)
+        _show_in_process_title(self._describe_work())
         with self._log.capture():
             report = self._step()
+        if "out_of_memory" in report:
+            from trainables.data.resident import release_images
+
+            self._trial = None
+            release_images()
+            release_memory()  # only now: the frames of the error held tensors
         self._log.write_report(report)
         if "failed" in report or "model_sha256" in report:
             self._files.send_log()
@@ -81,19 +87,26 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             report["requests"] = json.dumps(counts)
         return report
 
+    def _describe_work(self) -> str:
+        return self._name if self._failure else f"{self._name} after epoch {self._reported}"
+
     def _step(self) -> dict[str, Any]:
         try:
             if self._failure:
                 return self._failed(self._failure)
             self._check_storage()
+            self._checkpoints.check_written()
             trial = self._load()
             if self._reported >= self._last_epoch:
                 has_diverged = bool(trial.history) and trial.history[-1].diverged
                 completed = self._last_epoch == trial.config.optimizer.max_epochs and not has_diverged
                 return self._report(trial, completed=completed)
             while trial.epoch <= self._reported:
+                self._is_between_epochs = False
                 trial.run_epoch()
-                self._save(trial)
+                self._is_between_epochs = True
+                self._warn_of_step(trial)
+                self._checkpoints.save(trial)
             result = trial.history[self._reported]
             self._reported += 1
             completed = self._reported == trial.config.optimizer.max_epochs and not result.diverged
@@ -105,22 +118,36 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 return {"trial": self._name, "disk_fault": (error.errno, error.strerror, error.filename)}
             return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
         except Exception as error:
+            if is_out_of_gpu_memory(error):
+                why = traceback.format_exc(limit=-3).strip()
+                return {"trial": self._name, "out_of_memory": why, **_place()}
             if _spoils_process(error):
                 raise  # Tune replaces the process and resumes from the last saved epoch
             return self._failed(traceback.format_exc(limit=-3).strip(), fault_of(error))
 
     _trial: Trial | None = None
     _files: TrialFiles = SharedFiles(Path(), Path())
+    _checkpoints = Checkpoints(_files, "")
+    _is_between_epochs = True
     _hurries = False
 
     def cleanup(self) -> None:
-        """Release the trial; a state that other nodes do not have is sent first."""
+        """Release the trial; a state that is being written is whole afterwards."""
         self._close()
+
+    def keep_state(self) -> None:
+        """Write the state of the last reported epoch: the trial pauses, and may continue on another worker."""
+        if trial := self._trial_between_epochs:
+            self._checkpoints.keep(trial)
+
+    @property
+    def _trial_between_epochs(self) -> Trial | None:
+        return self._trial if self._is_between_epochs else None
 
     def _hurry_at_end(self) -> None:
         """Send the state of the trial first when this process is asked to end, for example because its node is drained.
 
-        States in a folder that all nodes share are there already.
+        In the middle of an epoch only the last copied state can be sent.
         """
         if self._hurries or threading.current_thread() is not threading.main_thread():
             return
@@ -128,7 +155,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         previous = signal.getsignal(signal.SIGTERM)
 
         def end(signum: int, frame: FrameType | None) -> None:
-            self._files.hurry()
+            self._checkpoints.hurry(self._trial_between_epochs)
             if callable(previous):
                 previous(signum, frame)
             else:
@@ -137,9 +164,10 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         signal.signal(signal.SIGTERM, end)
 
     def _close(self) -> None:
-        files, trial, self._files, self._trial = self._files, self._trial, SharedFiles(Path(), Path()), None
+        trial, self._trial, self._files = self._trial, None, SharedFiles(Path(), Path())
         with contextlib.suppress(StorageError):  # the lost epochs are computed again
-            files.close(is_done=trial is not None and trial.done)
+            self._checkpoints.close(is_done=trial is not None and trial.done)
+        self._checkpoints = Checkpoints(self._files, "")
 
     def __repr__(self) -> str:
         """Return what the dashboard shows beside the name of the actor; Ray asks once, so it names no trial."""
@@ -149,22 +177,29 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
         self._close()
         self._name = str(config["trial"])
         self._failure = ""
-        self._warnings: list[str] = []
-        self._model_sha256: str | None = None
-        self._checkpoint_s: float | None = None
+        self._is_step_warned = False
+        self._is_between_epochs = True
         self._log = TrialLog(None)
         try:
             self._files = trial_files(config)
+            self._checkpoints = Checkpoints(
+                self._files,
+                self._name,
+                every_s=config.get("checkpoint_s"),
+                pause_epochs=config.get("pause_epochs", ()),
+                recorded_sha256=str(config.get("model_sha256", "")) or None,
+                check_place=self._check_storage,
+            )
             self._log = TrialLog(self._files.log)
             self._config = TrialConfig.model_validate_json(config["config"])
             self._reported = int(config["recorded_epochs"])
             self._last_epoch = int(config["last_epoch"])
             self._device = str(config["device"])
+            self._gpu_share, self._streams = float(config.get("gpus", 1.0)), bool(config.get("streams", False))
             self._tests = bool(config["test"])
             if not isinstance(self._files, SharedFiles):
                 self._hurry_at_end()
             self._sign = Path(config["sign_of_sweep"]) if config.get("sign_of_sweep") else None
-            self._recorded_sha256 = str(config.get("model_sha256", "")) or None
             self._places = parse_places(str(config.get("images", "{}")))
             self._log.write_line(f"begins, {self._reported} epochs recorded")
             print(f"trial {self._name} begins, {self._reported} epochs recorded: {config['config']}")  # noqa: T201
@@ -174,10 +209,11 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     def _load(self) -> Trial:
         """Return the trial from its checkpoint; if there is none, from its model if that is enough; otherwise new."""
         if self._trial is None:
-            trial = self._from_checkpoint()
-            if trial is None and self._reported >= self._last_epoch:
+            trial = self._checkpoints.read(self._new_trial)
+            n_saved = 0 if trial is None else trial.epoch
+            if self._reported >= self._last_epoch > n_saved:  # nothing has to be trained
                 stopped = self._last_epoch < self._config.optimizer.max_epochs
-                self._trial = self._new_trial() if stopped else self._from_model()
+                self._trial = (trial or self._new_trial()) if stopped else self._checkpoints.read_model(self._new_trial)
             if self._trial is None:
                 self._trial = trial or self._new_trial()
                 self._reported = min(self._reported, self._trial.epoch)
@@ -186,6 +222,11 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
     def _new_trial(self) -> Trial:
         from trainables.data.prepared import prepare_data
 
+        if self._device.startswith("cuda"):
+            from trainables.data.resident import set_streaming
+
+            claim_memory(self._gpu_share)
+            set_streaming(self._streams)
         with images_at(self._places):
             data = prepare_data(self._config.data)
         if self._device.startswith("cuda"):
@@ -202,51 +243,12 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
         return Trial(self._config, data, device=self._device)
 
-    def _from_checkpoint(self) -> Trial | None:
-        """Return the trial in its saved state; None if there is no state, or none that can be used."""
-        try:
-            self._files.fetch_state()
-            state = read_state(self._files.checkpoint, map_location=self._device)
-            name = state.pop("trial", self._name)  # states of older versions have no name
-            if name != self._name:
-                raise DamagedFile(self._files.checkpoint, f"it is the state of trial {name}")
-            trial = self._new_trial()
-            precision = state.get("precision", trial.precision)
-            if precision != trial.precision:
-                raise UserError(
-                    f"the state in '{self._files.checkpoint}' was computed in {precision}, and this device computes in "
-                    f"{trial.precision}: resume on the kind of device on which the trial began"
-                )
-            with named_damage(self._files.checkpoint):
-                trial.load_state_dict(state)
-        except FileNotFoundError:
-            return None
-        except DamagedFile as error:
-            self._set_aside(error)
-            return None
-        return trial
-
-    def _from_model(self) -> Trial | None:
-        """Return the trial with the weights of its model, which can be measured; None if no model can be used."""
-        try:
-            self._files.fetch_model()
-            sha256 = verify_state(self._files.weights, expected_sha256=self._recorded_sha256)
-            trial = self._new_trial()
-            with named_damage(self._files.weights):
-                trial.load_model(read_state(self._files.weights, map_location=self._device, expected_sha256=sha256))
-        except FileNotFoundError:
-            return None
-        except DamagedFile as error:
-            self._set_aside(error)
-            return None
-        self._model_sha256 = sha256
-        return trial
-
-    def _set_aside(self, error: DamagedFile) -> None:
-        if error.path not in (self._files.checkpoint, self._files.weights):
-            raise error  # decoded images: the state of the trial is intact
-        name = self._files.set_aside(error)
-        self._warnings.append(f"{error}; it is kept as '{name}', and trial {self._name} begins at epoch 1 again")
+    def _warn_of_step(self, trial: Trial) -> None:
+        """Report once, and write to the trial's log, if its steps should run as a CUDA graph and do not."""
+        if trial.step_warning and not self._is_step_warned:
+            self._is_step_warned = True
+            self._log.write_line(trial.step_warning)
+            self._checkpoints.warnings.append(f"trial {self._name}: {trial.step_warning}")
 
     def _check_storage(self) -> None:
         """Check that this node sees the folder of the sweep.
@@ -263,54 +265,18 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
                 "on every node"
             ) from None
 
-    def _save(self, trial: Trial) -> None:
-        self._check_storage()
-        if trial.done and not trial.history[-1].diverged:
-            self._save_model(trial)
-        began_at_s = time.perf_counter()
-        write_state(self._files.checkpoint, {**trial.state_dict(), "trial": self._name})
-        self._checkpoint_s = time.perf_counter() - began_at_s
-        if not trial.done:
-            self._files.send_state()
-
-    def _save_model(self, trial: Trial) -> str:
-        """Write the model and return its checksum; the recorded model stays if it is intact: values belong to it."""
-        from trainables.models.saved import model_state
-
-        state, recorded = model_state(trial), self._recorded_sha256
-        if recorded is None or not self._has_model(recorded):
-            self._model_sha256 = write_state(self._files.weights, state)
-            self._files.send_model()
-            return self._model_sha256
-        self._model_sha256 = recorded
-        if sha256_of_state(state) != recorded:
-            self._warnings.append(
-                f"trial {self._name}: its model was computed again and differs from the recorded one in "
-                f"'{self._files.weights}', which is intact and kept"
-            )
-        return recorded
-
-    def _has_model(self, sha256: str) -> bool:
-        """Return whether the file of the model is intact and has this checksum."""
-        try:
-            self._files.fetch_model()
-            verify_state(self._files.weights, expected_sha256=sha256)
-        except (FileNotFoundError, DamagedFile):
-            return False
-        return True
-
     def _report(self, trial: Trial, *, completed: bool) -> dict[str, Any]:
         """Return what the trial knows about itself; if it has completed, also its model and its test values."""
         report = {"trial": self._name, **self._about(trial), **_place()}
         if completed:
             # a trial from a checkpoint of its last epoch: its model may be damaged
-            report["model_sha256"] = self._model_sha256 or self._save_model(trial)
+            report["model_sha256"] = self._checkpoints.model_sha256 or self._checkpoints.save_model(trial)
             if self._tests:
                 report["test"] = _tested(trial, self._places)
         report |= self._cost()
-        if self._warnings:
-            report["warning"] = "; ".join(self._warnings)
-            self._warnings.clear()
+        if warnings := self._checkpoints.warnings:
+            report["warning"] = "; ".join(warnings)
+            warnings.clear()
         return report
 
     def _cost(self) -> dict[str, float]:
@@ -318,8 +284,8 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
 
         They are shown as metrics and not recorded.
         """
-        cost = {} if self._checkpoint_s is None else {"checkpoint_s": self._checkpoint_s}
-        self._checkpoint_s = None
+        write_s = self._checkpoints.take_write_s()
+        cost = {} if write_s is None else {"checkpoint_s": write_s}
         if self._device.startswith("cuda"):
             import torch
 
@@ -333,6 +299,7 @@ class CutMixTrainable(tune.Trainable):  # type: ignore[misc]
             "n_val": trial.n_val,
             "device": trial.device_name,
             "precision": trial.precision,
+            "step_kind": trial.step_kind,
             "threads": self._threads,
         }
 
@@ -380,12 +347,5 @@ def _tested(trial: Trial, places: Mapping[str, Place]) -> str:
 
 
 def _spoils_process(error: Exception) -> bool:
-    """Return whether an error leaves the process unable to use its GPU, or the group that it trains in.
-
-    Running out of GPU memory does not.
-    """
-    import torch
-
-    return isinstance(error, BrokenGroup) or (
-        isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
-    )
+    """Return whether an error leaves the process unable to use its GPU, or the group that it trains in."""
+    return isinstance(error, BrokenGroup) or breaks_gpu(error)

@@ -27,7 +27,7 @@ BEST = "best_val_top1_error"
 
 PUBLISHED_SEEDS = 3
 
-SOURCES = (("cifar100", "pyramidnet200_a240"), ("imagenet", "resnet50"))
+SOURCES = (("cifar100", "pyramidnet200_a240_bn"), ("imagenet", "resnet50"))
 """Data set and network of the claims; the second is used if the first has no number."""
 
 SURVIVES, REVERSED, NONE, UNDECIDED = "survives", "is reversed", "does not survive", "is undecided"

@@ -22,6 +22,7 @@ from analysis.report.execute import NotebookFailedError, execute
 from analysis.report.page import Section, page, section
 from analysis.report.show import REPORT_DIR
 from sweep.findings.cancelled import describe_cancelled
+from sweep.findings.gpu_memory import describe_gpu_memory
 from sweep.output_folder import check_output_folder, make_output_folder
 from sweep.records.errors import RecordsError
 from sweep.records.reader import read_sweep, read_table
@@ -179,6 +180,8 @@ def _counts(trials: pd.DataFrame) -> dict[str, str]:
             counts[label] = f"{len(rows)} trials in {arms} arms{each}, {done} completed; {seeds} seeds"
     if cancelled := describe_cancelled(trials):
         counts["Cancelled"] = cancelled
+    if out_of_memory := describe_gpu_memory(trials):
+        counts["GPU memory"] = out_of_memory
     return counts
 
 

@@ -58,6 +58,13 @@ class Rule(ABC):
     def rungs(self, trial: int) -> list[int]:
         """Return the epochs at which a trial is judged, in order, all before its planned epochs."""
 
+    def pausing_rungs(self, trial: int) -> list[int]:
+        """Return the rungs that may pause a trial: its state is written before it is judged there.
+
+        By default these are all rungs if the rule promotes trials, otherwise none.
+        """
+        return [] if type(self).promotable is Rule.promotable else self.rungs(trial)
+
     def promotable(self, paused: Collection[int]) -> int | None:
         """Return the trial among the ``paused`` to continue next; None if none of them is among the best."""
         return None

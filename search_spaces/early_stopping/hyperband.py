@@ -44,6 +44,10 @@ class Hyperband(Rule):
         """Return the rungs of the trial's bracket."""
         return self._brackets[self.bracket(trial)].rungs(trial)
 
+    def pausing_rungs(self, trial: int) -> list[int]:
+        """Return the rungs of the trial's bracket if its rule pauses trials."""
+        return self._brackets[self.bracket(trial)].pausing_rungs(trial)
+
     def observe(self, trial: int, epoch: int, value: float) -> Judgement | None:
         """Compare a trial with the trials of its bracket that reached the rung before it."""
         return self._brackets[self.bracket(trial)].observe(trial, epoch, value)

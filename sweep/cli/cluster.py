@@ -22,6 +22,7 @@ def cluster_template(
     data: options.Data = None,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
+    trials_per_gpu: options.TrialsPerGpu = None,
     workers: options.Workers = None,
     seed: options.Seed = None,
 ) -> None:
@@ -34,12 +35,14 @@ def cluster_template(
     from sweep.templates.cluster import describe_cluster
     from sweep.templates.render import render_template, write_template
 
-    per_trial = {"--cpus": cpus, "--gpus": gpus, "--workers": workers}
+    per_trial = {"--cpus": cpus, "--gpus": gpus, "--trials-per-gpu": trials_per_gpu, "--workers": workers}
     cluster = describe_cluster(
         kind,
         study,
         options={"--scale": scale, "--data": data, **per_trial, "--seed": seed, "--set": set_},
-        settings=options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed),
+        settings=options.with_shorthands(
+            set_, data=data, cpus=cpus, gpus=gpus, trials_per_gpu=trials_per_gpu, workers=workers, seed=seed
+        ),
         scale=scale,
         storage=storage,
         image=image,

@@ -23,6 +23,7 @@ def submit(
     download: options.Download = False,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
+    trials_per_gpu: options.TrialsPerGpu = None,
     workers: options.Workers = None,
     seed: options.Seed = None,
     log_to: options.LogTo = None,
@@ -39,7 +40,9 @@ def submit(
     with display.show_status("loading the study"):
         from search_spaces.discover import load_study
 
-        settings = options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed)
+        settings = options.with_shorthands(
+            set_, data=data, cpus=cpus, gpus=gpus, trials_per_gpu=trials_per_gpu, workers=workers, seed=seed
+        )
         loaded = load_study(study, scale=scale, settings=settings)
     more = ["--download"] if download else []
     more += [] if max_trials is None else ["--max-trials", str(max_trials)]

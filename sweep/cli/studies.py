@@ -47,6 +47,7 @@ def plan(
     data: options.Data = None,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
+    trials_per_gpu: options.TrialsPerGpu = None,
     workers: options.Workers = None,
     seed: options.Seed = None,
     effect: options.Effect = None,
@@ -68,7 +69,9 @@ def plan(
     from sweep.storage import local_folder
     from sweep.terminal.study import print_plan
 
-    settings = options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed)
+    settings = options.with_shorthands(
+        set_, data=data, cpus=cpus, gpus=gpus, trials_per_gpu=trials_per_gpu, workers=workers, seed=seed
+    )
     loaded = load_study(study, scale=scale, settings=settings)
     # first, so that a mistake in these options is refused before anything is printed
     power = compute_power(loaded, effect_points=effect, sd_points=sd, sd_from=sd_from and local_folder(sd_from))

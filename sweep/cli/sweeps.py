@@ -34,6 +34,7 @@ def run(
     start_timeout: options.StartTimeout = None,
     cpus: options.Cpus = None,
     gpus: options.Gpus = None,
+    trials_per_gpu: options.TrialsPerGpu = None,
     workers: options.Workers = None,
     seed: options.Seed = None,
     out: options.SweepOut = None,
@@ -58,7 +59,9 @@ def run(
         from sweep.launch import start_sweep
         from sweep.restart import has_begun
         from sweep.storage import opened
-    settings = options.with_shorthands(set_, data=data, cpus=cpus, gpus=gpus, workers=workers, seed=seed)
+    settings = options.with_shorthands(
+        set_, data=data, cpus=cpus, gpus=gpus, trials_per_gpu=trials_per_gpu, workers=workers, seed=seed
+    )
     loaded = load_study(study, scale=scale, settings=settings)
     place: AbstractContextManager[Opened | None] = nullcontext()
     if out is not None:

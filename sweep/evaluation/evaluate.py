@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from search_spaces.own_parts import own_parts
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.connection import check_connection
 from sweep.display import SILENT, Display
-from sweep.endings import FolderLost, resume_command
+from sweep.endings import FolderLost, Joined, resume_command
 from sweep.evaluation.pictures import write_sheets
 from sweep.evaluation.request import (
     Task,
@@ -152,7 +152,7 @@ def evaluate_sweep(
             with ray_ as slots, contextlib.ExitStack() as stack:
                 images = {source: place.source for source, place in places.items()}
                 manifest = with_parts(with_images(read_manifest(sweep_dir), contents), parts)
-                manifest = with_run(manifest, command, images=images, max_trials=max_trials)
+                manifest = with_run(manifest, command, images=images, joined=Joined(address, insecure, max_trials))
                 measured = study.model_copy(update={"resources": resources})
                 checking = checked_nodes(
                     measured,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.display import SILENT, Display
 from sweep.endings import EvaluationInterrupted
 from sweep.evaluation.pictures import save_pictures

@@ -48,8 +48,13 @@ class LiveLogger(ABC):
     """
 
     @abstractmethod
-    def begin(self, trial: LoggedTrial) -> None:
-        """Begin the run of a trial, or continue it."""
+    def begin(self, trial: LoggedTrial) -> int:
+        """Begin the run of a trial, or continue it.
+
+        Returns:
+            The last epoch that must not be logged again: the records of a killed sweep may lack epochs that it logged.
+            0 if an epoch that is logged twice does no harm.
+        """
 
     @abstractmethod
     def log(self, trial: LoggedTrial, epoch: int, values: Mapping[str, float]) -> None:

@@ -23,6 +23,10 @@ TRIAL_TAG = "cutmix_sweep.trial_id"
 """Tag by which the run of a resumed trial is found."""
 
 
+_EACH_EPOCH = "val_nll"
+"""A value that each epoch has."""
+
+
 class MlflowLogger(LiveLogger):
     """Logger to a server or a store; the experiment has the name of the sweep."""
 
@@ -52,8 +56,8 @@ class MlflowLogger(LiveLogger):
                 raise UserError(f"{log_to}: this version of MLflow refuses a folder as its store: {advice}") from None
             raise UserError(f"{log_to}: {reason_of(error)}") from None
 
-    def begin(self, trial: LoggedTrial) -> None:
-        """Begin a run, or continue the run that the trial had before."""
+    def begin(self, trial: LoggedTrial) -> int:
+        """Begin a run, or continue the run that the trial had before; return the last epoch of that run."""
         from mlflow.entities import Param
 
         found = self._client.search_runs(
@@ -62,11 +66,12 @@ class MlflowLogger(LiveLogger):
         if found:
             self._runs[trial.trial_id] = run_id = found[0].info.run_id
             self._client.set_terminated(run_id, status="RUNNING")
-            return
+            return max((point.step for point in self._client.get_metric_history(run_id, _EACH_EPOCH)), default=0)
         tags = {**self._tags, TRIAL_TAG: trial.trial_id}
         run_id = self._client.create_run(self._experiment, run_name=trial.name, tags=tags).info.run_id
         self._runs[trial.trial_id] = run_id
         self._client.log_batch(run_id, params=[Param(name, str(value)) for name, value in trial.facts.items()])
+        return 0
 
     def log(self, trial: LoggedTrial, epoch: int, values: Mapping[str, float]) -> None:
         """Log the values of an epoch at this step."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams
 
@@ -35,14 +35,19 @@ class TensorboardLogger(LiveLogger):
         except OSError as error:
             raise UserError(f"{log_to}: {reason_of(error)}") from None
 
-    def begin(self, trial: LoggedTrial) -> None:
-        """Write the parameters of a trial; a resumed trial gets one more file, which TensorBoard joins."""
+    def begin(self, trial: LoggedTrial) -> int:
+        """Write the parameters of a trial; a resumed trial gets one more file, which TensorBoard joins.
+
+        TensorBoard then ignores epochs of former files that the records have lost: they are logged again.
+        """
         facts = {"study": self._study, **trial.facts}
         folder = self._folder / trial.arm / trial.name
         folder.mkdir(parents=True, exist_ok=True)
         n_files = len(list(folder.iterdir()))  # the library's own names differ only by the second
         self._writers[trial.trial_id] = EventsWriter(str(folder / f"events-{n_files}"))
+        self._write(trial, Event(session_log=SessionLog(status=SessionLog.START), step=trial.epoch + 1))
         self._write(trial, Event(summary=hparams(facts, {})[1]))
+        return 0
 
     def log(self, trial: LoggedTrial, epoch: int, values: Mapping[str, float]) -> None:
         """Write the values of an epoch."""

@@ -19,7 +19,7 @@ class TrackioLogger(LiveLogger):
         self._project, self._sweep, self._study = log_to.target, sweep_dir.name, study
         self._runs: dict[str, Any] = {}
 
-    def begin(self, trial: LoggedTrial) -> None:
+    def begin(self, trial: LoggedTrial) -> int:
         """Begin a run, or continue the run of the same name."""
         import trackio
 
@@ -37,6 +37,7 @@ class TrackioLogger(LiveLogger):
             auto_log_cpu=False,
             auto_log_gpu=False,
         )
+        return 0
 
     def log(self, trial: LoggedTrial, epoch: int, values: Mapping[str, float]) -> None:
         """Log the values of an epoch at this step."""

@@ -44,7 +44,7 @@ class WandbLogger(LiveLogger):
                 "WANDB_MODE=offline"
             )
 
-    def begin(self, trial: LoggedTrial) -> None:
+    def begin(self, trial: LoggedTrial) -> int:
         """Begin a run; the run of a resumed trial continues, because its id is the same."""
         import wandb
 
@@ -64,6 +64,7 @@ class WandbLogger(LiveLogger):
             dir=str(self._sweep_dir.absolute()),
             settings=settings,
         )
+        return 0
 
     def log(self, trial: LoggedTrial, epoch: int, values: Mapping[str, float]) -> None:
         """Log the values of an epoch at this step."""

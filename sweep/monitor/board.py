@@ -23,6 +23,7 @@ from sweep.metrics import (
     TIME_LEFT,
     TRIALS,
     VAL_ERROR,
+    VAL_NLL,
     Metric,
 )
 from sweep.ray_job import BOARD_UID
@@ -43,7 +44,7 @@ _COLUMNS = 24
 
 def _of(metric: Metric, *conditions: str) -> str:
     """Return the selector of a metric for the chosen sweeps and session of Ray."""
-    chosen = ('sweep=~"$sweep"', 'SessionName=~"$SessionName"', *conditions)
+    chosen = ('sweep=~"$sweep"', 'id=~"$id"', 'SessionName=~"$SessionName"', *conditions)
     return f"{metric.exported}{{{','.join(chosen)}}}"
 
 
@@ -84,8 +85,8 @@ PANELS = (
         "Number of trials that have ended, and of all trials, including the confirmations that follow.",
         "short",
         (
-            (f"sum by (sweep) ({_of(TRIALS, _IS_ENDED)})", "{{sweep}} ended"),
-            (f"sum by (sweep) ({_of(TRIALS)})", "{{sweep}} all"),
+            (f"sum by (sweep, id) ({_of(TRIALS, _IS_ENDED)})", "{{sweep}} ended"),
+            (f"sum by (sweep, id) ({_of(TRIALS)})", "{{sweep}} all"),
         ),
         kind="stat",
         width=6,
@@ -113,7 +114,7 @@ PANELS = (
         "Failed trials",
         "Trials with the status failed. `cutmix-sweep status DIR` prints the reasons.",
         "short",
-        ((f"sum by (sweep) ({_of(TRIALS, _IS_FAILED)}) or on (sweep) 0 * {_of(INFO)}", "{{sweep}}"),),
+        ((f"sum by (sweep, id) ({_of(TRIALS, _IS_FAILED)}) or on (sweep, id) 0 * {_of(INFO)}", "{{sweep}}"),),
         kind="stat",
         width=4,
         height=5,
@@ -153,7 +154,7 @@ PANELS = (
         "Trials that have ended by arm",
         "Search and confirmation.",
         "short",
-        ((f"sum by (sweep, arm) ({_of(TRIALS, _IS_ENDED)})", _BY_ARM),),
+        ((f"sum by (sweep, id, arm) ({_of(TRIALS, _IS_ENDED)})", _BY_ARM),),
     ),
     Panel(
         "Best validation error by arm over time",
@@ -168,10 +169,22 @@ PANELS = (
         ((_of(VAL_ERROR, _IS_MEDIAN), _BY_ARM),),
     ),
     Panel(
+        "Best validation NLL by arm over time",
+        "Lowest final validation NLL of the completed search trials, nats.",
+        "short",
+        ((_of(VAL_NLL, _IS_BEST), _BY_ARM),),
+    ),
+    Panel(
+        "Median validation NLL by arm over time",
+        "Median of the final validation NLLs of the completed search trials, nats.",
+        "short",
+        ((_of(VAL_NLL, _IS_MEDIAN), _BY_ARM),),
+    ),
+    Panel(
         "Epochs per second",
         "Recorded epochs of all trials, mean over a minute.",
         "short",
-        ((f"sum by (sweep, phase) (rate({_of(EPOCHS)}[1m]))", "{{sweep}} {{phase}}"),),
+        ((f"sum by (sweep, id, phase) (rate({_of(EPOCHS)}[1m]))", "{{sweep}} {{phase}}"),),
     ),
     Panel(
         "Images per second by arm",
@@ -196,7 +209,7 @@ PANELS = (
     ),
     Panel(
         "Lost workers by cause",
-        "Workers that trials have lost since the driver started. The trials continue on other workers.",
+        "Workers that trials have lost since the driver started, and GPU memory that did not suffice. They continue.",
         "short",
         ((f"sum by (cause) ({_of(LOSSES)})", "{{cause}}"),),
     ),
@@ -280,6 +293,7 @@ def _variables() -> list[dict[str, Any]]:
         {"name": "datasource", "type": "datasource", "query": "prometheus", "hide": 2, "refresh": 1},
         _label_variable("SessionName", INFO.exported, hide=2),
         _label_variable("sweep", f'{INFO.exported}{{SessionName=~"$SessionName"}}', hide=0),
+        _label_variable("id", f'{INFO.exported}{{SessionName=~"$SessionName",sweep=~"$sweep"}}', hide=0),
     ]
 
 
@@ -294,7 +308,7 @@ def _label_variable(label: str, selector: str, *, hide: int) -> dict[str, Any]:
         "refresh": 2,
         "sort": 2,
         "hide": hide,
-        "multi": label == "sweep",
+        "multi": label != "SessionName",
         "includeAll": True,
         "allValue": ".*",
         "current": {"text": "All", "value": "$__all"},

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.resources import check_one_share
 from search_spaces.study import Study
 from sweep.endings import SweepEnded
 from sweep.formats import reason_in_one_line
@@ -337,11 +338,15 @@ def as_list(names: str | Sequence[str]) -> list[str]:
 def list_settings(settings: Mapping[str, Any] | None, **shorthands: Any) -> list[str]:
     """Return settings as on the command line; ``settings`` override the shorthands.
 
+    Raises:
+        UserError: both ``gpus`` and ``trials_per_gpu`` are given.
+
     Examples:
         >>> list_settings({"budget.trials": 8, "base.data.source": "digits"}, data="imagefolder:photos", cpus=2)
         ['base.data.source="digits"', 'resources.cpus=2', 'budget.trials=8']
     """
-    of_trial = {name: f"resources.{name}" for name in ("cpus", "gpus", "workers")}
+    check_one_share(shorthands.get("gpus"), shorthands.get("trials_per_gpu"))
+    of_trial = {name: f"resources.{name}" for name in ("cpus", "gpus", "trials_per_gpu", "workers")}
     paths = {"data": "base.data.source", **of_trial, "seed": "seed"}
     values = {paths[name]: value for name, value in shorthands.items() if value is not None} | dict(settings or {})
     return [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in values.items()]

@@ -11,13 +11,15 @@ from typing import Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version that the writer stores in the manifest and in every part.
 
 It grows when an older version would misread the records. The reader accepts all earlier versions:
 
+- 6: the columns ``gpu_out_of_memory``, ``neighbour_faults`` and ``step_kind`` of the trials; ``compute`` in their
+  configurations.
 - 5: a trial may have the status ``cancelled``; the study of a run may change while it runs: ``changes`` of the run;
-  the columns ``LOSSES`` of the trials.
+  the columns ``lost_nodes`` to ``out_of_memory`` of the trials.
 - 4: each part has its checksum in its name and a second copy under ``copies``; ``counts.json`` has the rows per table;
   ``sweep.json`` has a checksum, a second copy and the checksum of the study of each run.
 - 3: an arm may have several searches: ``confirm.searches`` of the study, column ``search`` of the trials. Before, each
@@ -53,8 +55,19 @@ LIVING = (RUNNING, PAUSED)
 WAITS = "waits"
 """Beginning of ``why`` of a running trial that gave its slot back: the sweep was paused, or fewer trials may run."""
 
-LOST_NODES, PREEMPTIONS, CRASHES, OUT_OF_MEMORY = LOSSES = ("lost_nodes", "preemptions", "crashes", "out_of_memory")
-"""Columns of the trials that count, over all runs, how often a trial has lost its worker, by kind of the loss."""
+LOST_NODES, PREEMPTIONS, CRASHES, OUT_OF_MEMORY, GPU_OUT_OF_MEMORY, NEIGHBOUR_FAULTS = LOSSES = (
+    "lost_nodes",
+    "preemptions",
+    "crashes",
+    "out_of_memory",
+    "gpu_out_of_memory",
+    "neighbour_faults",
+)
+"""Columns of the trials that count, over all runs, how often a trial has lost its worker or its GPU memory, by kind.
+
+``out_of_memory``: Ray killed the worker because the memory of its node was short. ``gpu_out_of_memory``: the trial did
+not fit on its GPU. ``neighbour_faults``: an error of another trial on the same GPU ended the worker.
+"""
 
 SPARED = "spared"
 """Verdict on a control trial that the rule would have stopped or paused."""
@@ -103,6 +116,7 @@ _ABOUT = [
     ("n_val", _WHOLE),
     ("device", _TEXT),
     ("precision", _TEXT),
+    ("step_kind", _TEXT),  # graph or eager; null in records of older versions
     ("threads", _WHOLE),
     ("node", _TEXT),
 ]

@@ -170,10 +170,14 @@ def serve_sweeps(
         KeyboardInterrupt: a signal has arrived.
     """
     with show_status("reading the records"):
+        import pyarrow as pa
+
         from sweep.serve.app import App
         from sweep.serve.live import LiveSweep
         from sweep.serve.optuna_view import RecordsStorage
 
+        # each request is a thread of its own, and Arrow's allocator keeps memory for threads that have ended
+        pa.set_memory_pool(pa.system_memory_pool())
         names = unique_names([folder for folder, _ in folders])
         sweeps = [LiveSweep(folder, place, name) for (folder, place), name in zip(folders, names, strict=True)]
         app = App(sweeps, RecordsStorage(sweeps), hosts=names_of_machine(host))

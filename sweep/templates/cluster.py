@@ -72,7 +72,7 @@ class Cluster:
         if not resources.gpus:
             return by_cpus
         # a worker has at most one GPU, and no worker gets parts of two
-        return min(by_cpus, self.gpus_per_node * int(1 / resources.gpus + 1e-9))
+        return min(by_cpus, self.gpus_per_node * resources.workers_per_gpu)
 
     @property
     def trials_at_once(self) -> int:

@@ -13,8 +13,8 @@ from trainables.errors import UserError
 
 PACKAGE = "cutmix-sweep"
 
-EXTRAS = ("eval", "fast", "storage")
-"""Extras that nodes have: what evaluation, mixing and URLs use. Reports are written elsewhere."""
+EXTRAS = ("eval", "fast", "storage", "timm")
+"""Extras that nodes have: what evaluation, mixing, URLs and networks use. Reports are written elsewhere."""
 
 
 def node_extras() -> list[str]:

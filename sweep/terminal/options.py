@@ -143,6 +143,14 @@ Gpus = Annotated[
         "(default: as in the study)"
     ),
 ]
+TrialsPerGpu = Annotated[
+    str | None,
+    typer.Option(
+        metavar="INTEGER|auto",
+        help="trials that share a GPU, or auto: measured at the start; in place of --gpus, shorthand for "
+        "--set resources.trials_per_gpu, for example 4 (default: as in the study)",
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -400,19 +408,28 @@ def with_shorthands(
     data: str | None = None,
     cpus: int | None = None,
     gpus: float | None = None,
+    trials_per_gpu: str | None = None,
     workers: int | None = None,
     seed: int | None = None,
 ) -> list[str]:
     """Return the options that are shorthands as settings, followed by ``settings``, which override them.
 
+    Raises:
+        UserError: both ``gpus`` and ``trials_per_gpu`` are given.
+
     Examples:
         >>> with_shorthands(["budget.trials=8"], data="imagefolder:photos #2", cpus=2)
         ['base.data.source="imagefolder:photos #2"', 'resources.cpus=2', 'budget.trials=8']
     """
+    from search_spaces.resources import check_one_share  # it loads pydantic, which no help text needs
+
+    check_one_share(gpus, trials_per_gpu)
+    shared_by = int(trials_per_gpu) if trials_per_gpu and trials_per_gpu.isdecimal() else trials_per_gpu
     values = {
         "base.data.source": data,
         "resources.cpus": cpus,
         "resources.gpus": gpus,
+        "resources.trials_per_gpu": shared_by,
         "resources.workers": workers,
         "seed": seed,
     }

@@ -11,9 +11,11 @@ from rich.console import Console
 
 from sweep.endings import resume_command
 from sweep.findings.confirmed import has_cut_interval
+from sweep.findings.gpu_memory import describe_gpu_memory
 from sweep.findings.searches import n_searches, unit_of
 from sweep.findings.wording import describe_trials
 from sweep.formats import format_decimal, format_duration, format_percent, format_points, reason_in_one_line
+from sweep.manifest import command_to_resume
 from sweep.node_record import left_out_nodes
 from sweep.records.reader import SweepRecords
 from sweep.records.schema import COMPLETED, DIVERGED, FAILED, STATUSES
@@ -72,8 +74,11 @@ def _describe_training(manifest: Mapping[str, Any], trials: pd.DataFrame, second
     n_resumed = int((trials["attempts"] > 1).sum())
     gpus = sorted(set(trials["device"].dropna()) - {"cpu"})
     machine = ", ".join(gpus) or f"{hardware.get('processor', '?')}, {hardware.get('cores', '?')} cores"
-    if (n_workers := manifest["study"].get("resources", {}).get("workers", 1)) > 1:
+    resources = manifest["study"].get("resources", {})
+    if (n_workers := resources.get("workers", 1)) > 1:
         machine += f", {n_workers} workers per trial"
+    if number := resources.get("trials_per_gpu"):
+        machine += f", {number} trials per GPU"
     programs = ", ".join(f"{name} {versions.get(name, '?')}" for name in ("torch", "ray", "cutmix-sweep"))
     n = n_searches(manifest["study"])
     searches = f" in the {n} searches of each arm" if n > 1 else ""
@@ -92,15 +97,17 @@ def _describe_problems(sweep_dir: Path, status: SweepStatus) -> Iterator[str]:
         kind = "failed" if trial["status"] == FAILED else "no test value"
         fault = f" ({trial['fault']})" if isinstance(trial["fault"], str) else ""
         yield f"{kind}: {trial['trial']}{fault}: {reason_in_one_line(trial['why'])}"
+    if sentence := describe_gpu_memory(status.trials):
+        yield sentence
     for node in left_out_nodes(status.search.manifest):
         yield f"left out: node '{node['node']}': {node['why']}"
     if any(trial["status"] == FAILED for trial in status.failures):
-        yield f"after fixing the cause, run: {resume_command(sweep_dir, None, '--retry-failed')}"
+        yield f"after fixing the cause, run: {command_to_resume(sweep_dir, status.search.manifest, '--retry-failed')}"
     if status.state == ENDED:
         yield from _describe_arms_without_result(status.search, status.remaining.dropped)
     elif status.state == INTERRUPTED:
         left = f"{status.remaining.n_left} of {status.remaining.n_trials} trials are left"
-        yield f"interrupted, {left}; resume with: {resume_command(sweep_dir)}"
+        yield f"interrupted, {left}; resume with: {command_to_resume(sweep_dir, status.search.manifest)}"
     elif status.driver is not None:
         yield f"running: {status.driver.describe()}"
         if status.driver.trials:

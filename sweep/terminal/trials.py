@@ -12,10 +12,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from sweep.driver import find_driver
-from sweep.endings import resume_command
 from sweep.findings.searches import n_searches
 from sweep.findings.trials import default_sort, list_trials, sampled_parameters
 from sweep.formats import format_decimal, format_duration, format_percent
+from sweep.manifest import command_to_resume
 from sweep.records.reader import read_manifest
 from sweep.records.schema import LIVING
 from sweep.terminal.tables import add_column, add_row, new_table, print_line, print_table
@@ -47,7 +47,8 @@ def print_trials(
     """
     every = list_trials(sweep_dir, arm=arm, state=state, sort=sort, columns=columns)
     trials = every if top is None else every.head(top)
-    study = read_manifest(sweep_dir)["study"]
+    manifest = read_manifest(sweep_dir)
+    study = manifest["study"]
     sorted_by = sort or default_sort(study)
     if columns is None:
         first = ["trial", *(["search"] if n_searches(study) > 1 else []), *COLUMNS[1:], sorted_by.removeprefix("-")]
@@ -65,7 +66,7 @@ def print_trials(
     if left_out:
         print_line(console, f"Further parameters, for --columns: {', '.join(left_out)}.")
     if "status" in shown and trials["status"].isin(LIVING).any() and find_driver(sweep_dir) is None:
-        print_line(console, f"interrupted; resume with: {resume_command(sweep_dir)}")
+        print_line(console, f"interrupted; resume with: {command_to_resume(sweep_dir, manifest)}")
 
 
 def _fitting(trials: pd.DataFrame, first: Sequence[str], width: int) -> tuple[list[str], list[str]]:

@@ -198,12 +198,12 @@ SAID = {
     ),
     "paper_ablation": (
         (
-            "one_hot is worse than cutmix (+1.42 points on cifar100, pyramidnet200_a240) survives",
-            "sigma frac 0.5 is worse than cutmix (+1.48 points on cifar100, pyramidnet200_a240) is reversed",
-            "scheduled is worse than cutmix (+0.25 points on cifar100, pyramidnet200_a240) is undecided",
+            "one_hot is worse than cutmix (+1.42 points on cifar100, pyramidnet200_a240_bn) survives",
+            "sigma frac 0.5 is worse than cutmix (+1.48 points on cifar100, pyramidnet200_a240_bn) is reversed",
+            "scheduled is worse than cutmix (+0.25 points on cifar100, pyramidnet200_a240_bn) is undecided",
         ),
         (
-            "one_hot is worse than cutmix (+1.42 points on cifar100, pyramidnet200_a240) is undecided",
+            "one_hot is worse than cutmix (+1.42 points on cifar100, pyramidnet200_a240_bn) is undecided",
             "Decided: 0 of 13",
         ),
     ),

@@ -70,23 +70,23 @@ class TestTable:
             ("imagenet", "resnet50", "top1_error", "off"): 23.68,
             ("imagenet", "resnet50", "top1_error", "cutmix"): 21.40,
             ("imagenet", "resnext101_32x4d", "top1_error", "cutmix"): 19.47,
-            ("cifar100", "pyramidnet200_a240", "top1_error", "cutmix"): 14.47,
-            ("cifar100", "pyramidnet200_a240", "top1_error", "cutmix_one_hot"): 15.89,
-            ("cifar10", "pyramidnet200_a240", "top1_error", "mixup"): 3.09,
+            ("cifar100", "pyramidnet200_a240_bn", "top1_error", "cutmix"): 14.47,
+            ("cifar100", "pyramidnet200_a240_bn", "top1_error", "cutmix_one_hot"): 15.89,
+            ("cifar10", "pyramidnet200_a240_bn", "top1_error", "mixup"): 3.09,
             ("cub200", "resnet50", "top1_loc", "cutout"): 52.78,
             ("imagenet", "resnet50", "fgsm_top1_accuracy", "mixup"): 24.4,
-            ("cifar100", "pyramidnet200_a240", "top1_error", "stochastic_depth"): 15.86,
-            ("cifar100", "pyramidnet200_a240", "top1_error", "mixup_alpha_0.5"): 15.78,
-            ("cifar100", "pyramidnet200_a240", "top1_error", "cutout_manifold_mixup"): 15.09,
-            ("cifar100", "pyramidnet200_a240", "top1_error", "shakedrop"): 15.08,
-            ("cifar10", "pyramidnet200_a240", "top1_error", "manifold_mixup"): 3.15,
-            ("cifar100", "pyramidnet200_a240", "ood_tnr_at_tpr95", "cutmix"): 69.0,
-            ("cifar100", "pyramidnet200_a240", "ood_tnr_at_tpr95", "mixup"): 11.8,
-            ("cifar100", "pyramidnet200_a240", "ood_auroc", "mixup"): 49.3,
-            ("cifar100", "pyramidnet200_a240", "ood_detection_accuracy", "mixup"): 60.9,
-            ("cifar100", "pyramidnet200_a240", "ood_tnr_at_tpr95", "cutout"): 18.8,
-            ("cifar100", "pyramidnet200_a240", "ood_auroc", "cutout"): 68.7,
-            ("cifar100", "pyramidnet200_a240", "ood_detection_accuracy", "cutout"): 71.3,
+            ("cifar100", "pyramidnet200_a240_bn", "top1_error", "stochastic_depth"): 15.86,
+            ("cifar100", "pyramidnet200_a240_bn", "top1_error", "mixup_alpha_0.5"): 15.78,
+            ("cifar100", "pyramidnet200_a240_bn", "top1_error", "cutout_manifold_mixup"): 15.09,
+            ("cifar100", "pyramidnet200_a240_bn", "top1_error", "shakedrop"): 15.08,
+            ("cifar10", "pyramidnet200_a240_bn", "top1_error", "manifold_mixup"): 3.15,
+            ("cifar100", "pyramidnet200_a240_bn", "ood_tnr_at_tpr95", "cutmix"): 69.0,
+            ("cifar100", "pyramidnet200_a240_bn", "ood_tnr_at_tpr95", "mixup"): 11.8,
+            ("cifar100", "pyramidnet200_a240_bn", "ood_auroc", "mixup"): 49.3,
+            ("cifar100", "pyramidnet200_a240_bn", "ood_detection_accuracy", "mixup"): 60.9,
+            ("cifar100", "pyramidnet200_a240_bn", "ood_tnr_at_tpr95", "cutout"): 18.8,
+            ("cifar100", "pyramidnet200_a240_bn", "ood_auroc", "cutout"): 68.7,
+            ("cifar100", "pyramidnet200_a240_bn", "ood_detection_accuracy", "cutout"): 71.3,
             ("coco", "resnet50", "coco_caption_bleu4", "cutmix"): 24.9,
         }.items():
             assert table[key] == value
@@ -127,7 +127,8 @@ class TestTable:
         assert set(table.loc[rows["localization"], "start"]) == {"ImageNet weights"}
         assert table.loc[rows["localization"], "note"].str.contains("stride 1 in the last stage").all()
         assert set(table.loc[rows["birds"], "epochs"]) == {600}  # appendix B.1
-        assert set(table.loc[rows["cifar"] & table["metric"].str.startswith("ood"), "model"]) == {"pyramidnet200_a240"}
+        is_ood = table["metric"].str.startswith("ood")
+        assert set(table.loc[rows["cifar"] & is_ood, "model"]) == {"pyramidnet200_a240_bn"}
 
     def test_names_the_numbers_that_the_paper_copied(self) -> None:
         copied = load_published().query("taken_from != ''").set_index("arm")
@@ -198,13 +199,13 @@ class TestBeside:
     def test_of_another_network_every_one_is_shown(self, confirmed: MakeSweep) -> None:
         found = compare_to_published(confirmed(model="tiny")).set_index(["arm", "published_model"])
         assert {model for arm, model in found.index if arm == "off"} == {
-            "pyramidnet200_a240",
-            "pyramidnet110",
+            "pyramidnet200_a240_bn",
+            "pyramidnet110_a64_bn",
             "cifar_resnet110",
         }
-        one_hot = found.loc[("one_hot", "pyramidnet200_a240")]  # an arm of the built-in study, a preset's number
+        one_hot = found.loc[("one_hot", "pyramidnet200_a240_bn")]  # an arm of the built-in study, a preset's number
         assert one_hot["published_change"] == pytest.approx(15.89 - 16.45)
-        assert one_hot["differs"].startswith("network tiny, not pyramidnet200_a240; ")
+        assert one_hot["differs"].startswith("network tiny, not pyramidnet200_a240_bn; ")
 
     def test_seeds_differ(self, confirmed: MakeSweep) -> None:
         found = compare_to_published(confirmed({"off": [0.2, 0.3]}, model="resnet50"), dataset="imagenet")

@@ -24,13 +24,10 @@ import yaml
 from tests.faults.isolated import DASHBOARD, IsolatedCluster, isolated_cluster
 from tests.faults.on_ray import n_epochs
 from tests.faults.sweeps import study_values, write_images
+from tests.processes import WORKER_TITLE
 
 PATIENCE_S = 120.0
 """Longest wait for one effect of a fault."""
-
-WORKER = "CutMix"
-"""Word in the title of each process that trains trials."""
-
 
 _EPOCH_LINE = re.compile(r"^\S+ \S+ (\S+) epoch (\d+): (.*)$", re.MULTILINE)
 
@@ -96,7 +93,7 @@ class Experiment:
             cache = nodes["c"].folder / "home" / ".cache"
             if cache.exists():
                 nodes["c"].hide(cache)
-            nodes["c"].kill(word=WORKER)
+            nodes["c"].kill(title=WORKER_TITLE)
             self._wait("node c is left out", lambda: self._is_left_out("c"))
         with self._step("the driver is killed"):
             before = n_epochs(self._box)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sweep.records.schema import LOSSES
 from trainables.intact import DAMAGED
 from trainables.whole_file import UNFINISHED
 
 NOT_COMPARED = (
     "sweep", "seconds", "images_per_s", "attempt", "attempts", "resumed_at_epoch", "time_s", "node", "model_sha256",
-    "lost_nodes", "preemptions", "crashes", "out_of_memory",
+    *LOSSES,
 )  # fmt: skip
 """Columns that differ between two runs of the same sweep."""
 

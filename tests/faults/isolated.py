@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -112,15 +113,15 @@ class Node:
                 found.append(int(name))
         return found
 
-    def kill(self, *, word: str = "") -> int:
-        """Kill all processes of the node, or those whose command has ``word`` in it; return their number."""
+    def kill(self, *, title: re.Pattern[str] | None = None) -> int:
+        """Kill all processes of the node, or those whose command matches ``title``; return their number."""
         n_killed = 0
-        while pids := [pid for pid in self.pids() if word in _command(pid)]:
+        while pids := [pid for pid in self.pids() if title is None or title.search(_command(pid))]:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     n_killed += 1
-            if word:
+            if title is not None:
                 break
             time.sleep(0.1)
         return n_killed

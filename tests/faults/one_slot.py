@@ -78,6 +78,8 @@ class _Slot:
         self._begin(config)
         self._begin = self._trainable.reset_config
         self.trial = SimpleNamespace(config=config, status="RUNNING", trial_id=self.trial_id)
+        keep_state = SimpleNamespace(remote=self._trainable.keep_state)
+        self.trial.temporary_state = SimpleNamespace(ray_actor=SimpleNamespace(keep_state=keep_state))
 
     def step(self) -> dict[str, Any]:
         return dict(self._trainable.step())

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults.one_slot import die_with_parent
-from tests.processes import is_alive
+from tests.processes import WORKER_TITLE, is_alive
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +85,7 @@ class RayRun:
 
     def workers(self) -> list[psutil.Process]:
         """Return the workers that train trials."""
-        return [process for process in self.processes() if "CutMix" in _command(process)]
+        return [process for process in self.processes() if WORKER_TITLE.search(_command(process))]
 
     def send(self, signum: int) -> None:
         """Send a signal to the driver, if it still runs."""

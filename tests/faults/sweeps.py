@@ -27,7 +27,7 @@ N_PARTS = 5
 
 TARGETS = {
     "decoding": "PIL.Image:open",
-    "training": "trainables.trial:lr_factor",
+    "training": "trainables.rates:lr_factor",
     "validation": "trainables.trial:Trial.validate",
     "test": "trainables.data.prepared:prepare_test",
     "report": "sweep.conductor:Conductor.on_report",
@@ -42,18 +42,24 @@ _BASE = {
     "space": {"optimizer.lr": {"kind": "loguniform", "lo": 0.03, "hi": 0.5}},
     "budget": {"trials": 2, "max_epochs": 2, "early_stopping": {"rule": "none"}, "limits": {"failed_trials": 1}},
     "confirm": {"searches": 2, "configs": 1, "seeds": 1},
+    "resources": {"checkpoint_s": 0},  # each epoch writes its state: a kill leaves one that can be damaged
     "base": {"data": {"batch_size": 8, "pad_px": 2}, "model": {"name": "tiny", "width": 0.25, "precision": "fp32"}},
 }
+
+_BY_TIME = {"resources.checkpoint_s": None}
+"""States only before a pause and at the end: these trials are shorter than the time between two states."""
 
 STUDIES: dict[str, dict[str, Any]] = {
     "plain": {},
     "asha": {
+        **_BY_TIME,
         "budget.early_stopping": {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2},
         "budget.trials": 4,
         "budget.control_frac": 0.3,
         "confirm": None,
     },
     "promotion": {
+        **_BY_TIME,
         "budget.early_stopping": {
             "rule": "asha",
             "mode": "promote",
@@ -65,12 +71,13 @@ STUDIES: dict[str, dict[str, Any]] = {
         "confirm": None,
     },
     "hyperband": {
+        **_BY_TIME,
         "budget.early_stopping": {"rule": "hyperband", "grace_period_epochs": 1, "reduction_factor": 2},
         "budget.trials": 4,
         "budget.max_epochs": 4,
         "confirm": None,
     },
-    "tpe": {"search": "tpe", "budget.trials": 4, "budget.max_epochs": 1, "confirm": None},
+    "tpe": {**_BY_TIME, "search": "tpe", "budget.trials": 4, "budget.max_epochs": 1, "confirm": None},
 }
 """Studies by name, as changes of one that searches at random, stops no trial early, and confirms."""
 

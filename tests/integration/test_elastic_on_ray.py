@@ -42,7 +42,8 @@ from sweep.records.schema import ABOUT_COLUMNS
 from sweep.watch import Watch
 from trainables.strict import parse
 
-REPORT = dict.fromkeys([*VALUE_COLUMNS, *ABOUT_COLUMNS], 1) | {"device": "cpu", "precision": "fp32", "node": "here"}
+FACTS = {"device": "cpu", "precision": "fp32", "step_kind": "eager", "node": "here"}
+REPORT = dict.fromkeys([*VALUE_COLUMNS, *ABOUT_COLUMNS], 1) | FACTS
 
 def study(n_trials, epochs, **resources):
     values = {"name": "idle", "question": "?", "arms": {"off": {"mix": "off"}}, "resources": resources,
@@ -126,14 +127,37 @@ class Together(Idle):
 
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 ray.init(num_cpus=8, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
-for gpus, number in ((0.25, 8), (1 / 3, 6)):
-    shared, folder = study(number, 1, cpus=1, gpus=gpus), Path(sys.argv[1], str(number))
+def slots_for(study):
+    return Slots(study.resources, lambda: [LiveNode("5f", "here", ray.cluster_resources())])
+
+for share, number in (({"gpus": 0.25}, 8), ({"trials_per_gpu": 3}, 6)):
+    shared, folder = study(number, 1, cpus=1, **share), Path(sys.argv[1], str(number))
     folder.mkdir()
-    slots = Slots(shared.resources, lambda: [LiveNode("5f", "here", ray.cluster_resources())])
+    slots = slots_for(shared)
     trainable = type("Together", (Together,), {"together": number})
     run_trials(folder, Conductor(shared, folder), slots=slots, trainable=trainable)
     devices = [sign.name.split()[0] for sign in (folder / "logs").iterdir()]
     print(slots.n_slots, {device: devices.count(device) for device in sorted(set(devices))}, flush=True)
+
+class Large(Idle):
+    def begin(self, config):
+        super().begin(config)
+        self.gpus = config["gpus"]
+    def step(self):
+        if self.trial in ("off-0001", "off-0002") and self.epoch == 1 and self.gpus < 1:
+            return {"trial": self.trial, "out_of_memory": "CUDA out of memory", "node": "here"}
+        return super().step()
+    def note(self):
+        self.folder.parent.mkdir(exist_ok=True)
+        with open(self.folder.with_name("epochs"), "a") as file:
+            print(self.trial, self.epoch, ray.get_runtime_context().get_assigned_resources()["GPU"], file=file)
+
+shared, folder = study(4, 2, cpus=1, trials_per_gpu=2), Path(sys.argv[1], "large")
+folder.mkdir()
+conductor, slots = Conductor(shared, folder), slots_for(shared)
+run_trials(folder, conductor, slots=slots, trainable=Large)
+lines = Path(folder, "logs", "epochs").read_text().splitlines()
+print(sorted(lines[-2:]), len(lines), slots.n_slots, {entry.status for entry in conductor.entries.values()}, flush=True)
 """
 
 
@@ -253,6 +277,7 @@ def test_a_lost_head_ends_the_driver_in_words(head: tuple[str, psutil.Process, d
     assert "resume with: cutmix-sweep resume" in error
 
 
-def test_trials_share_gpus_and_are_told_theirs(tmp_path: Path) -> None:
+def test_trials_share_gpus_and_those_that_do_not_fit_get_a_whole_one(tmp_path: Path) -> None:
     ended = run(SHARED_GPUS, str(tmp_path), environment=dict(os.environ))
-    assert ended.stdout.splitlines() == ["8 {'0': 4, '1': 4}", "6 {'0': 3, '1': 3}"], ended.stderr
+    alone = "['off-0001 2 1.0', 'off-0002 2 1.0'] 8 2 {'completed'}"  # each with a GPU, after the others
+    assert ended.stdout.splitlines() == ["8 {'0': 4, '1': 4}", "6 {'0': 3, '1': 3}", alone], ended.stderr

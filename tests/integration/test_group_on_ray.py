@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -29,23 +31,30 @@ TOLERANCES = {"lr": 0, "effective_prob": 0, "pasted_frac": 0, "train_loss": 1e-3
 SETTINGS = ["budget.early_stopping.rule=none", "budget.trials=1", "budget.max_epochs=3", "base.model.precision=fp32"]
 
 
-def members() -> list[psutil.Process]:
-    """Processes of the workers of groups."""
-    children = psutil.Process().children(recursive=True)
-    return [each for each in children if "_Follower" in each.name() or "_Leader" in each.name()]
+TITLES = "_Follower", "_Leader", "cutmix-sweep "
+"""What is in the titles of the processes of groups, between and during their steps."""
+
+
+def members() -> dict[int, str]:
+    """Titles of the workers of groups by process."""
+    titles = {}
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            titles[process.pid] = " ".join(process.cmdline())
+    return {pid: title for pid, title in titles.items() if any(text in title for text in TITLES)}
 
 
 class Killer(SilentDisplay):
     """Kills a worker of the group after the first epoch that is recorded."""
 
     def __init__(self) -> None:
-        self.killed: list[psutil.Process] = []
+        self.killed: list[int] = []
 
     def show_sweep(self, conductor: Conductor) -> AbstractContextManager[Callable[[], None]]:
         def update() -> None:
             if not self.killed and any(entry.epochs for entry in conductor.entries.values()):
-                self.killed.append(next(each for each in members() if "_Follower" in each.name()))
-                self.killed[0].kill()
+                self.killed.append(next(pid for pid, title in members().items() if "worker 2 of a group" in title))
+                os.kill(self.killed[0], signal.SIGKILL)
 
         return nullcontext(update)
 
@@ -70,4 +79,4 @@ def test_two_workers_per_trial_and_one_of_them_is_killed(ray_cluster: None, stud
         for name, rtol in TOLERANCES.items():
             expected = [getattr(result, name) for result in results]
             assert epochs.loc[f"{arm}-0000", name].tolist() == pytest.approx(expected, rel=rtol, abs=0), (arm, name)
-    assert all(has_ended(process.pid) for process in [*killer.killed, *members()])
+    assert all(has_ended(pid) for pid in [*killer.killed, *members()])

@@ -28,7 +28,7 @@ from sweep.records.errors import RecordsError
 from sweep.records.reader import SweepRecords, read_rows, read_sweep, read_table
 from sweep.records.schema import DECISIONS, EPOCHS, MANIFEST, TRIALS
 from sweep.watch import Watch
-from tests.processes import has_ended
+from tests.processes import WORKER_TITLE, has_ended
 from tests.slots import fixed_slots
 
 pytestmark = pytest.mark.ray
@@ -171,7 +171,7 @@ def resume_and_kill_a_worker(out: Path) -> None:
                     workers = [
                         process
                         for process in psutil.Process().children(recursive=True)
-                        if process.name().startswith("ray::") and "CutMix" in " ".join(process.cmdline())
+                        if WORKER_TITLE.search(" ".join(process.cmdline()))
                     ]
                     killed.append(workers[0])
                     workers[0].kill()

@@ -18,6 +18,7 @@ from search_spaces.discover import load_study
 from sweep.display import SilentDisplay
 from sweep.launch import start_sweep
 from sweep.metrics import METRICS
+from sweep.ray_job import sweep_id
 from sweep.records.reader import read_sweep
 
 pytestmark = pytest.mark.ray
@@ -111,6 +112,7 @@ def test_equal_the_records(held: tuple[Held, Path]) -> None:
     for sample in display.samples:
         metric = next(metric for metric in METRICS if metric.exported == sample.name)
         assert sample.labels["sweep"] == "small"
+        assert sample.labels["id"] == sweep_id(str(out))
         by_name[sample.name][tuple(sample.labels[label] for label in metric.labels)] = sample.value
     arms = list(records.manifest["study"]["arms"])
     trials = records.trials.set_index("arm")

@@ -62,12 +62,12 @@ def kernel(folder: Path) -> Iterator[KernelManager]:
 
 @contextmanager
 def stop_button(kernel: KernelManager, sweep_dir: Path) -> Iterator[None]:
-    """Press the stop button of the notebook as soon as a trial has saved an epoch."""
+    """Press the stop button of the notebook as soon as a trial has run an epoch."""
     over = threading.Event()
 
     def press() -> None:
         while not over.wait(0.05):
-            if any((sweep_dir / "checkpoints").glob("*.pt")):
+            if any("epoch 1:" in log.read_text() for log in (sweep_dir / "logs").glob("*.txt")):
                 os.killpg(os.getpgid(kernel.provisioner.pid), signal.SIGINT)  # as Jupyter does
                 return
 

@@ -18,7 +18,7 @@ CODE = """
 import os, psutil, ray
 from pathlib import Path
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.display import SilentDisplay
 from sweep.engine import cluster
 

@@ -349,6 +349,22 @@ class TestSeeds:
         assert configs(study_of(seed=5), "off", 1)[0].seed != configs(study_of(), "off", 1)[0].seed
 
 
+def test_a_confirmation_has_reproducible_kernels() -> None:
+    study = study_of(space={}, base={"compute": {"kernels": "fastest"}}, arms={"a": {"mix": "off"}})
+    search, confirm = (study.trial_config("a", {}, replicate=0, phase=phase) for phase in ("search", "confirm"))
+    assert (search.compute.kernels, confirm.compute.kernels) == ("fastest", "reproducible")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_a_precision_of_gpus_needs_gpus(precision: str) -> None:
+    parts: dict[str, Any] = {"space": {}, "base": {"model": {"precision": precision}}, "arms": {"a": {"mix": "off"}}}
+    check_study(study_of(**parts, resources={"gpus": 0.5}))
+    with pytest.raises(
+        UserError, match=f"model.precision is '{precision}', which needs a GPU, but resources.gpus is 0"
+    ):
+        check_study(study_of(**parts))
+
+
 class TestPrecedence:
     def config(self, **changes: Any) -> TrialConfig:
         study = study_of(space={}, **changes)
@@ -450,6 +466,12 @@ class TestRefusals:
         message = refusal(arms={"a": {"mix": "cutmix", "space": {"mix.apply.prob": domain}}})
         assert "arm 'a'" in message
         assert "'mix.apply.prob'" in message
+
+    def test_a_learning_rate_for_another_optimizer(self) -> None:
+        adamw = {"optimizer": {"name": "adamw"}}
+        assert "optimizer.lr is 1, but with optimizer.name 'adamw' it must be at most 0.05" in refusal(base=adamw)
+        low = COMMON | {"optimizer.lr": {"kind": "loguniform", "lo": 1e-4, "hi": 1e-2}}
+        check_study(study_of(base=adamw, space=low))
 
     def test_a_wrong_value_behind_others_in_a_choice(self) -> None:
         domain = {"kind": "choice", "values": ["clip", "inside", "sphere"]}

@@ -30,7 +30,7 @@ DOSE_COLUMNS = [name for name in ABOUT_COLUMNS if name.startswith("dose_")]
 """Columns of the dose, which a trial measures before its first epoch."""
 
 Curve = Callable[[Job, int], Mapping[str, Any]]
-"""Function from a job and an epoch to reported columns of the epoch, or to ``failed`` or ``unfit``."""
+"""Function from a job and an epoch to reported columns, or to ``failed``, ``unfit`` or ``out_of_memory``."""
 
 
 def lose_worker(conductor: Conductor, trial: str, error: str = "killed") -> None:
@@ -51,7 +51,7 @@ def report(job: Job, epoch: int, values: Mapping[str, Any]) -> dict[str, Any]:
     whole = {"trial": job.trial, "epoch": epoch, "train_loss": 1 / epoch, "val_top1_error": 0.5, "val_nll": 1.5}
     whole |= {"val_top5_error": 0.1, "val_ece": 0.05, "lr": 0.1, "effective_prob": 0.5, "pasted_frac": 0.25}
     whole |= {"seconds": 2.0, "images_per_s": 1e3, "n_train": 80, "n_val": 20}
-    whole |= {"device": "cpu", "precision": "fp32", "threads": 1, "node": "here"}
+    whole |= {"device": "cpu", "precision": "fp32", "step_kind": "eager", "threads": 1, "node": "here"}
     whole |= dict.fromkeys(DOSE_COLUMNS, 0.25)
     if job.test and epoch == job.config.optimizer.max_epochs:
         error = values.get("val_top1_error", 0.5)
@@ -87,6 +87,8 @@ class Simulation:
             self._fill()
             if not self._running:
                 self.conductor.flush(force=True)
+                if self.conductor.begin_next_turn():
+                    continue
                 break
             job, epoch = self._running.popleft()
             checkpoint = checkpoint_path(self.sweep_dir, job.trial)
@@ -102,7 +104,7 @@ class Simulation:
 
     def _report(self, job: Job, epoch: int) -> dict[str, Any]:
         values = self._curve(job, min(epoch, job.last_epoch))
-        if values.keys() & {"failed", "unfit"}:
+        if values.keys() & {"failed", "unfit", "out_of_memory"}:
             return {"trial": job.trial, **values}
         if epoch <= job.last_epoch:
             return report(job, epoch, values)

@@ -47,7 +47,7 @@ At the first rung the rates move an error by about 2 points, so that curves cros
 REPORT = {
     **{"train_loss": 1.0, "val_top5_error": 0.1, "val_ece": 0.05, "lr": 0.1, "effective_prob": 0.5},
     **{"pasted_frac": 0.25, "seconds": 2.0, "images_per_s": 1e3, "n_train": 80, "n_val": 20},
-    **{"device": "cpu", "precision": "fp32", "threads": 1, "node": "here"},
+    **{"device": "cpu", "precision": "fp32", "step_kind": "eager", "threads": 1, "node": "here"},
     **dict.fromkeys(DOSE_COLUMNS, 0.25),
 }
 """Report of an epoch, without the epoch and the validation errors."""

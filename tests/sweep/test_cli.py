@@ -34,7 +34,7 @@ from trainables.mixing.presets import PRESETS
 MakeStudy = Callable[..., Study]
 ROOT = Path(__file__).parents[2]
 
-STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--workers", "--seed"}
+STUDY_FLAGS = {"--scale", "--set", "--data", "--cpus", "--gpus", "--trials-per-gpu", "--workers", "--seed"}
 SHOWN = ["--quiet", "--verbose"]
 CLUSTER = ["--address", "--insecure", "--strict-nodes", "--max-trials", "--start-timeout"]
 VERBS = {

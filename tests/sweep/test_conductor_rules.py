@@ -249,3 +249,13 @@ class TestPromotion:
         again = simulate(study, tmp_path, curve=lambda *_: {"val_nll": 1.0}, n_workers=1).run()
         assert ("off-0002", 1) in [(job.trial, job.recorded_epochs) for job in again.jobs[:3]]
         assert_whole(tmp_path, study)
+
+    @pytest.mark.parametrize(("rule", "pauses"), [("asha-promote", (1,)), ("asha", ()), ("none", ())])
+    def test_a_worker_knows_where_its_trial_may_pause(
+        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, rule: str, pauses: tuple[int, ...]
+    ) -> None:
+        study = study_of(arms={"off": {}}, budget=budget(rule, trials=4, max_epochs=2, control_frac=0.5))
+        conductor = simulate(study, tmp_path).conductor
+        for number in range(4):
+            job = conductor.next_job()
+            assert job.pause_epochs == (() if study.is_control("off", number) else pauses)

@@ -19,12 +19,15 @@ from search_spaces.study import Study
 from sweep.doctor import Check
 from sweep.document_models import DOCUMENTS
 from sweep.documents import evaluate_document
+from sweep.endings import Joined
 from sweep.evaluation.evaluate import Evaluated
 from sweep.findings.summary import summarise_arms
 from sweep.findings.trials import list_trials
 from sweep.lock import locked
+from sweep.manifest import with_run
 from sweep.records.reader import read_manifest, read_sweep
 from sweep.records.writer import write_manifest
+from sweep.status import describe_unfinished
 
 MakeStudy = Callable[..., Study]
 Run = Callable[..., tuple[int, str, str]]
@@ -91,6 +94,15 @@ class TestStatus:
             of_arm = [winner for winner in document["winners"] if winner["arm"] == row["arm"]]
             assert row["winners"] == [winner["winner"] for winner in of_arm]
             assert row["top1_error"] == pytest.approx(sum(winner["top1_error"] for winner in of_arm) / 2)
+
+    def test_resumes_on_the_cluster_of_the_last_run(self, session: Any, run: Run) -> None:
+        session.run(4).conductor.flush(force=True)
+        joined = Joined("10.0.0.5:6379", insecure=True, max_trials=4)
+        write_manifest(session.sweep_dir, with_run(read_manifest(session.sweep_dir), "again", joined=joined))
+        command = f"cutmix-sweep resume '{session.sweep_dir}' --address 10.0.0.5:6379 --insecure --max-trials 4"
+        assert check(run("status", session.sweep_dir, "--json")[1], "status", run)["resume_command"] == command
+        assert command in run("status", session.sweep_dir)[1].replace("\n", " ")
+        assert command in describe_unfinished(session.sweep_dir)
 
     def test_at_every_instant(self, session: Any, run: Run) -> None:
         session.conductor.flush(force=True)

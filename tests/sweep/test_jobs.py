@@ -197,8 +197,8 @@ class TestSubmit:
         )
         facts = job["metadata"]
         assert facts["arms"] == ", ".join(expected.arms)
-        assert {name: facts[name] for name in ("study", "sweep", "storage")} == {
-            "study": "quickstart", "sweep": "box", "storage": "/shared/box",
+        assert {name: facts[name] for name in ("study", "sweep", "id", "storage")} == {
+            "study": "quickstart", "sweep": "box", "id": "0d464f", "storage": "/shared/box",
         }  # fmt: skip
         assert re.fullmatch(r"\d+\.\d+.*", facts["version"])
         assert int(facts["trials"]) == len(expected.arms) * (4 + expected.confirming_per_arm)

@@ -10,18 +10,30 @@ from typing import Any
 
 import pytest
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.conductor import Conductor
 from sweep.followed import FollowedSweep
 from sweep.losses import MAX_LOSSES, MAX_LOST_WORKERS, Loss, classify
 from sweep.lost_workers import PATIENCE_S, LostWorkers
 from sweep.progress import ProgressTracker
 from sweep.records.reader import read_table
-from sweep.records.schema import CRASHES, LOSSES, LOST_NODES, OUT_OF_MEMORY, PREEMPTIONS, TRIALS
+from sweep.records.schema import (
+    CRASHES,
+    LOSSES,
+    LOST_NODES,
+    NEIGHBOUR_FAULTS,
+    OUT_OF_MEMORY,
+    PREEMPTIONS,
+    TRIALS,
+)
 from sweep.slots import LiveNode, Slots
 from tests.sweep.conftest import lose_worker
 
 DIED = "The actor died unexpectedly before finishing this task.\n\tip: 10.77.0.2\nits worker process has died."
+GPU_FAULT = (
+    "ray::CutMixTrainable.train() (pid=77, ip=10.77.0.2, actor_id=5f)\n"
+    "torch.AcceleratorError: CUDA error: unspecified launch failure"
+)
 LOW = "Task was killed due to the node running low on memory."
 
 
@@ -116,6 +128,21 @@ class TestKinds:
         ((_, silent),) = cluster.settled()
         assert (silent.kind, silent.fault) == (CRASHES, "stalled")
 
+    @pytest.mark.parametrize(("shares_gpus", "kind"), [(True, NEIGHBOUR_FAULTS), (False, CRASHES)])
+    def test_errors_of_a_shared_gpu_that_come_together_are_nobodys(
+        self, cluster: Cluster, shares_gpus: bool, kind: str
+    ) -> None:
+        cluster.slots.is_elastic = False
+        cluster.lost = LostWorkers(cluster.slots, clock=lambda: cluster.now_s, shares_gpus=lambda: shares_gpus)
+        cluster.lose("off-0000", GPU_FAULT)
+        assert cluster.kinds() == ([] if shares_gpus else [("off-0000", CRASHES)])
+        cluster.lose("off-0001")  # this process has died: it may be at fault
+        cluster.lose("off-0002", GPU_FAULT, node_id="bb")  # alone on its node
+        cluster.lose("off-0003", GPU_FAULT, node_id="")
+        cluster.now_s = PATIENCE_S
+        kinds = {"off-0001": CRASHES, "off-0002": CRASHES, "off-0003": kind}
+        assert dict(cluster.kinds()) == kinds | ({"off-0000": kind} if shares_gpus else {})
+
     def test_on_one_machine_nothing_is_waited_for(self, cluster: Cluster) -> None:
         cluster.slots.is_elastic = False
         cluster.lose("off-0000")
@@ -143,16 +170,16 @@ class TestCounts:
     def test_are_recorded_apart_and_kept(
         self, conductor: Conductor, simulate: Any, study_of: Callable[..., Any], tmp_path: Path
     ) -> None:
-        for kind in (LOST_NODES, LOST_NODES, PREEMPTIONS, CRASHES, OUT_OF_MEMORY):
+        for kind in (LOST_NODES, LOST_NODES, PREEMPTIONS, CRASHES, OUT_OF_MEMORY, NEIGHBOUR_FAULTS):
             conductor.on_restart("off-0000")
             conductor.on_loss("off-0000", Loss(kind, "worker", "a100-1"))
         row = self.row(conductor, tmp_path, "off-0000")
-        assert [row[name] for name in LOSSES] == [2, 1, 1, 1]
-        assert (row["status"], row["attempts"]) == ("running", 6)
-        assert row["why"] == "ran out of memory on a100-1 (give each node more memory, or fewer trials), begins again"
+        assert [row[name] for name in LOSSES] == [2, 1, 1, 1, 0, 1]
+        assert (row["status"], row["attempts"]) == ("running", 7)
+        assert row["why"] == "lost its worker on a100-1 by an error of another trial on the same GPU, begins again"
         simulate(study_of(), tmp_path).run()
         row = self.row(conductor, tmp_path, "off-0000")
-        assert ([row[name] for name in LOSSES], row["status"], row["why"]) == ([2, 1, 1, 1], "completed", "")
+        assert ([row[name] for name in LOSSES], row["status"], row["why"]) == ([2, 1, 1, 1, 0, 1], "completed", "")
         assert self.row(conductor, tmp_path, "cutmix-0000")[CRASHES] == 0
 
     def test_of_lost_nodes_cost_no_trial_its_life(self, conductor: Conductor) -> None:

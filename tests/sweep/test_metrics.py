@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from search_spaces.study import Study
-from sweep import metrics
 from sweep.conductor import Job
+from sweep.losses import Loss
 from sweep.metrics import MAX_VALUES, METRICS, SET_EVERY_S, SweepMetrics
 from sweep.records.reader import read_sweep
 from sweep.records.schema import CONFIRM
@@ -44,7 +43,7 @@ class Watched:
         self.simulation, self.ray, self.clock = simulation, RayMetrics(), Clock()
         self.warnings: list[str] = []
         simulation.conductor.capacity = 3, 1
-        options = {"sweep": simulation.sweep_dir.name, "warn": self.warnings.append} | options
+        options = {"storage": str(simulation.sweep_dir), "warn": self.warnings.append} | options
         given = {"ray_metrics": self.ray, "clock": self.clock}
         self.metrics = SweepMetrics(simulation.conductor, **(given | options))
         on_report = simulation.conductor.on_report
@@ -106,11 +105,12 @@ def test_values_equal_the_records(watched: Callable[..., Watched], n_reports: in
     assert sum(counts.values()) == conductor.n_trials
     ended = {"completed", "stopped", "failed", "diverged", "cancelled"}
     assert sum(n for (_, _, status), n in counts.items() if status not in ended) == conductor.n_left
-    for (arm, stat), error in sweep.read("val_top1_error_ratio", "arm", "stat").items():
-        last = records.epochs.groupby("trial")["val_top1_error"].last()
-        is_completed = (records.trials["arm"] == arm) & (records.trials["status"] == "completed")
-        completed = records.trials.loc[is_completed, "trial"]
-        assert error == pytest.approx(last[completed].agg({"best": "min", "median": "median"}[stat]))
+    for name, column in (("val_top1_error_ratio", "val_top1_error"), ("val_nll_nats", "val_nll")):
+        last = records.epochs.groupby("trial")[column].last()
+        completed = records.trials.loc[records.trials["status"] == "completed", ["arm", "trial"]]
+        errors = last[completed["trial"]].groupby(completed["arm"].to_list()).agg(["min", "median"])
+        expected = errors.rename(columns={"min": "best"}).stack().to_dict()
+        assert sweep.read(name, "arm", "stat") == pytest.approx(expected)
     tests = confirming.evaluations.query("metric == 'top1_error'").merge(confirming.trials[["trial", "arm"]])
     assert sweep.read("test_top1_error_ratio", "arm") == pytest.approx(
         {(arm,): error for arm, error in tests.groupby("arm")["value"].mean().items()}
@@ -186,14 +186,16 @@ def test_an_error_is_said_once_and_ends_nothing(watched: Callable[..., Watched])
     assert not sweep.simulation.conductor.n_left
 
 
-def test_what_the_cluster_has_lost(watched: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trials count their losses in all runs; a conductor that follows the nodes knows the slots."""
-    lost = Counter(crashes=1)
-    monkeypatch.setattr(metrics, "lost_workers", lambda conductor: +lost)
+def test_what_the_cluster_has_lost(watched: Callable[..., Watched]) -> None:
+    """The losses of former runs are not counted; a conductor that follows the nodes knows the slots."""
+    sweep = watched().run(3)
+    sweep.simulation.conductor.on_loss(sweep.simulation.conductor.running[0].trial, Loss("crashes", "worker"))
+    sweep.simulation.conductor.flush(force=True)
     sweep = watched().run(3)
     conductor = sweep.simulation.conductor
     conductor.capacity, conductor.without_worker = (5, 2), {conductor.running[0].trial}
-    lost.update(crashes=2, preemptions=1)
+    for kind in ("crashes", "crashes", "preemptions"):
+        conductor.on_loss(conductor.running[0].trial, Loss(kind, "worker"))
     sweep.update()
     assert sweep.read("slots", "state") == {("running",): 1, ("waiting",): 1, ("free",): 4}
     assert sweep.read("losses_total", "cause") == {("crashes",): 2, ("preemptions",): 1}
@@ -237,11 +239,12 @@ class TestSeries:
         self, watched: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("RAY_AUTH_TOKEN", "a-secret-token")
-        sweep = watched(options={"sweep": "https://me:geheim@host/über 9"}).run()
+        sweep = watched(options={"storage": "s3://me-geheim/über 9"}).run()
         text = sweep.ray.text()
         trials = list(sweep.simulation.conductor.entries)
         assert not any(trial in text for trial in trials)
         assert "a-secret-token" not in text
+        assert "geheim" not in text
         labels = {value for _, pairs in sweep.ray.values for _, value in pairs}
         assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value) for value in labels)
 

@@ -19,7 +19,7 @@ import yaml
 
 from search_spaces.study import Study
 from sweep.jobs import metadata_of
-from sweep.metrics import METRICS
+from sweep.metrics import METRICS, SWEEP_LABELS
 from sweep.monitor.board import PANELS, RAY_METRICS, board
 from sweep.monitor.files import Monitor, describe_monitor, monitor_files
 from sweep.monitor.start import Server, installed_servers, started
@@ -29,7 +29,7 @@ from trainables.errors import UserError
 MakeStudy = Callable[..., Study]
 Run = Callable[..., tuple[int, str, str]]
 EXPRESSIONS = sorted({expr for panel in PANELS for expr, _ in panel.series})
-OURS = {metric.exported: {"sweep", "SessionName", *metric.labels} for metric in METRICS}
+OURS = {metric.exported: {*SWEEP_LABELS, "SessionName", *metric.labels} for metric in METRICS}
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ class TestBoard:
     @pytest.mark.parametrize("expr", EXPRESSIONS)
     def test_expressions_parse(self, expr: str) -> None:
         promql_parser = pytest.importorskip("promql_parser")
-        promql_parser.parse(expr.replace("$sweep", ".*").replace("$SessionName", ".*"))
+        promql_parser.parse(re.sub(r"\$\w+", ".*", expr))
 
     def test_names_of_series_are_labels_of_their_query(self) -> None:
         for panel in PANELS:
@@ -79,7 +79,7 @@ class TestBoard:
 
     def test_takes_what_the_page_of_the_ray_dashboard_gives(self) -> None:
         variables = {variable["name"]: variable for variable in board()["templating"]["list"]}
-        assert set(variables) == {"datasource", "SessionName", "sweep"}
+        assert set(variables) == {"datasource", "SessionName", *SWEEP_LABELS}
         assert board()["uid"] == "cutmix-sweep"
 
     def test_metrics_of_ray_exist(self) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from search_spaces.study import Resources, Study
+from search_spaces.resources import Resources
+from search_spaces.study import Study
 from sweep import node_check, node_checker
 from sweep.display import SilentDisplay
 from sweep.node_check import (

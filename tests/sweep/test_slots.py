@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep import live_nodes
 from sweep.nodes import Nodes
 from sweep.slots import IN_JOB, LiveNode, Slots, describe_no_room, start_patience_s, workers_on

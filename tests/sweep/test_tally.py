@@ -70,6 +70,8 @@ def facts(sweep: SweepTrials) -> dict[str, Any]:
         "by phase": (tally.n_epochs_of, tally.test_errors),
         "epochs": (tally.n_epochs, tally.epochs_left, tally.planned_epochs),
         "errors": {arm: (each.best, each.median, len(each.lowest)) for arm, each in tally.errors.items()},
+        "NLL": {arm: (each.best, each.median) for arm, each in tally.nlls.items()},
+        "losses": +tally.losses,
         "numbers": {arm: (len(each), each.lowest_new) for arm, each in tally.numbers.items()},
         "left": (sweep.n_left, sweep.n_trials, sweep.n_unbegun, sweep.epochs_left, sweep.dropped),
         "stuck": sweep.by_search.stuck,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from search_spaces.study import Resources
+from search_spaces.resources import Resources
 from sweep.faults import fault_of_worker
 from sweep.losses import Loss
 from sweep.nodes import Nodes
@@ -251,6 +251,18 @@ def test_the_scheduler_keeps_what_tune_would_turn_into_text() -> None:
     assert scheduler.fault.filename == "part-0"
 
 
+@pytest.mark.parametrize(("ended", "has_paused", "asked"), [(False, False, []), (True, False, []), (True, True, ["a"])])
+def test_a_trial_that_pauses_is_asked_for_its_state(ended: bool, has_paused: bool, asked: list[str]) -> None:
+    from sweep.tune_adapters import ConductorScheduler
+
+    kept: list[str] = []
+    conductor: Any = SimpleNamespace(on_report=lambda *_: ended, has_paused=lambda _: has_paused)
+    actor = SimpleNamespace(keep_state=SimpleNamespace(remote=lambda: kept.append("a")))
+    trial = SimpleNamespace(temporary_state=SimpleNamespace(ray_actor=actor))
+    verdict = ConductorScheduler(conductor, fixed_slots(1)).on_trial_result(None, trial, {"trial": "a"})
+    assert (verdict, kept) == ("STOP" if ended else "CONTINUE", asked)
+
+
 class _Controller:
     """Tune's controller with waiting trials; names of trials tell which of them have a worker, and which one."""
 
@@ -304,7 +316,7 @@ class _Conductor:
 
     def __init__(self, nodes: Nodes) -> None:
         self.nodes, self.ended, self.put_back_trials = nodes, set[str](), list[str]()
-        self.study = SimpleNamespace(resources=Resources(cpus=2))
+        self.resources = Resources(cpus=2)
 
     def may_run(self, trial: str) -> bool:
         return trial not in self.ended

@@ -80,6 +80,8 @@ def check_equal(one: Trial, several: Trial, *, first_rtol: float = 1e-5) -> None
     assert states[0]["generators"] == states[1]["generators"]
     if states[0]["dropblock"] is not None:
         assert torch.equal(states[0]["dropblock"], states[1]["dropblock"])
+    if "branches" in states[0]:
+        assert torch.equal(states[0]["branches"], states[1]["branches"])
 
 
 @pytest.mark.parametrize(
@@ -88,11 +90,14 @@ def check_equal(one: Trial, several: Trial, *, first_rtol: float = 1e-5) -> None
         {},
         {"mix": {"preset": "cutmix", "layer": 2}},
         {"mix": {"preset": "cutmix", "layer": [0, 2]}, "model": {"width": 0.25, "precision": "bf16"}},
-        {"mix": {"preset": "saliencymix"}, "model": {"width": 0.25, "precision": "fp32", "dropblock": {"block_px": 3}}},
+        {
+            "mix": {"preset": "saliencymix"},
+            "model": {"width": 0.25, "precision": "fp32", "dropblock": {"block_px": 3}, "shakedrop": {}},
+        },
         {"mix": "off", "adversarial": {"kind": "fgsm"}},
         {"data": {"train_frac": 0.04, "batch_size": 199, "pad_px": 2}},
     ],
-    ids=["cutmix", "inside_the_network", "bf16", "dropblock", "adversarial", "last_batch_of_one"],
+    ids=["cutmix", "inside_the_network", "bf16", "dropblock_and_shakedrop", "adversarial", "last_batch_of_one"],
 )
 def test_two_workers_give_the_curve_of_one(pair: tuple[Group, Follower], changes: dict[str, Any]) -> None:
     config = config_of(**changes)

@@ -1,5 +1,6 @@
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -71,13 +72,49 @@ def test_steps_follow_the_formula(momentum: float) -> None:
         torch.testing.assert_close(parameter.detach().double(), weight, rtol=1e-4, atol=1e-6)
 
 
-def test_restored_optimizer_goes_on_bit_for_bit() -> None:
+def test_steps_of_adamw_follow_the_formula() -> None:
+    """Loshchilov and Hutter (ICLR 2019), algorithm 2: the decay is a fraction of the weight, by the learning rate."""
     model = net()
-    optimizer = build_optimizer(model, Optimizer())
+    settings = Optimizer(name="adamw", lr=0.01, weight_decay=0.5, betas=(0.8, 0.9))
+    optimizer = build_optimizer(model, settings)
+    expected = [parameter.detach().double() for parameter in model.parameters()]
+    means, squares = ([torch.zeros_like(weight) for weight in expected] for _ in range(2))
+    for step in (1, 2, 3):
+        backward(model, seed=step)
+        for index, parameter in enumerate(model.parameters()):
+            assert parameter.grad is not None
+            gradient = parameter.grad.double()
+            means[index] = 0.8 * means[index] + 0.2 * gradient
+            squares[index] = 0.9 * squares[index] + 0.1 * gradient.square()
+            move = means[index] / (1 - 0.8**step) / ((squares[index] / (1 - 0.9**step)).sqrt() + 1e-8)
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            expected[index] = expected[index] * (1 - settings.lr * decay) - settings.lr * move
+        optimizer.step()
+    for parameter, weight in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.detach().double(), weight, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "adamw", "lr": 0.001, "momentum": 0.5}, "momentum has no effect with name 'adamw'"),
+        ({"betas": [0.9, 0.99]}, "betas have no effect with name 'sgd'"),
+    ],
+)
+def test_settings_of_the_other_optimizer_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Optimizer.model_validate(values)
+    assert Optimizer(name="adamw", lr=0.001).betas is None
+
+
+@pytest.mark.parametrize("settings", [Optimizer(), Optimizer(name="adamw", lr=0.001)], ids=lambda each: each.name)
+def test_restored_optimizer_goes_on_bit_for_bit(settings: Optimizer) -> None:
+    model = net()
+    optimizer = build_optimizer(model, settings)
     backward(model, seed=0)
     optimizer.step()
     restored = copy.deepcopy(model)
-    restored_optimizer = build_optimizer(restored, Optimizer())
+    restored_optimizer = build_optimizer(restored, settings)
     restored_optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for each, its_optimizer in ((model, optimizer), (restored, restored_optimizer)):
         backward(each, seed=1)

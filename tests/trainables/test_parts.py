@@ -93,7 +93,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(values: dict[str, Any], mess
         ("raise SystemExit('usage: script.py FILE')", "SystemExit: usage: script.py FILE"),
         (
             "from trainables.mixing.masks.base import Mask\nclass Half(Mask):\n    pass",
-            "is abstract: it does not define draw",
+            "is abstract: it does not define parameters, render",
         ),
         ("Half = 3", "has no class 'Half', and no other class of the kind"),
     ],

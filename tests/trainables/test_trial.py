@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import trial as trial_module
+from trainables import training as training_module
 from trainables.config import CosineSchedule, StepSchedule, TrialConfig, TriangularSchedule
 from trainables.data.batches import TrainBatch, TrainBatches
 from trainables.data.image_set import ImageSet
@@ -49,7 +49,11 @@ CASES: dict[str, dict[str, Any]] = {
     "mixup-fp32": {"mix": "mixup"},
     "mixup-bf16": {"mix": "mixup", "model": {"precision": "bf16"}},
     "cutmix-fp32": {"mix": "cutmix"},
-    "cutmix-bf16": {"mix": "cutmix", "model": {"precision": "bf16"}},
+    "shakedrop-adamw-bf16": {
+        "mix": "cutmix",
+        "model": {"precision": "bf16", "shakedrop": {}},
+        "optimizer": {"name": "adamw", "lr": 0.001},
+    },
     "erasing-ema": {"mix": "random_erasing", "optimizer": {"ema_decay": 0.9}},
     "cutmix-pgd-fp32": {"mix": "cutmix", "adversarial": {"kind": "pgd", "steps": 2}},
     "fgsm-bf16": {"adversarial": {"kind": "fgsm"}, "model": {"precision": "bf16"}},
@@ -193,6 +197,7 @@ def test_a_continued_run_equals_the_uninterrupted_one(
     assert [row["epoch"] for row in state["history"]] == [1, 2, 3, 4, 5, 6]
     assert (state["ema"] is not None) == ("ema" in name)
     assert (state["dropblock"] is not None) == ("everything" in name)
+    assert ("branches" in state) == ("shakedrop" in name)
     assert straight.done
 
 
@@ -273,6 +278,15 @@ def test_dropblock_shares_weights_and_data_order_and_draws_apart(data: TrialData
     dropping.run_epoch()
     assert_same(dropping.state_dict()["generators"], without.state_dict()["generators"])
     assert differ(dropping.weights(), without.weights())
+
+
+def test_branches_that_always_survive_train_as_without(data: TrialData) -> None:
+    without = trained(config_of(mix="cutmix"), data, 2).state_dict()
+    kept = trained(config_of(mix="cutmix", model={"stochastic_depth": {"survival_prob": 1.0}}), data, 2).state_dict()
+    assert_same(kept | {"config": "", "branches": None}, without | {"config": "", "branches": None})
+    scaled = trained(config_of(mix="cutmix", model={"stochastic_depth": {}}), data, 2).state_dict()
+    assert_same(scaled["generators"], without["generators"])
+    assert differ(scaled["model"], without["model"])
 
 
 def test_dropblock_of_probability_zero_trains_as_without(data: TrialData) -> None:
@@ -499,7 +513,7 @@ def test_validation_changes_nothing(
     trial = trained(config_of(**parts, optimizer={"ema_decay": ema_decay}), data, 2)
     last = trial.history[-1]
     before = copy.deepcopy(trial.state_dict())
-    for module, name in ((MixDrawer, "draw"), (trial_module, "draw_layer"), (dropblock, "drop_blocks")):
+    for module, name in ((MixDrawer, "draw"), (training_module, "draw_layer"), (dropblock, "drop_blocks")):
         monkeypatch.setattr(module, name, lambda *args, **kwargs: pytest.fail("changed in validation"))
     first, second = trial.validate(), trial.validate()
     assert first == second

@@ -1,14 +1,16 @@
-"""State and model of a trial in an object store: kept on the node first, and sent by time, at the end and before it."""
+"""State and model of a trial in an object store: kept on the node first, and sent; the log with them."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from trainables import storage_url, store_clients, trial_files
+from trainables import storage_url, store_clients
 from trainables.intact import DamagedFile
-from trainables.object_store import ObjectStore
+from trainables.object_store import ObjectStore, StorageError
 from trainables.storage_url import StorageUrl
 from trainables.trial_files import StoredFiles, local_model
 
@@ -28,13 +30,24 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectStore:
     return ObjectStore(URL)
 
 
-def open_files(*, sweep: str = "first", every_s: float | None = 1000.0) -> StoredFiles:
-    return StoredFiles(URL, "off-0000", sweep_key=sweep, every_s=every_s)
+def open_files(*, sweep: str = "first") -> StoredFiles:
+    return StoredFiles(URL, "off-0000", sweep_key=sweep)
 
 
-def save(files: StoredFiles, epoch: int) -> None:
-    files.checkpoint.write_text(f"epoch {epoch}")
-    files.send_state()
+def save(files: StoredFiles, epoch: int, *, is_done: bool = False) -> None:
+    files.write_state(memoryview(f"epoch {epoch}".encode()), is_done=is_done)
+
+
+@contextlib.contextmanager
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no file be sent."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StorageError("memory://bucket", "no answer", is_write=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectStore, "write", refuse)
+        yield
 
 
 def state_of(files: StoredFiles) -> str | None:
@@ -53,9 +66,9 @@ def test_another_node_continues_from_the_last_state(
     assert state_of(files) is None
     for epoch in (1, 2, 3):
         save(files, epoch)
-    assert stored(store) == {}  # nothing is due
-    files.close(is_done=False)
     assert stored(store) == {"checkpoints/off-0000.pt": "epoch 3"}
+    files.close(is_done=False)
+    assert files.take_counts()["n_written"] == 3
     monkeypatch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path / "node-b"))
     other = open_files()
     assert state_of(other) == "epoch 3"
@@ -64,59 +77,45 @@ def test_another_node_continues_from_the_last_state(
     assert state_of(open_files()) == "epoch 4"
 
 
-def test_the_state_of_the_node_is_used_unless_another_node_was_later(store: ObjectStore) -> None:
+def test_the_state_of_the_node_is_used_unless_another_node_was_later(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = open_files()
     save(files, 1)
     files.close(is_done=False)
     killed = open_files()
     assert state_of(killed) == "epoch 1"
-    save(killed, 2)  # and the worker is killed before it is sent
+    with unreachable(monkeypatch):
+        save(killed, 2)  # and the worker is killed before the state can be sent
     assert state_of(open_files()) == "epoch 2"
     store.write("checkpoints/off-0000.pt", b"epoch 9")
     assert state_of(open_files()) == "epoch 9"
 
 
-def test_a_state_of_an_older_sweep_is_not_used(store: ObjectStore) -> None:
+def test_a_state_of_an_older_sweep_is_not_used(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     files = open_files()
-    save(files, 5)
+    with unreachable(monkeypatch):
+        save(files, 5)
     assert state_of(open_files(sweep="second")) is None
-    files.hurry()  # and the worker is killed: its state stays on the node
+    files.hurry(None)  # and the worker is killed: its state stays on the node
     store.delete(["checkpoints/off-0000.pt"])  # the trial has ended, and is run again
     assert state_of(open_files()) is None
 
 
-def test_states_are_sent_by_time(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once if no state was sent for a while; then after 20 times as long as it took."""
-    files = open_files(every_s=0.0)
-    save(files, 1)
-    while not stored(store):
-        pass
+def test_a_state_that_could_not_be_sent_is_sent_at_the_end(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = open_files()
+    with unreachable(monkeypatch):
+        save(files, 1)
+    assert stored(store) == {}
     files.close(is_done=False)
-    monkeypatch.setattr(trial_files, "MIN_PAUSE_S", 0.001)
-    files = open_files(every_s=None)
-    write = ObjectStore.write
-
-    def slow(self: ObjectStore, *arguments: object, **options: object) -> object:
-        clock.now_s += 2.0
-        return write(self, *arguments, **options)  # type: ignore[arg-type]
-
-    class Clock:
-        now_s = 0.0
-
-        def monotonic(self) -> float:
-            return self.now_s
-
-    clock = Clock()
-    monkeypatch.setattr(trial_files, "time", clock)
-    monkeypatch.setattr(ObjectStore, "write", slow)
-    save(files, 2)
-    files.close(is_done=False)
-    assert files._pause_s == pytest.approx(2.0 / trial_files.MAX_COST)
+    assert stored(store) == {"checkpoints/off-0000.pt": "epoch 1"}
 
 
 def test_a_completed_trial_has_a_model_and_no_state(store: ObjectStore) -> None:
+    """A state after the last epoch stays on the node, until the trial has been reported."""
     files = open_files()
-    save(files, 1)
+    save(files, 1, is_done=True)
+    assert state_of(files) == "epoch 1"
     files.weights.write_text("weights")
     files.send_model()
     files.close(is_done=True)
@@ -129,8 +128,8 @@ def test_a_completed_trial_has_a_model_and_no_state(store: ObjectStore) -> None:
 
 def test_a_node_that_ends_sends_its_state(store: ObjectStore) -> None:
     files = open_files()
-    save(files, 7)
-    files.hurry()
+    save(files, 6)
+    files.hurry(memoryview(b"epoch 7"))
     assert stored(store) == {"checkpoints/off-0000.pt": "epoch 7"}
 
 
@@ -160,7 +159,7 @@ def test_the_log_of_all_nodes_is_kept(store: ObjectStore, tmp_path: Path, monkey
     monkeypatch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path / "node-b"))
     killed = open_files()
     write(killed, "b begins\n")
-    killed.hurry()
+    killed.hurry(None)
     write(killed, "b epoch 2\n")  # not sent
     again = open_files()
     write(again, "b begins again\n")
@@ -172,16 +171,12 @@ def test_the_log_of_all_nodes_is_kept(store: ObjectStore, tmp_path: Path, monkey
 
 
 def test_a_log_is_sent_with_a_state_but_not_each_time(store: ObjectStore) -> None:
-    files = open_files(every_s=0.0)
+    files = open_files()
     files.log.write_text("begins\n")
     for epoch in range(1, 4):
         save(files, epoch)
-        while stored(store).get("checkpoints/off-0000.pt") != f"epoch {epoch}":
-            pass
     files.log.write_text("begins, and more\n")
     save(files, 4)
-    while stored(store)["checkpoints/off-0000.pt"] != "epoch 4":
-        pass
     assert stored(store)["logs/off-0000.txt"] == "begins\n"
     files.close(is_done=False)
     assert stored(store)["logs/off-0000.txt"] == "begins, and more\n"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import trial as trial_module
+from trainables import step as step_module
 from trainables.config import Model, TrialConfig
 from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.image_set import ImageSet
@@ -26,6 +26,7 @@ from trainables.networks import NETWORKS
 from trainables.networks.modules.staged import StagedNet
 from trainables.optimizer import build_optimizer, lr_factor
 from trainables.seeds import derive_seed, generator
+from trainables.step import TrainStep
 from trainables.trial import Trial
 
 CPU = torch.device("cpu")
@@ -325,7 +326,7 @@ def test_type_and_memory_layout_are_kept_through_mixed_maps(
     name: str, precision: str, policy: str, data: TrialData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = TrialData(data.images, data.padded, data.train_rows[:16], data.val_rows[:5], flip=True)
-    calls = record(monkeypatch, trial_module, "mix_images")
+    calls = record(monkeypatch, step_module, "mix_images")
     for layer in range(NETWORKS[name].n_stages + 1):
         mix = at_layer(POLICIES[policy], layer)
         Trial(config_of(name, mix=mix, model={"width": 0.125, "precision": precision}), few).run_epoch()
@@ -346,7 +347,7 @@ def test_memory_that_is_used_again_changes_no_bit(
     reusing = Trial(config, data)
     for _ in range(2):
         reusing.run_epoch()
-    monkeypatch.setattr(Trial, "_spare_for", lambda self, images: None)
+    monkeypatch.setattr(TrainStep, "_spare_for", lambda self, images: None)
     fresh = Trial(config, data)
     for _ in range(2):
         fresh.run_epoch()
@@ -356,7 +357,7 @@ def test_memory_that_is_used_again_changes_no_bit(
 
 
 def test_memory_is_allocated_once(data: TrialData, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = record(monkeypatch, trial_module, "mix_images")
+    calls = record(monkeypatch, step_module, "mix_images")
     trial = Trial(config_of(mix=BOX, data={"batch_size": 20}), data)
     for _ in range(2):
         trial.run_epoch()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
 import os
 import shutil
 import signal
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,9 +73,11 @@ def orders(
     images: str = "{}",
     model_sha256: str = "",
     sign: str = "",
+    checkpoint_s: float | None = 0.0,
+    pause_epochs: tuple[int, ...] = (),
     **parts: Any,
 ) -> Row:
-    """What the sweep tells a worker."""
+    """What the sweep tells a worker; by default each epoch writes its state before it is reported."""
     return {
         "trial": trial,
         "config": TrialConfig.model_validate(BASE | parts).model_dump_json() if config is None else config,
@@ -86,6 +91,8 @@ def orders(
         "images": images,
         "model_sha256": model_sha256,
         "sign_of_sweep": sign,
+        "checkpoint_s": checkpoint_s,
+        "pause_epochs": pause_epochs,
     }
 
 
@@ -275,6 +282,79 @@ def test_a_worker_goes_on_after_the_recorded_epochs(
     assert same_weights(tmp_path / "weights/t0.pt", straight())
 
 
+class TestAStateByTime:
+    """By default a state is written every 30 s: here only before a pause and at the end."""
+
+    def test_epochs_after_the_state_are_computed_and_reported_again(
+        self, build: Callable[..., CutMixTrainable], trained_epochs: list[int], tmp_path: Path
+    ) -> None:
+        """The sweep compares them with its records; the end is that of an undisturbed trial."""
+        whole = steps(build(trial="whole"), EPOCHS)
+        first = build(checkpoint_s=None)
+        steps(first, 1)
+        first.keep_state()
+        steps(first, 1)  # recorded, and the worker is lost
+        trained_epochs.clear()
+        rows = steps(build(recorded=2, checkpoint_s=None), 2)
+        assert trained_epochs == [2, 3]
+        assert without_times([row | {"trial": "whole"} for row in rows]) == without_times(whole[1:])
+        assert same_weights(tmp_path / "weights/t0.pt", straight())
+
+    def test_only_a_pause_and_the_end_write_at_once(
+        self, build: Callable[..., CutMixTrainable], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "checkpoints/t0.pt"
+        trainable, saved = build(checkpoint_s=None, pause_epochs=(2,)), []
+        for _ in range(EPOCHS):
+            trainable.step()
+            saved.append(torch.load(path, weights_only=True)["step"] if path.exists() else None)
+        n_steps = saved[2] // EPOCHS
+        assert saved == [None, 2 * n_steps, EPOCHS * n_steps]
+
+    def test_a_trial_that_ended_needs_no_training_to_report_about_itself(
+        self, build: Callable[..., CutMixTrainable], trained_epochs: list[int], tmp_path: Path
+    ) -> None:
+        """Its state is older than its records: it was stopped by a rule, or its last state is lost."""
+        trainable = build(pause_epochs=(1,), checkpoint_s=None)
+        trainable.step()
+        old = (tmp_path / "checkpoints/t0.pt").read_bytes()
+        last = steps(trainable, EPOCHS - 1)[-1]
+        (tmp_path / "checkpoints/t0.pt").write_bytes(old)
+        trained_epochs.clear()
+        assert build(recorded=2, last=2).step().keys() == {"trial", "node_id", *ABOUT_COLUMNS}
+        assert build(recorded=EPOCHS).step()["model_sha256"] == last["model_sha256"]
+        assert trained_epochs == []
+
+    def test_a_full_disk_that_the_writer_meets_ends_the_next_step(
+        self, build: Callable[..., CutMixTrainable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        trainable = build(checkpoint_s=1e-9)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            assert trainable.step()["epoch"] == 1
+            assert trainable._checkpoints._writing.exception()  # type: ignore[union-attr]
+        path = str(tmp_path / "checkpoints/t0.pt")
+        assert trainable.step()["disk_fault"] == (errno.ENOSPC, "No space left on device", path)
+        assert trainable.step()["epoch"] == 2  # for a test: the sweep has ended
+
+    def test_a_trial_that_fails_in_an_epoch_keeps_the_state_before_it(
+        self, build: Callable[..., CutMixTrainable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trainable = build(checkpoint_s=None)
+        trainable.step()
+
+        def broken(self: Trial) -> EpochResult:
+            raise RuntimeError("broken")
+
+        monkeypatch.setattr(Trial, "run_epoch", broken)
+        assert "failed" in trainable.step()
+        trainable.keep_state()
+        assert not (tmp_path / "checkpoints/t0.pt").exists()
+
+
 def flip(path: Path, place: int = 99) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
@@ -424,6 +504,55 @@ def test_a_fault_while_training_is_reported(
     row = trainable.step()
     assert "RuntimeError: out of memory" in row["failed"]
     assert row["fault"] == "memory"
+
+
+def test_a_trial_without_gpu_memory_is_released_and_continues_elsewhere(
+    build: Callable[..., CutMixTrainable], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trainable = build()
+    rows = [trainable.step()]
+    trial = weakref.ref(trainable._trial)
+
+    def fails(self: Trial) -> EpochResult:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trial, "run_epoch", fails)
+        row = trainable.step()
+    assert row.keys() == {"trial", "out_of_memory", "node", "node_id"}
+    assert "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB" in row["out_of_memory"]
+    gc.collect()
+    assert trial() is None
+    assert trainable.reset_config(orders(tmp_path, trial="other"))  # the worker is sound, and trains another trial
+    assert trainable.step()["epoch"] == 1
+    rows += steps(build(recorded=1), EPOCHS - 1)
+    undisturbed = [row | {"trial": "t0"} for row in steps(build(trial="undisturbed"), EPOCHS)]
+    assert without_times(rows) == without_times(undisturbed)
+    assert same_weights(tmp_path / "weights/t0.pt", straight())
+
+
+def test_the_memory_of_a_gpu_is_bounded_before_anything_is_there(
+    build: Callable[..., CutMixTrainable], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trainable, claimed = build(), list[float | bool]()
+    monkeypatch.setattr("trainables.tune_trainable.claim_memory", claimed.append)
+    monkeypatch.setattr("trainables.data.resident.set_streaming", claimed.append)
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(Trial, "__init__", lambda *_, **__: pytest.fail(f"built after {claimed}"))
+    trainable.reset_config({**orders(tmp_path), "device": "cuda", "gpus": 0.25, "streams": True})
+    with pytest.raises(pytest.fail.Exception, match=r"built after \[0\.25, True\]"):
+        trainable.step()
+
+
+def test_an_error_of_a_library_of_the_gpu_ends_the_process(
+    build: Callable[..., CutMixTrainable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Trial) -> EpochResult:
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
+
+    monkeypatch.setattr(Trial, "run_epoch", fails)
+    with pytest.raises(RuntimeError, match="EXECUTION_FAILED"):
+        build().step()
 
 
 def test_a_worker_that_is_killed_while_saving_leaves_the_old_state(

@@ -17,6 +17,7 @@ from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.masks.base import Mask
 from trainables.mixing.position import RULES
+from trainables.mixing.rendering import tensor_operations
 
 CPU = torch.device("cpu")
 
@@ -28,15 +29,6 @@ AREA_TOLERANCE = 0.01
 
 LARGEST_DEVIATION = 5
 """Largest deviation of a pixel's frequency on the torus, in standard errors."""
-
-
-class DeviceCanvas(Canvas):
-    """A canvas that uses the code path of an accelerator on the host."""
-
-    @property
-    def on_host(self) -> bool:
-        """Return False: arrays are made as for an accelerator."""
-        return False
 
 
 def canvas_of(
@@ -201,21 +193,64 @@ def check_samples_have_their_own_masks(mask: Mask) -> None:
             require(n_masks > 15, f"position '{position}': 40 samples have only {n_masks} different masks")
 
 
+def check_parameters_have_fixed_shapes(mask: Mask) -> None:
+    """Check that names, types and shapes of parameters are the same for all draws, with one row per sample."""
+    for position in mask.positions if mask.has_parameters() else ():
+        forms = []
+        for seed, fractions in enumerate((np.zeros(7), np.ones(7), np.linspace(0.1, 0.9, 7))):
+            drawn = mask.parameters(fractions, canvas_of(position, 7, height=9, width=14, seed=seed))
+            wrong = [name for name, values in drawn.items() if not isinstance(values, np.ndarray) or len(values) != 7]
+            require(not wrong, f"position '{position}': not a NumPy array with one row per sample: {', '.join(wrong)}")
+            forms.append({name: f"{values.dtype} {values.shape}" for name, values in drawn.items()})
+        for form in forms[1:]:
+            require(form == forms[0], f"position '{position}': one draw has {forms[0]}, another one {form}")
+
+
+def check_draw_is_parameters_rendered(mask: Mask) -> None:
+    """Check that `draw` equals `render` of the parameters, which is pure and renders each row by itself."""
+    fractions = np.append(np.random.default_rng(2).uniform(size=14), [0.0, 1.0])
+    for position in mask.positions if mask.has_parameters() else ():
+        for height, width in ((16, 16), (9, 31)):
+            where = f"position '{position}', {height}x{width} px"
+            canvas, other = (canvas_of(position, 16, height=height, width=width) for _ in range(2))
+            drawn, parameters = mask.draw(fractions, canvas), _on_cpu(mask, fractions, other)
+            before = {name: values.clone() for name, values in parameters.items()}
+            generators = [each.rng.bit_generator.state for each in (canvas, other)]
+            require(generators[0] == generators[1], f"{where}: render draws from a generator")
+            for _ in range(2):
+                rendered = mask.render(parameters, height, width)
+                require(torch.equal(drawn, rendered), f"{where}: draw and render differ")
+            changed = [name for name, values in before.items() if not torch.equal(values, parameters[name])]
+            require(not changed, f"{where}: render changes its input: {', '.join(changed)}")
+            constants = mask.constants(height, width, CPU)
+            part = {name: values if name in constants else values[3:11] for name, values in parameters.items()}
+            same = torch.equal(drawn[3:11], mask.render(part, height, width))
+            require(same, f"{where}: a part of the parameters does not give the same part of the masks")
+
+
+def _on_cpu(mask: Mask, fractions: np.ndarray, canvas: Canvas) -> dict[str, torch.Tensor]:
+    """Return all that ``render`` gets."""
+    parameters = {name: torch.from_numpy(values) for name, values in mask.parameters(fractions, canvas).items()}
+    parameters |= mask.constants(canvas.height_px, canvas.width_px, CPU)
+    return parameters | ({"images": canvas.partner_images()} if mask.needs == "images" else {})
+
+
 def check_accelerator_draws_the_same(mask: Mask) -> None:
-    """Check that the code path of an accelerator (``canvas.on_host`` is False) draws the same masks."""
+    """Check that the tensor operations of an accelerator give the same masks as the functions of the host."""
     fractions = np.append(np.random.default_rng(2).uniform(size=62), [0.0, 1.0])
     for position in mask.positions:
         for height, width in ((32, 32), (9, 31)):
-            host = canvas_of(position, 64, height=height, width=width)
-            there = DeviceCanvas(**vars(canvas_of(position, 64, height=height, width=width)))
-            same = torch.equal(mask.draw(fractions, host), mask.draw(fractions, there))
+            host, there = (canvas_of(position, 64, height=height, width=width) for _ in range(2))
+            drawn = mask.draw(fractions, host)
+            with tensor_operations():
+                same = torch.equal(drawn, mask.draw(fractions, there))
             require(same, f"position '{position}', {height}x{width} px: the masks differ")
 
 
 def check_no_wait_for_the_device(mask: Mask) -> None:
-    """Check that no value is read back from the device, unless the family or the position sees images."""
+    """Check that no value is read back from the device, unless a family with its own `draw` sees images."""
     for position in mask.positions:
-        if "images" in (mask.needs, RULES[position].needs):
+        if not mask.has_parameters() and "images" in (mask.needs, RULES[position].needs):
             continue
         canvas = canvas_of(position, 6, height=8, width=12, device=torch.device("meta"))
         drawn = mask.draw(np.linspace(0, 1, 6), canvas)  # reading a value back from this device fails
@@ -282,6 +317,8 @@ LAWS: tuple[Law[Mask], ...] = (
     check_equal_places_on_the_torus,
     check_generator_decides_alone,
     check_samples_have_their_own_masks,
+    check_parameters_have_fixed_shapes,
+    check_draw_is_parameters_rendered,
     check_accelerator_draws_the_same,
     check_no_wait_for_the_device,
     check_gpu_draws_the_same,

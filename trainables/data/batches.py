@@ -145,13 +145,17 @@ class TrainBatches:
             augment_rng=augment_rng,
         )
 
+    def on_host(self, part: EpochDraw) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the labels of drawn samples, int64 [B], and their boxes after crop and flip, int64 [B, 4] or None."""
+        boxes = None if self._boxes is None else self._moved(self._boxes[part.samples], part.corners, part.flipped)
+        return self._labels[part.samples], boxes
+
     def epoch(self, *, order_rng: np.random.Generator, augment_rng: np.random.Generator) -> Iterator[TrainBatch]:
         """Yield each sample once."""
         draw = self.draw_epoch(order_rng=order_rng, augment_rng=augment_rng)
         parts = list(draw.batches(self._batch_size))
         for part, (images, labels) in zip(parts, self._made(draw, parts), strict=True):
-            boxes = None if self._boxes is None else self._moved(self._boxes[part.samples], part.corners, part.flipped)
-            yield TrainBatch(images, labels, self._labels[part.samples], boxes)
+            yield TrainBatch(images, labels, *self.on_host(part))
 
     def gather(self, samples: Tensor, tops: Tensor, lefts: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
         """Return images, uint8 [B, H, W, C], and labels, int64 [B], by operations on the device alone.
@@ -176,7 +180,7 @@ class TrainBatches:
         if self._crops is not None:
             sizes = [len(part) for part in parts]
             table = upload(np.stack([draw.samples, *draw.corners, draw.flipped]), self._device)
-            for samples, tops, lefts, flipped in (part.unbind() for part in table.split(sizes, dim=1)):
+            for samples, tops, lefts, flipped in (part.unbind() for part in torch.split(table, sizes, dim=1)):
                 yield self.gather(samples, tops, lefts, flipped.bool())
         elif self._device.type == "cpu":
             for part in parts:

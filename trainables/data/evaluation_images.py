@@ -37,7 +37,7 @@ def evaluation_images(
     if resident is not None and resident.holds(rows := np.concatenate(batches)):
         pad_px = (resident.pixels.shape[1] - images.shape[1]) // 2
         centres = resident.windows(pad_px)[:, pad_px, pad_px]
-        for places in upload(resident.places(rows), device).split([len(batch) for batch in batches]):
+        for places in torch.split(upload(resident.places(rows), device), [len(batch) for batch in batches]):
             yield centres[places]
     elif device.type == "cpu":
         for batch in batches:

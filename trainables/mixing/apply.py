@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.mixing.draw import MixDraw, Paste
+from trainables.mixing.draw import Paste, RenderedDraw
 from trainables.mixing.host import can_paste_planes, paste_pixels, paste_planes
 
 
-def mix_images(images: Tensor, draw: MixDraw, *, out: Tensor | None = None) -> Tensor:
+def mix_images(images: Tensor, draw: RenderedDraw, *, out: Tensor | None = None) -> Tensor:
     """Return images, or maps of a network, with the drawn pixels pasted in; ``images`` is not changed.
 
     A hard mask copies pixels, bit for bit. A soft mask blends ``(1 - mask) * original + mask * pasted``, rounded if
@@ -43,6 +45,8 @@ def mix_images(images: Tensor, draw: MixDraw, *, out: Tensor | None = None) -> T
         return images
     if len(draw.pastes) == 1 and draw.pastes[0].rows is None:
         return _mixed(images, images, draw.pastes[0], out)
+    if all(paste.samples is not None for paste in draw.pastes):
+        return _chosen(images, draw.pastes)
     mixed = images.clone()
     for paste in draw.pastes:
         rows = slice(None) if paste.rows is None else torch.from_numpy(paste.rows).to(images.device, non_blocking=True)
@@ -51,7 +55,16 @@ def mix_images(images: Tensor, draw: MixDraw, *, out: Tensor | None = None) -> T
     return mixed
 
 
-def mix_targets(labels: Tensor, draw: MixDraw, *, n_classes: int, smoothing: float = 0.0) -> Tensor:
+def _chosen(images: Tensor, pastes: Sequence[Paste]) -> Tensor:
+    """Return images with the paste of each sample; the number of rows must not depend on the draw."""
+    mixed = images
+    for paste in pastes:
+        assert paste.samples is not None
+        mixed = torch.where(~paste.samples[:, None, None, None], mixed, _mixed(images, images, paste, None))
+    return mixed
+
+
+def mix_targets(labels: Tensor, draw: RenderedDraw, *, n_classes: int, smoothing: float = 0.0) -> Tensor:
     """Return target distributions, float32 [B, n_classes], for labels int64 [B].
 
     The original's class gets ``draw.weight``, the partner's class the rest (Yun et al., equation 1 with lam after
@@ -67,7 +80,7 @@ def mix_targets(labels: Tensor, draw: MixDraw, *, n_classes: int, smoothing: flo
     return targets * (1 - smoothing) + smoothing / n_classes if smoothing else targets
 
 
-def _targets_on_host(labels: np.ndarray, draw: MixDraw, n_classes: int) -> np.ndarray:
+def _targets_on_host(labels: np.ndarray, draw: RenderedDraw, n_classes: int) -> np.ndarray:
     """Return unsmoothed targets computed by NumPy, in half the time: for arrays this small, torch's calls are the cost.
 
     Samples are in ``rows`` once, so ``+=`` also adds up correctly if both classes are the same.

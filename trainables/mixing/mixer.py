@@ -29,8 +29,7 @@ class Mixer:
     else: there is no global randomness, and the state is one number. CPU and GPU draw the same masks. Give normalised
     images: content ``zero`` and ``noise``, and saliency, refer to normalised pixels.
 
-    Policies that need images (saliency, superpixels) wait for the GPU at each batch. So does pairing by class if the
-    labels are on the GPU. No other policy waits for the GPU.
+    Pairing by class waits for the GPU at each batch if the labels are there. No other policy waits for the GPU.
 
     Attributes:
         mix: the policy.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
 import numpy as np
 from pydantic import Field
 
+from trainables.mixing.canvas import Numbers, beside
 from trainables.strict import Frozen
 
 if TYPE_CHECKING:
@@ -33,13 +34,12 @@ class PlacingRule(Frozen, ABC):
     kind: str
 
     @abstractmethod
-    def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
+    def centres(self, sides_px: np.ndarray, canvas: Canvas) -> Numbers:
         """Draw centres (y, x), float64 [2, B], of shapes of the given height and width, float64 [2, B]."""
 
-    def offsets(self, centre_px: np.ndarray, length_px: int) -> np.ndarray:
+    def offsets(self, centre_px: Numbers, length_px: int) -> Numbers:
         """Return the signed distance of each pixel's centre to a shape's along one axis: float64 [B, length_px]."""
-        offsets: np.ndarray = np.arange(0.5, length_px) - centre_px[:, None]
-        return offsets
+        return beside(np.arange(0.5, length_px), centre_px) - centre_px[:, None]
 
 
 class ClipPosition(PlacingRule):
@@ -111,9 +111,9 @@ class TorusPosition(PlacingRule):
         centres: np.ndarray = canvas.rng.random(sides_px.shape) * canvas.sides_px
         return centres
 
-    def offsets(self, centre_px: np.ndarray, length_px: int) -> np.ndarray:
+    def offsets(self, centre_px: Numbers, length_px: int) -> Numbers:
         """Return the signed distance on the circle of ``length_px`` pixels: float64 [B, length_px], in [-L/2, L/2]."""
-        offsets = super().offsets(centre_px, length_px)
+        offsets: np.ndarray = super().offsets(centre_px, length_px)
         turns = offsets / length_px
         np.rint(turns, out=turns)
         turns *= length_px
@@ -198,12 +198,12 @@ class SaliencyPosition(PlacingRule):
     kind: Literal["saliency"] = "saliency"
     needs: ClassVar[Literal["images", "boxes"] | None] = "images"
 
-    def centres(self, sides_px: np.ndarray, canvas: Canvas) -> np.ndarray:
-        """Draw centres in the partners' peaks."""
+    def centres(self, sides_px: np.ndarray, canvas: Canvas) -> Numbers:
+        """Draw centres in the partners' peaks: on a GPU as tensors there, because reading them back would wait."""
         from trainables.mixing.saliency import peaks
 
-        centres: np.ndarray = peaks(canvas.partner_images()) + canvas.rng.random(sides_px.shape)
-        return centres
+        places, within = peaks(canvas.partner_images()), canvas.rng.random(sides_px.shape)
+        return places.numpy() + within if canvas.on_host else places + canvas.on_device(within)
 
 
 class ObjectPosition(PlacingRule):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,8 +40,8 @@ def saliency_map(images: Tensor) -> Tensor:
     return smooth
 
 
-def peaks(images: Tensor) -> np.ndarray:
-    """Return the (y, x) of each image's most salient pixel, int64 [2, B], on the host.
+def peaks(images: Tensor) -> Tensor:
+    """Return the (y, x) of each image's most salient pixel, int64 [2, B], on the device of the images.
 
     If the map has a lower resolution than the image, the middle of the map's cell is returned.
 
@@ -55,10 +54,11 @@ def peaks(images: Tensor) -> np.ndarray:
     height_px, width_px = images.shape[2:]
     saliency = saliency_map(images)
     rows, columns = saliency.shape[1:]
-    flat = saliency.flatten(1).argmax(dim=1).cpu().numpy()
-    y = ((flat // columns + 0.5) * height_px / rows).astype(np.int64)
-    x = ((flat % columns + 0.5) * width_px / columns).astype(np.int64)
-    return np.stack([y, x])
+    cell = saliency.flatten(1).argmax(dim=1)
+    # the middle of cell i, (i + 1 / 2) * pixels / cells, rounded down: in whole numbers, equal on all devices
+    y = (2 * (cell // columns) + 1) * height_px // (2 * rows)
+    x = (2 * (cell % columns) + 1) * width_px // (2 * columns)
+    return torch.stack([y, x])
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -82,7 +82,9 @@ def _local_mean(half: Tensor, width: int) -> Tensor:
     rows = half + half.roll(1, dims=1) + half.roll(-1, dims=1)
     columns = rows.shape[2]
     # the neighbours beyond the half are in it at the opposite frequency: (-y, 1) for (y, -1)
-    beyond = rows[:, :, [min(1, columns - 1), width - columns]].flip(1).roll(1, dims=1)
+    # slices: a GPU would wait for the copy of a list of indices
+    ends = (min(1, columns - 1), width - columns)
+    beyond = torch.cat([rows[:, :, end : end + 1] for end in ends], dim=2).flip(1).roll(1, dims=1)
     padded = torch.cat([beyond[:, :, :1], rows, beyond[:, :, 1:]], dim=2)
     return (padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]) / 9
 

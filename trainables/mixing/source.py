@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.mixing.canvas import Canvas
-
 
 @dataclass(frozen=True, eq=False)
 class Displaced:
@@ -81,22 +79,29 @@ class Resized:
         return shown.to(partners.dtype).contiguous(memory_format=torch.channels_last)
 
 
-def displaced(mask: Tensor, canvas: Canvas) -> Displaced:
-    """Draw one shift per sample: any on the torus, else uniform among those that keep the mask's box in the image."""
-    lengths = canvas.height_px, canvas.width_px
-    uniform = canvas.on_device(canvas.rng.random((2, len(mask))))
-    if canvas.position.wraps:
-        return Displaced(*((along * length).long() for along, length in zip(uniform, lengths, strict=True)))
-    frame = resized(mask, canvas)
+def displaced(mask: Tensor, uniform: Tensor, *, wraps: bool, height_px: int, width_px: int) -> Displaced:
+    """Return one shift per sample: any on the torus, else uniform among those that keep the mask's box in the image.
+
+    Args:
+        mask: masks that broadcast to [n, 1, H, W].
+        uniform: a random number on [0, 1) for each axis, float64 [n, 2].
+        wraps: whether masks wrap around the borders.
+        height_px: height of the image.
+        width_px: width of the image.
+    """
+    down, across = uniform.unbind(dim=1)
+    if wraps:
+        return Displaced((down * height_px).long(), (across * width_px).long())
+    frame = resized(mask, height_px=height_px, width_px=width_px)
     return Displaced(
-        (uniform[0] * (lengths[0] - (frame.y1 - frame.y0) + 1)).long() - frame.y0,
-        (uniform[1] * (lengths[1] - (frame.x1 - frame.x0) + 1)).long() - frame.x0,
+        (down * (height_px - (frame.y1 - frame.y0) + 1)).long() - frame.y0,
+        (across * (width_px - (frame.x1 - frame.x0) + 1)).long() - frame.x0,
     )
 
 
-def resized(mask: Tensor, canvas: Canvas) -> Resized:
+def resized(mask: Tensor, *, height_px: int, width_px: int) -> Resized:
     """Return the bounding boxes of masks [n, 1, H, W]; that of an empty mask is the whole image."""
-    mask = mask.expand(-1, 1, canvas.height_px, canvas.width_px)
+    mask = mask.expand(-1, 1, height_px, width_px)
     return Resized(*_ends(mask.amax(dim=(1, 3)) > 0), *_ends(mask.amax(dim=(1, 2)) > 0))
 
 

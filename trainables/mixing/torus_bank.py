@@ -7,10 +7,11 @@ masks or more, all with the right distribution, and reading one costs one copy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from trainables.mixing.rendering import on_host
 
 if TYPE_CHECKING:
     import torch
@@ -35,48 +36,49 @@ def maps_that_fit(height_px: int, width_px: int, item_bytes: int) -> int:
     return min(max(BANK_BYTES // (4 * height_px * width_px * item_bytes), FEWEST_MAPS), MOST_MAPS)
 
 
-@dataclass(frozen=True, eq=False)
-class TorusBank:
-    """Every shift of every map, without a copy of each.
+def shift_windows(maps: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return every shift of every map without a copy of each: a tensor [N, H, W, H, W], map by shift.
 
-    Attributes:
-        windows: [N, H, W, H, W], map by shift: an array for masks made on the host, otherwise a tensor. It is a view of
-            maps that are tiled twice in both directions, so that a shifted map is an ordinary strided window.
+    It is a view of maps that are tiled twice in both directions, so that a shifted map is an ordinary strided window.
+
+    Args:
+        maps: periodic maps of an integer type, [N, H, W].
+        device: where the maps are kept.
+
+    Examples:
+        >>> import torch
+        >>> windows = shift_windows(np.array([[[1, 2, 3]]]), torch.device("cpu"))
+        >>> windows[0, 0, 1].tolist()  # the map, moved by one column
+        [[2, 3, 1]]
     """
+    import torch
 
-    windows: np.ndarray | torch.Tensor
+    count, height_px, width_px = maps.shape
+    tiled = torch.from_numpy(np.tile(maps, (1, 2, 2))).to(device)
+    steps = (4 * height_px * width_px, 2 * width_px, 1, 2 * width_px, 1)
+    return tiled.as_strided((count, height_px, width_px, height_px, width_px), steps)
 
-    @classmethod
-    def of(cls, maps: np.ndarray, device: torch.device) -> TorusBank:
-        """Build a bank of maps [N, H, W] of an integer type."""
-        count, height_px, width_px = maps.shape
-        tiled = np.tile(maps, (1, 2, 2))
-        shape = (count, height_px, width_px, height_px, width_px)
-        steps = (4 * height_px * width_px, 2 * width_px, 1, 2 * width_px, 1)
-        if device.type != "cpu":
-            import torch
 
-            return cls(torch.from_numpy(tiled).to(device).as_strided(shape, steps))
-        strides = tuple(step * maps.itemsize for step in steps)
-        return cls(np.lib.stride_tricks.as_strided(tiled, shape, strides, writeable=False))
+def places(uniform: np.ndarray, n_maps: int, canvas: Canvas) -> np.ndarray:
+    """Return (map, row shift, column shift), int64 [B, 3], for numbers uniform on [0, 1), float64 [3, B]."""
+    limits = np.array([[n_maps], [canvas.height_px], [canvas.width_px]])
+    chosen: np.ndarray = (uniform * limits).astype(np.int64).T
+    return chosen
 
-    def places(self, uniform: np.ndarray) -> np.ndarray:
-        """Return (map, row shift, column shift), int64 [3, B], for numbers uniform on [0, 1), float64 [3, B]."""
-        limits = np.array(self.windows.shape[:3])
-        places: np.ndarray = (uniform * limits[:, None]).astype(np.int64)
-        return places
 
-    def below(self, limits: np.ndarray, places: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Return where the shifted maps are below each sample's limit: bool [B, 1, H, W].
+def below(windows: torch.Tensor, places: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    """Return where the shifted maps are below each sample's limit: bool [B, 1, H, W].
 
-        Args:
-            limits: int64 [B], within the range of the maps' type.
-            places: the result of :meth:`places`.
-            canvas: the device of the masks.
-        """
-        if isinstance(self.windows, np.ndarray):  # NumPy copies windows five times as fast as torch
-            maps = self.windows[places[0], places[1], places[2]]
-            return canvas.on_device((maps < limits.astype(maps.dtype)[:, None, None])[:, None])
-        index = canvas.on_device(np.concatenate([places, limits[None]]))  # one transfer instead of two
-        device_maps = self.windows[index[0], index[1], index[2]]
-        return (device_maps < index[3].to(device_maps.dtype)[:, None, None])[:, None]
+    Args:
+        windows: the result of :func:`shift_windows`.
+        places: (map, row shift, column shift), int64 [B, 3].
+        limits: int64 [B], within the range of the maps' type.
+    """
+    if on_host(windows.device):  # NumPy copies windows five times as fast as torch
+        import torch
+
+        index, maps = places.numpy().T, windows.numpy()
+        shifted = maps[index[0], index[1], index[2]]
+        return torch.from_numpy((shifted < limits.numpy().astype(maps.dtype)[:, None, None])[:, None])
+    chosen, down, right = places.unbind(dim=1)
+    return (windows[chosen, down, right] < limits.to(windows.dtype)[:, None, None])[:, None]

@@ -6,7 +6,9 @@ import torch
 
 from trainables.config import Model
 from trainables.errors import UserError
+from trainables.models.branches import scale_branches
 from trainables.networks import NETWORKS
+from trainables.networks.modules.narrow import protect_narrow
 from trainables.networks.modules.staged import MIN_MAP_PX, StagedNet
 
 
@@ -18,7 +20,8 @@ def build_model(model: Model, *, n_classes: int, height_px: int, width_px: int, 
     until it is, first in the stem. ``model.precision`` is used by the training loop, not here.
 
     Args:
-        model: name and width; the width factor multiplies the channels of each layer, rounded, at least 1.
+        model: name and width; the width factor multiplies the channels of each layer, rounded, at least 1. Stochastic
+            depth or ShakeDrop scales the residual branches, in training only if a step draws factors for them.
         n_classes: number of logits.
         height_px: height of the images, which have three channels.
         width_px: width of the images.
@@ -43,4 +46,9 @@ def build_model(model: Model, *, n_classes: int, height_px: int, width_px: int, 
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed the generators of accelerators, which are not forked here
         torch.default_generator.manual_seed(seed)
-        return NETWORKS[model.name]().build(n_classes=n_classes, side_px=side_px, width=model.width)
+        network = NETWORKS[model.name]()
+        net = network.build(n_classes=n_classes, side_px=side_px, width=model.width)
+    protect_narrow(net)
+    if model.branches is not None:
+        scale_branches(net, network.residuals, model.branches)
+    return net

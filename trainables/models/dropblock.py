@@ -16,6 +16,16 @@ EPS = 1e-6
 """Keeps the scale finite if everything is dropped; the value of torchvision."""
 
 
+def drop_prob_at(config: DropBlock, t: float) -> float:
+    """Return the intended fraction of dropped pixels when the fraction ``t`` of the planned steps is done.
+
+    Examples:
+        >>> drop_prob_at(DropBlock(prob=0.2), 0.5)
+        0.1
+    """
+    return config.prob * config.schedule.factor(t)
+
+
 class BlockDropper:
     """Drops blocks after some stages of a network, with its own generator.
 
@@ -33,21 +43,25 @@ class BlockDropper:
         last_two = tuple(range(max(1, n_stages - 1), n_stages + 1))
         self._stages = last_two if config.after_stages is None else config.after_stages
 
-    def changes(self, t: float, *, share: Share | None = None) -> list[tuple[int, Change]]:
-        """Return (stage, change) pairs for the moment when the fraction ``t`` of the planned steps is done.
+    def changes(self, prob: float | Tensor, *, share: Share | None = None) -> list[tuple[int, Change]]:
+        """Return (stage, change) pairs for one step.
 
         Args:
-            t: fraction of the planned steps.
+            prob: intended fraction of dropped pixels, of :func:`drop_prob_at`; a tensor is on the device of the maps.
             share: rows of the batch that this worker computes; None: all of them.
         """
-        config = self._config
-        prob = config.prob * config.schedule.factor(t)
-        drop = partial(drop_blocks, prob=prob, block_px=config.block_px, generator=self.generator, share=share)
+        block_px = self._config.block_px
+        drop = partial(drop_blocks, prob=prob, block_px=block_px, generator=self.generator, share=share)
         return [(stage, drop) for stage in self._stages]
 
 
+def build_dropper(config: DropBlock | None, *, n_stages: int, seed: int, device: torch.device) -> BlockDropper | None:
+    """Return what drops blocks in a network of ``n_stages`` stages; None without a configuration."""
+    return None if config is None else BlockDropper(config, n_stages=n_stages, seed=seed, device=device)
+
+
 def drop_blocks(
-    maps: Tensor, *, prob: float, block_px: int, generator: torch.Generator, share: Share | None = None
+    maps: Tensor, *, prob: float | Tensor, block_px: int, generator: torch.Generator, share: Share | None = None
 ) -> Tensor:
     """Set blocks of maps to zero and scale up the rest (Ghiasi, Lin and Le, NeurIPS 2018, algorithm 1).
 
@@ -57,7 +71,9 @@ def drop_blocks(
 
     Args:
         maps: float [B, C, H, W]; the result has their type and memory layout.
-        prob: intended fraction of dropped pixels; at 0 nothing is drawn and the maps themselves are returned.
+        prob: intended fraction of dropped pixels; at 0.0 nothing is drawn and the maps themselves are returned. A
+            tensor, float32 [] on the device of the maps, may change in a captured step; the numbers drawn for it are
+            others.
         block_px: side of a block, limited to the shorter side of the map.
         generator: source of randomness, on the device of the maps.
         share: rows of the batch that ``maps`` has; blocks are drawn for the whole batch. None: all rows.
@@ -68,7 +84,7 @@ def drop_blocks(
         >>> bool(dropped.mean().isclose(maps.mean()))
         True
     """
-    if prob == 0:
+    if not isinstance(prob, Tensor) and prob == 0:
         return maps
     count, channels, height_px, width_px = maps.shape
     rows_of_share = slice(None)
@@ -77,7 +93,11 @@ def drop_blocks(
     side_px = min(block_px, height_px, width_px)
     rows, columns = height_px - side_px + 1, width_px - side_px + 1
     gamma = prob * height_px * width_px / (side_px**2 * (rows * columns))
-    starts = torch.empty((count, channels, rows, columns), device=maps.device).bernoulli_(gamma, generator=generator)
+    starts = torch.empty((count, channels, rows, columns), device=maps.device)
+    if isinstance(gamma, Tensor):
+        starts = (starts.uniform_(generator=generator) < gamma).float()
+    else:
+        starts.bernoulli_(gamma, generator=generator)
     kept = 1 - _blocks(starts, side_px)
     # one scale for the whole batch, as in the authors' code
     return maps * (kept * (kept.numel() / (EPS + kept.sum()))).to(maps.dtype)[rows_of_share]

@@ -18,6 +18,7 @@ class ResNet(Network):
     """
 
     n_stages = 4
+    residuals = r"stages\.\d+\.\d+\.bn3"
     depth: ClassVar[int]
 
     def build(self, *, n_classes: int, side_px: int, width: float) -> StagedNet:
@@ -31,6 +32,7 @@ class ResNet18(ResNet):
     """ResNet-18."""
 
     name = "resnet18"
+    residuals = r"stages\.\d+\.\d+\.bn2"
     depth = 18
 
 
@@ -38,6 +40,7 @@ class ResNet34(ResNet):
     """ResNet-34."""
 
     name = "resnet34"
+    residuals = r"stages\.\d+\.\d+\.bn2"
     depth = 34
 
 

@@ -15,6 +15,7 @@ class Tiny(Network):
 
     name = "tiny"
     n_stages = 3
+    residuals = r"stages\.\d+\.\d+\.norm2"
 
     def build(self, *, n_classes: int, side_px: int, width: float) -> StagedNet:
         """Return the network with its initial weights."""

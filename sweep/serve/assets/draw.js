@@ -113,7 +113,7 @@ export function curvePlot(arm, curves, place, scale) {
   const width = 300, height = 170, left = 34, right = width - 14, top = 8, bottom = height - 26;
   const x = (epoch) => left + ((epoch - 1) / Math.max(1, scale.epochs - 1)) * (right - left);
   const y = (error) => bottom - ((100 * error - scale.low) / (scale.high - scale.low)) * (bottom - top);
-  const [marks, digits] = ticks(scale.low, scale.high, 4);
+  const [marks, digits] = ticks(scale.low, scale.high, 6);
   const parts = marks.map((value) => [
     svg("line", { class: "grid", x1: left, x2: right, y1: y(value / 100), y2: y(value / 100) }),
     svg("text", { x: left - 5, y: y(value / 100) + 4, "text-anchor": "end" }, value.toFixed(digits)),

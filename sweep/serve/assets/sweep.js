@@ -53,7 +53,7 @@ function showVerdict(data) {
 
 function showProblems(data) {
   const { status, losses } = data;
-  const facts = [data.problem, data.state, data.why_state, data.advice, status.failures, status.left_out_nodes, losses, status.problem, status.dropped_confirmations, status.resume_command];
+  const facts = [data.problem, data.state, data.why_state, data.advice, status.failures, status.left_out_nodes, losses, status.problem, status.gpu_memory, status.dropped_confirmations, status.resume_command];
   fill(sections, "problems", facts, () => {
     const lines = [];
     if (data.problem) lines.push(["The records cannot be read at present: ", data.problem]);
@@ -72,9 +72,10 @@ function showProblems(data) {
       }
       if (reasons.length > 4) lines.push([`${reasons.length - 4} other reasons: see `, el("a", { href: "#failures" }, "all failures")]);
     }
-    const lost = Object.entries({ lost_nodes: "lost nodes", preemptions: "preemptions", crashes: "crashed workers", out_of_memory: "workers out of memory" }).filter(([key]) => losses[key]).map(([key, words]) => `${losses[key]} ${words}`);
-    if (lost.length) lines.push([`Workers lost: ${lost.join(", ")}. Their trials continued from their last epoch.`]);
+    const lost = Object.entries({ lost_nodes: "lost node", preemptions: "preemption", crashes: "crash", out_of_memory: "lack of memory", neighbour_faults: "error of another trial on the same GPU" }).filter(([key]) => losses[key]).map(([key, cause]) => `${cause} (${losses[key]})`);
+    if (lost.length) lines.push([`Workers lost, by cause: ${lost.join(", ")}. Their trials continue from their last state.`]);
     else if (losses.restarted) lines.push([`${count(losses.restarted, "trial")} resumed or started again after an interruption or a lost worker.`]);
+    if (status.gpu_memory) lines.push([status.gpu_memory]);
     for (const [arm, number] of Object.entries(status.dropped_confirmations)) lines.push([`${arm}: ${count(number, "confirmation trial")} left out, because too few search trials completed.`]);
     if (!lines.length) return null;
     return el("div", { class: "notice" }, el("p", { class: "label" }, "Needs attention"), el("ul", {}, lines.map((line) => el("li", {}, ...line))));
@@ -208,7 +209,7 @@ function showDose(data) {
 
 function showNodes(data) {
   fill(sections, "nodes", [data.nodes, data.state], () => {
-    const rows = data.nodes.map((node) => [node.node, node.running, node.ended, node.failed, node.left_out ? el("span", { class: "bad" }, `gets no trials: ${node.left_out}`) : "in use"]);
+    const rows = data.nodes.map((node) => [node.node, node.running, node.ended, node.failed, node.left_out ? el("span", { class: "bad" }, `gets no trials: ${node.left_out}`) : data.driver ? "in use" : "-"]);
     return rows.length ? [heading("Nodes"), table("Trials per node", [["node", ""], ["running", "number"], ["ended", "number"], ["failed", "number"], ["state", "why"]], rows)] : null;
   });
 }

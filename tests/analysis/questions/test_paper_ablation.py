@@ -83,7 +83,8 @@ def test_the_verdict_follows_the_data(ablation: Sweep) -> None:
     last = paper_ablation.claims(grid.arm_differences(trials, baseline="cutmix", margin=grid.MARGIN))
     assert last["arm"].tolist()[-3:] == ["feature, layer 1", "feature, layer 2", "feature, layer 3"]
     said = paper_ablation.verdict(last, last.assign(claim="is undecided"), least=0.01)
-    assert said[0].startswith("That off is worse than cutmix (+1.98 points on cifar100, pyramidnet200_a240) survives")
+    first = "That off is worse than cutmix (+1.98 points on cifar100, pyramidnet200_a240_bn) survives"
+    assert said[0].startswith(first)
     choice = next(line for line in said if line.startswith("With the best epoch"))
     assert "off (is undecided instead of survives)" in choice
     assert "scheduled" not in choice

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import search_spaces.early_stopping
 from search_spaces.early_stopping import RULES
 from search_spaces.early_stopping.base import Judgement, Rule, Stopping
 from search_spaces.early_stopping.median import Median, MedianStopping
-from search_spaces.rule_contract import LAWS, MAX_EPOCHS
+from search_spaces.rule_contract import LAWS, MAX_EPOCHS, check_judges_at_rungs_only
 from search_spaces.schema import study_schema
 from tests.search_spaces.early_stopping.variants import stopping_variants, variants
 from trainables.contracts.law import Law, judge
@@ -59,6 +60,20 @@ def test_a_rule_that_breaks_laws_is_told_which() -> None:
     assert any("share no state" in law for law in broken)
     assert any("resumed sweep" in law for law in broken)
     assert "'halt'; valid: continue, stop, pause" in str(broken)
+
+
+def test_a_rule_that_pauses_must_say_where() -> None:
+    class Pausing(Median):
+        def observe(self, trial: int, epoch: int, value: float) -> Judgement | None:
+            judged = super().observe(trial, epoch, value)
+            return judged and replace(judged, verdict="pause")
+
+    class PausingStopping(MedianStopping):
+        def build(self, max_epochs: int) -> Median:
+            return Pausing([2], min_recorded=1)
+
+    reasons = [verdict.reason for verdict in judge([check_judges_at_rungs_only], PausingStopping())]
+    assert "epoch 2, which pausing_rungs leaves out" in str(reasons)
 
 
 class TestDeclared:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from search_spaces.extension import extended
-from search_spaces.study import Resources, Study
+from search_spaces.resources import Resources
+from search_spaces.study import Study
 from sweep import engine
 from sweep.conductor import Job
 from sweep.display import SilentDisplay

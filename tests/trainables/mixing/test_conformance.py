@@ -437,7 +437,7 @@ def test_every_sample_has_a_saliency_map_of_its_own() -> None:
 
     class OwnMap(OneMap):
         def __call__(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-            found = iter(np.roll(peaks(images), 1, axis=1).T.tolist())
+            found = iter(np.roll(peaks(images).numpy(), 1, axis=1).T.tolist())
             object.__setattr__(self, "centre", lambda *_: next(found))
             return super().__call__(images, labels, rng)
 

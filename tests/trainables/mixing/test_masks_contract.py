@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +51,25 @@ def test_a_mask_that_breaks_laws_is_told_which() -> None:
     assert not any("fraction 0" in law for law in broken)
     with pytest.raises(BrokenLawError):
         LAWS[0](Wrong())
+
+
+class Unplanned(Box):
+    """A box without a row for samples that get nothing, the edges of which move each time they are rendered."""
+
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Leave out samples."""
+        return {"edges": super().parameters(pasted_frac, canvas)["edges"][pasted_frac > 0]}
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Move the edges."""
+        parameters["edges"].clamp_(max=height_px - 1)
+        return super().render(parameters, height_px, width_px)
+
+
+def test_parameters_that_a_gpu_cannot_replay_are_told() -> None:
+    reasons = {verdict.law: verdict.reason for verdict in judge(LAWS, Unplanned())}
+    assert any("one row per sample" in law and "edges" in reason for law, reason in reasons.items())
+    assert any("equals `render`" in law and reason for law, reason in reasons.items())
 
 
 @every_family

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.position import ClipPosition, TorusPosition
+from trainables.mixing.rendering import lines, tensor_operations
 from trainables.mixing.runs import runs
 
 lengths = st.integers(1, 40)
@@ -25,7 +26,9 @@ def columns_within(centre: np.ndarray, side: np.ndarray, length: int, *, wraps: 
         rng=np.random.default_rng(0),
         device=torch.device("cpu"),
     )
-    return canvas.lines_within(1, np.stack([np.zeros_like(centre), centre]), np.stack([np.ones_like(side), side]))
+    edges = canvas.edges_within(np.stack([np.full_like(centre, 0.5), centre]), np.stack([np.ones_like(side), side]))
+    assert edges[:, :2].tolist() == [[0, 1]] * len(centre)
+    return runs(edges[:, 2], edges[:, 3], length)
 
 
 @given(length=lengths, place=fracs, size=fracs, wraps=st.booleans())
@@ -49,8 +52,13 @@ def test_runs(length: int, start: int, pixels: int, wraps: bool) -> None:
         covered = covered % length
     expected = np.isin(np.arange(length), covered)
     stop = start + (len(covered) if wraps else pixels)
-    got = runs(np.array([[start]]), np.array([[stop]]), length, wraps=wraps)
-    np.testing.assert_array_equal(got, expected[None, None])
+    ends = np.array([[start]]), np.array([[stop]])
+    if not wraps:
+        ends = tuple(np.clip(end, 0, length) for end in ends)
+    np.testing.assert_array_equal(runs(*ends, length), expected[None, None])
+    tensors = [torch.from_numpy(end) for end in ends]
+    with tensor_operations():
+        np.testing.assert_array_equal(lines(*tensors, length).numpy(), expected[None, None])
 
 
 @pytest.mark.parametrize("wraps", [False, True])

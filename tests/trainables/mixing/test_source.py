@@ -11,11 +11,9 @@ from torch import Tensor
 
 from trainables.mixing.apply import mix_images
 from trainables.mixing.batch_view import BatchView
-from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDraw, draw_mix
 from trainables.mixing.masks import FAMILIES
-from trainables.mixing.position import ClipPosition, TorusPosition
 from trainables.mixing.source import Displaced, Resized, displaced, resized
 
 CPU = torch.device("cpu")
@@ -32,11 +30,6 @@ def families(*kinds: str, framed: bool = False) -> list[str]:
         for name, family in sorted(FAMILIES.items())
         if family.needs is None and set(kinds) & set(family.positions) and (family.framed or not framed)
     ]
-
-
-def canvas_of(height_px: int, width_px: int, seed: int = 0, position: Any = None) -> Canvas:
-    rng = np.random.default_rng(seed)
-    return Canvas(height_px=height_px, width_px=width_px, position=position or ClipPosition(), rng=rng, device=CPU)
 
 
 def draw(mix: dict[str, Any], shape: tuple[int, int, int, int], seed: int) -> MixDraw:
@@ -103,13 +96,14 @@ def test_on_the_torus_any_shift_goes_around(family: str, height_px: int, width_p
 def test_shifts_are_uniform_among_those_inside() -> None:
     mask = torch.zeros(30_000, 1, 8, 12, dtype=torch.bool)
     mask[:, :, 2:5, 7:11] = True  # it may move 2 up to 3 down, 7 left to 1 right
-    shifts = displaced(mask, canvas_of(8, 12))
+    uniform = torch.from_numpy(np.random.default_rng(0).random((30_000, 2)))
+    shifts = displaced(mask, uniform, wraps=False, height_px=8, width_px=12)
     for shift, lowest, count in ((shifts.dy, -2, 6), (shifts.dx, -7, 9)):
         values, times = shift.unique(return_counts=True)
         assert values.tolist() == list(range(lowest, lowest + count))
         np.testing.assert_allclose(times / 30_000, 1 / count, atol=0.012)  # SD 0.002
     assert abs(np.corrcoef(shifts.dy, shifts.dx)[0, 1]) < 0.03
-    around = displaced(mask, canvas_of(8, 12, position=TorusPosition()))
+    around = displaced(mask, uniform, wraps=True, height_px=8, width_px=12)
     for shift, length in ((around.dy, 8), (around.dx, 12)):
         values, times = shift.unique(return_counts=True)
         assert values.tolist() == list(range(length))
@@ -171,9 +165,9 @@ def test_a_resized_paste_is_the_whole_partner_fitted_into_the_frame(
 @pytest.mark.parametrize(("height_px", "width_px"), [(8, 8), (7, 13), (1, 5)])
 def test_a_frame_of_the_whole_image_shows_the_partner_as_it_is(height_px: int, width_px: int) -> None:
     images = noise(3, 3, height_px, width_px)
-    whole = resized(torch.ones(3, 1, height_px, width_px, dtype=torch.bool), canvas_of(height_px, width_px))
+    whole = resized(torch.ones(3, 1, height_px, width_px, dtype=torch.bool), height_px=height_px, width_px=width_px)
     torch.testing.assert_close(whole.show(images), images)
-    empty = resized(torch.zeros(3, 1, height_px, width_px, dtype=torch.bool), canvas_of(height_px, width_px))
+    empty = resized(torch.zeros(3, 1, height_px, width_px, dtype=torch.bool), height_px=height_px, width_px=width_px)
     assert [end.tolist() for end in (empty.y0, empty.y1, empty.x0, empty.x1)] == [
         [0] * 3,
         [height_px] * 3,
@@ -198,11 +192,11 @@ def test_frames_are_each_masks_own() -> None:
     mask[0, 0, 1:4, 2:7] = True
     mask[1, 0, 5, 0] = True
     mask[2, 0, 0, 0] = mask[2, 0, 3, 7] = True
-    frames = resized(mask, canvas_of(6, 8))
+    frames = resized(mask, height_px=6, width_px=8)
     ends = torch.stack([frames.y0, frames.y1, frames.x0, frames.x1], dim=1)
     assert ends.tolist() == [[1, 4, 2, 7], [5, 6, 0, 1], [0, 4, 0, 8]]
     assert torch.stack([frames[torch.tensor([2, 0])].y0, frames[torch.tensor([2, 0])].x1]).tolist() == [[0, 1], [8, 7]]
-    softened = resized(mask.float() * 0.1, canvas_of(6, 8))
+    softened = resized(mask.float() * 0.1, height_px=6, width_px=8)
     assert torch.equal(softened.y1, frames.y1)
 
 

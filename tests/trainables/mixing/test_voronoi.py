@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from trainables.mixing.canvas import Canvas
-from trainables.mixing.masks.voronoi import Voronoi, _bank, _diagrams
+from trainables.mixing.masks.voronoi import Voronoi, _areas, _diagrams
 from trainables.mixing.position import TorusPosition
 from trainables.seeds import generator
 
@@ -45,7 +45,7 @@ def test_pixels_belong_to_the_nearest_point_around_the_borders() -> None:
 
 
 def test_areas_are_counted() -> None:
-    _, before, areas = _bank(6, 9, 5, CPU)
+    before, areas = _areas(6, 9, 5)
     diagrams = _diagrams(6, 9, 5)
     for number in (0, 7, len(diagrams) - 1):
         counts = [(diagrams[number] == cell).sum() for cell in range(5)]
@@ -59,7 +59,7 @@ def test_areas_are_counted() -> None:
     seed=st.integers(0, 2**32),
 )
 def test_area_is_within_a_cell_of_what_is_wanted(fraction: float, sides: tuple[int, int], seed: int) -> None:
-    _, _, areas = _bank(*sides, 16, CPU)
+    _, areas = _areas(*sides, 16)
     pixels = draw(Voronoi(), np.full(20, fraction), *sides, np.random.default_rng(seed)).sum(dim=(1, 2)).numpy()
     assert (np.abs(pixels - fraction * sides[0] * sides[1]) <= areas.max()).all()
 

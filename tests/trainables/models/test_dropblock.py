@@ -8,7 +8,7 @@ from torchvision.ops import drop_block2d
 
 from trainables.config import DropBlock
 from trainables.mixing.schedule import Trapezoid
-from trainables.models.dropblock import BlockDropper, drop_blocks
+from trainables.models.dropblock import BlockDropper, drop_blocks, drop_prob_at
 
 CPU = torch.device("cpu")
 
@@ -147,7 +147,7 @@ def test_the_global_generator_is_left_alone() -> None:
     [(4, None, [3, 4]), (3, None, [2, 3]), (1, None, [1]), (4, (1,), [1]), (3, (3, 1), [3, 1])],
 )
 def test_stages(n_stages: int, given_stages: tuple[int, ...] | None, expected: list[int]) -> None:
-    changes = dropper(n_stages, after_stages=given_stages).changes(0.5)
+    changes = dropper(n_stages, after_stages=given_stages).changes(0.1)
     assert [stage for stage, _ in changes] == expected
 
 
@@ -157,16 +157,21 @@ def test_the_default_is_the_papers() -> None:
 
 @pytest.mark.parametrize("t", [0.0, 0.25, 1.0])
 def test_the_probability_rises_with_the_planned_steps(t: float) -> None:
-    maps = noise_maps(2, 4, 8, 8)
-    (_, rising), _ = dropper(prob=0.4, block_px=3).changes(t)
-    assert torch.equal(rising(maps), drop_blocks(maps, prob=0.4 * t, block_px=3, generator=generator(5)))
-    (_, constant), _ = dropper(prob=0.4, block_px=3, schedule={}).changes(t)
-    assert torch.equal(constant(maps), drop_blocks(maps, prob=0.4, block_px=3, generator=generator(5)))
+    assert drop_prob_at(DropBlock(prob=0.4), t) == 0.4 * t
+    assert drop_prob_at(DropBlock.model_validate({"prob": 0.4, "schedule": {}}), t) == 0.4
+
+
+def test_a_probability_on_the_device_drops_as_many() -> None:
+    maps = torch.ones(8, 16, 16, 16)
+    scalar = drop_blocks(maps, prob=0.2, block_px=3, generator=generator(5))
+    tensor = drop_blocks(maps, prob=torch.tensor(0.2), block_px=3, generator=generator(5))
+    assert (tensor == 0).float().mean().item() == pytest.approx((scalar == 0).float().mean().item(), abs=0.02)
+    assert tensor.mean().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_stages_share_one_stream() -> None:
     maps, own = noise_maps(2, 4, 8, 8), generator(5)
-    for _, change in dropper(prob=0.4, block_px=3, schedule={}).changes(0.5):
+    for _, change in dropper(prob=0.4, block_px=3, schedule={}).changes(0.4):
         assert torch.equal(change(maps), drop_blocks(maps, prob=0.4, block_px=3, generator=own))
 
 

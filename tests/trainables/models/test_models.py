@@ -19,7 +19,6 @@ from trainables.networks.modules.cifar_resnet import BasicBlock
 from trainables.networks.modules.staged import StagedNet, fitting_strides
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 56, 110)
-SMALL_NAMES = ("tiny", *(f"cifar_resnet{depth}" for depth in CIFAR_DEPTHS))
 LARGE_NAMES = tuple(f"resnet{depth}" for depth in (18, 34, 50, 101, 152))
 TWO_OF_A_KIND = ("tiny", "cifar_resnet20", "resnet18", "resnet50")
 
@@ -74,28 +73,6 @@ def last_map(name: str, height_px: int, width_px: int) -> tuple[int, ...]:
 
 
 @pytest.mark.usefixtures("on_meta")
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("side_px", [32, 64])
-def test_every_network_shows_one_face(name: str, side_px: int) -> None:
-    net = build(name, n_classes=7, side_px=side_px)
-    maps = net.stem(torch.zeros(2, 3, side_px, side_px))
-    for stage in net.stages:
-        maps = stage(maps)
-    assert len(net.stages) == NETWORKS[name].n_stages == (3 if name in SMALL_NAMES else 4)
-    assert maps.shape == net.features(torch.zeros(2, 3, side_px, side_px)).shape
-    assert maps.shape[1] == net.classifier.in_features
-    assert min(maps.shape[2:]) >= 4
-    assert net(torch.zeros(2, 3, side_px, side_px)).shape == (2, 7)
-
-
-@pytest.mark.usefixtures("on_meta")
-@pytest.mark.parametrize("name", TWO_OF_A_KIND)
-@pytest.mark.parametrize("side_px", [4, 5, 9, 12, 13, 24, 25, 28, 48, 49, 96, 97, 224])
-def test_last_map_is_4x4_or_larger_at_any_size(name: str, side_px: int) -> None:
-    assert min(last_map(name, side_px, side_px)) >= 4
-
-
-@pytest.mark.usefixtures("on_meta")
 @pytest.mark.parametrize(
     ("name", "side_px", "map_px"),
     [
@@ -119,7 +96,7 @@ def test_last_map_at_usual_sizes(name: str, side_px: int, map_px: int) -> None:
 
 
 @pytest.mark.usefixtures("on_meta")
-@pytest.mark.parametrize("name", TWO_OF_A_KIND)
+@pytest.mark.parametrize("name", ["tiny", "resnet18"])
 def test_shorter_side_decides_the_strides(name: str) -> None:
     height, width = last_map(name, 32, 96)
     assert last_map(name, 32, 32) == (height, height)
@@ -187,10 +164,9 @@ def test_shortcut_drops_pixels_and_appends_zeros(stride: int) -> None:
 
 @pytest.mark.usefixtures("on_meta")
 @pytest.mark.parametrize("name", LARGE_NAMES)
-@pytest.mark.parametrize("n_classes", [10, 1000])
-def test_torchvision_resnets_have_torchvisions_parameter_counts(name: str, n_classes: int) -> None:
-    reference = torchvision.models.get_model(name, num_classes=n_classes)
-    assert n_parameters(build(name, n_classes=n_classes, side_px=224)) == n_parameters(reference)
+def test_torchvision_resnets_have_torchvisions_parameter_counts(name: str) -> None:
+    reference = torchvision.models.get_model(name, num_classes=10)
+    assert n_parameters(build(name, n_classes=10, side_px=224)) == n_parameters(reference)
 
 
 def from_torchvision(key: str) -> str:

@@ -15,21 +15,26 @@ import torch
 
 from trainables.config import Model
 from trainables.models.build import build_model
-from trainables.networks.modules.torchvision_resnet import NarrowProjection
+from trainables.networks.modules.narrow import NarrowProjection
 
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 WIDTHS = (1 / 64, 1 / 16)
 """The first stage of a resnet18 has 1 or 4 channels, that of a cifar_resnet 1."""
 
+NAMES = (
+    *("tiny", "cifar_resnet20", "resnet18", "resnet50", "resnext50_32x4d"),
+    *("pyramidnet20_a24", "wrn10_1", "resnext11_4x4d"),
+)
+"""Networks of each kind of block."""
+
 TRAIN = f"""
 import torch
 from trainables.config import Model
-from trainables.networks import NETWORKS
 from trainables.models.build import build_model
 
 torch.set_num_threads(1)
-for name in NETWORKS:
+for name in {NAMES}:
     for width in {WIDTHS}:
         print(name, width, flush=True)
         net = build_model(Model(name=name, width=width), n_classes=3, height_px=32, width_px=32, seed=0)
@@ -61,7 +66,7 @@ def test_contiguous_memory_changes_no_bit(
         pytest.skip("the convolution that is compared corrupts memory on this CPU")
     results = []
     for safe_channels in (8, 0):
-        monkeypatch.setattr("trainables.networks.modules.torchvision_resnet.SAFE_CHANNELS", safe_channels)
+        monkeypatch.setattr("trainables.networks.modules.narrow.SAFE_CHANNELS", safe_channels)
         net = build_model(Model(name=name, width=width), n_classes=3, height_px=32, width_px=32, seed=0)
         assert any(isinstance(module, NarrowProjection) for module in net.modules()) == bool(safe_channels)
         net.to(memory_format=torch.channels_last)

@@ -20,7 +20,6 @@ from trainables.data.batches import Normalizer
 from trainables.evaluation.base import Axis, Measured, Value, library
 from trainables.evaluation.subject import Subject
 from trainables.networks.modules.staged import StagedNet
-from trainables.seeds import generator
 
 META = torch.device("meta")
 """Device of tensors without values: operations are counted without being computed."""
@@ -127,7 +126,7 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
                 config.adversarial,
                 logits_of=lambda examples: trained(examples.clone()),  # the counter fails on the gradient of a leaf
                 normalize=Normalizer(*torch.empty(2, 3 * width_px, device=META)),
-                rng=generator(0, "cost"),
+                key=torch.empty(2, dtype=torch.int32, device=META),
             )
         torch.autograd.backward(cross_entropy(trained(images), targets))
     return int(counter.get_total_flops())

@@ -137,7 +137,14 @@ class Transfer(Axis):
                 batch_size=self.batch_size,
                 pad_px=trained.data.pad_px,
             ),
-            model=Model(name=trained.model.name, width=trained.model.width, precision="fp32"),
+            model=Model(
+                name=trained.model.name,
+                width=trained.model.width,
+                precision="fp32",
+                # the weights belong to branches that evaluation scales
+                stochastic_depth=trained.model.stochastic_depth,
+                shakedrop=trained.model.shakedrop,
+            ),
             optimizer=Optimizer(max_epochs=max(1, self.epochs), lr=lr),
             evaluation=trained.evaluation,
             seed=self.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -21,8 +22,8 @@ class Mask(Frozen, ABC):
     """A family of masks: where the partner's pixels are pasted.
 
     A new family is one file in this folder, named like the family. It subclasses this class, declares
-    ``family: Literal["..."] = "..."`` and its parameters, and implements :meth:`draw`. The study schema, the checks
-    of policies, the dose, the preview and the contract tests find it there.
+    ``family: Literal["..."] = "..."`` and its options, and implements :meth:`parameters` and :meth:`render`. The study
+    schema, the checks of policies, the dose, the preview and the contract tests find it there.
 
     A family outside this package declares no ``family``: a study names it ``package.module:Class``.
 
@@ -43,13 +44,60 @@ class Mask(Frozen, ABC):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Name a family from outside this package by its import path."""
+        """Name a family from outside this package by its import path; free one with its own ``draw`` of the rest."""
         super().__pydantic_init_subclass__(**kwargs)
         name_by_import_path(cls, "family")
+        if not cls.has_parameters():
+            cls.__abstractmethods__ = cls.__abstractmethods__ - {"parameters", "render"}
+
+    @classmethod
+    def has_parameters(cls) -> bool:
+        """Return whether masks are drawn as parameters first: whether the family does not replace :meth:`draw`."""
+        return cls.draw is Mask.draw
 
     @abstractmethod
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Draw everything that is random about one mask per sample, on the host.
+
+        Args:
+            pasted_frac: requested fraction of the image, float64 [B]; clipping may make the drawn mask smaller.
+            canvas: size of the image, placing rule and generator.
+
+        Returns:
+            Arrays with one row per sample, [B, ...]. Names, types and shapes are the same for all draws. No comparison
+            in :meth:`render` may depend on the last bit of a rounded number: return whole pixels, or numbers that
+            :meth:`render` only adds, multiplies or compares in float64, which all devices round alike. Images are not
+            known yet: :meth:`render` gets them.
+        """
+
+    @abstractmethod
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Return the masks with given parameters, by tensor operations that work on any device.
+
+        Nothing is random here. No value may be read back, no data copied to the device, and neither a shape nor a
+        branch may depend on a value: a GPU records the operations once and replays them. Rows do not depend on each
+        other: a part of the parameters gives that part of the masks.
+
+        Args:
+            parameters: what :meth:`parameters` returns, as tensors on one device; and :meth:`constants`; and if the
+                family ``needs`` images, the partners' normalised ``images`` [B, C, H, W].
+            height_px: height of the image.
+            width_px: width of the image.
+
+        Returns:
+            Mask that broadcasts to [B, 1, H, W] on the device of the parameters, 1 at the partner's pixels: bool for
+            hard masks, float32 in [0, 1] for soft ones.
+        """
+
+    def constants(self, height_px: int, width_px: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """Return tensors that all masks of a size share, for example a bank of maps, under names of their own."""
+        return {}
+
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw one mask per sample.
+        """Draw one mask per sample: render freshly drawn parameters.
+
+        A family may replace this method instead of defining :meth:`parameters` and :meth:`render`. Its masks are then
+        drawn batch by batch in the training loop, never ahead for a whole epoch.
 
         Args:
             pasted_frac: requested fraction of the image, float64 [B]; clipping may make the drawn mask smaller.
@@ -59,3 +107,10 @@ class Mask(Frozen, ABC):
             Mask that broadcasts to [B, 1, H, W] on the canvas's device, 1 at the partner's pixels: bool for hard
             masks, float32 in [0, 1] for soft ones.
         """
+        height_px, width_px = canvas.height_px, canvas.width_px
+        drawn = self.parameters(pasted_frac, canvas)
+        parameters = {name: canvas.on_device(values) for name, values in drawn.items()}
+        parameters |= self.constants(height_px, width_px, canvas.device)
+        if self.needs == "images":
+            parameters["images"] = canvas.partner_images()
+        return self.render(parameters, height_px, width_px)

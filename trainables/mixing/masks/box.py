@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from trainables.mixing.canvas import Canvas
+from trainables.mixing.canvas import Canvas, namespace
 from trainables.mixing.masks.base import Mask
-from trainables.mixing.masks.shapes import COLUMNS, ROWS, frac_of_each, ramp, union
+from trainables.mixing.masks.shapes import frac_of_each, ramp
+from trainables.mixing.rendering import rectangles, union
 
 if TYPE_CHECKING:
     import torch
@@ -54,8 +56,8 @@ class Box(Mask):
             )
         return self
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw the rectangles of each sample: bool, or float32 with soft edges, [B, 1, H, W]."""
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Draw ``edges`` in whole pixels, int64 [B, count, 4], or with soft edges the values of rows and columns."""
         frac = frac_of_each(pasted_frac, self.count)
         sides = np.sqrt(frac) * canvas.sides_px
         if self.aspect_max > 1:
@@ -63,21 +65,28 @@ class Box(Mask):
             fitting = np.maximum(frac, np.finfo(np.float64).tiny)
             stretch = np.sqrt(np.clip(aspect, fitting, 1 / fitting))
             sides *= np.stack([stretch, 1 / stretch])
-        return union(self._soft(sides, canvas) if self.edge_px else self._hard(sides, canvas), self.count, canvas)
+        return self._soft(sides, canvas) if self.edge_px else self._hard(sides, canvas)
 
-    def _hard(self, sides: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Place rectangles with the given height and width, float64 [2, n]: bool [n, 1, H, W]."""
+    def _hard(self, sides: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Place rectangles with the given height and width, float64 [2, B * count]."""
         centres = canvas.position.centres(sides, canvas)
         if self.whole_px:
-            sides, centres = 2 * np.floor(sides / 2), np.floor(centres)
-        return canvas.cross(*(canvas.lines_within(axis, centres, sides) for axis in (ROWS, COLUMNS)))
+            sides, centres = 2 * np.floor(sides / 2), namespace(centres).floor(centres)
+        return {"edges": canvas.edges_within(centres, sides).reshape(-1, self.count, 4)}
 
-    def _soft(self, sides: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Place rectangles with soft edges: float32 [n, 1, H, W]."""
+    def _soft(self, sides: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Place rectangles with soft edges: values, float32 [B, count, H] and [B, count, W]."""
         edge = np.minimum(self.edge_px, np.minimum(sides, canvas.sides_px - sides))
-        centres = canvas.position.centres(sides + edge, canvas)
-        rows, columns = (
-            canvas.on_device(ramp(offsets, side, width))
-            for offsets, side, width in zip(canvas.offsets(centres), sides, edge, strict=True)
-        )
-        return rows[:, None, :, None] * columns[:, None, None, :]
+        offsets = canvas.offsets(canvas.position.centres(sides + edge, canvas))
+        rows, columns = (ramp(along, side, width) for along, side, width in zip(offsets, sides, edge, strict=True))
+        return {
+            "rows": rows.reshape(-1, self.count, rows.shape[1]),
+            "columns": columns.reshape(-1, self.count, columns.shape[1]),
+        }
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Return the rectangles of each sample: bool, or float32 with soft edges, [B, 1, H, W]."""
+        if not self.edge_px:
+            return union(rectangles(parameters["edges"], height_px, width_px), self.count)
+        rows = parameters["rows"].reshape(-1, 1, height_px, 1)
+        return union(rows * parameters["columns"].reshape(-1, 1, 1, width_px), self.count)

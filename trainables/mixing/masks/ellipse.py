@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from trainables.mixing.canvas import Canvas
+from trainables.mixing.canvas import Canvas, as_float, beside, namespace
 from trainables.mixing.masks.base import Mask
-from trainables.mixing.masks.shapes import frac_of_each, spans, union
+from trainables.mixing.masks.shapes import frac_of_each, render_spans, spans
+from trainables.mixing.rendering import union
 
 if TYPE_CHECKING:
     import torch
@@ -52,12 +54,20 @@ class Ellipse(Mask):
     count: int = Field(default=1, ge=1, le=64)
     edge_px: float = Field(default=0.0, ge=0)
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw the ellipses of each sample: bool, or float32 with soft edges, [B, 1, H, W]."""
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Draw the run of pixels in each row; with soft edges, squared distances along each axis and their limit."""
         radius = radius_of(frac_of_each(pasted_frac, self.count))
         axes_px = canvas.sides_px * self._stretches(radius, canvas)
-        shapes = self._soft(radius, axes_px, canvas) if self.edge_px else _hard(radius, axes_px, canvas)
-        return union(shapes, self.count, canvas)
+        return self._soft(radius, axes_px, canvas) if self.edge_px else _hard(radius, axes_px, self.count, canvas)
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Return the ellipses of each sample: bool, or float32 with soft edges, [B, 1, H, W]."""
+        if not self.edge_px:
+            return render_spans(parameters, width_px)
+        rows = parameters["rows"].reshape(-1, 1, height_px, 1)
+        distance = (rows + parameters["columns"].reshape(-1, 1, 1, width_px)).sqrt_()
+        inside = parameters["inside"].reshape(-1, 1, 1, 1)
+        return union(distance.neg_().add_(inside).clamp_(0, 1), self.count)
 
     def _stretches(self, radius: np.ndarray, canvas: Canvas) -> np.ndarray:
         """Draw the factors on height and width: float64 [2, n]."""
@@ -68,20 +78,19 @@ class Ellipse(Mask):
         stretch = np.clip(np.sqrt(aspect), 1 / largest, largest)
         return np.stack([stretch, 1 / stretch])
 
-    def _soft(self, radius: np.ndarray, axes_px: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw soft ellipses from the distance to the centre in units of the radius: float32 [n, 1, H, W]."""
+    def _soft(self, radius: np.ndarray, axes_px: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Place soft ellipses, given by the distance to the centre in units of the ramp: float32 [B, count, ...]."""
         stretch = (axes_px / canvas.sides_px).max(axis=0)
         edge = np.minimum(self.edge_px / math.sqrt(canvas.height_px * canvas.width_px), widest_edge(radius, stretch))
         middle = np.sqrt(radius**2 - edge**2 / 12)
         offsets = canvas.offsets(canvas.position.centres(axes_px * (2 * middle + edge), canvas))
         ramp_px = axes_px * np.maximum(edge, 1e-6)
         rows, columns = (
-            canvas.on_device(((along / ramp[:, None]) ** 2).astype(np.float32))
+            as_float((along / beside(ramp[:, None], along)) ** 2).reshape(-1, self.count, along.shape[1])
             for along, ramp in zip(offsets, ramp_px, strict=True)
         )
         inside = np.where(radius > 0, 0.5 + middle / np.maximum(edge, 1e-6), 0.0).astype(np.float32)
-        distance = (rows[:, None, :, None] + columns[:, None, None, :]).sqrt_()
-        return distance.neg_().add_(canvas.on_device(inside)[:, None, None, None]).clamp_(0, 1)
+        return {"rows": rows, "columns": columns, "inside": inside.reshape(-1, self.count)}
 
 
 def radius_of(frac: np.ndarray) -> np.ndarray:
@@ -106,19 +115,20 @@ def widest_edge(radius: np.ndarray, stretch: np.ndarray) -> np.ndarray:
     return widest
 
 
-def _hard(radius: np.ndarray, axes_px: np.ndarray, canvas: Canvas) -> torch.Tensor:
-    """Draw hard ellipses, row by row from half the width of each row: bool [n, 1, H, W]."""
+def _hard(radius: np.ndarray, axes_px: np.ndarray, count: int, canvas: Canvas) -> dict[str, np.ndarray]:
+    """Place hard ellipses, row by row from half the width of each row."""
     semi_axes_px = axes_px * radius
     centres = canvas.position.centres(2 * semi_axes_px, canvas)
+    xp, (down, across) = namespace(centres), beside(semi_axes_px[:, :, None], centres)
     half_px = canvas.offsets_along(0, centres)  # in place from here on: these arrays are most of the cost
-    half_px /= np.maximum(semi_axes_px[0], 1e-9)[:, None]
+    half_px /= xp.clip(down, 1e-9, None)
     half_px *= half_px
-    np.subtract(1, half_px, out=half_px)
-    np.maximum(half_px, 0, out=half_px)
-    np.sqrt(half_px, out=half_px)
-    half_px *= semi_axes_px[1, :, None]
+    xp.subtract(xp.ones_like(half_px[:1, :1]), half_px, out=half_px)
+    xp.clip(half_px, 0, None, out=half_px)
+    xp.sqrt(half_px, out=half_px)
+    half_px *= across
     if canvas.position.wraps:
-        np.minimum(half_px, canvas.width_px / 2, out=half_px)
+        xp.clip(half_px, None, canvas.width_px / 2, out=half_px)
     first = centres[1, :, None] - 0.5
-    start, stop = first - half_px, np.add(first, half_px, out=half_px)
-    return spans(np.ceil(start, out=start), np.ceil(stop, out=stop), canvas)
+    start, stop = first - half_px, xp.add(first, half_px, out=half_px)
+    return spans(xp.ceil(start, out=start), xp.ceil(stop, out=stop), count, canvas)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -29,6 +30,10 @@ class Flat(Mask):
     family: Literal["flat"] = "flat"
     positions: ClassVar[tuple[str, ...]] = ("whole",)
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Return the pasted fraction, float32 [B]: nothing else is random."""
+        return {"frac": pasted_frac.astype(np.float32)}
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
         """Return the pasted fraction as a mask: float32 [B, 1, 1, 1]."""
-        return canvas.on_device(pasted_frac.astype(np.float32))[:, None, None, None]
+        return parameters["frac"][:, None, None, None]

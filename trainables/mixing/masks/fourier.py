@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
-from trainables.mixing.torus_bank import TorusBank, maps_that_fit
+from trainables.mixing.torus_bank import below, maps_that_fit, places, shift_windows
 from trainables.seeds import generator
 
 if TYPE_CHECKING:
@@ -48,18 +49,30 @@ class Fourier(Mask):
     positions: ClassVar[tuple[str, ...]] = ("torus",)
     decay: float = Field(default=3.0, ge=0)
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw fields from a bank, shift them and apply a threshold: bool [B, 1, H, W]."""
-        bank = _bank(canvas.height_px, canvas.width_px, self.decay, canvas.device)
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Draw a field of the bank and its shift, int64 [B, 3], and the rank that ends the mask, int64 [B]."""
         uniform = canvas.rng.random((4, len(pasted_frac)))
         pixels = canvas.height_px * canvas.width_px
+        n_maps = maps_that_fit(canvas.height_px, canvas.width_px, _rank_type(pixels).itemsize)
         n_pasted = np.ceil(pasted_frac * pixels - uniform[3]).astype(np.int64)
-        return bank.below(n_pasted + LOWEST, bank.places(uniform[:3]), canvas)
+        return {"place": places(uniform[:3], n_maps, canvas), "limit": n_pasted + LOWEST}
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Shift the fields and apply the threshold: bool [B, 1, H, W]."""
+        return below(parameters["windows"], parameters["place"], parameters["limit"])
+
+    def constants(self, height_px: int, width_px: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """Return the bank of ranked fields."""
+        return {"windows": _bank(height_px, width_px, self.decay, device)}
 
 
 @functools.lru_cache(maxsize=8)
-def _bank(height_px: int, width_px: int, decay: float, device: torch.device) -> TorusBank:
-    return TorusBank.of(_rank_fields(height_px, width_px, decay), device)
+def _bank(height_px: int, width_px: int, decay: float, device: torch.device) -> torch.Tensor:
+    return shift_windows(_rank_fields(height_px, width_px, decay), device)
+
+
+def _rank_type(pixels: int) -> np.dtype[Any]:
+    return np.dtype(np.int16 if pixels < 2**16 else np.int32)
 
 
 def _rank_fields(height_px: int, width_px: int, decay: float) -> np.ndarray:
@@ -68,8 +81,8 @@ def _rank_fields(height_px: int, width_px: int, decay: float) -> np.ndarray:
     Ranks are stored instead of fields: a threshold on ranks gives the exact number of pixels without sorting per mask.
     """
     pixels = height_px * width_px
-    kind = np.int16 if pixels < 2**16 else np.int32
-    count = maps_that_fit(height_px, width_px, np.dtype(kind).itemsize)
+    kind = _rank_type(pixels)
+    count = maps_that_fit(height_px, width_px, kind.itemsize)
     fields = _fields(count, height_px, width_px, decay).reshape(count, pixels)
     ranks = np.empty((count, pixels), dtype=kind)
     np.put_along_axis(ranks, np.argsort(-fields, axis=1), np.arange(LOWEST, LOWEST + pixels, dtype=kind)[None], axis=1)

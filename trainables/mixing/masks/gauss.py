@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -47,8 +48,8 @@ class Gauss(Mask):
     exact_area: ClassVar[bool] = False
     sigma: Literal["area", "side"] = "area"
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw one bump per sample: float32 [B, 1, H, W]."""
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Draw one bump per sample: a factor per row, one per column, and what is added to their product."""
         inverted = (pasted_frac > 0.5) & (self.sigma == "area")
         size = np.where(inverted, 1 - pasted_frac, pasted_frac)
         sigma = np.sqrt(size / (2 * math.pi)) if self.sigma == "area" else size
@@ -56,8 +57,12 @@ class Gauss(Mask):
         offsets = canvas.offsets(canvas.position.centres(sigmas_px, canvas))
         rows, columns = (_bell(along, sigma_px) for along, sigma_px in zip(offsets, sigmas_px, strict=True))
         rows *= np.where(inverted, -1, size > 0).astype(np.float32)[:, None]
-        bumps = canvas.on_device(rows)[:, None, :, None] * canvas.on_device(columns)[:, None, None, :]
-        return bumps.add_(canvas.on_device(inverted.astype(np.float32))[:, None, None, None])
+        return {"rows": rows, "columns": columns, "base": inverted.astype(np.float32)}
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Return the bumps: float32 [B, 1, H, W]."""
+        bumps = parameters["rows"][:, None, :, None] * parameters["columns"][:, None, None, :]
+        return bumps.add_(parameters["base"][:, None, None, None])
 
 
 def _bell(offsets: np.ndarray, sigma_px: np.ndarray) -> np.ndarray:

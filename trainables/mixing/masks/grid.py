@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
+from trainables.mixing.rendering import on_host
 
 if TYPE_CHECKING:
     import torch
@@ -38,26 +40,42 @@ class Grid(Mask):
     positions: ClassVar[tuple[str, ...]] = ("whole", "torus")
     cells: int = Field(default=4, ge=1, le=64)
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Choose cells and return their pixels: bool [B, 1, H, W]."""
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Choose cells, bool [B, cells, cells]; on the torus also the shift of each sample's grid, int64 [B, 2]."""
         chosen = _chosen(pasted_frac, self.cells**2, canvas.rng)
-        rows, columns = (
-            self._cell_of_pixel(len(chosen), length_px, canvas) for length_px in (canvas.height_px, canvas.width_px)
-        )
-        first_row = np.arange(len(chosen))[:, None] * self.cells  # the samples' cells are stacked one below the other
-        if canvas.on_host:
-            pixels = _pixels_of(chosen.reshape(-1, self.cells), first_row, rows, columns)
-            return canvas.on_device(pixels[:, None])
-        row_index, column_index = (canvas.on_device(index) for index in (first_row + rows, columns))
-        stacked = canvas.on_device(chosen).view(-1, self.cells)
-        return stacked[row_index[:, None, :, None], column_index[:, None, None]]
-
-    def _cell_of_pixel(self, count: int, length_px: int, canvas: Canvas) -> np.ndarray:
-        """Return the row (column) of cells of each row (column) of pixels: int64 [B or 1, length_px]."""
-        pixels = np.arange(length_px)[None]
+        parameters = {"chosen": chosen.reshape(-1, self.cells, self.cells)}
         if canvas.position.wraps:
-            pixels = (pixels + canvas.rng.integers(length_px, size=(count, 1))) % length_px
-        return pixels * self.cells // length_px
+            sides = (canvas.height_px, canvas.width_px)
+            shifts = [canvas.rng.integers(length_px, size=(len(chosen), 1)) for length_px in sides]
+            parameters["shift"] = np.concatenate(shifts, axis=1)
+        return parameters
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Return the pixels of the chosen cells: bool [B, 1, H, W]."""
+        import torch
+
+        chosen, shift = parameters["chosen"], parameters.get("shift")
+        device, per_side = chosen.device, self.cells
+        if on_host(device):
+            shifts = None if shift is None else shift.numpy()
+            rows, columns = (_cells_along(axis, shifts, per_side, px) for axis, px in enumerate((height_px, width_px)))
+            return torch.from_numpy(_pixels_of(chosen.numpy().reshape(-1, per_side), rows, columns)[:, None])
+        index = []
+        for axis, length_px in enumerate((height_px, width_px)):
+            pixels = torch.arange(length_px, device=device)[None]
+            if shift is not None:
+                pixels = (pixels + shift[:, axis, None]) % length_px
+            index.append(pixels * per_side // length_px)
+        sample = torch.arange(len(chosen), device=device)[:, None, None]
+        return chosen[sample, index[0][:, :, None], index[1][:, None, :]][:, None]
+
+
+def _cells_along(axis: int, shifts: np.ndarray | None, per_side: int, length_px: int) -> np.ndarray:
+    """Return the row (column) of cells of each row (column) of pixels: int64 [B or 1, length_px]."""
+    pixels = np.arange(length_px)[None]
+    if shifts is not None:
+        pixels = (pixels + shifts[:, axis, None]) % length_px
+    return pixels * per_side // length_px
 
 
 def _chosen(pasted_frac: np.ndarray, cells: int, rng: np.random.Generator) -> np.ndarray:
@@ -71,17 +89,17 @@ def _chosen(pasted_frac: np.ndarray, cells: int, rng: np.random.Generator) -> np
     return chosen
 
 
-def _pixels_of(cells: np.ndarray, first_row: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _pixels_of(cells: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Extend cells, bool [B * k, k], to pixels, bool [B, H, W]: first along rows, then whole rows at a time.
 
     Args:
         cells: the samples' cells, one below the other.
-        first_row: the row at which each sample's cells begin, int64 [B, 1].
         rows: row of cells of each row of pixels, int64 [B or 1, H].
         columns: column of cells of each column of pixels, int64 [B or 1, W].
     """
     per_side = cells.shape[1]
     starts = np.arange(len(cells)).reshape(-1, per_side, 1) * per_side
     lines = cells.ravel().take(starts + columns[:, None, :], mode="clip")
+    first_row = np.arange(0, len(cells), per_side)[:, None]  # the samples' cells are one below the other
     pixels: np.ndarray = lines.reshape(len(cells), -1).take(first_row + rows, axis=0, mode="clip")
     return pixels

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
-from trainables.mixing.masks.shapes import spans
+from trainables.mixing.masks.shapes import render_spans, spans
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +40,8 @@ class HalfPlane(Mask):
     family: Literal["half_plane"] = "half_plane"
     positions: ClassVar[tuple[str, ...]] = ("whole",)
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw one cut per sample: bool [B, 1, H, W]."""
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Draw one cut per sample, as a run of pixels per row."""
         angle = 2 * math.pi * canvas.rng.random(len(pasted_frac))
         down, across = np.sin(angle), np.cos(angle)
         across = np.where(np.abs(across) < _TINY, _TINY, across)
@@ -49,7 +50,12 @@ class HalfPlane(Mask):
         meets = (cut[:, None] - rows * down[:, None]) / across[:, None]  # the column where the line crosses each row
         column = np.clip(np.ceil((meets + 0.5) * canvas.width_px - 0.5), 0, canvas.width_px)
         left = across[:, None] > 0
-        return spans(np.where(left, 0, column), np.where(left, column, canvas.width_px), canvas)
+        start, stop = np.where(left, 0, column), np.where(left, column, canvas.width_px)
+        return spans(start, stop, 1, canvas)
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Return one side of each cut: bool [B, 1, H, W]."""
+        return render_spans(parameters, width_px)
 
 
 def _cut(frac: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
-from trainables.mixing.canvas import Canvas
+from trainables.mixing.canvas import Canvas, as_float, beside, namespace
 from trainables.mixing.masks.base import Mask
-from trainables.mixing.masks.shapes import COLUMNS, ROWS
+from trainables.mixing.rendering import lines
 
 if TYPE_CHECKING:
     import torch
@@ -41,23 +42,24 @@ class HMix(Mask):
     family: Literal["hmix"] = "hmix"
     inner_frac: float = Field(default=0.5, ge=0, le=1)
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw one mask per sample: float32 [B, 1, H, W]."""
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Draw the box, ``edges`` in whole pixels, and the mask's ``levels`` inside and outside of it."""
+        sides = np.sqrt(self.inner_frac * pasted_frac) * canvas.sides_px
+        edges = canvas.edges_within(canvas.position.centres(sides, canvas), sides)
+        xp, frac = namespace(edges), beside(pasted_frac, edges)
+        pixels = (edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1])
+        area = pixels / beside(np.array([float(canvas.height_px * canvas.width_px)]), edges)
+        inside = xp.clip(frac / xp.clip(area, _TINY, None), None, 1.0)
+        outside = xp.clip(frac - area, 0.0, None) / xp.clip(1 - area, _TINY, None)
+        return {"edges": edges, "levels": as_float(xp.stack([inside, outside], 1))}
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Return one mask per sample: float32 [B, 1, H, W]."""
         import torch
 
-        sides = np.sqrt(self.inner_frac * pasted_frac) * canvas.sides_px
-        centres = canvas.position.centres(sides, canvas)
-        rows, columns = (canvas.lines_within(axis, centres, sides) for axis in (ROWS, COLUMNS))
-        pixels = np.count_nonzero(rows, axis=1) * np.count_nonzero(columns, axis=1)
-        area = pixels / (canvas.height_px * canvas.width_px)
-        inside = np.minimum(pasted_frac / np.maximum(area, _TINY), 1.0)
-        outside = np.maximum(pasted_frac - area, 0.0) / np.maximum(1 - area, _TINY)
+        y0, x0, y1, x1 = parameters["edges"].unbind(dim=1)
+        inside, outside = parameters["levels"][:, :, None].unbind(dim=1)
         # the outer value is never the larger one, so the smaller of a row's and a column's value is right everywhere
-        of_row = canvas.on_device(_levels(rows, inside, outside))[:, None, :, None]
-        of_column = canvas.on_device(_levels(columns, inside, outside))[:, None, None, :]
+        of_row = torch.where(lines(y0, y1, height_px), inside, outside)[:, None, :, None]
+        of_column = torch.where(lines(x0, x1, width_px), inside, outside)[:, None, None, :]
         return torch.minimum(of_row, of_column)
-
-
-def _levels(lines: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """Return the value ``inside``, [B], on chosen lines, bool [B, L], and ``outside`` on the rest: float32 [B, L]."""
-    return np.where(lines, inside.astype(np.float32)[:, None], outside.astype(np.float32)[:, None])

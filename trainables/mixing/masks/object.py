@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
+from trainables.mixing.rendering import rectangles
 
 if TYPE_CHECKING:
     import torch
@@ -41,16 +43,16 @@ class Object(Mask):
     needs: ClassVar[Literal["images", "boxes"] | None] = "boxes"
     exact_area: ClassVar[bool] = False
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Shrink the partners' boxes: bool [B, 1, H, W]."""
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Shrink the partners' boxes to ``edges`` in whole pixels, int64 [B, 4]."""
         boxes = canvas.partner_boxes().T
         draws = canvas.rng.random((2, 2, len(pasted_frac)))
         lengths = np.maximum(boxes[2:] - boxes[:2], 0)
         kept = (np.sqrt(pasted_frac) * lengths + draws[0]).astype(np.int64)
         # if the remainder is odd, a random side gets the extra pixel: otherwise all boxes would be off in one direction
         starts = boxes[:2] + (lengths - kept + (draws[1] < 0.5)) // 2
-        rows, columns = (
-            (np.arange(length) >= start[:, None]) & (np.arange(length) < (start + side)[:, None])
-            for length, start, side in zip((canvas.height_px, canvas.width_px), starts, kept, strict=True)
-        )
-        return canvas.cross(rows, columns)
+        return {"edges": canvas.edges(np.concatenate([starts, starts + kept]).astype(np.float64))}
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Return the boxes: bool [B, 1, H, W]."""
+        return rectangles(parameters["edges"], height_px, width_px)

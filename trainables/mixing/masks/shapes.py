@@ -1,15 +1,17 @@
-"""Functions that mask families share: soft borders, several shapes per mask, bands, shapes given row by row."""
+"""Steps that mask families share: soft borders, several shapes per mask, bands, shapes given row by row."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from trainables.mixing.runs import runs
+from trainables.mixing.canvas import Numbers, as_float, as_whole, beside, namespace
+from trainables.mixing.rendering import across, joined, lines, union
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
     from trainables.mixing.canvas import Canvas
 
@@ -33,20 +35,7 @@ def frac_of_each(pasted_frac: np.ndarray, count: int) -> np.ndarray:
     return pasted_frac if count == 1 else np.repeat(1 - (1 - pasted_frac) ** (1 / count), count)
 
 
-def union(shapes: torch.Tensor, count: int, canvas: Canvas) -> torch.Tensor:
-    """Join every ``count`` masks [B * count, 1, H, W] into one: bool, or float32 for soft masks, [B, 1, H, W].
-
-    Soft masks are joined as ``1 - (1 - a)(1 - b)``, which keeps the mean that :func:`frac_of_each` relies on.
-    """
-    if count == 1:
-        return shapes
-    of_sample = shapes.reshape(-1, count, *shapes.shape[1:])
-    if canvas.on_host:  # NumPy: torch takes ten times as long over an axis in the middle
-        return canvas.on_device(_joined(of_sample.numpy()))
-    return 1 - (1 - of_sample).prod(dim=1) if shapes.is_floating_point() else of_sample.any(dim=1)
-
-
-def ramp(offsets: np.ndarray, side_px: np.ndarray, edge_px: np.ndarray) -> np.ndarray:
+def ramp(offsets: Numbers, side_px: np.ndarray, edge_px: np.ndarray) -> Numbers:
     """Return mask values along one axis, float32 [B, L]: 1 inside, 0 outside, one half at the border.
 
     Args:
@@ -58,24 +47,26 @@ def ramp(offsets: np.ndarray, side_px: np.ndarray, edge_px: np.ndarray) -> np.nd
         >>> ramp(np.array([[-2.0, -1.0, 0.0, 1.0, 2.0]]), np.array([2.0]), np.array([2.0])).tolist()
         [[0.0, 0.5, 1.0, 0.5, 0.0]]
     """
-    depth = side_px[:, None] / 2 - np.abs(offsets)
-    at_border = np.where(side_px > 0, 0.5, 0.0)[:, None]
-    values: np.ndarray = np.clip(at_border + depth / np.maximum(edge_px, 1e-9)[:, None], 0, 1).astype(np.float32)
-    return values
+    xp = namespace(offsets)
+    half, width = beside(side_px[:, None] / 2, offsets), beside(np.maximum(edge_px, 1e-9)[:, None], offsets)
+    at_border = beside(np.where(side_px > 0, 0.5, 0.0)[:, None], offsets)
+    return as_float(xp.clip(at_border + (half - xp.abs(offsets)) / width, 0, 1))
 
 
-def bands(pasted_frac: np.ndarray, canvas: Canvas, *, axis: Literal[0, 1], count: int, edge_px: float) -> torch.Tensor:
-    """Draw bands across the whole image, each as thick as its fraction of the axis: [B, 1, H, W].
+def bands(
+    pasted_frac: np.ndarray, canvas: Canvas, *, axis: Literal[0, 1], count: int, edge_px: float
+) -> dict[str, Numbers]:
+    """Draw the parameters of bands across the whole image, each as thick as its fraction of the axis.
 
     Args:
         pasted_frac: requested fraction of the image, float64 [B].
-        canvas: size of the image, placing rule, generator and device.
+        canvas: size of the image, placing rule and generator.
         axis: the axis along which the bands have their thickness and their place.
-        count: bands per mask, joined as in :func:`union`.
+        count: bands per mask, joined as in :func:`~trainables.mixing.rendering.union`.
         edge_px: width of a linear ramp across each border, no wider than the band or the rest of the axis.
 
     Returns:
-        Hard masks, bool, or with an edge soft masks, float32.
+        Hard bands: ``edges``, int64 [B, count, 2]. With an edge: ``values`` of the rows or columns, float32 [B, L].
     """
     length_px = canvas.sides_px[axis]
     thickness = frac_of_each(pasted_frac, count) * length_px
@@ -83,50 +74,41 @@ def bands(pasted_frac: np.ndarray, canvas: Canvas, *, axis: Literal[0, 1], count
     sides = np.repeat(canvas.sides_px, len(thickness), axis=1)
     sides[axis] = thickness + edge
     centres = canvas.position.centres(sides, canvas)
-    if edge_px:
-        lines = ramp(canvas.offsets_along(axis, centres), thickness, edge)
-    else:
-        lines = canvas.lines_within(axis, centres, sides)
-    if count > 1:
-        lines = _joined(lines.reshape(-1, count, lines.shape[1]))
-    return _across(lines, canvas, axis)
+    if not edge_px:
+        return {"edges": canvas.edges_along(axis, centres, sides).reshape(-1, count, 2)}
+    values = ramp(canvas.offsets_along(axis, centres), thickness, edge)
+    return {"values": joined(values.reshape(-1, count, values.shape[1])) if count > 1 else values}
 
 
-def spans(start: np.ndarray, stop: np.ndarray, canvas: Canvas) -> torch.Tensor:
-    """Draw shapes with one run of pixels per row: bool [B, 1, H, W].
+def render_bands(parameters: Mapping[str, Tensor], axis: Literal[0, 1], height_px: int, width_px: int) -> Tensor:
+    """Return the masks of :func:`bands`: bool, or float32 with soft edges, [B, 1, H, W]."""
+    values = parameters.get("values")
+    if values is None:
+        edges = parameters["edges"]
+        start, stop = edges.unbind(dim=2)
+        values = union(lines(start, stop, (height_px, width_px)[axis]).flatten(0, 1), edges.shape[1])
+    return across(values, axis, height_px, width_px)
+
+
+def spans(start: Numbers, stop: Numbers, count: int, canvas: Canvas) -> dict[str, Numbers]:
+    """Return the parameters of shapes with one run of pixels per row: int32 [B, count, H] each.
 
     Args:
-        start: first column of each row, whole numbers, float64 [B, H]; may be outside the image.
-        stop: the column after the last one, whole numbers, float64 [B, H], from ``start`` to ``start + W``.
-        canvas: size of the image, placing rule and device. On the torus the part outside the image enters it on the
-            other side, for runs between ``-W`` and ``2 W``; otherwise it is cut off.
+        start: first column of each row, whole numbers, float64 [B * count, H]; may be outside the image.
+        stop: the column after the last one, whole numbers, float64 [B * count, H], from ``start`` to ``start + W``.
+        count: shapes per mask.
+        canvas: size of the image and placing rule. On the torus the part outside the image enters it on the other side,
+            for runs between ``-W`` and ``2 W``; otherwise it is cut off.
     """
-    wraps, width_px = canvas.position.wraps, canvas.width_px
-    if canvas.on_host:
-        return canvas.on_device(runs(start, stop, width_px, wraps=wraps)[:, None])
-    import torch
-
-    first, end = (canvas.on_device(columns.astype(np.int64))[:, None, :, None] for columns in (start, stop))
-    column = torch.arange(width_px, device=first.device)
-    if wraps:
-        return (column - first) % width_px < end - first
-    return (column >= first) & (column < end)
+    columns = {"start": start, "stop": stop}
+    if not canvas.position.wraps:
+        columns = {name: namespace(ends).clip(ends, 0, canvas.width_px, out=ends) for name, ends in columns.items()}
+    return {name: as_whole(ends).reshape(-1, count, canvas.height_px) for name, ends in columns.items()}
 
 
-def _joined(of_sample: np.ndarray) -> np.ndarray:
-    """Join masks or mask values along axis 1."""
-    hard = of_sample.dtype == bool
-    joined: np.ndarray = np.any(of_sample, axis=1) if hard else 1 - np.prod(1 - of_sample, axis=1)
-    return joined
-
-
-def _across(lines: np.ndarray, canvas: Canvas, axis: Literal[0, 1]) -> torch.Tensor:
-    """Extend the values of rows (axis 0) or of columns (axis 1), [B, L], over the image: [B, 1, H, W]."""
-    if not canvas.on_host:
-        values = canvas.on_device(lines)
-        values = values[:, None, :, None] if axis == ROWS else values[:, None, None, :]
-        return values.expand(-1, 1, canvas.height_px, canvas.width_px)
-    if axis == ROWS:
-        rows = np.repeat(lines, canvas.width_px, axis=1)
-        return canvas.on_device(rows.reshape(-1, 1, canvas.height_px, canvas.width_px))
-    return canvas.on_device(np.repeat(lines[:, None, None], canvas.height_px, axis=2))
+def render_spans(parameters: Mapping[str, Tensor], width_px: int) -> Tensor:
+    """Return the masks of :func:`spans`: bool [B, 1, H, W]."""
+    start, stop = parameters["start"], parameters["stop"]
+    _, count, height_px = start.shape
+    start, stop = start.reshape(-1, 1, height_px), stop.reshape(-1, 1, height_px)
+    return union(lines(start, stop, width_px), count)

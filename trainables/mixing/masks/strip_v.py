@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
-from trainables.mixing.masks.shapes import COLUMNS, bands
+from trainables.mixing.masks.shapes import COLUMNS, bands, render_bands
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,10 @@ class StripV(Mask):
     count: int = Field(default=1, ge=1, le=64)
     edge_px: float = Field(default=0.0, ge=0)
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw the bands of each sample: bool, or float32 with soft edges, [B, 1, H, W]."""
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Draw the places of the bands; see :func:`~trainables.mixing.masks.shapes.bands`."""
         return bands(pasted_frac, canvas, axis=COLUMNS, count=self.count, edge_px=self.edge_px)
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Return the bands of each sample: bool, or float32 with soft edges, [B, 1, H, W]."""
+        return render_bands(parameters, COLUMNS, height_px, width_px)

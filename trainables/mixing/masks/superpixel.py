@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
+from trainables.mixing.rendering import on_host
 
 if TYPE_CHECKING:
     import torch
@@ -55,15 +57,24 @@ class Superpixel(Mask):
     cells: int = Field(default=4, ge=1, le=16)
     compactness: float = Field(default=1.5, gt=0)
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Segment the partners and choose some of the patches: bool [B, 1, H, W]."""
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Draw the ``order`` of the patches, int64 [B, patches], the pixels wanted and a uniform number, [B, 2]."""
+        down, across = self._seeds(canvas.height_px, canvas.width_px)
+        draws = canvas.rng.random((len(pasted_frac), down * across + 1))
+        wanted = pasted_frac * (canvas.height_px * canvas.width_px)
+        return {"order": draws[:, :-1].argsort(axis=1), "wanted": np.stack([wanted, draws[:, -1]], axis=1)}
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Segment the partners' images and return the chosen patches: bool [B, 1, H, W]."""
         import torch
 
-        images = canvas.partner_images()
-        seeds = min(self.cells, canvas.height_px), min(self.cells, canvas.width_px)
-        at_once = max(1, CACHED // (canvas.height_px * canvas.width_px)) if canvas.on_host else len(images)
+        images, seeds = parameters["images"], self._seeds(height_px, width_px)
+        at_once = max(1, CACHED // (height_px * width_px)) if on_host(images.device) else len(images)
         label = torch.cat([_patches(part, seeds, self.compactness) for part in torch.split(images, at_once)])
-        return _some_patches(label, seeds[0] * seeds[1], pasted_frac, canvas)[:, None]
+        return _some_patches(label, parameters["order"], parameters["wanted"])[:, None]
+
+    def _seeds(self, height_px: int, width_px: int) -> tuple[int, int]:
+        return min(self.cells, height_px), min(self.cells, width_px)
 
 
 def _patches(images: Tensor, seeds: tuple[int, int], compactness: float) -> Tensor:
@@ -96,19 +107,21 @@ def _seeds_around(length_px: int, seeds: int, device: torch.device) -> list[tupl
     place = (2 * torch.arange(length_px, device=device) + 1) * seeds - length_px
     before, after = place.div(step, rounding_mode="floor"), -(-place).div(step, rounding_mode="floor")
     around = [seed.clamp(0, seeds - 1) for seed in (before, after)]
-    return [(seed, (place / step - seed).square()) for seed in around]
+    steps = torch.full_like(place, step)  # a GPU multiplies by the reciprocal of a number, which is rounded differently
+    return [(seed, (place / steps - seed).square()) for seed in around]
 
 
-def _some_patches(label: Tensor, patches: int, pasted_frac: np.ndarray, canvas: Canvas) -> Tensor:
-    """Return the pixels of randomly chosen patches that together have the requested area: bool [B, H, W]."""
+def _some_patches(label: Tensor, order: Tensor, wanted: Tensor) -> Tensor:
+    """Return the pixels of the first patches in a random order that together have the requested area: bool [B, H, W].
+
+    Areas are whole numbers in float64, so that every device sums them without rounding.
+    """
     import torch
 
-    draws = canvas.rng.random((len(pasted_frac), patches + 1))
-    order = canvas.on_device(draws[:, :-1].argsort(axis=1))
-    wanted = canvas.on_device(np.stack([pasted_frac * (canvas.height_px * canvas.width_px), draws[:, -1]]))[:, :, None]
+    area, chance = wanted[:, :, None].unbind(dim=1)
     flat = label.flatten(1)
-    counts = torch.zeros(order.shape, dtype=torch.float64, device=canvas.device)
+    counts = torch.zeros(order.shape, dtype=torch.float64, device=label.device)
     areas = counts.scatter_add(1, flat, counts.new_ones(()).expand_as(flat)).gather(1, order)
-    taken = areas.cumsum(dim=1) - areas + wanted[1] * areas < wanted[0]
+    taken = areas.cumsum(dim=1) - areas + chance * areas < area
     chosen = torch.zeros_like(taken).scatter_(1, order, taken)
     return chosen.gather(1, flat).view_as(label)

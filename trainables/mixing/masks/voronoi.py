@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
-from trainables.mixing.torus_bank import TorusBank, maps_that_fit
+from trainables.mixing.torus_bank import below, maps_that_fit, places, shift_windows
 from trainables.seeds import generator
 
 if TYPE_CHECKING:
@@ -42,25 +43,39 @@ class Voronoi(Mask):
     positions: ClassVar[tuple[str, ...]] = ("torus",)
     cells: int = Field(default=16, ge=2, le=128)
 
-    def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
-        """Draw diagrams from a bank, shift them and paste their first cells: bool [B, 1, H, W]."""
-        bank, before, areas = _bank(canvas.height_px, canvas.width_px, self.cells, canvas.device)
+    def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
+        """Draw a diagram of the bank and its shift, int64 [B, 3], and the number of cells to paste, int64 [B]."""
+        before, areas = _areas(canvas.height_px, canvas.width_px, self.cells)
         uniform = canvas.rng.random((4, len(pasted_frac)))
-        places = bank.places(uniform[:3])
+        place = places(uniform[:3], len(areas), canvas)
         wanted = pasted_frac * (canvas.height_px * canvas.width_px)
-        reached = before[places[0]] + uniform[3][:, None] * areas[places[0]]
-        return bank.below((reached < wanted[:, None]).sum(axis=1), places, canvas)
+        reached = before[place[:, 0]] + uniform[3][:, None] * areas[place[:, 0]]
+        return {"place": place, "limit": (reached < wanted[:, None]).sum(axis=1)}
+
+    def render(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """Shift the diagrams and paste their first cells: bool [B, 1, H, W]."""
+        return below(parameters["windows"], parameters["place"], parameters["limit"])
+
+    def constants(self, height_px: int, width_px: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """Return the bank of diagrams."""
+        return {"windows": _bank(height_px, width_px, self.cells, device)}
 
 
 @functools.lru_cache(maxsize=8)
-def _bank(height_px: int, width_px: int, cells: int, device: torch.device) -> tuple[TorusBank, np.ndarray, np.ndarray]:
-    """Return N diagrams, the pixels in all cells before each cell, and the pixels in each: int64 [N, cells] each."""
+def _bank(height_px: int, width_px: int, cells: int, device: torch.device) -> torch.Tensor:
+    return shift_windows(_diagrams(height_px, width_px, cells), device)
+
+
+@functools.lru_cache(maxsize=8)
+def _areas(height_px: int, width_px: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels in all cells before each cell of N diagrams, and the pixels in each: int64 [N, cells] each."""
     diagrams = _diagrams(height_px, width_px, cells)
     first_label = cells * np.arange(len(diagrams))[:, None, None]
     areas = np.bincount((diagrams + first_label).ravel(), minlength=cells * len(diagrams)).reshape(-1, cells)
-    return TorusBank.of(diagrams, device), areas.cumsum(axis=1) - areas, areas
+    return areas.cumsum(axis=1) - areas, areas
 
 
+@functools.lru_cache(maxsize=8)
 def _diagrams(height_px: int, width_px: int, cells: int) -> np.ndarray:
     """Return the cell of each pixel, uint8 [N, H, W].
 

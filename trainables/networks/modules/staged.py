@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from trainables.networks.modules.branches import BranchScale
 
 Change = Callable[[Tensor], Tensor]
 """Maps feature maps to feature maps of the same shape."""
@@ -28,6 +32,8 @@ class StagedNet(nn.Module):
         stem: maps images to the first feature map.
         stages: groups of residual blocks in order; each has more channels and smaller maps than the one before.
         classifier: maps the pooled channels of the last stage to logits.
+        branch_scales: factors of the residual branches, in the order of the modules; empty without stochastic depth
+            and ShakeDrop. They are no modules: the state of the network is the same with and without.
     """
 
     def __init__(self, *, stem: nn.Module, stages: Iterable[nn.Module], classifier: nn.Linear) -> None:
@@ -36,6 +42,7 @@ class StagedNet(nn.Module):
         self.stem = stem
         self.stages = nn.ModuleList(stages)
         self.classifier = classifier
+        self.branch_scales: tuple[BranchScale, ...] = ()
 
     def features(self, images: Tensor, *, changes: Sequence[tuple[int, Change]] = ()) -> Tensor:
         """Return the last maps, float [B, C, h, w] with h and w at least 4, of images, float [B, 3, H, W].
@@ -48,13 +55,21 @@ class StagedNet(nn.Module):
         Raises:
             ValueError: a layer is greater than the number of stages.
         """
+        self.check_layers(changes)
+        maps: Tensor = self.stem(changed(images, 0, changes))
+        for layer, stage in enumerate(self.stages, start=1):
+            maps = changed(stage(maps), layer, changes)
+        return maps
+
+    def check_layers(self, changes: Sequence[tuple[int, Change]]) -> None:
+        """Check that the network has the layers that shall be changed.
+
+        Raises:
+            ValueError: it has not.
+        """
         for layer, _ in changes:
             if not 0 <= layer <= len(self.stages):
                 raise ValueError(f"layer is {layer}, but the network has {len(self.stages)} stages")
-        maps: Tensor = self.stem(_changed(images, 0, changes))
-        for layer, stage in enumerate(self.stages, start=1):
-            maps = _changed(stage(maps), layer, changes)
-        return maps
 
     def head(self, maps: Tensor) -> Tensor:
         """Return the logits, float [B, n_classes], of the last maps, float [B, C, h, w] of any h and w."""
@@ -88,7 +103,8 @@ def fitting_strides(strides: Sequence[int], side_px: int) -> tuple[int, ...]:
     return tuple(fitting)
 
 
-def _changed(maps: Tensor, layer: int, changes: Sequence[tuple[int, Change]]) -> Tensor:
+def changed(maps: Tensor, layer: int, changes: Sequence[tuple[int, Change]]) -> Tensor:
+    """Return the maps of a layer after all changes of this layer."""
     for where, change in changes:
         if where == layer:
             maps = change(maps)

@@ -1,0 +1,54 @@
+"""Registry of networks: built-in networks, members of families by the sizes in their names, and one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trainables.networks.base import Family, Network
+from trainables.parts import Registry
+
+
+class NetworkRegistry(Registry[Network]):
+    """Classes of networks by name.
+
+    As a mapping it contains the networks with a name of their own and the common members of families. ``[name]`` and
+    ``in`` find every member of a family.
+
+    Examples:
+        >>> from trainables.networks import NETWORKS
+        >>> network = NETWORKS["wrn40_4"]
+        >>> network.depth, network.factor, "wrn40_4" in NETWORKS, "wrn40_4" in list(NETWORKS)
+        (40, 4, True, False)
+    """
+
+    def __init__(self, variants: Iterable[type[Network]]) -> None:
+        """Take the classes of all files: networks with a ``name``, families with a ``pattern``."""
+        every = list(variants)
+        self._families = [each for each in every if issubclass(each, Family) and "pattern" in vars(each)]
+        named = {each.name: each for each in every if "name" in vars(each)}
+        common = {name: family.member(name) for family in self._families for name in family.common}
+        super().__init__("network", Network, named | common, group="cutmix_sweep.networks", declares=("n_stages",))
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether a name is built in, without checking the sizes in it."""
+        return super().__contains__(name) or (isinstance(name, str) and self._family(name) is not None)
+
+    def __missing__(self, name: str) -> type[Network]:
+        """Return a member of a family, or a network of one's own.
+
+        Raises:
+            ValueError: there is no such network.
+        """
+        family = self._family(name)
+        if family is not None and name not in self._found:
+            self._found[name] = family.member(name)
+        try:
+            return super().__missing__(name)
+        except ValueError as error:
+            if family is not None or self.is_own(name):
+                raise
+            forms = dict.fromkeys(family.form for family in self._families)
+            raise ValueError(f"{error}, or with other sizes {', '.join(forms)}") from None
+
+    def _family(self, name: str) -> type[Family] | None:
+        return next((family for family in self._families if family.includes(name)), None)
