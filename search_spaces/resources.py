@@ -156,8 +156,8 @@ class Resources(Frozen):
             gpu, notes = "a share of a GPU that is measured at the start", ["trials_per_gpu: auto"]
         else:
             gpu, notes = f"{self.gpus:g} GPU", []
-            if self.workers_per_gpu > 1:
-                notes.append(f"{self.workers_per_gpu} trials per GPU")
+            if self.trials_per_gpu is not None:
+                notes.append(f"{self.trials_per_gpu} trials per GPU")
         if self.mps != "off":
             notes.append(f"mps: {self.mps}")
         each = f"{self.cpus} CPU and {gpu}" + (f" ({', '.join(notes)})" if notes else "")

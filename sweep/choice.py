@@ -74,10 +74,13 @@ class ChoosingSweep(RestoredSweep, ABC):
         return resources.with_whole_gpus() if self.is_turn_of_whole_gpus else resources
 
     def begin_next_turn(self) -> bool:
-        """Begin the turn of the other trials, after the trials of this turn; return whether there is anything to do."""
+        """Begin the turn of the other trials, after the trials of this turn; return whether trials may be left for it.
+
+        After a turn of whole GPUs, paused trials may be promoted: :meth:`next_job` looks for them.
+        """
         was, self._has_only_others = self.is_turn_of_whole_gpus, False
         self.is_turn_of_whole_gpus = not was and bool(self._waiting.n_with_whole_gpu)
-        return was != self.is_turn_of_whole_gpus and self.may_go_on
+        return was != self.is_turn_of_whole_gpus and self.n_left > 0
 
     @abstractmethod
     def _end(self, entry: Entry, status: str, why: str) -> None:

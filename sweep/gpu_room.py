@@ -51,7 +51,7 @@ def gpu_rooms(study: Study, trials: Sequence[PlannedTrial], described: Descripti
         return ()
     facts = ImageFacts(described.n_classes, described.height_px, described.width_px)
     total_bytes = local_gpu_bytes()
-    share_bytes = None if total_bytes is None else study.resources.gpus * total_bytes
+    share_bytes = None if total_bytes is None else share_of_gpu(study.resources.gpus, total_bytes)
     rooms = []
     for arm in study.arms:
         config = largest_config(study, arm, facts)
@@ -111,6 +111,13 @@ def image_room(share_bytes: float, state: int) -> float:
     from trainables.data.resident import RESIDENT_FRAC
 
     return RESIDENT_FRAC * (share_bytes - state)
+
+
+def share_of_gpu(share: float, total_bytes: int) -> float:
+    """Return the memory that the tensors of one trial may use on a GPU of which it has a share."""
+    from trainables.gpu_memory import memory_fraction
+
+    return memory_fraction(share, total_bytes) * total_bytes
 
 
 def local_gpu_bytes() -> int | None:

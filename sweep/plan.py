@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from search_spaces.match_checks import check_reachable
 from search_spaces.matching import image_facts
-from search_spaces.resources import Resources
+from search_spaces.resources import AUTO, Resources
 from search_spaces.study import Study
 from sweep.engine import local_slots
 from sweep.gpu_room import GpuRoom, gpu_rooms
+from sweep.mps import mps_of
 from sweep.planned import PLANNED_TRIALS, first_config, planned_trials
 from sweep.probe import ProbeResult, probe
 from sweep.random_trial import ImageFacts, random_trial
@@ -105,7 +106,7 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
     slots = local_slots(study.resources)  # before the measurement, which uses the threads of a trial
     rooms = gpu_rooms(study, trials, described)
     if measure:
-        measured = probe(study, show=show)
+        measured = _measured(study, show)
         slots, seconds, speeds = measured.slots, 3600 * measured.hours, measured.speeds
     else:
         measured = None
@@ -134,6 +135,15 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
         rooms=rooms,
         measured=measured,
     )
+
+
+def _measured(study: Study, show: Callable[[str], None]) -> ProbeResult:
+    """Measure several trials at the same time, with MPS if trials that share a GPU would use it."""
+    mps = mps_of(study.resources.model_copy(update={"trials_per_gpu": AUTO})) if study.resources.gpus else None
+    if mps is None:
+        return probe(study, show=show)
+    with mps.running():
+        return probe(study, environment=mps.environment(), show=show)
 
 
 def check_price(study: Study, price_per_gpu_hour: float | None, *, measure: bool) -> None:

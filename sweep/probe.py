@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.study import Study
-from sweep.gpu_room import image_bytes_of, image_room
+from sweep.gpu_room import image_bytes_of, image_room, share_of_gpu
 from sweep.largest import largest_config, state_bytes
 from sweep.planned import PlannedTrial, first_config, planned_trials
 from sweep.probe_pool import Pool
@@ -219,7 +219,7 @@ class _Measured:
             first = answers[0]
             images = max(image_bytes_of(self.described, trial) for trial in self.trials)
             state = state_bytes(self.config, self.facts)
-            is_streamed = images > image_room(first["total_bytes"] / count, state)
+            is_streamed = images > image_room(share_of_gpu(1 / count, first["total_bytes"]), state)
             peak_bytes += 0 if is_streamed else images
             used = max(answer["used_bytes"] for answer in answers)
             used += count * ((0 if is_streamed else images) - first["image_bytes"])

@@ -63,7 +63,7 @@ def test_the_packages_are_those_of_the_wheel() -> None:
         (cs.resume, "resume", set()),
         (cs.extend, "extend", {"trials", "seeds", "arms"}),  # the old names of the options
         (cs.confirm, "confirm", set()),
-        (cs.plan, "plan", {"effect", "sd", "sd_from"}),
+        (cs.plan, "plan", {"effect", "sd", "sd_from", "price_per_gpu_hour"}),  # the cost: plan.measured.cost(price)
         (cs.preview, "preview", set()),
         (cs.Sweep.evaluate, "evaluate", set()),
         (cs.Sweep.export, "export", set()),

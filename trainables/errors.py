@@ -105,8 +105,13 @@ def shorten_path(path: object, n_chars: int = PATH_CHARS) -> str:
     return text if len(text) <= n_chars else f"...{text[3 - n_chars :]}"
 
 
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
+def did_you_mean(name: str, choices: Iterable[str], *, listed: Iterable[str] | None = None) -> str:
     """Return the end of a message about an unknown name: the closest valid name, if any, and all valid names.
+
+    Args:
+        name: the unknown name.
+        choices: valid names.
+        listed: what the message lists; None: all valid names.
 
     Examples:
         >>> did_you_mean("cutmx", ["cutmix", "mixup"])
@@ -115,5 +120,6 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     names = sorted(choices)
     near = difflib.get_close_matches(name[:QUOTED_CHARS], names, n=1, cutoff=0.6)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
+    names = names if listed is None else list(listed)
     rest = f" and {len(names) - LISTED_NAMES:,} more" if len(names) > LISTED_NAMES else ""
     return f"{hint} valid: {', '.join(names[:LISTED_NAMES])}{rest}"

@@ -99,10 +99,15 @@ class Registry(dict[str, type[T]], Generic[T]):
         """Return a name by which every process finds a class: its built-in name, or its import path."""
         return next((name for name, built_in in self.items() if built_in is part), import_path(part))
 
+    def _listed(self) -> list[str]:
+        """Return what a message about an unknown name lists."""
+        return sorted(self.names())
+
     def _import(self, name: str) -> type[T]:
         path = name if ":" in name else _entry_points(self.group).get(name, name)
         if ":" not in path:
-            raise ValueError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}, or package.module:Class")
+            hint = did_you_mean(name, self.names(), listed=self._listed())
+            raise ValueError(f"unknown {self.kind} {name!r}{hint}, or package.module:Class")
         try:
             return self._checked(_class_at(path, self.base))
         except ValueError as error:

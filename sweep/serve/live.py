@@ -114,6 +114,7 @@ class LiveSweep:
         self.sweep.update(fresh=former is not None and self.driver is None)
         if n_runs != self._n_runs:
             self.tracker = self.sweep.tracker()
+            self._version += 1  # `extend` has changed the study; rows follow later, or never after a kill
         self._n_runs = n_runs
         new = {name: tail.new_rows() for name, tail in self._tails.items()}
         self._version += any(new.values()) or self.sweep.tally.n_epochs != self._n_epochs

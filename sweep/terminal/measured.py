@@ -34,7 +34,7 @@ def describe_measured(result: ProbeResult, price_per_gpu_hour: float | None = No
     Examples:
         >>> print(describe_measured(ProbeResult("NVIDIA H100", 2, (), trials_per_gpu=4, hours=3.0), 2.5))
         Measured on NVIDIA H100, with the largest trial of each arm and random images.
-        Proposal: 4 trials per GPU, the smallest number within 5 % of the best speed; set it by --gpus 0.25.
+        Proposal: 4 trials per GPU, the smallest number within 5 % of the best speed; set it by --trials-per-gpu 4.
         Whole sweep, if no trial stops early: at most about 3 h 0 min on 2 GPUs, 6 GPU hours, cost 15.00.
     """
     first = f"Measured on {result.device}, with the largest trial of each arm and random images."
@@ -43,12 +43,11 @@ def describe_measured(result: ProbeResult, price_per_gpu_hour: float | None = No
     if not result.n_gpus:
         number = f"{result.trials_per_gpu} trial{'' if result.trials_per_gpu == 1 else 's'} at a time"
         return f"{first}\nBest on these cores: {number}, {smallest}.\nWhole sweep: at most about {duration}."
-    share = 10_000 // result.trials_per_gpu / 10_000
     number = f"{result.trials_per_gpu} trial{'' if result.trials_per_gpu == 1 else 's'} per GPU"
     gpus = "1 GPU" if result.n_gpus == 1 else f"{result.n_gpus} GPUs"
     cost = "" if price_per_gpu_hour is None else f", cost {result.cost(price_per_gpu_hour):,.2f}"
     return (
-        f"{first}\nProposal: {number}, {smallest}; set it by --gpus {share:g}.\n"
+        f"{first}\nProposal: {number}, {smallest}; set it by --trials-per-gpu {result.trials_per_gpu}.\n"
         f"Whole sweep, if no trial stops early: at most about {duration} on {gpus}, "
         f"{result.gpu_hours:.3g} GPU hours{cost}."
     )

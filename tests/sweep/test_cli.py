@@ -429,7 +429,7 @@ class TestPlan:
 
     def test_the_seed_counts(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
         seen: list[int] = []
-        monkeypatch.setattr("sweep.plan.make_plan", lambda study: seen.append(study.seed) or sys.exit(0))
+        monkeypatch.setattr("sweep.plan.make_plan", lambda study, **_: seen.append(study.seed) or sys.exit(0))
         run("plan", "quickstart", "--seed", "11")
         assert seen == [11]
 

@@ -127,7 +127,32 @@ def test_a_trial_waits_over_a_kill_and_is_shown_as_waiting(simulate: Any, study_
     assert (last.trial, last.recorded_epochs, conductor.next_job()) == ("off-0000", 1, None)
 
 
-@pytest.mark.parametrize("seed", range(4))
+def test_a_paused_trial_that_is_promoted_waits_for_a_whole_gpu_again(
+    simulate: Any, study_of: MakeStudy, tmp_path: Path
+) -> None:
+    stopping = {"rule": "asha", "mode": "promote", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
+    budget = {"trials": 4, "max_epochs": 2, "early_stopping": stopping}
+    study = study_of(arms={"off": {"mix": "off"}}, budget=budget, resources=SHARED)
+    ranks = {"off-0000": 1.0, "off-0001": 3.0, "off-0002": 2.0, "off-0003": 4.0}
+    seen: list[tuple[str, int, bool]] = []
+
+    def card(job: Job, epoch: int) -> Mapping[str, Any]:
+        seen.append((job.trial, epoch, is_alone := session.conductor.is_turn_of_whole_gpus))
+        is_too_large = job.trial in ("off-0002", "off-0003") and not is_alone
+        return ERROR if is_too_large else {"val_nll": ranks[job.trial]}
+
+    session = simulate(study, tmp_path, curve=card, n_workers=1)
+    session.run()
+    of_promoted = [report for report in seen if report[0] == "off-0002"]
+    assert of_promoted == [("off-0002", 1, False), ("off-0002", 1, True), ("off-0002", 2, True)]
+    assert seen.index(("off-0003", 1, True)) < seen.index(("off-0002", 2, True))  # until then, it was paused
+    assert {trial: row["status"] for trial, row in rows_of(tmp_path).items()} == {
+        **dict.fromkeys(("off-0000", "off-0002"), "completed"),
+        **dict.fromkeys(("off-0001", "off-0003"), "stopped"),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_paused_and_killed_trials_that_ran_out_of_memory_all_end(
     simulate: Any, study_of: MakeStudy, tmp_path: Path, seed: int
 ) -> None:
@@ -142,6 +167,7 @@ def test_paused_and_killed_trials_that_ran_out_of_memory_all_end(
 
     def card(job: Job, epoch: int) -> Mapping[str, Any]:
         is_alone = session.conductor.is_turn_of_whole_gpus
+        assert session.conductor.entries[job.trial].needs_whole_gpu == is_alone
         return ERROR if draws.random() < (0.02 if is_alone else 0.15) else falling(job, epoch)
 
     while True:

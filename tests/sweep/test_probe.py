@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from search_spaces.study import Study
 from sweep.display import SilentDisplay
 from sweep.documents import plan_document
 from sweep.gpu_room import GpuRoom, describe_rooms, gpu_rooms
+from sweep.mps import PIPES, Mps
 from sweep.plan import check_price, make_plan
 from sweep.planned import planned_trials
 from sweep.power import compute_power
 from sweep.preparation import _check_gpu_memory
-from sweep.probe import ProbeResult, probe
+from sweep.probe import ProbeResult, ProbeRow, probe
 from sweep.probe_pool import Pool
 from sweep.probe_worker import OUT_OF_MEMORY
 from sweep.terminal.study import print_plan
@@ -181,7 +183,7 @@ def test_memory_is_known_without_measuring(monkeypatch: pytest.MonkeyPatch) -> N
     assert plain.image_bytes == pytest.approx(n_used * 40 * 40 * 3, rel=0.1)
     assert not plain.is_streamed
     assert "for images (resident)" in describe_rooms([plain])
-    streamed, *_ = rooms_on(monkeypatch, plain.state_bytes + plain.image_bytes)
+    streamed, *_ = rooms_on(monkeypatch, plain.state_bytes + plain.image_bytes)  # half of it for images
     assert streamed.is_streamed
     assert "do not fit: streamed" in describe_rooms([streamed])
     assert rooms_on(monkeypatch, None)[0].is_streamed is None
@@ -217,6 +219,31 @@ def test_a_plan_takes_its_time_from_the_measurement(pool: type[FakePool], monkey
     assert re.search(r"cutmix +8 +- +- +- +out of memory", text)
     assert "Proposal: 4 trials per GPU" in text
     assert f"cost {plan.measured.cost(2.5):,.2f}." in text
+
+
+def test_trials_that_would_use_mps_are_measured_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Mapping[str, str] | None] = []
+    is_up: list[bool] = []
+
+    @contextlib.contextmanager
+    def running(_: Mps) -> Iterator[None]:
+        is_up.append(True)
+        yield
+        is_up.clear()
+
+    def fake(study: Study, *, environment: Mapping[str, str] | None = None, **_: Any) -> ProbeResult:
+        given.append(environment if is_up else None)
+        return ProbeResult("a GPU", 1, (ProbeRow("off", 4, 400.0, 1.0, 0, False),), 4, 1.0)
+
+    monkeypatch.delenv(PIPES, raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("sweep.plan.probe", fake)
+    monkeypatch.setattr(Mps, "running", running)
+    make_plan(study_of("resources.mps=auto"), measure=True)
+    make_plan(study_of(), measure=True)
+    assert given[0] is not None
+    assert PIPES in given[0]
+    assert given[1:] == [None]
 
 
 def test_a_cost_needs_gpu_hours() -> None:

@@ -316,7 +316,7 @@ class _Conductor:
 
     def __init__(self, nodes: Nodes) -> None:
         self.nodes, self.ended, self.put_back_trials = nodes, set[str](), list[str]()
-        self.study = SimpleNamespace(resources=Resources(cpus=2))
+        self.resources = Resources(cpus=2)
 
     def may_run(self, trial: str) -> bool:
         return trial not in self.ended

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from trainables.mixing.batch_view import BatchView
 
 
-_ZERO = np.zeros((1, 1))
-
 Numbers: TypeAlias = Any
 """NumPy arrays; tensors on the device where a place is known there alone, as the place of a peak in an image is."""
 
@@ -143,12 +141,16 @@ class Canvas:
             ends_px: first row, first column, row and column after the last ones, [4, B]; changed in place.
             axis: only rows (0) or columns (1) are given, [2, B].
         """
-        xp = namespace(ends_px)
-        if not self.position.wraps:
-            limits = beside(_limits(self.height_px, self.width_px, axis), ends_px)
-            xp.minimum(ends_px, limits, out=ends_px)
-            xp.maximum(ends_px, beside(_ZERO, ends_px), out=ends_px)
-        return ends_px.astype(np.int64).T if xp is np else ends_px.long().T
+        limits = None if self.position.wraps else _limits(self.height_px, self.width_px, axis)
+        if isinstance(ends_px, np.ndarray):
+            if limits is not None:
+                np.minimum(ends_px, limits, out=ends_px)
+                np.maximum(ends_px, 0, out=ends_px)
+            return ends_px.astype(np.int64).T
+        if limits is not None:
+            for ends, length_px in zip(ends_px, limits[:, 0].tolist(), strict=True):
+                ends.clamp_(0, length_px)  # by numbers: an array of limits would be copied to the device
+        return ends_px.long().T
 
     @property
     def on_host(self) -> bool:

@@ -19,6 +19,7 @@ from trainables.mixing.config import Mix
 from trainables.mixing.host_draw import Arrays, draw_on_host, draw_second_mixes, owners_of
 from trainables.mixing.mask_pool import MaskPool, draw_masks, plan_masks, realised_lam
 from trainables.mixing.noise import noise_bank, noise_images
+from trainables.mixing.rendering import emptied
 from trainables.mixing.source import Displaced, Resized, displaced, resized
 
 Shape = tuple[int, int, int, int]
@@ -334,7 +335,7 @@ def _assembled(
         mask, lam, source = mask[owner], lam[owner], None if source is None else source[owner]
     if unmixed is not None:
         # an empty mask instead of a selection of rows, which would copy the images (see mix_images)
-        mask = mask.masked_fill(unmixed[:, None, None, None], 0)
+        mask = emptied(mask, unmixed)
         lam = lam.masked_fill(unmixed, 1.0)
     content: Tensor | None = None
     if mix.content == "zero":

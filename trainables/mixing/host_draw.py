@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Generic, NamedTuple
 
 import numpy as np
@@ -80,6 +81,7 @@ def owners_of(mix: Mix, count: int) -> tuple[np.ndarray | None, int]:
     return None, count
 
 
+@functools.lru_cache(maxsize=8)
 def _first_of_pair(count: int) -> np.ndarray:
     """Return the first one of each pair (first with last, second with last but one, ...) per sample: int64 [B]."""
     index = np.arange(count)

@@ -42,13 +42,12 @@ class NetworkRegistry(Registry[Network]):
         family = self._family(name)
         if family is not None and name not in self._found:
             self._found[name] = family.member(name)
-        try:
-            return super().__missing__(name)
-        except ValueError as error:
-            if family is not None or self.is_own(name):
-                raise
-            forms = dict.fromkeys(family.form for family in self._families)
-            raise ValueError(f"{error}, or with other sizes {', '.join(forms)}") from None
+        return super().__missing__(name)
+
+    def _listed(self) -> list[str]:
+        """Return the names, and the forms of the names of families in place of their members."""
+        forms = dict.fromkeys(family.form for family in self._families)
+        return [*sorted(name for name in self.names() if self._family(name) is None), *forms]
 
     def _family(self, name: str) -> type[Family] | None:
         return next((family for family in self._families if family.includes(name)), None)

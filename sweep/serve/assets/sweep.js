@@ -72,8 +72,8 @@ function showProblems(data) {
       }
       if (reasons.length > 4) lines.push([`${reasons.length - 4} other reasons: see `, el("a", { href: "#failures" }, "all failures")]);
     }
-    const lost = Object.entries({ lost_nodes: "lost nodes", preemptions: "preemptions", crashes: "crashed workers", out_of_memory: "workers out of memory", neighbour_faults: "workers ended by another trial on their GPU" }).filter(([key]) => losses[key]).map(([key, words]) => `${losses[key]} ${words}`);
-    if (lost.length) lines.push([`Workers lost: ${lost.join(", ")}. Their trials continued from their last epoch.`]);
+    const lost = Object.entries({ lost_nodes: "lost node", preemptions: "preemption", crashes: "crash", out_of_memory: "lack of memory", neighbour_faults: "error of another trial on the same GPU" }).filter(([key]) => losses[key]).map(([key, cause]) => `${cause} (${losses[key]})`);
+    if (lost.length) lines.push([`Workers lost, by cause: ${lost.join(", ")}. Their trials continue from their last state.`]);
     else if (losses.restarted) lines.push([`${count(losses.restarted, "trial")} resumed or started again after an interruption or a lost worker.`]);
     if (status.gpu_memory) lines.push([status.gpu_memory]);
     for (const [arm, number] of Object.entries(status.dropped_confirmations)) lines.push([`${arm}: ${count(number, "confirmation trial")} left out, because too few search trials completed.`]);

@@ -13,8 +13,10 @@ import pytest
 from analysis.report.write import PAGE, REPORT
 from sweep.documents import status_document
 from sweep.lock import locked
-from sweep.records.reader import read_table
+from sweep.manifest import with_run, with_study
+from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import TRIALS
+from sweep.records.writer import write_manifest
 from sweep.serve import document, results
 from sweep.serve.app import ASSETS
 from tests.sweep.serve.conftest import Client
@@ -35,6 +37,19 @@ def test_results_are_those_of_status(client: Client, sweep_dir: Path, simulate: 
         assert data["state"] == "running"
     assert [arm["arm"] for arm in data["arms"]] == ["off", "cutout", "cutmix"]
     assert {"name": "mine", "state": "interrupted"}.items() <= client("/data/sweeps.json").json["sweeps"][0].items()
+
+
+def test_an_extended_sweep_has_trials_left_before_the_first_of_them_begins(
+    client: Client, sweep_dir: Path, study_of: Any
+) -> None:
+    """``extend`` changes ``sweep.json`` while Ray starts; until then there are no new rows."""
+    n_trials = client("/data/mine.json").json["n_trials"]
+    stopping = {"rule": "asha", "grace_period_epochs": 1, "reduction_factor": 2, "min_recorded": 2}
+    study = study_of(
+        confirm={"searches": 2, "seeds": 1}, budget={"trials": 6, "max_epochs": 5, "early_stopping": stopping}
+    )
+    write_manifest(sweep_dir, with_run(with_study(read_manifest(sweep_dir), study), "extended"))
+    assert client("/data/mine.json").json["n_trials"] > n_trials
 
 
 def test_running_trials_have_node_and_curve(client: Client, sweep_dir: Path, simulate: Any, study_of: Any) -> None:

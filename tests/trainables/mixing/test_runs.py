@@ -26,9 +26,8 @@ def columns_within(centre: np.ndarray, side: np.ndarray, length: int, *, wraps: 
         rng=np.random.default_rng(0),
         device=torch.device("cpu"),
     )
-    edges = canvas.edges_within(np.stack([np.full_like(centre, 0.5), centre]), np.stack([np.ones_like(side), side]))
-    assert edges[:, :2].tolist() == [[0, 1]] * len(centre)
-    return runs(edges[:, 2], edges[:, 3], length)
+    edges = canvas.edges_along(1, np.stack([np.zeros_like(centre), centre]), np.stack([np.ones_like(side), side]))
+    return runs(edges[:, 0], edges[:, 1], length)
 
 
 @given(length=lengths, place=fracs, size=fracs, wraps=st.booleans())

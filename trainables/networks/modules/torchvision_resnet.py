@@ -51,6 +51,7 @@ def torchvision_resnet(
         group_width: inner channels per group in the first stage, times ``width``; they double with each stage.
 
     Examples:
+        >>> import torch
         >>> net = torchvision_resnet(depth=50, n_classes=10, side_px=64, width=0.125)
         >>> net.features(torch.zeros(1, 3, 64, 64)).shape
         torch.Size([1, 256, 4, 4])
