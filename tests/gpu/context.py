@@ -45,7 +45,18 @@ class Scale:
     epochs: int = 10
 
 
-TINY = Scale(n_train=96, batch=16, large_batch=32, bound_batch=32, width=0.125, window_s=0.05, counts=(1, 2), epochs=3)
+TINY = Scale(
+    n_train=96,
+    check_batch=8,
+    check_steps=3,
+    batch=16,
+    large_batch=32,
+    bound_batch=32,
+    width=0.125,
+    window_s=0.05,
+    counts=(1, 2),
+    epochs=3,
+)
 """Sizes with which a CPU runs through all sections; the figures mean nothing."""
 
 

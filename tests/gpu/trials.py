@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping
@@ -129,8 +130,8 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         if first.keys() != second.keys():
             yield f"{path}: names {sorted(map(str, first.keys() ^ second.keys()))}"
-        for name in first.keys() & second.keys():
-            if name not in (*TIMES, "config"):
+        for name in first:
+            if name in second and name not in (*TIMES, "config"):
                 yield from differences(first[name], second[name], f"{path}.{name}" if path else str(name))
     elif isinstance(first, list | tuple) and isinstance(second, list | tuple):
         if len(first) != len(second):
@@ -140,8 +141,12 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
     elif isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
         if difference := _difference_of_tensors(first.detach().cpu(), second.detach().cpu()):
             yield f"{path}: {difference}"
-    elif not np.array_equal(first, second) and (first == first or second == second):  # NaN is not equal to itself
+    elif not np.array_equal(first, second) and not (_is_nan(first) and _is_nan(second)):
         yield f"{path}: {first} and {second}"
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _difference_of_tensors(one: torch.Tensor, other: torch.Tensor) -> str:
