@@ -43,7 +43,8 @@ def run(context: Context) -> None:
 
 def _compare(context: Context, title: str, compare: Callable[[torch.device], str]) -> None:
     difference = compare(context.device)
-    context.check(title, not difference, remark=difference)
+    on_cpu = "" if context.on_gpu else "by the GPU's operations on a CPU"
+    context.check(title, not difference, remark=difference or on_cpu)
 
 
 def _compare_steps(context: Context, title: str, sections: dict[str, Any]) -> None:
@@ -53,6 +54,7 @@ def _compare_steps(context: Context, title: str, sections: dict[str, Any]) -> No
     of_cpu, result = (
         new_trial(data, device, batch=BATCH, way=way, sections=sections).run_epoch() for device in (CPU, context.device)
     )
+    context.need_gpu()
     loss_gap = abs(result.train_loss / of_cpu.train_loss - 1)
     area_gap = abs(result.pasted_frac - of_cpu.pasted_frac)
     holds = result.effective_prob == of_cpu.effective_prob and area_gap < 1e-6 and loss_gap < MOST_LOSS_GAP

@@ -118,7 +118,8 @@ def _check_out_of_memory(context: Context, title: str) -> None:
         is_seen and not difference and (left_bytes <= MOST_LEFT_BYTES),
         left_bytes / 2**20,
         "MiB left",
-        f"{'out of memory' if is_seen else error!r}; {difference or 'the same bits alone'}",
+        f"{'' if context.on_gpu else 'simulated: '}{'out of memory' if is_seen else error!r}, then"
+        f" {difference or 'the same bits alone'}",
     )
 
 
