@@ -181,6 +181,7 @@ class MixDrawer:
         self._device = device
         self._pools = [MaskPool(policy, n_samples, draw_masks) for policy in mix.policies]
         self._planned = [MaskPool(policy, n_samples, plan_masks) for policy in mix.policies]
+        self._policies = mix.policies
         self._constants: dict[tuple[int, Shape], dict[str, Tensor]] = {}
 
     def draw(self, batch: BatchView, t: float) -> MixDraw:
@@ -254,7 +255,7 @@ class MixDrawer:
         )
 
     def _draw_one(self, index: int, batch: BatchView, t: float) -> MixDraw:
-        mix, device, count = self.mix.policies[index], self._device, batch.shape[0]
+        mix, device, count = self._policies[index], self._device, batch.shape[0]
         prob = mix.apply.prob_at(t)
         if prob == 0:
             none = np.zeros(count, dtype=bool)
@@ -275,7 +276,7 @@ class MixDrawer:
 
     def _plan_one(self, index: int, batch: BatchView, t: float) -> tuple[np.ndarray, Arrays]:
         """Return which samples a policy mixes, bool [B], and its arrays under their names in the plan."""
-        mix, count = self.mix.policies[index], batch.shape[0]
+        mix, count = self._policies[index], batch.shape[0]
         if mix.apply.prob == 0:
             return np.zeros(count, dtype=bool), {}
         prob, rng, pool = mix.apply.prob_at(t), self._rng, self._planned[index]
@@ -286,7 +287,7 @@ class MixDrawer:
         return host.applied, {f"{index}.{name}": values for name, values in arrays.items()}
 
     def _render_one(self, index: int, arrays: Mapping[str, Tensor], applied: Tensor, batch: BatchView) -> RenderedDraw:
-        mix = self.mix.policies[index]
+        mix = self._policies[index]
         if mix.apply.prob == 0:
             return _no_mixing(batch.shape[0], applied.device)
         mine = _named(arrays, f"{index}.")
@@ -301,16 +302,17 @@ class MixDrawer:
 
     def _constants_of(self, index: int, shape: Shape) -> dict[str, Tensor]:
         """Return the tensors that all draws of a shape share; they are kept, because a graph may read them."""
-        if (index, shape) not in self._constants:
-            mix = self.mix.policies[index]
-            constants = mix.mask.constants(*shape[2:], self._device)
-            if mix.content == "noise":
-                constants["noise"] = noise_bank(shape[1:], self._device)
-            owner, _ = owners_of(mix, shape[0])
-            if owner is not None:
-                constants["owner"] = _on_device(owner, self._device)
-            self._constants[index, shape] = constants
-        return self._constants[index, shape]
+        known = self._constants.get((index, shape))
+        if known is not None:
+            return known
+        mix = self._policies[index]
+        constants = self._constants[index, shape] = mix.mask.constants(*shape[2:], self._device)
+        if mix.content == "noise":
+            constants["noise"] = noise_bank(shape[1:], self._device)
+        owner, _ = owners_of(mix, shape[0])
+        if owner is not None:
+            constants["owner"] = _on_device(owner, self._device)
+        return constants
 
 
 def _assembled(
