@@ -70,7 +70,7 @@ class Mps:
                 )
             if self._ask("get_server_list") is not None:
                 return ""
-            lines = message.read_text(errors="replace").split("\n")
+            lines = message.read_text(encoding="utf-8", errors="replace").split("\n")
             return f"{PROGRAM} -d ended with exit code {ended.returncode}: {lines[0] or 'no message'}"
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"{PROGRAM} cannot be used: {error}"

@@ -161,7 +161,7 @@ def main(read: Callable[[], str], write: Callable[[str], Any]) -> None:
 
 
 if __name__ == "__main__":
-    with os.fdopen(os.dup(1), "w", buffering=1) as answers:
+    with os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8") as answers:
         os.dup2(2, 1)  # what the code of a trial prints is no answer
         set_threads(int(sys.argv[1]))
         main(sys.stdin.readline, answers.write)
