@@ -30,7 +30,7 @@ def map_shapes(net: StagedNet, layers: tuple[int, ...], images: Tensor) -> dict[
         >>> from trainables.models.build import build_model
         >>> net = build_model(Model(width=0.5), n_classes=10, height_px=32, width_px=32, seed=0)
         >>> map_shapes(net, (0, 2), torch.zeros(1, 3, 32, 32))
-        {0: (3, 32, 32), 2: (16, 16, 16)}
+        {0: (3, 32, 32), 2: (16, 8, 8)}
     """
     shapes: dict[int, MapShape] = {}
 

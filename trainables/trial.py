@@ -325,7 +325,7 @@ class Trial:
     def _train_epoch(self) -> dict[str, float]:
         self._net.train()
         self._step.clear_sums()
-        totals = self._training.train(self.epoch)
+        totals = self._training.train(self._n_steps // len(self._batches))
         self._n_steps += len(self._batches)
         self._lr = totals.lr
         if self._ema is not None:

@@ -149,4 +149,4 @@ def test_completes_presets() -> None:
 def test_paths_are_those_of_the_program() -> None:
     """One spelling: what the schema offers below base is what a trial's configuration has."""
     overrides = study_schema()["$defs"]["Overrides"]["properties"]
-    assert set(overrides) == {"data", "model", "optimizer", "mix", "adversarial", "evaluation"}
+    assert set(overrides) == {"data", "model", "optimizer", "mix", "adversarial", "compute", "evaluation"}

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from search_spaces.study import Metric
 from trainables.config import TrialConfig
-from trainables.data.batches import TrainBatch
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
 from trainables.epoch_result import EpochResult
@@ -28,6 +27,8 @@ from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDraw, MixDrawer, draw_mix
 from trainables.mixing.saliency import peaks
 from trainables.mixing.schedule import Trapezoid
+from trainables.step import TrainStep
+from trainables.training import BatchTraining
 from trainables.trial import Trial
 
 CPU = torch.device("cpu")
@@ -606,12 +607,15 @@ def config_of(mix: Any, max_epochs: int = 6) -> TrialConfig:
 
 
 def test_evaluation_is_not_mixed(data: TrialData) -> None:
-    class MixesAlways(Trial):
-        def _forward(self, net: nn.Module, images: Tensor, **changes: Any) -> Tensor:
+    class MixingStep(TrainStep):
+        def forward(self, net: nn.Module, images: Tensor) -> Tensor:
             count, channels, height_px, width_px = images.shape
             view = BatchView((count, channels, height_px, width_px), np.zeros(count, dtype=np.int64))
-            drawn = draw_mix(self.config.mix, view, rng=np.random.default_rng(0), device=CPU)
-            return super()._forward(net, mix_images(images, drawn), **changes)
+            drawn = draw_mix(self._config.mix, view, rng=np.random.default_rng(0), device=CPU)
+            return super().forward(net, mix_images(images, drawn))
+
+    class MixesAlways(Trial):
+        _step_class = MixingStep
 
     class LeavesTrainingMode(Trial):
         """Batch statistics of validation images, as where ``eval()`` is forgotten."""
@@ -645,15 +649,20 @@ def test_the_schedule_follows_planned_steps(data: TrialData, monkeypatch: pytest
     monkeypatch.setattr(MixDrawer, "draw", recording)
 
     class EpochsSoFar(Trial):
-        def _train_step(self, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
-            return super()._train_step(batch, self._step / (len(self._batches) * (self.epoch + 1)))
+        def _train_epoch(self) -> dict[str, float]:
+            assert isinstance(self._training, BatchTraining)
+            self._training._rates.planned_steps = len(self._batches) * (self.epoch + 1)
+            return super()._train_epoch()
 
     class StepsSinceResumed(Trial):
         _first: int | None = None
 
-        def _train_step(self, batch: TrainBatch, t: float) -> tuple[Tensor, MixDraw]:
-            self._first = self._step if self._first is None else self._first
-            return super()._train_step(batch, (self._step - self._first) / (len(self._batches) * 6))
+        def _train_epoch(self) -> dict[str, float]:
+            self._first = self._n_steps if self._first is None else self._first
+            self._n_steps -= self._first
+            trained = super()._train_epoch()
+            self._n_steps += self._first
+            return trained
 
     def check(kind: type[Trial]) -> None:
         seen.clear()
