@@ -431,7 +431,7 @@ def test_divergence_is_a_result(data: TrialData) -> None:
     assert not finite.diverged
 
 
-@pytest.mark.parametrize("preset", ["off", "cutmix", "mixup", "cutout", "random_erasing"])
+@pytest.mark.parametrize("preset", ["off", "cutmix"])
 def test_the_loss_falls_on_digits(preset: str) -> None:
     config = config_of(
         data={"train_frac": 0.2, "batch_size": 16, "pad_px": 4},

@@ -84,7 +84,7 @@ def test_asha_keeps_the_best_third_of_a_rung(values: list[float], kept: list[boo
 
 class TestPlay:
     @every_rule
-    @pytest.mark.parametrize(("n_workers", "searches"), [(1, 1), (3, 1), (1, 2)])
+    @pytest.mark.parametrize(("n_workers", "searches"), [(3, 1), (1, 2)])
     def test_takes_the_course_of_a_sweep(
         self, simulate: Any, study_of: MakeStudy, tmp_path: Path, rule: str, n_workers: int, searches: int
     ) -> None:
