@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -87,7 +88,8 @@ def plain_rate(
                 loss.item()
                 yield len(images)
 
-    return _measure(steps(), device, window_s)
+    with _kernels(benchmark=False):  # torch's default; a trial before has set reproducible ones
+        return _measure(steps(), device, window_s)
 
 
 def bound_rate(data: TrialData, device: torch.device, *, model: Model, batch: int, window_s: float) -> Rate:
@@ -96,8 +98,6 @@ def bound_rate(data: TrialData, device: torch.device, *, model: Model, batch: in
     Everything is on the device, in float16 and channels last. Kernels are the fastest ones, batches are large, crops
     and flips are made once per epoch, and nothing is mixed. A CPU computes in float32.
     """
-    before = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = True, False
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     net = _network(model).to(device).to(memory_format=torch.channels_last)
     for module in net.modules():
@@ -122,10 +122,20 @@ def bound_rate(data: TrialData, device: torch.device, *, model: Model, batch: in
                 optimizer.step()
                 yield len(rows)
 
-    try:
+    with _kernels(benchmark=True):
         return _measure(steps(), device, window_s)
+
+
+@contextlib.contextmanager
+def _kernels(*, benchmark: bool) -> Iterator[None]:
+    """Let cuDNN take kernels that need not be reproducible; ``benchmark``: the fastest after measuring all."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = benchmark, False
+    try:
+        yield
     finally:
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 def _augment_all(pixels: Tensor, dtype: torch.dtype) -> Tensor:

@@ -51,7 +51,7 @@ def _waits(function: Callable[[], Any]) -> int:
             function()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    return sum("synchronizing" in str(warning.message) for warning in caught)
+    return sum("called a synchronizing" in str(warning.message) for warning in caught)
 
 
 def _copies(function: Callable[[], Any]) -> int:
