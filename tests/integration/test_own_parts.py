@@ -38,7 +38,6 @@ SCRIPT = """
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-import cutmix_sweep
 import sweep.engine
 from search_spaces.discover import load_study
 from search_spaces.extension import extended
@@ -61,13 +60,12 @@ if __name__ == "__main__":
         out = start_sweep(load_study("{study}"), out=Path("{out}"))
         resume_sweep(out, change=lambda study: extended(study, trials=1))
         evaluate_sweep(out, axes=["mypkg.axes:Brightness"], trials=["search"], settings=["brightness.added=0.3"])
-    print(cutmix_sweep.load(out).report())
     print(sent)
 """
 """Three verbs on one Ray, which takes 15 s to start; each of them must name the package to send."""
 
 
-def test_own_parts_run_are_resumed_evaluated_and_reported(tmp_path: Path) -> None:
+def test_own_parts_run_are_resumed_and_evaluated(tmp_path: Path) -> None:
     """The script runs in another folder than the package: workers find it only because each verb sends it to them."""
     package = write_package(tmp_path / "project")
     study, out, elsewhere = package.parent / "diamonds.yaml", tmp_path / "sweep", tmp_path / "elsewhere"
@@ -98,6 +96,5 @@ def test_own_parts_run_are_resumed_evaluated_and_reported(tmp_path: Path) -> Non
         "mypkg.nets:Plain",
         "mypkg.rules:Patience",
     ]
-    page, sent = done.stdout.splitlines()[-2:]  # the lines before show the progress
-    assert "brightness" in Path(page).read_text()
+    sent = done.stdout.splitlines()[-1]  # the lines before show the progress
     assert sent == str([[str(package)]] * 3)
