@@ -27,7 +27,7 @@ lint: .venv/installed  ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-cluster: .venv/installed  ## jobs, elastic nodes and object stores on a real Ray; as root also faults of isolated nodes: ten minutes
+cluster: .venv/installed  ## bad environments, node checks, jobs, elastic nodes and object stores on a real Ray; as root also faults of isolated nodes: ten minutes
 	$(BIN)/pytest -m cluster
 	if [ "$$(id -u)" = 0 ]; then PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.cluster; fi
 

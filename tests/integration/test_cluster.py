@@ -20,7 +20,7 @@ import pytest
 from sweep.connection import check_connection
 from trainables.errors import UserError
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.cluster]
 
 WAIT_S = 120
 
