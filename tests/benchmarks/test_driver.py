@@ -35,7 +35,7 @@ ROUNDS = 2
 REPORT = {
     **{"train_loss": 1.5, "val_top1_error": 0.5, "val_top5_error": 0.1, "val_nll": 1.5, "val_ece": 0.05, "lr": 0.1},
     **{"effective_prob": 0.5, "pasted_frac": 0.25, "seconds": 2.0, "images_per_s": 1e3, "n_train": 8000, "n_val": 2000},
-    **{"device": "cpu", "precision": "fp32", "threads": 1, "node": "here"},
+    **{"device": "cpu", "precision": "fp32", "step_kind": "eager", "threads": 1, "node": "here"},
     **dict.fromkeys(DOSE_COLUMNS, 0.25),
 }
 """Report of a trial, without its name and the epoch."""
