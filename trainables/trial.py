@@ -16,6 +16,8 @@ from trainables.config import Compute, TrialConfig
 from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.evaluation_images import evaluation_images
 from trainables.data.image_set import ImageSet
+from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpegs.images import JpegImages
 from trainables.data.prepared import TrialData
 from trainables.data.resident import ResidentImages, describe_images, hold_images
 from trainables.data.upload import upload
@@ -135,7 +137,7 @@ class Trial:
     @property
     def image_place(self) -> str:
         """Where the images are read from, as a sentence."""
-        return describe_images(self._resident, self._device)
+        return describe_images(self._data.padded, self._resident, self._device)
 
     @property
     def device_name(self) -> str:
