@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from trainables.augment.config import Augment, ColorJitter
+from trainables.augment.crops import mirrored_windows
 from trainables.augment.operations import CODES
 
 POLICY, JITTER, SHIFTS, WINDOWS = "policy.", "jitter.", "shifts", "windows"
@@ -96,8 +97,7 @@ def device_arrays(
     """
     arrays: dict[str, np.ndarray] = {}
     if windows is not None:
-        top, left, height, width = windows.T
-        arrays[WINDOWS] = np.stack([top, np.where(flipped, width_px - left - width, left), height, width], axis=1)
+        arrays[WINDOWS] = mirrored_windows(windows, flipped, width_px)
     arrays |= {name: values for name, values in changes.items() if not name.startswith(POLICY)}
     if augment.policy is not None:
         drawn = {name.removeprefix(POLICY): values for name, values in changes.items() if name.startswith(POLICY)}

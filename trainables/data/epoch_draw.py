@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,28 +48,6 @@ class EpochDraw:
             )
 
 
-@dataclass(frozen=True, eq=False)
-class Sizes:
-    """Sizes of images in pixels.
-
-    Attributes:
-        height_px: height of the images that are trained on.
-        width_px: width of the images that are trained on.
-        stored_px: height and width of each stored image, int64 [n, 2]; None: those of the images that are trained on.
-    """
-
-    height_px: int
-    width_px: int
-    stored_px: np.ndarray | None = None
-
-    def stored(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return heights and widths of the stored images of some samples, int64 [n] each."""
-        if self.stored_px is None:
-            return np.full(len(samples), self.height_px), np.full(len(samples), self.width_px)
-        height, width = self.stored_px[samples].T
-        return height, width
-
-
 def draw_epoch(
     n_samples: int,
     *,
@@ -79,7 +57,8 @@ def draw_epoch(
     order_rng: np.random.Generator,
     augment_rng: np.random.Generator,
     augment: Augment | None = None,
-    sizes: Sizes | None = None,
+    sides_px: tuple[int, int] = (0, 0),
+    stored_px: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> EpochDraw:
     """Draw the order, the crops, the flips and the changes of an epoch.
 
@@ -94,8 +73,10 @@ def draw_epoch(
         flip: whether each image is mirrored with probability 0.5; otherwise no number is drawn for it.
         order_rng: generator of the order.
         augment_rng: generator of corners, flips and changes.
-        augment: changes after crop and flip, and whether crops are resized; None: none.
-        sizes: sizes of the images; needed with ``augment`` alone.
+        augment: changes after the flip, and whether crops are resized; None: none.
+        sides_px: height and width of the images that are trained on; only ``augment`` needs them.
+        stored_px: returns heights and widths, int64 [n] each, of the stored images of samples, int64 [n]; None: all
+            have ``sides_px``.
 
     Examples:
         >>> order, augment = np.random.default_rng(0), np.random.default_rng(1)
@@ -114,8 +95,9 @@ def draw_epoch(
             flipped[start:stop] = augment_rng.uniform(size=stop - start) < 0.5
     if augment is None or augment.is_off:
         return EpochDraw(samples, corners, flipped)
-    assert sizes is not None
-    windows = None if resized is None else draw_windows(*sizes.stored(samples), resized, augment_rng)
-    height_px, width_px = sizes.height_px, sizes.width_px
-    changes = draw_changes(augment, n_samples, height_px=height_px, width_px=width_px, rng=augment_rng)
+    windows = None
+    if resized is not None:
+        sides = (np.full(n_samples, side) for side in sides_px) if stored_px is None else stored_px(samples)
+        windows = draw_windows(*sides, resized, augment_rng)
+    changes = draw_changes(augment, n_samples, height_px=sides_px[0], width_px=sides_px[1], rng=augment_rng)
     return EpochDraw(samples, corners, flipped, windows, changes)
