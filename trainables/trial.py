@@ -369,4 +369,5 @@ def _train_batches(
         device=device,
         boxes=data.images.boxes if "boxes" in config.mix.needs else None,
         resident=resident,
+        augment=config.augment,
     )
