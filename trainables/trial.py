@@ -359,15 +359,16 @@ def _network(config: TrialConfig, images: ImageSet) -> StagedNet:
 def _train_batches(
     config: TrialConfig, data: TrialData, device: torch.device, resident: ResidentImages | None
 ) -> TrainBatches:
-    return TrainBatches(
-        data.padded,
-        data.images.labels,
-        data.train_rows,
-        pad_px=config.data.pad_px,
-        batch_size=config.data.batch_size,
-        flip=data.flip,
-        device=device,
-        boxes=data.images.boxes if "boxes" in config.mix.needs else None,
-        resident=resident,
-        augment=config.augment,
-    )
+    common: dict[str, Any] = {
+        "pad_px": config.data.pad_px,
+        "batch_size": config.data.batch_size,
+        "flip": data.flip,
+        "device": device,
+        "boxes": data.images.boxes if "boxes" in config.mix.needs else None,
+        "augment": config.augment,
+    }
+    labels, rows = data.images.labels, data.train_rows
+    if isinstance(data.padded, JpegImages):
+        return JpegBatches(data.padded, labels, rows, **common)
+    assert isinstance(data.padded, np.ndarray)
+    return TrainBatches(data.padded, labels, rows, resident=resident, **common)

@@ -9,7 +9,6 @@ from pydantic import Field, field_validator, model_validator
 from trainables.data.sources.registry import SOURCES, split_source
 from trainables.strict import Frozen
 
-
 STORED_PX = 320
 """Default of ``stored_px``."""
 

@@ -206,6 +206,7 @@ class PixelBudget:
     """Limit of the pixels that are decoded at one time: a large image waits until it is the only one."""
 
     def __init__(self) -> None:
+        """Begin with no pixels."""
         self._n_px = 0
         self._changed = threading.Condition()
 
@@ -301,9 +302,7 @@ def check_16_bits(files: Sequence[str], largest: npt.NDArray[np.int32]) -> None:
         )
 
 
-def _fitted_rgb(
-    image: Image.Image, height_px: int, width_px: int, center_crop_frac: float
-) -> npt.NDArray[np.uint8]:
+def _fitted_rgb(image: Image.Image, height_px: int, width_px: int, center_crop_frac: float) -> npt.NDArray[np.uint8]:
     """Fit an image without its alpha channel; [H, W] for a grey image."""
     if image.mode == "RGBA":  # one band at a time: a copy of a large image takes much memory
         bands = (fitted(image.getchannel(band), height_px, width_px, center_crop_frac) for band in "RGB")
@@ -311,9 +310,7 @@ def _fitted_rgb(
     return fitted(image, height_px, width_px, center_crop_frac)
 
 
-def fitted(
-    image: Image.Image, height_px: int, width_px: int, center_crop_frac: float = 1.0
-) -> npt.NDArray[np.uint8]:
+def fitted(image: Image.Image, height_px: int, width_px: int, center_crop_frac: float = 1.0) -> npt.NDArray[np.uint8]:
     """Return the largest centred window of an image, or a central part of it, resized: uint8 [H, W] or [H, W, C].
 
     Args:

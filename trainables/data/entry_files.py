@@ -81,7 +81,11 @@ def write_images(source: Source, split: Split, data: Data, folder: Path) -> Writ
     """
     if data.stored_short_px is not None:
         return _write_jpegs(source, split, data.stored_short_px, folder)
-    read = source.read if data.center_crop_frac == 1 else partial(source.read_files, center_crop_frac=data.center_crop_frac)
+    read = (
+        source.read
+        if data.center_crop_frac == 1
+        else partial(source.read_files, center_crop_frac=data.center_crop_frac)
+    )
     decoded = read(split, data.image_size_px, allocate=partial(mapped, folder / IMAGES))
     mean, std = statistics_of(decoded.images) if split == "train" else (np.zeros(3, np.float32),) * 2
     return Written(decoded.labels, decoded.boxes, decoded.classes, mean, std, decoded.digests)

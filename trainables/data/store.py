@@ -71,9 +71,7 @@ def _open_split(data: Data, split: Split, contents: Contents, cache_dir: Path | 
     return load_entry(test, train, data)
 
 
-def open_train(
-    data: Data, *, contents: Contents = ANY, cache_dir: Path | None = None
-) -> tuple[ImageSet, ImageArray]:
+def open_train(data: Data, *, contents: Contents = ANY, cache_dir: Path | None = None) -> tuple[ImageSet, ImageArray]:
     """Open the training images without and with a zero border, of the same content.
 
     Args:
@@ -115,9 +113,7 @@ def _open_train(data: Data, contents: Contents, cache_dir: Path | None) -> Entry
 class _Opening:
     """The search for the entry of one split, which is decoded if there is none or if it is damaged."""
 
-    def __init__(
-        self, source: Source, split: Split, data: Data, cache: Path, basis: str, wanted: str | None
-    ) -> None:
+    def __init__(self, source: Source, split: Split, data: Data, cache: Path, basis: str, wanted: str | None) -> None:
         """Take what decides the entry.
 
         Args:

@@ -33,7 +33,7 @@ class JpegImages:
         shape: N, height and width of the view, and 3.
         dtype: uint8.
         sizes_px: height and width of each stored image, int64 [N, 2].
-        boxes: the objects' (y0, x0, y1, x1) in half-open pixels of the stored images, int32 [N, 4]; None: there are none.
+        boxes: the objects' (y0, x0, y1, x1) in half-open pixels of the stored images, int32 [N, 4]; None: no boxes.
     """
 
     dtype = np.dtype(np.uint8)
