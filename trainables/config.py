@@ -26,6 +26,10 @@ def _is_sgd(value: object) -> bool:
     return value == "sgd"
 
 
+def _is_on_weights(value: object) -> bool:
+    return value == "weights"
+
+
 class DropBlock(Frozen):
     """Square blocks of single channels set to zero in training (Ghiasi, Lin and Le, NeurIPS 2018, algorithm 1).
 
@@ -217,8 +221,9 @@ class Optimizer(Frozen):
         lr: peak learning rate.
         momentum: Nesterov momentum of ``sgd``; 0 is plain gradient descent.
         betas: decay of the running means of gradients and their squares with ``adamw``; None: 0.9 and 0.999.
-        weight_decay: decay of the weights of convolutions and linear layers, none on norms and biases: an L2 penalty
-            with ``sgd``, decoupled from the gradient with ``adamw``.
+        weight_decay: an L2 penalty with ``sgd``, decoupled from the gradient with ``adamw``.
+        decay_on: ``weights`` decays the weights of convolutions and linear layers; ``all`` also norms and biases, as
+            torch's optimisers do with ``model.parameters()``, and the code of Yun et al. (ICCV 2019) with them.
         schedule: factor on ``lr`` over the run.
         ema_decay: decay per step of the exponential moving average of the weights, which is then evaluated; None: off.
     """
@@ -230,6 +235,7 @@ class Optimizer(Frozen):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)] | None = Field(default=None, exclude_if=_is_none)
     weight_decay: float = Field(default=5e-4, ge=0, le=1e6)
+    decay_on: Literal["weights", "all"] = Field(default="weights", exclude_if=_is_on_weights)
     schedule: Annotated[CosineSchedule | TriangularSchedule | StepSchedule, Field(discriminator="kind")] = (
         CosineSchedule()
     )
