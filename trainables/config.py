@@ -30,6 +30,10 @@ def _is_on_weights(value: object) -> bool:
     return value == "weights"
 
 
+def _is_two(value: object) -> bool:
+    return value == 2
+
+
 class DropBlock(Frozen):
     """Square blocks of single channels set to zero in training (Ghiasi, Lin and Le, NeurIPS 2018, algorithm 1).
 
@@ -114,6 +118,8 @@ class Model(Frozen):
             network of one's own, ``package.module:Class``.
         width: factor on the number of channels of each layer; for a PyramidNet on alpha, for a Wide ResNet on its
             width factor; 1 for networks of timm.
+        last_stride: stride of the last stage of a ResNet or ResNeXt; 1 gives maps of twice the side, 14x14 instead of
+            7x7 at 224 px, as for the localization of Yun et al. (ICCV 2019, appendix B).
         precision: ``bf16`` and ``fp16`` autocast the forward pass; ``tf32`` rounds the factors of products to 10 bits;
             ``auto`` is ``bf16`` if the device multiplies bf16 natively, otherwise ``fp32``. ``fp16`` and ``tf32`` need
             a GPU.
@@ -130,7 +136,8 @@ class Model(Frozen):
     width: float = Field(default=1.0, gt=0, le=16)
     precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "auto"
     dropblock: DropBlock | None = None
-    # left out of the dump if None: what older versions recorded stays equal
+    # left out of the dump with their defaults: what older versions recorded stays equal
+    last_stride: Literal[1, 2] = Field(default=2, exclude_if=_is_two)
     stochastic_depth: StochasticDepth | None = Field(default=None, exclude_if=_is_none)
     shakedrop: ShakeDrop | None = Field(default=None, exclude_if=_is_none)
 
@@ -159,6 +166,15 @@ class Model(Frozen):
         option = "shakedrop" if self.stochastic_depth is None else "stochastic_depth"
         if not NETWORKS[self.name].residuals:
             raise ValueError(f"name '{self.name}' declares no residual branches: remove {option}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_stride(self) -> Model:
+        if self.last_stride == 1 and not NETWORKS[self.name].has_last_stride:
+            raise ValueError(
+                f"last_stride is 1, but name '{self.name}' has no stride in its last stage that can be removed: remove "
+                "last_stride, or use a network such as resnet50 or resnext101_32x4d"
+            )
         return self
 
     @model_validator(mode="after")
