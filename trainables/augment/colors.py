@@ -29,7 +29,7 @@ def changed_saturation(images: Tensor, amounts: Tensor) -> Tensor:
     """
     amounts = amounts[:, None, None, None]
     blended = images * (1 + amounts) + grey(images)[..., None] * -amounts
-    return blended.clamp(0, 255).to(torch.uint8)
+    return blended.clamp(0, 255).int().to(torch.uint8)
 
 
 def sharpened(images: Tensor, amounts: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def sharpened(images: Tensor, amounts: Tensor) -> Tensor:
     blurred = (2 * (box + 4 * inner) + 13) // 26  # to the nearest level: a 13th is never halfway
     result = images.clone()
     moved = inner + (blurred - inner) * -amounts[:, None, None, None]
-    result[:, 1:-1, 1:-1] = moved.clamp(0, 255).to(torch.uint8)
+    result[:, 1:-1, 1:-1] = moved.clamp(0, 255).int().to(torch.uint8)
     return result
 
 
@@ -78,5 +78,5 @@ def changed_hue(images: Tensor, amounts: Tensor) -> Tensor:
         highest - spread * torch.minimum((turned + start) % 6, 4 - (turned + start) % 6).clamp(0, 1)
         for start in (5, 3, 1)
     ]
-    colored = (torch.stack(channels, dim=3) * 255.999).clamp(0, 255).to(torch.uint8)
+    colored = (torch.stack(channels, dim=3) * 255.999).int().to(torch.uint8)
     return torch.where(is_grey[..., None], images, colored)
