@@ -97,7 +97,7 @@ def _taps(start: Tensor, size: Tensor, full_px: int, result_px: int) -> list[tup
     Returns:
         Pairs of place, int64 [B, result_px], and weight, float32 [B, result_px].
     """
-    scale = (size / result_px).double()[:, None]
+    scale = (size.double() / torch.full_like(size, result_px, dtype=torch.float64))[:, None]
     support = scale.clamp(min=1)
     centre = (torch.arange(result_px, device=start.device) + 0.5) * scale
     first = (centre - support + 0.5).floor().long()
