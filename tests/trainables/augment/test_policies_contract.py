@@ -106,6 +106,14 @@ def test_draws_have_the_frequencies_of_torchvision(name: str) -> None:
     assert abs(mine.total() - other.total()) < 5 * np.sqrt(mine.total() + other.total())
 
 
+@pytest.mark.parametrize("kind", POLICIES)
+def test_half_of_the_signs_are_negative(kind: str) -> None:
+    drawn = drawn_by(POLICIES[kind].model_validate({"kind": kind}), 20_000)
+    signed = [CODES[name] for name, levels in POLICIES[kind].space.items() if levels.signed]
+    amounts = drawn["amounts"][np.isin(drawn["codes"], signed) & (drawn["amounts"] != 0)]
+    assert stats.binomtest(int((amounts < 0).sum()), len(amounts)).pvalue > LEAST_P
+
+
 @pytest.mark.parametrize("policy", ["imagenet", "cifar10", "svhn"])
 def test_the_pairs_of_auto_augment_are_those_of_torchvision(policy: str) -> None:
     codes, probs, levels = _pairs(policy)
