@@ -61,6 +61,15 @@ PAPER_RECIPES: dict[str, dict[str, Any]] = {
                 "batch_size": 256,  # section 4.1.1
                 "image_size_px": 224,  # train.py:128 and :145
                 "pad_px": 0,  # the crop is resized_crop
+                "store": "jpeg",  # crops of any size are decoded from the files, as by train.py
+                "stored_px": 512,  # most images are smaller (500x375 px) and stay as they are
+                "center_crop_frac": 224 / 256,  # train.py:144
+            },
+            "augment": {
+                # train.py:128, torchvision's defaults; then a flip (train.py:129), the default of these sources
+                "resized_crop": {"area_frac": [0.08, 1.0], "aspect": [3 / 4, 4 / 3]},
+                "color_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.0},  # train.py:117
+                "lighting": {"sd": 0.1},  # train.py:119
             },
             "model": _COMMON["base"]["model"] | {"name": "resnet50"},  # table 3
             "optimizer": _COMMON["base"]["optimizer"]

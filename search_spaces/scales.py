@@ -51,7 +51,16 @@ OWN_SCALES = (*SCALES, *(name for name in PAPER_RECIPES if name not in SCALES))
 SIZES = (MAX_EPOCHS, "data.train_frac", "model.name")
 """Paths of run length, amount of data and network; a study that varies them may set their values in its scales."""
 
-MAY_CHANGE = ("budget", "replicates", "base.data", "base.model", "base.optimizer", "resources", "confirm")
+MAY_CHANGE = (
+    "budget",
+    "replicates",
+    "base.data",
+    "base.augment",
+    "base.model",
+    "base.optimizer",
+    "resources",
+    "confirm",
+)
 """Paths of a study that a scale may change; all other paths define the question."""
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from trainables.adversarial_training import Attack
+from trainables.augment.config import Augment
 from trainables.data.config import Data
 from trainables.data.sources.registry import SOURCES, WITH_BOXES, split_source
 from trainables.mixing.config import Mix
@@ -32,6 +33,10 @@ def _is_on_weights(value: object) -> bool:
 
 def _is_two(value: object) -> bool:
     return value == 2
+
+
+def _is_off(value: Augment) -> bool:
+    return value.is_off
 
 
 class DropBlock(Frozen):
@@ -305,6 +310,7 @@ class TrialConfig(Frozen):
 
     Attributes:
         data: images, splits, batches.
+        augment: random changes of each image before mixing, besides crop and flip; none by default.
         model: the network.
         optimizer: steps, rates, planned epochs.
         mix: the mixing policy: the name of a preset, or its parts.
@@ -321,6 +327,7 @@ class TrialConfig(Frozen):
     """
 
     data: Data = Data()
+    augment: Augment = Field(default=Augment(), exclude_if=_is_off)
     model: Model = Model()
     optimizer: Optimizer = Optimizer()
     mix: Mix = Mix.model_validate("off")
@@ -340,6 +347,14 @@ class TrialConfig(Frozen):
             raise ValueError(
                 f"mix needs the boxes of objects, but data.source '{name}' has none; sources with boxes: "
                 f"{', '.join(WITH_BOXES)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _crops_once(self) -> TrialConfig:
+        if self.augment.resized_crop is not None and self.data.pad_px not in (0, Data.model_fields["pad_px"].default):
+            raise ValueError(
+                f"data.pad_px is {self.data.pad_px}, but augment.resized_crop replaces its crop: remove one of them"
             )
         return self
 

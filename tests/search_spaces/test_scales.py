@@ -12,6 +12,7 @@ from search_spaces.discover import built_in_studies, load_study, parse_setting
 from search_spaces.paper_recipes import IMAGENET
 from search_spaces.scales import SCALES, scaled
 from search_spaces.study import Study
+from trainables.augment.config import ColorJitter, Lighting, ResizedCrop
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 from trainables.merging import merged
@@ -164,6 +165,10 @@ class TestPaper:
         config = config_of(load("paper", ("base.data.source=imagenet:/images",)))
         data, optimizer = config.data, config.optimizer
         assert (data.source, data.batch_size, data.image_size_px) == ("imagenet:/images", 256, 224)
+        assert (data.store, data.center_crop_frac, data.flip) == ("jpeg", 0.875, None)
+        crop, jitter, lighting = config.augment.resized_crop, config.augment.color_jitter, config.augment.lighting
+        assert (crop, jitter, lighting) == (ResizedCrop(), ColorJitter(hue=0), Lighting(sd=0.1))
+        assert (crop.area_frac, jitter.brightness, jitter.contrast, jitter.saturation) == ((0.08, 1), 0.4, 0.4, 0.4)
         assert (config.model.name, config.model.precision) == ("resnet50", "fp32")
         assert (optimizer.max_epochs, optimizer.lr) == (300, 0.1)
         assert (optimizer.weight_decay, optimizer.decay_on) == (1e-4, "all")
