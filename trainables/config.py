@@ -27,16 +27,16 @@ def _is_sgd(value: object) -> bool:
     return value == "sgd"
 
 
+def _is_off(value: Augment) -> bool:
+    return value.is_off
+
+
 def _is_on_weights(value: object) -> bool:
     return value == "weights"
 
 
 def _is_two(value: object) -> bool:
     return value == 2
-
-
-def _is_off(value: Augment) -> bool:
-    return value.is_off
 
 
 class DropBlock(Frozen):
