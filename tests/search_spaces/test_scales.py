@@ -175,6 +175,18 @@ class TestPaper:
         rates = [lr_factor(optimizer.schedule, epoch / 300) for epoch in (74, 75, 149, 150, 224, 225)]
         assert rates == pytest.approx([1, 0.1, 0.1, 0.01, 0.01, 0.001])
 
+    def test_cub_is_the_published_recipe(self, load: Any) -> None:
+        """Appendix B and B.1, from random weights and with one rate for all layers."""
+        config = config_of(load("paper", ("base.data.source=cub:/birds",)))
+        data, model, optimizer = config.data, config.model, config.optimizer
+        assert (data.batch_size, data.image_size_px, data.center_crop_frac, data.pad_px) == (32, 224, 0.875, 16)
+        assert (model.name, model.last_stride) == ("resnet50", 1)
+        assert (optimizer.max_epochs, optimizer.weight_decay) == (600, 1e-4)
+        other = config_of(load("paper", ("base.data.source=cub:/birds", "base.model.name=tiny")))
+        assert (other.model.name, other.model.last_stride) == ("tiny", 2)  # it has no stride that could be removed
+        rates = [lr_factor(optimizer.schedule, epoch / 600) for epoch in (149, 150, 299, 300, 449, 450)]
+        assert rates == pytest.approx([1, 0.1, 0.1, 0.01, 0.01, 0.001])
+
     @pytest.mark.parametrize(
         ("file", "own", "given", "source", "network"),
         [
@@ -208,12 +220,13 @@ class TestPaper:
         with pytest.raises(UserError, match=f"'{IMAGENET}' is unknown"):
             load(IMAGENET)
 
+    @pytest.mark.parametrize(("source", "batch_size"), [("imagenet:/images", 256), ("cub:/birds", 32)])
     @pytest.mark.parametrize("name", built_in_studies())
-    def test_every_study_runs_on_imagenet(self, name: str) -> None:
-        study = load_study(name, scale="paper", settings=["base.data.source=imagenet:/images"])
+    def test_every_study_runs_on_large_images(self, name: str, source: str, batch_size: int) -> None:
+        study = load_study(name, scale="paper", settings=[f"base.data.source={source}"])
         for arm in study.arms:
             config = study.declared_config(arm, study.draw(arm, 0), replicate=0)
-            assert (config.data.batch_size, config.data.image_size_px) == (256, 224)
+            assert (config.data.batch_size, config.data.image_size_px) == (batch_size, 224)
             assert config.model.name.startswith("resnet")
 
 
