@@ -1,4 +1,4 @@
-"""How the trials of a study are trained, in few lines: one value where the arms agree, otherwise all of them."""
+"""How the trials of a study are trained, in one line: one value where the arms agree, otherwise all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.config import CosineSchedule, Optimizer, StepSchedule, Triangula
 
 
 def describe_training(study: Study) -> str:
-    """Return optimiser, rates, decay, batches and augmentation of a study.
+    """Return optimiser, rates, decay and batches of a study.
 
     Examples:
         >>> from search_spaces.discover import load_study
@@ -28,14 +28,12 @@ def describe_training(study: Study) -> str:
 
     decay = valued("optimizer.weight_decay", lambda config: f"{config.optimizer.weight_decay:g}")
     what = valued("optimizer.decay_on", lambda config: _DECAY_ON[config.optimizer.decay_on])
-    changes = list(dict.fromkeys("; ".join(config.augment.describe()) or "none" for config in configs))
-    augmentation = "" if changes == ["none"] else f"\nAugmentation: {', or '.join(changes)}."
     return (
         f"Training: {valued('optimizer.name', lambda config: config.optimizer.name)}, learning rate "
         f"{valued('optimizer.lr', lambda config: f'{config.optimizer.lr:g}')} "
         f"({valued('optimizer.schedule', lambda config: _describe_schedule(config.optimizer))}), weight decay {decay} "
         f"on {what}; batches of {valued('data.batch_size', lambda config: config.data.batch_size)} images, precision "
-        f"{valued('model.precision', lambda config: config.model.precision)}.{augmentation}"
+        f"{valued('model.precision', lambda config: config.model.precision)}."
     )
 
 

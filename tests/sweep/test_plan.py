@@ -130,16 +130,12 @@ def test_tells_networks_training_and_work(monkeypatch: pytest.MonkeyPatch) -> No
 def test_training_says_what_differs_between_arms() -> None:
     arms = {
         "sgd": {"mix": "off"},
-        "all": {
-            "mix": "off",
-            "base": {"optimizer": {"decay_on": "all", "schedule": {"kind": "step"}}, "augment": {"lighting": {}}},
-        },
+        "all": {"mix": "off", "base": {"optimizer": {"decay_on": "all", "schedule": {"kind": "step"}}}},
     }
     space = {"optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 0.1}}
     line = describe_training(load_study(VALUES | {"arms": arms, "space": space}))
     assert "learning rate 0.01 .. 0.1 (log) (cosine or step: x0.1 at 50 %, 75 %)" in line
     assert "on weights without norms and biases or all parameters" in line
-    assert line.endswith("\nAugmentation: none, or lighting, sd 0.1.")
 
 
 def test_of_a_study_for_another_machine_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
