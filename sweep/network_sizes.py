@@ -59,7 +59,7 @@ def network_sizes(models: Iterable[Model], images: Description) -> tuple[Network
     Examples:
         >>> images = Description(n_train=50_000, n_classes=100, height_px=32, width_px=32)
         >>> network_sizes([Model(name="cifar_resnet20"), Model(name="cifar_resnet20", precision="bf16")], images)
-        (NetworkSize(name='cifar_resnet20', width=1.0, n_parameters=275572, multiply_adds=40818176),)
+        (NetworkSize(name='cifar_resnet20', width=1.0, n_parameters=275572, multiply_adds=40556800),)
     """
     named = {(model.name, model.width): model for model in models}
     return tuple(_size(model, images) for model in named.values())
