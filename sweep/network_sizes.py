@@ -30,8 +30,8 @@ class NetworkSize:
         """Return the size in words.
 
         Examples:
-            >>> NetworkSize("cifar_resnet110_bn", 1.0, 1_170_868, 172_500_000).describe()
-            'cifar_resnet110_bn with 1,170,868 parameters and 0.173 G multiply-adds per image'
+            >>> NetworkSize("cifar_resnet110_bn", 1.0, 1_170_868, 166_800_000).describe()
+            'cifar_resnet110_bn with 1,170,868 parameters and 0.167 G multiply-adds per image'
         """
         width = "" if self.width == 1 else f" at width {self.width:g}"
         operations = f"{self.multiply_adds / 1e9:.3g} G multiply-adds per image"
