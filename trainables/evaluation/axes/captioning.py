@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
+from trainables.data.sources.registry import absolute_source
 from trainables.evaluation.base import Axis, Measured, Value, library
 from trainables.evaluation.captions.data import CaptionedImages, Split, check_caption_data, open_captions
 from trainables.evaluation.captions.encoder import EncoderKind
@@ -60,12 +61,12 @@ class Captioning(Axis):
     data                scenes                          MS-COCO; 120,000 images for training and validation
     image_size_px       the model's side, 64 at least   224
     n_train             2,000                           all (null)
-    epochs, batch_size  10 epochs, 32 images            100 epochs, 20 captions
-    lr                  0.002                           0.001
+    epochs, batch_size  8 epochs, 32 images             100 epochs, 20 captions
+    lr                  0.005                           0.001
     beam                3                               20
     min_word_count      4                               4 in the base code; 5 in Vinyals et al.
     units               256                             512 in Vinyals et al.
-    backbone_lr         0.0005                          not stated; the base code keeps the network's weights (0)
+    backbone_lr         0.002                           not stated; the base code keeps the network's weights (0)
     ==================  ==============================  ==========================================================
 
     The paper does not name the images of its test; its 40,000 are as many as the official validation images. Vinyals et
@@ -117,16 +118,22 @@ class Captioning(Axis):
     n_train: int | None = Field(default=2000, ge=2)
     n_images: int | None = Field(default=500, ge=1)
     seeds: int = Field(default=3, ge=1)
-    epochs: int = Field(default=10, ge=1)
+    epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=32, ge=2)
-    lr: float = Field(default=0.002, gt=0)
-    backbone_lr: float = Field(default=0.0005, ge=0)
-    scratch_lr: float = Field(default=0.002, gt=0)
+    lr: float = Field(default=0.005, gt=0)
+    backbone_lr: float = Field(default=0.002, ge=0)
+    scratch_lr: float = Field(default=0.005, gt=0)
     units: int = Field(default=256, ge=1)
     min_word_count: int = Field(default=4, ge=1)
     max_words: int = Field(default=20, ge=1)
     beam: int = Field(default=3, ge=1, le=100)
     java: bool = False
+
+    @field_validator("data")
+    @classmethod
+    def _with_absolute_path(cls, data: str) -> str:
+        """Return the data with an absolute path: a measurement may run in another folder."""
+        return absolute_source(data)
 
     def check(self, about: ModelInfo) -> None:
         """Refuse missing files or Java, and a size of images that the network does not take."""

@@ -50,6 +50,7 @@ def captions_png(images: npt.NDArray[np.uint8], captions: Sequence[str], referen
                 linespacing=1.15,
                 parse_math=False,
             )
+    figure.text(0.01, 0.01, "black: written caption; grey: one of the references", fontsize=7.5, color="0.45")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
     return picture.getvalue()

@@ -52,7 +52,7 @@ def test_captions_belong_to_their_images(tmp_path: Path, year: str) -> None:
     check_caption_data(f"coco:{folder}", n_train=None, n_test=None, karpathy=False)
     assert opened(folder, "train") == {1: ["one A", "one b"], 2: ["two A"], 3: ["three A", "three b"]}
     assert opened(folder, "test") == {4: ["four A"], 5: ["five A", "five b"]}
-    drawn = {tuple(opened(folder, "train", count=2, seed=seed)) for seed in range(8)}
+    drawn = {tuple(sorted(opened(folder, "train", count=2, seed=seed))) for seed in range(8)}
     assert drawn == {(1, 2), (1, 3), (2, 3)}
 
 
