@@ -100,6 +100,11 @@ class Table(Frozen):
     differs: Annotated[tuple[str, ...], Field(strict=False)] = ()
     not_run: Annotated[tuple[NotRun, ...], Field(strict=False)] = ()
 
+    def published_values(self) -> dict[str, Any]:
+        """Return what ``analysis.published.fill_table`` needs, as plain values: that package knows no table."""
+        values = self.model_dump(include={"studies", "tables", "not_run"})
+        return {**values, "not_run": list(values["not_run"])}
+
 
 @dataclass(frozen=True)
 class TablePart:

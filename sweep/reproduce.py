@@ -15,7 +15,7 @@ from search_spaces.extension import extended
 from search_spaces.study import Study
 from search_spaces.table import TablePart
 from sweep.display import SILENT, Display
-from sweep.endings import EndedEarly
+from sweep.endings import EndedEarly, Joined
 from sweep.evaluation.request import applicable_axes, select_axes
 from sweep.images import show_data_warnings
 from sweep.manifest import read_study
@@ -28,26 +28,10 @@ from sweep.storage import opened
 from trainables.config import TrialConfig
 from trainables.errors import UserError
 
+LOCAL = Joined()
+"""Ray is started on this machine."""
+
 RESUME_NOTE = "the same command continues here: nothing is trained or measured twice"
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where trials and measurements run, as for ``run``.
-
-    Attributes:
-        address: Ray cluster to join; None: start Ray on this machine.
-        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
-        strict_nodes: whether one node that cannot run trials refuses the run.
-        max_trials: largest number of trials, or measurements, at the same time; None: as many as fit.
-        start_timeout: longest wait for the first node of a cluster, in minutes; None: the default of ``run``.
-    """
-
-    address: str | None = None
-    insecure: bool = False
-    strict_nodes: bool = False
-    max_trials: int | None = None
-    start_timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,11 +108,45 @@ def check_parts(parts: Iterable[TablePart], *, download: bool = False, display: 
             applicable_axes(axes, pd.DataFrame({"config": configs[:1]}), by_name=True, display=display)
 
 
+def run_parts(
+    parts: Sequence[TablePart],
+    out: Path,
+    *,
+    joined: Joined = LOCAL,
+    download: bool = False,
+    command: str = "sweep.reproduce.run_parts",
+    display: Display = SILENT,
+) -> int:
+    """Check the studies of a table, then train and measure one after another; what has ended is not repeated.
+
+    Args:
+        parts: from :func:`search_spaces.table.load_parts`.
+        out: folder that gets one sweep per study, or its address in an object store.
+        joined: the cluster.
+        download: whether missing public data are downloaded.
+        command: how the table was started, for the manifests.
+        display: shows the progress.
+
+    Returns:
+        Number of trials and measurements that failed.
+
+    Raises:
+        UserError: as for :func:`check_parts` and :func:`run_part`.
+        EndedEarly: as for :func:`run_part`.
+    """
+    check_parts(parts, download=download, display=display)
+    n_failed = 0
+    for place, part in enumerate(parts, start=1):
+        display.show_line(f"study {place} of {len(parts)}: {part.name}")
+        n_failed += run_part(part, out, joined=joined, download=download, command=command, display=display)
+    return n_failed
+
+
 def run_part(
     part: TablePart,
     out: Path,
     *,
-    cluster: Cluster | None = None,
+    joined: Joined = LOCAL,
     download: bool = False,
     command: str = "sweep.reproduce.run_part",
     display: Display = SILENT,
@@ -146,10 +164,9 @@ def run_part(
     """
     from sweep.evaluation.evaluate import evaluate_sweep
 
-    cluster = Cluster() if cluster is None else cluster
     with opened(out / part.name, write=True, show_status=display.show_status) as sweep:
         try:
-            _train(part, sweep.path, cluster, download=download, command=command, display=display)
+            _train(part, sweep.path, joined, download=download, command=command, display=display)
             if download:
                 check_parts([part], display=display)
             trials = _trials(sweep.path, part)
@@ -164,7 +181,7 @@ def run_part(
                 settings=list(axis_settings(part)),
                 command=command,
                 display=display,
-                **vars(cluster),
+                joined=joined,
             )
         except EndedEarly:
             display.show_line(RESUME_NOTE)
@@ -184,17 +201,15 @@ def begun_folders(parts: Iterable[TablePart], out: Path, *, display: Display = S
         yield folders
 
 
-def _train(
-    part: TablePart, sweep_dir: Path, cluster: Cluster, *, download: bool, command: str, display: Display
-) -> None:
+def _train(part: TablePart, sweep_dir: Path, joined: Joined, *, download: bool, command: str, display: Display) -> None:
     from sweep.launch import resume_sweep, start_sweep
 
     if not has_sweep(sweep_dir):
-        start_sweep(part.study, out=sweep_dir, download=download, command=command, display=display, **vars(cluster))
+        start_sweep(part.study, out=sweep_dir, download=download, command=command, display=display, joined=joined)
         return
     missing = missing_arms(part.study, read_study(read_manifest(sweep_dir), sweep_dir), sweep_dir)
     change = partial(extended, arms=missing) if missing else None
-    resume_sweep(sweep_dir, change=change, command=command, display=display, **vars(cluster))
+    resume_sweep(sweep_dir, change=change, command=command, display=display, joined=joined)
 
 
 def has_sweep(sweep_dir: Path) -> bool:

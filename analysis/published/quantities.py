@@ -19,7 +19,9 @@ class Quantity:
     Attributes:
         axis: evaluation axis.
         metric: recorded metric.
-        conditions: weight by recorded condition.
+        conditions: weight by recorded condition; all must be recorded.
+        either: recorded conditions of which one is enough, the best one first; in place of ``conditions``. Each is the
+            name of the data of the axis, or begins with it.
         is_error: whether lower values are better.
         complement: whether the value is 1 minus the recorded one, for example accuracy from error.
         published: metrics among the published numbers whose mean it is compared with; empty: its own name.
@@ -29,6 +31,7 @@ class Quantity:
     axis: str
     metric: str
     conditions: Mapping[str, float] = field(default_factory=lambda: {"": 1.0})
+    either: tuple[str, ...] = ()
     is_error: bool = False
     complement: bool = False
     published: tuple[str, ...] = ()
@@ -58,6 +61,10 @@ def _robust_accuracy(attack: str) -> Quantity:
     return Quantity("adversarial", "robust_error", {f"{attack} eps=8/255": 1.0}, complement=True)
 
 
+def _caption(metric: str) -> Quantity:
+    return Quantity("captioning", metric, either=("coco", "scenes"), dataset="coco")
+
+
 QUANTITIES: dict[str, Quantity] = {
     "top1_error": _error("top1_error"),
     "top5_error": _error("top5_error"),
@@ -72,6 +79,10 @@ QUANTITIES: dict[str, Quantity] = {
     **_ood("tnr_at_tpr95"),
     **_ood("auroc"),
     **_ood("detection_accuracy"),
+    **{f"coco_caption_bleu{n}": _caption(f"bleu_{n}") for n in range(1, 5)},
+    "coco_caption_meteor": _caption("meteor"),
+    "coco_caption_rouge": _caption("rouge_l"),
+    "coco_caption_cider": _caption("cider"),
 }
 """Quantities by their names in tables, which are those of the published metrics where there are any."""
 

@@ -94,18 +94,31 @@ def print_reproduction(
     if not_comparable:
         print_line(console, f"NOT COMPARABLE with the paper: {'; '.join(not_comparable)}.", style="bold yellow")
     is_run = rows["study"] != ""
-    for (study, metric), group in rows[is_run].groupby(["study", "metric"], sort=False):
-        print_line(console, f"\n{study}: {str(metric).replace('_', ' ')}, %", style="bold")
+    for key, group in rows[is_run].groupby(["study", "metric"], sort=False):
+        study, metric = map(str, key)
+        print_line(console, f"\n{study}: {describe_metric(metric)}, %", style="bold")
         print_columns(console, _columns(group), without=NARROW)
     print_line(console, "")
     print_line(console, "Own: mean of the trials after the last epoch, with a 95 % t interval. Change: from off.")
     for study, group in rows[is_run].groupby("study", sort=False):
-        for text in _shared(group["differs"]):
+        if texts := describe_differences(group.to_dict("records")):
+            print_line(console, f"{study}: {'; '.join(texts)}.")
+        for text in dict.fromkeys(group.loc[group["why"] != "", "why"]):
             print_line(console, f"{study}: {text}")
     for text in table.differs:
         print_line(console, f"Differs from the paper: {text}")
     for line in describe_not_run(rows[~is_run].to_dict("records")):
         print_line(console, line)
+
+
+def describe_metric(metric: str) -> str:
+    """Return a metric in words.
+
+    Examples:
+        >>> describe_metric("fgsm_top1_accuracy")
+        'fgsm top-1 accuracy'
+    """
+    return metric.replace("top1", "top-1").replace("top5", "top-5").replace("_", " ")
 
 
 def _columns(rows: pd.DataFrame) -> list[Column]:
@@ -148,10 +161,22 @@ def _change_interval(row: Mapping[Any, Any]) -> str:
     return f"{row['change_low']:+.2f} .. {row['change_high']:+.2f}"
 
 
-def _shared(differs: Iterable[Sequence[str]]) -> list[str]:
-    """Return one text with the differences that several rows have, each once."""
-    texts = list(dict.fromkeys(text for row in differs for text in row))
-    return ["; ".join(texts)] if texts else []
+def describe_differences(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """Return what differs from the published training, each text once; with its arms if it is not true of all.
+
+    Examples:
+        >>> rows = [{"arm": "off", "differs": ["2 seeds"]}, {"arm": "cutmix", "differs": ["2 seeds", "a note"]}]
+        >>> describe_differences(rows)
+        ['2 seeds', 'cutmix: a note']
+    """
+    arms: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row["differs"]:
+            arms.setdefault(text, []).append(row["arm"])
+    every = {row["arm"] for row in rows if row["differs"]}
+    return [
+        text if set(names) == every else f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in arms.items()
+    ]
 
 
 def describe_not_run(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
@@ -160,12 +185,12 @@ def describe_not_run(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
     Examples:
         >>> row = {"dataset": "imagenet", "model": "resnet152", "arm": "off", "why": "the paper copied it"}
         >>> describe_not_run([row | {"metric": "top1_error", "published": 21.69}])
-        ['Not run: off, resnet152, imagenet (published: top1 error 21.69): the paper copied it.']
+        ['Not run: off, resnet152, imagenet (published: top-1 error 21.69): the paper copied it.']
     """
     numbers: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         key = (row["arm"], row["model"], row["dataset"], row["why"])
-        numbers.setdefault(key, []).append(f"{row['metric'].replace('_', ' ')} {row['published']:g}")
+        numbers.setdefault(key, []).append(f"{describe_metric(row['metric'])} {row['published']:g}")
     return [
         f"Not run: {arm}, {model}, {dataset} (published: {', '.join(published)}): {why}."
         for (arm, model, dataset, why), published in numbers.items()
