@@ -66,7 +66,10 @@ def load_study(
     where = f"study '{shorten(str(values['name']))}'"
     if isinstance(study, Study) and scale is not None:
         raise UserError(f"{where} is loaded already: give the scale '{scale}' where it is loaded")
-    values = scaled(values, scale, where=where)
+    given: dict[str, Any] = {}
+    for setting in settings if scale is not None else ():
+        given = merged(given, parse_setting(setting))
+    values = scaled(values, scale, where=where, given=given)
     for setting in settings:
         values = with_setting(values, setting)
     loaded = parse(Study, _with_absolute_sources(values), where=where)

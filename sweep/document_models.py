@@ -241,6 +241,15 @@ class MeasuredSpeed(_Strict):
     rows: list[MeasuredTrials]
 
 
+class NetworkPlan(_Strict):
+    """Size of a network of a study."""
+
+    name: str
+    width: float
+    n_parameters: int
+    multiply_adds: int = Field(description="of a forward pass, per image")
+
+
 class PlanDocument(Document):
     """What a study would run on this machine."""
 
@@ -248,6 +257,7 @@ class PlanDocument(Document):
     study: str
     question: str
     arms: list[ArmPlan]
+    networks: list[NetworkPlan]
     n_search_trials: int
     n_confirmation_trials: int
     max_epochs: int = Field(description="total over all trials if none stops early")
