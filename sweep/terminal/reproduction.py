@@ -180,18 +180,15 @@ def describe_differences(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
 
 
 def describe_not_run(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
-    """Return one line per network and arm that is not run, with its published numbers and the reason.
+    """Return one line per network and reason, with the published numbers that are not computed again.
 
     Examples:
         >>> row = {"dataset": "imagenet", "model": "resnet152", "arm": "off", "why": "the paper copied it"}
         >>> describe_not_run([row | {"metric": "top1_error", "published": 21.69}])
-        ['Not run: off, resnet152, imagenet (published: top-1 error 21.69): the paper copied it.']
+        ['Not run: resnet152: the paper copied it. Published: off 21.69 (top-1 error, imagenet).']
     """
-    numbers: dict[tuple[str, ...], list[str]] = {}
+    numbers: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        key = (row["arm"], row["model"], row["dataset"], row["why"])
-        numbers.setdefault(key, []).append(f"{describe_metric(row['metric'])} {row['published']:g}")
-    return [
-        f"Not run: {arm}, {model}, {dataset} (published: {', '.join(published)}): {why}."
-        for (arm, model, dataset, why), published in numbers.items()
-    ]
+        about = f"{describe_metric(row['metric'])}, {row['dataset']}"
+        numbers.setdefault((row["model"], row["why"]), []).append(f"{row['arm']} {row['published']:g} ({about})")
+    return [f"Not run: {model}: {why}. Published: {', '.join(each)}." for (model, why), each in numbers.items()]
