@@ -38,6 +38,18 @@ class NetworkSize:
         return f"{self.name}{width} with {self.n_parameters:,} parameters and {operations}"
 
 
+def describe_flops(extremes: tuple[float, float]) -> str:
+    """Return a number of floating-point operations, or a range of them.
+
+    Examples:
+        >>> describe_flops((9.05e18, 9.05e18)), describe_flops((2e12, 4e13))
+        ('9,050 PFLOP', '2 to 40 TFLOP')
+    """
+    unit, name = next((unit for unit in ((1e15, "PFLOP"), (1e12, "TFLOP")) if extremes[0] >= unit[0]), (1e9, "GFLOP"))
+    numbers = dict.fromkeys(f"{float(f'{each / unit:.3g}'):,g}" for each in extremes)
+    return f"{' to '.join(numbers)} {name}"
+
+
 def network_sizes(models: Iterable[Model], images: Description) -> tuple[NetworkSize, ...]:
     """Return the size of each different network, without computing with it or drawing its weights.
 

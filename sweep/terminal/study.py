@@ -13,6 +13,7 @@ from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.formats import format_duration
 from sweep.gpu_room import describe_rooms
+from sweep.network_sizes import describe_flops
 from sweep.plan import Plan
 from sweep.power import Power, compute_power
 from sweep.preview import describe_mix
@@ -178,9 +179,9 @@ def print_plan(
         f"Data: {study.base.get('data', {}).get('source', 'digits')}, {_format_range(plan.n_train)} training and "
         f"{_format_range(plan.n_val)} validation images of {plan.height_px}x{plan.width_px} px.\n"
         f"{_describe_networks(plan)}\n{describe_training(study)}\n"
-        f"Size: {plan.n_trials} search trials{confirming}, at most {plan.max_epochs} epochs in total.\n"
-        f"Time on this machine: at most about {format_duration(plan.seconds)}, with {plan.slots} trials at a time and "
-        f"{_format_range(plan.images_per_s)} training images per second and trial.",
+        f"Size: {plan.n_trials} search trials{confirming}, at most {plan.max_epochs} epochs in total; "
+        f"{describe_flops(plan.train_flops)} per trial for training.\n"
+        f"{_describe_time(plan)}",
     )
     if plan.rooms:
         print_line(console, describe_rooms(plan.rooms))
@@ -198,6 +199,15 @@ def _describe_networks(plan: Plan) -> str:
         largest = max(networks, key=lambda network: network.multiply_adds)
         networks, more = list(dict.fromkeys([networks[0], largest])), f"; {len(plan.networks)} networks in all"
     return f"Network: {'; '.join(network.describe() for network in networks)}{more}."
+
+
+def _describe_time(plan: Plan) -> str:
+    if plan.images_per_s is None or plan.seconds is None:
+        return f"Time: unknown, because {plan.no_time}"
+    return (
+        f"Time on this machine: at most about {format_duration(plan.seconds)}, with {plan.slots} trials at a time and "
+        f"{_format_range(plan.images_per_s)} training images per second and trial."
+    )
 
 
 def _format_range(extremes: tuple[float, float]) -> str:
