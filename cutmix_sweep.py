@@ -383,8 +383,8 @@ def reproduce(
         table: name of the table, for example ``ablation``.
         out: folder that gets one sweep per study, or its address in an object store.
         scale: size of the sweeps; only ``paper`` is comparable with the published numbers.
-        settings: values that override the studies, by dotted path; of one study if the path begins with its name; of
-            an axis if it begins with the name of the axis.
+        settings: values that override all studies, by dotted path. A path that begins with the name of a study changes
+            this study alone; one that begins with an axis changes a setting of the axis.
         data: data sources; each replaces the source of the same name, or all sources if none has its name.
         show: whether the table is shown as far as its sweeps have come; nothing is started then.
 

@@ -161,8 +161,8 @@ def load_parts(
     Args:
         name: name of the table.
         scale: name of the scale.
-        settings: values that override the studies, each ``PATH=VALUE``: of all studies; of one study if the path begins
-            with its name; of an axis if it begins with the name of one of the table's axes.
+        settings: values that override all studies, each ``PATH=VALUE``. A path that begins with the name of a study
+            changes this study alone; one that begins with an axis of the table changes a setting of the axis.
         data: data sources; each replaces the source of the same name, or all sources if none has its name.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,16 +16,21 @@ from search_spaces.study import Study
 from search_spaces.table import TablePart
 from sweep.display import SILENT, Display
 from sweep.endings import EndedEarly, Joined
+from sweep.engine import local_slots
 from sweep.evaluation.request import applicable_axes, select_axes
 from sweep.images import show_data_warnings
+from sweep.largest import step_flops
 from sweep.manifest import read_study
-from sweep.plan import Plan, make_plan
+from sweep.plan import make_plan, measure_speed
 from sweep.planned import first_config
+from sweep.random_trial import ImageFacts
 from sweep.records.manifest_file import manifest_copy
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import COMPLETED, FAILED, MANIFEST, TRIALS
 from sweep.storage import opened
 from trainables.config import TrialConfig
+from trainables.data.sources.base import Description
+from trainables.data.sources.registry import split_text
 from trainables.errors import UserError
 
 LOCAL = Joined()
@@ -34,18 +39,29 @@ LOCAL = Joined()
 RESUME_NOTE = "the same command continues here: nothing is trained or measured twice"
 
 
+PUBLISHED_SIZES = {
+    "cifar10": Description(50_000, 10, 32, 32),
+    "cifar100": Description(50_000, 100, 32, 32),
+    "cub": Description(5_994, 200, 224, 224),
+    "imagenet": Description(1_281_167, 1_000, 224, 224),
+}
+"""Training images, classes and usual side of the paper's data sets: a table can be planned before they are here."""
+
+
 @dataclass(frozen=True)
 class PlannedPart:
     """Size of one study of a table.
 
     Attributes:
         part: the study.
-        plan: its plan on this machine; None: it is not known here.
-        why: why it is not known, in one sentence.
+        flops: floating-point operations of the training steps of a trial of the largest arm; None: not computed.
+        seconds: duration of the training on this machine; None: not computed.
+        why: why one of them is not known, or what it assumes; "" otherwise.
     """
 
     part: TablePart
-    plan: Plan | None
+    flops: float | None = None
+    seconds: float | None = None
     why: str = ""
 
     @property
@@ -67,24 +83,49 @@ class PlannedPart:
 def plan_parts(parts: Iterable[TablePart]) -> list[PlannedPart]:
     """Return the size of each study of a table; nothing is started or written.
 
-    A study whose images are not here, or which needs a GPU that this machine has not, has no plan and a reason.
+    If the images of a study are not here, the published size of their data set is assumed. If this machine lacks the
+    GPU that trials need, the time is not known.
 
     Args:
         parts: from :func:`search_spaces.table.load_parts`.
 
     Examples:
         >>> from search_spaces.table import load_parts
-        >>> [planned] = plan_parts(load_parts("ablation", settings=["base.data.source='cifar100:/nowhere'"]))
-        >>> planned.n_trials, planned.n_epochs, planned.why.split(":")[0]
-        (21, 6300, 'cifar100')
+        >>> [planned] = plan_parts(load_parts("ablation", scale="smoke"))
+        >>> planned.n_trials, planned.n_epochs, planned.why
+        (14, 28, '')
     """
-    planned = []
-    for part in parts:
-        try:
-            planned.append(PlannedPart(part, make_plan(part.study)))
-        except UserError as error:
-            planned.append(PlannedPart(part, None, str(error)))
-    return planned
+    return [_planned(part) for part in parts]
+
+
+def _planned(part: TablePart) -> PlannedPart:
+    try:
+        plan = make_plan(part.study)
+    except UserError as error:
+        return _assumed(part, str(error))
+    return PlannedPart(part, plan.train_flops[1], plan.seconds, plan.no_time)
+
+
+def _assumed(part: TablePart, why: str) -> PlannedPart:
+    """Return the size of a study whose images are not here, for the published size of their data set."""
+    config, resources = first_config(part.study), part.study.resources
+    described = PUBLISHED_SIZES.get(split_text(config.data.source)[0])
+    if described is None:
+        return PlannedPart(part, why=why)
+    side_px = config.data.image_size_px or described.height_px
+    facts, n_used = ImageFacts(described.n_classes, side_px, side_px), described.n_train * config.data.train_frac
+    n_val = n_used * config.data.val_frac
+    n_steps = (n_used - n_val) / config.data.batch_size * config.optimizer.max_epochs
+    flops = n_steps * step_flops(config, facts)
+    assumed = f"{described.n_train:,} training images are assumed: {why}"
+    size = PlannedPart(part, flops, None, assumed)
+    try:
+        slots = local_slots(resources)
+    except UserError as error:
+        return replace(size, why=f"{assumed}; {error}")
+    speed = resources.workers * measure_speed(config, facts, resources)
+    seconds = size.n_epochs * (n_used - n_val + n_val / 3) / speed / min(slots, size.n_trials)
+    return replace(size, seconds=seconds)
 
 
 def check_parts(parts: Iterable[TablePart], *, download: bool = False, display: Display = SILENT) -> None:

@@ -133,7 +133,7 @@ def _weighted(rows: pd.DataFrame, quantity: Quantity) -> Iterator[tuple[Any, ...
         axis_data = ""
         if quantity.either:
             condition = next(each for each in quantity.either if each in values)
-            value, axis_data = values[condition], condition.partition(" ")[0]
+            value, axis_data = values[condition], condition.rpartition(", ")[2]
         elif set(values.index) <= set(WEIGHTS):  # a confirmation has one value per trial
             value = values.iloc[0]
         elif set(values.index) >= set(quantity.conditions):

@@ -20,8 +20,8 @@ class Quantity:
         axis: evaluation axis.
         metric: recorded metric.
         conditions: weight by recorded condition; all must be recorded.
-        either: recorded conditions of which one is enough, the best one first; in place of ``conditions``. Each is the
-            name of the data of the axis, or begins with it.
+        either: recorded conditions of which one is enough, the best one first; in place of ``conditions``. Each
+            ends with the name of the data of the axis.
         is_error: whether lower values are better.
         complement: whether the value is 1 minus the recorded one, for example accuracy from error.
         published: metrics among the published numbers whose mean it is compared with; empty: its own name.
@@ -65,6 +65,11 @@ def _caption(metric: str) -> Quantity:
     return Quantity("captioning", metric, either=("coco", "scenes"), dataset="coco")
 
 
+def _detector(name: str) -> Quantity:
+    data = ("voc07+12", "voc07", "scenes")
+    return Quantity("detection", "voc07_map", either=tuple(f"{name}, {each}" for each in data), dataset="voc")
+
+
 QUANTITIES: dict[str, Quantity] = {
     "top1_error": _error("top1_error"),
     "top5_error": _error("top5_error"),
@@ -79,6 +84,8 @@ QUANTITIES: dict[str, Quantity] = {
     **_ood("tnr_at_tpr95"),
     **_ood("auroc"),
     **_ood("detection_accuracy"),
+    "voc_ssd_map": _detector("ssd"),
+    "voc_faster_rcnn_map": _detector("faster_rcnn"),
     **{f"coco_caption_bleu{n}": _caption(f"bleu_{n}") for n in range(1, 5)},
     "coco_caption_meteor": _caption("meteor"),
     "coco_caption_rouge": _caption("rouge_l"),

@@ -82,7 +82,7 @@ def _list(scale: str, *, json_: bool) -> None:
         from sweep.reproduce import PlannedPart
         from sweep.table_documents import reproduce_document
 
-        planned = {name: [PlannedPart(part, None) for part in load_parts(name, scale=scale)] for name in read}
+        planned = {name: [PlannedPart(part) for part in load_parts(name, scale=scale)] for name in read}
         print_document(reproduce_document(read, planned, scale=scale))
     else:
         from sweep.terminal.reproduction import print_tables
@@ -126,7 +126,7 @@ def _fill(
     with begun_folders(parts, out, display=display) as folders:
         rows = fill_folders(folders, **read.published_values())
     if json_:
-        planned = [PlannedPart(part, None) for part in parts]
+        planned = [PlannedPart(part) for part in parts]
         print_document(reproduce_document({table: read}, {table: planned}, scale=scale, rows=rows))
     else:
         print_reproduction(table, read, rows, why_not_comparable(rows), new_console())

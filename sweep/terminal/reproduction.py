@@ -11,6 +11,7 @@ from rich.console import Console
 
 from search_spaces.table import Table
 from sweep.formats import format_duration
+from sweep.network_sizes import describe_flops
 from sweep.reproduce import PlannedPart
 from sweep.terminal.tables import (
     Column,
@@ -43,23 +44,11 @@ def print_tables(tables: Mapping[str, Table], console: Console) -> None:
 def print_reproduction_plan(name: str, table: Table, planned: Sequence[PlannedPart], console: Console) -> None:
     """Print what each study of a table would run and measure, and how long it would take on this machine."""
     print_heading(console, name, f"{table.title} ({table.source})")
-    out = new_table()
-    for heading in ("study", "data", "network"):
-        add_column(out, heading, justify="left")
-    for heading in ("arms", "trials", "epochs\nper trial", "epochs\nin total", "measure-\nments", "GPUs", "time"):
-        add_column(out, heading)
-    for each in planned:
-        study, config = each.part.study, each.config
-        network, source, gpus = config.model.name, config.data.source.partition(":")[0], study.resources.gpus
-        cells = [each.part.name, source, network, len(study.arms), each.n_trials, study.budget.max_epochs]
-        time = "-" if each.plan is None else format_duration(each.plan.seconds)
-        cells += [f"{each.n_epochs:,}", each.part.n_measurements, f"{gpus:g}", time]
-        add_row(out, list(map(str, cells)))
-    print_table(console, out)
+    print_columns(console, _plan_columns(planned), without=("epochs\nin total", "data", "measure-\nments", "GPUs"))
     print_line(console, _describe_total(planned))
     for each in planned:
-        if each.plan is None:
-            print_line(console, f"{each.part.name}: the time is not known here: {each.why}", style="yellow")
+        if each.why:
+            print_line(console, f"{each.part.name}: {each.why}", style="yellow")
     for each in planned:
         axes = ", ".join(each.part.axes)
         print_line(console, f"{each.part.name}: arms {', '.join(each.part.study.arms)}; measured: {axes}.")
@@ -67,14 +56,35 @@ def print_reproduction_plan(name: str, table: Table, planned: Sequence[PlannedPa
         print_line(console, f"Differs from the paper: {text}")
 
 
+def _plan_columns(planned: Sequence[PlannedPart]) -> list[Column]:
+    rows = []
+    for each in planned:
+        study, config = each.part.study, each.config
+        source, network = config.data.source.partition(":")[0], config.model.name
+        work = "-" if each.flops is None else describe_flops((each.flops, each.flops))
+        time = "-" if each.seconds is None else format_duration(each.seconds)
+        numbers = (len(study.arms), each.n_trials, study.budget.max_epochs, each.n_epochs, each.part.n_measurements)
+        rows.append((each.part.name, source, network, *map(str, numbers), f"{study.resources.gpus:g}", work, time))
+    heads = ("study", "data", "network", "arms", "trials", "epochs\nper trial", "epochs\nin total", "measure-\nments")
+    heads += ("GPUs", "work per\ntrial", "time")
+    cells = zip(*rows, strict=True)
+    return [
+        Column(head, each, "left" if place < 3 else "right")
+        for place, (head, each) in enumerate(zip(heads, cells, strict=True))
+    ]
+
+
 def _describe_total(planned: Sequence[PlannedPart]) -> str:
     n_trials, n_epochs = (sum(getattr(each, name) for each in planned) for name in ("n_trials", "n_epochs"))
     n_measurements = sum(each.part.n_measurements for each in planned)
     text = f"In total: {n_trials} trials, {n_epochs:,} epochs, {n_measurements} measurements"
-    plans = [each.plan for each in planned if each.plan is not None]
-    if len(plans) < len(planned):
+    if any(each.flops is None for each in planned):
         return f"{text}."
-    seconds = sum(plan.seconds for plan in plans)
+    flops = sum(each.n_trials * (each.flops or 0) for each in planned)
+    text = f"{text}; {describe_flops((flops, flops))} for training"
+    if any(each.seconds is None for each in planned):
+        return f"{text}; the time is not known here."
+    seconds = sum(each.seconds or 0 for each in planned)
     return f"{text}; training takes about {format_duration(seconds)} on this machine. Measurements come on top."
 
 

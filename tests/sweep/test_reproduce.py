@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from search_spaces.study import Study
 from search_spaces.table import load_parts, tables
+from sweep.formats import format_duration
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, MEASUREMENTS, TRIALS
 from sweep.reproduce import axis_settings, missing_arms, plan_parts
 from tests.faults import one_slot
 from tests.slots import fixed_slots
+from trainables.cores import usable_cores
 from trainables.errors import UserError
 from trainables.evaluation.axes import AXES
 
@@ -144,24 +146,34 @@ class TestRefusals:
 class TestPlan:
     @pytest.fixture(autouse=True)
     def _no_probe(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sweep.plan.measure_speed", lambda *_: 1000.0)
+        for module in ("plan", "reproduce"):
+            monkeypatch.setattr(f"sweep.{module}.measure_speed", lambda *_: 1000.0)
 
-    def test_shows_what_is_known_without_the_images(self, run: Run) -> None:
-        code, out, _ = run("reproduce", "robustness", "--plan", "--data", "imagenet:/nowhere", "--data", "cifar100:/no")
-        assert code == 0
-        assert "In total: 24 trials, 7,200 epochs, 36 measurements." in out
-        assert "imagenet_resnet50: the time is not known here: " in out
-        assert "cifar100_pyramidnet200: arms off, mixup, cutout, cutmix; measured: ood." in out
+    def test_assumes_the_published_size_of_images_that_are_not_here(self, run: Run) -> None:
+        arguments = ["--data", "imagenet:/nowhere", "--data", "cifar100:/no", "--gpus", "0", "--cpus", "1", "--json"]
+        code, out, _ = run("reproduce", "robustness", "--plan", *arguments)
+        imagenet, cifar = json.loads(out)["tables"][0]["studies"]
+        assert (code, imagenet["n_trials"], imagenet["n_measurements"], cifar["n_measurements"]) == (0, 12, 24, 12)
+        assert imagenet["why"].startswith("1,281,167 training images are assumed: imagenet: ")
+        # 300 epochs over 45,000 images; forward and backward pass are three times the 9.3 billion operations of one
+        assert cifar["train_flops_per_trial"] == pytest.approx(300 * 45_000 * 3 * 9.3e9, rel=0.05)
+        [part] = [part for part in load_parts("robustness", settings=["resources.gpus=0"]) if "cifar" in part.name]
+        n_images = 12 * 300 * (45_000 + 5_000 / 3)
+        [planned] = plan_parts([part])
+        assert cifar["seconds"] == pytest.approx(n_images / 1000 / min(12, usable_cores()), rel=1e-6)
+        assert planned.n_epochs == 3600
 
     def test_adds_up_the_time(self, run: Run) -> None:
         planned = plan_parts(load_parts("localization", scale="smoke"))
-        plans: list[Any] = [each.plan for each in planned]
-        assert all(plans)
         code, out, _ = run("reproduce", "localization", "--plan", "--scale", "smoke", "--json")
         [document] = json.loads(out)["tables"]
         assert (code, document["rows"]) == (0, [])
-        assert [study["seconds"] for study in document["studies"]] == [plan.seconds for plan in plans]
+        assert [study["seconds"] for study in document["studies"]] == [each.seconds for each in planned]
         assert [study["n_epochs"] for study in document["studies"]] == [16, 16]
+        code, out, _ = run("reproduce", "localization", "--plan", "--scale", "smoke")
+        total = format_duration(sum(each.seconds or math.nan for each in planned))
+        assert "In total: 16 trials, 32 epochs, 16 measurements; " in out
+        assert f"training takes about {total} on this machine" in out
 
 
 def test_lists_the_tables(run: Run) -> None:
