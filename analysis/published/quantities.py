@@ -22,7 +22,6 @@ class Quantity:
         conditions: weight by recorded condition; all must be recorded.
         either: recorded conditions of which one is enough, the best one first; in place of ``conditions``. Each
             ends with the name of the data of the axis.
-        is_error: whether lower values are better.
         complement: whether the value is 1 minus the recorded one, for example accuracy from error.
         published: metrics among the published numbers whose mean it is compared with; empty: its own name.
         dataset: data set of the published numbers, where it is another one than that of the training.
@@ -32,14 +31,13 @@ class Quantity:
     metric: str
     conditions: Mapping[str, float] = field(default_factory=lambda: {"": 1.0})
     either: tuple[str, ...] = ()
-    is_error: bool = False
     complement: bool = False
     published: tuple[str, ...] = ()
     dataset: str = ""
 
 
 def _error(metric: str) -> Quantity:
-    return Quantity("classification", metric, {"last, float32": 1.0}, is_error=True)
+    return Quantity("classification", metric, {"last, float32": 1.0})
 
 
 def _ood(metric: str) -> dict[str, Quantity]:
@@ -77,10 +75,10 @@ QUANTITIES: dict[str, Quantity] = {
     "box_acc_v2": Quantity("localization", "box_acc_v2", {"cam": 1.0}),
     "fgsm_top1_accuracy": _robust_accuracy("fgsm"),
     "pgd20_top1_accuracy": _robust_accuracy("pgd20"),
-    "occlusion_center_area": Quantity("occlusion", "area", {"center": 1.0}, is_error=True),
-    "occlusion_boundary_area": Quantity("occlusion", "area", {"boundary": 1.0}, is_error=True),
-    "in_between_mixup": Quantity("occlusion", "in_between_mean", {"mixup": 1.0}, is_error=True),
-    "in_between_cutmix": Quantity("occlusion", "in_between_mean", {"cutmix hole": 1.0}, is_error=True),
+    "occlusion_center_area": Quantity("occlusion", "area", {"center": 1.0}),
+    "occlusion_boundary_area": Quantity("occlusion", "area", {"boundary": 1.0}),
+    "in_between_mixup": Quantity("occlusion", "in_between_mean", {"mixup": 1.0}),
+    "in_between_cutmix": Quantity("occlusion", "in_between_mean", {"cutmix hole": 1.0}),
     **_ood("tnr_at_tpr95"),
     **_ood("auroc"),
     **_ood("detection_accuracy"),

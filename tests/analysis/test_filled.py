@@ -15,6 +15,7 @@ from scipy import stats
 from analysis.data.frames import Sweep, load
 from analysis.published import QUANTITIES, fill_table, load_published, why_not_comparable
 from analysis.published.quantities import NATURAL, NOISE, published_metrics
+from analysis.report.sections import published as published_section
 from search_spaces.table import read_table, tables
 from sweep.records.schema import EPOCHS, EVALUATIONS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
@@ -174,6 +175,38 @@ class TestTables:
         for each in table.not_run:
             keys = {key: value for key, value in each.model_dump().items() if key != "why" and value is not None}
             assert (published[list(keys)] == pd.Series(keys)).all(axis=1).any(), each
+
+
+class TestReport:
+    """The section of the notebook ``any_study``."""
+
+    @pytest.fixture
+    def shown(self, monkeypatch: pytest.MonkeyPatch) -> list[pd.DataFrame]:
+        tables: list[pd.DataFrame] = []
+        monkeypatch.setattr(published_section, "show", lambda table, *_, **__: tables.append(table))
+        return tables
+
+    def test_shows_what_was_measured_of_the_published_quantities(
+        self, searched: MakeSweep, shown: list[pd.DataFrame], tmp_path: Path
+    ) -> None:
+        values = errors() | {
+            ("ood", f"{kind} mean / msp", "auroc"): {"off": OFF, "cutmix": CUTMIX} for kind in ("natural", "noise")
+        }
+        searched(values)
+        published_section.show_published(tmp_path)
+        [table] = shown
+        assert set(table["metric"]) == {"top1_error", "ood_auroc"}
+        row = table.set_index(["metric", "arm"]).loc[("ood_auroc", "cutmix")]
+        assert (row["published"], row["own"]) == (94.4, pytest.approx(100 * np.mean(CUTMIX)))
+
+    @pytest.mark.parametrize("data", [{}, {"source": "digits"}])
+    def test_is_absent_without_values_or_published_numbers(
+        self, searched: MakeSweep, shown: list[pd.DataFrame], tmp_path: Path, data: dict[str, str]
+    ) -> None:
+        values = errors() if data else {("calibration", "raw", "ece"): {"off": OFF, "cutmix": CUTMIX}}
+        searched(values, data=data)
+        published_section.show_published(tmp_path)
+        assert shown == []
 
 
 def test_quantities_are_recorded_by_their_axes() -> None:
