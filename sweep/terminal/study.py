@@ -25,7 +25,7 @@ from sweep.terminal.training_line import describe_training
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from trainables.mixing.config import Mix
+    from trainables.config import TrialConfig
     from trainables.mixing.dose import Estimate
 
 SCALE_COLUMNS: dict[str, JustifyMethod] = {
@@ -70,12 +70,21 @@ def print_study(study: Study, console: Console, power: Power | None = None) -> N
         print_line(console, study.why_open.strip())
     table = new_table()
     add_column(table, "arm", justify="left")
-    for heading in ("mixing", "varies"):
+    changes = {arm: "\n".join(_config_of(study, arm).augment.describe()) or "none" for arm in study.arms}
+    columns = {"augment": changes} if len(set(changes.values())) > 1 else {}
+    columns["mixing"] = {arm: _describe_mixing(study, arm) for arm in study.arms}
+    columns["varies"] = {
+        arm: "\n".join(f"{path} {describe_domain(domain)}" for path, domain in study.space_of(arm).items())
+        or "seeds only"
+        for arm in study.arms
+    }
+    for heading in columns:
         add_column(table, heading, justify="left", wrap=True)
     for arm in study.arms:
-        varies = [f"{path} {describe_domain(domain)}" for path, domain in study.space_of(arm).items()]
-        add_row(table, [arm, _describe_mixing(study, arm), "\n".join(varies) or "seeds only"])
+        add_row(table, [arm, *(cells[arm] for cells in columns.values())])
     print_table(console, table)
+    if "augment" not in columns and (same := next(iter(changes.values()))) != "none":
+        print_line(console, f"Augment, in every arm: {same.replace(chr(10), '; ')}.")
     print_line(console, describe_budget(study))
     print_line(console, (power or compute_power(study)).describe())
 
@@ -83,15 +92,15 @@ def print_study(study: Study, console: Console, power: Power | None = None) -> N
 def _describe_mixing(study: Study, arm: str) -> str:
     """Return the name of the arm's preset, or its policy in words."""
     declared = study.arms[arm].mix if study.arms[arm].mix is not None else study.base.get("mix", "off")
-    return declared if isinstance(declared, str) else ", ".join(describe_mix(_mix_of(study, arm)))
+    return declared if isinstance(declared, str) else ", ".join(describe_mix(_config_of(study, arm).mix))
 
 
-def _mix_of(study: Study, arm: str) -> Mix:
-    """Return an arm's policy without the values that vary, or its first draw if the policy needs these values."""
+def _config_of(study: Study, arm: str) -> TrialConfig:
+    """Return an arm's configuration without the values that vary, or its first draw if it needs these values."""
     try:
-        return study.declared_config(arm, {}, replicate=0).mix
+        return study.declared_config(arm, {}, replicate=0)
     except UserError:
-        return study.declared_config(arm, study.draw(arm, 0), replicate=0).mix
+        return study.declared_config(arm, study.draw(arm, 0), replicate=0)
 
 
 def print_scales(scales: Mapping[str, Study | UserError], console: Console) -> None:

@@ -233,6 +233,16 @@ class TestWords:
         assert "{" not in text_of(console)
         assert "ellipse" in text_of(console)
 
+    def test_changes_of_images_are_named_by_arm_or_once_for_all_arms(self) -> None:
+        trivial, lines = "{augment: {policy: {kind: trivial_augment}}}", {}
+        for place in ("arms.cutmix.base", "base"):
+            study = load_study("quickstart", settings=[f"{place}={trivial}"])
+            print_study(study, console := Console(file=io.StringIO(), width=200))
+            lines[place] = text_of(console).splitlines()
+        (row,) = (line for line in lines["arms.cutmix.base"] if line.startswith("cutmix "))
+        assert row.split()[1:3] == ["trivial_augment", "cutmix"]
+        assert "Augment, in every arm: trivial_augment." in lines["base"]
+
     def test_a_policy_that_varies_shows_no_sampled_value(self) -> None:
         study = load_study("position")
         print_study(study, console := Console(file=io.StringIO(), width=200))
