@@ -21,7 +21,8 @@ from trainables.data.prepared import TrialData, prepare_data
 from trainables.epoch_result import EpochResult
 from trainables.merging import merged
 from trainables.mixing.batch_view import BatchView
-from trainables.mixing.draw import MixDraw, MixDrawer
+from trainables.mixing.draw import MixDrawer
+from trainables.mixing.pastes import MixDraw
 from trainables.mixing.presets import PRESETS
 from trainables.models import dropblock
 from trainables.models.build import build_model
@@ -56,6 +57,10 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "erasing-ema": {"mix": "random_erasing", "optimizer": {"ema_decay": 0.9}},
     "cutmix-pgd-fp32": {"mix": "cutmix", "adversarial": {"kind": "pgd", "steps": 2}},
+    "augmented-fp32": {
+        "mix": "cutmix",
+        "augment": {"policy": {"kind": "trivial_augment"}, "color_jitter": {}, "lighting": {}},
+    },
     "fgsm-bf16": {"adversarial": {"kind": "fgsm"}, "model": {"precision": "bf16"}},
     "everything-fp32": EVERYTHING,
     "everything-bf16-ema": merged(EVERYTHING, {"model": {"precision": "bf16"}, "optimizer": {"ema_decay": 0.9}}),
