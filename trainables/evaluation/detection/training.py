@@ -68,7 +68,7 @@ def train_detector(
     seed: int,
     device: torch.device,
     augmented: str | None = None,
-    backbone: nn.Module | None = None,
+    frozen: nn.Module | None = None,
 ) -> None:
     """Train a detector of torchvision, in float32; objects that are difficult are left out.
 
@@ -83,17 +83,17 @@ def train_detector(
         seed: seed of the order of the images, of augmentation and of sampled proposals.
         device: device of the training.
         augmented: name of the detector whose augmentation is used, see :func:`augmentation`; None: no augmentation.
-        backbone: the part whose batch norms stay as they are; None: all norms are trained.
+        frozen: the part whose batch norms stay as they are; None: all norms are trained.
 
     Raises:
         Diverged: weights are no longer finite.
     """
     drawn = _Drawn(images, recipe, seed=seed, augmented=augmented)
+    detector.train()
+    if frozen is not None:
+        freeze_norms(frozen)
     parameters = [parameter for parameter in detector.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=recipe.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    detector.train()
-    if backbone is not None:
-        freeze_norms(backbone)
     with own_generators(derive_seed(seed, "proposals"), device):
         for step, batch in enumerate(_loader(drawn, recipe.batch_size, in_memory=images.in_memory)):
             for group in optimizer.param_groups:
@@ -195,9 +195,7 @@ def _augmented(augment: Any, image: Tensor, objects: Objects) -> tuple[Tensor, O
     from torchvision import tv_tensors
 
     height_px, width_px = image.shape[1:]
-    boxes = tv_tensors.BoundingBoxes(
-        torch.from_numpy(objects.boxes), format="XYXY", canvas_size=(height_px, width_px)
-    )
+    boxes = tv_tensors.BoundingBoxes(torch.from_numpy(objects.boxes), format="XYXY", canvas_size=(height_px, width_px))
     sample = {"boxes": boxes, "labels": torch.from_numpy(objects.labels)}
     changed, kept = augment(tv_tensors.Image(image), sample)
     boxes_left, labels = kept["boxes"].as_subclass(Tensor).numpy(), kept["labels"].numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +68,12 @@ class VocImages(BoxImages):
         self._entries = [each for each in entries if split == "test" or not each.objects.difficult.all()]
         if not self._entries:
             raise UserError(f"no image of '{printable_path(root)}' has an object that may be used; {LAYOUT}")
+
+    def of_rows(self, rows: npt.NDArray[np.int64]) -> VocImages:
+        """Return some of the images."""
+        some = copy.copy(self)
+        some._entries = [self._entries[row] for row in rows.tolist()]
+        return some
 
     def __len__(self) -> int:
         """Return the number of images."""
