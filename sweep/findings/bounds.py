@@ -25,6 +25,9 @@ _OTHERS = {
     "brier": (0.0, 2.0),
     "over_confidence": RATE,
     "under_confidence": RATE,
+    "map": RATE,
+    "map_50": RATE,
+    "voc07_map": RATE,
 }
 
 
