@@ -30,8 +30,9 @@ SMALL_AXES = {
     "adversarial": ["n_images=12", "n_random=1"],
     "occlusion": ["n_images=20", "holes_frac=[0.0, 0.5]", "mixup_lams=[0.5]"],
     "ood": ["n_images=30"],
+    "detection": ["n_train=4", "n_images=4", "steps=1", "batch_size=2", "seeds=1", "detectors=[ssd]"],
 }
-ORDER = ("ablation", "cifar", "robustness", "imagenet", "localization")
+ORDER = ("ablation", "cifar", "robustness", "imagenet", "transfer", "localization")
 """Later tables add arms to the sweeps of earlier ones, or use them as they are."""
 
 
@@ -65,7 +66,8 @@ class TestRun:
             rows = document["rows"]
             lacking = {row["metric"] for row in rows if row["state"] == "not measured yet"}
             # digits are the only embedded images, so a network that was trained on them has no natural OOD images
-            assert all(metric.startswith("ood_") and not metric.endswith("_noise") for metric in lacking)
+            left_out = ("ood_", "voc_faster_rcnn_map", "coco_")  # and not all detectors are measured here
+            assert all(metric.startswith(left_out) and not metric.endswith("_noise") for metric in lacking)
             measured = [row for row in rows if row["state"] == "measured"]
             assert len({(row["study"], row["arm"]) for row in measured}) == sum(
                 len(study["arms"]) for study in document["studies"]
