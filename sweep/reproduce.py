@@ -26,7 +26,7 @@ from sweep.planned import first_config
 from sweep.random_trial import ImageFacts
 from sweep.records.manifest_file import manifest_copy
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import COMPLETED, FAILED, MANIFEST, TRIALS
+from sweep.records.schema import COMPLETED, FAILED, MANIFEST, SEARCH, TRIALS
 from sweep.storage import opened
 from trainables.config import TrialConfig
 from trainables.data.sources.base import Description
@@ -295,6 +295,6 @@ def axis_settings(part: TablePart) -> Sequence[str]:
 
 
 def _trials(sweep_dir: Path, part: TablePart) -> pd.DataFrame:
-    """Return the records of the trials of the arms that the table needs."""
+    """Return the records of the trials of the arms that the table needs; a confirmation of them is not in the table."""
     trials = read_table(sweep_dir, TRIALS)
-    return trials[trials["arm"].isin(part.study.arms)]
+    return trials[trials["arm"].isin(part.study.arms) & (trials["phase"] == SEARCH)]

@@ -27,7 +27,7 @@ Scale = Annotated[
     str,
     typer.Option(
         autocompletion=complete_scale,
-        help="size of the sweeps: smoke, laptop, gpu or paper, of which only paper is comparable with the published "
+        help="size of the sweep: smoke, laptop, gpu or paper, of which only paper is comparable with the published "
         "numbers; for example smoke (default: paper)",
         show_default=False,
     ),
