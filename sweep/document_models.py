@@ -446,8 +446,9 @@ class StudyOfTable(_Strict):
     n_epochs: int = Field(description="epochs of all trials")
     n_measurements: int
     gpus_per_trial: Number
-    seconds: Number = Field(description="training time on this machine; null: not asked for, or not known here")
-    why: Text = Field(description="why the time is not known here")
+    train_flops_per_trial: Number = Field(description="of the largest arm; null without --plan, or if not known here")
+    seconds: Number = Field(description="training time on this machine; null without --plan, or if not known here")
+    why: Text = Field(description="why one of these is not known here, or what it assumes")
 
 
 class TableRow(_Strict):

@@ -29,6 +29,9 @@ _OTHERS = {
     "meteor": RATE,
     "cider": (0.0, 10.0),
     **{f"bleu_{order}": RATE for order in range(1, 5)},
+    "map": RATE,
+    "map_50": RATE,
+    "voc07_map": RATE,
 }
 
 
