@@ -11,6 +11,7 @@ from search_spaces.match_checks import check_reachable
 from search_spaces.matching import image_facts
 from search_spaces.resources import AUTO, Resources
 from search_spaces.study import Study
+from sweep.disk_room import DiskRoom, disk_rooms
 from sweep.engine import local_slots
 from sweep.gpu_room import GpuRoom, gpu_rooms
 from sweep.mps import mps_of
@@ -57,6 +58,7 @@ class Plan:
         matched: arms with a matched dose.
         notes: what a user should know of the files of the data source, one sentence each.
         rooms: memory that each arm needs on a GPU; nothing if trials use no GPU.
+        disk: disk that the images need, for each source whose images are files.
         measured: speed and memory of several trials at the same time; None: not asked for.
     """
 
@@ -74,6 +76,7 @@ class Plan:
     matched: tuple[str, ...]
     notes: tuple[str, ...]
     rooms: tuple[GpuRoom, ...]
+    disk: tuple[DiskRoom, ...]
     measured: ProbeResult | None
 
 
@@ -86,8 +89,8 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
         show: is called with what is measured next.
 
     Raises:
-        UserError: the data source cannot be used, no image is left for training or for validation, or a trial does not
-            fit on the GPU.
+        UserError: the data source cannot be used, no image is left for training or for validation, the images do not
+            fit on the disk, or a trial does not fit on the GPU.
 
     Example:
         >>> from search_spaces.discover import load_study
@@ -104,7 +107,7 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
     described = source.describe(data.image_size_px)
     trials = planned_trials(study)
     slots = local_slots(study.resources)  # before the measurement, which uses the threads of a trial
-    rooms = gpu_rooms(study, trials, described)
+    rooms, disk = gpu_rooms(study, trials, described), disk_rooms(study)
     if measure:
         measured = _measured(study, show)
         slots, seconds, speeds = measured.slots, 3600 * measured.hours, measured.speeds
@@ -133,6 +136,7 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
         matched=tuple(arm for arm in study.arms if study.is_matched(arm)),
         notes=tuple(notes),
         rooms=rooms,
+        disk=disk,
         measured=measured,
     )
 

@@ -198,6 +198,8 @@ def print_plan(
         f"Time on this machine: at most about {format_duration(plan.seconds)}, with {plan.slots} trials at a time and "
         f"{_format_range(plan.images_per_s)} training images per second and trial.",
     )
+    for disk in plan.disk:
+        print_line(console, disk.describe())
     if plan.rooms:
         print_line(console, describe_rooms(plan.rooms))
     if plan.measured is not None:
