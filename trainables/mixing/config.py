@@ -12,7 +12,9 @@ from trainables.merging import merged
 from trainables.mixing.labels import Label
 from trainables.mixing.masks import FAMILIES, AnyMask
 from trainables.mixing.masks.box import Box
+from trainables.mixing.masks.division import Division
 from trainables.mixing.pairing import Pairing, PermutePairing
+from trainables.mixing.partners import Partners
 from trainables.mixing.position import RULES, ClipPosition, Position
 from trainables.mixing.presets import expand_preset
 from trainables.mixing.schedule import Trapezoid
@@ -20,6 +22,10 @@ from trainables.mixing.size import BetaSize, Size
 from trainables.strict import Frozen
 
 Layer = Annotated[int, Field(ge=0)]
+
+
+def _is_one(value: object) -> bool:
+    return value == Partners()
 
 
 class Apply(Frozen):
@@ -61,8 +67,9 @@ class Mix(Frozen):
         position: how a shape is placed in the image.
         source: which patch of the partner is pasted: at the ``same`` place; ``displaced``, a patch of the same shape,
             uniform among the patches inside the image (any shift if masks wrap around); or the whole partner,
-            ``resized`` to the mask's bounding box.
-        pairing: which image is the partner.
+            ``resized`` to the mask's bounding box. Families that divide the image also move the original.
+        partners: how many images are pasted into each image, and how they divide the pasted fraction.
+        pairing: which image is a partner.
         granularity: whether each ``sample`` has its own size and mask, both partners of a ``pair`` share them (timm),
             or all samples of a ``batch`` share them (the paper's code, torchvision).
         content: what is pasted: the ``partner``, ``zero`` (after normalisation, so the mean colour) or ``noise``
@@ -89,6 +96,8 @@ class Mix(Frozen):
     size: Size = BetaSize()
     position: Position = ClipPosition()
     source: Literal["same", "displaced", "resized"] = "same"
+    # left out of the dump with its default: what older versions recorded stays equal
+    partners: Partners = Field(default=Partners(), exclude_if=_is_one)
     pairing: Pairing = PermutePairing()
     granularity: Literal["sample", "pair", "batch"] = "sample"
     content: Literal["partner", "zero", "noise"] = "partner"
@@ -116,6 +125,16 @@ class Mix(Frozen):
     def policies(self) -> tuple[Mix, ...]:
         """This policy and, if there is one, the policy that may replace it."""
         return (self,) if self.alternate is None else (self, self.alternate.mix)
+
+    @property
+    def moves_original(self) -> bool:
+        """Whether the original is pasted too, displaced or resized, into its part of a divided image."""
+        return self.source != "same" and isinstance(self.mask, Division)
+
+    @property
+    def n_pastes(self) -> int:
+        """Number of pastes per sample: its partners, and the original if it is moved."""
+        return self.partners.count + self.moves_original
 
     @property
     def needs(self) -> frozenset[str]:
@@ -178,6 +197,7 @@ def check_policy(mix: Mix) -> None:
             f"mask.count is {_count(mix)}, but position.kind '{position}' gives all shapes of a sample the same centre:"
             f" use mask.count 1 or another position.kind; valid: {valid}"
         )
+    _check_partners(mix)
     _check_source(mix)
     _check_granularity(mix)
     if mix.content != "partner":
@@ -203,6 +223,27 @@ def _shown(layer: int | tuple[int, ...]) -> int | list[int]:
     return layer if isinstance(layer, int) else list(layer)
 
 
+def _check_partners(mix: Mix) -> None:
+    count, needed = mix.partners.count, mix.mask.n_partners
+    if needed is not None and count != needed:
+        raise ValueError(
+            f"partners.count is {count}, but mask.family '{mix.mask.family}' shows {needed + 1} images: use "
+            f"partners.count {needed}"
+        )
+    if mix.partners.alpha is not None and (count == 1 or needed is not None):
+        reason = "one partner gets all" if count == 1 else f"mask.family '{mix.mask.family}' divides by size alone"
+        raise ValueError(f"partners.alpha is {mix.partners.alpha}, but {reason}: leave it out")
+    if count > 1 and mix.content != "partner":
+        raise ValueError(
+            f"partners.count is {count}, but content '{mix.content}' uses no partner image: leave partners out"
+        )
+    if count > 1 and mix.pairing.kind == "flip":
+        raise ValueError(
+            f"partners.count is {count}, but pairing.kind 'flip' gives each sample one partner only: use another "
+            "pairing.kind, for example permute or roll"
+        )
+
+
 def _check_source(mix: Mix) -> None:
     if mix.source == "same":
         return
@@ -211,7 +252,7 @@ def _check_source(mix: Mix) -> None:
             f"source is '{mix.source}', but content '{mix.content}' uses no partner image, so source has no effect: "
             "leave it out"
         )
-    if mix.position.kind == "whole":
+    if mix.position.kind == "whole" and not isinstance(mix.mask, Division):
         raise ValueError(
             f"source is '{mix.source}', but mask.family '{mix.mask.family}' covers the whole image: use source 'same'"
         )

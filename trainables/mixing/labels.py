@@ -16,12 +16,12 @@ class Label(Frozen):
     """The rule that turns the original's fraction of the image (lam) into its fraction of the label (weight).
 
     The original's class gets ``w = lam^g / (lam^g + (1 - lam)^g)`` and the partner's ``1 - w``. If only one image is
-    visible (lam is 0 or 1), the label is that image's class for every exponent.
+    visible (lam is 0 or 1), the label is that image's class for every exponent. With several partners, an image that
+    shows the fraction f gets ``f^g / (sum of all f^g)``; an image that is not visible gets nothing.
 
     Attributes:
         exponent: g. 1 is CutMix's area rule, 0 its ablation "Complete-label" (one half each), ``inf`` its "One-hot"
-            (the larger fraction gets the whole label; equal fractions get one half each); Yun et al., ICCV 2019,
-            section 4.1.
+            (the largest fraction gets the whole label; equal fractions share it); Yun et al., ICCV 2019, section 4.1.
         lam: the ``realised`` fraction, counted on the mask, or the ``nominal`` one, drawn before clipping.
         smoothing: fraction of every target that is spread evenly over all classes; applied once, to the mixed target.
 
@@ -49,3 +49,36 @@ class Label(Frozen):
         # as a ratio: for a large exponent both powers of the formula would underflow to 0
         weight = 1 / (1 + ((1 - lam) / lam) ** self.exponent)
         return weight.where(lam > 0, 0.0).where(lam < 1, 1.0)
+
+    def weights(self, lam: Tensor, partner_fracs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the original's fraction of the label, float32 [B], and each partner's, float32 [K, B].
+
+        Args:
+            lam: the original's fraction of the image, float32 [B].
+            partner_fracs: each partner's, float32 [K, B]; None: there is one partner, and it shows the rest.
+
+        Examples:
+            >>> import torch
+            >>> thirds = torch.tensor([[0.25], [0.25]])
+            >>> Label(exponent="inf").weights(torch.tensor([0.5]), thirds)
+            (tensor([1.]), tensor([[0.], [0.]]))
+            >>> weight, partner_weights = Label(exponent=0.0).weights(torch.tensor([0.5]), torch.tensor([[0.5], [0.0]]))
+            >>> weight.tolist(), partner_weights.tolist()  # the last image is not visible
+            ([0.5], [[0.5], [0.0]])
+        """
+        if partner_fracs is None:
+            weight = self.weight(lam)
+            return weight, (1 - weight)[None]
+        if self.exponent == 1:
+            return lam, partner_fracs
+        import torch
+
+        fracs = torch.cat([lam[None], partner_fracs])
+        largest = fracs.amax(dim=0)
+        if self.exponent == "inf":
+            powers = (fracs == largest).float()
+        else:
+            # relative to the largest fraction: for a large exponent all powers would underflow to 0
+            powers = ((fracs / largest) ** self.exponent).where(fracs > 0, 0.0)
+        weights = powers / powers.sum(dim=0)
+        return weights[0], weights[1:]

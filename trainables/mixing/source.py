@@ -25,7 +25,7 @@ class Displaced:
     dy: Tensor
     dx: Tensor
 
-    def __getitem__(self, index: Tensor) -> Displaced:
+    def __getitem__(self, index: Tensor | slice) -> Displaced:
         """Return the shifts of the indexed samples."""
         return Displaced(self.dy[index], self.dx[index])
 
@@ -61,7 +61,7 @@ class Resized:
     x0: Tensor
     x1: Tensor
 
-    def __getitem__(self, index: Tensor) -> Resized:
+    def __getitem__(self, index: Tensor | slice) -> Resized:
         """Return the rectangles of the indexed samples."""
         return Resized(self.y0[index], self.y1[index], self.x0[index], self.x1[index])
 
@@ -79,24 +79,28 @@ class Resized:
         return shown.to(partners.dtype).contiguous(memory_format=torch.channels_last)
 
 
-def displaced(mask: Tensor, uniform: Tensor, *, wraps: bool, height_px: int, width_px: int) -> Displaced:
-    """Return one shift per sample: any on the torus, else uniform among those that keep the mask's box in the image.
+def displaced(frame: Resized | None, uniform: Tensor, *, height_px: int, width_px: int) -> Displaced:
+    """Return one shift per mask: uniform among those that keep its frame in the image; any without a frame (torus).
 
     Args:
-        mask: masks that broadcast to [n, 1, H, W].
+        frame: rectangles around the masks; None: masks wrap around the borders.
         uniform: a random number on [0, 1) for each axis, float64 [n, 2].
-        wraps: whether masks wrap around the borders.
         height_px: height of the image.
         width_px: width of the image.
     """
     down, across = uniform.unbind(dim=1)
-    if wraps:
+    if frame is None:
         return Displaced((down * height_px).long(), (across * width_px).long())
-    frame = resized(mask, height_px=height_px, width_px=width_px)
     return Displaced(
         (down * (height_px - (frame.y1 - frame.y0) + 1)).long() - frame.y0,
         (across * (width_px - (frame.x1 - frame.x0) + 1)).long() - frame.x0,
     )
+
+
+def framed(edges: Tensor) -> Resized:
+    """Return rectangles given by their edges (y0, x0, y1, x1), int64 [n, 4]."""
+    y0, x0, y1, x1 = edges.unbind(dim=1)
+    return Resized(y0, y1, x0, x1)
 
 
 def resized(mask: Tensor, *, height_px: int, width_px: int) -> Resized:

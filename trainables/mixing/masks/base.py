@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
     from trainables.mixing.canvas import Canvas
+    from trainables.mixing.partners import Partners
+    from trainables.mixing.size import Size
 
 
 class Mask(Frozen, ABC):
@@ -32,6 +34,8 @@ class Mask(Frozen, ABC):
         positions: names of the placing rules that the family supports.
         framed: whether a mask has a bounding box that a resized partner can fill.
         needs: what the family must know of the partners: ``images``, ``boxes`` or nothing.
+        n_partners: number of partners that a mask always shows; None: any number.
+        sizes_per_mask: fractions that are drawn from ``size`` per mask.
         exact_area: whether, with the family's default parameters, the mean pasted fraction equals the requested one
             wherever nothing is cut off (torus, inside and whole). The contract tests verify it.
     """
@@ -39,6 +43,8 @@ class Mask(Frozen, ABC):
     positions: ClassVar[tuple[str, ...]] = PLACING
     framed: ClassVar[bool] = False
     needs: ClassVar[Literal["images", "boxes"] | None] = None
+    n_partners: ClassVar[int | None] = None
+    sizes_per_mask: ClassVar[int] = 1
     exact_area: ClassVar[bool] = True
     family: str
 
@@ -54,6 +60,17 @@ class Mask(Frozen, ABC):
     def has_parameters(cls) -> bool:
         """Return whether masks are drawn as parameters first: whether the family does not replace :meth:`draw`."""
         return cls.draw is Mask.draw
+
+    def draw_fracs(self, size: Size, partners: Partners, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw what each partner shall show of the image, before any clipping: float64 [count, partners.count].
+
+        Args:
+            size: distribution of the pasted fraction.
+            partners: number of partners, and how they divide this fraction.
+            count: number of masks.
+            rng: the only source of randomness.
+        """
+        return partners.divided(size.draw(count, rng), rng)
 
     @abstractmethod
     def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
