@@ -109,7 +109,8 @@ class JpegBatches(TrainBatches):
         if not self._flip:
             return images
         if self._device.type == "cpu":
-            images[part.flipped] = images[part.flipped].flip(2)
+            for index in np.flatnonzero(part.flipped).tolist():  # one by one: an index would copy the images twice
+                images[index] = images[index].flip(1)
             return images
         flipped = upload(part.flipped, self._device)
         return torch.where(flipped[:, None, None, None], images.flip(2), images)
