@@ -51,11 +51,11 @@ def loader(root: Path) -> DataLoader[object]:
     return DataLoader(ImageFolder(str(root / "train"), transform), BATCH, shuffle=True)
 
 
-@pytest.mark.parametrize(("stored_px", "lowest"), [(STORED_PX, 3.0), (375, 2.0), (500, 1.5)])
+@pytest.mark.parametrize(("stored_px", "lowest"), [(256, 3.5), (STORED_PX, 3.0), (500, 2.0)])
 def test_crops_of_jpegs_against_a_dataloader(  # type: ignore[no-untyped-def]
     compare, photographs: Path, tmp_path: Path, stored_px: int, lowest: float
 ) -> None:
-    """One core each, from files in memory. Photographs of 375 px are resized for the first store alone."""
+    """One core each, from files in memory. The last store has copies of the files."""
     data = Data(source=f"imagefolder:{photographs}", image_size_px=SIZE_PX, store="jpeg", stored_px=stored_px)
     images = open_split(data, "train", cache_dir=tmp_path)
     assert isinstance(images.images, JpegImages)

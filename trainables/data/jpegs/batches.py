@@ -35,9 +35,8 @@ class JpegBatches(TrainBatches):
     With windows, each crop is cut out of the stored image and resized. Without them, the centre view gets a border of
     ``pad_px`` and is cropped back to its size, as images that are stored as pixels.
 
-    On a CPU a batch is decoded just before its step: the threads of the trial have nothing else to do. For a GPU, a
-    thread decodes batches ahead, on as many threads as the trial has cores. If several workers train one trial, each of
-    them decodes its share of a batch.
+    On a CPU, all threads of the trial decode a batch just before its step. On a GPU, batches are decoded ahead, on as
+    many threads as the trial has cores. If several workers train one trial, each of them decodes its share of a batch.
 
     Attributes:
         exchange: how workers share the decoding; None: there is one worker.
