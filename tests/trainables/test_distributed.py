@@ -114,13 +114,15 @@ def test_two_workers_give_the_curve_of_one(pair: tuple[Group, Follower], changes
 def test_two_workers_decode_one_half_of_the_jpegs_each(pair: tuple[Group, Follower], tmp_path: Path) -> None:
     source = write_mini_imagenet(tmp_path / "imagenet", n_train=20)
     data = {"source": source, "image_size_px": 24, "store": "jpeg", "batch_size": 9}
-    config = config_of(data=data, augment={"resized_crop": {}})
+    # the rate is so low that rounding does not grow: other images would be seen in the losses
+    optimizer = {"max_epochs": EPOCHS, "lr": 1e-5, "ema_decay": 0.9}
+    config = config_of(data=data, augment={"resized_crop": {}}, optimizer=optimizer)
     one, two = alone(config), begin(pair, config)
     for _ in range(EPOCHS):
         one.run_epoch()
         two.run_epoch()
     two.end()
-    check_equal(one, two)
+    check_equal(one, two, first_rtol=1e-6)
 
 
 @pytest.mark.parametrize("n_alone", [0, 1], ids=["two_then_one", "one_then_two"])
