@@ -3,7 +3,8 @@
 Policies are drawn by the code that training uses, with probability 1. The quantities that are known exactly
 (probability, schedule, alternation of two policies) enter as factors. The dose is that of a training sample with a
 partner of another class, before label smoothing, on the image even if maps inside the network are mixed. Granularity is
-left out, because sharing a mask among samples does not change an expectation.
+left out, because sharing a mask among samples does not change an expectation. All images of a sample count as being
+of different classes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from trainables.mixing.config import Apply, Mix
 from trainables.mixing.draw import draw_mix
 from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
 from trainables.mixing.pairing import RollPairing
+from trainables.mixing.partners import shown_parts
 from trainables.mixing.pastes import MixDraw
 from trainables.mixing.size import Size
 from trainables.seeds import generator
@@ -66,10 +68,11 @@ class Dose:
     Attributes:
         mean_prob: probability that a sample is mixed, averaged over the planned steps; exact.
         pasted_frac: fraction of pixels that are pasted.
-        exposure: the smaller one of the two label fractions, E[min(w, 1 - w)]; 0 if the label stays.
-        label_entropy: entropy of the two label fractions, nats.
+        exposure: all label fractions but the largest one, E[1 - max w]; with one partner E[min(w, 1 - w)]; 0 if the
+            label stays.
+        label_entropy: entropy of the label fractions, nats.
         nothing_pasted: probability that a sample that is to be mixed gets no pasted pixel.
-        boundary_px: pairs of neighbouring pixels of which one is pasted; the total variation for soft masks.
+        boundary_px: pairs of neighbouring pixels of different images; the total variation for soft masks.
         coverage_centre: probability that the pixel in the middle is pasted (mean of 2 or 4 if sides are even).
         coverage_edge: the same for the pixels in the middle of the four edges.
         coverage_corner: the same for the four corner pixels.
@@ -242,10 +245,11 @@ def _policy_dose(
     rows: list[list[float]] = []
     coverage = np.zeros((height_px, width_px))
     for draw in _draws(policy, height_px, width_px, data, size, n_batches, (seed, index)):
-        mask = draw.pastes[0].mask.numpy()
-        batch_coverage = coverage_of(mask, height_px, width_px)
+        masks = draw.pastes[0].mask if len(draw.pastes) == 1 else torch.cat([paste.mask for paste in draw.pastes], dim=1)
+        shown = shown_parts(masks).numpy()
+        batch_coverage = coverage_of(shown, height_px, width_px)
         coverage += batch_coverage
-        rows.append([*_batch_means(draw, policy), boundary_px(mask, height_px, width_px), *regions(batch_coverage)])
+        rows.append([*_batch_means(draw, policy), boundary_px(shown, height_px, width_px), *regions(batch_coverage)])
     estimates = [_estimate(np.array(column)) for column in zip(*rows, strict=True)]
     return _PolicyDose(
         estimates=dict(zip((*_OF_RUN, *_OF_MIXED), estimates, strict=True)),
@@ -280,7 +284,9 @@ def _draws(
     """Draw batches in which all samples are mixed; ``stream`` differs between two policies that alternate."""
     rng = generator("dose", *stream)
     # content does not change a mask, and noise would be drawn for nothing
-    always = policy.model_copy(update={"size": _Spread(policy.size), "content": "partner"})
+    # a mask with two sizes would get both from the same place of the order: they must stay independent
+    size_law = _Spread(policy.size) if policy.mask.sizes_per_mask == 1 else policy.size
+    always = policy.model_copy(update={"size": size_law, "content": "partner"})
     view = _viewer((size, 3, height_px, width_px), data, rng)
     for _ in range(n_batches):
         yield draw_mix(always, view(), rng=rng, device=torch.device("cpu"))
@@ -313,11 +319,15 @@ def _batch_means(draw: MixDraw, policy: Mix) -> tuple[float, float, float, float
     pasted, nothing = 1 - lam.mean(), (lam == 1).mean()
     if policy.content != "partner":
         return float(pasted), 0.0, 0.0, float(nothing)
-    weight = np.clip(draw.weight.numpy().astype(np.float64), 0, 1)
-    least = np.minimum(weight, 1 - weight)
-    logs = np.log(np.maximum(least, np.finfo(np.float64).tiny))  # 0 * log 0 counts as 0
-    entropy = -(least * logs + (1 - least) * np.log1p(-least))
-    return float(pasted), float(least.mean()), float(entropy.mean()), float(nothing)
+    weights = np.clip(draw.weight.numpy().astype(np.float64), 0, 1)[None]
+    if len(draw.partners) > 1:
+        weights = np.concatenate([weights, draw.partner_weights[:-1].numpy().astype(np.float64)])
+    weights = np.concatenate([weights, np.maximum(1 - weights.sum(axis=0, keepdims=True), 0)])
+    smaller = np.sort(weights, axis=0)[:-1]
+    logs = np.log(np.maximum(smaller, np.finfo(np.float64).tiny))  # 0 * log 0 counts as 0
+    rest = smaller.sum(axis=0)
+    entropy = -((smaller * logs).sum(axis=0) + (1 - rest) * np.log1p(-rest))
+    return float(pasted), float(rest.mean()), float(entropy.mean()), float(nothing)
 
 
 def _estimate(means: np.ndarray) -> Estimate:
