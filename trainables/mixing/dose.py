@@ -13,7 +13,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ import torch
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Apply, Mix
 from trainables.mixing.draw import draw_mix
+from trainables.mixing.estimates import Estimate, estimate_of, mean_estimate, weighted_sum
 from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
 from trainables.mixing.pairing import RollPairing
 from trainables.mixing.partners import shown_parts
@@ -43,18 +44,6 @@ STRATA_DRAWS = 16
 
 EXPOSURE_RELATIVE_SE, EXPOSURE_MAX_BATCHES = 0.0025, 512
 """When :func:`measure_exposure` stops; the exposures of matched arms then differ by far less than 2 %."""
-
-
-class Estimate(NamedTuple):
-    """A Monte Carlo mean.
-
-    Attributes:
-        value: the mean.
-        se: standard error of the mean.
-    """
-
-    value: float
-    se: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +154,7 @@ def measure_exposure(
         (frac, _exposure(_key(policy), height_px, width_px, _needed_data(policy, data), seed, index))
         for index, (frac, policy) in enumerate(_mixed_fracs(mix))
     ]
-    return _weighted_sum(parts)
+    return weighted_sum(parts)
 
 
 def mean_dose(doses: Sequence[Dose]) -> Dose:
@@ -178,7 +167,7 @@ def mean_dose(doses: Sequence[Dose]) -> Dose:
         mean_prob=math.fsum(dose.mean_prob for dose in doses) / len(doses),
         coverage=np.mean([dose.coverage for dose in doses], axis=0),
         n_samples=sum(dose.n_samples for dose in doses),
-        **{name: _mean_estimate([getattr(dose, name) for dose in doses]) for name in (*_OF_RUN, *_OF_MIXED)},
+        **{name: mean_estimate([getattr(dose, name) for dose in doses]) for name in (*_OF_RUN, *_OF_MIXED)},
     )
 
 
@@ -245,12 +234,14 @@ def _policy_dose(
     rows: list[list[float]] = []
     coverage = np.zeros((height_px, width_px))
     for draw in _draws(policy, height_px, width_px, data, size, n_batches, (seed, index)):
-        masks = draw.pastes[0].mask if len(draw.pastes) == 1 else torch.cat([paste.mask for paste in draw.pastes], dim=1)
+        masks = (
+            draw.pastes[0].mask if len(draw.pastes) == 1 else torch.cat([paste.mask for paste in draw.pastes], dim=1)
+        )
         shown = shown_parts(masks).numpy()
         batch_coverage = coverage_of(shown, height_px, width_px)
         coverage += batch_coverage
         rows.append([*_batch_means(draw, policy), boundary_px(shown, height_px, width_px), *regions(batch_coverage)])
-    estimates = [_estimate(np.array(column)) for column in zip(*rows, strict=True)]
+    estimates = [estimate_of(np.array(column)) for column in zip(*rows, strict=True)]
     return _PolicyDose(
         estimates=dict(zip((*_OF_RUN, *_OF_MIXED), estimates, strict=True)),
         coverage=(coverage / n_batches).astype(np.float32),
@@ -266,7 +257,7 @@ def _exposure(policy: Mix, height_px: int, width_px: int, data: ImageSet | None,
     for draw in _draws(policy, height_px, width_px, data, size, EXPOSURE_MAX_BATCHES, (seed, index)):
         means.append(_batch_means(draw, policy)[1])
         if len(means) % N_BATCHES == 0:
-            estimate = _estimate(np.array(means))
+            estimate = estimate_of(np.array(means))
             if estimate.se <= EXPOSURE_RELATIVE_SE * estimate.value:
                 break
     return estimate
@@ -330,31 +321,15 @@ def _batch_means(draw: MixDraw, policy: Mix) -> tuple[float, float, float, float
     return float(pasted), float(rest.mean()), float(entropy.mean()), float(nothing)
 
 
-def _estimate(means: np.ndarray) -> Estimate:
-    """Return the mean of the means of independent batches, float64 [n], with its standard error."""
-    return Estimate(float(means.mean()), float(means.std(ddof=1) / math.sqrt(len(means))))
-
-
-def _mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the mean value and the mean error: exact if all errors have the same sign, otherwise an upper bound."""
-    return Estimate(*(math.fsum(part) / len(estimates) for part in zip(*estimates, strict=True)))
-
-
-def _weighted_sum(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
-    """Return the sum of independent estimates, each times its fraction."""
-    value = math.fsum(frac * estimate.value for frac, estimate in parts)
-    return Estimate(value, math.sqrt(math.fsum((frac * estimate.se) ** 2 for frac, estimate in parts)))
-
-
 def _combine(parts: Sequence[tuple[float, _PolicyDose]], height_px: int, width_px: int) -> Dose:
     """Return the dose of a run from its policies, each with the fraction of samples that it mixes."""
     mean_prob = math.fsum(frac for frac, _ in parts)
     if not parts:
         never = dict.fromkeys((*_OF_RUN, *_OF_MIXED), Estimate(0.0, 0.0)) | {"nothing_pasted": Estimate(1.0, 0.0)}
         return Dose(mean_prob=0.0, coverage=np.zeros((height_px, width_px), dtype=np.float32), n_samples=0, **never)
-    of_run = {name: _weighted_sum([(frac, part.estimates[name]) for frac, part in parts]) for name in _OF_RUN}
+    of_run = {name: weighted_sum([(frac, part.estimates[name]) for frac, part in parts]) for name in _OF_RUN}
     of_mixed = {
-        name: _weighted_sum([(frac / mean_prob, part.estimates[name]) for frac, part in parts]) for name in _OF_MIXED
+        name: weighted_sum([(frac / mean_prob, part.estimates[name]) for frac, part in parts]) for name in _OF_MIXED
     }
     coverage = np.zeros((height_px, width_px), dtype=np.float32)
     for frac, part in parts:

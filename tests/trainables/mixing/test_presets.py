@@ -70,6 +70,14 @@ def timm_values(granularity: str, gate: str) -> dict[str, Any]:
     return {**FLAT, "size": {"alpha": 0.8}, **habits, "alternate": {"prob": 0.5, "gate": gate, "mix": cut}}
 
 
+RICAP = {
+    "mask": {"family": "quadrants"},
+    "size": {"alpha": 0.3},
+    "position": {"kind": "whole"},
+    "source": "displaced",
+    "partners": {"count": 3, "alpha": None},
+}
+
 PUBLISHED: dict[str, dict[str, Any]] = {
     "off": {"apply": {"prob": 0.0}},
     "cutmix": HALF,
@@ -130,6 +138,19 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "size": {"kind": "fixed", "frac": 0.2},
         "position": {"kind": "whole"},
     },
+    # Takahashi et al., ACML 2018: four images, beta 0.3 on CIFAR
+    "ricap": RICAP,
+    "ricap_same_place": {**RICAP, "source": "same"},
+    # Chen et al., UAI 2022: two images, the mean of two labels
+    "stackmix": {
+        "mask": {"family": "stack", "direction": "vertical"},
+        "size": {"kind": "fixed", "frac": 0.5},
+        "position": {"kind": "whole"},
+        "source": "resized",
+    },
+    # Zhang et al., ICLR 2018, section 3: Dirichlet weights of three images
+    "mixup_three": {**FLAT, "size": {"alpha": 1.0, "beta": 2.0}, "partners": {"count": 2, "alpha": 1.0}},
+    "cutmix_three": {**HALF, "partners": {"count": 2, "alpha": None}},
     # references/classification of torchvision: --mixup-alpha 0.2 --cutmix-alpha 1.0, RandomChoice of both
     "torchvision": {
         **FLAT,
