@@ -15,6 +15,7 @@ from trainables.strict import Frozen
 if TYPE_CHECKING:
     import torch
 
+    from trainables.mixing.batch_view import BatchView
     from trainables.mixing.canvas import Canvas
 
 
@@ -31,14 +32,15 @@ class Mask(Frozen, ABC):
         family: name in a study file; a subclass declares it as a ``Literal`` with a default.
         positions: names of the placing rules that the family supports.
         framed: whether a mask has a bounding box that a resized partner can fill.
-        needs: what the family must know of the partners: ``images``, ``boxes`` or nothing.
+        needs: what the family must know of the partners: ``images``, ``boxes``, ``maps`` of the network or nothing. A
+            family with maps has an option ``maps``, the kind of maps.
         exact_area: whether, with the family's default parameters, the mean pasted fraction equals the requested one
             wherever nothing is cut off (torus, inside and whole). The contract tests verify it.
     """
 
     positions: ClassVar[tuple[str, ...]] = PLACING
     framed: ClassVar[bool] = False
-    needs: ClassVar[Literal["images", "boxes"] | None] = None
+    needs: ClassVar[Literal["images", "boxes", "maps"] | None] = None
     exact_area: ClassVar[bool] = True
     family: str
 
@@ -79,8 +81,8 @@ class Mask(Frozen, ABC):
         other: a part of the parameters gives that part of the masks.
 
         Args:
-            parameters: what :meth:`parameters` returns, as tensors on one device; and :meth:`constants`; and if the
-                family ``needs`` images, the partners' normalised ``images`` [B, C, H, W].
+            parameters: what :meth:`parameters` returns, as tensors on one device; and :meth:`constants`; and
+                :meth:`seen`.
             height_px: height of the image.
             width_px: width of the image.
 
@@ -92,6 +94,30 @@ class Mask(Frozen, ABC):
     def constants(self, height_px: int, width_px: int, device: torch.device) -> dict[str, torch.Tensor]:
         """Return tensors that all masks of a size share, for example a bank of maps, under names of their own."""
         return {}
+
+    def seen(self, batch: BatchView | None, partner: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """Return what :meth:`render` gets of a batch, with one row per sample.
+
+        If the family needs ``images``: the partners' normalised ``images``, [B, C, H, W]. If it needs ``maps``: also
+        the originals' images as ``own_images``, and the network's maps of partners and originals as ``maps`` and
+        ``own_maps``, float32 [B, h, w].
+
+        Args:
+            batch: the batch that is about to be mixed.
+            partner: index of each sample's partner in it, int64 [B], on the device of its images.
+
+        Raises:
+            ValueError: the batch lacks what the family needs.
+        """
+        if self.needs not in ("images", "maps"):
+            return {}
+        if batch is None or batch.images is None or partner is None:
+            raise ValueError("this policy needs the partners' images, but the batch has none")
+        images = {"images": batch.images[partner]}
+        if self.needs == "images":
+            return images
+        maps = batch.maps_of(getattr(self, "maps"))  # noqa: B009 - declared by the families that need maps
+        return images | {"own_images": batch.images, "maps": maps[partner], "own_maps": maps}
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Draw one mask per sample: render freshly drawn parameters.
@@ -111,6 +137,6 @@ class Mask(Frozen, ABC):
         drawn = self.parameters(pasted_frac, canvas)
         parameters = {name: canvas.on_device(values) for name, values in drawn.items()}
         parameters |= self.constants(height_px, width_px, canvas.device)
-        if self.needs == "images":
-            parameters["images"] = canvas.partner_images()
+        partner = None if canvas.partner is None else canvas.on_device(canvas.partner)
+        parameters |= self.seen(canvas.batch, partner)
         return self.render(parameters, height_px, width_px)
