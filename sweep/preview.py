@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from trainables.data.image_set import ImageSet
-    from trainables.mixing.draw import MixDraw
+    from trainables.mixing.pastes import MixDraw
 
 TILE_IN = 1.3
 """Side of an image, inches."""

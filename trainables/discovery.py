@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -11,7 +12,7 @@ T = TypeVar("T")
 
 
 def import_variants(package: str, path: Iterable[str], base: type[T]) -> list[type[T]]:
-    """Import every module of a folder and return its classes derived from ``base``, in the order of import.
+    """Import every module of a folder and return its concrete classes derived from ``base``, in the order of import.
 
     Args:
         package: name of the package, for example ``trainables.mixing.masks``.
@@ -26,7 +27,8 @@ def import_variants(package: str, path: Iterable[str], base: type[T]) -> list[ty
     """
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")
-    return [variant for variant in _subclasses(base) if variant.__module__.startswith(f"{package}.")]
+    found = [variant for variant in _subclasses(base) if variant.__module__.startswith(f"{package}.")]
+    return [variant for variant in found if not inspect.isabstract(variant)]
 
 
 def _subclasses(parent: type[T]) -> Iterator[type[T]]:

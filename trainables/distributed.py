@@ -30,7 +30,7 @@ from trainables.config import TrialConfig
 from trainables.data.prepared import TrialData
 from trainables.epoch_result import EpochResult
 from trainables.faults import BrokenGroup
-from trainables.mixing.draw import RenderedDraw
+from trainables.mixing.pastes import RenderedDraw
 from trainables.share import Share
 from trainables.step import StepInputs, TrainStep
 from trainables.synced_norm import synchronise_norms

@@ -15,7 +15,7 @@ from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer
 from trainables.ema import MovingAverage
 from trainables.mixing.apply import mix_images, mix_targets
-from trainables.mixing.draw import RenderedDraw
+from trainables.mixing.pastes import RenderedDraw
 from trainables.models.branches import BranchScaler
 from trainables.models.dropblock import BlockDropper
 from trainables.optimizer import SGDOrAdamW, keep_averages

@@ -14,7 +14,8 @@ from trainables.data.batches import TrainBatches
 from trainables.epoch_planner import MIX, MapShape
 from trainables.epoch_table import TablePart, Variant
 from trainables.mixing.batch_view import BatchView
-from trainables.mixing.draw import MixDrawer, RenderedDraw
+from trainables.mixing.draw import MixDrawer
+from trainables.mixing.pastes import RenderedDraw
 from trainables.step import StepInputs, StepRates, TrainStep
 
 MIN_STEPS = 8

@@ -18,7 +18,8 @@ from trainables.data.upload import upload
 from trainables.epoch_planner import EpochPlanner, map_shapes
 from trainables.epoch_table import EpochsAhead, table_parts
 from trainables.mixing.batch_view import BatchView
-from trainables.mixing.draw import MixDraw, MixDrawer, describe_why_not, draw_layer
+from trainables.mixing.draw import MixDrawer, describe_why_not, draw_layer
+from trainables.mixing.pastes import MixDraw
 from trainables.networks.modules.staged import StagedNet
 from trainables.rates import HostRates, RateSchedule
 from trainables.step import StepInputs, StepRates, TrainStep

@@ -21,7 +21,8 @@ from trainables.data.prepared import TrialData, prepare_data
 from trainables.epoch_result import EpochResult
 from trainables.merging import merged
 from trainables.mixing.batch_view import BatchView
-from trainables.mixing.draw import MixDraw, MixDrawer
+from trainables.mixing.draw import MixDrawer
+from trainables.mixing.pastes import MixDraw
 from trainables.mixing.presets import PRESETS
 from trainables.models import dropblock
 from trainables.models.build import build_model

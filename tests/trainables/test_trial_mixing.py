@@ -19,7 +19,8 @@ from trainables.merging import merged
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, MixDrawer, draw_layer, draw_mix
+from trainables.mixing.draw import MixDrawer, draw_layer, draw_mix
+from trainables.mixing.pastes import MixDraw
 from trainables.mixing.presets import PRESETS
 from trainables.models.build import build_model
 from trainables.networks import NETWORKS

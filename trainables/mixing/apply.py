@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.mixing.draw import Paste, RenderedDraw
-from trainables.mixing.host import can_paste_planes, paste_pixels, paste_planes
+from trainables.mixing.host import can_paste_planes, can_paste_shifted, paste_pixels, paste_planes, paste_shifted
+from trainables.mixing.pastes import Paste, RenderedDraw
+from trainables.mixing.source import Displaced
 
 
 def mix_images(images: Tensor, draw: RenderedDraw, *, out: Tensor | None = None) -> Tensor:
@@ -41,34 +42,36 @@ def mix_images(images: Tensor, draw: RenderedDraw, *, out: Tensor | None = None)
         >>> mix_targets(torch.tensor([0, 1]), draw, n_classes=2).tolist()
         [[0.75, 0.25], [0.25, 0.75]]
     """
-    if draw.idle:
-        return images
-    if len(draw.pastes) == 1 and draw.pastes[0].rows is None:
-        return _mixed(images, images, draw.pastes[0], out)
+    mixed = images
+    if all(paste.rows is None and paste.samples is None for paste in draw.pastes):
+        for paste in draw.pastes:
+            # pixels come from ``images``, never from ``mixed``: a partner may be covered by a paste already
+            mixed = out = _mixed(mixed, images, paste, out)
+        return mixed
     if all(paste.samples is not None for paste in draw.pastes):
         return _chosen(images, draw.pastes)
     mixed = images.clone()
     for paste in draw.pastes:
         rows = slice(None) if paste.rows is None else torch.from_numpy(paste.rows).to(images.device, non_blocking=True)
-        # pixels come from ``images``, never from ``mixed``: a partner may have been mixed by the other policy already
-        mixed[rows] = _mixed(images[rows], images, paste, None)
+        mixed[rows] = _mixed(mixed[rows], images, paste, None)
     return mixed
 
 
 def _chosen(images: Tensor, pastes: Sequence[Paste]) -> Tensor:
-    """Return images with the paste of each sample; the number of rows must not depend on the draw."""
+    """Return images with the pastes of each sample; the number of rows must not depend on the draw."""
     mixed = images
     for paste in pastes:
         assert paste.samples is not None
-        mixed = torch.where(~paste.samples[:, None, None, None], mixed, _mixed(images, images, paste, None))
+        mixed = torch.where(~paste.samples[:, None, None, None], mixed, _mixed(mixed, images, paste, None))
     return mixed
 
 
 def mix_targets(labels: Tensor, draw: RenderedDraw, *, n_classes: int, smoothing: float = 0.0) -> Tensor:
     """Return target distributions, float32 [B, n_classes], for labels int64 [B].
 
-    The original's class gets ``draw.weight``, the partner's class the rest (Yun et al., equation 1 with lam after
-    clipping). Smoothing is applied once, to the mixed target. See :func:`mix_images` for an example.
+    The original's class gets ``draw.weight``, each partner's class its row of ``draw.partner_weights``. With one
+    partner that is the rest (Yun et al., equation 1 with lam after clipping). Smoothing is applied once, to the mixed
+    target. See :func:`mix_images` for an example.
     """
     if labels.device.type == "cpu":
         targets = torch.from_numpy(_targets_on_host(labels.numpy(), draw, n_classes))
@@ -76,7 +79,8 @@ def mix_targets(labels: Tensor, draw: RenderedDraw, *, n_classes: int, smoothing
         weight = draw.weight[:, None]
         targets = torch.zeros((len(labels), n_classes), device=labels.device).scatter_(1, labels[:, None], weight)
         if not draw.idle:
-            targets.scatter_add_(1, labels[draw.partner][:, None], 1 - weight)
+            for partner, partner_weight in zip(draw.partners, draw.partner_weights, strict=True):
+                targets.scatter_add_(1, labels[partner][:, None], partner_weight[:, None])
     return targets * (1 - smoothing) + smoothing / n_classes if smoothing else targets
 
 
@@ -89,7 +93,8 @@ def _targets_on_host(labels: np.ndarray, draw: RenderedDraw, n_classes: int) -> 
     targets = np.zeros((len(labels), n_classes), dtype=np.float32)
     targets[rows, labels] = weight
     if not draw.idle:
-        targets[rows, labels[draw.partner.numpy()]] += 1 - weight
+        for partner, partner_weight in zip(draw.partners.numpy(), draw.partner_weights.numpy(), strict=True):
+            targets[rows, labels[partner]] += partner_weight
     return targets
 
 
@@ -151,13 +156,17 @@ def _mixed_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor |
     )
     if out is None or not fits:
         out = torch.empty_like(originals)
+    mask = paste.mask.numpy()
+    if isinstance(paste.source, Displaced) and can_paste_shifted(mask):
+        shift_px, index = (paste.source.dy.numpy(), paste.source.dx.numpy()), paste.partner.numpy()
+        rows, mixed = (_planes(images) if by_planes else _rows(images) for images in (originals, out))
+        paste_shifted(rows, _planes(batch) if by_planes else _rows(batch), index, mask, shift_px, out=mixed)
+        return out
     pasted, index = _pasted_on_host(batch, paste)
     if by_planes:
-        paste_planes(originals.numpy(), pasted.contiguous().numpy(), index, paste.mask.numpy(), out=out.numpy())
+        paste_planes(_planes(originals), _planes(pasted), index, mask, out=_planes(out))
     else:
-        paste_pixels(
-            _channels_last(originals), _channels_last(pasted), index, paste.mask.numpy(), out=_channels_last(out)
-        )
+        paste_pixels(_channels_last(originals), _channels_last(pasted), index, mask, out=_channels_last(out))
     return out
 
 
@@ -178,3 +187,15 @@ def _channels_last(images: Tensor) -> np.ndarray:
     """Return pixels [B, H, W, C] of images [B, C, H, W]: a view if they are channels last in memory."""
     pixels: np.ndarray = images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).numpy()
     return pixels
+
+
+def _rows(images: Tensor) -> np.ndarray:
+    """Return pixels [B, 1, H, W * C] of images [B, C, H, W], their channels side by side."""
+    pixels = _channels_last(images)
+    return pixels.reshape(*pixels.shape[:1], 1, pixels.shape[1], -1)
+
+
+def _planes(images: Tensor) -> np.ndarray:
+    """Return pixels [B, C, H, W]: a view if they are contiguous in memory."""
+    planes: np.ndarray = images.contiguous().numpy()
+    return planes

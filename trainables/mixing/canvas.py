@@ -76,7 +76,8 @@ class Canvas:
         rng: the only source of randomness; it is on the host, so that CPU and GPU draw the same masks.
         device: where masks are made.
         batch: the batch that is about to be mixed; None if the masks do not depend on it.
-        partner: index of each sample's partner in that batch, int64 [B], on the host.
+        partner: index in that batch of the partner of each mask, int64, on the host: [B]; with K partners per sample
+            [B * K], those of a sample after one another.
 
     Examples:
         >>> import torch
@@ -165,7 +166,7 @@ class Canvas:
         return tensor if self.device.type == "cpu" else tensor.to(self.device, non_blocking=True)
 
     def partner_images(self) -> torch.Tensor:
-        """Return the partners' images [B, C, H, W].
+        """Return the partners' images, [B, C, H, W] or [B * K, C, H, W].
 
         Raises:
             ValueError: the canvas has no batch, images or partners.
@@ -175,7 +176,7 @@ class Canvas:
         return self.batch.images[self.on_device(self.partner)]
 
     def partner_boxes(self) -> np.ndarray:
-        """Return the boxes of the partners' objects, int64 [B, 4].
+        """Return the boxes of the partners' objects, int64 [B, 4] or [B * K, 4].
 
         Raises:
             ValueError: the canvas has no batch, boxes or partners.

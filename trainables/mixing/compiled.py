@@ -20,16 +20,26 @@ A row is a sample (k = n), or one channel of a sample (k = n / channels): the ch
 """
 
 
+ShiftedPass = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
+"""Writes into ``out`` [n, P, H, L] image ``index[i]`` of ``pasted`` [m, P, H, L] where ``mask`` [n, H, W] is set.
+
+Pixel (y, x) gets the pixel ``(y + dy[i], x + dx[i])``, around the borders. The L numbers of a row are W pixels with
+their channels side by side.
+"""
+
+
 class Passes(NamedTuple):
     """Compiled passes.
 
     Attributes:
         paste: for hard masks, uint8 0 or 1: moves bits, given as unsigned integers.
         blend: for soft masks: ``(1 - mask) * original + mask * pasted``, all float32.
+        paste_shifted: for hard masks: moves bits of displaced images. Pixels outside the mask are not touched.
     """
 
     paste: Pass
     blend: Pass
+    paste_shifted: ShiftedPass
 
 
 @functools.cache
@@ -41,7 +51,7 @@ def passes() -> Passes | None:
         return None
     # without fastmath, which would reorder the arithmetic: the result must not depend on whether numba is installed
     compiled = njit(nogil=True, cache=True)
-    return Passes(compiled(_paste), compiled(_blend))
+    return Passes(compiled(_paste), compiled(_blend), compiled(_paste_shifted))
 
 
 RGB = 3
@@ -90,3 +100,29 @@ def _blend(out: np.ndarray, originals: np.ndarray, pasted: np.ndarray, index: np
                 extended[place] = values[place // channels]
         for place in range(size):
             mixed[place] = paste[place] * extended[place] + original[place] * (np.float32(1) - extended[place])
+
+
+def _paste_shifted(
+    out: np.ndarray, pasted: np.ndarray, index: np.ndarray, mask: np.ndarray, dy: np.ndarray, dx: np.ndarray
+) -> None:
+    (count, planes, height, length), width = out.shape, mask.shape[2]
+    channels = length // width
+    for i in range(count):
+        for y in range(height):
+            ones, source_y = mask[i, y], (y + dy[i]) % height
+            x = 0
+            while x < width:
+                if not ones[x]:
+                    x += 1
+                    continue
+                # a run of pixels, at most up to the border of the partner: adjacent numbers in both images
+                source_x = (x + dx[i]) % width
+                last = min(width, x + width - source_x)
+                end = x + 1
+                while end < last and ones[end]:
+                    end += 1
+                for plane in range(planes):
+                    mixed, shown = out[i, plane, y], pasted[index[i], plane, source_y]
+                    for place in range((end - x) * channels):
+                        mixed[x * channels + place] = shown[source_x * channels + place]
+                x = end

@@ -9,10 +9,13 @@ from pydantic import Field, model_validator
 
 from trainables.errors import did_you_mean
 from trainables.merging import merged
+from trainables.mixing.batch_view import MapKind
 from trainables.mixing.labels import Label
 from trainables.mixing.masks import FAMILIES, AnyMask
 from trainables.mixing.masks.box import Box
+from trainables.mixing.masks.division import Division
 from trainables.mixing.pairing import Pairing, PermutePairing
+from trainables.mixing.partners import Partners
 from trainables.mixing.position import RULES, ClipPosition, Position
 from trainables.mixing.presets import expand_preset
 from trainables.mixing.schedule import Trapezoid
@@ -20,6 +23,10 @@ from trainables.mixing.size import BetaSize, Size
 from trainables.strict import Frozen
 
 Layer = Annotated[int, Field(ge=0)]
+
+
+def _is_one(value: object) -> bool:
+    return value == Partners()
 
 
 class Apply(Frozen):
@@ -60,9 +67,11 @@ class Mix(Frozen):
         size: distribution of the pasted fraction.
         position: how a shape is placed in the image.
         source: which patch of the partner is pasted: at the ``same`` place; ``displaced``, a patch of the same shape,
-            uniform among the patches inside the image (any shift if masks wrap around); or the whole partner,
-            ``resized`` to the mask's bounding box.
-        pairing: which image is the partner.
+            uniform among the patches inside the image (any shift if masks wrap around); the whole partner, ``resized``
+            to the mask's bounding box; or a ``region``, a box of its own size and place, by the same rules, resized to
+            the mask's bounding box. Families that divide the image also move the original.
+        partners: how many images are pasted into each image, and how they divide the pasted fraction.
+        pairing: which image is a partner.
         granularity: whether each ``sample`` has its own size and mask, both partners of a ``pair`` share them (timm),
             or all samples of a ``batch`` share them (the paper's code, torchvision).
         content: what is pasted: the ``partner``, ``zero`` (after normalisation, so the mean colour) or ``noise``
@@ -88,7 +97,9 @@ class Mix(Frozen):
     mask: AnyMask = Box()
     size: Size = BetaSize()
     position: Position = ClipPosition()
-    source: Literal["same", "displaced", "resized"] = "same"
+    source: Literal["same", "displaced", "resized", "region"] = "same"
+    # left out of the dump with its default: what older versions recorded stays equal
+    partners: Partners = Field(default=Partners(), exclude_if=_is_one)
     pairing: Pairing = PermutePairing()
     granularity: Literal["sample", "pair", "batch"] = "sample"
     content: Literal["partner", "zero", "noise"] = "partner"
@@ -118,10 +129,28 @@ class Mix(Frozen):
         return (self,) if self.alternate is None else (self, self.alternate.mix)
 
     @property
+    def moves_original(self) -> bool:
+        """Whether the original is pasted too, displaced or resized, into its part of a divided image."""
+        return self.source != "same" and isinstance(self.mask, Division)
+
+    @property
+    def n_pastes(self) -> int:
+        """Number of pastes per sample: its partners, and the original if it is moved."""
+        return self.partners.count + self.moves_original
+
+    @property
     def needs(self) -> frozenset[str]:
-        """What a draw must know of the partners: ``images``, ``boxes``, both or nothing."""
+        """What a draw must know of the partners: ``images``, ``boxes``, ``maps`` of the network, or nothing."""
         needs = (need for policy in self.policies for need in (policy.mask.needs, policy.position.needs))
-        return frozenset(need for need in needs if need)
+        maps = {"maps" for policy in self.policies if policy.label.by == "class_map"}
+        return frozenset(need for need in needs if need) | maps
+
+    @property
+    def map_kinds(self) -> frozenset[MapKind]:
+        """Kinds of maps of the network that a draw needs; each costs a pass of the network per step."""
+        masks = {policy.mask.maps for policy in self.policies if policy.mask.needs == "maps"}  # type: ignore[attr-defined]
+        labels: set[MapKind] = {"cam" for policy in self.policies if policy.label.by == "class_map"}
+        return frozenset(masks | labels)
 
 
 class Alternate(Frozen):
@@ -178,8 +207,10 @@ def check_policy(mix: Mix) -> None:
             f"mask.count is {_count(mix)}, but position.kind '{position}' gives all shapes of a sample the same centre:"
             f" use mask.count 1 or another position.kind; valid: {valid}"
         )
+    _check_partners(mix)
     _check_source(mix)
     _check_granularity(mix)
+    _check_label(mix)
     if mix.content != "partner":
         _check_content(mix)
     if mix.needs and max(mix.layers) > 0:
@@ -203,6 +234,27 @@ def _shown(layer: int | tuple[int, ...]) -> int | list[int]:
     return layer if isinstance(layer, int) else list(layer)
 
 
+def _check_partners(mix: Mix) -> None:
+    count, needed = mix.partners.count, mix.mask.n_partners
+    if needed is not None and count != needed:
+        raise ValueError(
+            f"partners.count is {count}, but mask.family '{mix.mask.family}' shows {needed + 1} images: use "
+            f"partners.count {needed}"
+        )
+    if mix.partners.alpha is not None and (count == 1 or needed is not None):
+        reason = "one partner gets all" if count == 1 else f"mask.family '{mix.mask.family}' divides by size alone"
+        raise ValueError(f"partners.alpha is {mix.partners.alpha}, but {reason}: leave it out")
+    if count > 1 and mix.content != "partner":
+        raise ValueError(
+            f"partners.count is {count}, but content '{mix.content}' uses no partner image: leave partners out"
+        )
+    if count > 1 and mix.pairing.kind == "flip":
+        raise ValueError(
+            f"partners.count is {count}, but pairing.kind 'flip' gives each sample one partner only: use another "
+            "pairing.kind, for example permute or roll"
+        )
+
+
 def _check_source(mix: Mix) -> None:
     if mix.source == "same":
         return
@@ -211,17 +263,47 @@ def _check_source(mix: Mix) -> None:
             f"source is '{mix.source}', but content '{mix.content}' uses no partner image, so source has no effect: "
             "leave it out"
         )
-    if mix.position.kind == "whole":
+    if mix.position.kind == "whole" and not isinstance(mix.mask, Division):
         raise ValueError(
             f"source is '{mix.source}', but mask.family '{mix.mask.family}' covers the whole image: use source 'same'"
         )
-    if mix.source == "resized" and (not mix.mask.framed or mix.position.wraps or _count(mix) > 1):
+    if mix.source in ("resized", "region") and (not mix.mask.framed or mix.position.wraps or _count(mix) > 1):
         framed = ", ".join(name for name, family in FAMILIES.items() if family.framed)
         wrapping = " or ".join(f"'{kind}'" for kind, rule in RULES.items() if rule.wraps)
         raise ValueError(
-            f"source is 'resized', but a mask of family '{mix.mask.family}', count {_count(mix)} and position.kind "
+            f"source is '{mix.source}', but a mask of family '{mix.mask.family}', count {_count(mix)} and position.kind "
             f"'{mix.position.kind}' does not have one bounding box to fill: use mask.count 1, a position.kind other "
             f"than {wrapping}, and one of these families: {framed}"
+        )
+
+
+    if mix.source != "region":
+        return
+    if mix.position.needs:
+        raise ValueError(
+            f"source is 'region', but position.kind '{mix.position.kind}' depends on the partner, and a region has a "
+            "place of its own: use position.kind clip, inside, spill or gauss"
+        )
+    if mix.partners.count > 1 or isinstance(mix.mask, Division):
+        raise ValueError(
+            f"source is 'region', but mask.family '{mix.mask.family}' with partners.count {mix.partners.count} shows "
+            "more than one patch: use source 'resized'"
+        )
+
+
+def _check_label(mix: Mix) -> None:
+    label = mix.label
+    if label.by == "area":
+        return
+    if label.exponent != 1 or label.lam != "realised":
+        raise ValueError(
+            f"label.exponent is {label.exponent} and label.lam is '{label.lam}', but they have no effect with label.by "
+            f"'{label.by}': leave them out"
+        )
+    if mix.partners.count > 1 or mix.moves_original:
+        raise ValueError(
+            f"label.by is '{label.by}', but it is defined for one partner and an original that stays in place, and "
+            f"partners.count is {mix.partners.count} with mask.family '{mix.mask.family}': use label.by 'area'"
         )
 
 
@@ -241,6 +323,11 @@ def _check_granularity(mix: Mix) -> None:
 
 def _check_content(mix: Mix) -> None:
     unused = f"content '{mix.content}' uses no partner image"
+    if mix.label.by != "area":
+        raise ValueError(
+            f"label.by is '{mix.label.by}', but it has no effect with content '{mix.content}', which keeps the label: "
+            "leave it out"
+        )
     if mix.label.exponent != 1 or mix.label.lam != "realised":
         raise ValueError(
             f"label.exponent is {mix.label.exponent} and label.lam is '{mix.label.lam}', but they have no effect with "

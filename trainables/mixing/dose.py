@@ -19,9 +19,10 @@ import torch
 
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Apply, Mix
-from trainables.mixing.draw import MixDraw, draw_mix
+from trainables.mixing.draw import draw_mix
 from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
 from trainables.mixing.pairing import RollPairing
+from trainables.mixing.pastes import MixDraw
 from trainables.mixing.size import Size
 from trainables.seeds import generator
 

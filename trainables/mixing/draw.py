@@ -8,82 +8,20 @@ loop. A whole epoch may be planned at once and copied to the device; a GPU then 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.mixing.assembly import Shape, assembled, constants_of
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.host_draw import Arrays, draw_on_host, draw_second_mixes, owners_of
-from trainables.mixing.mask_pool import MaskPool, draw_masks, plan_masks, realised_lam
-from trainables.mixing.noise import noise_bank, noise_images
-from trainables.mixing.rendering import emptied
-from trainables.mixing.source import Displaced, Resized, displaced, resized
-
-Shape = tuple[int, int, int, int]
-"""(B, C, H, W)."""
+from trainables.mixing.host_draw import Arrays, draw_on_host, draw_second_mixes
+from trainables.mixing.mask_pool import MaskPool, draw_masks, plan_masks
+from trainables.mixing.pasted_masks import render_pasted
+from trainables.mixing.pastes import MixDraw, RenderedDraw, chosen_draw, chosen_rendered, no_mixing, on_device
 
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True, eq=False)
-class Paste:
-    """What is pasted into some samples of a batch, and where.
-
-    Attributes:
-        rows: the samples, int64 [n], on the host; None: all of them, n = B.
-        partner: index of each sample's partner in the batch, int64 [n].
-        mask: where pixels are pasted, broadcasting to [n, 1, H, W]: bool (hard) or float32 (soft); zero for samples
-            that are not mixed.
-        content: pixels to paste instead of the partner's, broadcasting to [n, C, H, W]; None: the partner's.
-        source: which patch of the partner is pasted; None: the one at the same place.
-        samples: which of all B samples are concerned, bool [B], on the device; None: the samples in ``rows``.
-    """
-
-    rows: np.ndarray | None
-    partner: Tensor
-    mask: Tensor
-    content: Tensor | None = None
-    source: Displaced | Resized | None = None
-    samples: Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RenderedDraw:
-    """The draw for one batch as it is on the device: all that mixing needs.
-
-    Attributes:
-        partner: index of each sample's partner, int64 [B].
-        lam: realised fraction of the original image, float32 [B]: 1 minus the mean of the mask.
-        weight: fraction of the original's class in the label, float32 [B].
-        pastes: what is pasted where; each sample is in at most one of them.
-    """
-
-    partner: Tensor
-    lam: Tensor
-    weight: Tensor
-    pastes: tuple[Paste, ...]
-
-    @property
-    def idle(self) -> bool:
-        """Whether no sample of the batch is mixed, as far as the host knows."""
-        return not self.pastes
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class MixDraw(RenderedDraw):
-    """The draw for one batch, with what the host knows of it.
-
-    Attributes:
-        applied: which samples are mixed, bool [B], on the host.
-        lam_nominal: fraction of the original image before clipping, float64 [B], on the host; 1 for samples that are
-            not mixed.
-    """
-
-    applied: np.ndarray
-    lam_nominal: np.ndarray
 
 
 def draw_layer(mix: Mix, rng: np.random.Generator) -> int:
@@ -160,7 +98,7 @@ class MixDrawer:
         >>> batch = BatchView((4, 3, 8, 8), np.arange(4))
         >>> plans = [planner.plan(batch, t=0.0) for _ in range(2)]
         >>> {name: values.shape for name, values in plans[0].items()}
-        {'applied': (4,), '0.partner': (4,), '0.mask.frac': (4,)}
+        {'applied': (4,), '0.partners': (1, 4), '0.mask.frac': (4,)}
         >>> table = {name: torch.from_numpy(values) for name, values in plans[1].items()}  # .to(device)
         >>> torch.equal(planner.render(table, batch).lam, draws[1].lam)
         True
@@ -199,7 +137,9 @@ class MixDrawer:
         # both policies are drawn for the whole batch: the number of draws must not depend on which one is used
         second_mixes = draw_second_mixes(self.mix, self.mix.alternate, batch.shape[0], self._rng)
         first, second = (self._draw_one(index, batch, t) for index in range(2))
-        return _either(first, second, second_mixes, self._device)
+        if second_mixes.all() or not second_mixes.any():
+            return second if second_mixes[0] else first
+        return chosen_draw(first, second, second_mixes, on_device(second_mixes, self._device))
 
     def plan(self, batch: BatchView, t: float) -> Arrays:
         """Draw all random numbers of the next batch, the same as :meth:`draw`, without a device.
@@ -237,42 +177,26 @@ class MixDrawer:
 
         Args:
             arrays: the arrays of :meth:`plan` as tensors on the device.
-            batch: shape of the batch, and its images on the device if the policy needs them.
+            batch: shape of the batch, and on the device its images and maps of the network if the policy needs them.
         """
         applied = arrays["applied"]
         first = self._render_one(0, arrays, applied, batch)
         if self.mix.alternate is None:
             return first
-        second, chosen = self._render_one(1, arrays, applied, batch), arrays["second"]
-        return RenderedDraw(
-            partner=torch.where(chosen, second.partner, first.partner),
-            lam=torch.where(chosen, second.lam, first.lam),
-            weight=torch.where(chosen, second.weight, first.weight),
-            pastes=(
-                *(replace(paste, samples=applied & ~chosen) for paste in first.pastes),
-                *(replace(paste, samples=applied & chosen) for paste in second.pastes),
-            ),
-        )
+        return chosen_rendered(first, self._render_one(1, arrays, applied, batch), arrays["second"], applied)
 
     def _draw_one(self, index: int, batch: BatchView, t: float) -> MixDraw:
         mix, device, count = self._policies[index], self._device, batch.shape[0]
         prob = mix.apply.prob_at(t)
         if prob == 0:
             none = np.zeros(count, dtype=bool)
-            return MixDraw(applied=none, lam_nominal=np.ones(count), **vars(_no_mixing(count, device)))
+            return MixDraw(applied=none, lam_nominal=np.ones(count), **vars(no_mixing(count, device)))
         host = draw_on_host(mix, prob, batch, self._rng, device, self._pools[index])
-        arrays = {name: _on_device(values, device) for name, values in host.arrays.items()}
-        unmixed = _on_device(~host.applied, device) if host.n_applied < count else None
-        constants = self._constants_of(index, batch.shape)
-        lam, weight, paste = _assembled(mix, arrays, host.masks.mask, host.masks.lam, unmixed, batch.shape, constants)
-        return MixDraw(
-            applied=host.applied,
-            partner=paste.partner,
-            lam=lam,
-            lam_nominal=host.lam_nominal,
-            weight=weight,
-            pastes=(paste,) if host.n_applied else (),
-        )
+        arrays = {name: on_device(values, device) for name, values in host.arrays.items()}
+        unmixed = on_device(~host.applied, device) if host.n_applied < count else None
+        drawn = assembled(mix, arrays, host.masks.masks, unmixed, batch, self._constants_of(index, batch.shape))
+        parts = vars(drawn) | ({} if host.n_applied else {"pastes": ()})
+        return MixDraw(applied=host.applied, lam_nominal=host.lam_nominal, **parts)
 
     def _plan_one(self, index: int, batch: BatchView, t: float) -> tuple[np.ndarray, Arrays]:
         """Return which samples a policy mixes, bool [B], and its arrays under their names in the plan."""
@@ -289,119 +213,21 @@ class MixDrawer:
     def _render_one(self, index: int, arrays: Mapping[str, Tensor], applied: Tensor, batch: BatchView) -> RenderedDraw:
         mix = self._policies[index]
         if mix.apply.prob == 0:
-            return _no_mixing(batch.shape[0], applied.device)
+            return no_mixing(batch.shape[0], applied.device)
         mine = _named(arrays, f"{index}.")
         constants = self._constants_of(index, batch.shape)
         parameters = _named(mine, "mask.") | constants
-        if mix.mask.needs == "images":
-            assert batch.images is not None, "render needs the images of the batch"
-            parameters["images"] = batch.images[mine["partner"]]
-        mask = mix.mask.render(parameters, *batch.shape[2:])
-        lam, weight, paste = _assembled(mix, mine, mask, realised_lam(mask), ~applied, batch.shape, constants)
-        return RenderedDraw(partner=paste.partner, lam=lam, weight=weight, pastes=(paste,))
+        parameters |= mix.mask.seen(batch, mine["partners"].T.reshape(-1))
+        masks = render_pasted(mix, parameters, *batch.shape[2:])
+        return assembled(mix, mine, masks, ~applied, batch, constants)
 
     def _constants_of(self, index: int, shape: Shape) -> dict[str, Tensor]:
         """Return the tensors that all draws of a shape share; they are kept, because a graph may read them."""
-        known = self._constants.get((index, shape))
-        if known is not None:
-            return known
-        mix = self._policies[index]
-        constants = self._constants[index, shape] = mix.mask.constants(*shape[2:], self._device)
-        if mix.content == "noise":
-            constants["noise"] = noise_bank(shape[1:], self._device)
-        owner, _ = owners_of(mix, shape[0])
-        if owner is not None:
-            constants["owner"] = _on_device(owner, self._device)
-        return constants
-
-
-def _assembled(
-    mix: Mix,
-    arrays: Mapping[str, Tensor],
-    mask: Tensor,
-    lam: Tensor,
-    unmixed: Tensor | None,
-    shape: Shape,
-    constants: Mapping[str, Tensor],
-) -> tuple[Tensor, Tensor, Paste]:
-    """Return the lam, the weight and the paste of one policy; ``unmixed``, bool [B]; None: all samples are mixed."""
-    _, channels, height_px, width_px = shape
-    source: Displaced | Resized | None = None
-    if mix.source == "displaced":
-        wraps = mix.position.wraps
-        source = displaced(mask, arrays["shift"], wraps=wraps, height_px=height_px, width_px=width_px)
-    elif mix.source == "resized":
-        source = resized(mask, height_px=height_px, width_px=width_px)
-    if "owner" in constants:
-        owner = constants["owner"]
-        mask, lam, source = mask[owner], lam[owner], None if source is None else source[owner]
-    if unmixed is not None:
-        # an empty mask instead of a selection of rows, which would copy the images (see mix_images)
-        mask = emptied(mask, unmixed)
-        lam = lam.masked_fill(unmixed, 1.0)
-    content: Tensor | None = None
-    if mix.content == "zero":
-        content = torch.zeros((), device=mask.device)
-    elif mix.content == "noise":
-        content = noise_images(arrays["noise"], constants["noise"], (channels, height_px, width_px))
-    paste = Paste(None, arrays["partner"], mask, content, source)
-    return lam, _weight(mix, lam, arrays), paste
-
-
-def _weight(mix: Mix, lam: Tensor, arrays: Mapping[str, Tensor]) -> Tensor:
-    """Return the original's fraction of the label, float32 [B]; 1 if the pasted content has no class."""
-    if mix.content != "partner":
-        return torch.ones_like(lam)
-    return mix.label.weight(lam if mix.label.lam == "realised" else arrays["lam_nominal"])
+        if (index, shape) not in self._constants:
+            self._constants[index, shape] = constants_of(self._policies[index], shape, self._device)
+        return self._constants[index, shape]
 
 
 def _named(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the arrays with a prefix, under the rest of their names."""
     return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
-
-
-def _on_device(values: np.ndarray, device: torch.device) -> Tensor:
-    tensor = torch.from_numpy(values)
-    return tensor if device.type == "cpu" else tensor.to(device, non_blocking=True)
-
-
-def _no_mixing(count: int, device: torch.device) -> RenderedDraw:
-    """Return the draw in which no sample is mixed and every sample is its own partner."""
-    ones = torch.ones(count, device=device)
-    return RenderedDraw(partner=torch.arange(count, device=device), lam=ones, weight=ones, pastes=())
-
-
-def _either(first: MixDraw, second: MixDraw, second_mixes: np.ndarray, device: torch.device) -> MixDraw:
-    """Return the second draw for the samples in ``second_mixes``, bool [B], and the first one for the others."""
-    if not second_mixes.any():
-        return first
-    if second_mixes.all():
-        return second
-    chosen = _on_device(second_mixes, device)
-    return MixDraw(
-        applied=np.where(second_mixes, second.applied, first.applied),
-        partner=torch.where(chosen, second.partner, first.partner),
-        lam=torch.where(chosen, second.lam, first.lam),
-        lam_nominal=np.where(second_mixes, second.lam_nominal, first.lam_nominal),
-        weight=torch.where(chosen, second.weight, first.weight),
-        pastes=(*_restricted(first, ~second_mixes, device), *_restricted(second, second_mixes, device)),
-    )
-
-
-def _restricted(draw: MixDraw, chosen: np.ndarray, device: torch.device) -> tuple[Paste, ...]:
-    """Return the pastes of one policy's draw for the chosen samples, bool [B], that the policy mixes."""
-    rows = np.flatnonzero(chosen & draw.applied)
-    if not len(rows):
-        return ()
-    index = _on_device(rows, device)
-    (paste,) = draw.pastes
-    content = paste.content
-    return (
-        Paste(
-            rows=rows,
-            partner=paste.partner[index],
-            mask=paste.mask[index],
-            content=content[index] if content is not None and content.ndim else content,
-            source=None if paste.source is None else paste.source[index],
-        ),
-    )

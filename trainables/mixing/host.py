@@ -19,7 +19,7 @@ def paste_pixels(
         pasted: pixels of the same type, [m, H, W, C].
         index: which of the m images is pasted into each sample, int64 [n].
         mask: where, bool, or how much, float32 [n, 1, H, W]; one number per sample, [n, 1, 1, 1], is valid everywhere.
-        out: like ``originals``, without shared memory.
+        out: like ``originals``; the same memory, or without shared memory.
 
     Examples:
         >>> originals, pasted = np.zeros((1, 1, 2, 3), dtype=np.uint8), np.full((1, 1, 2, 3), 9, dtype=np.uint8)
@@ -36,6 +36,7 @@ def paste_pixels(
         compiled.blend(_numbers(out), _numbers(originals), _numbers(pasted), index, mask)
     else:
         # pasted images first, then the originals over them: no temporary batch. mode "raise" would buffer ``out``
+        originals = originals.copy() if np.may_share_memory(originals, out) else originals
         np.take(pasted, index, axis=0, out=out, mode="clip")
         (_restore if mask.dtype == bool else _blend)(out, originals, mask)
 
@@ -55,7 +56,7 @@ def paste_planes(
         pasted: contiguous pixels of the same type, [m, C, H, W].
         index: which of the m images is pasted into each sample, int64 [n].
         mask: where, bool, or how much, float32 [n, 1, H, W].
-        out: like ``originals``, without shared memory.
+        out: like ``originals``; the same memory, or without shared memory.
     """
     compiled = passes()
     assert compiled is not None, "see can_paste_planes"
@@ -67,6 +68,39 @@ def paste_planes(
         compiled.paste(_bits(mixed), _bits(original), _bits(paste), index, mask.view(np.uint8))
     else:
         compiled.blend(_numbers(mixed), _numbers(original), _numbers(paste), index, mask)
+
+
+def can_paste_shifted(mask: np.ndarray) -> bool:
+    """Return whether :func:`paste_shifted` works for a mask: with numba, and if it is hard."""
+    return passes() is not None and mask.dtype == bool
+
+
+def paste_shifted(
+    originals: np.ndarray,
+    pasted: np.ndarray,
+    index: np.ndarray,
+    mask: np.ndarray,
+    shift_px: tuple[np.ndarray, np.ndarray],
+    *,
+    out: np.ndarray,
+) -> None:
+    """Do what :func:`paste_pixels` does for partners that are displaced around the borders, without a copy of them.
+
+    Args:
+        originals: contiguous pixels, float32 or uint8: [n, C, H, W], or [n, 1, H, W * C] with channels side by side.
+        pasted: contiguous pixels of the same type and layout, [m, ...].
+        index: which of the m images is pasted into each sample, int64 [n].
+        mask: where, bool [n, 1, H, W].
+        shift_px: rows and columns by which each one is displaced, int64 [n] each.
+        out: like ``originals``; the same memory, or without shared memory.
+    """
+    compiled = passes()
+    assert compiled is not None, "see can_paste_shifted"
+    if not np.may_share_memory(originals, out):
+        np.copyto(out, originals)
+    unsigned = _UNSIGNED[out.dtype.itemsize]
+    ones = np.ascontiguousarray(mask[:, 0]).view(np.uint8)
+    compiled.paste_shifted(out.view(unsigned), pasted.view(unsigned), index, ones, *map(np.ascontiguousarray, shift_px))
 
 
 def _by_pixel(mask: np.ndarray, sides_px: tuple[int, ...]) -> np.ndarray:

@@ -11,8 +11,10 @@ import torch
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Alternate, Mix
+from trainables.mixing.masks.box import Box
 from trainables.mixing.mask_pool import MaskPool, Masks
 from trainables.mixing.noise import draw_starts
+from trainables.mixing.pairing import draw_partners
 
 Arrays = dict[str, np.ndarray]
 """Random numbers of a batch by name."""
@@ -46,7 +48,7 @@ def draw_on_host(
     count, _, height_px, width_px = batch.shape
     owner, n_owners = owners_of(mix, count)
     applied = _gate(mix, prob, owner, n_owners, count, rng)
-    partner = mix.pairing.draw(batch.labels, rng)
+    partners = draw_partners(mix.pairing, mix.partners.count, batch.labels, rng)
     canvas = Canvas(
         height_px=height_px,
         width_px=width_px,
@@ -54,21 +56,26 @@ def draw_on_host(
         rng=rng,
         device=device,
         batch=batch,
-        partner=partner,
+        partner=partners[0] if len(partners) == 1 else partners.T.reshape(-1),
     )
     masks = pool.take(n_owners, canvas)
-    arrays: Arrays = {"partner": partner}
+    arrays: Arrays = {"partners": partners}
     if mix.source == "displaced":  # per mask, not per sample: samples that share a mask also show the same patch
-        arrays["shift"] = rng.random((2, n_owners)).T
+        arrays["shift"] = rng.random((2, n_owners * mix.n_pastes)).T
+    if mix.source == "region":  # of its own size and place, by the same rules
+        boxes = Box().parameters(mix.size.draw(n_owners, rng), canvas)["edges"]
+        arrays["region"] = boxes.reshape(-1, 4)
     if mix.content == "noise":
         arrays["noise"] = draw_starts(count, rng)
-    lam_nominal = 1 - masks.pasted_frac
-    lam_nominal = lam_nominal if owner is None else lam_nominal[owner]
+    fracs = masks.fracs if owner is None else masks.fracs[owner]
+    lam_nominal = 1 - (fracs[:, 0] if len(partners) == 1 else np.minimum(fracs.sum(axis=1), 1))
     n_applied = int(np.count_nonzero(applied))
     if n_applied < count:
         lam_nominal = np.where(applied, lam_nominal, 1.0)
     if mix.content == "partner" and mix.label.lam == "nominal":
         arrays["lam_nominal"] = lam_nominal.astype(np.float32)
+        if len(partners) > 1:
+            arrays["partner_fracs_nominal"] = (fracs * applied[:, None]).T.astype(np.float32)
     return HostDraw(applied, n_applied, lam_nominal, arrays, masks)
 
 

@@ -16,7 +16,8 @@ from trainables.errors import UserError
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, draw_mix
+from trainables.mixing.draw import draw_mix
+from trainables.mixing.pastes import MixDraw
 from trainables.mixing.schedule import Trapezoid
 from trainables.seeds import generator
 from trainables.strict import parse

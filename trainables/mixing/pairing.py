@@ -133,6 +133,23 @@ Pairing = Annotated[
 ]
 
 
+def draw_partners(pairing: Pairing, count: int, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw ``count`` partners for each sample of a batch of classes, int64 [B]: indices, int64 [count, B].
+
+    They are drawn independently of each other, so that two partners of a sample may be the same image. Partner k of
+    ``roll`` is the k-th sample before.
+
+    Examples:
+        >>> draw_partners(RollPairing(), 2, np.zeros(4, dtype=np.int64), np.random.default_rng(0)).tolist()
+        [[3, 0, 1, 2], [2, 3, 0, 1]]
+    """
+    if count == 1:
+        return pairing.draw(labels, rng)[None]
+    if pairing.kind == "roll":
+        return np.stack([np.roll(np.arange(len(labels)), before) for before in range(1, count + 1)])
+    return np.stack([pairing.draw(labels, rng) for _ in range(count)])
+
+
 def _by_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return the samples class by class, int64 [B], and the position at which each class begins.
 

@@ -24,7 +24,8 @@ from trainables.epoch_result import EpochResult
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, MixDrawer, draw_mix
+from trainables.mixing.draw import MixDrawer, draw_mix
+from trainables.mixing.pastes import MixDraw
 from trainables.mixing.saliency import peaks
 from trainables.mixing.schedule import Trapezoid
 from trainables.step import TrainStep

@@ -15,7 +15,8 @@ from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, Paste, draw_mix
+from trainables.mixing.draw import draw_mix
+from trainables.mixing.pastes import MixDraw, Paste
 
 CPU = torch.device("cpu")
 
@@ -326,9 +327,7 @@ def test_masks_are_broadcast(
     weights = torch.from_numpy(np.random.default_rng(0).random(mask_shape, dtype=np.float32))
     mask = weights < 0.5 if hard else weights
     partner = torch.tensor([2, 0, 1, 4, 3])
-    drawn = dataclasses.replace(
-        draw(Mix(), (5, 3, *size)), partner=partner, pastes=(Paste(None, partner, mask),), applied=np.ones(5, bool)
-    )
+    drawn = dataclasses.replace(draw(Mix(), (5, 3, *size)), pastes=(Paste(None, partner, mask),))
     images = (noise_images(5, 3, *size) * 50 + 128).to(dtype)
     whole = mask.float().expand(5, 1, *size)
     expected = images * (1 - whole) + images[partner] * whole

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from trainables.mixing.apply import mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, draw_mix
+from trainables.mixing.draw import draw_mix
 from trainables.mixing.labels import Label
+from trainables.mixing.pastes import MixDraw
 
 SHARES = st.floats(0, 1, width=32)
 EXPONENTS = st.floats(0, 1e6)

@@ -12,7 +12,8 @@ import torch
 from trainables.merging import merged
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, draw_mix
+from trainables.mixing.draw import draw_mix
+from trainables.mixing.pastes import MixDraw
 from trainables.mixing.presets import PRESETS, expand_preset
 
 PX, N_REFERENCE, N_DRAWS, CHUNK = 224, 20_000, 1_500, 100

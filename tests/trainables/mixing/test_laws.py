@@ -22,9 +22,10 @@ from torch import Tensor
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, Paste, draw_mix
+from trainables.mixing.draw import draw_mix
 from trainables.mixing.masks import FAMILIES
 from trainables.mixing.pairing import Pairing
+from trainables.mixing.pastes import MixDraw, Paste
 from trainables.mixing.position import RULES
 
 CPU = torch.device("cpu")

@@ -11,8 +11,9 @@ import torch
 from trainables.mixing import mask_pool as pool_module
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, MixDrawer
+from trainables.mixing.draw import MixDrawer
 from trainables.mixing.masks import FAMILIES
+from trainables.mixing.pastes import MixDraw
 from trainables.mixing.size import BetaSize
 
 CPU = torch.device("cpu")

@@ -13,8 +13,9 @@ from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDrawer, RenderedDraw, describe_why_not
+from trainables.mixing.draw import MixDrawer, describe_why_not
 from trainables.mixing.masks.box import Box
+from trainables.mixing.pastes import RenderedDraw
 from trainables.mixing.presets import PRESETS
 from trainables.mixing.rendering import tensor_operations
 

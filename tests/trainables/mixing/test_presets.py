@@ -29,8 +29,9 @@ from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, draw_layer, draw_mix
+from trainables.mixing.draw import draw_layer, draw_mix
 from trainables.mixing.masks.box import Box
+from trainables.mixing.pastes import MixDraw
 from trainables.mixing.presets import PRESETS, expand_preset
 from trainables.strict import parse
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from trainables.mixing.apply import mix_images
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
-from trainables.mixing.draw import MixDraw, draw_mix
+from trainables.mixing.draw import draw_mix
 from trainables.mixing.masks import FAMILIES
+from trainables.mixing.pastes import MixDraw
 from trainables.mixing.source import Displaced, Resized, displaced, resized
 
 CPU = torch.device("cpu")
@@ -97,13 +98,13 @@ def test_shifts_are_uniform_among_those_inside() -> None:
     mask = torch.zeros(30_000, 1, 8, 12, dtype=torch.bool)
     mask[:, :, 2:5, 7:11] = True  # it may move 2 up to 3 down, 7 left to 1 right
     uniform = torch.from_numpy(np.random.default_rng(0).random((30_000, 2)))
-    shifts = displaced(mask, uniform, wraps=False, height_px=8, width_px=12)
+    shifts = displaced(resized(mask, height_px=8, width_px=12), uniform, height_px=8, width_px=12)
     for shift, lowest, count in ((shifts.dy, -2, 6), (shifts.dx, -7, 9)):
         values, times = shift.unique(return_counts=True)
         assert values.tolist() == list(range(lowest, lowest + count))
         np.testing.assert_allclose(times / 30_000, 1 / count, atol=0.012)  # SD 0.002
     assert abs(np.corrcoef(shifts.dy, shifts.dx)[0, 1]) < 0.03
-    around = displaced(mask, uniform, wraps=True, height_px=8, width_px=12)
+    around = displaced(None, uniform, height_px=8, width_px=12)
     for shift, length in ((around.dy, 8), (around.dx, 12)):
         values, times = shift.unique(return_counts=True)
         assert values.tolist() == list(range(length))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from trainables.mixing.batch_view import BatchView
     from trainables.mixing.canvas import Canvas
+    from trainables.mixing.partners import Partners
+    from trainables.mixing.size import Size
 
 
 class Mask(Frozen, ABC):
@@ -34,6 +36,8 @@ class Mask(Frozen, ABC):
         framed: whether a mask has a bounding box that a resized partner can fill.
         needs: what the family must know of the partners: ``images``, ``boxes``, ``maps`` of the network or nothing. A
             family with maps has an option ``maps``, the kind of maps.
+        n_partners: number of partners that a mask always shows; None: any number.
+        sizes_per_mask: fractions that are drawn from ``size`` per mask.
         exact_area: whether, with the family's default parameters, the mean pasted fraction equals the requested one
             wherever nothing is cut off (torus, inside and whole). The contract tests verify it.
     """
@@ -41,6 +45,8 @@ class Mask(Frozen, ABC):
     positions: ClassVar[tuple[str, ...]] = PLACING
     framed: ClassVar[bool] = False
     needs: ClassVar[Literal["images", "boxes", "maps"] | None] = None
+    n_partners: ClassVar[int | None] = None
+    sizes_per_mask: ClassVar[int] = 1
     exact_area: ClassVar[bool] = True
     family: str
 
@@ -56,6 +62,17 @@ class Mask(Frozen, ABC):
     def has_parameters(cls) -> bool:
         """Return whether masks are drawn as parameters first: whether the family does not replace :meth:`draw`."""
         return cls.draw is Mask.draw
+
+    def draw_fracs(self, size: Size, partners: Partners, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw what each partner shall show of the image, before any clipping: float64 [count, partners.count].
+
+        Args:
+            size: distribution of the pasted fraction.
+            partners: number of partners, and how they divide this fraction.
+            count: number of masks.
+            rng: the only source of randomness.
+        """
+        return partners.divided(size.draw(count, rng), rng)
 
     @abstractmethod
     def parameters(self, pasted_frac: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
@@ -96,7 +113,7 @@ class Mask(Frozen, ABC):
         return {}
 
     def seen(self, batch: BatchView | None, partner: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """Return what :meth:`render` gets of a batch, with one row per sample.
+        """Return what :meth:`render` gets of a batch, with one row per mask.
 
         If the family needs ``images``: the partners' normalised ``images``, [B, C, H, W]. If it needs ``maps``: also
         the originals' images as ``own_images``, and the network's maps of partners and originals as ``maps`` and
@@ -104,7 +121,8 @@ class Mask(Frozen, ABC):
 
         Args:
             batch: the batch that is about to be mixed.
-            partner: index of each sample's partner in it, int64 [B], on the device of its images.
+            partner: index of each mask's partner in it, int64 [B], or [B * K] with K masks per sample one after
+                another, on the device of its images.
 
         Raises:
             ValueError: the batch lacks what the family needs.
@@ -117,7 +135,9 @@ class Mask(Frozen, ABC):
         if self.needs == "images":
             return images
         maps = batch.maps_of(getattr(self, "maps"))  # noqa: B009 - declared by the families that need maps
-        return images | {"own_images": batch.images, "maps": maps[partner], "own_maps": maps}
+        per_sample = len(partner) // len(maps)
+        own = [each if per_sample == 1 else each.repeat_interleave(per_sample, dim=0) for each in (batch.images, maps)]
+        return images | {"own_images": own[0], "maps": maps[partner], "own_maps": own[1]}
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Draw one mask per sample: render freshly drawn parameters.

@@ -12,7 +12,7 @@ from pydantic import Field
 from trainables.mixing.batch_view import MapKind
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
-from trainables.mixing.rendering import cells_as_pixels
+from trainables.mixing.rendering import cells_as_pixels, on_host
 
 if TYPE_CHECKING:
     import torch
@@ -81,16 +81,26 @@ class Puzzle(Mask):
         """Return the partner's fraction of each block, float32 [B, 1, H, W]; with two labels bool."""
         import torch
 
+        drawn = parameters["drawn"]
+        labels = torch.zeros(len(drawn), 1, height_px, width_px, dtype=torch.int64, device=drawn.device)
+        for index, per_side in enumerate(self.blocks):
+            is_drawn = drawn == index
+            if on_host(drawn.device):  # each number of blocks for its own samples: a GPU must not know them
+                rows = is_drawn.nonzero()[:, 0]
+                part = {name: values[rows] for name, values in parameters.items()}
+                labels[rows] = self._labels(part, per_side, height_px, width_px)
+            else:
+                chosen = self._labels(parameters, per_side, height_px, width_px)
+                labels = torch.where(is_drawn[:, None, None, None], chosen, labels)
+        return labels > 0 if self.labels == 2 else labels.float() / (self.labels - 1)
+
+    def _labels(self, parameters: Mapping[str, Tensor], per_side: int, height_px: int, width_px: int) -> Tensor:
+        """Return the label of each pixel, int64 [B, 1, H, W] from 0 to K - 1, with blocks of one size."""
         from trainables.mixing.block_labels import least_energy
 
-        drawn, result = parameters["drawn"][:, None, None, None], None
-        for index, per_side in enumerate(self.blocks):
-            per_side = min(per_side, height_px, width_px)
-            chosen = least_energy(self._energy(parameters, per_side, min(height_px, width_px)))
-            mask = cells_as_pixels(chosen, height_px, width_px)
-            result = mask if result is None else torch.where(drawn == index, mask, result)
-        assert result is not None
-        return result > 0 if self.labels == 2 else result.float() / (self.labels - 1)
+        side_px = min(height_px, width_px)
+        chosen = least_energy(self._energy(parameters, min(per_side, side_px), side_px))
+        return cells_as_pixels(chosen, height_px, width_px)
 
     def _energy(self, parameters: Mapping[str, Tensor], per_side: int, side_px: int) -> BlockEnergy:
         import torch
