@@ -19,6 +19,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -119,6 +120,7 @@ def run(
         >>> sweep = run("quickstart", scale="smoke", out="demo")  # doctest: +SKIP
     """
     from search_spaces.discover import folder_of, load_study
+    from sweep.endings import Joined
     from sweep.launch import start_sweep
     from sweep.notebook.display import choose_display
     from sweep.notebook.handle import Sweep, as_list, format_call, list_settings, says_how_to_resume
@@ -127,9 +129,8 @@ def run(
     shares = {"gpus": gpus, "trials_per_gpu": trials_per_gpu}
     shorthands = {"data": data, "cpus": cpus, **shares, "workers": workers, "seed": seed}
     loaded = load_study(study, scale=scale, settings=list_settings(settings, **shorthands))
-    options = {"scale": scale, "settings": settings, **shorthands, "download": download}
-    nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
-    cluster = {"address": address, "insecure": insecure, **nodes}
+    joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
+    options = {"scale": scale, "settings": settings, **shorthands, "download": download, **asdict(joined)}
     called = str(study) if isinstance(study, str | Path) else loaded.name
     display = choose_display()
     place: AbstractContextManager[Opened | None]
@@ -138,13 +139,9 @@ def run(
         sweep_dir = start_sweep(
             loaded,
             out=None if folder is None else folder.path,
-            address=address,
-            insecure=insecure,
-            strict_nodes=strict_nodes,
-            max_trials=max_trials,
-            start_timeout=start_timeout,
+            joined=joined,
             download=download,
-            command=format_call("run", called, **options, **cluster, out=out and str(place_of(out)), log_to=log_to),
+            command=format_call("run", called, **options, out=out and str(place_of(out)), log_to=log_to),
             display=display,
             log_to=as_list(log_to),
             project=folder_of(study),

@@ -66,7 +66,10 @@ def load_study(
     where = f"study '{shorten(str(values['name']))}'"
     if isinstance(study, Study) and scale is not None:
         raise UserError(f"{where} is loaded already: give the scale '{scale}' where it is loaded")
-    values = scaled(values, scale, where=where)
+    given: dict[str, Any] = {}
+    for setting in settings if scale is not None else ():
+        given = merged(given, parse_setting(setting))
+    values = scaled(values, scale, where=where, given=given)
     for setting in settings:
         values = with_setting(values, setting)
     loaded = parse(Study, _with_absolute_sources(values), where=where)
@@ -84,7 +87,7 @@ def _values_of(study: str | Path | Mapping[str, Any] | Study) -> dict[str, Any]:
         _check_size(values, where)
         return extended_values(values, _extended_file, folder=Path(), where=where)
     path = _find_with_parts(str(study))
-    values = _read(path)
+    values = read_values(path)
     if "name" not in values:
         values["name"] = _name_of_file(path)
     return extended_values(values, _extended_file, folder=path.parent, where=f"study '{path}'", path=path)
@@ -105,7 +108,7 @@ def _extended_file(name_or_path: str, folder: Path) -> tuple[Path, dict[str, Any
     """Return file and values of a study that another one extends, a path relative to that one's folder."""
     is_path = name_or_path not in built_in_studies() and _is_path(name_or_path)
     path = _find_with_parts(str(folder / Path(name_or_path).expanduser()) if is_path else name_or_path)
-    return path.resolve(), _read(path)
+    return path.resolve(), read_values(path)
 
 
 def parse_setting(setting: str) -> dict[str, Any]:
@@ -231,7 +234,12 @@ def _find(name_or_path: str) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, Any]:
+    """Read the values of a YAML file, unchecked.
+
+    Raises:
+        UserError: the file cannot be read, or is not a mapping.
+    """
     quoted = shorten_path(path)
     try:
         if path.stat().st_size > 4 * MAX_CHARS:  # UTF-8 has at most four bytes per character

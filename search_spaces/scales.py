@@ -6,13 +6,16 @@ override the scale. Most of a scale is common to all studies; a study's own ``sc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from search_spaces.budget import MAX_EPOCHS
+from search_spaces.paper_recipes import PAPER_RECIPES, PAPER_SOURCES, recipe_of
 from search_spaces.resources import without_other_share
+from trainables.data.sources.registry import split_text
 from trainables.errors import UserError, did_you_mean, format_value
 from trainables.merging import at_path, flattened, merged
+from trainables.networks import NETWORKS
 
 SCALES: dict[str, dict[str, Any]] = {
     # seconds: a test of the whole pipeline
@@ -37,20 +40,13 @@ SCALES: dict[str, dict[str, Any]] = {
         },
         "resources": {"cpus": 2, "gpus": 1.0},
     },
-    # CIFAR-100 as in Yun et al., ICCV 2019, and their code: 300 epochs, batch 64, decay 1e-4, rate x0.1 at half and at
-    # three quarters. ResNet-110 is the smallest network of the paper; its rate is 0.1, that of PyramidNet 0.25.
-    # The authors mixed at probability 1 and took the best epoch by test error; neither is done here.
-    "paper": {
-        "budget": {"max_epochs": 300, "early_stopping": {"rule": "none"}},
-        "base": {
-            "data": {"source": "cifar100", "train_frac": 1.0, "val_frac": 0.1, "batch_size": 64},
-            "model": {"name": "cifar_resnet110", "precision": "fp32"},
-            "optimizer": {"lr": 0.1, "weight_decay": 1e-4, "schedule": {"kind": "step"}},
-        },
-        "resources": {"cpus": 2, "gpus": 1.0},
-    },
+    # Yun et al., ICCV 2019, and their code; ImageNet has a recipe of its own
+    "paper": PAPER_RECIPES["paper"],
 }
 """Values by the scale's name, for every study."""
+
+OWN_SCALES = (*SCALES, *(name for name in PAPER_RECIPES if name not in SCALES))
+"""Keys of a study's own ``scales``; values for a recipe override those for its scale."""
 
 SIZES = (MAX_EPOCHS, "data.train_frac", "model.name")
 """Paths of run length, amount of data and network; a study that varies them may set their values in its scales."""
@@ -59,8 +55,16 @@ MAY_CHANGE = ("budget", "replicates", "base.data", "base.model", "base.optimizer
 """Paths of a study that a scale may change; all other paths define the question."""
 
 
-def scaled(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[str, Any]:
+def scaled(
+    values: Mapping[str, Any], scale: str | None, *, where: str, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the values of a study's file at a scale, without the key ``scales``; at no scale as they are.
+
+    Args:
+        values: values of the study's file.
+        scale: name of the scale, or None.
+        where: beginning of messages.
+        given: values that will override the result. They decide which recipe of the paper fits: that of their source.
 
     Raises:
         UserError: no such scale, or the study's own scales change its meaning.
@@ -72,20 +76,59 @@ def scaled(values: Mapping[str, Any], scale: str | None, *, where: str) -> dict[
         return study
     if scale not in SCALES:
         raise UserError(f"--scale '{scale}' is unknown{did_you_mean(scale, SCALES)}")
-    for changes in (_applicable(study, SCALES[scale]), exceptions.get(scale, {})):
+    own, given = exceptions.get(scale, {}), given or {}
+    common, layers = SCALES[scale], [own]
+    if scale == "paper":
+        named = _source_of(study)
+        source = _source_of(given) or _source_of(own) or (named if named in PAPER_SOURCES else "")
+        recipe = recipe_of(source)
+        common = _with_source_of(study, PAPER_RECIPES[recipe], source)
+        layers += [exceptions.get(recipe, {})] if recipe != scale else []
+    networks = _networks(merged(study, own), given)
+    for changes in (_applicable(study, common, networks), *layers):
         study = merged(without_other_share(study, changes), changes)
     return study
 
 
-def _applicable(study: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+def _source_of(study: Mapping[str, Any]) -> str:
+    """Return the name of a study's data source, or nothing if its values do not say it."""
+    base = study.get("base")
+    data = base.get("data") if isinstance(base, Mapping) else None
+    source = data.get("source") if isinstance(data, Mapping) else None
+    return split_text(source)[0] if isinstance(source, str) else ""
+
+
+def _with_source_of(study: Mapping[str, Any], recipe: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    """Return a recipe without its data source if the study's file names the source, with its path."""
+    if not source or source != _source_of(study):
+        return recipe
+    data = {key: value for key, value in recipe["base"]["data"].items() if key != "source"}
+    return {**recipe, "base": {**recipe["base"], "data": data}}
+
+
+def _networks(study: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the networks of a study, of its base, its arms and its spaces."""
+    arms = [part.get("arms") for part in (study, given)]
+    parts = [study, *(arm for each in arms if isinstance(each, Mapping) for arm in each.values()), given]
+    for part in parts:
+        base = part.get("base") if isinstance(part, Mapping) else None
+        model = base.get("model") if isinstance(base, Mapping) else None
+        domain = _space_of(part).get("model.name")
+        yield from (domain.get("values") or ()) if isinstance(domain, Mapping) else ()
+        yield from [model["name"]] if isinstance(model, Mapping) and "name" in model else []
+
+
+def _applicable(study: Mapping[str, Any], common: Mapping[str, Any], networks: Iterable[Any]) -> dict[str, Any]:
     """Return the values of a common scale that apply to a study.
 
     These do not apply: values of varied paths, the number of trials of a grid, replicates of a random search, and the
-    confirmation if the study confirms nothing. A study with one search is confirmed on as many seeds as the scale has
-    searches.
+    confirmation if the study confirms nothing; and the width, if a network of the study has none. A study with one
+    search is confirmed on as many seeds as the scale has searches.
     """
     excluded = {f"base.{path}" for path in _space_of(study)}
     excluded.add("budget.trials" if study.get("search") == "grid" else "replicates")
+    if not all(NETWORKS.has_width(name) for name in networks if isinstance(name, str)):
+        excluded.add("base.model.width")
     values = dict(common)
     if "confirm" in values:
         values["confirm"] = _confirmation(study, values["confirm"])
@@ -120,8 +163,8 @@ def _check_same_meaning(study: Mapping[str, Any], exceptions: Any, where: str) -
         )
     may_change = [*MAY_CHANGE, *(f"space.{path}" for path in SIZES if path in _space_of(study))]
     for scale, changes in exceptions.items():
-        if scale not in SCALES:
-            raise UserError(f"{where}: 'scales.{scale}' is unknown{did_you_mean(str(scale), SCALES)}")
+        if scale not in OWN_SCALES:
+            raise UserError(f"{where}: 'scales.{scale}' is unknown{did_you_mean(str(scale), OWN_SCALES)}")
         if not isinstance(changes, Mapping):
             raise UserError(f"{where}: 'scales.{scale}' must be a mapping, got {format_value(changes)}")
         for path in flattened(changes) or changes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.scales import MAY_CHANGE, SCALES
+from search_spaces.scales import MAY_CHANGE, OWN_SCALES
 from search_spaces.study import Study
 from trainables.config import TrialConfig
 from trainables.mixing.presets import PRESETS
@@ -30,7 +30,7 @@ def study_schema() -> dict[str, Any]:
     schema["properties"]["scales"] = {
         "type": "object",
         "description": "values that override the study at a scale",
-        "properties": {scale: {"$ref": "#/$defs/Scale"} for scale in SCALES},
+        "properties": {scale: {"$ref": "#/$defs/Scale"} for scale in OWN_SCALES},
         "additionalProperties": False,
     }
     changed = {path.partition(".")[0] for path in MAY_CHANGE} & schema["properties"].keys() | {"space"}

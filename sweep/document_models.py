@@ -241,6 +241,15 @@ class MeasuredSpeed(_Strict):
     rows: list[MeasuredTrials]
 
 
+class NetworkPlan(_Strict):
+    """Size of a network of a study."""
+
+    name: str
+    width: float
+    n_parameters: int
+    multiply_adds: int = Field(description="of a forward pass, per image")
+
+
 class PlanDocument(Document):
     """What a study would run on this machine."""
 
@@ -248,6 +257,7 @@ class PlanDocument(Document):
     study: str
     question: str
     arms: list[ArmPlan]
+    networks: list[NetworkPlan]
     n_search_trials: int
     n_confirmation_trials: int
     max_epochs: int = Field(description="total over all trials if none stops early")
@@ -420,6 +430,69 @@ class CheckDocument(Document):
     n_upgraded: int = Field(description="files of the records that --repair has given a checksum and a copy")
 
 
+class StudyOfTable(_Strict):
+    """One study of a table of the paper: its sweep is in the folder with its name."""
+
+    study: str
+    data: str = Field(description="data source")
+    network: str
+    arms: list[str]
+    axes: dict[str, dict[str, JsonValue]] = Field(description="settings of the axes that are measured")
+    n_trials: int
+    max_epochs_per_trial: int
+    n_epochs: int = Field(description="epochs of all trials")
+    n_measurements: int
+    gpus_per_trial: Number
+    seconds: Number = Field(description="training time on this machine; null: not asked for, or not known here")
+    why: Text = Field(description="why the time is not known here")
+
+
+class TableRow(_Strict):
+    """One number of a table, own and published."""
+
+    study: Text = Field(description="null: no study computes the number")
+    dataset: str
+    model: str = Field(description="network of the published number")
+    arm: str
+    metric: str
+    state: Literal["measured", "not measured yet", "not run"]
+    own: Number = Field(description="mean in percent, after the last epoch")
+    low: Number = Field(description="lower end of its 95 % interval")
+    high: Number
+    n: Number = Field(description="independent values: searches or seeds")
+    n_trials: Number
+    published: Number = Field(description="percent; null: there is no such published number")
+    published_seeds: Number
+    own_change: Number = Field(description="points, from the arm off; paired by seed")
+    change_low: Number
+    change_high: Number
+    published_change: Number
+    not_comparable: list[str] = Field(description="differences because of which the numbers are not comparable")
+    differs: list[str] = Field(description="all other differences from the published training")
+    why: Text = Field(description="why it is not run")
+    source: Text
+
+
+class ReproducedTable(_Strict):
+    """A table of the paper: what it needs, and what has been computed."""
+
+    table: str
+    title: str
+    source: str
+    published_tables: list[str]
+    scale: str
+    studies: list[StudyOfTable]
+    differs: list[str] = Field(description="differences from the paper that hold for the whole table")
+    rows: list[TableRow] = Field(description="empty: nothing was run, and --show was not given")
+
+
+class ReproduceDocument(Document):
+    """Tables of the paper: the given one, or all."""
+
+    kind: Literal["reproduce"] = "reproduce"
+    tables: list[ReproducedTable]
+
+
 DOCUMENTS: dict[str, type[Document]] = {
     "status": StatusDocument,
     "trials": TrialsDocument,
@@ -428,6 +501,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "doctor": DoctorDocument,
     "evaluate": EvaluateDocument,
     "check": CheckDocument,
+    "reproduce": ReproduceDocument,
 }
 """Models by kind."""
 

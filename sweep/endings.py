@@ -36,24 +36,34 @@ NO_RESULT_CODE = 4
 
 @dataclass(frozen=True)
 class Joined:
-    """The cluster of a run, and how it was joined; ``resume`` needs the same options.
+    """The cluster of a run, and how it is joined; ``resume`` needs the same options.
 
     Attributes:
-        address: ``auto`` or ``HOST:PORT``; None: Ray was started on this machine.
-        insecure: whether it may ask for no token.
-        max_trials: largest number of trials at the same time; None: as many as fit.
+        address: ``auto`` or ``HOST:PORT``; None: Ray is started on this machine.
+        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
+        max_trials: largest number of trials, or of measurements, at the same time; None: as many as fit on the nodes.
+        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
+
+    Examples:
+        >>> Joined("auto", max_trials=4).options
+        ['--max-trials', '4']
     """
 
     address: str | None = None
     insecure: bool = False
+    strict_nodes: bool = False
     max_trials: int | None = None
+    start_timeout: float | None = None
 
     @property
     def options(self) -> list[str]:
-        """Options of the command line."""
+        """Options of the command line, without the address."""
         return [
             *(["--insecure"] if self.address and self.insecure else []),
+            *(["--strict-nodes"] if self.address and self.strict_nodes else []),
             *([] if self.max_trials is None else ["--max-trials", str(self.max_trials)]),
+            *([] if self.start_timeout is None else ["--start-timeout", f"{self.start_timeout:g}"]),
         ]
 
 

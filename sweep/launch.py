@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from search_spaces.own_parts import own_parts
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
-from sweep.endings import DiskFault, FolderLost, Joined, NotBegun, resume_command, user_message
+from sweep.endings import HERE, DiskFault, FolderLost, Joined, NotBegun, resume_command, user_message
 from sweep.formats import printable
 from sweep.gpu_share import measure_on_node, with_measured_share
 from sweep.images import (
@@ -83,11 +83,7 @@ def start_sweep(
     study: Study,
     *,
     out: Path | None = None,
-    address: str | None = None,
-    insecure: bool = False,
-    strict_nodes: bool = False,
-    max_trials: int | None = None,
-    start_timeout: float | None = None,
+    joined: Joined = HERE,
     download: bool = False,
     command: str = "sweep.launch.start_sweep",
     display: Display = SILENT,
@@ -99,11 +95,7 @@ def start_sweep(
     Args:
         study: the study, for example from ``search_spaces.discover.load_study``.
         out: folder of the sweep, new or empty; None: ``sweeps/STUDY-TIME``.
-        address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
-        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
-        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
-        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
-        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
+        joined: cluster of the run; by default Ray is started on this machine.
         download: whether missing public data are downloaded.
         command: how the sweep was started, for the manifest.
         display: shows the progress.
@@ -123,26 +115,31 @@ def start_sweep(
     from sweep.manifest import new_manifest, with_run, with_share
     from sweep.records.writer import write_manifest
 
-    started_s, display, joined = time.monotonic(), LoggedDisplay(display), Joined(address, insecure, max_trials)
+    started_s, display = time.monotonic(), LoggedDisplay(display)
     notify = notify_url()
     sweep_dir, targets = new_folder(study, out), parse_log_to(log_to)
     loggers = _open_loggers(targets, sweep_dir, study)
-    fingerprints = prepare(study, address=address, insecure=insecure, download=download, display=display)
+    fingerprints = prepare(study, joined=joined, download=download, display=display)
     show_duplicates(study, display.show_warning)
     with contextlib.ExitStack() as stack:
         stack.enter_context(made(sweep_dir))
         stack.enter_context(described_job(metadata_of(study, shown(str(sweep_dir)))))
-        slots = stack.enter_context(_cluster(study, own_parts(study), address, start_timeout, display))
+        slots = stack.enter_context(_cluster(study, own_parts(study), joined, display))
         # before signals are deferred: it may wait for git, and without it there is nothing to resume
         manifest = new_manifest(study, sweep_dir, command, fingerprints)
         images = {source: source for source in fingerprints}
         manifest = with_run(manifest, command, project=project, images=images, joined=joined)
         checking = checked_nodes(
-            study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
+            study,
+            sweep_dir,
+            manifest,
+            joined=joined,
+            display=display,
+            read=slots.living,
         )
         checker = stack.enter_context(checking)
         manifest = with_nodes(manifest, checker.nodes if checker else None)
-        unfit, patience_s = checker.nodes.unfit if checker else (), start_patience_s(start_timeout)
+        unfit, patience_s = checker.nodes.unfit if checker else (), start_patience_s(joined.start_timeout)
         asked, study = (
             study,
             with_measured_share(
@@ -158,7 +155,7 @@ def start_sweep(
         _defer_signals(sweep_dir, joined)
         write_manifest(sweep_dir, manifest)
         with display.log_run(sweep_dir, manifest["runs"][-1]):
-            run = _Run(sweep_dir, slots, joined, display, loggers, started_s, notify, lock, checker, max_trials)
+            run = _Run(sweep_dir, slots, joined, display, loggers, started_s, notify, lock, checker)
             run.run(Conductor(study, sweep_dir, warn=display.show_warning))
     return sweep_dir
 
@@ -168,11 +165,7 @@ def resume_sweep(
     sweep_dir: Path,
     *,
     data: str | None = None,
-    address: str | None = None,
-    insecure: bool = False,
-    strict_nodes: bool = False,
-    max_trials: int | None = None,
-    start_timeout: float | None = None,
+    joined: Joined = HERE,
     retry_failed: bool = False,
     command: str = "sweep.launch.resume_sweep",
     display: Display = SILENT,
@@ -186,11 +179,7 @@ def resume_sweep(
         sweep_dir: folder of the sweep.
         data: present place of the images if they were moved, for example ``imagefolder:photos``; None: where the last
             run read them.
-        address: Ray cluster to join, ``auto`` or ``HOST:PORT``; None: start Ray on this machine.
-        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
-        strict_nodes: whether one node that cannot run trials refuses the run; otherwise it gets no trials.
-        max_trials: largest number of trials at the same time; None: as many as fit on the nodes.
-        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
+        joined: cluster of the run; by default Ray is started on this machine.
         retry_failed: whether failed trials are restarted.
         command: how the sweep was resumed, for the manifest.
         display: shows the progress.
@@ -213,7 +202,7 @@ def resume_sweep(
     from sweep.records.study_edits import check_study, check_study_of_parts
     from sweep.records.writer import write_manifest
 
-    started_s, display, joined = time.monotonic(), LoggedDisplay(display), Joined(address, insecure, max_trials)
+    started_s, display = time.monotonic(), LoggedDisplay(display)
     sweep_dir, targets, notify = Path(os.path.realpath(sweep_dir)), parse_log_to(log_to), notify_url()
     check_study(sweep_dir)
     read_manifest(sweep_dir)
@@ -237,9 +226,7 @@ def resume_sweep(
             with display.show_status("comparing the images with those that the sweep was started with"):
                 check_same_images(recorded, read_contents(recorded, places, splits), places, sweep_dir)
 
-        fingerprints = prepare(
-            study, address=address, insecure=insecure, download=False, display=display, check_images=check_images
-        )
+        fingerprints = prepare(study, joined=joined, download=False, display=display, check_images=check_images)
         check_same_images(manifest["data"], fingerprints, places, sweep_dir)
         for finding in repair_records(sweep_dir):
             display.show_warning(finding.describe())
@@ -261,14 +248,19 @@ def resume_sweep(
         loggers = _open_loggers(targets, sweep_dir, study)
         with (
             described_job(metadata_of(study, shown(str(sweep_dir)))),
-            _cluster(study, parts, address, start_timeout, display) as slots,
+            _cluster(study, parts, joined, display) as slots,
             contextlib.ExitStack() as of_cluster,
         ):
             images = {source: place.source for source, place in places.items()}
             manifest = with_parts(with_images(manifest, fingerprints), parts)
             manifest = with_run(manifest, command, images=images, joined=joined)
             checking = checked_nodes(
-                study, sweep_dir, manifest, address=address, strict=strict_nodes, display=display, read=slots.living
+                study,
+                sweep_dir,
+                manifest,
+                joined=joined,
+                display=display,
+                read=slots.living,
             )
             checker = of_cluster.enter_context(checking)
             manifest = with_nodes(manifest, checker.nodes if checker else None)
@@ -276,22 +268,20 @@ def resume_sweep(
             # written only now: a cluster that cannot be reached must not leave a changed study behind
             write_manifest(sweep_dir, manifest)
             with display.log_run(sweep_dir, manifest["runs"][-1]):
-                run = _Run(sweep_dir, slots, joined, display, loggers, started_s, notify, lock, checker, max_trials)
+                run = _Run(sweep_dir, slots, joined, display, loggers, started_s, notify, lock, checker)
                 run.run(conductor)
 
 
-def _cluster(
-    study: Study, parts: Sequence[OwnPart], address: str | None, start_timeout: float | None, display: Display
-) -> AbstractContextManager[Slots]:
+def _cluster(study: Study, parts: Sequence[OwnPart], joined: Joined, display: Display) -> AbstractContextManager[Slots]:
     """Return the context of a Ray that is up for the trials of a study."""
     from sweep.engine import cluster
 
     return cluster(
         study.resources,
-        address=address,
+        address=joined.address,
         display=display,
         modules=shipped_paths(parts),
-        start_timeout_s=start_patience_s(start_timeout),
+        start_timeout_s=start_patience_s(joined.start_timeout),
     )
 
 
@@ -342,21 +332,20 @@ class _Run:
     notify_url: str | None
     lock: Lock
     checker: NodeChecker | None
-    max_trials: int | None
 
     def run(self, conductor: Conductor) -> None:
         """Run the trials, and say how the run ended to the webhook and, by an error, to the caller."""
         from sweep.steering import Steering
         from sweep.watch import Watch
 
-        conductor.max_trials = self.max_trials
+        conductor.max_trials = self.joined.max_trials
         if self.checker is not None:
             conductor.nodes = self.slots.nodes = self.checker.nodes
             self.slots.update(now=True)
         follow_nodes(conductor.nodes, self.sweep_dir, self.display.show_warning)
         self.display.show_line(
             f"{conductor.study.name}: {conductor.n_left} of {conductor.n_trials} trials to run, "
-            f"{self.slots.describe(self.max_trials)}, records in {self.sweep_dir}"
+            f"{self.slots.describe(self.joined.max_trials)}, records in {self.sweep_dir}"
         )
         notices = Notices(self.notify_url, sweep=self.sweep_dir.name, warn=self.display.show_warning)
         watch = Watch(

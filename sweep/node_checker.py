@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.resources import Resources
 from search_spaces.study import Study
 from sweep.display import SILENT, Display
-from sweep.endings import reason_of
+from sweep.endings import Joined, reason_of
 from sweep.images import recorded_places
 from sweep.live_nodes import read_nodes
 from sweep.mirrored import mirror_of
@@ -236,8 +236,7 @@ def checked_nodes(
     sweep_dir: Path,
     manifest: Mapping[str, Any],
     *,
-    address: str | None,
-    strict: bool = False,
+    joined: Joined,
     display: Display = SILENT,
     read: Callable[[], Sequence[LiveNode]] | None = None,
 ) -> Iterator[NodeChecker | None]:
@@ -249,15 +248,14 @@ def checked_nodes(
         study: the study whose trials are to run.
         sweep_dir: folder of the sweep, which exists.
         manifest: manifest of the sweep; its last run says where the images lie.
-        address: Ray cluster that was joined; None: Ray was started on this machine.
-        strict: whether one node that cannot run trials refuses the run.
+        joined: cluster of the run; a Ray that was started on this machine needs no check.
         display: shows the progress.
         read: returns the nodes of the cluster without waiting; None: the head is asked each time.
 
     Raises:
-        UserError: no node can run trials, or one cannot and ``strict`` is set.
+        UserError: no node can run trials, or one cannot and ``joined.strict_nodes`` is set.
     """
-    if address is None:
+    if joined.address is None:
         yield None
         return
     storage = _storage_of(sweep_dir)
@@ -274,7 +272,7 @@ def checked_nodes(
     )
     storage.write(f"{SIGN}{request.nonce}", request.nonce)
     try:
-        checker = NodeChecker(Nodes(strict=strict), request, study.resources, display, read=read)
+        checker = NodeChecker(Nodes(strict=joined.strict_nodes), request, study.resources, display, read=read)
         try:
             checker.check_all()
             yield checker

@@ -14,6 +14,7 @@ from search_spaces.study import Study
 from sweep.engine import local_slots
 from sweep.gpu_room import GpuRoom, gpu_rooms
 from sweep.mps import mps_of
+from sweep.network_sizes import NetworkSize, network_sizes
 from sweep.planned import PLANNED_TRIALS, first_config, planned_trials
 from sweep.probe import ProbeResult, probe
 from sweep.random_trial import ImageFacts, random_trial
@@ -42,6 +43,7 @@ class Plan:
     A pair is the smallest and the largest value over the trials.
 
     Attributes:
+        networks: size of each network, in the order of the arms.
         n_trials: number of search trials of all arms.
         n_confirming: number of confirmation trials.
         max_epochs: total number of epochs if no trial stops early.
@@ -60,6 +62,7 @@ class Plan:
         measured: speed and memory of several trials at the same time; None: not asked for.
     """
 
+    networks: tuple[NetworkSize, ...]
     n_trials: int
     n_confirming: int
     max_epochs: int
@@ -119,6 +122,7 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
         ) / min(slots, n_searching + n_confirming)
     n_trains, n_vals = zip(*((trial.n_train, trial.n_val) for trial in trials), strict=True)
     return Plan(
+        networks=network_sizes([trial.config.model for trial in trials], described),
         n_trials=n_searching,
         n_confirming=n_confirming,
         max_epochs=round(sum(trial.weight * trial.config.optimizer.max_epochs for trial in trials)),

@@ -8,6 +8,7 @@ from search_spaces.match_checks import check_reachable
 from search_spaces.study import Study
 from sweep.connection import check_connection
 from sweep.display import SILENT, Display
+from sweep.endings import HERE, Joined
 from sweep.gpu_room import describe_rooms, gpu_rooms
 from sweep.images import show_data_warnings
 from sweep.planned import first_config, planned_trials
@@ -18,8 +19,7 @@ from trainables.errors import UserError
 def prepare(
     study: Study,
     *,
-    address: str | None,
-    insecure: bool = False,
+    joined: Joined = HERE,
     download: bool,
     display: Display = SILENT,
     check_images: Callable[[], None] = lambda: None,
@@ -28,8 +28,7 @@ def prepare(
 
     Args:
         study: the study.
-        address: Ray cluster to join; None: start Ray on this machine.
-        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
+        joined: cluster of the run; by default Ray is started on this machine.
         download: whether missing public data are downloaded.
         display: shows the progress.
         check_images: is called before anything is decoded; it may refuse the images.
@@ -44,9 +43,9 @@ def prepare(
     from trainables.data.sources.registry import open_source
     from trainables.data.usable import check_usable
 
-    if address is not None:
-        with display.show_status(f"looking for the Ray cluster at {address}"):
-            check_connection(address, insecure=insecure)
+    if joined.address is not None:
+        with display.show_status(f"looking for the Ray cluster at {joined.address}"):
+            check_connection(joined.address, insecure=joined.insecure)
     configs = {config.data: config for arm in study.arms for config in study.extremes(arm)}
     for name in dict.fromkeys(data.source for data in configs):
         source = open_source(place_of(name).source)
@@ -56,7 +55,7 @@ def prepare(
             notes = check_usable(source)
         for note in notes:
             display.show_warning(note)
-    if address is None:
+    if joined.address is None:
         check_local(study.resources)
         _check_gpu_memory(study, display)
     check_images()

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from trainables.adversarial_training import Attack
+from trainables.augment.config import Augment
 from trainables.data.config import Data
 from trainables.data.sources.registry import SOURCES, WITH_BOXES, split_source
 from trainables.mixing.config import Mix
@@ -24,6 +25,18 @@ def _is_none(value: object) -> bool:
 
 def _is_sgd(value: object) -> bool:
     return value == "sgd"
+
+
+def _is_off(value: Augment) -> bool:
+    return value.is_off
+
+
+def _is_on_weights(value: object) -> bool:
+    return value == "weights"
+
+
+def _is_two(value: object) -> bool:
+    return value == 2
 
 
 class DropBlock(Frozen):
@@ -110,6 +123,8 @@ class Model(Frozen):
             network of one's own, ``package.module:Class``.
         width: factor on the number of channels of each layer; for a PyramidNet on alpha, for a Wide ResNet on its
             width factor; 1 for networks of timm.
+        last_stride: stride of the last stage of a ResNet or ResNeXt; 1 gives maps of twice the side, 14x14 instead of
+            7x7 at 224 px, as for the localization of Yun et al. (ICCV 2019, appendix B).
         precision: ``bf16`` and ``fp16`` autocast the forward pass; ``tf32`` rounds the factors of products to 10 bits;
             ``auto`` is ``bf16`` if the device multiplies bf16 natively, otherwise ``fp32``. ``fp16`` and ``tf32`` need
             a GPU.
@@ -126,7 +141,8 @@ class Model(Frozen):
     width: float = Field(default=1.0, gt=0, le=16)
     precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "auto"
     dropblock: DropBlock | None = None
-    # left out of the dump if None: what older versions recorded stays equal
+    # left out of the dump with their defaults: what older versions recorded stays equal
+    last_stride: Literal[1, 2] = Field(default=2, exclude_if=_is_two)
     stochastic_depth: StochasticDepth | None = Field(default=None, exclude_if=_is_none)
     shakedrop: ShakeDrop | None = Field(default=None, exclude_if=_is_none)
 
@@ -155,6 +171,15 @@ class Model(Frozen):
         option = "shakedrop" if self.stochastic_depth is None else "stochastic_depth"
         if not NETWORKS[self.name].residuals:
             raise ValueError(f"name '{self.name}' declares no residual branches: remove {option}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_stride(self) -> Model:
+        if self.last_stride == 1 and not NETWORKS[self.name].has_last_stride:
+            raise ValueError(
+                f"last_stride is 1, but name '{self.name}' has no stride in its last stage that can be removed: remove "
+                "last_stride, or use a network such as resnet50 or resnext101_32x4d"
+            )
         return self
 
     @model_validator(mode="after")
@@ -217,8 +242,9 @@ class Optimizer(Frozen):
         lr: peak learning rate.
         momentum: Nesterov momentum of ``sgd``; 0 is plain gradient descent.
         betas: decay of the running means of gradients and their squares with ``adamw``; None: 0.9 and 0.999.
-        weight_decay: decay of the weights of convolutions and linear layers, none on norms and biases: an L2 penalty
-            with ``sgd``, decoupled from the gradient with ``adamw``.
+        weight_decay: an L2 penalty with ``sgd``, decoupled from the gradient with ``adamw``.
+        decay_on: ``weights`` decays the weights of convolutions and linear layers; ``all`` also norms and biases, as
+            torch's optimisers do with ``model.parameters()``, and the code of Yun et al. (ICCV 2019) with them.
         schedule: factor on ``lr`` over the run.
         ema_decay: decay per step of the exponential moving average of the weights, which is then evaluated; None: off.
     """
@@ -230,6 +256,7 @@ class Optimizer(Frozen):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)] | None = Field(default=None, exclude_if=_is_none)
     weight_decay: float = Field(default=5e-4, ge=0, le=1e6)
+    decay_on: Literal["weights", "all"] = Field(default="weights", exclude_if=_is_on_weights)
     schedule: Annotated[CosineSchedule | TriangularSchedule | StepSchedule, Field(discriminator="kind")] = (
         CosineSchedule()
     )
@@ -283,6 +310,7 @@ class TrialConfig(Frozen):
 
     Attributes:
         data: images, splits, batches.
+        augment: random changes of each image before mixing, besides crop and flip; none by default.
         model: the network.
         optimizer: steps, rates, planned epochs.
         mix: the mixing policy: the name of a preset, or its parts.
@@ -299,6 +327,7 @@ class TrialConfig(Frozen):
     """
 
     data: Data = Data()
+    augment: Augment = Field(default=Augment(), exclude_if=_is_off)
     model: Model = Model()
     optimizer: Optimizer = Optimizer()
     mix: Mix = Mix.model_validate("off")
@@ -318,6 +347,14 @@ class TrialConfig(Frozen):
             raise ValueError(
                 f"mix needs the boxes of objects, but data.source '{name}' has none; sources with boxes: "
                 f"{', '.join(WITH_BOXES)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _crops_once(self) -> TrialConfig:
+        if self.augment.resized_crop is not None and self.data.pad_px not in (0, Data.model_fields["pad_px"].default):
+            raise ValueError(
+                f"data.pad_px is {self.data.pad_px}, but augment.resized_crop replaces its crop: remove one of them"
             )
         return self
 

@@ -106,14 +106,25 @@ class EpochPlanner:
                     "tops": part.corners[0],
                     "lefts": part.corners[1],
                     "flipped": part.flipped,
+                    **{CHANGES + name: values for name, values in self._batches.changes(part).items()},
                     **_numbers(rates),
                     **{MIX + name: values for name, values in plan.items()},
                 },
             )
 
 
-MIX = "mix."
-"""Before the names of the arrays of the mixing."""
+MIX, CHANGES = "mix.", "augment."
+"""Before the names of the arrays of the mixing, and of the changes of the images before it."""
+
+
+def named(arrays: Mapping[str, Tensor], beginning: str) -> dict[str, Tensor]:
+    """Return the arrays whose names have a beginning, without it.
+
+    Examples:
+        >>> named({"lr": torch.tensor(0.1), "mix.lam": torch.tensor(0.5)}, MIX)
+        {'lam': tensor(0.5000)}
+    """
+    return {name.removeprefix(beginning): values for name, values in arrays.items() if name.startswith(beginning)}
 
 
 def _numbers(rates: HostRates) -> dict[str, np.ndarray]:

@@ -78,6 +78,21 @@ class Layout:
         }
 
 
+def unpacked(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """Return arrays as tensors on a device; for a GPU by one copy that the host does not wait for.
+
+    Examples:
+        >>> unpacked({"codes": np.arange(2), "lr": np.array(0.5)}, torch.device("cpu"))
+        {'codes': tensor([0, 1]), 'lr': tensor(0.5000, dtype=torch.float64)}
+    """
+    if device.type == "cpu" or not arrays:
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}
+    layout = Layout.of(arrays)
+    block = empty_bytes(layout.n_bytes, device)
+    layout.pack(arrays, block.numpy())
+    return layout.unpack(block.to(device, non_blocking=True))
+
+
 @dataclass(frozen=True)
 class Variant:
     """All that decides which operations a step launches: steps of the same variant differ in numbers only.

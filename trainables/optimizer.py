@@ -20,11 +20,11 @@ def build_optimizer(model: nn.Module, optimizer: Optimizer) -> SGDOrAdamW:
     Before each step the training loop sets the rate of each group to ``optimizer.lr * lr_factor(optimizer.schedule,
     t)``. The first group, weights of convolutions and linear layers, has weight decay: with ``sgd`` L2, added to the
     gradient; with ``adamw`` decoupled, a fraction lr * weight_decay of the weight per step. The second group, norm
-    parameters and biases, has none.
+    parameters and biases, has the same decay with ``decay_on`` "all", and none with "weights".
 
     Args:
         model: the network on its device, with float parameters.
-        optimizer: name, learning rate, momentum or betas, and weight decay.
+        optimizer: name, learning rate, momentum or betas, weight decay and what it acts on.
 
     Examples:
         >>> groups = build_optimizer(nn.Linear(2, 1), Optimizer(lr=0.2)).param_groups
@@ -36,7 +36,7 @@ def build_optimizer(model: nn.Module, optimizer: Optimizer) -> SGDOrAdamW:
     vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [
         {"params": weights, "weight_decay": optimizer.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": vectors, "weight_decay": optimizer.weight_decay if optimizer.decay_on == "all" else 0.0},
     ]
     # fused: half the time of the default loop over parameters on one CPU thread
     if optimizer.name == "adamw":

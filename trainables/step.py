@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.adversarial_training import attacked, unrecorded
+from trainables.augment.apply import augmented
 from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer
 from trainables.ema import MovingAverage
@@ -47,6 +48,7 @@ class StepInputs:
     Attributes:
         images: uint8 [B, H, W, C], on the device.
         labels: int64 [B], on the device.
+        changes: what :func:`trainables.augment.apply.augmented` needs, on the device.
         layer: layer at which the batch is mixed.
         draw: returns the draw for the maps at that layer, [B, C, h, w], and the normalised images, [B, 3, H, W].
         rates: numbers of this step.
@@ -54,6 +56,7 @@ class StepInputs:
 
     images: Tensor
     labels: Tensor
+    changes: Mapping[str, Tensor]
     layer: int
     draw: Callable[[Tensor, Tensor], RenderedDraw]
     rates: StepRates
@@ -149,7 +152,8 @@ class TrainStep:
 
         If blocks are dropped after the same stage, they are dropped before mixing, separately for each image.
         """
-        images, layer = self._normalize(inputs.images), inputs.layer
+        images = self._normalize(augmented(inputs.images, inputs.changes, self._config.augment))
+        layer = inputs.layer
         results: list[tuple[RenderedDraw, Tensor]] = []
 
         def mixed(maps: Tensor) -> Tensor:

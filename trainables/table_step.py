@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.cuda_graphs import Capture
 from trainables.data.batches import TrainBatches
-from trainables.epoch_planner import MIX, MapShape
+from trainables.epoch_planner import CHANGES, MIX, MapShape, named
 from trainables.epoch_table import TablePart, Variant
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.draw import MixDrawer
@@ -113,14 +113,14 @@ class TableStep:
         row = variant.layout.unpack(self._rows.index_select(0, self._at)[0])
         self._at += 1
         images, labels = self._batches.gather(row["samples"], row["tops"], row["lefts"], row["flipped"])
-        plan = {name.removeprefix(MIX): values for name, values in row.items() if name.startswith(MIX)}
+        plan, changes = named(row, MIX), named(row, CHANGES)
         shape = (variant.n_batch, *self._shapes[variant.layer])
 
         def draw(maps: Tensor, images: Tensor) -> RenderedDraw:
             return self._drawer.render(plan, BatchView(shape, _NO_LABELS, images))
 
         rates = StepRates(row["lr"], row.get("ema_factor"), row.get("drop_prob", 0.0), row.get("attack_key"))
-        self._step.run(StepInputs(images, labels, variant.layer, draw, rates))
+        self._step.run(StepInputs(images, labels, changes, variant.layer, draw, rates))
 
     def _try_to_capture(self, variant: Variant) -> None:
         assert self._capture is not None

@@ -16,7 +16,7 @@ from trainables.cuda_graphs import open_capture
 from trainables.data.batches import TrainBatch, TrainBatches
 from trainables.data.upload import upload
 from trainables.epoch_planner import EpochPlanner, map_shapes
-from trainables.epoch_table import EpochsAhead, table_parts
+from trainables.epoch_table import EpochsAhead, table_parts, unpacked
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.draw import MixDrawer, describe_why_not, draw_layer
 from trainables.mixing.pastes import MixDraw
@@ -140,7 +140,8 @@ class BatchTraining:
         for step, batch in enumerate(batches, start=epoch * len(parts.batches)):
             layer = draw_layer(mix, rngs["mix"])
             rates, draw = self._rates.at(step), functools.partial(_drawn, drawer, batch, self._rates.time(step))
-            inputs = StepInputs(batch.images, batch.labels, layer, draw, _on_device(rates, parts.device))
+            changes = unpacked(batch.changes, parts.device)
+            inputs = StepInputs(batch.images, batch.labels, changes, layer, draw, _on_device(rates, parts.device))
             drawn = parts.step.run(inputs)
             assert isinstance(drawn, MixDraw)
             n_mixed, lr = n_mixed + int(np.count_nonzero(drawn.applied)), rates.lr

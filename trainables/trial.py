@@ -16,6 +16,8 @@ from trainables.config import Compute, TrialConfig
 from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.evaluation_images import evaluation_images
 from trainables.data.image_set import ImageSet
+from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpegs.images import JpegImages
 from trainables.data.prepared import TrialData
 from trainables.data.resident import ResidentImages, describe_images, hold_images
 from trainables.data.upload import upload
@@ -135,7 +137,7 @@ class Trial:
     @property
     def image_place(self) -> str:
         """Where the images are read from, as a sentence."""
-        return describe_images(self._resident, self._device)
+        return describe_images(self._data.padded, self._resident, self._device)
 
     @property
     def device_name(self) -> str:
@@ -357,14 +359,16 @@ def _network(config: TrialConfig, images: ImageSet) -> StagedNet:
 def _train_batches(
     config: TrialConfig, data: TrialData, device: torch.device, resident: ResidentImages | None
 ) -> TrainBatches:
-    return TrainBatches(
-        data.padded,
-        data.images.labels,
-        data.train_rows,
-        pad_px=config.data.pad_px,
-        batch_size=config.data.batch_size,
-        flip=data.flip,
-        device=device,
-        boxes=data.images.boxes if "boxes" in config.mix.needs else None,
-        resident=resident,
-    )
+    common: dict[str, Any] = {
+        "pad_px": config.data.pad_px,
+        "batch_size": config.data.batch_size,
+        "flip": data.flip,
+        "device": device,
+        "boxes": data.images.boxes if "boxes" in config.mix.needs else None,
+        "augment": config.augment,
+    }
+    labels, rows = data.images.labels, data.train_rows
+    if isinstance(data.padded, JpegImages):
+        return JpegBatches(data.padded, labels, rows, **common)
+    assert isinstance(data.padded, np.ndarray)
+    return TrainBatches(data.padded, labels, rows, resident=resident, **common)

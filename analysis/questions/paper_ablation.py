@@ -11,7 +11,7 @@ import pandas as pd
 from analysis import statistics
 from analysis.data.frames import Sweep
 from analysis.data.grid import ERROR, by_seed
-from analysis.published import compare_to_published, load_published, preset_of
+from analysis.published import compare_to_published, load_published, published_name
 from analysis.statistics import HIGHER, LOWER, TOO_FEW, WITHIN
 from sweep.findings.confirmed import test_values
 from sweep.findings.student_t import detectable_points
@@ -89,7 +89,7 @@ def claims(differences: pd.DataFrame, *, published: pd.DataFrame | None = None) 
 
 def _published(arm: str, published: pd.DataFrame) -> dict[str, Any] | None:
     """Return the published difference of the arm, split or not, to CutMix, with its data set and network."""
-    preset = preset_of(str(arm).partition(",")[0])
+    preset = published_name(str(arm).partition(",")[0])
     errors = published[published["metric"] == "top1_error"]
     for dataset, model in SOURCES:
         values = errors[(errors["dataset"] == dataset) & (errors["model"] == model)].set_index("arm")["value"]
@@ -114,7 +114,8 @@ def beside_published(confirm: Sweep) -> pd.DataFrame:
     done = set(confirm.trials.loc[confirm.trials["status"] == "completed", "trial"])
     if not done & set(test_values(confirm.evaluations)["trial"]):
         return pd.DataFrame(columns=["arm", "own", "low", "high", "seeds", "published", "own_change", "differs"])
-    return compare_to_published(confirm, dataset=SOURCES[0][0])
+    table = compare_to_published(confirm, dataset=SOURCES[0][0])
+    return table[table["metric"] == "top1_error"].reset_index(drop=True)
 
 
 def series(last: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:

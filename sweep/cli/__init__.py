@@ -8,7 +8,7 @@ import signal
 import sys
 
 # the order in which the help lists the verbs
-from sweep.cli import studies, sweeps, jobs, steering, results, serving, cluster, monitor, checks  # isort: skip
+from sweep.cli import studies, sweeps, reproduce, jobs, steering, results, serving, cluster, monitor, checks  # isort: skip
 from sweep.cli.app import app, echo
 from sweep.terminal.completion import completion_for_bash
 from trainables.errors import UserError, shorten_message
@@ -20,6 +20,7 @@ __all__ = [
     "jobs",
     "main",
     "monitor",
+    "reproduce",
     "results",
     "serving",
     "steering",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
 
+from sweep.endings import Joined
 from sweep.formats import printable
 from sweep.mirrored import shown
 from sweep.terminal import options
@@ -109,18 +110,18 @@ def new_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr)
 
 
-def check_cluster(address: str | None, *, insecure: bool, display: TerminalDisplay) -> None:
+def check_cluster(joined: Joined, *, display: TerminalDisplay) -> None:
     """Check the connection to a cluster, before the libraries are loaded: on a busy machine that takes many seconds.
 
     Raises:
         UserError: the cluster cannot be joined.
     """
-    if address is None:
+    if joined.address is None:
         return
-    with display.show_status(f"looking for the Ray cluster at {address}"):
+    with display.show_status(f"looking for the Ray cluster at {joined.address}"):
         from sweep.connection import check_connection
 
-        check_connection(address, insecure=insecure)
+        check_connection(joined.address, insecure=joined.insecure)
 
 
 def print_document(document: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from sweep.cli.app import (
     print_document,
     split_names,
 )
+from sweep.endings import Joined
 from sweep.signals import exit_code
 from sweep.terminal import options, result_options
 from trainables.errors import UserError
@@ -145,7 +146,8 @@ def evaluate(
     Example: `cutmix-sweep evaluate sweeps/box --axes calibration,ood`
     """
     display = new_display(quiet=quiet, verbose=verbose, stderr=json_)
-    check_cluster(address, insecure=insecure, display=display)
+    joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
+    check_cluster(joined, display=display)
     with display.show_status("loading the libraries"):
         from sweep.documents import evaluate_document
         from sweep.evaluation.evaluate import evaluate_sweep
@@ -156,11 +158,7 @@ def evaluate(
         trials=split_names(trials),
         settings=set_ or [],
         data=data,
-        address=address,
-        insecure=insecure,
-        strict_nodes=strict_nodes,
-        max_trials=max_trials,
-        start_timeout=start_timeout,
+        joined=joined,
         cpus=cpus,
         gpus=gpus,
         command=command_line(),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sweep.cli.app import app, check_cluster, command_line, echo, new_console, new_display, on_sweep, renamed
+from sweep.endings import Joined
 from sweep.terminal import options
 from trainables.errors import UserError
 
@@ -53,7 +54,8 @@ def run(
         raise UserError("--or-resume needs --out: it resumes the sweep in that folder")
     if restarts:
         _run_again(out, restarts, display, or_resume=or_resume)
-    check_cluster(address, insecure=insecure, display=display)
+    joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
+    check_cluster(joined, display=display)
     with display.show_status("loading the libraries"):
         from search_spaces.discover import folder_of, load_study
         from sweep.launch import start_sweep
@@ -73,21 +75,13 @@ def run(
                 None,
                 display,
                 data=None,
-                address=address,
-                insecure=insecure,
-                strict_nodes=strict_nodes,
-                max_trials=max_trials,
-                start_timeout=start_timeout,
+                joined=joined,
                 log_to=log_to,
             )
         sweep_dir = start_sweep(
             loaded,
             out=None if folder is None else folder.path,
-            address=address,
-            insecure=insecure,
-            strict_nodes=strict_nodes,
-            max_trials=max_trials,
-            start_timeout=start_timeout,
+            joined=joined,
             download=download,
             command=command_line(),
             display=display,
@@ -133,7 +127,8 @@ def resume(
     Example: `cutmix-sweep resume sweeps/box`
     """
     display = new_display(quiet=quiet, verbose=verbose)
-    check_cluster(address, insecure=insecure, display=display)
+    joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
+    check_cluster(joined, display=display)
     from search_spaces.extension import limited
 
     without_effect = (data, address, max_trials, retry_failed, no_models, set_, log_to)  # on a run that is up
@@ -149,11 +144,7 @@ def resume(
         change,
         display,
         data=data,
-        address=address,
-        insecure=insecure,
-        strict_nodes=strict_nodes,
-        max_trials=max_trials,
-        start_timeout=start_timeout,
+        joined=joined,
         retry_failed=retry_failed,
         regain_models=not no_models,
         log_to=log_to,
@@ -182,7 +173,8 @@ def confirm(
     Example: `cutmix-sweep confirm sweeps/box --seeds 5`
     """
     display = new_display(quiet=quiet, verbose=verbose)
-    check_cluster(address, insecure=insecure, display=display)
+    joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
+    check_cluster(joined, display=display)
     from search_spaces.extension import confirmed
 
     change = lambda study: confirmed(study, seeds=seeds, configs=configs, searches=searches)  # noqa: E731
@@ -191,11 +183,7 @@ def confirm(
         change,
         display,
         data=data,
-        address=address,
-        insecure=insecure,
-        strict_nodes=strict_nodes,
-        max_trials=max_trials,
-        start_timeout=start_timeout,
+        joined=joined,
         regain_models=False,
         log_to=log_to,
     )
@@ -227,7 +215,8 @@ def extend(
     Example: `cutmix-sweep extend sweeps/box --add-searches 3`
     """
     display = new_display(quiet=quiet, verbose=verbose)
-    check_cluster(address, insecure=insecure, display=display)
+    joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
+    check_cluster(joined, display=display)
     from search_spaces.extension import extended, parse_arms
 
     n_trials = renamed("trials", "add-trials", trials, add_trials)
@@ -246,11 +235,7 @@ def extend(
         lambda study: extended(study, trials=n_trials, searches=add_searches, seeds=n_seeds, arms=new_arms),
         display,
         data=data,
-        address=address,
-        insecure=insecure,
-        strict_nodes=strict_nodes,
-        max_trials=max_trials,
-        start_timeout=start_timeout,
+        joined=joined,
         regain_models=False,
         log_to=log_to,
     )
@@ -262,11 +247,7 @@ def _resume(
     display: TerminalDisplay,
     *,
     data: str | None,
-    address: str | None,
-    insecure: bool,
-    strict_nodes: bool,
-    max_trials: int | None,
-    start_timeout: float | None,
+    joined: Joined,
     retry_failed: bool = False,
     regain_models: bool = True,
     log_to: list[str] | None = None,
@@ -278,11 +259,7 @@ def _resume(
         resume_sweep(
             folder,
             data=data,
-            address=address,
-            insecure=insecure,
-            strict_nodes=strict_nodes,
-            max_trials=max_trials,
-            start_timeout=start_timeout,
+            joined=joined,
             retry_failed=retry_failed,
             command=command_line(),
             display=display,

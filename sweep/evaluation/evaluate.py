@@ -16,7 +16,7 @@ from search_spaces.own_parts import own_parts
 from search_spaces.resources import Resources
 from sweep.connection import check_connection
 from sweep.display import SILENT, Display
-from sweep.endings import FolderLost, Joined, resume_command
+from sweep.endings import HERE, FolderLost, Joined, resume_command
 from sweep.evaluation.pictures import write_sheets
 from sweep.evaluation.request import (
     Task,
@@ -74,11 +74,7 @@ def evaluate_sweep(
     trials: Sequence[str] | None = None,
     settings: Sequence[str] = (),
     data: str | None = None,
-    address: str | None = None,
-    insecure: bool = False,
-    strict_nodes: bool = False,
-    max_trials: int | None = None,
-    start_timeout: float | None = None,
+    joined: Joined = HERE,
     cpus: int | None = None,
     gpus: float | None = None,
     command: str = "sweep.evaluation.evaluate.evaluate_sweep",
@@ -93,11 +89,7 @@ def evaluate_sweep(
         settings: settings of the axes, for example ``ood.n_images=500``.
         data: present place of the sweep's images if they were moved, for example ``imagefolder:photos``; None: where
             the last run read them.
-        address: Ray cluster to join; None: start Ray on this machine.
-        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
-        strict_nodes: whether one node that cannot run measurements refuses them; otherwise it gets none.
-        max_trials: largest number of measurements at the same time; None: as many as fit on the nodes.
-        start_timeout: longest wait for the first node of a cluster, in minutes; None: 10, in a Ray job no limit.
+        joined: cluster of the run; by default Ray is started on this machine.
         cpus: CPU cores per measurement; None: as many as a trial of the sweep.
         gpus: GPUs per measurement; None: as many as a trial of the sweep.
         command: how the evaluation was started, for the manifest.
@@ -121,7 +113,7 @@ def evaluate_sweep(
     for warning in add_part_folders(manifest, sweep_dir):
         display.show_warning(warning)
     study = read_study(manifest, sweep_dir)
-    check_connection(address, insecure=insecure)
+    check_connection(joined.address, insecure=joined.insecure)
     selected = select_trials(sweep_dir, trials)
     chosen = select_axes(axes, settings)
     places = present_places(manifest, [each.source for each in data_of(selected)], data)
@@ -144,28 +136,27 @@ def evaluate_sweep(
         if tasks:
             ray_ = cluster(
                 resources,
-                address=address,
+                address=joined.address,
                 display=display,
                 modules=modules,
-                start_timeout_s=start_patience_s(start_timeout),
+                start_timeout_s=start_patience_s(joined.start_timeout),
             )
             with ray_ as slots, contextlib.ExitStack() as stack:
                 images = {source: place.source for source, place in places.items()}
                 manifest = with_parts(with_images(read_manifest(sweep_dir), contents), parts)
-                manifest = with_run(manifest, command, images=images, joined=Joined(address, insecure, max_trials))
+                manifest = with_run(manifest, command, images=images, joined=joined)
                 measured = study.model_copy(update={"resources": resources})
                 checking = checked_nodes(
                     measured,
                     sweep_dir,
                     manifest,
-                    address=address,
-                    strict=strict_nodes,
+                    joined=joined,
                     display=display,
                     read=slots.living,
                 )
                 checker = stack.enter_context(checking)
                 current_signals().bound("interrupted; run the same command again for the other measurements")
-                _measure(tasks, sweep_dir, manifest, resources, slots, checker, max_trials, display)
+                _measure(tasks, sweep_dir, manifest, resources, slots, checker, joined.max_trials, display)
         pictures = [path for name in applicable for path in write_sheets(sweep_dir, name, selected)]
     return replace(_read_results(sweep_dir, selected, applicable, pictures), damaged=damaged)
 

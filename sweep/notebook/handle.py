@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.resources import check_one_share
 from search_spaces.study import Study
-from sweep.endings import SweepEnded
+from sweep.endings import Joined, SweepEnded
 from sweep.formats import reason_in_one_line
 from sweep.manifest import read_study
 from sweep.mirrored import shown
@@ -95,16 +96,25 @@ class Sweep:
         """Resume this sweep; see ``cutmix_sweep.resume``."""
         from search_spaces.extension import limited
 
-        nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
-        cluster = {"address": address, "insecure": insecure, **nodes}
-        options = {"data": data, **cluster, "retry_failed": retry_failed}
+        joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
         limits = list_settings(settings)
         return self._continue(
-            format_call("resume", str(self.dir), settings=settings, **options, no_models=no_models, log_to=log_to),
+            format_call(
+                "resume",
+                str(self.dir),
+                settings=settings,
+                data=data,
+                **asdict(joined),
+                retry_failed=retry_failed,
+                no_models=no_models,
+                log_to=log_to,
+            ),
             change=(lambda study: limited(study, limits)) if limits else None,
             regain_models=not no_models,
+            data=data,
+            joined=joined,
+            retry_failed=retry_failed,
             log_to=log_to,
-            **options,
         )
 
     def extend(
@@ -125,17 +135,16 @@ class Sweep:
         """Add trials, searches, seeds or arms and run them; see ``cutmix_sweep.extend``."""
         from search_spaces.extension import extended
 
-        nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
-        cluster = {"address": address, "insecure": insecure, **nodes}
+        joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
         arms = add_arms if isinstance(add_arms, Mapping) else {name: {"mix": name} for name in as_list(add_arms)}
         counts = {"add_trials": add_trials, "add_searches": add_searches, "add_seeds": add_seeds}
         additions = {**{name: count or None for name, count in counts.items()}, "add_arms": add_arms}
         return self._continue(
-            format_call("extend", str(self.dir), **additions, data=data, **cluster, log_to=log_to),
+            format_call("extend", str(self.dir), **additions, data=data, **asdict(joined), log_to=log_to),
             change=lambda study: extended(study, trials=add_trials, searches=add_searches, seeds=add_seeds, arms=arms),
             regain_models=False,
             data=data,
-            **cluster,
+            joined=joined,
             log_to=log_to,
         )
 
@@ -156,8 +165,7 @@ class Sweep:
         """Train the winners again on fresh seeds; see ``cutmix_sweep.confirm``."""
         from search_spaces.extension import confirmed
 
-        nodes = {"strict_nodes": strict_nodes, "max_trials": max_trials, "start_timeout": start_timeout}
-        cluster = {"address": address, "insecure": insecure, **nodes}
+        joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
         return self._continue(
             format_call(
                 "confirm",
@@ -166,13 +174,13 @@ class Sweep:
                 searches=searches,
                 configs=configs,
                 data=data,
-                **cluster,
+                **asdict(joined),
                 log_to=log_to,
             ),
             change=lambda study: confirmed(study, seeds=seeds, searches=searches, configs=configs),
             regain_models=False,
             data=data,
-            **cluster,
+            joined=joined,
             log_to=log_to,
         )
 
@@ -223,11 +231,7 @@ class Sweep:
                 trials=None if trials is None else as_list(trials),
                 settings=list_settings(settings),
                 data=data,
-                address=address,
-                insecure=insecure,
-                strict_nodes=strict_nodes,
-                max_trials=max_trials,
-                start_timeout=start_timeout,
+                joined=Joined(address, insecure, strict_nodes, max_trials, start_timeout),
                 cpus=cpus,
                 gpus=gpus,
                 command=format_call(
@@ -319,8 +323,7 @@ def says_how_to_resume() -> Iterator[None]:
     try:
         yield
     except SweepEnded as error:
-        cluster = {"address": error.joined.address, "insecure": bool(error.joined.options)}
-        options = {"settings": error.settings, **cluster, "retry_failed": error.retry_failed}
+        options = {"settings": error.settings, **asdict(error.joined), "retry_failed": error.retry_failed}
         error.add_note(f"in Python: {format_call('resume', shown(str(error.sweep_dir)), **options)}")
         raise
 

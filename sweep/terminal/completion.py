@@ -73,6 +73,18 @@ def complete_scale(incomplete: str) -> list[str]:
     return _starting(incomplete, SCALES)
 
 
+def complete_table(incomplete: str) -> list[str]:
+    """Return the tables of the paper that begin with ``incomplete``.
+
+    Examples:
+        >>> complete_table("abl")
+        ['ablation']
+    """
+    from search_spaces.table import tables
+
+    return _starting(incomplete, tables())
+
+
 def complete_axes(incomplete: str) -> list[str]:
     """Return comma-separated axes that begin with ``incomplete``.
 

@@ -395,8 +395,8 @@ SchemaKind = Annotated[
     str,
     typer.Argument(
         autocompletion=complete_kind,
-        help="kind of document: study, status, trials, plan, studies, doctor, evaluate or check; for example status "
-        "(default: study)",
+        help="kind of document: study, status, trials, plan, studies, doctor, evaluate, check or reproduce; "
+        "for example status (default: study)",
         show_default=False,
     ),
 ]

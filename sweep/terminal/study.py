@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, JustifyMethod
 
 from search_spaces.arm import Point
 from search_spaces.budget import MAX_EPOCHS, Confirm
-from search_spaces.domains import Choice, Fixed, Integers, LogUniform, Uniform
 from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.formats import format_duration
@@ -18,8 +17,10 @@ from sweep.plan import Plan
 from sweep.power import Power, compute_power
 from sweep.preview import describe_mix
 from sweep.search import STARTUP_TRIALS
+from sweep.terminal.domain import describe_domain
 from sweep.terminal.measured import print_measured
 from sweep.terminal.tables import add_column, add_row, new_table, plain, print_heading, print_line, print_table
+from sweep.terminal.training_line import describe_training
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ SCALE_COLUMNS: dict[str, JustifyMethod] = {
     "GPU": "right",
 }
 """Columns of the table of scales, with their alignment."""
+
+NETWORKS_SHOWN = 4
+"""Largest number of networks whose sizes a plan shows; of more, it shows the first and the largest."""
 
 COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
 """Colour of each state of a check."""
@@ -163,27 +167,6 @@ def _describe_point(point: Point) -> str:
     return ", ".join(f"{path} {value}" for path, value in point.items())
 
 
-def describe_domain(domain: Any) -> str:
-    """Return the values of a domain in a few characters.
-
-    Examples:
-        >>> describe_domain(LogUniform(lo=0.1, hi=4.0))
-        '0.1 .. 4 (log)'
-        >>> describe_domain(Choice(values=("clip", "torus")))
-        'clip | torus'
-    """
-    match domain:
-        case LogUniform(lo=lo, hi=hi):
-            return f"{lo:g} .. {hi:g} (log)"
-        case Uniform(lo=lo, hi=hi) | Integers(lo=lo, hi=hi):
-            return f"{lo:g} .. {hi:g}"
-        case Choice(values=values):
-            return " | ".join(str(value) for value in values)
-        case Fixed(value=value):
-            return f"= {value}"
-    raise AssertionError(domain)
-
-
 def print_plan(
     study: Study, plan: Plan, console: Console, power: Power | None = None, price_per_gpu_hour: float | None = None
 ) -> None:
@@ -194,6 +177,7 @@ def print_plan(
         console,
         f"Data: {study.base.get('data', {}).get('source', 'digits')}, {_format_range(plan.n_train)} training and "
         f"{_format_range(plan.n_val)} validation images of {plan.height_px}x{plan.width_px} px.\n"
+        f"{_describe_networks(plan)}\n{describe_training(study)}\n"
         f"Size: {plan.n_trials} search trials{confirming}, at most {plan.max_epochs} epochs in total.\n"
         f"Time on this machine: at most about {format_duration(plan.seconds)}, with {plan.slots} trials at a time and "
         f"{_format_range(plan.images_per_s)} training images per second and trial.",
@@ -205,6 +189,15 @@ def print_plan(
     _print_doses(study, plan, console)
     if power is not None and (effect := power.describe_effect()):
         print_line(console, effect)
+
+
+def _describe_networks(plan: Plan) -> str:
+    """Return the sizes of the networks; of many, those of the first and of the largest."""
+    networks, more = list(plan.networks), ""
+    if len(networks) > NETWORKS_SHOWN:
+        largest = max(networks, key=lambda network: network.multiply_adds)
+        networks, more = list(dict.fromkeys([networks[0], largest])), f"; {len(plan.networks)} networks in all"
+    return f"Network: {'; '.join(network.describe() for network in networks)}{more}."
 
 
 def _format_range(extremes: tuple[float, float]) -> str:

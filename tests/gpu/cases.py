@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainables.augment.policies import POLICIES
 from trainables.mixing.presets import PRESETS
 
 CASES: dict[str, dict[str, Any]] = {
@@ -18,6 +19,11 @@ CASES: dict[str, dict[str, Any]] = {
     "cutmix, PGD without random start": {
         "mix": "cutmix",
         "adversarial": {"kind": "pgd", "steps": 2, "random_start": False},
+    },
+    **{f"cutmix, {kind}": {"mix": "cutmix", "augment": {"policy": {"kind": kind}}} for kind in POLICIES},
+    "cutmix, crop and colours": {
+        "mix": "cutmix",
+        "augment": {"resized_crop": {}, "color_jitter": {"hue": 0.1}, "lighting": {}},
     },
 }
 """Sections of the configuration by the name of the case."""

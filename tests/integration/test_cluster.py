@@ -29,6 +29,7 @@ import sys
 from pathlib import Path
 import ray
 from search_spaces.discover import load_study
+from sweep.endings import Joined
 from sweep.engine import cluster
 from sweep.node_checker import checked_nodes
 from sweep.tune_adapters import resource_request
@@ -36,7 +37,7 @@ from sweep.tune_adapters import resource_request
 study = load_study("quickstart", scale="smoke")
 with cluster(study.resources, address=sys.argv[1]) as slots:
     manifest = {"runs": [{}], "data": {}}
-    with checked_nodes(study, Path(sys.argv[2]), manifest, address=sys.argv[1]) as checker:
+    with checked_nodes(study, Path(sys.argv[2]), manifest, joined=Joined(sys.argv[1])) as checker:
         print("fit", len(checker.nodes.fit), "unfit", checker.nodes.unfit, "slots", slots.n_slots)
     ray.get(resource_request(study.resources, ["0" * 56]).to_placement_group().ready(), timeout=60)
     asked = resource_request(study.resources, checker.nodes.fit).to_placement_group().ready()

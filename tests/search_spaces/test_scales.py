@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from search_spaces.discover import built_in_studies, load_study
+from search_spaces.discover import built_in_studies, load_study, parse_setting
+from search_spaces.paper_recipes import IMAGENET
 from search_spaces.scales import SCALES, scaled
 from search_spaces.study import Study
+from trainables.config import TrialConfig
 from trainables.errors import UserError
+from trainables.merging import merged
+from trainables.optimizer import lr_factor
 
 SMALL: dict[str, Any] = {
     "question": "Does it matter?",
@@ -118,14 +122,94 @@ class TestCommon:
         for scale in ("smoke", "laptop"):
             assert "source" not in SCALES[scale]["base"]["data"]
 
-    def test_paper_is_the_published_recipe(self, load: Any) -> None:
+    def test_smoke_leaves_the_width_alone_if_a_network_has_none(self, load: Any) -> None:
+        """Wherever the network is named: in the file, in an arm, in the space, or by what is set."""
+        timm = "timm:convnext_tiny"
+        named = {"kind": "choice", "values": ["tiny", timm]}
+        off = {"mix": "off"}
+        for changes, settings in [
+            ({"base": {"model": {"name": timm}}}, ()),
+            ({"arms": {"off": off | {"base": {"model": {"name": timm}}}, "plain": off}}, ()),
+            ({"space": {"model.name": named}}, ()),
+            ({"scales": {"smoke": {"base": {"model": {"name": timm}}}}}, ()),
+            ({}, (f'base.model.name="{timm}"',)),
+        ]:
+            values = SMALL | {"base": {}} | changes
+            given: dict[str, Any] = {}
+            for setting in settings:
+                given = merged(given, parse_setting(setting))
+            assert "width" not in scaled(values, "smoke", where="study 'x'", given=given)["base"].get("model", {})
+        assert load("smoke").trial_config("off", {}, replicate=0).model.width == 0.25
+
+
+def config_of(study: Study) -> TrialConfig:
+    return study.trial_config("cutmix", {}, replicate=0)
+
+
+class TestPaper:
+    def test_cifar_is_the_published_recipe(self, load: Any) -> None:
+        """Yun et al., section 4.1.2 and table 6; train.py of the authors; their answer on ResNet-110 (issue 10)."""
         study = load("paper")
-        config = study.trial_config("cutmix", {}, replicate=0)
-        assert (config.data.source, config.data.batch_size, config.data.pad_px) == ("cifar100", 64, 4)
-        assert (config.optimizer.max_epochs, config.optimizer.lr, config.optimizer.weight_decay) == (300, 0.1, 1e-4)
-        assert config.optimizer.schedule.model_dump() == {"kind": "step", "milestones_frac": (0.5, 0.75), "factor": 0.1}
-        assert (config.model.precision, config.optimizer.momentum) == ("fp32", 0.9)
+        data, model, optimizer = config_of(study).data, config_of(study).model, config_of(study).optimizer
+        assert (data.source, data.batch_size, data.pad_px, data.flip) == ("cifar100", 64, 4, None)
+        assert (model.name, model.precision) == ("cifar_resnet110_bn", "fp32")
+        assert (optimizer.name, optimizer.max_epochs, optimizer.lr, optimizer.momentum) == ("sgd", 300, 0.1, 0.9)
+        assert (optimizer.weight_decay, optimizer.decay_on, optimizer.ema_decay) == (1e-4, "all", None)
+        rates = [lr_factor(optimizer.schedule, epoch / 300) for epoch in (0, 149, 150, 224, 225, 299)]
+        assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
         assert study.budget.early_stopping.rule == "none"
+
+    def test_imagenet_is_the_published_recipe(self, load: Any) -> None:
+        """Section 4.1.1; train.py: crops of 224 px, whose images are 256 px high in evaluation."""
+        config = config_of(load("paper", ("base.data.source=imagenet:/images",)))
+        data, optimizer = config.data, config.optimizer
+        assert (data.source, data.batch_size, data.image_size_px) == ("imagenet:/images", 256, 224)
+        assert (config.model.name, config.model.precision) == ("resnet50", "fp32")
+        assert (optimizer.max_epochs, optimizer.lr) == (300, 0.1)
+        assert (optimizer.weight_decay, optimizer.decay_on) == (1e-4, "all")
+        rates = [lr_factor(optimizer.schedule, epoch / 300) for epoch in (74, 75, 149, 150, 224, 225)]
+        assert rates == pytest.approx([1, 0.1, 0.1, 0.01, 0.01, 0.001])
+
+    @pytest.mark.parametrize(
+        ("file", "own", "given", "source", "network"),
+        [
+            ("digits", None, None, "cifar100", "cifar_resnet110_bn"),
+            ("digits", None, "imagefolder:/photos", "imagefolder:/photos", "cifar_resnet110_bn"),
+            ("digits", None, "imagenet:/a", "imagenet:/a", "resnet50"),
+            ("digits", "cifar10", None, "cifar10", "cifar_resnet110_bn"),
+            ("digits", "imagenet:/a", None, "imagenet:/a", "resnet50"),
+            ("digits", "imagenet:/a", "cifar10", "cifar10", "cifar_resnet110_bn"),
+            ("cifar10", None, None, "cifar10", "cifar_resnet110_bn"),
+            ("imagenet:/a", None, None, "imagenet:/a", "resnet50"),
+            ("imagenet:/a", None, "cifar100", "cifar100", "cifar_resnet110_bn"),
+            ("cub:/birds", None, None, "cub:/birds", "resnet50"),
+        ],
+    )
+    def test_follows_the_source(
+        self, load: Any, file: str, own: str | None, given: str | None, source: str, network: str
+    ) -> None:
+        """Of the file if it is one of the paper's, then of its own scale, then of what is set."""
+        changes = {"scales": {"paper": {"base": {"data": {"source": own}}}}} if own else {}
+        settings = (f"base.data.source={given}",) if given else ()
+        config = config_of(load("paper", settings, base={"data": {"source": file}}, **changes))
+        assert (config.data.source, config.model.name) == (source, network)
+        assert config.data.image_size_px == (224 if network == "resnet50" else None)
+
+    def test_of_a_study_lies_over_it(self, load: Any) -> None:
+        own = {"paper": {"replicates": 3, "budget": {"max_epochs": 9}}, IMAGENET: {"budget": {"max_epochs": 8}}}
+        imagenet = ("base.data.source=imagenet:/images",)
+        assert [load("paper", given, scales=own).budget.max_epochs for given in ((), imagenet)] == [9, 8]
+        assert load("paper", imagenet, scales=own).replicates == 3
+        with pytest.raises(UserError, match=f"'{IMAGENET}' is unknown"):
+            load(IMAGENET)
+
+    @pytest.mark.parametrize("name", built_in_studies())
+    def test_every_study_runs_on_imagenet(self, name: str) -> None:
+        study = load_study(name, scale="paper", settings=["base.data.source=imagenet:/images"])
+        for arm in study.arms:
+            config = study.declared_config(arm, study.draw(arm, 0), replicate=0)
+            assert (config.data.batch_size, config.data.image_size_px) == (256, 224)
+            assert config.model.name.startswith("resnet")
 
 
 class TestOwn:

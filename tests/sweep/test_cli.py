@@ -22,6 +22,7 @@ from search_spaces.discover import built_in_studies, load_study
 from search_spaces.scales import SCALES
 from search_spaces.study import Study
 from sweep import cli
+from sweep.endings import Joined
 from sweep.formats import format_duration
 from sweep.plan import PROBED_NETS
 from sweep.records.reader import read_sweep
@@ -612,7 +613,7 @@ class TestExtend:
     def test_with_a_bound_on_the_trials_at_a_time(self, run: Run, resumed: dict[str, Any], verb: str) -> None:
         more = {"resume": [], "confirm": ["--seeds", 2], "extend": ["--add-trials", 1]}[verb]
         assert run(verb, "sweeps/mine", *more, "--max-trials", 3, "--start-timeout", 0.5)[0] == 0
-        assert (resumed["max_trials"], resumed["start_timeout"]) == (3, 0.5)
+        assert resumed["joined"] == Joined(max_trials=3, start_timeout=0.5)
         assert run(verb, "sweeps/mine", *more, "--max-trials", 0)[0] == 2
 
     @pytest.mark.parametrize("prefix", ["--add-", "--"])

@@ -136,18 +136,19 @@ class TestLimits:
         assert not watch.is_over()
         session.conductor.flush(force=True)
         again = simulate(session.conductor.study, tmp_path / "box")
-        watch = Watch(again.conductor, tmp_path / "box", joined=Joined("auto"))
+        watch = Watch(again.conductor, tmp_path / "box", joined=Joined("auto", max_trials=2))
         assert not watch.is_over()
         again.run(1)
         assert watch.is_over()
         ending = watch.ending()
         assert ending is not None
         assert ending.exit_code == 3
-        assert str(ending).endswith("--address auto --set budget.limits.gpu_hours=0.00222222")
+        assert str(ending).endswith("--address auto --max-trials 2 --set budget.limits.gpu_hours=0.00222222")
         with pytest.raises(LimitReached) as raised, says_how_to_resume():
             raise ending
-        call = f"resume('{tmp_path / 'box'}', settings={{'budget.limits.gpu_hours': 0.00222222}}, address='auto')"
-        assert raised.value.__notes__ == [f"in Python: cutmix_sweep.{call}"]
+        options = "settings={'budget.limits.gpu_hours': 0.00222222}, address='auto', max_trials=2"
+        call = f"cutmix_sweep.resume('{tmp_path / 'box'}', {options})"
+        assert raised.value.__notes__ == [f"in Python: {call}"]
 
     def test_failed_trials(self, watched: Watched) -> None:
         session, watch = watched(limits={"failed_trials": 2}, curve=lambda job, epoch: {"failed": "no\nreason"})
@@ -496,6 +497,7 @@ class TestDisk:
 
 
 def test_the_command_to_resume_can_be_pasted_into_a_shell() -> None:
-    message = str(Interrupted(Path("/a b/sweep"), Joined("auto", insecure=True, max_trials=4), 3, 8))
-    command = "cutmix-sweep resume '/a b/sweep' --address auto --insecure --max-trials 4"
-    assert message == f"interrupted after 3 of 8 trials; resume with: {command}"
+    joined = Joined("auto", insecure=True, strict_nodes=True, max_trials=4, start_timeout=2.5)
+    options = "--address auto --insecure --strict-nodes --max-trials 4 --start-timeout 2.5"
+    message = str(Interrupted(Path("/a b/sweep"), joined, 3, 8))
+    assert message == f"interrupted after 3 of 8 trials; resume with: cutmix-sweep resume '/a b/sweep' {options}"

@@ -72,7 +72,7 @@ def sweep_dir(study: Study, tmp_path: Path) -> Path:
     """A sweep that has begun; its study has no confirmation, so that it has read the training images alone."""
     folder = tmp_path / "sweep"
     folder.mkdir()
-    manifest = new_manifest(study, folder, "", prepare(study, address=None, download=False))
+    manifest = new_manifest(study, folder, "", prepare(study, download=False))
     write_manifest(folder, with_run(manifest, "", images={source: source for source in manifest["data"]}))
     return folder
 
@@ -100,7 +100,7 @@ class TestContent:
         manifest = read_manifest(sweep_dir)
         source = source_of(manifest)
         assert [*manifest["data"][source]] == ["train"]
-        with_test = prepare(confirm(study), address=None, download=False)
+        with_test = prepare(confirm(study), download=False)
         assert [*with_test[source]] == ["train", "test"]
         after = with_images(manifest, with_test)
         assert after["data"][source] == manifest["data"][source] | with_test[source]
@@ -136,7 +136,7 @@ class TestContent:
         self, sweep_dir: Path, study: Study, images: Path
     ) -> None:
         manifest = read_manifest(sweep_dir)
-        write_manifest(sweep_dir, with_images(manifest, prepare(confirm(study), address=None, download=False)))
+        write_manifest(sweep_dir, with_images(manifest, prepare(confirm(study), download=False)))
         (images / "test/cat/3.bmp").unlink()
         with pytest.raises(UserError, match=r"the test images of '.*' differ .* \(of 8 files, 1 missing; .*cat/3.bmp"):
             resume_sweep(sweep_dir, change=confirm)
@@ -206,7 +206,7 @@ class TestPlace:
         both = parse(Study, values, where="study")
         folder = tmp_path / "sweep"
         folder.mkdir()
-        write_manifest(folder, new_manifest(both, folder, "", prepare(both, address=None, download=False)))
+        write_manifest(folder, new_manifest(both, folder, "", prepare(both, download=False)))
         moved = other.rename(tmp_path / "moved")
         with pytest.raises(Resumed):
             resume_sweep(folder, data=f"imagefolder:{moved}")
@@ -218,7 +218,7 @@ class TestPlace:
         matched = parse(Study, values, where="study")
         folder = tmp_path / "matched"
         folder.mkdir()
-        manifest = new_manifest(matched, folder, "", prepare(matched, address=None, download=False))
+        manifest = new_manifest(matched, folder, "", prepare(matched, download=False))
         moved = images.rename(tmp_path / "moved")
         places = dict.fromkeys(manifest["data"], f"imagefolder:{moved}")
         write_manifest(folder, with_run(manifest, "", images=places))
@@ -253,10 +253,10 @@ class TestWarnings:
         self, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("CUTMIX_SWEEP_CACHE", str(tmp_path / "cache"))
-        prepare(study, address=None, download=False)
+        prepare(study, download=False)
         (images,) = (tmp_path / "cache").glob("imagefolder-train-*/images.npy")
         images.write_bytes(images.read_bytes()[:-1])
         display = Shown()
-        prepare(study, address=None, download=False, display=display)
+        prepare(study, download=False, display=display)
         (line,) = display.warnings
         assert line.startswith("the decoded images in '")

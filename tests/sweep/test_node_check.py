@@ -14,6 +14,7 @@ from search_spaces.resources import Resources
 from search_spaces.study import Study
 from sweep import node_check, node_checker
 from sweep.display import SilentDisplay
+from sweep.endings import HERE, Joined
 from sweep.node_check import (
     SIGN,
     Answer,
@@ -285,15 +286,15 @@ class TestAllNodes:
 def test_the_checks_of_a_run_leave_nothing_behind(ray: FakeRay, study_of: Callable[..., Study], tmp_path: Path) -> None:
     ray.members = {"a": {"CPU": 1.0}, "b": {"CPU": 1.0}}
     manifest: dict[str, Any] = {"runs": [{}], "data": {}}
-    with checked_nodes(study_of(), tmp_path, manifest, address="auto") as checker:
+    with checked_nodes(study_of(), tmp_path, manifest, joined=Joined("auto")) as checker:
         assert checker is not None
         assert len(names(tmp_path)) == 3
         assert checker.nodes.fit == ["id-a", "id-b"]
     assert names(tmp_path) == []
     ray.images = {"a": "no images"}
     refused = pytest.raises(UserError, match=r"node 'a' cannot run trials \(no images\), and --strict-nodes is set")
-    with refused, checked_nodes(study_of(), tmp_path, manifest, address="auto", strict=True):
+    with refused, checked_nodes(study_of(), tmp_path, manifest, joined=Joined("auto", strict_nodes=True)):
         pass
     assert names(tmp_path) == []
-    with checked_nodes(study_of(), tmp_path, manifest, address=None) as checker:
+    with checked_nodes(study_of(), tmp_path, manifest, joined=HERE) as checker:
         assert checker is None

@@ -94,6 +94,31 @@ def test_steps_of_adamw_follow_the_formula() -> None:
         torch.testing.assert_close(parameter.detach().double(), weight, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_decay_on_all_is_torchs_optimizer_of_all_parameters(name: str) -> None:
+    """To the bit, as ``torch.optim.SGD(model.parameters(), ...)`` in the code of Yun et al."""
+    settings = Optimizer(name=name, lr=0.02, weight_decay=0.05, decay_on="all")
+    ours, theirs, on_weights = net(), net(), net()
+    options = {"lr": 0.02, "weight_decay": 0.05, "fused": True}
+    if name == "sgd":
+        reference: Any = torch.optim.SGD(theirs.parameters(), momentum=0.9, nesterov=True, **options)
+    else:
+        reference = torch.optim.AdamW(theirs.parameters(), **options)
+    optimizers = build_optimizer(ours, settings), reference, build_optimizer(on_weights, Optimizer(name=name))
+    for step in range(3):
+        for model, optimizer in zip((ours, theirs, on_weights), optimizers, strict=True):
+            backward(model, seed=step)
+            optimizer.step()
+    for mine, reference_weight in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine, reference_weight)
+    assert not torch.equal(ours.stem[1].weight, on_weights.stem[1].weight)
+
+
+def test_what_decays_is_recorded_only_where_it_is_not_the_default() -> None:
+    assert "decay_on" not in Optimizer().model_dump()
+    assert Optimizer(decay_on="all").model_dump()["decay_on"] == "all"
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

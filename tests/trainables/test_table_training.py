@@ -21,7 +21,7 @@ from trainables.mixing.draw import describe_why_not
 from trainables.mixing.rendering import tensor_operations
 from trainables.trial import Trial
 
-SIDE_PX, PAD_PX, N_TRAIN, N_VAL, BATCH = 8, 1, 42, 12, 4
+SIDE_PX, PAD_PX, N_TRAIN, N_VAL, BATCH = 8, 4, 42, 12, 4
 """Ten whole batches per epoch, and one of two images."""
 
 Body = Callable[[], None]
@@ -68,7 +68,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def data() -> TrialData:
     rng = np.random.default_rng(0)
-    padded = rng.integers(0, 256, (N_TRAIN + N_VAL, SIDE_PX + 2, SIDE_PX + 2, 3), dtype=np.uint8)
+    padded = rng.integers(0, 256, (N_TRAIN + N_VAL, SIDE_PX + 2 * PAD_PX, SIDE_PX + 2 * PAD_PX, 3), dtype=np.uint8)
     images = ImageSet(
         images=padded[:, PAD_PX:-PAD_PX, PAD_PX:-PAD_PX],
         labels=np.arange(len(padded)) % 3,
@@ -136,6 +136,12 @@ CASES: dict[str, dict[str, Any]] = {
     "AdamW": {"optimizer": {"name": "adamw", "lr": 0.001}},
     "stochastic depth": {"model": {"stochastic_depth": {"survival_prob": 0.5}}},
     "FGSM": {"adversarial": {"kind": "fgsm"}},
+    "RandAugment": {"augment": {"policy": {"kind": "rand_augment"}}, "adversarial": {"kind": "fgsm"}},
+    "AugMix": {"augment": {"policy": {"kind": "augmix", "all_ops": True}}},
+    "crop, colours, boxes": {
+        "mix": "objectmix",
+        "augment": {"resized_crop": {}, "color_jitter": {"hue": 0.1}, "lighting": {}},
+    },
 }
 
 

@@ -57,6 +57,10 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "erasing-ema": {"mix": "random_erasing", "optimizer": {"ema_decay": 0.9}},
     "cutmix-pgd-fp32": {"mix": "cutmix", "adversarial": {"kind": "pgd", "steps": 2}},
+    "augmented-fp32": {
+        "mix": "cutmix",
+        "augment": {"policy": {"kind": "trivial_augment"}, "color_jitter": {}, "lighting": {}},
+    },
     "fgsm-bf16": {"adversarial": {"kind": "fgsm"}, "model": {"precision": "bf16"}},
     "everything-fp32": EVERYTHING,
     "everything-bf16-ema": merged(EVERYTHING, {"model": {"precision": "bf16"}, "optimizer": {"ema_decay": 0.9}}),

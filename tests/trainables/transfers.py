@@ -40,7 +40,7 @@ from trainables.models.branches import scale_branches
 from trainables.networks.modules.staged import StagedNet
 from trainables.trial import Trial
 
-SIDE_PX, PAD_PX, CLASSES, BATCH = 16, 2, 4, 8
+SIDE_PX, PAD_PX, CLASSES, BATCH = 16, 4, 4, 8
 SHORT, LONG = 1, 2
 """Steps of the two epochs."""
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.augment.config import Augment
+from trainables.augment.crops import boxes_in_windows, mirrored_windows
+from trainables.augment.draw import device_arrays
 from trainables.data.epoch_draw import EpochDraw, draw_epoch
 from trainables.data.resident import ResidentImages
 from trainables.data.upload import computed_ahead, empty_bytes, upload
@@ -58,12 +61,14 @@ class TrainBatch:
         classes: the labels on the host.
         boxes: the objects' (y0, x0, y1, x1) in half-open pixels after crop and flip, int64 [B, 4], on the host; empty
             if the crop removed the object. None if the data has no boxes.
+        changes: what :func:`trainables.augment.apply.augmented` needs to change the images, on the host.
     """
 
     images: Tensor
     labels: Tensor
     classes: np.ndarray
     boxes: np.ndarray | None
+    changes: Mapping[str, np.ndarray]
 
 
 class TrainBatches:
@@ -98,6 +103,7 @@ class TrainBatches:
         device: torch.device,
         boxes: np.ndarray | None = None,
         resident: ResidentImages | None = None,
+        augment: Augment | None = None,
     ) -> None:
         """Take images with a border of ``pad_px`` and the rows to train on.
 
@@ -111,6 +117,7 @@ class TrainBatches:
             device: device of the batches.
             boxes: int32 [N, 4], each object's (y0, x0, y1, x1) in half-open pixels of the image without its border.
             resident: the images in the memory of the device; None: the batches are made on the host.
+            augment: changes that are drawn with the crops; the training step applies them. None: none.
         """
         self._labels = labels[rows]
         self._boxes = None if boxes is None else boxes[rows].astype(np.int64)
@@ -118,6 +125,7 @@ class TrainBatches:
         self._pad_px = pad_px
         self._flip = flip
         self._device = device
+        self._augment = augment or Augment()
         self._rows = rows
         self._windows = windows_of(padded, pad_px)
         self._crops: _Crops | None = None
@@ -135,7 +143,7 @@ class TrainBatches:
         return math.ceil(len(self._labels) / self._batch_size)
 
     def draw_epoch(self, *, order_rng: np.random.Generator, augment_rng: np.random.Generator) -> EpochDraw:
-        """Draw the order, the crops and the flips of an epoch on the host, without making its batches."""
+        """Draw the order, crops, flips and changes of an epoch on the host, without making its batches."""
         return draw_epoch(
             len(self._labels),
             batch_size=self._batch_size,
@@ -143,19 +151,41 @@ class TrainBatches:
             flip=self._flip,
             order_rng=order_rng,
             augment_rng=augment_rng,
+            augment=self._augment,
+            sides_px=self._sides_px,
+            stored_px=self._stored_px,
         )
 
     def on_host(self, part: EpochDraw) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the labels of drawn samples, int64 [B], and their boxes after crop and flip, int64 [B, 4] or None."""
-        boxes = None if self._boxes is None else self._moved(self._boxes[part.samples], part.corners, part.flipped)
-        return self._labels[part.samples], boxes
+        labels = self._labels[part.samples]
+        if self._boxes is None:
+            return labels, None
+        boxes = self._moved(self._boxes[part.samples], part.corners, part.flipped)
+        if part.windows is not None:
+            height_px, width_px = self._sides_px
+            windows = mirrored_windows(part.windows, part.flipped, width_px)
+            boxes = boxes_in_windows(boxes, windows, height_px, width_px)
+        return labels, boxes
+
+    def changes(self, part: EpochDraw) -> dict[str, np.ndarray]:
+        """Return what the training step needs to change the images of drawn samples; {} if nothing is changed."""
+        height_px, width_px = self._sides_px
+        return device_arrays(
+            self._augment,
+            part.changes,
+            windows=part.windows,
+            flipped=part.flipped,
+            height_px=height_px,
+            width_px=width_px,
+        )
 
     def epoch(self, *, order_rng: np.random.Generator, augment_rng: np.random.Generator) -> Iterator[TrainBatch]:
         """Yield each sample once."""
         draw = self.draw_epoch(order_rng=order_rng, augment_rng=augment_rng)
         parts = list(draw.batches(self._batch_size))
         for part, (images, labels) in zip(parts, self._made(draw, parts), strict=True):
-            yield TrainBatch(images, labels, *self.on_host(part))
+            yield TrainBatch(images, labels, *self.on_host(part), self.changes(part))
 
     def gather(self, samples: Tensor, tops: Tensor, lefts: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
         """Return images, uint8 [B, H, W, C], and labels, int64 [B], by operations on the device alone.
@@ -175,6 +205,17 @@ class TrainBatches:
         images = crops.windows[crops.places[samples], tops, lefts]
         return (_mirrored(images, flipped) if self._flip else images), crops.labels[samples]
 
+    @property
+    def _sides_px(self) -> tuple[int, int]:
+        """Height and width of the images that are trained on."""
+        height_px, width_px = self._windows.shape[3:5]
+        return height_px, width_px
+
+    def _stored_px(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return heights and widths of the stored images of samples, int64 [n] each."""
+        height_px, width_px = self._sides_px
+        return np.full(len(samples), height_px), np.full(len(samples), width_px)
+
     def _made(self, draw: EpochDraw, parts: Sequence[EpochDraw]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels of each batch, on the device."""
         if self._crops is not None:
@@ -190,7 +231,7 @@ class TrainBatches:
 
     def _moved(self, boxes: np.ndarray, corners: np.ndarray, flipped: np.ndarray) -> np.ndarray:
         """Return the boxes after crop and flip, int64 [B, 4]."""
-        height_px, width_px = self._windows.shape[3:5]
+        height_px, width_px = self._sides_px
         shift = self._pad_px - corners
         y0, x0, y1, x1 = boxes.T + np.concatenate([shift, shift])
         x0, x1 = np.where(flipped, width_px - x1, x0), np.where(flipped, width_px - x0, x1)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import statistics
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
@@ -48,6 +49,8 @@ MAX_MIXED_PX = 224
 
 MAX_THREADS = 8
 FILES_PER_TASK = 64
+TASKS_PER_THREAD = 2
+"""Tasks that wait for each thread: results that are not used yet stay in memory."""
 
 MAY_HAVE_FRAMES = (".apng", ".avif", ".gif", ".png", ".tif", ".tiff", ".webp")
 """Endings of files that may hold several images."""
@@ -85,7 +88,7 @@ def count_with_frames(files: Sequence[str]) -> int:
 
 
 def decode(
-    files: Sequence[str], out: npt.NDArray[np.uint8], *, upright: bool = False
+    files: Sequence[str], out: npt.NDArray[np.uint8], *, upright: bool = False, center_crop_frac: float = 1.0
 ) -> tuple[npt.NDArray[np.int32], dict[str, str]]:
     """Decode ``files`` into ``out``, uint8 [N, H, W, 3], on up to 8 threads; each file is read once.
 
@@ -94,6 +97,7 @@ def decode(
         out: array that is filled.
         upright: whether the EXIF orientation is applied, as in photographs of a camera. Published data sets are read as
             stored: their boxes and published results refer to the stored pixels.
+        center_crop_frac: side of the central window that is used, as a fraction of the largest centred window.
 
     Returns:
         Heights and widths of the images before fitting, int32 [N, 2], in pixels; and the SHA-256 of each file by path.
@@ -105,28 +109,53 @@ def decode(
     sizes = np.empty((len(files), 2), dtype=np.int32)
     digests = [""] * len(files)
     largest = np.zeros(len(files), dtype=np.int32)
-    budget = _PixelBudget()
-    unusable: dict[int, UserError] = {}
+    budget = PixelBudget()
 
-    def decode_some(start: int) -> None:
+    def decode_one(index: int) -> tuple[tuple[int, int], int, str]:
+        return _decode_into(files[index], out[index], budget, upright=upright, center_crop_frac=center_crop_frac)
+
+    with quiet_pillow():
+        for index, decoded in enumerate(in_order(files, decode_one)):
+            sizes[index], largest[index], digests[index] = decoded
+    check_16_bits(files, largest)
+    return sizes, dict(zip(files, digests, strict=True))
+
+
+def in_order(files: Sequence[str], work: Callable[[int], T]) -> Iterator[T]:
+    """Yield ``work(index)`` for each file in order, computed on up to 8 threads that are not far ahead.
+
+    Raises:
+        UserError: ``work`` has raised it. The other files are worked on first, so that the user learns of all that
+            cannot be used; their results from the first such file on are not yielded.
+    """
+    unusable: dict[int, UserError] = {}
+    n_threads = min(MAX_THREADS, usable_cores())
+
+    def some(start: int) -> list[T]:
+        results = []
         for index in range(start, min(start + FILES_PER_TASK, len(files))):
             try:
-                decoded = _decode_into(files[index], out[index], budget, upright=upright)
-            except UserError as error:  # the other images are decoded: the user learns of all that cannot be used
+                results.append(work(index))
+            except UserError as error:
                 unusable[index] = error
-            else:
-                sizes[index], largest[index], digests[index] = decoded
+        return results
 
-    pool = ThreadPoolExecutor(min(MAX_THREADS, usable_cores()))
-    with quiet_pillow():
-        try:
-            for _ in pool.map(decode_some, range(0, len(files), FILES_PER_TASK)):
-                pass
-        finally:  # after Ctrl-C the others need not be decoded
-            pool.shutdown(cancel_futures=True)
+    waiting: deque[Future[list[T]]] = deque()
+    pool = ThreadPoolExecutor(n_threads)
+    try:
+        for start in range(0, len(files), FILES_PER_TASK):
+            waiting.append(pool.submit(some, start))
+            if len(waiting) > TASKS_PER_THREAD * n_threads:
+                yield from _usable(waiting.popleft().result(), unusable)
+        while waiting:
+            yield from _usable(waiting.popleft().result(), unusable)
+    finally:  # after Ctrl-C the others need not be worked on
+        pool.shutdown(cancel_futures=True)
     _check_all_usable(files, unusable)
-    _check_16_bits(files, largest)
-    return sizes, dict(zip(files, digests, strict=True))
+
+
+def _usable(results: list[T], unusable: Mapping[int, UserError]) -> list[T]:
+    return [] if unusable else results
 
 
 def fit_images(images: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> None:
@@ -135,11 +164,16 @@ def fit_images(images: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> Non
         out[:] = images
         return
     for image, target in zip(images, out, strict=True):
-        target[:] = _fitted(Image.fromarray(image), *target.shape[:2])
+        target[:] = fitted(Image.fromarray(image), *target.shape[:2])
 
 
 def fit_boxes(
-    boxes: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32], height_px: int, width_px: int
+    boxes: npt.NDArray[np.int32],
+    sizes: npt.NDArray[np.int32],
+    height_px: int,
+    width_px: int,
+    *,
+    center_crop_frac: float = 1.0,
 ) -> npt.NDArray[np.int32]:
     """Return boxes after their images were fitted to ``height_px`` x ``width_px``.
 
@@ -148,6 +182,7 @@ def fit_boxes(
         sizes: int32 [N, 2] or [2], heights and widths of the original images.
         height_px: height after fitting.
         width_px: width after fitting.
+        center_crop_frac: as for :func:`decode`.
 
     Returns:
         int32 [N, 4]: the smallest whole pixels that contain the object, clipped to the image; empty if cropping
@@ -159,7 +194,7 @@ def fit_boxes(
         [[5, 0, 15, 10]]
     """
     target = np.array([height_px, width_px])
-    scale = (target / sizes).max(axis=-1, keepdims=True)
+    scale = (target / sizes).max(axis=-1, keepdims=True) / center_crop_frac
     cut = (sizes * scale - target) / 2
     corners = boxes.reshape(-1, 2, 2) * scale[..., None, :] - cut[..., None, :]
     corners = corners.round(6)  # a rounding error must not add a whole pixel below
@@ -167,10 +202,11 @@ def fit_boxes(
     return np.concatenate([low, high], axis=1).clip(0, np.tile(target, 2)).astype(np.int32)
 
 
-class _PixelBudget:
+class PixelBudget:
     """Limit of the pixels that are decoded at one time: a large image waits until it is the only one."""
 
     def __init__(self) -> None:
+        """Begin with no pixels."""
         self._n_px = 0
         self._changed = threading.Condition()
 
@@ -216,7 +252,7 @@ def _has_frames(file: str) -> bool:
 
 
 def _decode_into(
-    file: str, out: npt.NDArray[np.uint8], budget: _PixelBudget, *, upright: bool
+    file: str, out: npt.NDArray[np.uint8], budget: PixelBudget, *, upright: bool, center_crop_frac: float
 ) -> tuple[tuple[int, int], int, str]:
     """Decode a file; return its height and width, its largest sample, or 0, as :func:`read_pixels`, and its SHA-256."""
     height_px, width_px = out.shape[:2]
@@ -224,7 +260,7 @@ def _decode_into(
     with open_image(file, content) as image:
         n_px = image.width * image.height
         size = upright_size(image, upright=upright)
-        scale = max(height_px / size[0], width_px / size[1])
+        scale = max(height_px / size[0], width_px / size[1]) / center_crop_frac
         # decoding a JPEG at 1/2, 1/4 or 1/8 is faster; twice the final size keeps the quality of the resampling
         image.draft(None, (round(2 * scale * image.width), round(2 * scale * image.height)))
         if not image.info.get("progressive"):  # a progressive JPEG is decoded whole before it is reduced
@@ -233,8 +269,8 @@ def _decode_into(
             pixels, largest = read_pixels(image, file)
             orientation = orientation_of(image) if upright else 1
             stored_px = (width_px, height_px) if orientation >= 5 else (height_px, width_px)
-            fitted = turn_upright(_fitted_rgb(pixels, *stored_px), orientation)
-        out[:] = fitted if fitted.ndim == 3 else fitted[..., None]
+            upright_pixels = turn_upright(_fitted_rgb(pixels, *stored_px, center_crop_frac), orientation)
+        out[:] = upright_pixels if upright_pixels.ndim == 3 else upright_pixels[..., None]
         return size, largest or 0, hashlib.sha256(content).hexdigest()
 
 
@@ -250,7 +286,7 @@ def _check_all_usable(files: Sequence[str], unusable: Mapping[int, UserError]) -
     raise UserError(f"{unusable[first]}; {number}{':' if len(others) <= NAMED else ', for example'} {named}")
 
 
-def _check_16_bits(files: Sequence[str], largest: npt.NDArray[np.int32]) -> None:
+def check_16_bits(files: Sequence[str], largest: npt.NDArray[np.int32]) -> None:
     """Check that some sample of all images with 16 bits per sample needs all 16 bits, if there are such images.
 
     If none does, the images either have fewer bits or are dark. Files do not tell this.
@@ -266,16 +302,29 @@ def _check_16_bits(files: Sequence[str], largest: npt.NDArray[np.int32]) -> None
         )
 
 
-def _fitted_rgb(image: Image.Image, height_px: int, width_px: int) -> npt.NDArray[np.uint8]:
+def _fitted_rgb(image: Image.Image, height_px: int, width_px: int, center_crop_frac: float) -> npt.NDArray[np.uint8]:
     """Fit an image without its alpha channel; [H, W] for a grey image."""
     if image.mode == "RGBA":  # one band at a time: a copy of a large image takes much memory
-        return np.stack([_fitted(image.getchannel(band), height_px, width_px) for band in "RGB"], axis=-1)
-    return _fitted(image, height_px, width_px)
+        bands = (fitted(image.getchannel(band), height_px, width_px, center_crop_frac) for band in "RGB")
+        return np.stack(list(bands), axis=-1)
+    return fitted(image, height_px, width_px, center_crop_frac)
 
 
-def _fitted(image: Image.Image, height_px: int, width_px: int) -> npt.NDArray[np.uint8]:
-    if image.size != (width_px, height_px):
-        scale = max(height_px / image.height, width_px / image.width)
+def fitted(image: Image.Image, height_px: int, width_px: int, center_crop_frac: float = 1.0) -> npt.NDArray[np.uint8]:
+    """Return the largest centred window of an image, or a central part of it, resized: uint8 [H, W] or [H, W, C].
+
+    Args:
+        image: an image of any size.
+        height_px: height of the result.
+        width_px: width of the result.
+        center_crop_frac: side of the central part as a fraction of the side of the window.
+
+    Examples:
+        >>> fitted(Image.new("RGB", (500, 375)), 224, 224, 224 / 256).shape
+        (224, 224, 3)
+    """
+    if image.size != (width_px, height_px) or center_crop_frac != 1:
+        scale = max(height_px / image.height, width_px / image.width) / center_crop_frac
         left = max(0.0, (image.width - width_px / scale) / 2)
         top = max(0.0, (image.height - height_px / scale) / 2)
         window = (left, top, image.width - left, image.height - top)

@@ -183,7 +183,7 @@ def blaming(folder: Path) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:  # NotImplementedError: filelock, if the file system has no locks
         raise UserError(
             f"cannot write the image cache {folder}: {error}; set {CACHE_VARIABLE} to a writable folder with free "
-            "space and support for locks, or choose a smaller data.image_size_px"
+            "space and support for locks, or choose a smaller data.image_size_px or data.stored_px"
         ) from error
 
 

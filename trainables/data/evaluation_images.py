@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.data.image_set import ImageArray
+from trainables.data.jpegs.images import JpegImages
 from trainables.data.resident import ResidentImages
 from trainables.data.upload import computed_ahead, empty_bytes, upload
 
 
 def evaluation_images(
-    images: np.ndarray, batches: Sequence[np.ndarray], device: torch.device, resident: ResidentImages | None = None
+    images: ImageArray, batches: Sequence[np.ndarray], device: torch.device, resident: ResidentImages | None = None
 ) -> Iterator[Tensor]:
     """Yield the images of each batch of rows, uint8 [B, H, W, C], on the device.
 
@@ -22,7 +24,7 @@ def evaluation_images(
     copy for all indices. Otherwise a thread gathers batches ahead, and each batch is one copy.
 
     Args:
-        images: uint8 [N, H, W, C].
+        images: uint8 [N, H, W, C]; JPEGs are decoded on as many threads as torch uses.
         batches: rows of each batch, int64.
         device: device of the results.
         resident: the same images, with a border, in the memory of the device; None: they are not there.
@@ -46,12 +48,15 @@ def evaluation_images(
         yield from _streamed(images, batches, device)
 
 
-def _streamed(images: np.ndarray, batches: Sequence[np.ndarray], device: torch.device) -> Iterator[Tensor]:
-    shape = images.shape[1:]
+def _streamed(images: ImageArray, batches: Sequence[np.ndarray], device: torch.device) -> Iterator[Tensor]:
+    shape, n_threads = images.shape[1:], torch.get_num_threads()
 
     def gathered(rows: np.ndarray) -> Tensor:
         block = empty_bytes(len(rows) * math.prod(shape), device).view(len(rows), *shape)
-        np.take(images, rows, axis=0, out=block.numpy(), mode="clip")  # mode "raise" would make another copy
+        if isinstance(images, JpegImages):
+            images.read(rows, block.numpy(), n_threads=n_threads)
+        else:
+            np.take(images, rows, axis=0, out=block.numpy(), mode="clip")  # mode "raise" would make another copy
         return block
 
     for block in computed_ahead(gathered, batches):

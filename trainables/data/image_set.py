@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+
+class ImageArray(Protocol):
+    """Images uint8 [N, H, W, 3]: an array, or JPEGs that are decoded when they are read.
+
+    ``images[rows]`` with an integer, a slice or an array of integers returns an array. Nothing else may be assumed: all
+    images together may not fit into memory.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of images, height, width, and 3."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels: uint8."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def __getitem__(self, rows: Any, /) -> npt.NDArray[np.uint8]:
+        """Return one image, uint8 [H, W, 3], or several, uint8 [B, H, W, 3]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,7 +36,7 @@ class ImageSet:
     """Images of one size with their labels; each array is kept as a read-only view.
 
     Attributes:
-        images: uint8 [N, H, W, 3], RGB.
+        images: uint8 [N, H, W, 3], RGB; see :class:`ImageArray`.
         labels: int64 [N], indices into ``classes``.
         classes: name of each class.
         boxes: int32 [N, 4], the object's (y0, x0, y1, x1) in half-open pixels, empty (y0 == y1 or x0 == x1) if cropping
@@ -38,7 +60,7 @@ class ImageSet:
         ValueError: labels must be indices of the 1 classes
     """
 
-    images: npt.NDArray[np.uint8]
+    images: ImageArray
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     boxes: npt.NDArray[np.int32] | None
@@ -48,7 +70,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         """Check shapes, types and ranges, and make read-only views."""
-        if self.images.ndim != 4 or self.images.shape[-1] != 3:
+        if len(self.images.shape) != 4 or self.images.shape[-1] != 3:
             raise ValueError(f"images must have the shape [N, H, W, 3], got {list(self.images.shape)}")
         count, height_px, width_px, _ = self.images.shape
         _check("images", self.images, np.uint8, self.images.shape)
@@ -68,7 +90,7 @@ class ImageSet:
         return len(self.images)
 
 
-def _check(name: str, array: npt.NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+def _check(name: str, array: ImageArray | npt.NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> None:
     if array.dtype != dtype or array.shape != shape:
         raise ValueError(f"{name} must be {np.dtype(dtype)} {list(shape)}, got {array.dtype} {list(array.shape)}")
 
@@ -79,9 +101,9 @@ def _check_boxes(boxes: npt.NDArray[np.int32], height_px: int, width_px: int) ->
         raise ValueError(f"boxes must be (y0, x0, y1, x1) inside images of {height_px} x {width_px} px")
 
 
-def _read_only(array: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-    if array is None:
-        return None
+def _read_only(array: Any) -> Any:
+    if not isinstance(array, np.ndarray):
+        return array
     view = array.view()
     view.flags.writeable = False
     return view

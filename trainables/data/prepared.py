@@ -9,7 +9,7 @@ import numpy as np
 
 from trainables.data.config import Data
 from trainables.data.contents import Contents
-from trainables.data.image_set import ImageSet
+from trainables.data.image_set import ImageArray, ImageSet
 from trainables.data.places import place_of
 from trainables.data.sources.registry import open_source
 from trainables.data.splits import split_indices
@@ -23,13 +23,14 @@ class TrialData:
     Attributes:
         images: all training images of the source, memory-mapped.
         padded: these images with a zero border of ``pad_px``: uint8 [N, H + 2 pad_px, W + 2 pad_px, 3], memory-mapped.
+            JPEGs are the same object as ``images.images``: they get their border after they were decoded.
         train_rows: int64 [n_train], images to train on.
         val_rows: int64 [n_val], images to validate on.
         flip: whether images are flipped left to right at random.
     """
 
     images: ImageSet
-    padded: np.ndarray
+    padded: ImageArray
     train_rows: np.ndarray
     val_rows: np.ndarray
     flip: bool
@@ -51,9 +52,7 @@ def prepare_data(data: Data) -> TrialData:
     """
     source = open_source(data.source)
     place = place_of(data.source)
-    images, padded = _open(
-        Data(source=place.source, image_size_px=data.image_size_px, pad_px=data.pad_px), place.contents
-    )
+    images, padded = _open(_stored(data, place.source), place.contents)
     repeats = source.images_per_original
     originals = split_indices(
         images.labels[::repeats], train_frac=data.train_frac, val_frac=data.val_frac, seed=data.split_seed
@@ -77,7 +76,13 @@ def prepare_test(data: Data) -> ImageSet:
         UserError: the source cannot be read, or has no test images.
     """
     place = place_of(data.source)
-    return _open_test(Data(source=place.source, image_size_px=data.image_size_px), place.contents)
+    return _open_test(_stored(data, place.source).model_copy(update={"pad_px": 0}), place.contents)
+
+
+def _stored(data: Data, source: str) -> Data:
+    """Return what decides the stored images: trials that differ in other fields share them."""
+    fields = ("image_size_px", "pad_px", "store", "stored_px", "center_crop_frac")
+    return Data(source=source, **{name: getattr(data, name) for name in fields})
 
 
 def forget_images() -> None:
@@ -92,6 +97,6 @@ def _open_test(data: Data, contents: Contents) -> ImageSet:
 
 
 @functools.lru_cache(maxsize=2)
-def _open(data: Data, contents: Contents) -> tuple[ImageSet, np.ndarray]:
+def _open(data: Data, contents: Contents) -> tuple[ImageSet, ImageArray]:
     """Open the arrays once per process: the check for changes looks at each file of a folder."""
     return open_train(data, contents=contents)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.data.image_set import ImageArray
+from trainables.data.jpegs.images import JpegImages
 from trainables.data.windows import windows_of
 from trainables.units import format_bytes
 
@@ -87,14 +89,14 @@ def set_streaming(always: bool) -> None:
     _process.streams = always
 
 
-def hold_images(padded: np.ndarray, rows: np.ndarray, device: torch.device) -> ResidentImages | None:
+def hold_images(padded: ImageArray, rows: np.ndarray, device: torch.device) -> ResidentImages | None:
     """Return images in the memory of a device; copy them unless a trial of this process has done so.
 
     If more than half of the images are needed, all are held, so that trials with other splits share them. A device
     holds the images of one data set: those of the previous one are released first.
 
     Args:
-        padded: uint8 [N, H + 2 pad_px, W + 2 pad_px, C].
+        padded: uint8 [N, H + 2 pad_px, W + 2 pad_px, C]; JPEGs are always streamed.
         rows: rows that the trial needs, int64.
         device: device of the trial.
 
@@ -102,7 +104,7 @@ def hold_images(padded: np.ndarray, rows: np.ndarray, device: torch.device) -> R
         The images; None on a CPU, which reads the memory-mapped files, and if the device has no room for them, or
         leaves it to the network (:func:`set_streaming`): they must then be streamed. The values are the same.
     """
-    if device.type == "cpu":
+    if device.type == "cpu" or not isinstance(padded, np.ndarray):
         return None
     source, resident = _process.held.get(device, (None, None))
     if resident is not None and source is padded and resident.holds(rows) and not _process.streams:
@@ -145,13 +147,20 @@ def room_bytes(device: torch.device) -> float:
     return RESIDENT_FRAC * min(free + unused, torch.cuda.get_per_process_memory_fraction(device) * total - used)
 
 
-def describe_images(resident: ResidentImages | None, device: torch.device) -> str:
+def describe_images(padded: ImageArray, resident: ResidentImages | None, device: torch.device) -> str:
     """Return where a trial on a device reads its images from, as a sentence.
 
+    Args:
+        padded: as for :func:`hold_images`.
+        resident: what it returned.
+        device: device of the trial.
+
     Examples:
-        >>> describe_images(None, torch.device("cpu"))
+        >>> describe_images(np.zeros((2, 4, 4, 3), np.uint8), None, torch.device("cpu"))
         'the images are read from memory-mapped files'
     """
+    if isinstance(padded, JpegImages):
+        return f"the images are decoded from JPEGs ({format_bytes(padded.n_bytes)}, memory-mapped) for each batch"
     if device.type == "cpu":
         return "the images are read from memory-mapped files"
     if resident is None:

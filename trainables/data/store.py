@@ -1,50 +1,36 @@
-"""Decoded splits, written once per node: memory-mapped files that all processes of the node share.
+"""Splits that are prepared once per node: memory-mapped files that all processes of the node share.
 
-An entry of the cache is a folder with ``images.npy``, ``labels.npy``, ``boxes.npy`` (for data with boxes) and
-``meta.json`` (checksum of each array; for the training split also classes, means and standard deviations of the
-channels). Its name depends on the content of the files that it was decoded from, not on their folder. It is written
-under another name and renamed when complete. An entry that was damaged later is decoded again.
+An entry of the cache is a folder with ``labels.npy``, ``boxes.npy`` (for data with boxes), ``meta.json`` (checksum of
+each file; for the training split also classes, means and standard deviations of the channels), and the images:
+``images.npy`` has their pixels, all of one size; ``images.jpegs`` has JPEGs, with ``offsets.npy``, ``sizes.npy`` and
+``original-sizes.npy``. The name of an entry depends on the content of the files that it was made from, not on their
+folder. It is written under another name and renamed when complete. An entry that was damaged later is made again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from trainables.data.cache_dir import default_cache_dir
 from trainables.data.config import Data
 from trainables.data.contents import ANY, Contents, SplitContent, source_type
-from trainables.data.entries import (
-    IMAGES_AT_ONCE,
-    Entry,
-    blaming,
-    describe_array,
-    locked,
-    mapped,
-    read_entry,
-    warn,
-    write_meta,
-)
-from trainables.data.image_set import ImageSet
+from trainables.data.entries import Entry, blaming, locked, read_entry, warn
+from trainables.data.entry_files import FORMAT, complete_entry, load_entry, storage_key, write_images
+from trainables.data.image_set import ImageArray, ImageSet
 from trainables.data.padded import padded_images
-from trainables.data.sources.base import Decoded, Source, Split
+from trainables.data.sources.base import Source, Split
 from trainables.data.sources.registry import open_source
 from trainables.errors import UserError
 from trainables.intact import DAMAGED, DamagedFile, set_aside
 
 _Opened = TypeVar("_Opened")
-
-FORMAT = 2
-"""Version of the files and of the decoding. Raise it with each change: older entries are then ignored."""
 
 
 def open_split(data: Data, split: Split, *, contents: Contents = ANY, cache_dir: Path | None = None) -> ImageSet:
@@ -54,7 +40,7 @@ def open_split(data: Data, split: Split, *, contents: Contents = ANY, cache_dir:
     image size and channel statistics.
 
     Args:
-        data: the source and the size of its images; other fields are ignored.
+        data: the source, the size of its images, and how they are stored; other fields are ignored.
         split: ``train`` (including the images that later validate) or ``test``.
         contents: fingerprints that the splits must have. The source's files are not looked at if these contents are in
             the cache.
@@ -79,15 +65,13 @@ def open_split(data: Data, split: Split, *, contents: Contents = ANY, cache_dir:
 def _open_split(data: Data, split: Split, contents: Contents, cache_dir: Path | None) -> ImageSet:
     train = _open_train(data, contents, cache_dir)
     if split == "train":
-        return _load(train, train)
+        return load_entry(train, train, data)
     folder, basis = train.path.parent, train.path.name
-    test = _Opening(open_source(data.source), "test", data.image_size_px, folder, basis, contents.test).entry()
-    return _load(test, train)
+    test = _Opening(open_source(data.source), "test", data, folder, basis, contents.test).entry()
+    return load_entry(test, train, data)
 
 
-def open_train(
-    data: Data, *, contents: Contents = ANY, cache_dir: Path | None = None
-) -> tuple[ImageSet, npt.NDArray[np.uint8]]:
+def open_train(data: Data, *, contents: Contents = ANY, cache_dir: Path | None = None) -> tuple[ImageSet, ImageArray]:
     """Open the training images without and with a zero border, of the same content.
 
     Args:
@@ -97,7 +81,7 @@ def open_train(
 
     Returns:
         The training split, and its images with the border: uint8 [N, H + 2 pad_px, W + 2 pad_px, 3], mapped read-only.
-        They are made once per node and shared like the images.
+        They are made once per node and shared like the images. JPEGs have no border: they are returned twice.
 
     Raises:
         UserError: as :func:`open_split`.
@@ -105,10 +89,12 @@ def open_train(
     return _again_if_replaced(lambda: _open_padded(data, contents, cache_dir))
 
 
-def _open_padded(data: Data, contents: Contents, cache_dir: Path | None) -> tuple[ImageSet, npt.NDArray[np.uint8]]:
+def _open_padded(data: Data, contents: Contents, cache_dir: Path | None) -> tuple[ImageSet, ImageArray]:
     entry = _open_train(data, contents, cache_dir)
-    images = _load(entry, entry)
-    return images, padded_images(entry, images.images, data.pad_px) if data.pad_px else images.images
+    images = load_entry(entry, entry, data)
+    if isinstance(images.images, np.ndarray) and data.pad_px:
+        return images, padded_images(entry, images.images, data.pad_px)
+    return images, images.images
 
 
 def _again_if_replaced(open_images: Callable[[], _Opened]) -> _Opened:
@@ -121,26 +107,24 @@ def _again_if_replaced(open_images: Callable[[], _Opened]) -> _Opened:
 
 def _open_train(data: Data, contents: Contents, cache_dir: Path | None) -> Entry:
     folder = default_cache_dir() if cache_dir is None else cache_dir
-    return _Opening(open_source(data.source), "train", data.image_size_px, folder, "", contents.train).entry()
+    return _Opening(open_source(data.source), "train", data, folder, "", contents.train).entry()
 
 
 class _Opening:
     """The search for the entry of one split, which is decoded if there is none or if it is damaged."""
 
-    def __init__(
-        self, source: Source, split: Split, image_size_px: int | None, cache: Path, basis: str, wanted: str | None
-    ) -> None:
+    def __init__(self, source: Source, split: Split, data: Data, cache: Path, basis: str, wanted: str | None) -> None:
         """Take what decides the entry.
 
         Args:
             source: where the images come from.
             split: which of its splits.
-            image_size_px: size of the images.
+            data: size of the images, and how they are stored.
             cache: folder of the cache.
             basis: name of the entry that classes and image size come from; "" for the training split.
             wanted: fingerprint that the content must have; None: any.
         """
-        self._source, self._split, self._size_px = source, split, image_size_px
+        self._source, self._split, self._data = source, split, data
         self._cache, self._basis, self._wanted = cache, basis, wanted
         self._damage: DamagedFile | None = None
 
@@ -177,7 +161,7 @@ class _Opening:
             return None
 
     def _path(self, fingerprint: str) -> Path:
-        key = repr((FORMAT, source_type(self._source), self._split, self._size_px, fingerprint, self._basis))
+        key = repr((FORMAT, source_type(self._source), self._split, storage_key(self._data), fingerprint, self._basis))
         return self._cache / f"{self._source.name}-{self._split}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
 
     def _checked(self, fingerprint: str | None) -> str | None:
@@ -201,12 +185,11 @@ class _Opening:
                 shutil.rmtree(left_over)
             unfinished.mkdir()
         try:
-            allocate = partial(mapped, unfinished / "images.npy")
-            decoded = self._source.read(self._split, self._size_px, allocate=allocate)
-            fingerprint = content.record(decoded.digests)
+            written = write_images(self._source, self._split, self._data, unfinished)
+            fingerprint = content.record(written.digests)
             self._checked(fingerprint)
             with blaming(self._cache):
-                _save_rest(unfinished, decoded, self._split, fingerprint)
+                complete_entry(unfinished, written, self._split, fingerprint)
             return self._replace(self._path(fingerprint), unfinished, fingerprint)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -229,49 +212,3 @@ class _Opening:
         if aside is not None:
             warn(f"the decoded images in '{entry}' were damaged ({self._damage}): they were decoded again")
         return written
-
-
-def _save_rest(folder: Path, decoded: Decoded, split: Split, fingerprint: str) -> None:
-    """Write all but the images and flush them: the files must be on the disk before the entry is renamed."""
-    np.save(folder / "labels.npy", decoded.labels)
-    if decoded.boxes is not None:
-        np.save(folder / "boxes.npy", decoded.boxes)
-    for path in folder.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    meta: dict[str, Any] = {"format": FORMAT, "content": fingerprint, "padded": {}}
-    if split == "train":
-        mean, std = _statistics(decoded.images)
-        meta |= {"classes": decoded.classes, "mean": mean.tolist(), "std": std.tolist()}
-    meta["arrays"] = {path.name: describe_array(path) for path in sorted(folder.iterdir())}
-    write_meta(folder, meta)
-
-
-def _statistics(images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return each channel's mean and standard deviation in [0, 1] units, from exact sums of integers in float64.
-
-    A standard deviation is at least one grey level, so that a constant channel can be divided by it.
-    """
-    total = np.zeros(3)
-    squares = np.zeros(3)
-    for start in range(0, len(images), IMAGES_AT_ONCE):
-        pixels = images[start : start + IMAGES_AT_ONCE].reshape(-1, 3).astype(np.float64)
-        total += np.ones(len(pixels)) @ pixels  # a matrix product is faster than a sum over three columns
-        squares += np.diagonal(pixels.T @ pixels)
-    count = images.size / 3
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 1.0))
-    return (mean / 255).astype(np.float32), (std / 255).astype(np.float32)
-
-
-def _load(entry: Entry, train: Entry) -> ImageSet:
-    boxes = entry.path / "boxes.npy"
-    return ImageSet(
-        images=np.load(entry.path / "images.npy", mmap_mode="r"),
-        labels=np.load(entry.path / "labels.npy"),
-        classes=tuple(map(str, train.meta["classes"])),
-        boxes=np.load(boxes) if boxes.exists() else None,
-        mean=np.array(train.meta["mean"], dtype=np.float32),
-        std=np.array(train.meta["std"], dtype=np.float32),
-        content=entry.content,
-    )

@@ -24,7 +24,7 @@ _NUMPY = ContextVar("numpy", default=True)
 
 
 def on_host(device: torch.device) -> bool:
-    """Return whether masks are rendered by NumPy, the faster functions of which justify a second code path."""
+    """Return whether pixels are computed in the faster ways that only a CPU has, which justify a second code path."""
     return device.type == "cpu" and _NUMPY.get()
 
 

@@ -23,11 +23,18 @@ class Network(ABC):
         residuals: regular expression of the paths of the modules in the built network that end a residual branch:
             their output is added to the shortcut. ``model.stochastic_depth`` and ``model.shakedrop`` scale these
             outputs, in the order of the modules. Empty: the network does not take these options.
+        has_width: whether ``model.width`` may be another value than 1.
+        is_square: whether the network takes square images only.
+        has_last_stride: whether convolutions alone make the stride of the last stage, so that ``model.last_stride``
+            can remove it.
     """
 
     name: ClassVar[str]
     n_stages: ClassVar[int]
     residuals: ClassVar[str] = ""
+    has_width: ClassVar[bool] = True
+    is_square: ClassVar[bool] = False
+    has_last_stride: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, *, n_classes: int, side_px: int, width: float) -> StagedNet:

@@ -84,6 +84,7 @@ class BottleneckCifarResNet(Family):
     pattern = r"cifar_resnet(?P<depth>\d{1,4})_bn"
     common = ("cifar_resnet110_bn",)
     n_stages = 3
+    has_last_stride = True
     residuals = r"stages\.\d+\.\d+\.bn3"
     depth: ClassVar[int]
 

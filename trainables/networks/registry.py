@@ -44,6 +44,22 @@ class NetworkRegistry(Registry[Network]):
             self._found[name] = family.member(name)
         return super().__missing__(name)
 
+    def has_width(self, name: str) -> bool:
+        """Return whether a network may have another width than 1; True for an unknown name, which is refused later.
+
+        Examples:
+            >>> from trainables.networks import NETWORKS
+            >>> NETWORKS.has_width("resnet18"), NETWORKS.has_width("timm:convnext_tiny")
+            (True, False)
+        """
+        family = self._family(name)  # a member of timm would import torch
+        if family is not None:
+            return family.has_width
+        try:
+            return self[name].has_width
+        except ValueError:
+            return True
+
     def _listed(self) -> list[str]:
         """Return the names, and the forms of the names of families in place of their members."""
         forms = dict.fromkeys(family.form for family in self._families)

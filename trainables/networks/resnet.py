@@ -18,6 +18,7 @@ class ResNet(Network):
     """
 
     n_stages = 4
+    has_last_stride = True
     residuals = r"stages\.\d+\.\d+\.bn3"
     depth: ClassVar[int]
 

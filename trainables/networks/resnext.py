@@ -37,6 +37,7 @@ class LargeResNeXt(ResNeXt):
     pattern = r"resnext(?P<depth>50|101|152)_(?P<cardinality>\d{1,3})x(?P<group_width>\d{1,3})d"
     common = ("resnext50_32x4d", "resnext101_32x4d")
     n_stages = 4
+    has_last_stride = True
     residuals = r"stages\.\d+\.\d+\.bn3"
 
     def build(self, *, n_classes: int, side_px: int, width: float) -> StagedNet:

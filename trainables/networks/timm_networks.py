@@ -29,6 +29,8 @@ class TimmNetwork(Family):
     form = "timm:NAME"
     pattern = r"timm:(?P<timm_name>.*)"
     residuals = r"net\.(.+\.)?drop_path\d?"
+    has_width = False
+    is_square = True
     timm_name: ClassVar[str]
 
     @classmethod

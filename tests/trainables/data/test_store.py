@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.processes import PATIENCE_S, wait_until
-from trainables.data import store
+from trainables.data import entry_files
 from trainables.data.cache_dir import default_cache_dir
 from trainables.data.config import Data
 from trainables.data.image_set import ImageSet
@@ -97,7 +97,7 @@ def test_statistics_are_of_the_training_images(data: Data, imagefolder_root: Pat
 
 
 def test_a_channel_without_contrast_can_be_divided_by() -> None:
-    mean, std = store._statistics(np.zeros((100, 4, 4, 3), dtype=np.uint8))
+    mean, std = entry_files.statistics_of(np.zeros((100, 4, 4, 3), dtype=np.uint8))
     assert mean.tolist() == [0, 0, 0]
     np.testing.assert_allclose(std, 1 / 255)
 

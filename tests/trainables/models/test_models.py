@@ -187,6 +187,42 @@ def test_torchvision_resnets_compute_what_torchvisions_do(name: str) -> None:
         torch.testing.assert_close(net(images), reference(images))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d", "cifar_resnet11_bn"])
+def test_last_stride_1_doubles_the_maps_and_keeps_the_weights(name: str) -> None:
+    """Yun et al. (ICCV 2019), appendix B: maps of 14x14 instead of 7x7 at 224 px, from the same weights."""
+    side_px = 32 if name.startswith("cifar") else 224
+    usual, large = (
+        build_model(
+            Model(name=name, width=0.0625, last_stride=stride), n_classes=3, height_px=side_px, width_px=side_px, seed=1
+        )
+        for stride in (2, 1)
+    )
+    assert all(map(torch.equal, usual.state_dict().values(), large.state_dict().values()))
+    images = torch.zeros(2, 3, side_px, side_px)
+    last_px, before_px = 7 if side_px == 224 else 8, 14 if side_px == 224 else 16
+    assert usual.features(images).shape[2:] == (last_px, last_px)
+    assert large.features(images).shape[2:] == (before_px, before_px)
+
+
+def test_last_stride_1_computes_what_torchvisions_network_does_without_it() -> None:
+    reference = torchvision.models.resnet50(num_classes=5).eval()
+    for convolution in (reference.layer4[0].conv2, reference.layer4[0].downsample[0]):
+        convolution.stride = (1, 1)
+    model = Model(name="resnet50", last_stride=1)
+    net = build_model(model, n_classes=5, height_px=128, width_px=128, seed=0).eval()
+    net.load_state_dict({from_torchvision(key): value for key, value in reference.state_dict().items()})
+    images = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(net(images), reference(images))
+
+
+@pytest.mark.parametrize("name", ["tiny", "pyramidnet110_a64_bn", "timm:test_resnet"])
+def test_last_stride_is_refused_where_it_cannot_be_removed(name: str) -> None:
+    with pytest.raises(ValueError, match=f"name '{name}' has no stride in its last stage that can be removed"):
+        Model(name=name, last_stride=1)
+    assert "last_stride" not in Model(name=name).model_dump()
+
+
 def test_initial_weights_have_torchvisions_scale() -> None:
     net = build("resnet18", side_px=224)
     reference = torchvision.models.resnet18()

@@ -153,6 +153,11 @@ def test_an_unusable_network_is_refused_when_it_is_built(
         build(name, side_px=side_px, **options)
 
 
+def test_images_that_are_not_square_are_refused() -> None:
+    with pytest.raises(UserError, match=r"needs square images, got 128x160 px: set data\.image_size_px, for example"):
+        build_model(Model(name="timm:test_resnet"), n_classes=3, height_px=128, width_px=160, seed=0)
+
+
 def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r"pip install 'cutmix-sweep\[timm\]'"):

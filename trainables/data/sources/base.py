@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import numpy.typing as npt
 
+from trainables.data.decoding import decode, fit_boxes
 from trainables.data.fingerprints import SplitFiles
 
 Split = Literal["train", "test"]
@@ -56,6 +57,26 @@ class Decoded:
     classes: tuple[str, ...]
     boxes: npt.NDArray[np.int32] | None
     digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """Image files of one split, before they are decoded.
+
+    Attributes:
+        files: path of each image.
+        labels: int64 [N], indices into ``classes``.
+        classes: name of each class, the same for both splits.
+        boxes: int32 [N, 4], the object's (y0, x0, y1, x1) in half-open pixels of the file; None for a source without
+            boxes.
+        upright: whether the EXIF orientation is applied.
+    """
+
+    files: Sequence[str]
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    boxes: npt.NDArray[np.int32] | None = None
+    upright: bool = False
 
 
 def in_memory(shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
@@ -151,18 +172,64 @@ class Source(ABC):
             UserError: as for :meth:`check`.
         """
 
-    @abstractmethod
+    def listed(self, split: Split) -> Listed:
+        """Return the image files of a split with their labels and boxes; no image is decoded.
+
+        A source with one file per image overrides this method. Its images can then also be kept as JPEGs.
+
+        Raises:
+            UserError: as for :meth:`check`, or an annotation cannot be read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define listed or read")
+
+    @classmethod
+    def lists_files(cls) -> bool:
+        """Return whether each image of the source is a file."""
+        return cls.listed is not Source.listed
+
     def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Decode a split; each call returns the same data.
+        """Decode a split, by default the files of :meth:`listed` in their order; each call returns the same data.
 
         Args:
             split: ``train`` or ``test``; images of the other split are not decoded.
-            image_size_px: side to which images are resized (short side, then centre crop); None keeps their size.
+            image_size_px: side to which images are resized (short side, then centre crop); None keeps their size, or
+                takes that of the training images if they differ in size.
             allocate: makes the array that is filled and returned as ``images``.
 
         Raises:
             UserError: as for :meth:`check`, or an image cannot be read.
         """
+        return self.read_files(split, image_size_px, allocate=allocate)
+
+    @final
+    def read_files(
+        self,
+        split: Split,
+        image_size_px: int | None = None,
+        *,
+        center_crop_frac: float = 1.0,
+        allocate: Allocate = in_memory,
+    ) -> Decoded:
+        """Do the same as :meth:`read` for a source that lists its files.
+
+        Args:
+            split: as for :meth:`read`.
+            image_size_px: as for :meth:`read`.
+            center_crop_frac: as for :func:`trainables.data.decoding.decode`.
+            allocate: as for :meth:`read`.
+
+        Raises:
+            UserError: as for :meth:`read`.
+        """
+        described = self.describe(image_size_px)
+        listed = self.listed(split)
+        side = described.height_px, described.width_px
+        images = allocate((len(listed.files), *side, 3))
+        sizes, digests = decode(listed.files, images, upright=listed.upright, center_crop_frac=center_crop_frac)
+        boxes = listed.boxes
+        if boxes is not None:
+            boxes = fit_boxes(boxes, sizes, *side, center_crop_frac=center_crop_frac)
+        return Decoded(images, listed.labels, listed.classes, boxes, digests)
 
     def class_counts(self) -> list[int] | None:
         """Return the number of training originals per class, without decoding; None if they are not known."""

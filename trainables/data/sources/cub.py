@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.decoding import common_size, decode, fit_boxes
+from trainables.data.decoding import common_size
 from trainables.data.files import image_files
 from trainables.data.fingerprints import SplitFiles
-from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
+from trainables.data.sources.base import Description, Listed, Source, Split
 from trainables.errors import UserError
 
 CLASSES, IMAGES, LABELS, SPLITS, BOXES = TABLES = (
@@ -85,20 +85,16 @@ class Cub(Source):
         files = self._files("train")
         return Description(len(files), len(self._species()), *common_size(files, image_size_px))
 
-    def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Decode a split in the order of ``images.txt``; the default size is that of the training images.
+    def listed(self, split: Split) -> Listed:
+        """List a split in the order of ``images.txt``.
 
         Raises:
-            UserError: as for :meth:`check`, or an image cannot be read.
+            UserError: a file is missing, or a line of it is invalid.
         """
-        self.check()
         annotated = self._annotated(split)
-        height_px, width_px = common_size(self._files("train"), image_size_px)
-        images = allocate((len(annotated), height_px, width_px, 3))
-        sizes, digests = decode(self._files(split), images)
         boxes = np.array([image.box for image in annotated], dtype=np.int32)
         labels = np.array([image.label for image in annotated], dtype=np.int64)
-        return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px), digests)
+        return Listed(self._files(split), labels, self.classes(), boxes)
 
     @property
     def _root(self) -> Path:

@@ -75,7 +75,7 @@ class Digits(Source):
 
     def class_counts(self) -> list[int]:
         """Return the number of training scans per digit."""
-        _, labels, train, _ = _split_scans()
+        _, labels, train, _ = split_scans()
         return [int(count) for count in np.bincount(labels[train])]
 
     def fingerprint(self, split: Split) -> str:
@@ -89,7 +89,7 @@ class Digits(Source):
 
     def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
         """Generate the canvases of a split."""
-        scans, scan_labels, train, test = _split_scans()
+        scans, scan_labels, train, test = split_scans()
         shown = np.repeat(train if split == "train" else test, CANVASES_PER_SCAN)
         rng = generator("digits", split)
         canvases, boxes = _draw(scans[shown], scans[train], rng)
@@ -115,7 +115,7 @@ def _digest(
     return hashlib.sha256(b"".join(array.tobytes() for array in integers) + state).hexdigest()
 
 
-def _split_scans() -> tuple[Floats, npt.NDArray[np.int64], Indices, Indices]:
+def split_scans() -> tuple[Floats, npt.NDArray[np.int64], Indices, Indices]:
     """Return ink and digit of each scan, and the positions of the training and of the test scans."""
     scans, labels = _scans()
     return scans, labels, *split_indices(labels, train_frac=1.0, val_frac=TEST_FRAC, seed=0)
@@ -139,7 +139,7 @@ def _draw(
         for _ in range(rng.integers(FRAGMENTS[0], FRAGMENTS[1] + 1)):
             _paste(canvas, _fragment(distractors, rng), rng)
         side_px = int(rng.integers(DIGIT_PX[0], DIGIT_PX[1] + 1))
-        box[:] = _paste(canvas, _enlarged(scan, side_px, side_px), rng)
+        box[:] = _paste(canvas, enlarged(scan, side_px, side_px), rng)
     canvases += rng.normal(scale=0.04, size=canvases.shape).astype(np.float32)
     return (canvases.clip(0, 1) * 255).round().astype(np.uint8), boxes
 
@@ -148,7 +148,7 @@ def _backgrounds(count: int, rng: np.random.Generator) -> Floats:
     """Return smooth coloured noise, float32 [count, 32, 32, 3] in [0, 1]."""
     colours = rng.random((count, 1, 1, 3), dtype=np.float32)
     coarse = colours + BACKGROUND_CONTRAST * (rng.random((count, 5, 5, 3), dtype=np.float32) - colours)
-    enlarge = _enlarging(5, SIDE_PX)
+    enlarge = enlarging(5, SIDE_PX)
     smooth: Floats = np.einsum("yi,nijc,xj->nyxc", enlarge, coarse, enlarge, optimize=True)
     return BRIGHTEST_BACKGROUND * smooth
 
@@ -159,7 +159,7 @@ def _fragment(scans: Floats, rng: np.random.Generator) -> Floats:
     top, left = rng.integers(0, SCAN_PX - side + 1, size=2)
     piece = scans[rng.integers(len(scans)), top : top + side, left : left + side]
     side_px = int(rng.integers(FRAGMENT_PX[0], FRAGMENT_PX[1] + 1))
-    return _enlarged(piece, side_px, side_px)
+    return enlarged(piece, side_px, side_px)
 
 
 def _paste(canvas: Floats, ink: Floats, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -184,14 +184,14 @@ def _standing_out(under: Floats, rng: np.random.Generator) -> Floats:
     return colour
 
 
-def _enlarged(scan: Floats, height_px: int, width_px: int) -> Floats:
+def enlarged(scan: Floats, height_px: int, width_px: int) -> Floats:
     """Enlarge ink and sharpen its edges; faint ink is removed, so that the box contains the visible ink only."""
-    smooth = _enlarging(scan.shape[0], height_px) @ scan @ _enlarging(scan.shape[1], width_px).T
+    smooth = enlarging(scan.shape[0], height_px) @ scan @ enlarging(scan.shape[1], width_px).T
     return ((smooth - 0.25) / 0.4).clip(0, 1).astype(np.float32, copy=False)
 
 
 @cache
-def _enlarging(side: int, side_px: int) -> Floats:
+def enlarging(side: int, side_px: int) -> Floats:
     """Return the matrix [side_px, side] of linear interpolation between the centres of ``side`` pixels."""
     centres = ((np.arange(side_px) + 0.5) * side / side_px - 0.5).clip(0, side - 1)
     return (1 - np.abs(centres[:, None] - np.arange(side))).clip(0, None).astype(np.float32)

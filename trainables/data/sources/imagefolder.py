@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.decoding import common_size, count_with_frames, decode
+from trainables.data.decoding import common_size, count_with_frames
 from trainables.data.files import (
     SYSTEM_FILES,
     describe_passed_over,
@@ -19,7 +19,7 @@ from trainables.data.files import (
     subfolders,
 )
 from trainables.data.fingerprints import SplitFiles
-from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
+from trainables.data.sources.base import Description, Listed, Source, Split
 from trainables.errors import UserError, did_you_mean
 
 LAYOUT = "expected <class>/*.jpg (or png, webp, ...) in the folders train and test (or val)"
@@ -114,21 +114,17 @@ class ImageFolder(Source):
         files = self._paths("train", train)
         return Description(len(files), len(train), *common_size(files, image_size_px, upright=True))
 
-    def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Decode a split, sorted by class, then by name; the default size is that of the training images.
+    def listed(self, split: Split) -> Listed:
+        """List a split, sorted by class, then by name.
 
         Raises:
-            UserError: as for :meth:`check`, or an image cannot be read.
+            UserError: as for :meth:`check`.
         """
         train, test = self._checked()
         names = train if split == "train" else test
-        files = self._paths(split, names)
-        size = common_size(self._paths("train", train), image_size_px, upright=True)
-        images = allocate((len(files), *size, 3))
-        _, digests = decode(files, images, upright=True)
         counts = [len(names.get(name, ())) for name in train]
         labels = np.repeat(np.arange(len(train), dtype=np.int64), counts)
-        return Decoded(images, labels, tuple(map(printable, train)), None, digests)
+        return Listed(self._paths(split, names), labels, tuple(map(printable, train)), upright=True)
 
     def _checked(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """Return the images of each class of both splits; raise as :meth:`check`."""

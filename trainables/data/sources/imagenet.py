@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from trainables.data.decoding import common_size, decode, fit_boxes
+from trainables.data.decoding import common_size
 from trainables.data.files import annotation_files, image_files, subfolders
 from trainables.data.fingerprints import SplitFiles
-from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
+from trainables.data.sources.base import Description, Listed, Source, Split
 from trainables.data.sources.wordnet import class_names
 from trainables.errors import UserError
 
@@ -119,21 +119,17 @@ class ImageNet(Source):
         files = self._files("train")
         return Description(len(files), len(self._wnids()), *common_size(files, image_size_px))
 
-    def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Decode a split, sorted by name within its folders; the default size is that of the training images.
+    def listed(self, split: Split) -> Listed:
+        """List a split, sorted by name within its folders.
 
         Raises:
-            UserError: as for :meth:`check`, or an image or an annotation cannot be read.
+            UserError: a folder is missing, or an annotation cannot be read.
         """
-        self.check()
-        wnids, annotations = self._wnids(), self._class_and_box(split)
-        height_px, width_px = common_size(self._files("train"), image_size_px)
-        images = allocate((len(annotations), height_px, width_px, 3))
-        sizes, digests = decode(self._files(split), images)
-        label_of = {wnid: label for label, wnid in enumerate(wnids)}
+        annotations = self._class_and_box(split)
+        label_of = {wnid: label for label, wnid in enumerate(self._wnids())}
         labels = np.array([label_of[annotation.wnid] for annotation in annotations], dtype=np.int64)
         boxes = np.array([annotation.box for annotation in annotations], dtype=np.int32)
-        return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px), digests)
+        return Listed(self._files(split), labels, self.classes(), boxes)
 
     @property
     def _root(self) -> Path:

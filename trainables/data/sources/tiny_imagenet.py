@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.decoding import common_size, decode, fit_boxes
+from trainables.data.decoding import common_size
 from trainables.data.files import image_files
 from trainables.data.fingerprints import SplitFiles
-from trainables.data.sources.base import Allocate, Decoded, Description, Source, Split, in_memory
+from trainables.data.sources.base import Description, Listed, Source, Split
 from trainables.data.sources.wordnet import class_names
 from trainables.errors import UserError
 
@@ -92,21 +92,16 @@ class TinyImageNet(Source):
         size = common_size([image.file for image in annotated], image_size_px)
         return Description(len(annotated), len(self._wnids()), *size)
 
-    def read(self, split: Split, image_size_px: int | None = None, *, allocate: Allocate = in_memory) -> Decoded:
-        """Decode the annotated images of a split in the order of the annotation files.
+    def listed(self, split: Split) -> Listed:
+        """List the annotated images of a split in the order of the annotation files.
 
         Raises:
-            UserError: as for :meth:`check`, or an image cannot be read.
+            UserError: an annotation file is missing, or a line of it is invalid.
         """
-        self.check()
         annotated = self._annotated(split)
-        files = [image.file for image in annotated]
-        height_px, width_px = common_size([image.file for image in self._annotated("train")], image_size_px)
-        images = allocate((len(files), height_px, width_px, 3))
-        sizes, digests = decode(files, images)
         boxes = np.array([image.box for image in annotated], dtype=np.int32)
         labels = np.array([image.label for image in annotated], dtype=np.int64)
-        return Decoded(images, labels, self.classes(), fit_boxes(boxes, sizes, height_px, width_px), digests)
+        return Listed([image.file for image in annotated], labels, self.classes(), boxes)
 
     @property
     def _root(self) -> Path:

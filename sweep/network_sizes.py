@@ -1,0 +1,66 @@
+"""Size of the networks of a study: parameters, and operations per image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from trainables.config import Model
+from trainables.data.sources.base import Description
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """Size of a network.
+
+    Attributes:
+        name: ``model.name``.
+        width: ``model.width``.
+        n_parameters: number of trained parameters.
+        multiply_adds: multiply-adds of a forward pass of one image, half of the operations that the axis ``cost``
+            reports.
+    """
+
+    name: str
+    width: float
+    n_parameters: int
+    multiply_adds: int
+
+    def describe(self) -> str:
+        """Return the size in words.
+
+        Examples:
+            >>> NetworkSize("cifar_resnet110_bn", 1.0, 1_170_868, 172_500_000).describe()
+            'cifar_resnet110_bn with 1,170,868 parameters and 0.173 G multiply-adds per image'
+        """
+        width = "" if self.width == 1 else f" at width {self.width:g}"
+        operations = f"{self.multiply_adds / 1e9:.3g} G multiply-adds per image"
+        return f"{self.name}{width} with {self.n_parameters:,} parameters and {operations}"
+
+
+def network_sizes(models: Iterable[Model], images: Description) -> tuple[NetworkSize, ...]:
+    """Return the size of each different network, without computing with it or drawing its weights.
+
+    Raises:
+        UserError: a network does not take images of this size.
+
+    Examples:
+        >>> images = Description(n_train=50_000, n_classes=100, height_px=32, width_px=32)
+        >>> network_sizes([Model(name="cifar_resnet20"), Model(name="cifar_resnet20", precision="bf16")], images)
+        (NetworkSize(name='cifar_resnet20', width=1.0, n_parameters=275572, multiply_adds=40818176),)
+    """
+    named = {(model.name, model.width): model for model in models}
+    return tuple(_size(model, images) for model in named.values())
+
+
+def _size(model: Model, images: Description) -> NetworkSize:
+    import torch
+
+    from trainables.evaluation.axes.cost import forward_flops
+    from trainables.models.build import build_model
+
+    size = {"height_px": images.height_px, "width_px": images.width_px}
+    with torch.device("meta"):
+        net = build_model(model, n_classes=images.n_classes, seed=0, **size)
+    n_parameters = sum(parameter.numel() for parameter in net.parameters())
+    return NetworkSize(model.name, model.width, n_parameters, forward_flops(net, **size) // 2)

@@ -1,0 +1,172 @@
+"""Tables of the paper, for the terminal: the list, the plan, and own values beside the published ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from search_spaces.table import Table
+from sweep.formats import format_duration
+from sweep.reproduce import PlannedPart
+from sweep.terminal.tables import (
+    Column,
+    add_column,
+    add_row,
+    new_table,
+    print_columns,
+    print_heading,
+    print_line,
+    print_table,
+)
+
+NARROW = ("95 % interval\nof change", "n", "95 % interval")
+"""Columns that a narrow terminal lacks, in this order."""
+
+
+def print_tables(tables: Mapping[str, Table], console: Console) -> None:
+    """Print one row per table: its studies, its arms, and what it compares."""
+    table = new_table()
+    add_column(table, "table", justify="left")
+    for heading in ("published\ntables", "sweeps", "arms"):
+        add_column(table, heading)
+    add_column(table, "what it compares", justify="left", wrap=True)
+    for name, each in tables.items():
+        n_arms = sum(len(study.arms) for study in each.studies.values())
+        add_row(table, [name, ", ".join(each.tables), str(len(each.studies)), str(n_arms), each.title])
+    print_table(console, table)
+
+
+def print_reproduction_plan(name: str, table: Table, planned: Sequence[PlannedPart], console: Console) -> None:
+    """Print what each study of a table would run and measure, and how long it would take on this machine."""
+    print_heading(console, name, f"{table.title} ({table.source})")
+    out = new_table()
+    for heading in ("study", "data", "network"):
+        add_column(out, heading, justify="left")
+    for heading in ("arms", "trials", "epochs\nper trial", "epochs\nin total", "measure-\nments", "GPUs", "time"):
+        add_column(out, heading)
+    for each in planned:
+        study, config = each.part.study, each.config
+        network, source, gpus = config.model.name, config.data.source.partition(":")[0], study.resources.gpus
+        cells = [each.part.name, source, network, len(study.arms), each.n_trials, study.budget.max_epochs]
+        time = "-" if each.plan is None else format_duration(each.plan.seconds)
+        cells += [f"{each.n_epochs:,}", each.part.n_measurements, f"{gpus:g}", time]
+        add_row(out, list(map(str, cells)))
+    print_table(console, out)
+    print_line(console, _describe_total(planned))
+    for each in planned:
+        if each.plan is None:
+            print_line(console, f"{each.part.name}: the time is not known here: {each.why}", style="yellow")
+    for each in planned:
+        axes = ", ".join(each.part.axes)
+        print_line(console, f"{each.part.name}: arms {', '.join(each.part.study.arms)}; measured: {axes}.")
+    for text in table.differs:
+        print_line(console, f"Differs from the paper: {text}")
+
+
+def _describe_total(planned: Sequence[PlannedPart]) -> str:
+    n_trials, n_epochs = (sum(getattr(each, name) for each in planned) for name in ("n_trials", "n_epochs"))
+    n_measurements = sum(each.part.n_measurements for each in planned)
+    text = f"In total: {n_trials} trials, {n_epochs:,} epochs, {n_measurements} measurements"
+    plans = [each.plan for each in planned if each.plan is not None]
+    if len(plans) < len(planned):
+        return f"{text}."
+    seconds = sum(plan.seconds for plan in plans)
+    return f"{text}; training takes about {format_duration(seconds)} on this machine. Measurements come on top."
+
+
+def print_reproduction(
+    name: str, table: Table, rows: pd.DataFrame, not_comparable: Sequence[str], console: Console
+) -> None:
+    """Print own values beside the published ones, what differs, and what was not run.
+
+    Args:
+        name: name of the table.
+        table: its file.
+        rows: from ``analysis.published.fill_table``.
+        not_comparable: from ``analysis.published.why_not_comparable``.
+        console: where to print.
+    """
+    print_heading(console, name, f"{table.title} ({table.source})")
+    if not_comparable:
+        print_line(console, f"NOT COMPARABLE with the paper: {'; '.join(not_comparable)}.", style="bold yellow")
+    is_run = rows["study"] != ""
+    for (study, metric), group in rows[is_run].groupby(["study", "metric"], sort=False):
+        print_line(console, f"\n{study}: {str(metric).replace('_', ' ')}, %", style="bold")
+        print_columns(console, _columns(group), without=NARROW)
+    print_line(console, "")
+    print_line(console, "Own: mean of the trials after the last epoch, with a 95 % t interval. Change: from off.")
+    for study, group in rows[is_run].groupby("study", sort=False):
+        for text in _shared(group["differs"]):
+            print_line(console, f"{study}: {text}")
+    for text in table.differs:
+        print_line(console, f"Differs from the paper: {text}")
+    for line in describe_not_run(rows[~is_run].to_dict("records")):
+        print_line(console, line)
+
+
+def _columns(rows: pd.DataFrame) -> list[Column]:
+    records = rows.to_dict("records")
+
+    def column(head: str, cells: Iterable[str], *, left: bool = False) -> Column:
+        return Column(head, tuple(cells), "left" if left else "right")
+
+    return [
+        column("arm", (row["arm"] for row in records), left=True),
+        column("own", (_number(row["own"]) for row in records)),
+        column("95 % interval", (_interval(row["low"], row["high"]) for row in records)),
+        column("n", (_count(row["n"]) for row in records)),
+        column("published", (_number(row["published"]) for row in records)),
+        column("own\nchange", (_signed(row["own_change"], row["arm"]) for row in records)),
+        column("95 % interval\nof change", (_change_interval(row) for row in records)),
+        column("published\nchange", (_signed(row["published_change"], row["arm"]) for row in records)),
+    ]
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _count(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.0f}"
+
+
+def _signed(value: float, arm: str) -> str:
+    return "" if arm == "off" else "-" if math.isnan(value) else f"{value:+.2f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"{low:.2f} .. {high:.2f}"
+
+
+def _change_interval(row: Mapping[Any, Any]) -> str:
+    if row["arm"] == "off" or math.isnan(row["change_low"]):
+        return ""
+    return f"{row['change_low']:+.2f} .. {row['change_high']:+.2f}"
+
+
+def _shared(differs: Iterable[Sequence[str]]) -> list[str]:
+    """Return one text with the differences that several rows have, each once."""
+    texts = list(dict.fromkeys(text for row in differs for text in row))
+    return ["; ".join(texts)] if texts else []
+
+
+def describe_not_run(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """Return one line per network and arm that is not run, with its published numbers and the reason.
+
+    Examples:
+        >>> row = {"dataset": "imagenet", "model": "resnet152", "arm": "off", "why": "the paper copied it"}
+        >>> describe_not_run([row | {"metric": "top1_error", "published": 21.69}])
+        ['Not run: off, resnet152, imagenet (published: top1 error 21.69): the paper copied it.']
+    """
+    numbers: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        key = (row["arm"], row["model"], row["dataset"], row["why"])
+        numbers.setdefault(key, []).append(f"{row['metric'].replace('_', ' ')} {row['published']:g}")
+    return [
+        f"Not run: {arm}, {model}, {dataset} (published: {', '.join(published)}): {why}."
+        for (arm, model, dataset, why), published in numbers.items()
+    ]
