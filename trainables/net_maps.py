@@ -1,10 +1,10 @@
 """Maps of a network for the images before mixing: what it sees where.
 
 The network is the present one, with the weights that are trained (not their moving average), in evaluation mode: batch
-norms use their running averages and leave them unchanged, residual branches have their expected factors, and nothing is
-drawn. The map of an image depends on no other image of the batch. Published code differs in this: that of PuzzleMix (Kim
-et al., ICML 2020) also evaluates, that of SnapMix (Huang et al., AAAI 2021) normalises by the batch and changes the
-running averages.
+norms use their running averages and leave them unchanged, residual branches have their expected factors, and nothing
+is drawn. The map of an image depends on no other image of the batch. Published code: that of PuzzleMix (Kim et al.,
+ICML 2020) evaluates as well; that of SnapMix (Huang et al., AAAI 2021) normalises by the batch, and this pass changes
+the running averages too.
 """
 
 from __future__ import annotations

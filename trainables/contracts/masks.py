@@ -39,6 +39,7 @@ def canvas_of(
 ) -> Canvas:
     """Return a canvas of ``count`` samples with images, boxes and maps; some boxes are empty, as after a crop."""
     images, boxes, maps = _content(count, height, width)
+    there = maps.to(device)
     return Canvas(
         height_px=height,
         width_px=width,
@@ -46,7 +47,7 @@ def canvas_of(
         rng=np.random.default_rng(seed),
         device=device,
         batch=BatchView(
-            (count, 3, height, width), np.arange(count) % 3, images.to(device), boxes.copy(), lambda kind: maps.to(device)
+            (count, 3, height, width), np.arange(count) % 3, images.to(device), boxes.copy(), lambda _: there
         ),
         partner=np.roll(np.arange(count), 1),
     )

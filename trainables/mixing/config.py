@@ -271,11 +271,10 @@ def _check_source(mix: Mix) -> None:
         framed = ", ".join(name for name, family in FAMILIES.items() if family.framed)
         wrapping = " or ".join(f"'{kind}'" for kind, rule in RULES.items() if rule.wraps)
         raise ValueError(
-            f"source is '{mix.source}', but a mask of family '{mix.mask.family}', count {_count(mix)} and position.kind "
-            f"'{mix.position.kind}' does not have one bounding box to fill: use mask.count 1, a position.kind other "
+            f"source is '{mix.source}', but a mask of family '{mix.mask.family}', count {_count(mix)} and position.kind"
+            f" '{mix.position.kind}' does not have one bounding box to fill: use mask.count 1, a position.kind other "
             f"than {wrapping}, and one of these families: {framed}"
         )
-
 
     if mix.source != "region":
         return

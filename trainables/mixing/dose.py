@@ -23,6 +23,7 @@ from trainables.mixing.draw import draw_mix
 from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
 from trainables.mixing.pairing import RollPairing
 from trainables.mixing.pastes import MixDraw
+from trainables.mixing.saliency import stand_in_maps
 from trainables.mixing.size import Size
 from trainables.seeds import generator
 
@@ -115,8 +116,9 @@ def measure_dose(
         mix: the policy.
         height_px: height of the images.
         width_px: width of the images.
-        data: images of that size, needed only for policies that depend on images or boxes. Images are drawn from it and
-            used without crop and flip.
+        data: images of that size, needed only for policies that depend on images, boxes or maps of the network. Images
+            are drawn from it and used without crop and flip. There is no network yet: the saliency of the images stands
+            in for its maps.
         n_samples: least number of samples drawn per policy; None: 4096 at 32 px, 928 at 224 px.
         seed: seed of all random numbers.
 
@@ -215,19 +217,19 @@ def _key(policy: Mix) -> Mix:
         "alternate": None,
         "pairing": RollPairing(),
         "granularity": "sample",
-        "source": "same",
+        "source": policy.source if policy.label.by == "class_map" or policy.source == "region" else "same",
         "layer": 0,
     }
     return policy.model_copy(update=changes)
 
 
 def _needed_data(policy: Mix, data: ImageSet | None) -> ImageSet | None:
-    """Return ``data`` if the policy needs images or boxes, otherwise None."""
-    needs = {policy.mask.needs, policy.position.needs} - {None}
+    """Return ``data`` if the policy needs images, boxes or maps of a network, otherwise None."""
+    needs = policy.model_copy(update={"alternate": None}).needs
     if not needs:
         return None
     if data is None or ("boxes" in needs and data.boxes is None):
-        needed = " and ".join(sorted(str(need) for need in needs))
+        needed = " and ".join(sorted(needs))
         raise ValueError(f"the policy needs the partners' {needed}: its dose cannot be measured without data with them")
     return data
 
@@ -302,7 +304,8 @@ def _viewer(
     def view() -> BatchView:
         rows = rng.integers(len(data), size=shape[0])
         boxes = None if data.boxes is None else data.boxes[rows].astype(np.int64)
-        return BatchView(shape, labels, normalize(torch.from_numpy(data.images[rows])), boxes)
+        images = normalize(torch.from_numpy(data.images[rows]))
+        return BatchView(shape, labels, images, boxes, stand_in_maps(images))
 
     return view
 
@@ -314,6 +317,9 @@ def _batch_means(draw: MixDraw, policy: Mix) -> tuple[float, float, float, float
     if policy.content != "partner":
         return float(pasted), 0.0, 0.0, float(nothing)
     weight = np.clip(draw.weight.numpy().astype(np.float64), 0, 1)
+    if policy.label.by == "class_map":  # fractions of the label: these weights do not sum to 1
+        both = weight + draw.partner_weights[0].numpy().astype(np.float64)
+        weight = np.where(both > 0, weight / np.maximum(both, 1e-12), 1.0).clip(0, 1)
     least = np.minimum(weight, 1 - weight)
     logs = np.log(np.maximum(least, np.finfo(np.float64).tiny))  # 0 * log 0 counts as 0
     entropy = -(least * logs + (1 - least) * np.log1p(-least))

@@ -11,8 +11,8 @@ import torch
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Alternate, Mix
-from trainables.mixing.masks.box import Box
 from trainables.mixing.mask_pool import MaskPool, Masks
+from trainables.mixing.masks.box import Box
 from trainables.mixing.noise import draw_starts
 from trainables.mixing.pairing import draw_partners
 

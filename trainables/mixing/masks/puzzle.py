@@ -31,8 +31,8 @@ class Puzzle(Mask):
     Attributes:
         blocks: blocks along each side; one of these numbers is drawn per sample (the authors: per batch).
         labels: number of labels: with 2 a block shows one image, with 3 (the authors) also the mean of both.
-        label_smoothness: weight of differences in labels between neighbours, the paper's beta; it is divided by 16 times
-            the blocks per side, as in the authors' code.
+        label_smoothness: weight of differences in labels between neighbours, the paper's beta; it is divided by 16
+            times the blocks per side, as in the authors' code.
         data_smoothness: weight of differences in pixels, the paper's gamma, per standard deviation of a pixel. The
             authors' 0.5 is per range of a pixel, of which the deviation is about a quarter on CIFAR.
         prior_weight: weight of the prior on the labels, the paper's eta.
@@ -44,7 +44,7 @@ class Puzzle(Mask):
         >>> from trainables.mixing.batch_view import BatchView
         >>> from trainables.mixing.position import WholePosition
         >>> gradient = torch.zeros(2, 4, 4)
-        >>> gradient[0, :, :2] = gradient[1, :, 2:] = 1.0  # the first image is salient on the left, the second on the right
+        >>> gradient[0, :, :2] = gradient[1, :, 2:] = 1.0  # the first is salient on the left, the second on the right
         >>> batch = BatchView((2, 3, 4, 4), np.arange(2), torch.zeros(2, 3, 4, 4), maps=lambda kind: gradient)
         >>> rng, cpu = np.random.default_rng(0), torch.device("cpu")
         >>> canvas = Canvas(height_px=4, width_px=4, position=WholePosition(), rng=rng, device=cpu,
@@ -141,9 +141,9 @@ def _saliency(maps: Tensor, per_side: int) -> Tensor:
 def _borders(looks: list[Tensor], strips: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the differences in pixels across the borders between blocks and the blocks below them.
 
-    With d_ab the mean absolute difference between the strip above a border in image a and the strip below it in image b
-    (0: the original, 1: the partner), a border costs d_ab for labels a and b. For labels z from 0 to 1 the authors write
-    this as ``c (z_i - z_j)^2`` and a linear part for each of the two blocks, up to a constant.
+    With d_ab the mean absolute difference between the strip above a border in image a and the strip below it in image
+    b (0: the original, 1: the partner), a border costs d_ab for labels a and b. For labels z from 0 to 1 the authors
+    write this as ``c (z_i - z_j)^2`` and a linear part for each of the two blocks, up to a constant.
 
     Args:
         looks: pooled images of originals and partners, float32 [B, C, n * strips, n * strips].
