@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from trainables.errors import did_you_mean
 from trainables.merging import merged
-from trainables.mixing.labels import Label
 from trainables.mixing.masks.attentive import Attentive
 from trainables.mixing.masks.box import Box
 from trainables.mixing.masks.flat import Flat
@@ -45,7 +44,7 @@ _PAPER: dict[str, Any] = {
     "pairing": PermutePairing().model_dump(),
     "granularity": "sample",
     "content": "partner",
-    "label": Label(exponent=1.0, lam="realised").model_dump(exclude={"smoothing"}),
+    "label": {"exponent": 1.0, "lam": "realised", "by": "area"},
     "apply": {"prob": 1.0, "gate": "sample", "schedule": Trapezoid().model_dump()},
     "layer": 0,
     "alternate": None,

@@ -27,6 +27,7 @@ from trainables.mixing.masks import FAMILIES
 from trainables.mixing.pairing import Pairing
 from trainables.mixing.pastes import MixDraw, Paste
 from trainables.mixing.position import RULES
+from trainables.mixing.saliency import stand_in_maps
 
 CPU = torch.device("cpu")
 
@@ -144,9 +145,11 @@ def policies(draw: st.DrawFn, families: tuple[str, ...] = tuple(sorted(FAMILIES)
         parts["label"] = draw(LABELS)
         pairing = draw(st.sampled_from(PAIRINGS))
         parts["pairing"] = {"kind": pairing}
-        sources = ["same"] if kind == "whole" else ["same", "displaced", "resized"]
+        sources = ["same"] if kind == "whole" else ["same", "displaced", "resized", "region"]
+        if RULES[kind].needs:
+            sources = [source for source in sources if source != "region"]
         if not family.framed or kind == "torus" or many:
-            sources = [source for source in sources if source != "resized"]
+            sources = [source for source in sources if source not in ("resized", "region")]
         parts["source"] = draw(st.sampled_from(sources))
         granularities = ["sample"] if sees else ["sample", "batch"] + ["pair"] * (pairing == "flip")
         parts["granularity"] = draw(st.sampled_from(granularities))
@@ -182,6 +185,7 @@ def view_of(count: int, height_px: int, width_px: int, seed: int) -> BatchView:
         labels=rng.integers(3, size=count),
         images=images.contiguous(memory_format=torch.channels_last),
         boxes=ends.transpose(0, 2, 1).reshape(count, 4),
+        maps=stand_in_maps(images),
     )
 
 
@@ -251,6 +255,21 @@ def test_targets_are_distributions(case: Case, smoothing: float) -> None:
     assert (drawn.lam_nominal[left] == 1).all()
     assert (drawn.lam[left] == 1).all()
     assert (drawn.weight[left] == 1).all()
+
+
+@laws(40)
+@given(case=cases(alternate=False, content="partner", label={"by": "class_map"}))
+def test_weights_by_class_maps_are_shares_of_each_class(case: Case) -> None:
+    """Each image's share is from 0 to 1, all of it where nothing is pasted; together they may be more or less than 1."""
+    drawn = case.draw()
+    targets = mix_targets(torch.from_numpy(case.view.labels), drawn, n_classes=4)
+    pasted = drawn.partner_weights[0]
+    torch.testing.assert_close(targets.sum(dim=1), drawn.weight + pasted)
+    for values in (drawn.weight, pasted):
+        assert ((values >= -1e-5) & (values <= 1 + 1e-5)).all()
+    left = drawn.lam == 1
+    assert (drawn.weight[left] - 1).abs().max().item() < 1e-5 if left.any() else True
+    assert (pasted[left] == 0).all()
 
 
 @laws()
