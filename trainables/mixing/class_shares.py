@@ -64,4 +64,6 @@ def percent_maps(maps: Tensor, *, height_px: int, width_px: int) -> Tensor:
     )[:, 0]
     above = large - large.amin(dim=(1, 2), keepdim=True)
     total = above.sum(dim=(1, 2), keepdim=True)
-    return torch.where(total > 0, above / total, 1 / (height_px * width_px))
+    # checked on the small map too: scaling would amplify the rounding errors of enlarging a constant map
+    varies = (maps.amax(dim=(1, 2), keepdim=True) > maps.amin(dim=(1, 2), keepdim=True)) & (total > 0)
+    return torch.where(varies, above / total, 1 / (height_px * width_px))

@@ -260,7 +260,7 @@ def test_targets_are_distributions(case: Case, smoothing: float) -> None:
 @laws(40)
 @given(case=cases(alternate=False, content="partner", label={"by": "class_map"}))
 def test_weights_by_class_maps_are_shares_of_each_class(case: Case) -> None:
-    """Each image's share is from 0 to 1, all of it where nothing is pasted; together they may be more or less than 1."""
+    """Each share is from 0 to 1; the original has all of it where nothing is pasted."""
     drawn = case.draw()
     targets = mix_targets(torch.from_numpy(case.view.labels), drawn, n_classes=4)
     pasted = drawn.partner_weights[0]
