@@ -26,6 +26,9 @@ CPU = torch.device("cpu")
 UNCUT = ("torus", "inside", "whole")
 """Positions that cut nothing off."""
 
+MAP_SIDES = (5, 6)
+"""Height and width of the maps of a network that masks get: those of no image."""
+
 AREA_TOLERANCE = 0.01
 """Largest error of the mean pasted fraction of 2,000 masks."""
 
@@ -36,27 +39,31 @@ LARGEST_DEVIATION = 5
 def canvas_of(
     position: str, count: int, *, height: int = 32, width: int = 32, seed: int = 0, device: torch.device = CPU
 ) -> Canvas:
-    """Return a canvas of ``count`` samples with images and boxes; some boxes are empty, as after a crop."""
-    images, boxes = _content(count, height, width)
+    """Return a canvas of ``count`` samples with images, boxes and maps; some boxes are empty, as after a crop."""
+    images, boxes, maps = _content(count, height, width)
+    there = maps.to(device)
     return Canvas(
         height_px=height,
         width_px=width,
         position=RULES[position].model_validate({"kind": position}),
         rng=np.random.default_rng(seed),
         device=device,
-        batch=BatchView((count, 3, height, width), np.arange(count) % 3, images.to(device), boxes.copy()),
+        batch=BatchView(
+            (count, 3, height, width), np.arange(count) % 3, images.to(device), boxes.copy(), lambda _: there
+        ),
         partner=np.roll(np.arange(count), 1),
     )
 
 
 @functools.lru_cache(maxsize=4)
-def _content(count: int, height: int, width: int) -> tuple[torch.Tensor, np.ndarray]:
+def _content(count: int, height: int, width: int) -> tuple[torch.Tensor, np.ndarray, torch.Tensor]:
     rng = np.random.default_rng(99)
     images = torch.from_numpy(rng.standard_normal((count, 3, height, width), dtype=np.float32))
     corners = np.sort(rng.integers(0, [[height + 1], [width + 1]], size=(2, 2, count)), axis=0)
     boxes = corners.reshape(4, count).T.copy()
     boxes[::3] = 0
-    return images, boxes
+    maps = torch.from_numpy(rng.random((count, *MAP_SIDES), dtype=np.float32))
+    return images, boxes, maps
 
 
 def drawn_masks(mask: Mask, fractions: np.ndarray, canvas: Canvas) -> torch.Tensor:
@@ -245,7 +252,8 @@ def _on_cpu(mask: Mask, fractions: np.ndarray, canvas: Canvas) -> dict[str, torc
     drawn = mask.parameters(requested_fracs(mask, fractions), canvas)
     parameters = {name: torch.from_numpy(values) for name, values in drawn.items()}
     parameters |= mask.constants(canvas.height_px, canvas.width_px, CPU)
-    return parameters | ({"images": canvas.partner_images()} if mask.needs == "images" else {})
+    assert canvas.partner is not None
+    return parameters | mask.seen(canvas.batch, torch.from_numpy(canvas.partner))
 
 
 def check_accelerator_draws_the_same(mask: Mask) -> None:
@@ -263,7 +271,7 @@ def check_accelerator_draws_the_same(mask: Mask) -> None:
 def check_no_wait_for_the_device(mask: Mask) -> None:
     """Check that no value is read back from the device, unless a family with its own `draw` sees images."""
     for position in mask.positions:
-        if not mask.has_parameters() and "images" in (mask.needs, RULES[position].needs):
+        if not mask.has_parameters() and {"images", "maps"} & {mask.needs, RULES[position].needs}:
             continue
         canvas = canvas_of(position, 6, height=8, width=12, device=torch.device("meta"))
         drawn = drawn_masks(mask, np.linspace(0, 1, 6), canvas)  # reading a value back from this device fails

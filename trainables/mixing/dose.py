@@ -26,6 +26,7 @@ from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
 from trainables.mixing.pairing import RollPairing
 from trainables.mixing.partners import shown_parts
 from trainables.mixing.pastes import MixDraw
+from trainables.mixing.saliency import stand_in_maps
 from trainables.mixing.size import Size
 from trainables.seeds import generator
 
@@ -107,8 +108,9 @@ def measure_dose(
         mix: the policy.
         height_px: height of the images.
         width_px: width of the images.
-        data: images of that size, needed only for policies that depend on images or boxes. Images are drawn from it and
-            used without crop and flip.
+        data: images of that size, needed only for policies that depend on images, boxes or maps of the network. Images
+            are drawn from it and used without crop and flip. There is no network yet: the saliency of the images stands
+            in for its maps.
         n_samples: least number of samples drawn per policy; None: 4096 at 32 px, 928 at 224 px.
         seed: seed of all random numbers.
 
@@ -207,19 +209,19 @@ def _key(policy: Mix) -> Mix:
         "alternate": None,
         "pairing": RollPairing(),
         "granularity": "sample",
-        "source": "same",
+        "source": policy.source if policy.label.by == "class_map" or policy.source == "region" else "same",
         "layer": 0,
     }
     return policy.model_copy(update=changes)
 
 
 def _needed_data(policy: Mix, data: ImageSet | None) -> ImageSet | None:
-    """Return ``data`` if the policy needs images or boxes, otherwise None."""
-    needs = {policy.mask.needs, policy.position.needs} - {None}
+    """Return ``data`` if the policy needs images, boxes or maps of a network, otherwise None."""
+    needs = policy.model_copy(update={"alternate": None}).needs
     if not needs:
         return None
     if data is None or ("boxes" in needs and data.boxes is None):
-        needed = " and ".join(sorted(str(need) for need in needs))
+        needed = " and ".join(sorted(needs))
         raise ValueError(f"the policy needs the partners' {needed}: its dose cannot be measured without data with them")
     return data
 
@@ -299,7 +301,8 @@ def _viewer(
     def view() -> BatchView:
         rows = rng.integers(len(data), size=shape[0])
         boxes = None if data.boxes is None else data.boxes[rows].astype(np.int64)
-        return BatchView(shape, labels, normalize(torch.from_numpy(data.images[rows])), boxes)
+        images = normalize(torch.from_numpy(data.images[rows]))
+        return BatchView(shape, labels, images, boxes, stand_in_maps(images))
 
     return view
 
@@ -310,10 +313,12 @@ def _batch_means(draw: MixDraw, policy: Mix) -> tuple[float, float, float, float
     pasted, nothing = 1 - lam.mean(), (lam == 1).mean()
     if policy.content != "partner":
         return float(pasted), 0.0, 0.0, float(nothing)
-    weights = np.clip(draw.weight.numpy().astype(np.float64), 0, 1)[None]
-    if len(draw.partners) > 1:
-        weights = np.concatenate([weights, draw.partner_weights[:-1].numpy().astype(np.float64)])
-    weights = np.concatenate([weights, np.maximum(1 - weights.sum(axis=0, keepdims=True), 0)])
+    weights = np.concatenate([draw.weight[None].numpy(), draw.partner_weights.numpy()]).astype(np.float64)
+    if policy.label.by == "class_map":  # fractions of the label: these weights do not sum to 1
+        total = weights.sum(axis=0)
+        weights[0] = np.where(total > 0, weights[0] / np.maximum(total, 1e-12), 1.0)
+    weights[:-1] = weights[:-1].clip(0, 1)
+    weights[-1] = np.maximum(1 - weights[:-1].sum(axis=0), 0)  # with all digits: float32 has rounded it
     smaller = np.sort(weights, axis=0)[:-1]
     logs = np.log(np.maximum(smaller, np.finfo(np.float64).tiny))  # 0 * log 0 counts as 0
     rest = smaller.sum(axis=0)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from trainables.errors import did_you_mean
 from trainables.merging import merged
-from trainables.mixing.labels import Label
+from trainables.mixing.masks.attentive import Attentive
 from trainables.mixing.masks.box import Box
 from trainables.mixing.masks.flat import Flat
 from trainables.mixing.masks.fourier import Fourier
@@ -21,6 +21,7 @@ from trainables.mixing.masks.gauss import Gauss
 from trainables.mixing.masks.grid import Grid
 from trainables.mixing.masks.hmix import HMix
 from trainables.mixing.masks.object import Object
+from trainables.mixing.masks.puzzle import Puzzle
 from trainables.mixing.masks.quadrants import Quadrants
 from trainables.mixing.masks.stack import Stack
 from trainables.mixing.masks.superpixel import Superpixel
@@ -47,7 +48,7 @@ _PAPER: dict[str, Any] = {
     "pairing": PermutePairing().model_dump(),
     "granularity": "sample",
     "content": "partner",
-    "label": Label(exponent=1.0, lam="realised").model_dump(exclude={"smoothing"}),
+    "label": {"exponent": 1.0, "lam": "realised", "by": "area"},
     "apply": {"prob": 1.0, "gate": "sample", "schedule": Trapezoid().model_dump()},
     "layer": 0,
     "alternate": None,
@@ -270,6 +271,41 @@ def saliencymix() -> dict[str, Any]:
     for the whole batch, by another method. Here each sample uses that of its own partner, by spectral residual.
     """
     return _policy(position=SaliencyPosition(), apply={"prob": 0.5})
+
+
+@_preset
+def attentivemix() -> dict[str, Any]:
+    """Attentive CutMix (Walawalkar et al., ICASSP 2020): the 6 of 7 by 7 cells of the partner with the most attention.
+
+    6 is the number in public code (OpenMixup); we did not find the probability of mixing, and mix every sample. The
+    authors' maps are those of a ResNet-50 that was trained on ImageNet before. Here the network in training looks at
+    its own images (see :class:`~trainables.mixing.masks.attentive.Attentive`). The label is the pasted area.
+    """
+    return _policy(mask=Attentive(cells=7), size=FixedSize(frac=6 / 49), position=WholePosition())
+
+
+@_preset
+def snapmix() -> dict[str, Any]:
+    """SnapMix (Huang, Wang and Tao, AAAI 2021): a box of the partner, resized into another box; labels by class maps.
+
+    Both boxes have sizes from Beta(5, 5) and places of their own, clipped at the border: the authors' command for CUB,
+    which mixes every batch (0.5 from random weights). Their code draws one pair of boxes per batch. It also counts the
+    loss twice if both images have the same class; here that class gets both weights once. The loss is not divided by
+    the sum of the weights, as there. Weights and maps: :func:`~trainables.mixing.class_shares.class_shares`.
+    """
+    return _policy(size=BetaSize(alpha=5.0), source="region", label={"by": "class_map"})
+
+
+@_preset
+def puzzlemix_no_transport() -> dict[str, Any]:
+    """PuzzleMix (Kim, Choo and Song, ICML 2020) without its transport: blocks of both images keep what is salient.
+
+    Saliency is the norm of the loss's gradient, lam ~ Beta(1, 1), 2, 4, 8 or 16 blocks per side, three labels, beta
+    1.2, gamma 0.5, eta 0.2 and every batch: the authors' command for CIFAR-100. Their code draws one lam and one number
+    of blocks per batch, and moves blocks within each image afterwards. The energy is minimised by another method (see
+    :mod:`~trainables.mixing.block_labels`). They use one binary loss per class; here the loss is the same for all.
+    """
+    return _policy(mask=Puzzle(), position=WholePosition())
 
 
 @_preset

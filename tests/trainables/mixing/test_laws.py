@@ -28,6 +28,7 @@ from trainables.mixing.masks.division import Division
 from trainables.mixing.pairing import Pairing
 from trainables.mixing.pastes import MixDraw, Paste
 from trainables.mixing.position import RULES
+from trainables.mixing.saliency import stand_in_maps
 
 CPU = torch.device("cpu")
 
@@ -151,9 +152,11 @@ def policies(draw: st.DrawFn, families: tuple[str, ...] = tuple(sorted(FAMILIES)
         pairing = draw(st.sampled_from([kind for kind in PAIRINGS if kind != "flip" or "partners" not in parts]))
         parts["pairing"] = {"kind": pairing}
         divides = issubclass(family, Division)
-        sources = ["same"] if kind == "whole" and not divides else ["same", "displaced", "resized"]
+        sources = ["same"] if kind == "whole" and not divides else ["same", "displaced", "resized", "region"]
+        if RULES[kind].needs or divides or "partners" in parts:
+            sources = [source for source in sources if source != "region"]
         if not family.framed or kind == "torus" or many:
-            sources = [source for source in sources if source != "resized"]
+            sources = [source for source in sources if source not in ("resized", "region")]
         parts["source"] = draw(st.sampled_from(sources))
         granularities = ["sample"] if sees else ["sample", "batch"] + ["pair"] * (pairing == "flip")
         parts["granularity"] = draw(st.sampled_from(granularities))
@@ -189,6 +192,7 @@ def view_of(count: int, height_px: int, width_px: int, seed: int) -> BatchView:
         labels=rng.integers(3, size=count),
         images=images.contiguous(memory_format=torch.channels_last),
         boxes=ends.transpose(0, 2, 1).reshape(count, 4),
+        maps=stand_in_maps(images),
     )
 
 
@@ -266,6 +270,21 @@ def test_targets_are_distributions(case: Case, smoothing: float) -> None:
     assert (drawn.weight[left] == 1).all()
 
 
+@laws(40)
+@given(case=cases(alternate=False, content="partner", label={"by": "class_map"}))
+def test_weights_by_class_maps_are_shares_of_each_class(case: Case) -> None:
+    """Each share is from 0 to 1; the original has all of it where nothing is pasted."""
+    drawn = case.draw()
+    targets = mix_targets(torch.from_numpy(case.view.labels), drawn, n_classes=4)
+    pasted = drawn.partner_weights[0]
+    torch.testing.assert_close(targets.sum(dim=1), drawn.weight + pasted)
+    for values in (drawn.weight, pasted):
+        assert ((values >= -1e-5) & (values <= 1 + 1e-5)).all()
+    left = drawn.lam == 1
+    assert (drawn.weight[left] - 1).abs().max().item() < 1e-5 if left.any() else True
+    assert (pasted[left] == 0).all()
+
+
 @laws()
 @given(case=cases(content="partner", label={}))
 def test_the_weight_is_the_pasted_share(case: Case) -> None:
@@ -341,7 +360,9 @@ def test_pixels_are_the_own_ones_and_the_partners_of_the_unmixed_batch(case: Cas
         blended = expected[rows] * (1 - mask) + pasted * mask
         expected[rows] = torch.where(paste.mask, pasted, expected[rows]) if paste.mask.dtype == torch.bool else blended
         if paste.content is None:
-            assert all(torch.equal(paste.partner[[at]], drawn.partners[n_pastes[row], [row]]) for at, row in enumerate(rows))
+            assert all(
+                torch.equal(paste.partner[[at]], drawn.partners[n_pastes[row], [row]]) for at, row in enumerate(rows)
+            )
         n_pastes[rows] += 1
     torch.testing.assert_close(mixed, expected, rtol=0, atol=0 if exact else 1e-5)
     untouched = torch.from_numpy(~drawn.applied)

@@ -14,6 +14,7 @@ from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDrawer
 from trainables.mixing.masks import FAMILIES
 from trainables.mixing.pastes import MixDraw
+from trainables.mixing.saliency import stand_in_maps
 from trainables.mixing.size import BetaSize
 
 CPU = torch.device("cpu")
@@ -38,7 +39,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def view(count: int) -> BatchView:
     images = torch.zeros(count, 3, SIDE_PX, SIDE_PX)
     boxes = np.tile([4, 4, 20, 20], (count, 1))
-    return BatchView((count, 3, SIDE_PX, SIDE_PX), np.arange(count) % 3, images, boxes)
+    return BatchView((count, 3, SIDE_PX, SIDE_PX), np.arange(count) % 3, images, boxes, stand_in_maps(images))
 
 
 def draws(policy: dict[str, Any], batches: list[int], *, seed: int = 0) -> list[MixDraw]:
