@@ -26,7 +26,7 @@ def estimate_of(means: np.ndarray) -> Estimate:
     return Estimate(float(means.mean()), float(means.std(ddof=1) / math.sqrt(len(means))))
 
 
-def _meanestimate_of(estimates: Sequence[Estimate]) -> Estimate:
+def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
     """Return the mean value and the mean error: exact if all errors have the same sign, otherwise an upper bound."""
     return Estimate(*(math.fsum(part) / len(estimates) for part in zip(*estimates, strict=True)))
 
