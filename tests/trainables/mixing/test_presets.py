@@ -325,7 +325,7 @@ def test_draws_and_applies(name: str, height_px: int, width_px: int, count: int)
         untouched = torch.from_numpy(~drawn.applied.copy())
         assert torch.equal(mixed[untouched], images[untouched])
         changed = changed | ~torch.isclose(mixed, images, rtol=0, atol=1e-5).all()
-    assert bool(changed) is (name != "off" and (count > 1 or mix.content != "partner" or name == "resizemix"))
+    assert bool(changed) is (name != "off" and (count > 1 or mix.content != "partner" or mix.source != "same"))
 
 
 @pytest.mark.parametrize(
