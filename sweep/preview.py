@@ -281,6 +281,9 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
     lines = [_describe_mask(mix), _describe_size(mix.size), f"position {mix.position.kind}"]
     lines.append(f"probability {mix.apply.prob:.3g}")
     plain = Mix()
+    if mix.partners != plain.partners:
+        law = "" if mix.partners.alpha is None else f", Dirichlet({mix.partners.alpha:.3g})"
+        lines.append(f"{mix.partners.count} partners{law}")
     for name in ("source", "granularity", "content", "layer"):
         value = getattr(mix, name)
         if value != getattr(plain, name):
