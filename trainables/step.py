@@ -16,9 +16,11 @@ from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer
 from trainables.ema import MovingAverage
 from trainables.mixing.apply import mix_images, mix_targets
+from trainables.mixing.batch_view import MapKind
 from trainables.mixing.pastes import RenderedDraw
 from trainables.models.branches import BranchScaler
 from trainables.models.dropblock import BlockDropper
+from trainables.net_maps import net_maps
 from trainables.optimizer import SGDOrAdamW, keep_averages
 from trainables.precision import AUTOCAST
 from trainables.share import Share
@@ -182,10 +184,23 @@ class TrainStep:
             logits: Tensor = net(images)
         return logits
 
-    def autocast(self) -> torch.autocast:
+    def net_maps(self, images: Tensor, labels: Tensor, kind: MapKind) -> Tensor:
+        """Return what the present network sees where in the whole batch before mixing, float32 [B, h, w].
+
+        Args:
+            images: normalised images of the whole batch, [B, 3, H, W].
+            labels: int64 [B].
+            kind: kind of maps, see :func:`trainables.net_maps.net_maps`.
+        """
+        # without the cache: the pass that trains would get weights that were cast without a gradient
+        with self.autocast(cache=False):
+            return net_maps(self.net, images, labels, kind, loss_scale=self._loss_scale or 1.0)
+
+    def autocast(self, *, cache: bool = True) -> torch.autocast:
         """Return a context that computes in the precision of the trial."""
         dtype = AUTOCAST.get(self._precision)
-        return torch.autocast(self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+        dtype, enabled = dtype or torch.bfloat16, dtype is not None
+        return torch.autocast(self._device.type, dtype=dtype, enabled=enabled, cache_enabled=cache)
 
     def whole(self, maps: Tensor, layer: int) -> Tensor:
         """Return the maps of the whole batch at a layer; one worker has them all."""

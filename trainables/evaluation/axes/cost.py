@@ -19,6 +19,7 @@ from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer
 from trainables.evaluation.base import Axis, Measured, Value, library
 from trainables.evaluation.subject import Subject
+from trainables.net_maps import net_maps
 from trainables.networks.modules.staged import StagedNet
 
 META = torch.device("meta")
@@ -34,7 +35,8 @@ class Cost(Axis):
       multiply-add counts as two. Convolutions and the classifier are counted, norms and activations are not. Papers
       that count multiply-adds report half of this number.
     - ``train_flops_per_image``: operations per image of a training step: forward, backward, and the passes of
-      adversarial training. Mixing needs no pass of the network.
+      adversarial training. A policy that looks at maps of the network needs a pass for each kind of maps, in each step
+      at which it may mix; it is counted for all steps. Other mixing needs no pass.
     - ``train_flops``: operations of the whole training: ``train_flops_per_image`` times the images seen in training
       (n). Validation is not counted.
     - ``parameters``: number of trained parameters.
@@ -112,7 +114,7 @@ def forward_flops(net: StagedNet, *, height_px: int, width_px: int) -> int:
 
 
 def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width_px: int) -> int:
-    """Return the number of floating-point operations per image of a training step, including those of an attack."""
+    """Return the number of floating-point operations per image of a training step, with its attack and its maps."""
     from torch.utils.flop_counter import FlopCounterMode
 
     trained = _on_meta(net).train().requires_grad_(True)
@@ -120,6 +122,8 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
     targets = torch.empty(1, net.classifier.out_features, device=META)
     backward = {torch.ops.aten.convolution_backward: _backward_flops}
     with FlopCounterMode(display=False, custom_mapping=backward) as counter:
+        for kind in config.mix.map_kinds if config.mix.apply.mean_prob else ():
+            net_maps(trained, images.clone(), torch.zeros(1, dtype=torch.int64, device=META), kind)
         if config.adversarial is not None:
             images = attacked(
                 images,
