@@ -41,7 +41,7 @@ def net_maps(net: StagedNet, images: Tensor, labels: Tensor, kind: MapKind, *, l
         >>> net = build_model(Model(name="tiny"), n_classes=10, height_px=32, width_px=32, seed=0)
         >>> images, labels = torch.zeros(2, 3, 32, 32), torch.tensor([3, 7])
         >>> [tuple(net_maps(net, images, labels, kind).shape) for kind in ("cam", "attention", "gradient")]
-        [(2, 8, 8), (2, 8, 8), (2, 32, 32)]
+        [(2, 4, 4), (2, 4, 4), (2, 32, 32)]
     """
     with in_evaluation(net):
         if kind == "gradient":
