@@ -192,7 +192,7 @@ class TrainStep:
             labels: int64 [B].
             kind: kind of maps, see :func:`trainables.net_maps.net_maps`.
         """
-        # without the cache: the pass that trains would get weights that were cast without a gradient
+        # without the cache: older versions of torch would train with weights that were cast without a gradient
         with self.autocast(cache=False):
             return net_maps(self.net, images, labels, kind, loss_scale=self._loss_scale or 1.0)
 
