@@ -25,7 +25,7 @@ from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from trainables.mixing.config import Mix
-    from trainables.mixing.dose import Estimate
+    from trainables.mixing.estimates import Estimate
 
 SCALE_COLUMNS: dict[str, JustifyMethod] = {
     "--scale": "left",

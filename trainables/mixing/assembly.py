@@ -65,25 +65,23 @@ def assembled(
         mask = emptied(mask, unmixed)
         lam = lam.masked_fill(unmixed, 1.0)
         partner_fracs = None if partner_fracs is None else partner_fracs.masked_fill(unmixed, 0.0)
-    partners = arrays["partners"]
-    pasted = [*([constants["samples"]] if mix.moves_original else []), *partners]
     content = _content(mix, arrays, batch.shape, constants, mask.device)
     if mix.label.by == "class_map":
         height_px, width_px = batch.shape[2:]
-        maps = batch.maps_of("cam")
-        weight, shown = class_shares(maps, partners[0], mask, sources[0], height_px=height_px, width_px=width_px)
+        maps, (partner,) = batch.maps_of("cam"), arrays["partners"]
+        weight, shown = class_shares(maps, partner, mask, sources[0], height_px=height_px, width_px=width_px)
         partner_weights = shown[None]
     else:
         weight, partner_weights = _weights(mix, lam, partner_fracs, arrays)
+    pasted: list[Tensor] = [*([constants["samples"]] if mix.moves_original else []), *arrays["partners"]]
+    pastes = [
+        Paste(None, partner, mask if len(pasted) == 1 else mask[:, index : index + 1], content, source)
+        for index, (partner, source) in enumerate(zip(pasted, sources, strict=True))
+    ]
+    if mix.moves_original:
+        pastes[0] = replace(pastes[0], is_original=True)
     return RenderedDraw(
-        partners=partners,
-        lam=lam,
-        weight=weight,
-        partner_weights=partner_weights,
-        pastes=tuple(
-            Paste(None, partner, mask if len(pasted) == 1 else mask[:, index : index + 1], content, source)
-            for index, (partner, source) in enumerate(zip(pasted, sources, strict=True))
-        ),
+        partners=arrays["partners"], lam=lam, weight=weight, partner_weights=partner_weights, pastes=tuple(pastes)
     )
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from trainables.data.image_set import ImageSet
 from trainables.mixing import dose as dosing
 from trainables.mixing.config import Mix
-from trainables.mixing.dose import Dose, Estimate, mean_dose, measure_dose, measure_exposure
+from trainables.mixing.dose import Dose, mean_dose, measure_dose, measure_exposure
+from trainables.mixing.estimates import Estimate
 from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
 
 PX = 32

@@ -17,6 +17,7 @@ from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import draw_layer, draw_mix
 from trainables.mixing.masks import FAMILIES
+from trainables.mixing.masks.division import Division
 from trainables.mixing.pairing import Pairing
 from trainables.mixing.position import RULES
 from trainables.mixing.saliency import stand_in_maps
@@ -42,6 +43,7 @@ def combinations(family: str) -> Iterator[dict[str, Any]]:
         RULES, CONTENTS, SOURCES, GRANULARITIES, PAIRINGS
     ):
         yield {
+            "partners": {"count": FAMILIES[family].n_partners or 1},
             "mask": {"family": family},
             "position": {"kind": position},
             "content": content,
@@ -56,9 +58,11 @@ def has_meaning(parts: dict[str, Any]) -> bool:
     family, rule = FAMILIES[parts["mask"]["family"]], RULES[parts["position"]["kind"]]
     sees = family.needs or rule.needs
     partner = parts["content"] == "partner"
-    placed = parts["position"]["kind"] != "whole"
+    placed = parts["position"]["kind"] != "whole" or issubclass(family, Division)
+    several = parts["partners"]["count"] > 1
     return (
-        parts["position"]["kind"] in family.positions
+        (not several or (partner and parts["pairing"]["kind"] != "flip"))
+        and parts["position"]["kind"] in family.positions
         and (partner or (parts["pairing"]["kind"] == "permute" and parts["granularity"] != "pair" and not sees))
         and (parts["granularity"] != "pair" or parts["pairing"]["kind"] == "flip")
         and (parts["granularity"] == "sample" or not sees)
@@ -112,6 +116,23 @@ def test_a_family_names_placing_rules_that_there_are(family: str) -> None:
             ["mask.count is 3", "'saliency'", "same centre", "valid: clip, inside, torus, spill, gauss"],
         ),
         ({"mask": {"family": "box", "count": 2}, "position": {"kind": "object"}}, ["mask.count is 2", "'object'"]),
+        (
+            {"mask": {"family": "quadrants"}, "position": {"kind": "whole"}, "partners": {"count": 2}},
+            ["partners.count is 2", "'quadrants' shows 4 images", "use partners.count 3"],
+        ),
+        ({"partners": {"alpha": 2.0}}, ["partners.alpha is 2.0", "one partner gets all", "leave it out"]),
+        (
+            {"preset": "ricap", "partners": {"alpha": 2.0}},
+            ["partners.alpha is 2.0", "'quadrants' divides by size alone", "leave it out"],
+        ),
+        (
+            {"preset": "cutout", "partners": {"count": 2}},
+            ["partners.count is 2", "content 'zero' uses no partner image", "leave partners out"],
+        ),
+        (
+            {"partners": {"count": 2}, "pairing": {"kind": "flip"}},
+            ["partners.count is 2", "pairing.kind 'flip'", "one partner only", "permute or roll"],
+        ),
         (
             {"source": "displaced", "content": "zero"},
             ["source is 'displaced'", "content 'zero' uses no partner image", "leave it out"],

@@ -53,6 +53,11 @@ def test_whole_batches_no_more_than_are_asked_for(counts: list[int]) -> None:
     assert counts == [1024, 156]
 
 
+def test_masks_of_several_partners_take_more_of_the_room(counts: list[int]) -> None:
+    draws(BOX | {"partners": {"count": 4}}, [128] * 9)
+    assert counts == [256, 256, 256, 256, 128]
+
+
 def test_large_images_batch_by_batch(counts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "AHEAD_PX", SIDE_PX**2 * 10)
     draws(BOX, [16, 16, 5])
@@ -90,6 +95,7 @@ def test_ahead_or_not_the_law_is_the_same(family: str, monkeypatch: pytest.Monke
     mix = Mix.model_validate(BOX)
     place = "torus" if "torus" in FAMILIES[family].positions else "whole"
     policy = mix.model_dump() | {"mask": {"family": family}, "position": {"kind": place}}
+    policy |= {"partners": {"count": FAMILIES[family].n_partners or 1}}
     means = []
     for ahead_px in (1, pool_module.AHEAD_PX):
         monkeypatch.setattr(pool_module, "AHEAD_PX", ahead_px)

@@ -71,6 +71,14 @@ def timm_values(granularity: str, gate: str) -> dict[str, Any]:
     return {**FLAT, "size": {"alpha": 0.8}, **habits, "alternate": {"prob": 0.5, "gate": gate, "mix": cut}}
 
 
+RICAP = {
+    "mask": {"family": "quadrants"},
+    "size": {"alpha": 0.3},
+    "position": {"kind": "whole"},
+    "source": "displaced",
+    "partners": {"count": 3, "alpha": None},
+}
+
 PUBLISHED: dict[str, dict[str, Any]] = {
     "off": {"apply": {"prob": 0.0}},
     "cutmix": HALF,
@@ -152,6 +160,19 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "size": {"kind": "fixed", "frac": 0.2},
         "position": {"kind": "whole"},
     },
+    # Takahashi et al., ACML 2018: four images, beta 0.3 on CIFAR
+    "ricap": RICAP,
+    "ricap_same_place": {**RICAP, "source": "same"},
+    # Chen et al., UAI 2022: two images, the mean of two labels
+    "stackmix": {
+        "mask": {"family": "stack", "direction": "vertical"},
+        "size": {"kind": "fixed", "frac": 0.5},
+        "position": {"kind": "whole"},
+        "source": "resized",
+    },
+    # Zhang et al., ICLR 2018, section 3: Dirichlet weights of three images
+    "mixup_three": {**FLAT, "size": {"alpha": 1.0, "beta": 2.0}, "partners": {"count": 2, "alpha": 1.0}},
+    "cutmix_three": {**HALF, "partners": {"count": 2, "alpha": None}},
     # references/classification of torchvision: --mixup-alpha 0.2 --cutmix-alpha 1.0, RandomChoice of both
     "torchvision": {
         **FLAT,
@@ -214,11 +235,17 @@ def test_names_its_source(name: str) -> None:
 @NAMES
 def test_states_every_part_in_full(name: str) -> None:
     """But the smoothing, which is no part of a policy's identity; also what a dump leaves out with its default."""
-    stated = {path for path in flattened(expand_preset(name)) if not path.endswith("label.by")}
-    assert flattened(expand_preset(name))["label.by"] in ("area", "class_map")
-    known = {path for path in flattened(Mix.model_validate(name).model_dump()) if not path.endswith("label.by")}
-    assert known - stated == {path for path in known if path.endswith("label.smoothing")}
-    assert stated <= known
+    stated = flattened(expand_preset(name))
+    assert stated["label.by"] in ("area", "class_map")
+    assert stated["partners.count"] >= 1
+    known = {path for path in flattened(Mix.model_validate(name).model_dump()) if not left_out(path)}
+    assert known - set(stated) == {path for path in known if path.endswith("label.smoothing")}
+    assert {path for path in stated if not left_out(path)} <= known
+
+
+def left_out(path: str) -> bool:
+    """Return whether a dump leaves a part out if it has its default."""
+    return path.endswith(("label.by", "partners.count", "partners.alpha"))
 
 
 LOUD: list[dict[str, Any]] = [
@@ -248,6 +275,7 @@ LOUD: list[dict[str, Any]] = [
     {"mask": {"family": "gauss", "sigma": "side"}},
     {"mask": {"family": "gauss", "sigma": "area"}},
     {"mask": {"family": "attentive", "cells": 3, "maps": "gradient"}, "label": {"by": "class_map"}},
+    {"partners": {"count": 2, "alpha": 0.5}},
 ]
 
 
@@ -299,7 +327,7 @@ def test_draws_and_applies(name: str, height_px: int, width_px: int, count: int)
         untouched = torch.from_numpy(~drawn.applied.copy())
         assert torch.equal(mixed[untouched], images[untouched])
         changed = changed | ~torch.isclose(mixed, images, rtol=0, atol=1e-5).all()
-    assert bool(changed) is (name != "off" and (count > 1 or mix.content != "partner" or name == "resizemix"))
+    assert bool(changed) is (name != "off" and (count > 1 or mix.content != "partner" or mix.source != "same"))
 
 
 @pytest.mark.parametrize(
