@@ -156,7 +156,13 @@ def _borders(looks: list[Tensor], strips: int) -> tuple[Tensor, Tensor, Tensor]:
     above = [look[:, :, strips - 1 : -1 : strips] for look in looks]
     below = [look[:, :, strips::strips] for look in looks]
     (d00, d01), (d10, d11) = (
-        [(upper - lower).abs().mean(dim=1).unflatten(2, (-1, strips)).mean(dim=3) for lower in below] for upper in above
+        [_by_block((upper - lower).abs().mean(dim=1), strips) for lower in below] for upper in above
     )
     upper, lower = (d10 + d11 - d01 - d00) / 2, (d01 + d11 - d10 - d00) / 2
     return (d01 + d10 - d00 - d11) / 2, upper, lower
+
+
+def _by_block(values: Tensor, strips: int) -> Tensor:
+    """Return the mean of every ``strips`` values along the last axis, [B, n - 1, n], of [B, n - 1, n * strips]."""
+    count, borders, length = values.shape
+    return values.view(count, borders, length // strips, strips).mean(dim=3)
