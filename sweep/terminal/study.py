@@ -26,7 +26,6 @@ from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
-    from trainables.mixing.config import Mix
     from trainables.mixing.estimates import Estimate
 
 SCALE_COLUMNS: dict[str, JustifyMethod] = {
