@@ -26,7 +26,7 @@ from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
-    from trainables.mixing.dose import Estimate
+    from trainables.mixing.estimates import Estimate
 
 SCALE_COLUMNS: dict[str, JustifyMethod] = {
     "--scale": "left",
@@ -192,6 +192,8 @@ def print_plan(
         f"{describe_flops(plan.train_flops)} per trial for training.\n"
         f"{_describe_time(plan)}",
     )
+    for disk in plan.disk:
+        print_line(console, disk.describe())
     if plan.rooms:
         print_line(console, describe_rooms(plan.rooms))
     if plan.measured is not None:
