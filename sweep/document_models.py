@@ -277,9 +277,12 @@ class PlanDocument(Document):
     n_val: Extremes
     height_px: int
     width_px: int
-    images_per_s: Extremes = Field(description="training images per second and trial, measured on this machine")
+    train_flops: Extremes = Field(description="floating-point operations of all training steps of a trial")
+    images_per_s: Extremes | None = Field(
+        description="training images per second and trial, measured on this machine; null: no trial fits on it"
+    )
     slots: int = Field(description="trials at a time")
-    seconds: float = Field(description="upper bound of the duration on this machine")
+    seconds: float | None = Field(description="upper bound of the duration on this machine; null: no trial fits on it")
     gpu_memory: list[GpuMemory] = Field(description="one row per arm; empty if trials use no GPU")
     disk: list[DiskUse] = Field(description="one row per source and size of images; empty if no image is a file")
     measured: MeasuredSpeed | None = Field(description="of several trials at the same time; null without --measure")

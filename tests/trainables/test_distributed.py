@@ -89,7 +89,10 @@ def check_equal(one: Trial, several: Trial, *, first_rtol: float = 1e-5) -> None
     "changes",
     [
         {},
-        {"mix": {"preset": "cutmix", "layer": 2}},
+        {
+            "mix": {"preset": "cutmix", "layer": 2},
+            "augment": {"policy": {"kind": "trivial_augment"}, "color_jitter": {}},
+        },
         {"mix": {"preset": "cutmix", "layer": [0, 2]}, "model": {"width": 0.25, "precision": "bf16"}},
         {
             "mix": {"preset": "saliencymix"},
@@ -98,7 +101,14 @@ def check_equal(one: Trial, several: Trial, *, first_rtol: float = 1e-5) -> None
         {"mix": "off", "adversarial": {"kind": "fgsm"}},
         {"data": {"train_frac": 0.04, "batch_size": 199, "pad_px": 2}},
     ],
-    ids=["cutmix", "inside_the_network", "bf16", "dropblock_and_shakedrop", "adversarial", "last_batch_of_one"],
+    ids=[
+        "cutmix",
+        "augmented_and_inside_the_network",
+        "bf16",
+        "dropblock_and_shakedrop",
+        "adversarial",
+        "last_batch_of_one",
+    ],
 )
 def test_two_workers_give_the_curve_of_one(pair: tuple[Group, Follower], changes: dict[str, Any]) -> None:
     config = config_of(**changes)
