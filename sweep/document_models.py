@@ -217,6 +217,18 @@ class GpuMemory(_Strict):
     streamed: bool | None = Field(description="whether the images do not fit; null if the GPU is not known here")
 
 
+class DiskUse(_Strict):
+    """Disk that the images of a source need, if its images are files."""
+
+    source: str
+    store: str = Field(description="pixels or jpeg")
+    n_bytes: int = Field(description="all stored images; estimated from some files for JPEGs that are not written")
+    missing_bytes: int = Field(description="what of it is not written yet")
+    seconds: float = Field(description="time to write what is missing, estimated from some files")
+    free_bytes: int = Field(description="free space of the disk")
+    folder: str
+
+
 class MeasuredTrials(_Strict):
     """Largest trial of an arm, measured with several trials at the same time."""
 
@@ -272,6 +284,7 @@ class PlanDocument(Document):
     slots: int = Field(description="trials at a time")
     seconds: float | None = Field(description="upper bound of the duration on this machine; null: no trial fits on it")
     gpu_memory: list[GpuMemory] = Field(description="one row per arm; empty if trials use no GPU")
+    disk: list[DiskUse] = Field(description="one row per source and size of images; empty if no image is a file")
     measured: MeasuredSpeed | None = Field(description="of several trials at the same time; null without --measure")
     power: PlannedPower
 

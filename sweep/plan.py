@@ -11,6 +11,7 @@ from search_spaces.match_checks import check_reachable
 from search_spaces.matching import image_facts
 from search_spaces.resources import AUTO, Resources
 from search_spaces.study import Study
+from sweep.disk_room import DiskRoom, disk_rooms
 from sweep.engine import local_slots
 from sweep.gpu_room import GpuRoom, gpu_rooms
 from sweep.largest import step_flops
@@ -67,6 +68,7 @@ class Plan:
         matched: arms with a matched dose.
         notes: what a user should know of the files of the data source, one sentence each.
         rooms: memory that each arm needs on a GPU; nothing if trials use no GPU.
+        disk: disk that the images need, for each source whose images are files.
         measured: speed and memory of several trials at the same time; None: not asked for.
     """
 
@@ -87,6 +89,7 @@ class Plan:
     matched: tuple[str, ...]
     notes: tuple[str, ...]
     rooms: tuple[GpuRoom, ...]
+    disk: tuple[DiskRoom, ...]
     measured: ProbeResult | None
 
 
@@ -99,8 +102,9 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
         show: is called with what is measured next.
 
     Raises:
-        UserError: the data source cannot be used, no image is left for training or for validation, a trial does not
-            fit on the GPU, or several trials shall be measured and none fits on this machine.
+        UserError: the data source cannot be used, no image is left for training or for validation, the images do not
+            fit on the disk, a trial does not fit on the GPU, or several trials shall be measured and none fits on this
+            machine.
 
     Example:
         >>> from search_spaces.discover import load_study
@@ -118,7 +122,7 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
     trials = planned_trials(study)
     facts = ImageFacts(described.n_classes, described.height_px, described.width_px)
     slots, no_time = _slots(study.resources, needed=measure)  # the measurement uses the threads of a trial
-    rooms = gpu_rooms(study, trials, described)
+    rooms, disk = gpu_rooms(study, trials, described), disk_rooms(study)
     measured, seconds, speeds = None, None, None
     if measure:
         measured = _measured(study, show)
@@ -151,6 +155,7 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
         matched=tuple(arm for arm in study.arms if study.is_matched(arm)),
         notes=tuple(notes),
         rooms=rooms,
+        disk=disk,
         measured=measured,
     )
 

@@ -192,6 +192,8 @@ def print_plan(
         f"{describe_flops(plan.train_flops)} per trial for training.\n"
         f"{_describe_time(plan)}",
     )
+    for disk in plan.disk:
+        print_line(console, disk.describe())
     if plan.rooms:
         print_line(console, describe_rooms(plan.rooms))
     if plan.measured is not None:
