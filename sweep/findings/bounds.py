@@ -28,6 +28,10 @@ _OTHERS = {
     "map": RATE,
     "map_50": RATE,
     "voc07_map": RATE,
+    "rouge_l": RATE,
+    "meteor": RATE,
+    "cider": (0.0, 10.0),
+    **{f"bleu_{order}": RATE for order in range(1, 5)},
 }
 
 

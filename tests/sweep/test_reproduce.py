@@ -30,6 +30,7 @@ SMALL_AXES = {
     "adversarial": ["n_images=12", "n_random=1"],
     "occlusion": ["n_images=20", "holes_frac=[0.0, 0.5]", "mixup_lams=[0.5]"],
     "ood": ["n_images=30"],
+    "captioning": ["n_train=4", "n_images=4", "epochs=1", "batch_size=2", "seeds=1", "units=8", "beam=1"],
     "detection": ["n_train=4", "n_images=4", "steps=1", "batch_size=2", "seeds=1", "detectors=[ssd]"],
 }
 ORDER = ("ablation", "cifar", "robustness", "imagenet", "transfer", "localization")
