@@ -8,10 +8,12 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from search_spaces.study import Study
 from search_spaces.table import load_parts, tables
+from sweep.document_models import document_schema
 from sweep.formats import format_duration
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, MEASUREMENTS, TRIALS
@@ -63,6 +65,7 @@ class TestRun:
         for table in ORDER:
             code, out, err = run("reproduce", table, *small(table), "--out", str(tmp_path), "--json", "--quiet")
             assert code == 0, err
+            jsonschema.validate(json.loads(out), document_schema("reproduce"))
             [document] = json.loads(out)["tables"]
             rows = document["rows"]
             lacking = {row["metric"] for row in rows if row["state"] == "not measured yet"}
