@@ -115,7 +115,7 @@ class Detection(Axis):
     )
 
     data: str = SCENES
-    detectors: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] = ("ssd", "faster_rcnn")
+    detectors: Annotated[tuple[Name, ...], Field(strict=False)] = ("ssd", "faster_rcnn")
     seeds: int = Field(default=3, ge=1)
     from_scratch: bool = True
     image_size_px: int | None = Field(default=None, ge=32, le=2048)
@@ -139,8 +139,8 @@ class Detection(Axis):
     @field_validator("detectors")
     @classmethod
     def _each_once(cls, detectors: tuple[Name, ...]) -> tuple[Name, ...]:
-        if len({*detectors}) < len(detectors):
-            raise ValueError(f"must contain each detector once, got {list(detectors)}")
+        if not detectors or len({*detectors}) < len(detectors):
+            raise ValueError(f"must contain at least one detector, and each detector once, got {list(detectors)}")
         return detectors
 
     def recipe(self, detector: Name) -> Recipe:
