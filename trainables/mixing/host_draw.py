@@ -12,6 +12,7 @@ from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Alternate, Mix
 from trainables.mixing.mask_pool import MaskPool, Masks
+from trainables.mixing.masks.box import Box
 from trainables.mixing.noise import draw_starts
 from trainables.mixing.pairing import draw_partners
 
@@ -61,6 +62,9 @@ def draw_on_host(
     arrays: Arrays = {"partners": partners}
     if mix.source == "displaced":  # per mask, not per sample: samples that share a mask also show the same patch
         arrays["shift"] = rng.random((2, n_owners * mix.n_pastes)).T
+    if mix.source == "region":  # of its own size and place, by the same rules
+        boxes = Box().parameters(mix.size.draw(n_owners, rng), canvas)["edges"]
+        arrays["region"] = boxes.reshape(-1, 4)
     if mix.content == "noise":
         arrays["noise"] = draw_starts(count, rng)
     fracs = masks.fracs if owner is None else masks.fracs[owner]

@@ -94,6 +94,21 @@ def rectangles(edges: Tensor, height_px: int, width_px: int) -> Tensor:
     return torch.from_numpy(patterns.take(pattern_of_row, axis=0, mode="clip")[:, None])
 
 
+def cells_as_pixels(cells: Tensor, height_px: int, width_px: int) -> Tensor:
+    """Extend the values of cells, [n, k, k], over the pixels of the image, as evenly as possible: [n, 1, H, W].
+
+    Examples:
+        >>> import torch
+        >>> cells_as_pixels(torch.tensor([[[1, 2], [3, 4]]]), 2, 3)[0, 0].tolist()
+        [[1, 1, 2], [3, 3, 4]]
+    """
+    import torch
+
+    device, per_side = cells.device, cells.shape[1]
+    rows, columns = (torch.arange(px, device=device) * per_side // px for px in (height_px, width_px))
+    return cells.index_select(1, rows).index_select(2, columns)[:, None]
+
+
 def across(values: Tensor, axis: int, height_px: int, width_px: int) -> Tensor:
     """Extend the values of rows (axis 0) or of columns (axis 1), [n, L], over the image: [n, 1, H, W]."""
     import torch

@@ -103,7 +103,9 @@ def _view(count: int, inputs: np.random.Generator, device: torch.device) -> Batc
     pixels = inputs.random((count, SIDE_PX, SIDE_PX, 3), dtype=np.float32)
     images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
     corners = np.sort(inputs.integers(0, SIDE_PX + 1, (count, 2, 2)), axis=1).reshape(count, 4)
-    return BatchView((count, 3, SIDE_PX, SIDE_PX), inputs.integers(CLASSES, size=count), images, corners)
+    maps = torch.from_numpy(inputs.random((count, 4, 4), dtype=np.float32)).to(device)
+    shape, labels = (count, 3, SIDE_PX, SIDE_PX), inputs.integers(CLASSES, size=count)
+    return BatchView(shape, labels, images, corners, lambda _: maps)
 
 
 def compare_batches(device: torch.device) -> str:

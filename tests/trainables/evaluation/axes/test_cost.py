@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,8 @@ def by_layer(net: StagedNet, side_px: int) -> list[int]:
 
     def count(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
         if isinstance(module, nn.Conv2d):
-            counted.append(2 * output.numel() * module.in_channels * math.prod(module.kernel_size))
+            per_output = module.in_channels // module.groups * math.prod(module.kernel_size)
+            counted.append(2 * output.numel() * per_output)
         elif isinstance(module, nn.Linear):
             counted.append(2 * module.in_features * module.out_features)
 
@@ -49,7 +51,7 @@ def by_layer(net: StagedNet, side_px: int) -> list[int]:
 # ---------------------------------------------------------------- arithmetic
 
 
-@pytest.mark.parametrize("name", ["tiny", "cifar_resnet14", "resnet18"])
+@pytest.mark.parametrize("name", ["tiny", "cifar_resnet14", "resnet18", "resnext11_4x4d"])
 def test_operations_are_those_of_the_layers(name: str) -> None:
     config = TrialConfig(model=Model(name=name, width=0.25))
     net = build_model(config.model, n_classes=5, height_px=20, width_px=20, seed=0).eval()
@@ -77,6 +79,23 @@ def test_attacks_add_their_passes(attack: dict[str, object], steps: int) -> None
     forward = forward_flops(net, height_px=16, width_px=16)
     # forward, and backward to the images without the weights' gradients
     assert training_flops(net, config, height_px=16, width_px=16) == plain + steps * 2 * forward
+
+
+@pytest.mark.parametrize(
+    ("mix", "passes"),
+    [
+        ("snapmix", 1),
+        ("puzzlemix_no_transport", 2),
+        ({"preset": "attentivemix", "alternate": {"mix": "puzzlemix_no_transport"}}, 3),
+        ({"preset": "snapmix", "apply": {"prob": 0.0}}, 0),
+    ],
+)
+def test_maps_add_their_passes(mix: Any, passes: int) -> None:
+    config = TrialConfig.model_validate({"model": {"width": 0.25}, "mix": mix})
+    net = build_model(config.model, n_classes=3, height_px=16, width_px=16, seed=0)
+    plain = training_flops(net, TrialConfig(model=config.model), height_px=16, width_px=16)
+    forward = forward_flops(net, height_px=16, width_px=16)
+    assert training_flops(net, config, height_px=16, width_px=16) == plain + passes * forward
 
 
 def test_sides_are_not_exchanged() -> None:
