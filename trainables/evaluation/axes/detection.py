@@ -212,9 +212,15 @@ class Detection(Axis):
 
     def _task(self, detector: Name) -> Task:
         side_px = self._side_px(detector)
-        train, test = (self._images(split, side_px) for split in ("train", "test"))
+        test = self._images("test", side_px)
         return Task(
-            detector, side_px, self.recipe(detector), train, test, range(len(test)), freeze_norms=self.freeze_norms
+            detector=detector,
+            side_px=side_px,
+            recipe=self.recipe(detector),
+            train=self._images("train", side_px),
+            test=test,
+            rows=range(len(test)),
+            freeze_norms=self.freeze_norms,
         )
 
     def _images(self, split: Literal["train", "test"], side_px: int) -> BoxImages:
