@@ -41,7 +41,7 @@ def net_maps(net: StagedNet, images: Tensor, labels: Tensor, kind: MapKind, *, l
         >>> net = build_model(Model(name="tiny"), n_classes=10, height_px=32, width_px=32, seed=0)
         >>> images, labels = torch.zeros(2, 3, 32, 32), torch.tensor([3, 7])
         >>> [tuple(net_maps(net, images, labels, kind).shape) for kind in ("cam", "attention", "gradient")]
-        [(2, 8, 8), (2, 8, 8), (2, 32, 32)]
+        [(2, 4, 4), (2, 4, 4), (2, 32, 32)]
     """
     with in_evaluation(net):
         if kind == "gradient":
@@ -49,10 +49,10 @@ def net_maps(net: StagedNet, images: Tensor, labels: Tensor, kind: MapKind, *, l
         with torch.no_grad():
             maps = net.features(images)
             # not the product of all classes: CUB has 200
-            return class_maps(maps, net.classifier, labels) if kind == "cam" else maps.float().abs().mean(dim=1)
+            return activation_maps(maps, net.classifier, labels) if kind == "cam" else maps.float().abs().mean(dim=1)
 
 
-def class_maps(maps: Tensor, classifier: nn.Linear, classes: Tensor) -> Tensor:
+def activation_maps(maps: Tensor, classifier: nn.Linear, classes: Tensor) -> Tensor:
     """Return the class activation map of one class per image (Zhou et al., CVPR 2016, equation 2): float32 [B, h, w].
 
     Args:
@@ -64,7 +64,7 @@ def class_maps(maps: Tensor, classifier: nn.Linear, classes: Tensor) -> Tensor:
         >>> classifier = nn.Linear(2, 3)
         >>> maps = torch.rand(1, 2, 4, 4)
         >>> logits = classifier(maps.mean(dim=(2, 3)))
-        >>> from_map = class_maps(maps, classifier, torch.tensor([1])).mean() + classifier.bias[1]
+        >>> from_map = activation_maps(maps, classifier, torch.tensor([1])).mean() + classifier.bias[1]
         >>> torch.allclose(from_map, logits[0, 1])
         True
     """

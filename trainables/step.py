@@ -21,6 +21,7 @@ from trainables.mixing.pastes import RenderedDraw
 from trainables.models.branches import BranchScaler
 from trainables.models.dropblock import BlockDropper
 from trainables.net_maps import net_maps
+from trainables.networks.modules.staged import StagedNet
 from trainables.optimizer import SGDOrAdamW, keep_averages
 from trainables.precision import AUTOCAST
 from trainables.share import Share
@@ -79,7 +80,7 @@ class TrainStep:
 
     def __init__(
         self,
-        net: nn.Module,
+        net: StagedNet,
         config: TrialConfig,
         *,
         optimizer: SGDOrAdamW,
@@ -93,7 +94,7 @@ class TrainStep:
     ) -> None:
         """Take the parts of a trial; all of them are on ``device``."""
         self.net = net
-        self.trained_net = net
+        self.trained_net: nn.Module = net
         self.loss_sum, self.pasted_sum = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
         self._config = config
         self._optimizer = optimizer
@@ -192,7 +193,7 @@ class TrainStep:
             labels: int64 [B].
             kind: kind of maps, see :func:`trainables.net_maps.net_maps`.
         """
-        # without the cache: the pass that trains would get weights that were cast without a gradient
+        # without the cache: older versions of torch would train with weights that were cast without a gradient
         with self.autocast(cache=False):
             return net_maps(self.net, images, labels, kind, loss_scale=self._loss_scale or 1.0)
 

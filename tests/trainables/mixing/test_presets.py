@@ -321,7 +321,9 @@ def test_draws_and_applies(name: str, height_px: int, width_px: int, count: int)
         targets = mix_targets(labels, drawn, n_classes=4, smoothing=mix.label.smoothing)
         assert mixed.shape == images.shape
         assert mixed.is_contiguous(memory_format=torch.channels_last)
-        torch.testing.assert_close(targets.sum(dim=1), torch.ones(count))
+        by_maps = mix.label.by == "class_map"
+        both = drawn.weight + drawn.partner_weights[0] if by_maps and not drawn.idle else torch.ones(count)
+        torch.testing.assert_close(targets.sum(dim=1), both)
         untouched = torch.from_numpy(~drawn.applied.copy())
         assert torch.equal(mixed[untouched], images[untouched])
         changed = changed | ~torch.isclose(mixed, images, rtol=0, atol=1e-5).all()

@@ -87,8 +87,9 @@ class Puzzle(Mask):
             is_drawn = drawn == index
             if on_host(drawn.device):  # each number of blocks for its own samples: a GPU must not know them
                 rows = is_drawn.nonzero()[:, 0]
-                part = {name: values[rows] for name, values in parameters.items()}
-                labels[rows] = self._labels(part, per_side, height_px, width_px)
+                if len(rows):
+                    part = {name: values[rows] for name, values in parameters.items()}
+                    labels[rows] = self._labels(part, per_side, height_px, width_px)
             else:
                 chosen = self._labels(parameters, per_side, height_px, width_px)
                 labels = torch.where(is_drawn[:, None, None, None], chosen, labels)
@@ -152,13 +153,16 @@ def _borders(looks: list[Tensor], strips: int) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         c and the linear parts of the upper and of the lower block, float32 [B, n - 1, n] each.
     """
-    import torch
-
     above = [look[:, :, strips - 1 : -1 : strips] for look in looks]
     below = [look[:, :, strips::strips] for look in looks]
     (d00, d01), (d10, d11) = (
-        [torch.nn.functional.avg_pool2d((upper - lower).abs().mean(dim=1), (1, strips)) for lower in below]
-        for upper in above
+        [_by_block((upper - lower).abs().mean(dim=1), strips) for lower in below] for upper in above
     )
     upper, lower = (d10 + d11 - d01 - d00) / 2, (d01 + d11 - d10 - d00) / 2
     return (d01 + d10 - d00 - d11) / 2, upper, lower
+
+
+def _by_block(values: Tensor, strips: int) -> Tensor:
+    """Return the mean of every ``strips`` values along the last axis, [B, n - 1, n], of [B, n - 1, n * strips]."""
+    count, borders, length = values.shape
+    return values.view(count, borders, length // strips, strips).mean(dim=3)
