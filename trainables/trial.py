@@ -208,6 +208,7 @@ class Trial:
         )
 
     def _choose_training(self) -> Training:
+        height_px, width_px = self._data.images.images.shape[1:3]
         parts = TrainingParts(
             config=self.config,
             net=self._net,
@@ -216,7 +217,7 @@ class Trial:
             rngs=self._rngs,
             generators=[draws.generator for draws in (self._blocks, self._branches) if draws is not None],
             n_train=self.n_train,
-            sides_px=self._data.images.images.shape[1:3],
+            sides_px=(height_px, width_px),
             device=self._device,
         )
         return choose_training(parts, is_shared=self._is_shared)

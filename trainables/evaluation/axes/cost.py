@@ -6,7 +6,7 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -119,7 +119,8 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
     trained = _on_meta(net).train().requires_grad_(True)
     images = torch.empty(1, 3, height_px, width_px, device=META)
     targets = torch.empty(1, net.classifier.out_features, device=META)
-    with FlopCounterMode(display=False) as counter:
+    backward = {torch.ops.aten.convolution_backward: _backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=backward) as counter:
         for kind in config.mix.map_kinds if config.mix.apply.mean_prob else ():
             seen = images.clone().requires_grad_()
             logits = trained(seen.clone())  # the counter fails on the gradient of a leaf
@@ -136,6 +137,21 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
             )
         torch.autograd.backward(cross_entropy(trained(images), targets))
     return int(counter.get_total_flops())
+
+
+def _backward_flops(
+    grad_out: Sequence[int], images: Sequence[int], weight: Sequence[int], *arguments: Any, **_: Any
+) -> int:
+    """Return the operations of the gradients of a convolution, from the shapes of its tensors.
+
+    Each gradient, of the maps and of the weights, has the products of the forward pass. torch 2.14 counts those of the
+    weights of a grouped convolution as if it had one group.
+    """
+    from torch.utils.flop_counter import conv_flop_count
+
+    *_, is_transposed, _, _, (of_maps, of_weight, _) = arguments
+    one: int = conv_flop_count(list(images), list(weight), list(grad_out), transposed=is_transposed)
+    return one * (of_maps + of_weight)
 
 
 def activation_bytes(net: StagedNet, *, batch_size: int, height_px: int, width_px: int) -> int:
