@@ -105,7 +105,7 @@ class Policy(Frozen, ABC):
         """
         amounts, signed = amounts_of(self.space, n_levels, height_px=height_px, width_px=width_px)
         negative = (rng.random(codes.shape) < 0.5) & signed[codes]
-        chosen = amounts[codes, levels]
+        chosen: np.ndarray = amounts[codes, levels]
         return np.where(negative, -chosen, chosen)
 
     def draw_codes(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
