@@ -259,7 +259,7 @@ class NetworkPlan(_Strict):
     name: str
     width: float
     n_parameters: int
-    multiply_adds: int = Field(description="of a forward pass, per image")
+    multiply_adds: int = Field(description="multiply-adds per image in a forward pass")
 
 
 class PlanDocument(Document):
