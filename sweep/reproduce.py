@@ -94,9 +94,10 @@ def plan_parts(parts: Iterable[TablePart]) -> list[PlannedPart]:
 
     Examples:
         >>> from search_spaces.table import load_parts
-        >>> [planned] = plan_parts(load_parts("ablation", scale="smoke"))
-        >>> planned.n_trials, planned.n_epochs, planned.why
-        (14, 28, '')
+        >>> settings = ["base.data.source='cifar100:/nowhere'", "base.model.name=tiny"]
+        >>> [planned] = plan_parts(load_parts("ablation", settings=settings))
+        >>> planned.n_trials, planned.n_epochs, planned.why.partition(":")[0]
+        (21, 6300, '50,000 training images are assumed')
     """
     return [_planned(part) for part in parts]
 
