@@ -27,6 +27,7 @@ def check_matchable(study: Study) -> None:
     if not arms:
         raise UserError(f"{where}: no arm mixes labels, so no arm has an exposure: leave match out")
     for arm in arms:
+        _check_known(study, arm, where)
         _check_varied(study, arm, match, where)
         if match.target is not None and not match.target_from_arms:
             _check_solved_for(study, arm, match, where)
@@ -36,6 +37,15 @@ def check_matchable(study: Study) -> None:
         raise UserError(
             f"{where}: only arm '{arms[0]}' has an exposure to match: set a match.target or leave match out"
         )
+
+
+def _check_known(study: Study, arm: str, where: str) -> None:
+    for config in study.extremes(arm):
+        if config.mix.map_kinds:
+            raise UserError(
+                f"{where}.arms: the exposure of arm '{arm}' depends on the network in training, whose maps decide on "
+                "masks or labels, so it is not known before: leave the arm out of match.arms"
+            )
 
 
 def _check_varied(study: Study, arm: str, match: Match, where: str) -> None:

@@ -16,6 +16,7 @@ from trainables.data.sources.registry import split_text
 from trainables.errors import UserError, did_you_mean, format_value
 from trainables.merging import at_path, flattened, merged
 from trainables.networks import NETWORKS
+from trainables.strict import TAGS
 
 SCALES: dict[str, dict[str, Any]] = {
     # seconds: a test of the whole pipeline
@@ -106,7 +107,7 @@ def _source_of(study: Mapping[str, Any]) -> str:
     return split_text(source)[0] if isinstance(source, str) else ""
 
 
-def _with_source_of(study: Mapping[str, Any], recipe: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+def _with_source_of(study: Mapping[str, Any], recipe: dict[str, Any], source: str) -> dict[str, Any]:
     """Return a recipe without its data source if the study's file names the source, with its path."""
     if not source or source != _source_of(study):
         return recipe
@@ -133,7 +134,7 @@ def _applicable(study: Mapping[str, Any], common: Mapping[str, Any], over: Mappi
     confirmation if the study confirms nothing; and the width or the last stride, if a network of the study has none. A
     study with one search is confirmed on as many seeds as the scale has searches.
     """
-    excluded = {f"base.{path}" for path in _space_of(study)}
+    excluded = {f"base.{_whole(path)}" for path in _space_of(study)}
     excluded.add("budget.trials" if study.get("search") == "grid" else "replicates")
     if not all(NETWORKS.declared(name, "has_width") for name in _networks(study, over)):
         excluded.add("base.model.width")
@@ -147,8 +148,15 @@ def _applicable(study: Mapping[str, Any], common: Mapping[str, Any], over: Mappi
         values["confirm"] = _confirmation(study, values["confirm"])
     kept: dict[str, Any] = {}
     for path, value in flattened(values).items():
-        kept = kept if path in excluded else merged(kept, at_path(path, value))
+        if not any(f"{path}.".startswith(f"{other}.") for other in excluded):
+            kept = merged(kept, at_path(path, value))
     return kept
+
+
+def _whole(path: str) -> str:
+    """Return a varied path; if it names a variant, the path of the whole, because its parameters go with it."""
+    parent, _, key = path.rpartition(".")
+    return parent if parent and key in TAGS else path
 
 
 def _is_text(value: Any) -> bool:

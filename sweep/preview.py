@@ -219,8 +219,12 @@ def _arm_preview(arm: str, config: TrialConfig, images: ImageSet, rows: np.ndarr
         policy=(*config.augment.describe(), *describe_mix(config.mix)),
         images=mixed,
         captions=tuple(
-            _caption(classes[index], classes[partner], weight)
-            for index, (partner, weight) in enumerate(zip(draw.partner.tolist(), draw.weight.tolist(), strict=True))
+            _caption(
+                [(weight, classes[index]), *((frac, classes[partner]) for partner, frac in zip(*pasted, strict=True))]
+            )
+            for index, (weight, *pasted) in enumerate(
+                zip(draw.weight.tolist(), draw.partners.T.tolist(), draw.partner_weights.T.tolist(), strict=True)
+            )
         ),
         coverage=measure_dose(mix, height_px=height_px, width_px=width_px, data=images).coverage,
     )
@@ -247,6 +251,7 @@ def _mixed(mix: Mix, augment: Augment, images: ImageSet, rows: np.ndarray, seed:
     from trainables.mixing.apply import mix_images
     from trainables.mixing.batch_view import BatchView
     from trainables.mixing.draw import draw_mix
+    from trainables.mixing.saliency import stand_in_maps
 
     device = torch.device("cpu")
     pixels, windows = draw_and_apply(images.images[rows], augment, generator(seed, "preview", "augment"))
@@ -256,7 +261,8 @@ def _mixed(mix: Mix, augment: Augment, images: ImageSet, rows: np.ndarray, seed:
     boxes = None if images.boxes is None else images.boxes[rows].astype(np.int64)
     if boxes is not None and windows is not None:
         boxes = boxes_in_windows(boxes, windows, height_px, width_px)
-    view = BatchView((count, channels, height_px, width_px), images.labels[rows], normal, boxes)
+    maps = stand_in_maps(normal)  # there is no network yet
+    view = BatchView((count, channels, height_px, width_px), images.labels[rows], normal, boxes, maps)
     for attempt in range(100):
         draw = draw_mix(mix, view, rng=generator(seed, "preview", attempt), device=device)
         if (draw.partner.numpy() != np.arange(count)).all():
@@ -280,6 +286,9 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
     lines = [_describe_mask(mix), _describe_size(mix.size), f"position {mix.position.kind}"]
     lines.append(f"probability {mix.apply.prob:.3g}")
     plain = Mix()
+    if mix.partners != plain.partners:
+        law = "" if mix.partners.alpha is None else f", Dirichlet({mix.partners.alpha:.3g})"
+        lines.append(f"{mix.partners.count} partners{law}")
     for name in ("source", "granularity", "content", "layer"):
         value = getattr(mix, name)
         if value != getattr(plain, name):
@@ -288,6 +297,10 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
         lines.append(f"pairing {mix.pairing.kind}")
     if mix.label.exponent != plain.label.exponent:
         lines.append(f"label exponent {mix.label.exponent}")
+    if mix.label.by != plain.label.by:
+        lines.append(f"label by {mix.label.by}")
+    if mix.map_kinds:
+        lines.append("here: maps of saliency")
     schedule = mix.apply.schedule
     if schedule.ramp_up_end > 0:
         lines.append(_describe_ramp("on", "rising", schedule.ramp_up_start, schedule.ramp_up_end))
@@ -320,9 +333,8 @@ def _describe_size(size: Size) -> str:
     return distribution if (size.lo, size.hi) == (0, 1) else f"{distribution} in {1 - size.hi:.3g} to {1 - size.lo:.3g}"
 
 
-def _caption(original: str, partner: str, weight: float) -> str:
-    """Return the label of a mixed image, the original's class first, without a class of fraction 0."""
-    fracs = [(weight, original), (1 - weight, partner)]
+def _caption(fracs: Sequence[tuple[float, str]]) -> str:
+    """Return the label of a mixed image, given by the weight of each class, without a class of weight 0."""
     return "\n".join(f"{frac:.2f} {_short(name)}" for frac, name in fracs if frac >= 0.005)
 
 

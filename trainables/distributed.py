@@ -28,10 +28,11 @@ from torch.distributed import GradBucket, Store, TCPStore  # type: ignore[attr-d
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables.config import TrialConfig
-from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpeg_batches import JpegBatches
 from trainables.data.prepared import TrialData
 from trainables.epoch_result import EpochResult
 from trainables.faults import BrokenGroup
+from trainables.mixing.batch_view import MapKind
 from trainables.mixing.pastes import RenderedDraw
 from trainables.share import Share
 from trainables.step import StepInputs, TrainStep
@@ -173,6 +174,16 @@ class _SharedStep(TrainStep):
         self.share = self.group.share(n_batch)
         logits, draw, targets = self.forward_mixed(inputs)
         return nn.functional.cross_entropy(logits, targets, reduction="sum") / n_batch, draw
+
+    def net_maps(self, images: Tensor, labels: Tensor, kind: MapKind) -> Tensor:
+        """Return the maps of the whole batch: each worker computes its rows, then all have the same bits of all."""
+        if self.share is None:
+            return super().net_maps(images, labels, kind)
+        own = super().net_maps(images[self.share.rows], labels[self.share.rows], kind)
+        whole = own.new_zeros(len(labels), *own.shape[1:])
+        whole[self.share.rows] = own
+        dist.all_reduce(whole)  # sums with zeros are exact
+        return whole
 
     def whole(self, maps: Tensor, layer: int) -> Tensor:
         """Return the maps of the whole batch at a layer; images are whole on each worker."""

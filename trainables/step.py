@@ -16,9 +16,12 @@ from trainables.config import TrialConfig
 from trainables.data.batches import Normalizer
 from trainables.ema import MovingAverage
 from trainables.mixing.apply import mix_images, mix_targets
+from trainables.mixing.batch_view import MapKind
 from trainables.mixing.pastes import RenderedDraw
 from trainables.models.branches import BranchScaler
 from trainables.models.dropblock import BlockDropper
+from trainables.net_maps import net_maps
+from trainables.networks.modules.staged import StagedNet
 from trainables.optimizer import SGDOrAdamW, keep_averages
 from trainables.precision import AUTOCAST
 from trainables.share import Share
@@ -77,7 +80,7 @@ class TrainStep:
 
     def __init__(
         self,
-        net: nn.Module,
+        net: StagedNet,
         config: TrialConfig,
         *,
         optimizer: SGDOrAdamW,
@@ -91,7 +94,7 @@ class TrainStep:
     ) -> None:
         """Take the parts of a trial; all of them are on ``device``."""
         self.net = net
-        self.trained_net = net
+        self.trained_net: nn.Module = net
         self.loss_sum, self.pasted_sum = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
         self._config = config
         self._optimizer = optimizer
@@ -182,10 +185,23 @@ class TrainStep:
             logits: Tensor = net(images)
         return logits
 
-    def autocast(self) -> torch.autocast:
+    def net_maps(self, images: Tensor, labels: Tensor, kind: MapKind) -> Tensor:
+        """Return what the present network sees where in the whole batch before mixing, float32 [B, h, w].
+
+        Args:
+            images: normalised images of the whole batch, [B, 3, H, W].
+            labels: int64 [B].
+            kind: kind of maps, see :func:`trainables.net_maps.net_maps`.
+        """
+        # without the cache: older versions of torch would train with weights that were cast without a gradient
+        with self.autocast(cache=False):
+            return net_maps(self.net, images, labels, kind, loss_scale=self._loss_scale or 1.0)
+
+    def autocast(self, *, cache: bool = True) -> torch.autocast:
         """Return a context that computes in the precision of the trial."""
         dtype = AUTOCAST.get(self._precision)
-        return torch.autocast(self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+        dtype, enabled = dtype or torch.bfloat16, dtype is not None
+        return torch.autocast(self._device.type, dtype=dtype, enabled=enabled, cache_enabled=cache)
 
     def whole(self, maps: Tensor, layer: int) -> Tensor:
         """Return the maps of the whole batch at a layer; one worker has them all."""

@@ -117,7 +117,8 @@ class TableStep:
         shape = (variant.n_batch, *self._shapes[variant.layer])
 
         def draw(maps: Tensor, images: Tensor) -> RenderedDraw:
-            return self._drawer.render(plan, BatchView(shape, _NO_LABELS, images))
+            seen = functools.cache(functools.partial(self._step.net_maps, images, labels))
+            return self._drawer.render(plan, BatchView(shape, _NO_LABELS, images, maps=seen))
 
         rates = StepRates(row["lr"], row.get("ema_factor"), row.get("drop_prob", 0.0), row.get("attack_key"))
         self._step.run(StepInputs(images, labels, changes, variant.layer, draw, rates))

@@ -14,7 +14,7 @@ from torch import Tensor
 from trainables.config import TrialConfig
 from trainables.cuda_graphs import open_capture
 from trainables.data.batches import TrainBatch, TrainBatches
-from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpeg_batches import JpegBatches
 from trainables.data.upload import upload
 from trainables.epoch_planner import EpochPlanner, map_shapes
 from trainables.epoch_table import EpochsAhead, table_parts, unpacked
@@ -140,7 +140,8 @@ class BatchTraining:
         batches = parts.batches.epoch(order_rng=rngs["order"], augment_rng=rngs["augment"])
         for step, batch in enumerate(batches, start=epoch * len(parts.batches)):
             layer = draw_layer(mix, rngs["mix"])
-            rates, draw = self._rates.at(step), functools.partial(_drawn, drawer, batch, self._rates.time(step))
+            rates = self._rates.at(step)
+            draw = functools.partial(_drawn, drawer, batch, self._rates.time(step), parts.step)
             changes = unpacked(batch.changes, parts.device)
             inputs = StepInputs(batch.images, batch.labels, changes, layer, draw, _on_device(rates, parts.device))
             drawn = parts.step.run(inputs)
@@ -230,9 +231,11 @@ def _why_by_batch(parts: TrainingParts, *, is_shared: bool) -> str:
     return describe_why_not(parts.config.mix, boxes="boxes" in parts.config.mix.needs)
 
 
-def _drawn(drawer: MixDrawer, batch: TrainBatch, t: float, maps: Tensor, images: Tensor) -> MixDraw:
+def _drawn(drawer: MixDrawer, batch: TrainBatch, t: float, step: TrainStep, maps: Tensor, images: Tensor) -> MixDraw:
     count, channels, height_px, width_px = maps.shape
-    return drawer.draw(BatchView((count, channels, height_px, width_px), batch.classes, images, batch.boxes), t)
+    seen = functools.cache(functools.partial(step.net_maps, images, batch.labels))
+    view = BatchView((count, channels, height_px, width_px), batch.classes, images, batch.boxes, seen)
+    return drawer.draw(view, t)
 
 
 def _on_device(rates: HostRates, device: torch.device) -> StepRates:

@@ -26,7 +26,7 @@ from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
-    from trainables.mixing.dose import Estimate
+    from trainables.mixing.estimates import Estimate
 
 SCALE_COLUMNS: dict[str, JustifyMethod] = {
     "--scale": "left",

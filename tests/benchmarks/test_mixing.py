@@ -22,6 +22,7 @@ from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDrawer, draw_mix
 from trainables.mixing.masks import FAMILIES
 from trainables.mixing.mixer import Mixer
+from trainables.mixing.saliency import stand_in_maps
 from trainables.models.build import build_model
 from trainables.seeds import generator
 
@@ -154,7 +155,7 @@ def _works(batch: int, side_px: int) -> dict[str, Work]:
     plain, spare = images.contiguous(), torch.empty_like(images)
     one_box, per_sample = v2.CutMix(num_classes=CLASSES), Mixup(0.0, 1.0, mode="elem", num_classes=CLASSES)
     boxes = np.tile([side_px // 4, side_px // 4, side_px // 2, 3 * side_px // 4], (batch, 1))
-    view = BatchView((batch, 3, side_px, side_px), labels.numpy(), images, boxes)
+    view = BatchView((batch, 3, side_px, side_px), labels.numpy(), images, boxes, stand_in_maps(images))
     works: dict[str, Work] = {
         "copy": lambda: spare.copy_(images),
         "torchvision": lambda: one_box(plain, labels),

@@ -142,6 +142,10 @@ def test_solved_again_it_is_the_same() -> None:
             },
             "labels of arm 'a' do not follow it",
         ),
+        (
+            {"match": "exposure", "arms": {"a": {"mix": "cutmix"}, "b": {"mix": "snapmix"}}},
+            "the exposure of arm 'b' depends on the network in training",
+        ),
         ({"match": {"target": 0.6}}, "'match.target': input should be less than or equal to 0.5"),
     ],
 )

@@ -13,7 +13,7 @@ from search_spaces.paper_recipes import IMAGENET
 from search_spaces.scales import SCALES, scaled
 from search_spaces.study import Study
 from trainables.augment.config import ColorJitter, Lighting, ResizedCrop
-from trainables.config import TrialConfig
+from trainables.config import CosineSchedule, StepSchedule, TrialConfig
 from trainables.errors import UserError
 from trainables.merging import merged
 from trainables.optimizer import lr_factor
@@ -89,6 +89,14 @@ class TestCommon:
         assert study.space["optimizer.lr"].corners() == [0.01, 0.4]
         assert study.trial_config("off", {"optimizer.lr": 0.02}, replicate=0).optimizer.lr == 0.02
         assert study.trial_config("off", {"optimizer.lr": 0.02}, replicate=0).optimizer.weight_decay == 1e-4
+
+    def test_leaves_alone_the_parameters_of_a_varied_variant(self, load: Any) -> None:
+        space = {"optimizer.schedule.kind": {"kind": "choice", "values": ["cosine", "step"]}}
+        study = load("paper", ("base.data.source=imagenet:/images",), space=space)
+        kinds = [
+            study.trial_config("off", {"optimizer.schedule.kind": kind}, replicate=0) for kind in ("cosine", "step")
+        ]
+        assert [config.optimizer.schedule for config in kinds] == [CosineSchedule(), StepSchedule()]
 
     def test_a_grid_keeps_its_points_and_a_drawn_space_its_replicates(self, load: Any) -> None:
         space = {"data.pad_px": {"kind": "choice", "values": [0, 2, 4]}}

@@ -99,7 +99,7 @@ def check_equal(one: Trial, several: Trial, *, first_rtol: float = 1e-5) -> None
             "model": {"width": 0.25, "precision": "fp32", "dropblock": {"block_px": 3}, "shakedrop": {}},
         },
         {"mix": "off", "adversarial": {"kind": "fgsm"}},
-        {"data": {"train_frac": 0.04, "batch_size": 199, "pad_px": 2}},
+        {"mix": "snapmix", "data": {"train_frac": 0.04, "batch_size": 199, "pad_px": 2}},
     ],
     ids=[
         "cutmix",
@@ -107,7 +107,7 @@ def check_equal(one: Trial, several: Trial, *, first_rtol: float = 1e-5) -> None
         "bf16",
         "dropblock_and_shakedrop",
         "adversarial",
-        "last_batch_of_one",
+        "maps_and_a_last_batch_of_one",
     ],
 )
 def test_two_workers_give_the_curve_of_one(pair: tuple[Group, Follower], changes: dict[str, Any]) -> None:

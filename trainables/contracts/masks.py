@@ -10,19 +10,24 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
+from trainables.contracts.divisions import check_a_division_covers_the_image_once, requested_fracs
 from trainables.contracts.global_state import check_no_global_draws
 from trainables.contracts.law import Law, require
+from trainables.device_paths import tensor_operations
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.masks.base import Mask
+from trainables.mixing.masks.division import Division
 from trainables.mixing.position import RULES
-from trainables.mixing.rendering import tensor_operations
 
 CPU = torch.device("cpu")
 
 UNCUT = ("torus", "inside", "whole")
 """Positions that cut nothing off."""
+
+MAP_SIDES = (5, 6)
+"""Height and width of the maps of a network that masks get: those of no image."""
 
 AREA_TOLERANCE = 0.01
 """Largest error of the mean pasted fraction of 2,000 masks."""
@@ -34,27 +39,36 @@ LARGEST_DEVIATION = 5
 def canvas_of(
     position: str, count: int, *, height: int = 32, width: int = 32, seed: int = 0, device: torch.device = CPU
 ) -> Canvas:
-    """Return a canvas of ``count`` samples with images and boxes; some boxes are empty, as after a crop."""
-    images, boxes = _content(count, height, width)
+    """Return a canvas of ``count`` samples with images, boxes and maps; some boxes are empty, as after a crop."""
+    images, boxes, maps = _content(count, height, width)
+    there = maps.to(device)
     return Canvas(
         height_px=height,
         width_px=width,
         position=RULES[position].model_validate({"kind": position}),
         rng=np.random.default_rng(seed),
         device=device,
-        batch=BatchView((count, 3, height, width), np.arange(count) % 3, images.to(device), boxes.copy()),
+        batch=BatchView(
+            (count, 3, height, width), np.arange(count) % 3, images.to(device), boxes.copy(), lambda _: there
+        ),
         partner=np.roll(np.arange(count), 1),
     )
 
 
 @functools.lru_cache(maxsize=4)
-def _content(count: int, height: int, width: int) -> tuple[torch.Tensor, np.ndarray]:
+def _content(count: int, height: int, width: int) -> tuple[torch.Tensor, np.ndarray, torch.Tensor]:
     rng = np.random.default_rng(99)
     images = torch.from_numpy(rng.standard_normal((count, 3, height, width), dtype=np.float32))
     corners = np.sort(rng.integers(0, [[height + 1], [width + 1]], size=(2, 2, count)), axis=0)
     boxes = corners.reshape(4, count).T.copy()
     boxes[::3] = 0
-    return images, boxes
+    maps = torch.from_numpy(rng.random((count, *MAP_SIDES), dtype=np.float32))
+    return images, boxes, maps
+
+
+def drawn_masks(mask: Mask, fractions: np.ndarray, canvas: Canvas) -> torch.Tensor:
+    """Return the masks of a family for fractions of the image, float64 [n]; those of all partners of a division."""
+    return mask.draw(requested_fracs(mask, fractions), canvas)
 
 
 def check_shape_and_values(mask: Mask) -> None:
@@ -63,15 +77,15 @@ def check_shape_and_values(mask: Mask) -> None:
         for height, width in ((16, 16), (9, 31), (40, 8), (1, 1), (1, 3)):
             for count in (1, 7):
                 fractions = np.random.default_rng(1).uniform(size=count)
-                drawn = mask.draw(fractions, canvas_of(position, count, height=height, width=width))
+                drawn = drawn_masks(mask, fractions, canvas_of(position, count, height=height, width=width))
                 where = f"position '{position}', {count} images of {height}x{width} px"
-                _require_masks(drawn, count, height, width, where)
+                _require_masks(drawn, (count, mask.n_partners or 1), height, width, where)
 
 
-def _require_masks(drawn: Any, count: int, height: int, width: int, where: str) -> None:
+def _require_masks(drawn: Any, counts: tuple[int, int], height: int, width: int, where: str) -> None:
     require(isinstance(drawn, torch.Tensor), f"{where}: draw returned {type(drawn).__name__}, not a tensor")
     shape = tuple(drawn.shape)
-    valid = [(count, channels, *sides) for channels in (1,) for sides in ((height, width), (1, 1))]
+    valid = [(*counts, *sides) for sides in ((height, width), (1, 1))]
     require(shape in valid, f"{where}: the shape is {shape}, but must be one of {valid}")
     require(drawn.dtype in (torch.bool, torch.float32), f"{where}: the type is {drawn.dtype}")
     require(drawn.device == CPU, f"{where}: the masks are on {drawn.device}, not on the device of the canvas")
@@ -87,16 +101,18 @@ def check_any_fraction(mask: Mask) -> None:
         for seed in range(20):
             height, width = (int(side) for side in rng.integers(1, 25, size=2))
             fractions = rng.choice([0.0, 1e-9, 0.5, 1 - 1e-9, 1.0, *rng.uniform(size=3)], size=int(rng.integers(1, 6)))
-            drawn = mask.draw(fractions, canvas_of(position, len(fractions), height=height, width=width, seed=seed))
+            canvas = canvas_of(position, len(fractions), height=height, width=width, seed=seed)
+            drawn = drawn_masks(mask, fractions, canvas)
             where = f"position '{position}', fractions {fractions.tolist()}, {height}x{width} px"
-            _require_masks(drawn, len(fractions), height, width, where)
+            _require_masks(drawn, (len(fractions), mask.n_partners or 1), height, width, where)
 
 
 def check_nothing_at_zero(mask: Mask) -> None:
     """Check that nothing is pasted at fraction 0."""
     for position in mask.positions:
         for height, width in ((16, 16), (9, 31)):
-            largest = mask.draw(np.zeros(50), canvas_of(position, 50, height=height, width=width)).float().max().item()
+            canvas = canvas_of(position, 50, height=height, width=width)
+            largest = drawn_masks(mask, np.zeros(50), canvas).float().max().item()
             require(largest == 0, f"position '{position}', {height}x{width} px: a pixel has {largest:g}")
 
 
@@ -104,7 +120,8 @@ def check_everything_at_one(mask: Mask) -> None:
     """Check that the whole image is pasted at fraction 1 where neither the border nor a box cuts anything off."""
     for position in () if mask.needs == "boxes" else _uncut(mask):
         for height, width in ((16, 16), (9, 31)):
-            smallest = mask.draw(np.ones(50), canvas_of(position, 50, height=height, width=width)).float().min().item()
+            canvas = canvas_of(position, 50, height=height, width=width)
+            smallest = drawn_masks(mask, np.ones(50), canvas).float().amax(dim=1).min().item()
             require(smallest == 1, f"position '{position}', {height}x{width} px: a pixel has {smallest:g}")
 
 
@@ -134,7 +151,7 @@ def check_clipping_never_adds(mask: Mask) -> None:
 def check_inexact_area_is_declared_rightly(mask: Mask) -> None:
     """Check that a family with ``exact_area = False`` has another area, which grows with the requested one."""
     uncut = _uncut(mask)
-    if mask.exact_area or not uncut:
+    if mask.exact_area or not uncut or isinstance(mask, Division):  # borders of a division are rounded to pixels
         return
     wanted = np.array([0.3, 0.5, 0.7])
     means = [_mean_fraction(mask, uncut[0], fraction, height=24, width=40) for fraction in wanted]
@@ -145,7 +162,7 @@ def check_inexact_area_is_declared_rightly(mask: Mask) -> None:
 def check_equal_places_on_the_torus(mask: Mask) -> None:
     """Check that on the torus every pixel is pasted equally often."""
     for fraction in (0.1, 0.6) if "torus" in mask.positions else ():
-        drawn = mask.draw(np.full(10_000, fraction), canvas_of("torus", 10_000, height=10, width=14))
+        drawn = drawn_masks(mask, np.full(10_000, fraction), canvas_of("torus", 10_000, height=10, width=14))
         deviation = largest_deviation(drawn)
         require(
             deviation < LARGEST_DEVIATION,
@@ -168,11 +185,11 @@ def check_generator_decides_alone(mask: Mask) -> None:
         # a size of its own: a bank that is made once per size must not draw from the generator either
         height, width = 11, 40 + number
         with check_no_global_draws(f"position '{position}'"):
-            first = mask.draw(fractions, canvas_of(position, 8, seed=3, height=height, width=width))
-        mask.draw(fractions, canvas_of(position, 8, seed=4, height=height, width=width))
+            first = drawn_masks(mask, fractions, canvas_of(position, 8, seed=3, height=height, width=width))
+        drawn_masks(mask, fractions, canvas_of(position, 8, seed=4, height=height, width=width))
         with torch.random.fork_rng():
             torch.manual_seed(99)
-            again = mask.draw(fractions, canvas_of(position, 8, seed=3, height=height, width=width))
+            again = drawn_masks(mask, fractions, canvas_of(position, 8, seed=3, height=height, width=width))
         require(torch.equal(first, again), f"position '{position}': two draws with the same generator differ")
         require(
             fractions.tolist() == np.linspace(0.1, 0.9, 8).tolist(), f"position '{position}': draw changed its input"
@@ -184,7 +201,7 @@ def check_samples_have_their_own_masks(mask: Mask) -> None:
     for position in mask.positions:
         canvas = canvas_of(position, 40)
         before = canvas.rng.bit_generator.state
-        drawn = mask.draw(np.full(40, 0.35), canvas).float().flatten(1).numpy()
+        drawn = drawn_masks(mask, np.full(40, 0.35), canvas).float().flatten(1).numpy()
         n_masks = len(np.unique(drawn, axis=0))
         if canvas.rng.bit_generator.state == before:  # nothing is drawn: then nothing may differ, unless it is seen
             sees = RULES[position].needs or mask.needs
@@ -198,7 +215,9 @@ def check_parameters_have_fixed_shapes(mask: Mask) -> None:
     for position in mask.positions if mask.has_parameters() else ():
         forms = []
         for seed, fractions in enumerate((np.zeros(7), np.ones(7), np.linspace(0.1, 0.9, 7))):
-            drawn = mask.parameters(fractions, canvas_of(position, 7, height=9, width=14, seed=seed))
+            drawn = mask.parameters(
+                requested_fracs(mask, fractions), canvas_of(position, 7, height=9, width=14, seed=seed)
+            )
             wrong = [name for name, values in drawn.items() if not isinstance(values, np.ndarray) or len(values) != 7]
             require(not wrong, f"position '{position}': not a NumPy array with one row per sample: {', '.join(wrong)}")
             forms.append({name: f"{values.dtype} {values.shape}" for name, values in drawn.items()})
@@ -213,7 +232,7 @@ def check_draw_is_parameters_rendered(mask: Mask) -> None:
         for height, width in ((16, 16), (9, 31)):
             where = f"position '{position}', {height}x{width} px"
             canvas, other = (canvas_of(position, 16, height=height, width=width) for _ in range(2))
-            drawn, parameters = mask.draw(fractions, canvas), _on_cpu(mask, fractions, other)
+            drawn, parameters = drawn_masks(mask, fractions, canvas), _on_cpu(mask, fractions, other)
             before = {name: values.clone() for name, values in parameters.items()}
             generators = [each.rng.bit_generator.state for each in (canvas, other)]
             require(generators[0] == generators[1], f"{where}: render draws from a generator")
@@ -230,9 +249,11 @@ def check_draw_is_parameters_rendered(mask: Mask) -> None:
 
 def _on_cpu(mask: Mask, fractions: np.ndarray, canvas: Canvas) -> dict[str, torch.Tensor]:
     """Return all that ``render`` gets."""
-    parameters = {name: torch.from_numpy(values) for name, values in mask.parameters(fractions, canvas).items()}
+    drawn = mask.parameters(requested_fracs(mask, fractions), canvas)
+    parameters = {name: torch.from_numpy(values) for name, values in drawn.items()}
     parameters |= mask.constants(canvas.height_px, canvas.width_px, CPU)
-    return parameters | ({"images": canvas.partner_images()} if mask.needs == "images" else {})
+    assert canvas.partner is not None
+    return parameters | mask.seen(canvas.batch, torch.from_numpy(canvas.partner))
 
 
 def check_accelerator_draws_the_same(mask: Mask) -> None:
@@ -241,19 +262,19 @@ def check_accelerator_draws_the_same(mask: Mask) -> None:
     for position in mask.positions:
         for height, width in ((32, 32), (9, 31)):
             host, there = (canvas_of(position, 64, height=height, width=width) for _ in range(2))
-            drawn = mask.draw(fractions, host)
+            drawn = drawn_masks(mask, fractions, host)
             with tensor_operations():
-                same = torch.equal(drawn, mask.draw(fractions, there))
+                same = torch.equal(drawn, drawn_masks(mask, fractions, there))
             require(same, f"position '{position}', {height}x{width} px: the masks differ")
 
 
 def check_no_wait_for_the_device(mask: Mask) -> None:
     """Check that no value is read back from the device, unless a family with its own `draw` sees images."""
     for position in mask.positions:
-        if not mask.has_parameters() and "images" in (mask.needs, RULES[position].needs):
+        if not mask.has_parameters() and {"images", "maps"} & {mask.needs, RULES[position].needs}:
             continue
         canvas = canvas_of(position, 6, height=8, width=12, device=torch.device("meta"))
-        drawn = mask.draw(np.linspace(0, 1, 6), canvas)  # reading a value back from this device fails
+        drawn = drawn_masks(mask, np.linspace(0, 1, 6), canvas)  # reading a value back from this device fails
         require(drawn.device.type == "meta", f"position '{position}': the masks are not on the device of the canvas")
 
 
@@ -262,7 +283,8 @@ def check_gpu_draws_the_same(mask: Mask) -> None:
     fractions = np.random.default_rng(2).uniform(size=32)
     for position in mask.positions if torch.cuda.is_available() else ():
         mine, theirs = (
-            mask.draw(fractions, canvas_of(position, 32, device=torch.device(device))) for device in ("cpu", "cuda")
+            drawn_masks(mask, fractions, canvas_of(position, 32, device=torch.device(device)))
+            for device in ("cpu", "cuda")
         )
         require(theirs.device.type == "cuda", f"position '{position}': the masks are on {theirs.device}")
         difference = (theirs.cpu().float() - mine.float()).abs().max().item()
@@ -290,7 +312,9 @@ def check_policy_accepts_it(mask: Mask) -> None:
     """Check that a mixing policy takes the family at each of its positions, and survives JSON."""
     for position in mask.positions:
         require(position in RULES, f"positions contains '{position}'; valid: {', '.join(RULES)}")
-        mix = Mix.model_validate({"mask": mask.model_dump(), "position": {"kind": position}})
+        mix = Mix.model_validate(
+            {"mask": mask.model_dump(), "position": {"kind": position}, "partners": {"count": mask.n_partners or 1}}
+        )
         require(type(mix.mask) is type(mask), f"position '{position}': the policy has {mix.mask!r}")
         require(
             Mix.model_validate_json(mix.model_dump_json()) == mix, f"position '{position}': JSON changes the policy"
@@ -302,7 +326,7 @@ def _uncut(mask: Mask) -> Sequence[str]:
 
 
 def _mean_fraction(mask: Mask, position: str, fraction: float, *, height: int, width: int) -> float:
-    drawn = mask.draw(np.full(2000, fraction), canvas_of(position, 2000, height=height, width=width))
+    drawn = drawn_masks(mask, np.full(2000, fraction), canvas_of(position, 2000, height=height, width=width))
     return drawn.float().mean().item()
 
 
@@ -314,6 +338,7 @@ LAWS: tuple[Law[Mask], ...] = (
     check_exact_area,
     check_clipping_never_adds,
     check_inexact_area_is_declared_rightly,
+    check_a_division_covers_the_image_once,
     check_equal_places_on_the_torus,
     check_generator_decides_alone,
     check_samples_have_their_own_masks,

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainables.net_maps import activation_maps
+
 if TYPE_CHECKING:
     from trainables.data.image_set import ImageSet
     from trainables.evaluation.subject import Subject
@@ -34,19 +36,24 @@ def class_maps(subject: Subject, images: ImageSet, rows: np.ndarray, *, method: 
             ``gradcam``: weighted by the logit's gradient, negative sums set to zero (Selvaraju et al., ICCV 2017,
             equations 1 and 2).
     """
-    from torchcam.methods import CAM, GradCAM
-
     net, normalize = subject.saved.net, subject.saved.normalize
-    last = net.stages[-1]
 
-    def of_batch(pixels: Tensor, labels: Tensor) -> Tensor:
+    def by_weights(pixels: Tensor, labels: Tensor) -> Tensor:
+        return activation_maps(net.features(normalize(pixels)), net.classifier, labels)
+
+    if method == "cam":
+        return subject.over_batches(by_weights, images, rows)
+
+    from torchcam.methods import GradCAM
+
+    def by_gradients(pixels: Tensor, labels: Tensor) -> Tensor:
         # weights have no gradients here, so that gradients of the maps need an input with a gradient
-        logits = net(normalize(pixels).requires_grad_(method == "gradcam"))
+        logits = net(normalize(pixels).requires_grad_())
         (maps,) = extract(labels.tolist(), logits, normalized=False)
         return torch.as_tensor(maps)
 
-    with CAM(net, last, net.classifier) if method == "cam" else GradCAM(net, last) as extract:
-        return subject.over_batches(of_batch, images, rows, grad=method == "gradcam")
+    with GradCAM(net, net.stages[-1]) as extract:
+        return subject.over_batches(by_gradients, images, rows, grad=True)
 
 
 def score_maps(maps: Tensor, *, height_px: int, width_px: int) -> npt.NDArray[np.float32]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from trainables.mixing.batch_view import BatchView
+from trainables.mixing.class_shares import class_shares
 from trainables.mixing.config import Mix
 from trainables.mixing.host_draw import owners_of
 from trainables.mixing.noise import noise_bank, noise_images
@@ -37,7 +40,7 @@ def assembled(
     arrays: Mapping[str, Tensor],
     masks: PastedMasks,
     unmixed: Tensor | None,
-    shape: Shape,
+    batch: BatchView,
     constants: Mapping[str, Tensor],
 ) -> RenderedDraw:
     """Return the draw of one policy for all samples.
@@ -47,33 +50,57 @@ def assembled(
         arrays: the arrays of :func:`~trainables.mixing.host_draw.draw_on_host` on the device.
         masks: one item per sample, pair or batch; see ``granularity`` of the policy.
         unmixed: samples that are not mixed, bool [B]; None: all samples are mixed.
-        shape: shape of the batch.
+        batch: shape of the batch, and maps of the network if labels follow them.
         constants: the result of :func:`constants_of`.
     """
-    sources = _sources(mix, arrays, masks, shape)
+    sources = _sources(mix, arrays, masks, batch.shape)
     if "owner" in constants:
         owner = constants["owner"]
         masks, sources = masks[owner], [source and source[owner] for source in sources]
     mask, lam, partner_fracs = masks.mask, masks.lam, masks.partner_fracs
+    if isinstance(sources[0], Resized) and mix.source == "region":
+        unmixed = sources[0].is_empty if unmixed is None else unmixed | sources[0].is_empty
     if unmixed is not None:
         # an empty mask instead of a selection of rows, which would copy the images (see mix_images)
         mask = emptied(mask, unmixed)
         lam = lam.masked_fill(unmixed, 1.0)
-        partner_fracs = None if partner_fracs is None else partner_fracs.masked_fill(unmixed, 0.0)
+        partner_fracs = partner_fracs.masked_fill(unmixed, 0.0)
+    content = _content(mix, arrays, batch.shape, constants, mask.device)
+    if mix.label.by == "class_map":
+        height_px, width_px = batch.shape[2:]
+        maps, (partner,) = batch.maps_of("cam"), arrays["partners"]
+        weight, shown = class_shares(maps, partner, mask, sources[0], height_px=height_px, width_px=width_px)
+        partner_weights = shown[None]
+    else:
+        weight, partner_weights = _weights(mix, lam, partner_fracs, arrays)
     partners = arrays["partners"]
-    pasted = [*([constants["samples"]] if mix.moves_original else []), *partners]
-    content = _content(mix, arrays, shape, constants, mask.device)
-    weight, partner_weights = _weights(mix, lam, partner_fracs, arrays)
     return RenderedDraw(
         partners=partners,
         lam=lam,
         weight=weight,
         partner_weights=partner_weights,
-        pastes=tuple(
-            Paste(None, partner, mask if len(pasted) == 1 else mask[:, index : index + 1], content, source)
-            for index, (partner, source) in enumerate(zip(pasted, sources, strict=True))
-        ),
+        pastes=_pastes(partners, mask, content, sources, constants.get("samples")),
     )
+
+
+def _pastes(
+    partners: Tensor,
+    mask: Tensor,
+    content: Tensor | None,
+    sources: list[Displaced | Resized | None],
+    samples: Tensor | None,
+) -> tuple[Paste, ...]:
+    """Return the pastes, one per plane of the mask [B, P, H, W]; ``samples``: the original is the first of them."""
+    if len(sources) == 1:
+        return (Paste(None, partners[0], mask, content, sources[0]),)
+    moved = 0 if samples is None else 1
+    pastes = [
+        Paste(None, partner, mask[:, index : index + 1], content, sources[index])
+        for index, partner in enumerate(partners, start=moved)
+    ]
+    if samples is not None:
+        pastes.insert(0, Paste(None, samples, mask[:, :1], content, sources[0], is_original=True))
+    return tuple(pastes)
 
 
 def _sources(
@@ -92,7 +119,9 @@ def _sources(
             each = masks.mask if n_pastes == 1 else masks.mask.reshape(-1, 1, *masks.mask.shape[2:])
             frame = resized(each, height_px=height_px, width_px=width_px)
         source = frame
-        if mix.source == "displaced":
+        if mix.source == "region":
+            source = replace(frame, region=arrays["region"])
+        elif mix.source == "displaced":
             source = displaced(frame, arrays["shift"], height_px=height_px, width_px=width_px)
     return [source] if n_pastes == 1 else [source[index::n_pastes] for index in range(n_pastes)]
 
@@ -108,12 +137,10 @@ def _content(
     return None
 
 
-def _weights(
-    mix: Mix, lam: Tensor, partner_fracs: Tensor | None, arrays: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor]:
+def _weights(mix: Mix, lam: Tensor, partner_fracs: Tensor, arrays: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the original's fraction of the label, [B], and the partners', [K, B]; content without a class gets 0."""
     if mix.content != "partner":
         return torch.ones_like(lam), torch.zeros_like(lam)[None]
     if mix.label.lam == "nominal":
-        return mix.label.weights(arrays["lam_nominal"], arrays.get("partner_fracs_nominal"))
+        return mix.label.weights(arrays["lam_nominal"], arrays["partner_fracs_nominal"])
     return mix.label.weights(lam, partner_fracs)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from trainables.errors import did_you_mean
 from trainables.merging import merged
+from trainables.mixing.batch_view import MapKind
 from trainables.mixing.labels import Label
 from trainables.mixing.masks import FAMILIES, AnyMask
 from trainables.mixing.masks.box import Box
@@ -66,8 +67,9 @@ class Mix(Frozen):
         size: distribution of the pasted fraction.
         position: how a shape is placed in the image.
         source: which patch of the partner is pasted: at the ``same`` place; ``displaced``, a patch of the same shape,
-            uniform among the patches inside the image (any shift if masks wrap around); or the whole partner,
-            ``resized`` to the mask's bounding box. Families that divide the image also move the original.
+            uniform among the patches inside the image (any shift if masks wrap around); the whole partner, ``resized``
+            to the mask's bounding box; or a ``region``, a box of its own size and place, by the same rules, resized to
+            the mask's bounding box. Families that divide the image also move the original.
         partners: how many images are pasted into each image, and how they divide the pasted fraction.
         pairing: which image is a partner.
         granularity: whether each ``sample`` has its own size and mask, both partners of a ``pair`` share them (timm),
@@ -95,7 +97,7 @@ class Mix(Frozen):
     mask: AnyMask = Box()
     size: Size = BetaSize()
     position: Position = ClipPosition()
-    source: Literal["same", "displaced", "resized"] = "same"
+    source: Literal["same", "displaced", "resized", "region"] = "same"
     # left out of the dump with its default: what older versions recorded stays equal
     partners: Partners = Field(default=Partners(), exclude_if=_is_one)
     pairing: Pairing = PermutePairing()
@@ -138,9 +140,17 @@ class Mix(Frozen):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What a draw must know of the partners: ``images``, ``boxes``, both or nothing."""
+        """What a draw must know of the partners: ``images``, ``boxes``, ``maps`` of the network, or nothing."""
         needs = (need for policy in self.policies for need in (policy.mask.needs, policy.position.needs))
-        return frozenset(need for need in needs if need)
+        maps = {"maps" for policy in self.policies if policy.label.by == "class_map"}
+        return frozenset(need for need in needs if need) | maps
+
+    @property
+    def map_kinds(self) -> frozenset[MapKind]:
+        """Kinds of maps of the network that a draw needs; each costs a pass of the network per step."""
+        masks = {policy.mask.maps for policy in self.policies if policy.mask.needs == "maps"}  # type: ignore[attr-defined]
+        labels: set[MapKind] = {"cam" for policy in self.policies if policy.label.by == "class_map"}
+        return frozenset(masks | labels)
 
 
 class Alternate(Frozen):
@@ -200,6 +210,7 @@ def check_policy(mix: Mix) -> None:
     _check_partners(mix)
     _check_source(mix)
     _check_granularity(mix)
+    _check_label(mix)
     if mix.content != "partner":
         _check_content(mix)
     if mix.needs and max(mix.layers) > 0:
@@ -256,13 +267,42 @@ def _check_source(mix: Mix) -> None:
         raise ValueError(
             f"source is '{mix.source}', but mask.family '{mix.mask.family}' covers the whole image: use source 'same'"
         )
-    if mix.source == "resized" and (not mix.mask.framed or mix.position.wraps or _count(mix) > 1):
+    if mix.source in ("resized", "region") and (not mix.mask.framed or mix.position.wraps or _count(mix) > 1):
         framed = ", ".join(name for name, family in FAMILIES.items() if family.framed)
         wrapping = " or ".join(f"'{kind}'" for kind, rule in RULES.items() if rule.wraps)
         raise ValueError(
-            f"source is 'resized', but a mask of family '{mix.mask.family}', count {_count(mix)} and position.kind "
-            f"'{mix.position.kind}' does not have one bounding box to fill: use mask.count 1, a position.kind other "
+            f"source is '{mix.source}', but a mask of family '{mix.mask.family}', count {_count(mix)} and position.kind"
+            f" '{mix.position.kind}' does not have one bounding box to fill: use mask.count 1, a position.kind other "
             f"than {wrapping}, and one of these families: {framed}"
+        )
+
+    if mix.source != "region":
+        return
+    if mix.position.needs:
+        raise ValueError(
+            f"source is 'region', but position.kind '{mix.position.kind}' depends on the partner, and a region has a "
+            "place of its own: use position.kind clip, inside, spill or gauss"
+        )
+    if mix.partners.count > 1 or isinstance(mix.mask, Division):
+        raise ValueError(
+            f"source is 'region', but mask.family '{mix.mask.family}' with partners.count {mix.partners.count} shows "
+            "more than one patch: use source 'resized'"
+        )
+
+
+def _check_label(mix: Mix) -> None:
+    label = mix.label
+    if label.by == "area":
+        return
+    if label.exponent != 1 or label.lam != "realised":
+        raise ValueError(
+            f"label.exponent is {label.exponent} and label.lam is '{label.lam}', but they have no effect with label.by "
+            f"'{label.by}': leave them out"
+        )
+    if mix.partners.count > 1 or mix.moves_original:
+        raise ValueError(
+            f"label.by is '{label.by}', but it is defined for one partner and an original that stays in place, and "
+            f"partners.count is {mix.partners.count} with mask.family '{mix.mask.family}': use label.by 'area'"
         )
 
 
@@ -282,6 +322,11 @@ def _check_granularity(mix: Mix) -> None:
 
 def _check_content(mix: Mix) -> None:
     unused = f"content '{mix.content}' uses no partner image"
+    if mix.label.by != "area":
+        raise ValueError(
+            f"label.by is '{mix.label.by}', but it has no effect with content '{mix.content}', which keeps the label: "
+            "leave it out"
+        )
     if mix.label.exponent != 1 or mix.label.lam != "realised":
         raise ValueError(
             f"label.exponent is {mix.label.exponent} and label.lam is '{mix.label.lam}', but they have no effect with "

@@ -3,7 +3,8 @@
 Policies are drawn by the code that training uses, with probability 1. The quantities that are known exactly
 (probability, schedule, alternation of two policies) enter as factors. The dose is that of a training sample with a
 partner of another class, before label smoothing, on the image even if maps inside the network are mixed. Granularity is
-left out, because sharing a mask among samples does not change an expectation.
+left out, because sharing a mask among samples does not change an expectation. All images of a sample count as being
+of different classes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,9 +21,12 @@ import torch
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Apply, Mix
 from trainables.mixing.draw import draw_mix
+from trainables.mixing.estimates import Estimate, estimate_of, mean_estimate, weighted_sum
 from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
 from trainables.mixing.pairing import RollPairing
+from trainables.mixing.partners import shown_parts
 from trainables.mixing.pastes import MixDraw
+from trainables.mixing.saliency import stand_in_maps
 from trainables.mixing.size import Size
 from trainables.seeds import generator
 
@@ -43,18 +47,6 @@ EXPOSURE_RELATIVE_SE, EXPOSURE_MAX_BATCHES = 0.0025, 512
 """When :func:`measure_exposure` stops; the exposures of matched arms then differ by far less than 2 %."""
 
 
-class Estimate(NamedTuple):
-    """A Monte Carlo mean.
-
-    Attributes:
-        value: the mean.
-        se: standard error of the mean.
-    """
-
-    value: float
-    se: float
-
-
 @dataclass(frozen=True, eq=False)
 class Dose:
     """How strongly a policy mixes images of one size.
@@ -66,10 +58,11 @@ class Dose:
     Attributes:
         mean_prob: probability that a sample is mixed, averaged over the planned steps; exact.
         pasted_frac: fraction of pixels that are pasted.
-        exposure: the smaller one of the two label fractions, E[min(w, 1 - w)]; 0 if the label stays.
-        label_entropy: entropy of the two label fractions, nats.
+        exposure: all label fractions but the largest one, E[1 - max w]; with one partner E[min(w, 1 - w)]; 0 if the
+            label stays.
+        label_entropy: entropy of the label fractions, nats.
         nothing_pasted: probability that a sample that is to be mixed gets no pasted pixel.
-        boundary_px: pairs of neighbouring pixels of which one is pasted; the total variation for soft masks.
+        boundary_px: pairs of neighbouring pixels of different images; the total variation for soft masks.
         coverage_centre: probability that the pixel in the middle is pasted (mean of 2 or 4 if sides are even).
         coverage_edge: the same for the pixels in the middle of the four edges.
         coverage_corner: the same for the four corner pixels.
@@ -115,8 +108,9 @@ def measure_dose(
         mix: the policy.
         height_px: height of the images.
         width_px: width of the images.
-        data: images of that size, needed only for policies that depend on images or boxes. Images are drawn from it and
-            used without crop and flip.
+        data: images of that size, needed only for policies that depend on images, boxes or maps of the network. Images
+            are drawn from it and used without crop and flip. There is no network yet: the saliency of the images stands
+            in for its maps.
         n_samples: least number of samples drawn per policy; None: 4096 at 32 px, 928 at 224 px.
         seed: seed of all random numbers.
 
@@ -162,7 +156,7 @@ def measure_exposure(
         (frac, _exposure(_key(policy), height_px, width_px, _needed_data(policy, data), seed, index))
         for index, (frac, policy) in enumerate(_mixed_fracs(mix))
     ]
-    return _weighted_sum(parts)
+    return weighted_sum(parts)
 
 
 def mean_dose(doses: Sequence[Dose]) -> Dose:
@@ -175,7 +169,7 @@ def mean_dose(doses: Sequence[Dose]) -> Dose:
         mean_prob=math.fsum(dose.mean_prob for dose in doses) / len(doses),
         coverage=np.mean([dose.coverage for dose in doses], axis=0),
         n_samples=sum(dose.n_samples for dose in doses),
-        **{name: _mean_estimate([getattr(dose, name) for dose in doses]) for name in (*_OF_RUN, *_OF_MIXED)},
+        **{name: mean_estimate([getattr(dose, name) for dose in doses]) for name in (*_OF_RUN, *_OF_MIXED)},
     )
 
 
@@ -215,19 +209,19 @@ def _key(policy: Mix) -> Mix:
         "alternate": None,
         "pairing": RollPairing(),
         "granularity": "sample",
-        "source": "same",
+        "source": policy.source if policy.label.by == "class_map" or policy.source == "region" else "same",
         "layer": 0,
     }
     return policy.model_copy(update=changes)
 
 
 def _needed_data(policy: Mix, data: ImageSet | None) -> ImageSet | None:
-    """Return ``data`` if the policy needs images or boxes, otherwise None."""
-    needs = {policy.mask.needs, policy.position.needs} - {None}
+    """Return ``data`` if the policy needs images, boxes or maps of a network, otherwise None."""
+    needs = policy.model_copy(update={"alternate": None}).needs
     if not needs:
         return None
     if data is None or ("boxes" in needs and data.boxes is None):
-        needed = " and ".join(sorted(str(need) for need in needs))
+        needed = " and ".join(sorted(needs))
         raise ValueError(f"the policy needs the partners' {needed}: its dose cannot be measured without data with them")
     return data
 
@@ -242,11 +236,14 @@ def _policy_dose(
     rows: list[list[float]] = []
     coverage = np.zeros((height_px, width_px))
     for draw in _draws(policy, height_px, width_px, data, size, n_batches, (seed, index)):
-        mask = draw.pastes[0].mask.numpy()
-        batch_coverage = coverage_of(mask, height_px, width_px)
+        masks = (
+            draw.pastes[0].mask if len(draw.pastes) == 1 else torch.cat([paste.mask for paste in draw.pastes], dim=1)
+        )
+        shown = shown_parts(masks).numpy()
+        batch_coverage = coverage_of(shown, height_px, width_px)
         coverage += batch_coverage
-        rows.append([*_batch_means(draw, policy), boundary_px(mask, height_px, width_px), *regions(batch_coverage)])
-    estimates = [_estimate(np.array(column)) for column in zip(*rows, strict=True)]
+        rows.append([*_batch_means(draw, policy), boundary_px(shown, height_px, width_px), *regions(batch_coverage)])
+    estimates = [estimate_of(np.array(column)) for column in zip(*rows, strict=True)]
     return _PolicyDose(
         estimates=dict(zip((*_OF_RUN, *_OF_MIXED), estimates, strict=True)),
         coverage=(coverage / n_batches).astype(np.float32),
@@ -262,7 +259,7 @@ def _exposure(policy: Mix, height_px: int, width_px: int, data: ImageSet | None,
     for draw in _draws(policy, height_px, width_px, data, size, EXPOSURE_MAX_BATCHES, (seed, index)):
         means.append(_batch_means(draw, policy)[1])
         if len(means) % N_BATCHES == 0:
-            estimate = _estimate(np.array(means))
+            estimate = estimate_of(np.array(means))
             if estimate.se <= EXPOSURE_RELATIVE_SE * estimate.value:
                 break
     return estimate
@@ -280,7 +277,9 @@ def _draws(
     """Draw batches in which all samples are mixed; ``stream`` differs between two policies that alternate."""
     rng = generator("dose", *stream)
     # content does not change a mask, and noise would be drawn for nothing
-    always = policy.model_copy(update={"size": _Spread(policy.size), "content": "partner"})
+    # a mask with two sizes would get both from the same place of the order: they must stay independent
+    size_law = _Spread(policy.size) if policy.mask.sizes_per_mask == 1 else policy.size
+    always = policy.model_copy(update={"size": size_law, "content": "partner"})
     view = _viewer((size, 3, height_px, width_px), data, rng)
     for _ in range(n_batches):
         yield draw_mix(always, view(), rng=rng, device=torch.device("cpu"))
@@ -302,7 +301,8 @@ def _viewer(
     def view() -> BatchView:
         rows = rng.integers(len(data), size=shape[0])
         boxes = None if data.boxes is None else data.boxes[rows].astype(np.int64)
-        return BatchView(shape, labels, normalize(torch.from_numpy(data.images[rows])), boxes)
+        images = normalize(torch.from_numpy(data.images[rows]))
+        return BatchView(shape, labels, images, boxes, stand_in_maps(images))
 
     return view
 
@@ -313,27 +313,17 @@ def _batch_means(draw: MixDraw, policy: Mix) -> tuple[float, float, float, float
     pasted, nothing = 1 - lam.mean(), (lam == 1).mean()
     if policy.content != "partner":
         return float(pasted), 0.0, 0.0, float(nothing)
-    weight = np.clip(draw.weight.numpy().astype(np.float64), 0, 1)
-    least = np.minimum(weight, 1 - weight)
-    logs = np.log(np.maximum(least, np.finfo(np.float64).tiny))  # 0 * log 0 counts as 0
-    entropy = -(least * logs + (1 - least) * np.log1p(-least))
-    return float(pasted), float(least.mean()), float(entropy.mean()), float(nothing)
-
-
-def _estimate(means: np.ndarray) -> Estimate:
-    """Return the mean of the means of independent batches, float64 [n], with its standard error."""
-    return Estimate(float(means.mean()), float(means.std(ddof=1) / math.sqrt(len(means))))
-
-
-def _mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the mean value and the mean error: exact if all errors have the same sign, otherwise an upper bound."""
-    return Estimate(*(math.fsum(part) / len(estimates) for part in zip(*estimates, strict=True)))
-
-
-def _weighted_sum(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
-    """Return the sum of independent estimates, each times its fraction."""
-    value = math.fsum(frac * estimate.value for frac, estimate in parts)
-    return Estimate(value, math.sqrt(math.fsum((frac * estimate.se) ** 2 for frac, estimate in parts)))
+    weights = np.concatenate([draw.weight[None].numpy(), draw.partner_weights.numpy()]).astype(np.float64)
+    if policy.label.by == "class_map":  # fractions of the label: these weights do not sum to 1
+        total = weights.sum(axis=0)
+        weights[0] = np.where(total > 0, weights[0] / np.maximum(total, 1e-12), 1.0)
+    weights[:-1] = weights[:-1].clip(0, 1)
+    weights[-1] = np.maximum(1 - weights[:-1].sum(axis=0), 0)  # with all digits: float32 has rounded it
+    smaller = np.sort(weights, axis=0)[:-1]
+    logs = np.log(np.maximum(smaller, np.finfo(np.float64).tiny))  # 0 * log 0 counts as 0
+    rest = smaller.sum(axis=0)
+    entropy = -((smaller * logs).sum(axis=0) + (1 - rest) * np.log1p(-rest))
+    return float(pasted), float(rest.mean()), float(entropy.mean()), float(nothing)
 
 
 def _combine(parts: Sequence[tuple[float, _PolicyDose]], height_px: int, width_px: int) -> Dose:
@@ -342,9 +332,9 @@ def _combine(parts: Sequence[tuple[float, _PolicyDose]], height_px: int, width_p
     if not parts:
         never = dict.fromkeys((*_OF_RUN, *_OF_MIXED), Estimate(0.0, 0.0)) | {"nothing_pasted": Estimate(1.0, 0.0)}
         return Dose(mean_prob=0.0, coverage=np.zeros((height_px, width_px), dtype=np.float32), n_samples=0, **never)
-    of_run = {name: _weighted_sum([(frac, part.estimates[name]) for frac, part in parts]) for name in _OF_RUN}
+    of_run = {name: weighted_sum([(frac, part.estimates[name]) for frac, part in parts]) for name in _OF_RUN}
     of_mixed = {
-        name: _weighted_sum([(frac / mean_prob, part.estimates[name]) for frac, part in parts]) for name in _OF_MIXED
+        name: weighted_sum([(frac / mean_prob, part.estimates[name]) for frac, part in parts]) for name in _OF_MIXED
     }
     coverage = np.zeros((height_px, width_px), dtype=np.float32)
     for frac, part in parts:

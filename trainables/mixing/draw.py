@@ -177,7 +177,7 @@ class MixDrawer:
 
         Args:
             arrays: the arrays of :meth:`plan` as tensors on the device.
-            batch: shape of the batch, and its images on the device if the policy needs them.
+            batch: shape of the batch, and on the device its images and maps of the network if the policy needs them.
         """
         applied = arrays["applied"]
         first = self._render_one(0, arrays, applied, batch)
@@ -194,7 +194,7 @@ class MixDrawer:
         host = draw_on_host(mix, prob, batch, self._rng, device, self._pools[index])
         arrays = {name: on_device(values, device) for name, values in host.arrays.items()}
         unmixed = on_device(~host.applied, device) if host.n_applied < count else None
-        drawn = assembled(mix, arrays, host.masks.masks, unmixed, batch.shape, self._constants_of(index, batch.shape))
+        drawn = assembled(mix, arrays, host.masks.masks, unmixed, batch, self._constants_of(index, batch.shape))
         parts = vars(drawn) | ({} if host.n_applied else {"pastes": ()})
         return MixDraw(applied=host.applied, lam_nominal=host.lam_nominal, **parts)
 
@@ -217,11 +217,9 @@ class MixDrawer:
         mine = _named(arrays, f"{index}.")
         constants = self._constants_of(index, batch.shape)
         parameters = _named(mine, "mask.") | constants
-        if mix.mask.needs == "images":
-            assert batch.images is not None, "render needs the images of the batch"
-            parameters["images"] = batch.images[mine["partners"].T.reshape(-1)]
+        parameters |= mix.mask.seen(batch, mine["partners"].T.reshape(-1))
         masks = render_pasted(mix, parameters, *batch.shape[2:])
-        return assembled(mix, mine, masks, ~applied, batch.shape, constants)
+        return assembled(mix, mine, masks, ~applied, batch, constants)
 
     def _constants_of(self, index: int, shape: Shape) -> dict[str, Tensor]:
         """Return the tensors that all draws of a shape share; they are kept, because a graph may read them."""

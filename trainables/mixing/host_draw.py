@@ -12,6 +12,7 @@ from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Alternate, Mix
 from trainables.mixing.mask_pool import MaskPool, Masks
+from trainables.mixing.masks.box import Box
 from trainables.mixing.noise import draw_starts
 from trainables.mixing.pairing import draw_partners
 
@@ -61,6 +62,9 @@ def draw_on_host(
     arrays: Arrays = {"partners": partners}
     if mix.source == "displaced":  # per mask, not per sample: samples that share a mask also show the same patch
         arrays["shift"] = rng.random((2, n_owners * mix.n_pastes)).T
+    if mix.source == "region":  # of its own size and place, by the same rules
+        boxes = Box().parameters(mix.size.draw(n_owners, rng), canvas)["edges"]
+        arrays["region"] = boxes.reshape(-1, 4)
     if mix.content == "noise":
         arrays["noise"] = draw_starts(count, rng)
     fracs = masks.fracs if owner is None else masks.fracs[owner]
@@ -70,8 +74,9 @@ def draw_on_host(
         lam_nominal = np.where(applied, lam_nominal, 1.0)
     if mix.content == "partner" and mix.label.lam == "nominal":
         arrays["lam_nominal"] = lam_nominal.astype(np.float32)
-        if len(partners) > 1:
-            arrays["partner_fracs_nominal"] = (fracs * applied[:, None]).T.astype(np.float32)
+        # one partner gets the rest, to the last digit
+        nominal = (fracs * applied[:, None]).T.astype(np.float32) if len(partners) > 1 else 1 - arrays["lam_nominal"]
+        arrays["partner_fracs_nominal"] = nominal.reshape(len(partners), count)
     return HostDraw(applied, n_applied, lam_nominal, arrays, masks)
 
 

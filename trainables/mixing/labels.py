@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def _is_area(value: object) -> bool:
+    return value == "area"
+
+
 class Label(Frozen):
     """The rule that turns the original's fraction of the image (lam) into its fraction of the label (weight).
 
@@ -23,6 +27,10 @@ class Label(Frozen):
         exponent: g. 1 is CutMix's area rule, 0 its ablation "Complete-label" (one half each), ``inf`` its "One-hot"
             (the largest fraction gets the whole label; equal fractions share it); Yun et al., ICCV 2019, section 4.1.
         lam: the ``realised`` fraction, counted on the mask, or the ``nominal`` one, drawn before clipping.
+        by: what decides the weights: the ``area`` that each image shows, or the part of its ``class_map`` that is seen
+            (SnapMix; Huang, Wang and Tao, AAAI 2021; see :func:`~trainables.mixing.class_shares.class_shares`). Class
+            maps are those of the network in training. Such weights do not sum to 1, and ``exponent`` and ``lam`` have
+            no effect on them.
         smoothing: fraction of every target that is spread evenly over all classes; applied once, to the mixed target.
 
     Examples:
@@ -38,6 +46,8 @@ class Label(Frozen):
 
     exponent: Annotated[float, Field(ge=0)] | Literal["inf"] = 1.0
     lam: Literal["realised", "nominal"] = "realised"
+    # left out of the dump with its default: what older versions recorded stays equal
+    by: Literal["area", "class_map"] = Field(default="area", exclude_if=_is_area)
     smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     def weight(self, lam: Tensor) -> Tensor:
@@ -50,12 +60,12 @@ class Label(Frozen):
         weight = 1 / (1 + ((1 - lam) / lam) ** self.exponent)
         return weight.where(lam > 0, 0.0).where(lam < 1, 1.0)
 
-    def weights(self, lam: Tensor, partner_fracs: Tensor | None) -> tuple[Tensor, Tensor]:
+    def weights(self, lam: Tensor, partner_fracs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the original's fraction of the label, float32 [B], and each partner's, float32 [K, B].
 
         Args:
             lam: the original's fraction of the image, float32 [B].
-            partner_fracs: each partner's, float32 [K, B]; None: there is one partner, and it shows the rest.
+            partner_fracs: each partner's, float32 [K, B].
 
         Examples:
             >>> import torch
@@ -66,11 +76,11 @@ class Label(Frozen):
             >>> weight.tolist(), partner_weights.tolist()  # the last image is not visible
             ([0.5], [[0.5], [0.0]])
         """
-        if partner_fracs is None:
-            weight = self.weight(lam)
-            return weight, (1 - weight)[None]
         if self.exponent == 1:
             return lam, partner_fracs
+        if len(partner_fracs) == 1:
+            weight = self.weight(lam)
+            return weight, (1 - weight)[None]
         import torch
 
         fracs = torch.cat([lam[None], partner_fracs])

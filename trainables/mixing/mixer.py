@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.utils.data import default_collate, get_worker_info
 
 from trainables.errors import UserError
 from trainables.mixing.apply import mix_images, mix_targets
-from trainables.mixing.batch_view import BatchView
+from trainables.mixing.batch_view import BatchView, MapKind
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import draw_mix
 from trainables.mixing.pastes import MixDraw
@@ -108,6 +108,7 @@ class Mixer:
         labels: Tensor,
         *,
         boxes: Tensor | np.ndarray | None = None,
+        maps: Tensor | Callable[[MapKind], Tensor] | None = None,
         t: float | None = None,
         out: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -120,6 +121,10 @@ class Mixer:
             labels: classes, int64 [B], on the CPU or on the device of the images. Their range is checked on the CPU.
             boxes: each object's (y0, x0, y1, x1) in half-open pixels, integers [B, 4] on the CPU, for policies that
                 need boxes.
+            maps: maps of your network for these images before mixing, floating point [B, h, w] of any h and w on their
+                device, for policies that need maps; or a function that returns them for a kind, ``cam``,
+                ``attention`` or ``gradient``. :func:`trainables.net_maps.net_maps` computes each of them for a
+                :class:`~trainables.networks.modules.staged.StagedNet`.
             t: fraction of the planned steps that is done, for the schedule; by default from ``n_steps``.
             out: other memory for mixed images, with the shape, type and memory layout of ``images``; it may be written
                 and returned. It saves the allocation, which takes most of the time for large batches on the CPU.
@@ -127,7 +132,7 @@ class Mixer:
         Raises:
             TypeError: images or labels are of another type.
             ValueError: shapes do not fit, a label is not a class, ``out`` is the memory of ``images``, or the policy
-                needs boxes, ``n_steps`` or ``t``.
+                needs boxes, maps, ``n_steps`` or ``t``.
 
         Examples:
             >>> mixer = Mixer({"preset": "mixup", "size": {"kind": "fixed"}, "pairing": {"kind": "flip"}}, n_classes=2)
@@ -143,7 +148,8 @@ class Mixer:
         step, stream = self._position()
         count, channels, height_px, width_px = images.shape
         classes = self._classes_on_host(labels)
-        batch = BatchView((count, channels, height_px, width_px), classes, images, self._boxes_on_host(boxes, count))
+        objects, seen = self._boxes_on_host(boxes, count), self._maps_of(maps, images)
+        batch = BatchView((count, channels, height_px, width_px), classes, images, objects, seen)
         rng = generator(self._seed, "mixer", *stream, step)
         with _without_autocast(images.device):  # a mask must not depend on the precision
             draw = draw_mix(self.mix, batch, rng=rng, device=images.device, t=self._t(step, t))
@@ -252,6 +258,33 @@ class Mixer:
             return np.zeros(len(labels), dtype=np.int64)
         classes: np.ndarray = labels.cpu().numpy()
         return classes
+
+    def _maps_of(
+        self, maps: Tensor | Callable[[MapKind], Tensor] | None, images: Tensor
+    ) -> Callable[[MapKind], Tensor] | None:
+        """Return what gives the maps of a kind, checked."""
+        kinds = sorted(self.mix.map_kinds)
+        if not kinds:
+            return None
+        if maps is None:
+            raise ValueError(
+                f"the policy needs maps of the network ({' and '.join(kinds)}): pass mixer(images, labels, maps=...)"
+            )
+        if isinstance(maps, Tensor) and len(kinds) > 1:
+            raise ValueError(
+                f"the policy needs maps of {len(kinds)} kinds ({' and '.join(kinds)}), got one tensor: pass a function "
+                "that returns the maps of a kind"
+            )
+
+        def seen(kind: MapKind) -> Tensor:
+            values = maps if isinstance(maps, Tensor) else maps(kind)
+            if values.ndim != 3 or len(values) != len(images) or not values.is_floating_point():
+                raise ValueError(
+                    f"maps must be floating point [{len(images)}, h, w], got {values.dtype} {list(values.shape)}"
+                )
+            return values.detach().float()
+
+        return seen
 
     def _boxes_on_host(self, boxes: Tensor | np.ndarray | None, count: int) -> np.ndarray | None:
         if boxes is None:

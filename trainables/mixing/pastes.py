@@ -23,6 +23,7 @@ class Paste:
         content: pixels to paste instead of the partner's, broadcasting to [n, C, H, W]; None: the partner's.
         source: which patch of the partner is pasted; None: the one at the same place.
         samples: which of all B samples are concerned, bool [B], on the device; None: the samples in ``rows``.
+        is_original: whether the sample itself is pasted, moved to its part of a divided image.
     """
 
     rows: np.ndarray | None
@@ -31,6 +32,7 @@ class Paste:
     content: Tensor | None = None
     source: Displaced | Resized | None = None
     samples: Tensor | None = None
+    is_original: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,7 +45,7 @@ class RenderedDraw:
         weight: fraction of the original's class in the label, float32 [B].
         partner_weights: fraction of each partner's class in the label, float32 [K, B].
         pastes: what is pasted where, in this order: each one covers the ones before. All pastes of a sample belong to
-            one policy. If the policy moves the original to a patch of its own, the first paste is the sample itself.
+            one policy.
     """
 
     partners: Tensor
@@ -154,6 +156,7 @@ def _restricted(draw: MixDraw, chosen: np.ndarray) -> tuple[Paste, ...]:
             mask=paste.mask[index],
             content=paste.content[index] if paste.content is not None and paste.content.ndim else paste.content,
             source=None if paste.source is None else paste.source[index],
+            is_original=paste.is_original,
         )
         for paste in draw.pastes
     )

@@ -242,8 +242,8 @@ class WholePosition(PlacingRule):
 
     Examples:
         >>> from trainables.mixing.masks import FAMILIES
-        >>> [name for name, family in FAMILIES.items() if family.positions == ("whole",)]
-        ['flat', 'half_plane', 'object', 'superpixel']
+        >>> FAMILIES["flat"].positions, FAMILIES["box"].positions
+        (('whole',), ('clip', 'inside', 'torus', 'spill', 'gauss', 'saliency', 'object'))
     """
 
     kind: Literal["whole"] = "whole"

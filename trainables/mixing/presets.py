@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from trainables.errors import did_you_mean
 from trainables.merging import merged
-from trainables.mixing.labels import Label
+from trainables.mixing.masks.attentive import Attentive
 from trainables.mixing.masks.box import Box
 from trainables.mixing.masks.flat import Flat
 from trainables.mixing.masks.fourier import Fourier
@@ -21,8 +21,12 @@ from trainables.mixing.masks.gauss import Gauss
 from trainables.mixing.masks.grid import Grid
 from trainables.mixing.masks.hmix import HMix
 from trainables.mixing.masks.object import Object
+from trainables.mixing.masks.puzzle import Puzzle
+from trainables.mixing.masks.quadrants import Quadrants
+from trainables.mixing.masks.stack import Stack
 from trainables.mixing.masks.superpixel import Superpixel
 from trainables.mixing.pairing import FlipPairing, PermutePairing, RollPairing
+from trainables.mixing.partners import Partners
 from trainables.mixing.position import (
     ClipPosition,
     GaussPosition,
@@ -40,10 +44,11 @@ _PAPER: dict[str, Any] = {
     "size": BetaSize(alpha=1.0).model_dump(),
     "position": ClipPosition().model_dump(),
     "source": "same",
+    "partners": Partners().model_dump(),
     "pairing": PermutePairing().model_dump(),
     "granularity": "sample",
     "content": "partner",
-    "label": Label(exponent=1.0, lam="realised").model_dump(exclude={"smoothing"}),
+    "label": {"exponent": 1.0, "lam": "realised", "by": "area"},
     "apply": {"prob": 1.0, "gate": "sample", "schedule": Trapezoid().model_dump()},
     "layer": 0,
     "alternate": None,
@@ -269,6 +274,41 @@ def saliencymix() -> dict[str, Any]:
 
 
 @_preset
+def attentivemix() -> dict[str, Any]:
+    """Attentive CutMix (Walawalkar et al., ICASSP 2020): the 6 of 7 by 7 cells of the partner with the most attention.
+
+    6 is the number in public code (OpenMixup); we did not find the probability of mixing, and mix every sample. The
+    authors' maps are those of a ResNet-50 that was trained on ImageNet before. Here the network in training looks at
+    its own images (see :class:`~trainables.mixing.masks.attentive.Attentive`). The label is the pasted area.
+    """
+    return _policy(mask=Attentive(cells=7), size=FixedSize(frac=6 / 49), position=WholePosition())
+
+
+@_preset
+def snapmix() -> dict[str, Any]:
+    """SnapMix (Huang, Wang and Tao, AAAI 2021): a box of the partner, resized into another box; labels by class maps.
+
+    Both boxes have sizes from Beta(5, 5) and places of their own, clipped at the border: the authors' command for CUB,
+    which mixes every batch (0.5 from random weights). Their code draws one pair of boxes per batch. It also counts the
+    loss twice if both images have the same class; here that class gets both weights once. The loss is not divided by
+    the sum of the weights, as there. Weights and maps: :func:`~trainables.mixing.class_shares.class_shares`.
+    """
+    return _policy(size=BetaSize(alpha=5.0), source="region", label={"by": "class_map"})
+
+
+@_preset
+def puzzlemix_no_transport() -> dict[str, Any]:
+    """PuzzleMix (Kim, Choo and Song, ICML 2020) without its transport: blocks of both images keep what is salient.
+
+    Saliency is the norm of the loss's gradient, lam ~ Beta(1, 1), 2, 4, 8 or 16 blocks per side, three labels, beta
+    1.2, gamma 0.5, eta 0.2 and every batch: the authors' command for CIFAR-100. Their code draws one lam and one number
+    of blocks per batch, and moves blocks within each image afterwards. The energy is minimised by another method (see
+    :mod:`~trainables.mixing.block_labels`). They use one binary loss per class; here the loss is the same for all.
+    """
+    return _policy(mask=Puzzle(), position=WholePosition())
+
+
+@_preset
 def objectmix() -> dict[str, Any]:
     """The partner's annotated box, pasted at its own place: CutMix (Yun et al., ICCV 2019) without background.
 
@@ -286,6 +326,68 @@ def superpixelgridmix() -> dict[str, Any]:
     are pasted as the area needs. We did not find the probability of mixing: 0.5, as CutMix on CIFAR.
     """
     return _policy(mask=Superpixel(cells=10), size=FixedSize(frac=0.2), position=WholePosition(), apply={"prob": 0.5})
+
+
+@_preset
+def ricap() -> dict[str, Any]:
+    """RICAP (Takahashi et al., ACML 2018, arXiv 1811.09030, section 3): random crops of four images in four quadrants.
+
+    The point where they meet is at (w, h), w and h ~ Beta(0.3, 0.3) each, and the label is the areas. All four images
+    show a random crop, the original too. Every batch is mixed, beta 0.3 as on CIFAR. The authors' code draws one point
+    and one place per crop for a whole batch; ``granularity: batch`` does the same. They permute all four images; here
+    the first is the sample itself, which changes the order within the batch alone.
+    """
+    return _policy(
+        mask=Quadrants(),
+        size=BetaSize(alpha=0.3),
+        position=WholePosition(),
+        source="displaced",
+        partners=Partners(count=3),
+    )
+
+
+@_preset
+def ricap_same_place() -> dict[str, Any]:
+    """``ricap`` (Takahashi et al., ACML 2018) without displacement: each quadrant shows its own place of its image.
+
+    No publication does exactly this. It tells what the crops contribute to ``ricap``.
+    """
+    return merged(ricap(), {"source": "same"})
+
+
+@_preset
+def stackmix() -> dict[str, Any]:
+    """StackMix (Chen et al., UAI 2022, arXiv 2011.12618) at a fixed input: two images stacked, one half of label each.
+
+    The paper concatenates two images, so that the input is twice as large. Here each is shrunk to half the height, so
+    that networks and cost stay the same, and measured images are single ones. So results are not those of the paper.
+    """
+    return _policy(mask=Stack(), size=FixedSize(frac=0.5), position=WholePosition(), source="resized")
+
+
+@_preset
+def mixup_three() -> dict[str, Any]:
+    """Mixup of three images with weights from Dirichlet(1, 1, 1) (Zhang et al., ICLR 2018, section 3).
+
+    The paper reports no further gain over two images. It does not give the parameters; here all weights are equally
+    likely, as those of ``mixup``.
+    """
+    return _policy(
+        mask=Flat(),
+        size=BetaSize(alpha=1.0, beta=2.0),
+        position=WholePosition(),
+        partners=Partners(count=2, alpha=1.0),
+    )
+
+
+@_preset
+def cutmix_three() -> dict[str, Any]:
+    """CutMix (after Yun et al., ICCV 2019) of three images: boxes of two partners, half of the pasted area each.
+
+    No publication does exactly this. Size, place and probability are those of ``cutmix``. Boxes are clipped at the
+    border, and the second one may cover the first.
+    """
+    return _policy(partners=Partners(count=2), apply={"prob": 0.5})
 
 
 @_preset

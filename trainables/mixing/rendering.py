@@ -7,42 +7,15 @@ ways give the same bits: borders are whole pixels, and no comparison of rounded 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainables.device_paths import on_host
 from trainables.mixing.runs import runs
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
-
-_NUMPY = ContextVar("numpy", default=True)
-
-
-def on_host(device: torch.device) -> bool:
-    """Return whether pixels are computed in the faster ways that only a CPU has, which justify a second code path."""
-    return device.type == "cpu" and _NUMPY.get()
-
-
-@contextlib.contextmanager
-def tensor_operations() -> Iterator[None]:
-    """Render by the tensor operations of a GPU, on the host too: tests compare both ways with each other.
-
-    Examples:
-        >>> import torch
-        >>> with tensor_operations():
-        ...     on_host(torch.device("cpu"))
-        False
-    """
-    token = _NUMPY.set(False)
-    try:
-        yield
-    finally:
-        _NUMPY.reset(token)
 
 
 def lines(start: Tensor, stop: Tensor, length_px: int) -> Tensor:
@@ -92,6 +65,21 @@ def rectangles(edges: Tensor, height_px: int, width_px: int) -> Tensor:
     runs(x0, x1, width_px, out=patterns[1:])
     pattern_of_row = rows * np.arange(1, len(rows) + 1)[:, None]
     return torch.from_numpy(patterns.take(pattern_of_row, axis=0, mode="clip")[:, None])
+
+
+def cells_as_pixels(cells: Tensor, height_px: int, width_px: int) -> Tensor:
+    """Extend the values of cells, [n, k, k], over the pixels of the image, as evenly as possible: [n, 1, H, W].
+
+    Examples:
+        >>> import torch
+        >>> cells_as_pixels(torch.tensor([[[1, 2], [3, 4]]]), 2, 3)[0, 0].tolist()
+        [[1, 1, 2], [3, 3, 4]]
+    """
+    import torch
+
+    device, per_side = cells.device, cells.shape[1]
+    rows, columns = (torch.arange(px, device=device) * per_side // px for px in (height_px, width_px))
+    return cells.index_select(1, rows).index_select(2, columns)[:, None]
 
 
 def across(values: Tensor, axis: int, height_px: int, width_px: int) -> Tensor:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from trainables.mixing.batch_view import MapKind
 
 ANALYSIS_PX = 64
 """Sides are reduced to this length before the analysis, as in the paper: the scale of whole objects."""
@@ -38,6 +41,18 @@ def saliency_map(images: Tensor) -> Tensor:
     unusual = torch.fft.irfft2(spectrum * (-average).exp(), s=(height, width)).square()
     smooth: Tensor = _blur(height, images.device) @ unusual @ _blur(width, images.device)
     return smooth
+
+
+def stand_in_maps(images: Tensor) -> Callable[[MapKind], Tensor]:
+    """Return what gives the saliency of images in place of maps of a network, of any kind.
+
+    The dose of a policy and its preview are computed before any network is trained.
+
+    Examples:
+        >>> stand_in_maps(torch.zeros(2, 3, 8, 8))("cam").shape
+        torch.Size([2, 8, 8])
+    """
+    return lambda _: saliency_map(images)
 
 
 def peaks(images: Tensor) -> Tensor:

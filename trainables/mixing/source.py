@@ -1,4 +1,4 @@
-"""The patch of the partner that a mask shows: displaced or resized."""
+"""The patch of the partner that a mask shows: displaced, or resized as a whole or from a rectangle of it."""
 
 from __future__ import annotations
 
@@ -41,13 +41,15 @@ class Displaced:
 
 @dataclass(frozen=True, eq=False)
 class Resized:
-    """The whole partner fitted into a rectangle, bilinear with antialiasing.
+    """The partner, or a rectangle of it, fitted into a rectangle, bilinear with antialiasing.
 
     Attributes:
         y0: first row of the rectangle, int64 [n].
         y1: row after the last one of the rectangle, int64 [n].
         x0: first column, int64 [n].
         x1: column after the last one, int64 [n].
+        region: rectangle of the partner (y0, x0, y1, x1) that is fitted, int64 [n, 4]; None: the whole partner. Of an
+            empty one nothing is shown.
 
     Examples:
         >>> partners = torch.ones(1, 1, 4, 4)
@@ -60,16 +62,34 @@ class Resized:
     y1: Tensor
     x0: Tensor
     x1: Tensor
+    region: Tensor | None = None
 
     def __getitem__(self, index: Tensor | slice) -> Resized:
         """Return the rectangles of the indexed samples."""
-        return Resized(self.y0[index], self.y1[index], self.x0[index], self.x1[index])
+        region = None if self.region is None else self.region[index]
+        return Resized(self.y0[index], self.y1[index], self.x0[index], self.x1[index], region)
+
+    def within(self, height_px: int, width_px: int) -> Tensor:
+        """Return which pixels of the partner are fitted, bool, broadcasting to [n, H, W]."""
+        if self.region is None:
+            return torch.ones(1, 1, 1, dtype=torch.bool, device=self.y0.device)
+        y0, x0, y1, x1 = self.region[:, :, None].unbind(dim=1)
+        rows, columns = (torch.arange(px, device=self.y0.device) for px in (height_px, width_px))
+        return ((rows >= y0) & (rows < y1))[:, :, None] & ((columns >= x0) & (columns < x1))[:, None, :]
+
+    @property
+    def is_empty(self) -> Tensor:
+        """Whether nothing of a partner is fitted, bool [n]."""
+        if self.region is None:
+            return torch.zeros_like(self.y0, dtype=torch.bool)
+        return (self.region[:, 2:] <= self.region[:, :2]).any(dim=1)
 
     def show(self, partners: Tensor) -> Tensor:
         """Return images [n, C, H, W] with the fitted partners in the rectangles and zeros elsewhere."""
         height_px, width_px = partners.shape[2:]
-        rows = _resampling(self.y0, self.y1, height_px)
-        columns = _resampling(self.x0, self.x1, width_px)
+        rows_of, columns_of = (None, None) if self.region is None else (self.region[:, ::2], self.region[:, 1::2])
+        rows = _resampling(self.y0, self.y1, height_px, rows_of)
+        columns = _resampling(self.x0, self.x1, width_px, columns_of)
         pixels = partners.permute(0, 2, 3, 1).float()
         count = len(pixels)
         fitted = torch.bmm(rows, pixels.reshape(count, height_px, -1)).view(pixels.shape)
@@ -115,18 +135,23 @@ def _ends(inside: Tensor) -> tuple[Tensor, Tensor]:
     return numbers.argmax(dim=1), inside.shape[1] - numbers.flip(1).argmax(dim=1)
 
 
-def _resampling(start: Tensor, stop: Tensor, length_px: int) -> Tensor:
+def _resampling(start: Tensor, stop: Tensor, length_px: int, region: Tensor | None = None) -> Tensor:
     """Return the contribution of each input to each output pixel of an axis: float32 [n, L, L], zero outside the box.
 
     Output pixel i has its centre at ``(i + 0.5 - start) * L / (stop - start)`` in the input. Its filter is a triangle
     as wide as the step between outputs: the antialiased bilinear filter of image libraries, normalised over the
-    pixels in the image.
+    pixels in the image. With a region, int64 [n, 2], the input is its pixels from the first to before the last.
     """
     pixels = torch.arange(length_px, device=start.device)
-    step = length_px / (stop - start).float()
+    sides_px = length_px if region is None else (region[:, 1] - region[:, 0]).float()
+    step = sides_px / (stop - start).float()
     centre = (pixels - start[:, None] + 0.5) * step[:, None]
+    if region is not None:
+        centre = centre + region[:, :1]
     reach = step.clamp(min=1.0)[:, None, None]
     triangle = (1 - (pixels + 0.5 - centre[:, :, None]).abs() / reach).clamp(min=0.0)
+    if region is not None:
+        triangle = triangle * ((pixels >= region[:, :1]) & (pixels < region[:, 1:]))[:, None, :]
     triangle = triangle / triangle.sum(dim=2, keepdim=True).clamp(min=1e-12)
     inside = (pixels >= start[:, None]) & (pixels < stop[:, None])
     return triangle * inside[:, :, None]

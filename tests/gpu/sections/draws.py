@@ -13,12 +13,12 @@ from tests.gpu.cases import CASES
 from tests.gpu.context import Context
 from tests.gpu.trials import PAD_PX, SIDE_PX, Way, describe_difference, new_trial, noise_images
 from trainables.data.batches import TrainBatches
+from trainables.device_paths import tensor_operations
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDrawer, describe_why_not
 from trainables.mixing.presets import PRESETS
-from trainables.mixing.rendering import tensor_operations
 from trainables.seeds import generator
 
 COUNTS, CLASSES, T = (24, 24, 13), 10, 0.6
@@ -103,7 +103,9 @@ def _view(count: int, inputs: np.random.Generator, device: torch.device) -> Batc
     pixels = inputs.random((count, SIDE_PX, SIDE_PX, 3), dtype=np.float32)
     images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
     corners = np.sort(inputs.integers(0, SIDE_PX + 1, (count, 2, 2)), axis=1).reshape(count, 4)
-    return BatchView((count, 3, SIDE_PX, SIDE_PX), inputs.integers(CLASSES, size=count), images, corners)
+    maps = torch.from_numpy(inputs.random((count, 4, 4), dtype=np.float32)).to(device)
+    shape, labels = (count, 3, SIDE_PX, SIDE_PX), inputs.integers(CLASSES, size=count)
+    return BatchView(shape, labels, images, corners, lambda _: maps)
 
 
 def compare_batches(device: torch.device) -> str:

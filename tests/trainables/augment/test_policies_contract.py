@@ -20,7 +20,7 @@ from trainables.augment.policies.auto_augment import AutoAugment, _pairs
 from trainables.augment.policies.base import Policy
 from trainables.augment.policies.rand_augment import RandAugment
 from trainables.augment.policies.trivial_augment import TrivialAugment
-from trainables.mixing.rendering import tensor_operations
+from trainables.device_paths import tensor_operations
 
 HEIGHT, WIDTH, DRAWS = 24, 36, 3000
 LEAST_P = 1e-3
@@ -104,6 +104,14 @@ def test_draws_have_the_frequencies_of_torchvision(name: str) -> None:
     assert stats.chi2_contingency(counts).pvalue > LEAST_P
     # operations per image, those left out included
     assert abs(mine.total() - other.total()) < 5 * np.sqrt(mine.total() + other.total())
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_half_of_the_signs_are_negative(kind: str) -> None:
+    drawn = drawn_by(POLICIES[kind].model_validate({"kind": kind}), 20_000)
+    signed = [CODES[name] for name, levels in POLICIES[kind].space.items() if levels.signed]
+    amounts = drawn["amounts"][np.isin(drawn["codes"], signed) & (drawn["amounts"] != 0)]
+    assert stats.binomtest(int((amounts < 0).sum()), len(amounts)).pvalue > LEAST_P
 
 
 @pytest.mark.parametrize("policy", ["imagenet", "cifar10", "svhn"])

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from trainables.data.image_set import ImageSet
 from trainables.mixing import dose as dosing
 from trainables.mixing.config import Mix
-from trainables.mixing.dose import Dose, Estimate, mean_dose, measure_dose, measure_exposure
+from trainables.mixing.dose import Dose, mean_dose, measure_dose, measure_exposure
+from trainables.mixing.estimates import Estimate
 from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
 
 PX = 32
@@ -371,6 +372,17 @@ class TestWhatIsLookedAt:
     def test_data_are_asked_for(self, kind: str, needed: str) -> None:
         with pytest.raises(ValueError, match=f"needs the partners' {needed}: .* without data"):
             dose_of(position={"kind": kind})
+
+    def test_saliency_stands_in_for_maps_of_a_network(self, data: ImageSet) -> None:
+        attended = dose_of(preset="attentivemix", data=data)
+        assert attended.pasted_frac.value == pytest.approx(6 / 49, abs=0.01)
+        assert attended.coverage[6, 20] == 1
+        labelled = dose_of(preset="snapmix", data=data)
+        by_area = dose_of(preset="snapmix", label={"by": "area"}, data=data)
+        assert labelled.pasted_frac.value == pytest.approx(by_area.pasted_frac.value, abs=0.01)
+        assert labelled.exposure.value < 0.7 * by_area.exposure.value  # the spot is seen or it is not
+        with pytest.raises(ValueError, match=r"needs the partners' maps: .* without data"):
+            dose_of(preset="snapmix")
 
     def test_boxes_are_asked_for(self, data: ImageSet) -> None:
         with pytest.raises(ValueError, match="needs the partners' boxes"):

@@ -17,13 +17,15 @@ from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import draw_layer, draw_mix
 from trainables.mixing.masks import FAMILIES
+from trainables.mixing.masks.division import Division
 from trainables.mixing.pairing import Pairing
 from trainables.mixing.position import RULES
+from trainables.mixing.saliency import stand_in_maps
 from trainables.strict import parse
 
 PAIRINGS = [kind.model_fields["kind"].default for kind in get_args(get_args(Pairing)[0])]
 CONTENTS = ("partner", "zero", "noise")
-SOURCES = ("same", "displaced", "resized")
+SOURCES = ("same", "displaced", "resized", "region")
 GRANULARITIES = ("sample", "pair", "batch")
 
 
@@ -41,6 +43,7 @@ def combinations(family: str) -> Iterator[dict[str, Any]]:
         RULES, CONTENTS, SOURCES, GRANULARITIES, PAIRINGS
     ):
         yield {
+            "partners": {"count": FAMILIES[family].n_partners or 1},
             "mask": {"family": family},
             "position": {"kind": position},
             "content": content,
@@ -55,14 +58,17 @@ def has_meaning(parts: dict[str, Any]) -> bool:
     family, rule = FAMILIES[parts["mask"]["family"]], RULES[parts["position"]["kind"]]
     sees = family.needs or rule.needs
     partner = parts["content"] == "partner"
-    placed = parts["position"]["kind"] != "whole"
+    placed = parts["position"]["kind"] != "whole" or issubclass(family, Division)
+    several = parts["partners"]["count"] > 1
     return (
-        parts["position"]["kind"] in family.positions
+        (not several or (partner and parts["pairing"]["kind"] != "flip"))
+        and parts["position"]["kind"] in family.positions
         and (partner or (parts["pairing"]["kind"] == "permute" and parts["granularity"] != "pair" and not sees))
         and (parts["granularity"] != "pair" or parts["pairing"]["kind"] == "flip")
         and (parts["granularity"] == "sample" or not sees)
         and (parts["source"] == "same" or (partner and placed))
-        and (parts["source"] != "resized" or (family.framed and not rule.wraps))
+        and (parts["source"] not in ("resized", "region") or (family.framed and not rule.wraps))
+        and (parts["source"] != "region" or not (rule.needs or several or issubclass(family, Division)))
     )
 
 
@@ -70,7 +76,7 @@ def view_of(count: int, height_px: int, width_px: int) -> BatchView:
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.standard_normal((count, 3, height_px, width_px), dtype=np.float32))
     boxes = np.tile([[1, 2, height_px - 1, width_px - 2]], (count, 1))
-    return BatchView((count, 3, height_px, width_px), np.arange(count) % 2, images, boxes)
+    return BatchView((count, 3, height_px, width_px), np.arange(count) % 2, images, boxes, stand_in_maps(images))
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -111,6 +117,23 @@ def test_a_family_names_placing_rules_that_there_are(family: str) -> None:
         ),
         ({"mask": {"family": "box", "count": 2}, "position": {"kind": "object"}}, ["mask.count is 2", "'object'"]),
         (
+            {"mask": {"family": "quadrants"}, "position": {"kind": "whole"}, "partners": {"count": 2}},
+            ["partners.count is 2", "'quadrants' shows 4 images", "use partners.count 3"],
+        ),
+        ({"partners": {"alpha": 2.0}}, ["partners.alpha is 2.0", "one partner gets all", "leave it out"]),
+        (
+            {"preset": "ricap", "partners": {"alpha": 2.0}},
+            ["partners.alpha is 2.0", "'quadrants' divides by size alone", "leave it out"],
+        ),
+        (
+            {"preset": "cutout", "partners": {"count": 2}},
+            ["partners.count is 2", "content 'zero' uses no partner image", "leave partners out"],
+        ),
+        (
+            {"partners": {"count": 2}, "pairing": {"kind": "flip"}},
+            ["partners.count is 2", "pairing.kind 'flip'", "one partner only", "permute or roll"],
+        ),
+        (
             {"source": "displaced", "content": "zero"},
             ["source is 'displaced'", "content 'zero' uses no partner image", "leave it out"],
         ),
@@ -126,6 +149,27 @@ def test_a_family_names_placing_rules_that_there_are(family: str) -> None:
             {"source": "resized", "mask": {"family": "box", "count": 2}},
             ["source is 'resized'", "count 2", "one bounding box", "these families: box"],
         ),
+        (
+            {"source": "region", "mask": {"family": "grid"}, "position": {"kind": "torus"}},
+            ["source is 'region'", "one bounding box"],
+        ),
+        (
+            {"source": "region", "position": {"kind": "saliency"}},
+            ["source is 'region'", "position.kind 'saliency' depends on the partner", "clip, inside, spill or gauss"],
+        ),
+        ({"source": "region", "partners": {"count": 2}}, ["source is 'region'", "more than one patch"]),
+        (
+            {"label": {"by": "class_map", "exponent": 0.0}},
+            ["label.exponent is 0.0", "no effect with label.by 'class_map'", "leave them out"],
+        ),
+        ({"label": {"by": "class_map"}, "partners": {"count": 2}}, ["label.by is 'class_map'", "one partner"]),
+        ({"label": {"by": "class_map"}, "content": "zero"}, ["label.by is 'class_map'", "no effect", "'zero'"]),
+        ({"label": {"by": "class_map"}, "layer": 1}, ["layer is 1", "partners' maps", "use layer 0"]),
+        (
+            {"preset": "attentivemix", "granularity": "batch"},
+            ["granularity is 'batch'", "maps of the sample's own partner"],
+        ),
+        ({"preset": "puzzlemix_no_transport", "content": "noise"}, ["needs the partners' maps", "content 'noise'"]),
         ({"granularity": "pair"}, ["granularity is 'pair'", "pairing.kind 'permute'", "use pairing.kind 'flip'"]),
         (
             {"granularity": "batch", "position": {"kind": "saliency"}},
@@ -225,6 +269,8 @@ def test_what_a_policy_needs() -> None:
     assert Mix.model_validate({"alternate": {"mix": second}}).needs == {"boxes"}
     both = {"position": {"kind": "saliency"}, "alternate": {"mix": second}}
     assert Mix.model_validate(both).needs == {"images", "boxes"}
+    two = Mix.model_validate({"preset": "attentivemix", "alternate": {"mix": "snapmix"}})
+    assert (two.needs, two.map_kinds) == ({"maps"}, {"attention", "cam"})
 
 
 def test_layers_are_drawn_alike() -> None:

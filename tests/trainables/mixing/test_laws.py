@@ -24,9 +24,11 @@ from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import draw_mix
 from trainables.mixing.masks import FAMILIES
+from trainables.mixing.masks.division import Division
 from trainables.mixing.pairing import Pairing
 from trainables.mixing.pastes import MixDraw, Paste
 from trainables.mixing.position import RULES
+from trainables.mixing.saliency import stand_in_maps
 
 CPU = torch.device("cpu")
 
@@ -75,6 +77,8 @@ def values_of(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
 def typed(name: str, kind: Any, field: FieldInfo) -> st.SearchStrategy[Any]:
     if kind is bool:
         return st.booleans()
+    if get_origin(kind) is tuple:  # of integers
+        return st.lists(st.integers(1, 8), min_size=1, max_size=3, unique=True).map(tuple)
     low = next(
         (bound.ge if isinstance(bound, Ge) else bound.gt for bound in field.metadata if isinstance(bound, (Ge, Gt))), 0
     )
@@ -139,14 +143,22 @@ def policies(draw: st.DrawFn, families: tuple[str, ...] = tuple(sorted(FAMILIES)
     sees |= RULES[kind].needs is not None
     position = {"kind": kind} | ({"sigma_frac": draw(st.floats(0.01, 3))} if kind == "gauss" else {})
     parts: dict[str, Any] = {"mask": mask, "position": position, "size": draw(SIZES), "content": content}
+    n_partners = family.n_partners or draw(st.sampled_from([1, 1, 1, 2, 3]))
+    assume(content == "partner" or family.n_partners is None)
+    if content == "partner" and n_partners > 1:
+        alphas = st.none() if family.n_partners else st.none() | st.floats(0.1, 10)
+        parts["partners"] = {"count": n_partners, "alpha": draw(alphas)}
     parts["apply"] = draw(APPLIES)
     if content == "partner":
         parts["label"] = draw(LABELS)
-        pairing = draw(st.sampled_from(PAIRINGS))
+        pairing = draw(st.sampled_from([kind for kind in PAIRINGS if kind != "flip" or "partners" not in parts]))
         parts["pairing"] = {"kind": pairing}
-        sources = ["same"] if kind == "whole" else ["same", "displaced", "resized"]
+        divides = issubclass(family, Division)
+        sources = ["same"] if kind == "whole" and not divides else ["same", "displaced", "resized", "region"]
+        if RULES[kind].needs or divides or "partners" in parts:
+            sources = [source for source in sources if source != "region"]
         if not family.framed or kind == "torus" or many:
-            sources = [source for source in sources if source != "resized"]
+            sources = [source for source in sources if source not in ("resized", "region")]
         parts["source"] = draw(st.sampled_from(sources))
         granularities = ["sample"] if sees else ["sample", "batch"] + ["pair"] * (pairing == "flip")
         parts["granularity"] = draw(st.sampled_from(granularities))
@@ -182,6 +194,7 @@ def view_of(count: int, height_px: int, width_px: int, seed: int) -> BatchView:
         labels=rng.integers(3, size=count),
         images=images.contiguous(memory_format=torch.channels_last),
         boxes=ends.transpose(0, 2, 1).reshape(count, 4),
+        maps=stand_in_maps(images),
     )
 
 
@@ -193,14 +206,20 @@ def samples_of(paste: Paste, count: int) -> np.ndarray:
     return np.arange(count) if paste.rows is None else paste.rows
 
 
+def weights_of(drawn: MixDraw) -> Tensor:
+    """Return the fraction of each image in the label, the original's first: float32 [K + 1, B]."""
+    return torch.cat([drawn.weight[None], drawn.partner_weights])
+
+
 def whole_masks(case: Case, drawn: MixDraw) -> Tensor:
-    """Each sample's mask, float64 [B, 1, H, W], zero where it is not mixed."""
+    """Where each sample shows a partner, float64 [B, 1, H, W], zero where it is not mixed."""
     count, _, height_px, width_px = case.view.shape
-    masks = torch.zeros(count, 1, height_px, width_px, dtype=torch.float64)
+    original = torch.ones(count, 1, height_px, width_px, dtype=torch.float64)
     for paste in drawn.pastes:
         rows = samples_of(paste, count)
-        masks[rows] = paste.mask.double().expand(len(rows), 1, height_px, width_px)
-    return masks
+        if not paste.is_original:
+            original[rows] *= 1 - paste.mask.double().expand(len(rows), 1, height_px, width_px)
+    return 1 - original
 
 
 # ---------------------------------------------------------------- the strategy itself
@@ -253,6 +272,21 @@ def test_targets_are_distributions(case: Case, smoothing: float) -> None:
     assert (drawn.weight[left] == 1).all()
 
 
+@laws(40)
+@given(case=cases(alternate=False, content="partner", label={"by": "class_map"}))
+def test_weights_by_class_maps_are_shares_of_each_class(case: Case) -> None:
+    """Each share is from 0 to 1; the original has all of it where nothing is pasted."""
+    drawn = case.draw()
+    targets = mix_targets(torch.from_numpy(case.view.labels), drawn, n_classes=4)
+    pasted = drawn.partner_weights[0]
+    torch.testing.assert_close(targets.sum(dim=1), drawn.weight + pasted)
+    for values in (drawn.weight, pasted):
+        assert ((values >= -1e-5) & (values <= 1 + 1e-5)).all()
+    left = drawn.lam == 1
+    assert (drawn.weight[left] - 1).abs().max().item() < 1e-5 if left.any() else True
+    assert (pasted[left] == 0).all()
+
+
 @laws()
 @given(case=cases(content="partner", label={}))
 def test_the_weight_is_the_pasted_share(case: Case) -> None:
@@ -289,8 +323,12 @@ def test_the_exponent_changes_labels_alone(case: Case, exponent: float | str) ->
     assert torch.equal(plain.lam, other.lam)
     assert torch.equal(plain.partner, other.partner)
     assert torch.equal(whole_masks(case, plain), whole_masks(case, other))
-    shown = plain.lam if case.mix.label.lam == "realised" else torch.from_numpy(plain.lam_nominal).float()
-    assert ((other.weight - 0.5) * (shown - 0.5) >= 0).all()  # the larger fraction gets at least half of the label
+    area = case.mix.model_copy(update={"label": case.mix.label.model_copy(update={"exponent": 1.0})})
+    shown = weights_of(Case(area, case.view, case.t, case.seed).draw())
+    weights = weights_of(other)
+    order = (weights[:, None] - weights) * (shown[:, None] - shown)
+    assert (order >= -1e-6).all()  # the image that shows more does not get less of the label
+    assert (weights[shown == 0] == 0).all()
 
 
 @laws(80)
@@ -316,21 +354,21 @@ def test_pixels_are_the_own_ones_and_the_partners_of_the_unmixed_batch(case: Cas
     mixed = mix_images(images, drawn)
     assert torch.equal(images, before)
     n_pastes = np.zeros(case.count, dtype=int)
+    expected, exact = images.clone(), True
     for paste in drawn.pastes:
         rows = samples_of(paste, case.count)
-        n_pastes[rows] += 1
         pasted = images[paste.partner] if paste.content is None else paste.content.expand(len(rows), *images.shape[1:])
-        mask = paste.mask.float()
-        expected = images[rows] * (1 - mask) + pasted * mask
-        if paste.mask.dtype == torch.bool:
-            assert torch.equal(mixed[rows], torch.where(paste.mask, pasted, images[rows]))
-        torch.testing.assert_close(mixed[rows], expected)
+        mask, exact = paste.mask.float(), exact and paste.mask.dtype == torch.bool
+        blended = expected[rows] * (1 - mask) + pasted * mask
+        expected[rows] = torch.where(paste.mask, pasted, expected[rows]) if paste.mask.dtype == torch.bool else blended
         if paste.content is None:
-            assert torch.equal(paste.partner, drawn.partner[rows])
-    assert n_pastes.max(initial=0) <= 1, "a sample is in two pastes"
+            assert torch.equal(paste.partner, drawn.partners[n_pastes[rows], rows])
+        n_pastes[rows] += 1
+    torch.testing.assert_close(mixed, expected, rtol=0, atol=0 if exact else 1e-5)
     untouched = torch.from_numpy(~drawn.applied)
     assert torch.equal(mixed[untouched], images[untouched])
-    assert (n_pastes[drawn.applied] == 1).all()
+    counts = {policy.partners.count for policy in case.mix.policies}
+    assert set(n_pastes[drawn.applied]) <= counts, "a sample has the pastes of two policies"
 
 
 def same_bits(ours: Tensor, theirs: Tensor) -> bool:

@@ -14,6 +14,7 @@ from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDrawer
 from trainables.mixing.masks import FAMILIES
 from trainables.mixing.pastes import MixDraw
+from trainables.mixing.saliency import stand_in_maps
 from trainables.mixing.size import BetaSize
 
 CPU = torch.device("cpu")
@@ -38,7 +39,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def view(count: int) -> BatchView:
     images = torch.zeros(count, 3, SIDE_PX, SIDE_PX)
     boxes = np.tile([4, 4, 20, 20], (count, 1))
-    return BatchView((count, 3, SIDE_PX, SIDE_PX), np.arange(count) % 3, images, boxes)
+    return BatchView((count, 3, SIDE_PX, SIDE_PX), np.arange(count) % 3, images, boxes, stand_in_maps(images))
 
 
 def draws(policy: dict[str, Any], batches: list[int], *, seed: int = 0) -> list[MixDraw]:
@@ -50,6 +51,11 @@ def draws(policy: dict[str, Any], batches: list[int], *, seed: int = 0) -> list[
 def test_whole_batches_no_more_than_are_asked_for(counts: list[int]) -> None:
     draws(BOX, [128] * 9 + [28])
     assert counts == [1024, 156]
+
+
+def test_masks_of_several_partners_take_more_of_the_room(counts: list[int]) -> None:
+    draws(BOX | {"partners": {"count": 4}}, [128] * 9)
+    assert counts == [256, 256, 256, 256, 128]
 
 
 def test_large_images_batch_by_batch(counts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +95,7 @@ def test_ahead_or_not_the_law_is_the_same(family: str, monkeypatch: pytest.Monke
     mix = Mix.model_validate(BOX)
     place = "torus" if "torus" in FAMILIES[family].positions else "whole"
     policy = mix.model_dump() | {"mask": {"family": family}, "position": {"kind": place}}
+    policy |= {"partners": {"count": FAMILIES[family].n_partners or 1}}
     means = []
     for ahead_px in (1, pool_module.AHEAD_PX):
         monkeypatch.setattr(pool_module, "AHEAD_PX", ahead_px)

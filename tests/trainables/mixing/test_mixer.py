@@ -27,6 +27,7 @@ from trainables.mixing.config import Mix
 from trainables.mixing.draw import draw_mix
 from trainables.mixing.mixer import Mixer
 from trainables.mixing.presets import PRESETS
+from trainables.mixing.saliency import stand_in_maps
 from trainables.seeds import generator
 
 N_CLASSES, SIDE_PX = 5, 16
@@ -56,8 +57,9 @@ def test_a_mixer_applies_the_draws_of_its_policy(preset: str) -> None:
         images, labels = batch(count, seed=step)
         before = images.clone()
         boxes = torch.tensor([[2, 3, 12, 9]] * count)
-        mixed, targets = mixer(images, labels, boxes=boxes)
-        view = BatchView((count, 3, SIDE_PX, SIDE_PX), labels.numpy(), images, boxes.numpy())
+        maps = stand_in_maps(images)
+        mixed, targets = mixer(images, labels, boxes=boxes, maps=maps)
+        view = BatchView((count, 3, SIDE_PX, SIDE_PX), labels.numpy(), images, boxes.numpy(), maps)
         draw = draw_mix(mix, view, rng=generator(3, "mixer", step), device=torch.device("cpu"), t=step / 10)
         expected = mix_targets(labels, draw, n_classes=N_CLASSES, smoothing=0.1)
         assert same((mixed, targets), (mix_images(images, draw), expected))
@@ -200,7 +202,8 @@ def test_nothing_waits_for_the_device(preset: str) -> None:
     images, labels = torch.empty(6, 3, SIDE_PX, SIDE_PX, device="meta"), torch.zeros(6, dtype=torch.int64)
     policy = {"preset": preset} | ({} if preset == "off" else {"apply": {"prob": 1.0}})
     for where in ("cpu", "meta"):
-        mixed, targets = Mixer(policy, n_classes=N_CLASSES, n_steps=5)(images, labels.to(where))
+        maps = torch.empty(6, 4, 4, device="meta")
+        mixed, targets = Mixer(policy, n_classes=N_CLASSES, n_steps=5)(images, labels.to(where), maps=maps)
         assert (mixed.shape, targets.shape) == (images.shape, (6, N_CLASSES))
         assert targets.device.type == "meta"
 
@@ -271,10 +274,18 @@ def test_mixers_that_are_refused(policy: Any, options: Any, error: type[Exceptio
         ("cutmix", {"t": 1.5}, "t must be from 0 to 1, .*got 1.5"),
         ("objectmix", {}, r"pass mixer\(images, labels, boxes=\.\.\.\)"),
         ("cutmix", {"boxes": torch.zeros(4, 2, dtype=torch.int64)}, r"shape \(4, 4\), got \(4, 2\)"),
+        ("snapmix", {}, r"needs maps of the network \(cam\): pass mixer\(images, labels, maps=\.\.\.\)"),
+        ("attentivemix", {"maps": torch.ones(4, 1, 2, 2)}, r"floating point \[4, h, w\], got .*\[4, 1, 2, 2\]"),
+        ("snapmix", {"maps": lambda kind: torch.ones(3, 2, 2)}, r"floating point \[4, h, w\], got .*\[3, 2, 2\]"),
+        (
+            {"preset": "snapmix", "alternate": {"mix": "attentivemix"}},
+            {"maps": torch.ones(4, 2, 2)},
+            r"2 kinds \(attention and cam\), got one tensor: pass a function",
+        ),
         ("mixup", {"out": IMAGES}, "out must be other memory than images"),
     ],
 )
-def test_calls_that_are_refused(policy: str, options: Any, message: str) -> None:
+def test_calls_that_are_refused(policy: Any, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Mixer(policy, n_classes=4)(IMAGES, LABELS, **options)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.device_paths import tensor_operations
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
@@ -17,13 +18,14 @@ from trainables.mixing.draw import MixDrawer, describe_why_not
 from trainables.mixing.masks.box import Box
 from trainables.mixing.pastes import RenderedDraw
 from trainables.mixing.presets import PRESETS
-from trainables.mixing.rendering import tensor_operations
+from trainables.mixing.saliency import stand_in_maps
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 COUNT, HEIGHT_PX, WIDTH_PX = 9, 20, 11
 IMAGES = torch.randn(COUNT, 3, HEIGHT_PX, WIDTH_PX, generator=torch.Generator().manual_seed(0))
 LABELS = np.arange(COUNT) % 4
-VIEW = BatchView((COUNT, 3, HEIGHT_PX, WIDTH_PX), LABELS, IMAGES, np.tile([3, 2, 17, 9], (COUNT, 1)))
+BOXES = np.tile([3, 2, 17, 9], (COUNT, 1))
+VIEW = BatchView((COUNT, 3, HEIGHT_PX, WIDTH_PX), LABELS, IMAGES, BOXES, stand_in_maps(IMAGES))
 
 POLICIES: dict[str, Any] = {
     name: name for name in PRESETS if not describe_why_not(Mix.model_validate(name), boxes=True)
@@ -33,6 +35,8 @@ POLICIES |= {
     "displaced on the torus": {"preset": "cutmix_torus", "source": "displaced"},
     "resized pairs": {"preset": "timm_pair", "alternate": None, "source": "resized", "mask": {"family": "box"}}
     | {"position": {"kind": "inside"}},
+    "a region with a label by area": {"preset": "snapmix", "label": {"by": "area"}, "apply": {"prob": 0.5}},
+    "displaced with a label by class maps": {"preset": "cutmix", "source": "displaced", "label": {"by": "class_map"}},
     "nominal label": {
         "preset": "cutmix",
         "label": {"lam": "nominal", "exponent": 2.0},
@@ -72,6 +76,7 @@ def test_a_planned_batch_is_the_batch_drawn_in_the_loop(name: str, way: Any) -> 
         assert (plan["applied"] == draw.applied).all()
         assert torch.equal(rendered.lam, draw.lam)
         assert torch.equal(rendered.weight, draw.weight)
+        assert torch.equal(rendered.partner_weights, draw.partner_weights)
         for ours, theirs in zip(mixed(rendered), mixed(draw), strict=True):
             assert torch.equal(ours, theirs)
 
@@ -83,7 +88,7 @@ def test_arrays_have_one_form_and_the_device_is_never_read(name: str) -> None:
     plans = [drawer_of(mix, seed=seed).plan(VIEW, t) for seed, t in enumerate((0.0, 0.5, 0.8, 1.0))]
     forms = [{key: (values.dtype, values.shape) for key, values in plan.items()} for plan in plans]
     assert all(form == forms[0] for form in forms)
-    view = BatchView(VIEW.shape, LABELS, IMAGES.to(META))
+    view = BatchView(VIEW.shape, LABELS, IMAGES.to(META), maps=lambda _: torch.ones(COUNT, 4, 3, device=META))
     rendered = drawer_of(mix, device=META).render(tensors(plans[0], META), view)
     assert mix_images(IMAGES.to(META), rendered).device == META
     assert mix_targets(torch.from_numpy(LABELS).to(META), rendered, n_classes=4).device == META

@@ -33,6 +33,7 @@ from trainables.mixing.draw import draw_layer, draw_mix
 from trainables.mixing.masks.box import Box
 from trainables.mixing.pastes import MixDraw
 from trainables.mixing.presets import PRESETS, expand_preset
+from trainables.mixing.saliency import stand_in_maps
 from trainables.strict import parse
 
 CPU = torch.device("cpu")
@@ -69,6 +70,14 @@ def timm_values(granularity: str, gate: str) -> dict[str, Any]:
     cut = merged(PAPER, {**WHOLE_PX, **habits})
     return {**FLAT, "size": {"alpha": 0.8}, **habits, "alternate": {"prob": 0.5, "gate": gate, "mix": cut}}
 
+
+RICAP = {
+    "mask": {"family": "quadrants"},
+    "size": {"alpha": 0.3},
+    "position": {"kind": "whole"},
+    "source": "displaced",
+    "partners": {"count": 3, "alpha": None},
+}
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "off": {"apply": {"prob": 0.0}},
@@ -123,6 +132,27 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "size": {"kind": "fixed", "frac": 1.0},
         "position": {"kind": "whole"},
     },
+    # Walawalkar et al., ICASSP 2020: 6 of 7 x 7 cells
+    "attentivemix": {
+        "mask": {"family": "attentive", "cells": 7, "maps": "attention"},
+        "size": {"kind": "fixed", "frac": 6 / 49},
+        "position": {"kind": "whole"},
+    },
+    # Huang et al., AAAI 2021: --beta 5, prob 1; two boxes; labels by class maps
+    "snapmix": {"size": {"alpha": 5.0}, "source": "region", "label": {"by": "class_map"}},
+    # Kim et al., ICML 2020: --beta 1.2 --gamma 0.5 --eta 0.2 --n_labels 3 --neigh_size 4, alpha 1, 2 to 16 blocks
+    "puzzlemix_no_transport": {
+        "mask": {
+            "family": "puzzle",
+            "blocks": (2, 4, 8, 16),
+            "labels": 3,
+            "label_smoothness": 1.2,
+            "prior_weight": 0.2,
+            "neighbour_px": 4,
+            "maps": "gradient",
+        },
+        "position": {"kind": "whole"},
+    },
     # Hammoudi et al., 2022: 100 superpixels, each replaced with 0.2
     "superpixelgridmix": {
         **HALF,
@@ -130,6 +160,19 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "size": {"kind": "fixed", "frac": 0.2},
         "position": {"kind": "whole"},
     },
+    # Takahashi et al., ACML 2018: four images, beta 0.3 on CIFAR
+    "ricap": RICAP,
+    "ricap_same_place": {**RICAP, "source": "same"},
+    # Chen et al., UAI 2022: two images, the mean of two labels
+    "stackmix": {
+        "mask": {"family": "stack", "direction": "vertical"},
+        "size": {"kind": "fixed", "frac": 0.5},
+        "position": {"kind": "whole"},
+        "source": "resized",
+    },
+    # Zhang et al., ICLR 2018, section 3: Dirichlet weights of three images
+    "mixup_three": {**FLAT, "size": {"alpha": 1.0, "beta": 2.0}, "partners": {"count": 2, "alpha": 1.0}},
+    "cutmix_three": {**HALF, "partners": {"count": 2, "alpha": None}},
     # references/classification of torchvision: --mixup-alpha 0.2 --cutmix-alpha 1.0, RandomChoice of both
     "torchvision": {
         **FLAT,
@@ -160,7 +203,8 @@ def mix_of(name: str, **changes: Any) -> Mix:
 
 def draw(mix: Mix, images: Tensor, *, seed: int = 0, t: float = 0.0, boxes: np.ndarray | None = None) -> MixDraw:
     count, channels, height_px, width_px = images.shape
-    view = BatchView((count, channels, height_px, width_px), np.arange(count) % 4, images, boxes)
+    shape = (count, channels, height_px, width_px)
+    view = BatchView(shape, np.arange(count) % 4, images, boxes, stand_in_maps(images))
     return draw_mix(mix, view, rng=np.random.default_rng(seed), device=CPU, t=t)
 
 
@@ -190,11 +234,18 @@ def test_names_its_source(name: str) -> None:
 
 @NAMES
 def test_states_every_part_in_full(name: str) -> None:
-    """But the smoothing, which is no part of a policy's identity."""
-    stated = set(flattened(expand_preset(name)))
-    known = set(flattened(Mix.model_validate(name).model_dump()))
-    assert known - stated == {path for path in known if path.endswith("label.smoothing")}
-    assert stated <= known
+    """But the smoothing, which is no part of a policy's identity; also what a dump leaves out with its default."""
+    stated = flattened(expand_preset(name))
+    assert stated["label.by"] in ("area", "class_map")
+    assert stated["partners.count"] >= 1
+    known = {path for path in flattened(Mix.model_validate(name).model_dump()) if not left_out(path)}
+    assert known - set(stated) == {path for path in known if path.endswith("label.smoothing")}
+    assert {path for path in stated if not left_out(path)} <= known
+
+
+def left_out(path: str) -> bool:
+    """Return whether a dump leaves a part out if it has its default."""
+    return path.endswith(("label.by", "partners.count", "partners.alpha"))
 
 
 LOUD: list[dict[str, Any]] = [
@@ -223,6 +274,8 @@ LOUD: list[dict[str, Any]] = [
     {"mask": {"family": "superpixel", "cells": 3, "compactness": 9.0}},
     {"mask": {"family": "gauss", "sigma": "side"}},
     {"mask": {"family": "gauss", "sigma": "area"}},
+    {"mask": {"family": "attentive", "cells": 3, "maps": "gradient"}, "label": {"by": "class_map"}},
+    {"partners": {"count": 2, "alpha": 0.5}},
 ]
 
 
@@ -268,11 +321,13 @@ def test_draws_and_applies(name: str, height_px: int, width_px: int, count: int)
         targets = mix_targets(labels, drawn, n_classes=4, smoothing=mix.label.smoothing)
         assert mixed.shape == images.shape
         assert mixed.is_contiguous(memory_format=torch.channels_last)
-        torch.testing.assert_close(targets.sum(dim=1), torch.ones(count))
+        by_maps = mix.label.by == "class_map"
+        both = drawn.weight + drawn.partner_weights[0] if by_maps and not drawn.idle else torch.ones(count)
+        torch.testing.assert_close(targets.sum(dim=1), both)
         untouched = torch.from_numpy(~drawn.applied.copy())
         assert torch.equal(mixed[untouched], images[untouched])
         changed = changed | ~torch.isclose(mixed, images, rtol=0, atol=1e-5).all()
-    assert bool(changed) is (name != "off" and (count > 1 or mix.content != "partner" or name == "resizemix"))
+    assert bool(changed) is (name != "off" and (count > 1 or mix.content != "partner" or mix.source != "same"))
 
 
 @pytest.mark.parametrize(

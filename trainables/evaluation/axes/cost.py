@@ -6,7 +6,7 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -34,7 +34,8 @@ class Cost(Axis):
       multiply-add counts as two. Convolutions and the classifier are counted, norms and activations are not. Papers
       that count multiply-adds report half of this number.
     - ``train_flops_per_image``: operations per image of a training step: forward, backward, and the passes of
-      adversarial training. Mixing needs no pass of the network.
+      adversarial training. A policy that looks at maps of the network needs a pass for each kind of maps, in each step
+      at which it may mix; it is counted for all steps. Other mixing needs no pass.
     - ``train_flops``: operations of the whole training: ``train_flops_per_image`` times the images seen in training
       (n). Validation is not counted.
     - ``parameters``: number of trained parameters.
@@ -112,7 +113,7 @@ def forward_flops(net: StagedNet, *, height_px: int, width_px: int) -> int:
 
 
 def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width_px: int) -> int:
-    """Return the number of floating-point operations per image of a training step, including those of an attack."""
+    """Return the number of floating-point operations per image of a training step, with its attack and its maps."""
     from torch.utils.flop_counter import FlopCounterMode
 
     trained = _on_meta(net).train().requires_grad_(True)
@@ -120,6 +121,11 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
     targets = torch.empty(1, net.classifier.out_features, device=META)
     backward = {torch.ops.aten.convolution_backward: _backward_flops}
     with FlopCounterMode(display=False, custom_mapping=backward) as counter:
+        for kind in config.mix.map_kinds if config.mix.apply.mean_prob else ():
+            seen = images.clone().requires_grad_()
+            logits = trained(seen.clone())  # the counter fails on the gradient of a leaf
+            if kind == "gradient":
+                torch.autograd.grad(cross_entropy(logits, targets), seen)
         if config.adversarial is not None:
             images = attacked(
                 images,
@@ -133,9 +139,7 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
     return int(counter.get_total_flops())
 
 
-def _backward_flops(
-    grad_out: Sequence[int], images: Sequence[int], weight: Sequence[int], *arguments: Any, **_: Any
-) -> int:
+def _backward_flops(grad_out: list[int], maps: list[int], weight: list[int], *arguments: Any, **_: Any) -> int:
     """Return the operations of the gradients of a convolution, from the shapes of its tensors.
 
     Each gradient, of the maps and of the weights, has the products of the forward pass. torch 2.14 counts those of the
@@ -143,9 +147,9 @@ def _backward_flops(
     """
     from torch.utils.flop_counter import conv_flop_count
 
-    *_, is_transposed, _, _, (of_maps, of_weight, _) = arguments
-    one: int = conv_flop_count(list(images), list(weight), list(grad_out), transposed=is_transposed)
-    return one * (of_maps + of_weight)
+    is_transposed, needed = bool(arguments[-4]), arguments[-1]
+    once: int = conv_flop_count(maps, weight, grad_out, transposed=is_transposed)
+    return once * sum(needed[:2])  # of the maps, of the weights; a bias is not counted
 
 
 def activation_bytes(net: StagedNet, *, batch_size: int, height_px: int, width_px: int) -> int:

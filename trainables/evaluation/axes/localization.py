@@ -247,4 +247,5 @@ def _mean(metric: str, values: npt.NDArray[np.bool_] | npt.NDArray[np.float64], 
 
 
 def _value(metric: str, value: float, n: int, *, condition: str) -> Value:
-    return Value(metric, value, n, setting=condition, library=library("torchcam", "scipy"))
+    used = "torchcam" if condition.startswith("gradcam") else "torch"
+    return Value(metric, value, n, setting=condition, library=library(used, "scipy"))

@@ -15,6 +15,7 @@ from trainables.strict import Frozen
 if TYPE_CHECKING:
     import torch
 
+    from trainables.mixing.batch_view import BatchView
     from trainables.mixing.canvas import Canvas
     from trainables.mixing.partners import Partners
     from trainables.mixing.size import Size
@@ -33,7 +34,8 @@ class Mask(Frozen, ABC):
         family: name in a study file; a subclass declares it as a ``Literal`` with a default.
         positions: names of the placing rules that the family supports.
         framed: whether a mask has a bounding box that a resized partner can fill.
-        needs: what the family must know of the partners: ``images``, ``boxes`` or nothing.
+        needs: what the family must know of the partners: ``images``, ``boxes``, ``maps`` of the network or nothing. A
+            family with maps has an option ``maps``, the kind of maps.
         n_partners: number of partners that a mask always shows; None: any number.
         sizes_per_mask: fractions that are drawn from ``size`` per mask.
         exact_area: whether, with the family's default parameters, the mean pasted fraction equals the requested one
@@ -42,7 +44,7 @@ class Mask(Frozen, ABC):
 
     positions: ClassVar[tuple[str, ...]] = PLACING
     framed: ClassVar[bool] = False
-    needs: ClassVar[Literal["images", "boxes"] | None] = None
+    needs: ClassVar[Literal["images", "boxes", "maps"] | None] = None
     n_partners: ClassVar[int | None] = None
     sizes_per_mask: ClassVar[int] = 1
     exact_area: ClassVar[bool] = True
@@ -96,8 +98,8 @@ class Mask(Frozen, ABC):
         other: a part of the parameters gives that part of the masks.
 
         Args:
-            parameters: what :meth:`parameters` returns, as tensors on one device; and :meth:`constants`; and if the
-                family ``needs`` images, the partners' normalised ``images`` [B, C, H, W].
+            parameters: what :meth:`parameters` returns, as tensors on one device; and :meth:`constants`; and
+                :meth:`seen`.
             height_px: height of the image.
             width_px: width of the image.
 
@@ -109,6 +111,33 @@ class Mask(Frozen, ABC):
     def constants(self, height_px: int, width_px: int, device: torch.device) -> dict[str, torch.Tensor]:
         """Return tensors that all masks of a size share, for example a bank of maps, under names of their own."""
         return {}
+
+    def seen(self, batch: BatchView | None, partner: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """Return what :meth:`render` gets of a batch, with one row per mask.
+
+        If the family needs ``images``: the partners' normalised ``images``, [B, C, H, W]. If it needs ``maps``: also
+        the originals' images as ``own_images``, and the network's maps of partners and originals as ``maps`` and
+        ``own_maps``, float32 [B, h, w].
+
+        Args:
+            batch: the batch that is about to be mixed.
+            partner: index of each mask's partner in it, int64 [B], or [B * K] with K masks per sample one after
+                another, on the device of its images.
+
+        Raises:
+            ValueError: the batch lacks what the family needs.
+        """
+        if self.needs not in ("images", "maps"):
+            return {}
+        if batch is None or batch.images is None or partner is None:
+            raise ValueError("this policy needs the partners' images, but the batch has none")
+        images = {"images": batch.images[partner]}
+        if self.needs == "images":
+            return images
+        maps = batch.maps_of(getattr(self, "maps"))  # noqa: B009 - declared by the families that need maps
+        per_sample = len(partner) // len(maps)
+        own = [each if per_sample == 1 else each.repeat_interleave(per_sample, dim=0) for each in (batch.images, maps)]
+        return images | {"own_images": own[0], "maps": maps[partner], "own_maps": own[1]}
 
     def draw(self, pasted_frac: np.ndarray, canvas: Canvas) -> torch.Tensor:
         """Draw one mask per sample: render freshly drawn parameters.
@@ -128,6 +157,6 @@ class Mask(Frozen, ABC):
         drawn = self.parameters(pasted_frac, canvas)
         parameters = {name: canvas.on_device(values) for name, values in drawn.items()}
         parameters |= self.constants(height_px, width_px, canvas.device)
-        if self.needs == "images":
-            parameters["images"] = canvas.partner_images()
+        partner = None if canvas.partner is None else canvas.on_device(canvas.partner)
+        parameters |= self.seen(canvas.batch, partner)
         return self.render(parameters, height_px, width_px)

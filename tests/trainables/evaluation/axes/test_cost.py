@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -78,6 +79,23 @@ def test_attacks_add_their_passes(attack: dict[str, object], steps: int) -> None
     forward = forward_flops(net, height_px=16, width_px=16)
     # forward, and backward to the images without the weights' gradients
     assert training_flops(net, config, height_px=16, width_px=16) == plain + steps * 2 * forward
+
+
+@pytest.mark.parametrize(
+    ("mix", "passes"),
+    [
+        ("snapmix", 1),
+        ("puzzlemix_no_transport", 2),
+        ({"preset": "attentivemix", "alternate": {"mix": "puzzlemix_no_transport"}}, 3),
+        ({"preset": "snapmix", "apply": {"prob": 0.0}}, 0),
+    ],
+)
+def test_maps_add_their_passes(mix: Any, passes: int) -> None:
+    config = TrialConfig.model_validate({"model": {"width": 0.25}, "mix": mix})
+    net = build_model(config.model, n_classes=3, height_px=16, width_px=16, seed=0)
+    plain = training_flops(net, TrialConfig(model=config.model), height_px=16, width_px=16)
+    forward = forward_flops(net, height_px=16, width_px=16)
+    assert training_flops(net, config, height_px=16, width_px=16) == plain + passes * forward
 
 
 def test_sides_are_not_exchanged() -> None:
