@@ -31,7 +31,8 @@ from sweep.records.schema import COMPLETED, FAILED, MANIFEST, SEARCH, TRIALS
 from sweep.storage import opened
 from trainables.config import TrialConfig
 from trainables.data.sources.base import Description
-from trainables.data.sources.registry import split_text
+from trainables.data.sources.registry import open_source, split_text
+from trainables.data.usable import check_usable
 from trainables.errors import UserError
 
 LOCAL = Joined()
@@ -104,9 +105,13 @@ def plan_parts(parts: Iterable[TablePart]) -> list[PlannedPart]:
 
 def _planned(part: TablePart) -> PlannedPart:
     try:
-        plan = make_plan(part.study)
+        check_usable(open_source(first_config(part.study).data.source))
     except UserError as error:
         return _assumed(part, str(error))
+    try:
+        plan = make_plan(part.study)
+    except UserError as error:  # for example no room on the disk: the other studies are planned nevertheless
+        return PlannedPart(part, why=str(error))
     return PlannedPart(part, plan.train_flops[1], plan.seconds, plan.no_time, plan.disk)
 
 
