@@ -18,7 +18,7 @@ from trainables.evaluation.own_generators import own_generators
 from trainables.seeds import derive_seed, generator
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
-"""As in both public implementations that the paper on CutMix used."""
+"""Of both original papers (Liu et al., ECCV 2016, section 3; Ren et al., NeurIPS 2015, section 3.1.3)."""
 
 WARMUP_FRAC = 0.05
 """Fraction of the steps in which the learning rate rises linearly from zero."""
