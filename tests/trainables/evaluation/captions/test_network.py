@@ -89,7 +89,7 @@ def test_the_loss_is_the_mean_log_probability_of_the_true_words() -> None:
 def test_a_captioner_learns_the_colours_and_repeats_itself() -> None:
     images = flat_images(48)
     vocabulary = Vocabulary.of([caption for some in images.references for caption in some], min_count=2)
-    recipe = Recipe(epochs=8, batch_size=8, lr=0.01, backbone_lr=0.005, max_words=5, seed=3)
+    recipe = Recipe(epochs=16, batch_size=8, lr=0.02, backbone_lr=0.002, max_words=5, seed=3)
     written = []
     for _ in range(2):
         net = captioner(n_words=len(vocabulary))
