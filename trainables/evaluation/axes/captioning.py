@@ -69,6 +69,7 @@ class Captioning(Axis):
     backbone_lr         0.002                           not stated; the base code keeps the network's weights (0)
     ==================  ==============================  ==========================================================
 
+    An epoch of the base code passes over all captions, of which an image has five: as many images as five epochs here.
     The paper does not name the images of its test; its 40,000 are as many as the official validation images. Vinyals et
     al. train with stochastic gradient descent and dropout, and average several models.
 
