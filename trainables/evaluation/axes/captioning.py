@@ -59,7 +59,7 @@ class Captioning(Axis):
     setting             default                         Yun et al. and the code that they name as their base
     ==================  ==============================  ==========================================================
     data                scenes                          MS-COCO; 120,000 images for training and validation
-    image_size_px       the model's side, 64 at least   224
+    image_size_px       the model's side, 64 at least   not stated; the networks were trained at 224
     n_train             2,000                           all (null)
     epochs, batch_size  8 epochs, 32 images             100 epochs, 20 captions
     lr                  0.005                           0.001
