@@ -253,7 +253,7 @@ def _print_doses(study: Study, plan: Plan, console: Console) -> None:
 def _describe_dose(study: Study, plan: Plan) -> str:
     sentences = (
         "Dose, estimated by Monte Carlo; in brackets: standard error in units of the last digit. "
-        "Area, exposure E[min(w, 1 - w)] and entropy: means over all samples of a run. "
+        "Area, exposure E[1 - max w] and entropy: means over all samples of a run. "
         "Other columns: mixed samples only. "
         "Last column: probability that a pixel at the centre, edge or corner is the partner's.\n"
         "If the mixing of an arm varies, its dose is the mean over its first draws. "
