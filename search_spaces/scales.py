@@ -107,7 +107,7 @@ def _source_of(study: Mapping[str, Any]) -> str:
     return split_text(source)[0] if isinstance(source, str) else ""
 
 
-def _with_source_of(study: Mapping[str, Any], recipe: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+def _with_source_of(study: Mapping[str, Any], recipe: dict[str, Any], source: str) -> dict[str, Any]:
     """Return a recipe without its data source if the study's file names the source, with its path."""
     if not source or source != _source_of(study):
         return recipe

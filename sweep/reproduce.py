@@ -14,6 +14,7 @@ import pandas as pd
 from search_spaces.extension import extended
 from search_spaces.study import Study
 from search_spaces.table import TablePart
+from sweep.disk_room import DiskRoom
 from sweep.display import SILENT, Display
 from sweep.endings import EndedEarly, Joined
 from sweep.engine import local_slots
@@ -57,12 +58,14 @@ class PlannedPart:
         flops: floating-point operations of the training steps of a trial of the largest arm; None: not computed.
         seconds: duration of the training on this machine; None: not computed.
         why: why one of them is not known, or what it assumes; "" otherwise.
+        disk: disk that the images need, if they are here and are files.
     """
 
     part: TablePart
     flops: float | None = None
     seconds: float | None = None
     why: str = ""
+    disk: tuple[DiskRoom, ...] = ()
 
     @property
     def n_trials(self) -> int:
@@ -103,7 +106,7 @@ def _planned(part: TablePart) -> PlannedPart:
         plan = make_plan(part.study)
     except UserError as error:
         return _assumed(part, str(error))
-    return PlannedPart(part, plan.train_flops[1], plan.seconds, plan.no_time)
+    return PlannedPart(part, plan.train_flops[1], plan.seconds, plan.no_time, plan.disk)
 
 
 def _assumed(part: TablePart, why: str) -> PlannedPart:

@@ -14,7 +14,7 @@ from torch import Tensor
 from trainables.config import TrialConfig
 from trainables.cuda_graphs import open_capture
 from trainables.data.batches import TrainBatch, TrainBatches
-from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpeg_batches import JpegBatches
 from trainables.data.upload import upload
 from trainables.epoch_planner import EpochPlanner, map_shapes
 from trainables.epoch_table import EpochsAhead, table_parts, unpacked

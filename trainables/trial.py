@@ -16,7 +16,7 @@ from trainables.config import Compute, TrialConfig
 from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.evaluation_images import evaluation_images
 from trainables.data.image_set import ImageSet
-from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpeg_batches import JpegBatches
 from trainables.data.jpegs.images import JpegImages
 from trainables.data.prepared import TrialData
 from trainables.data.resident import ResidentImages, describe_images, hold_images

@@ -49,6 +49,8 @@ def print_reproduction_plan(name: str, table: Table, planned: Sequence[PlannedPa
     for each in planned:
         if each.why:
             print_line(console, f"{each.part.name}: {each.why}", style="yellow")
+        for room in each.disk:
+            print_line(console, f"{each.part.name}: {room.describe()}")
     for each in planned:
         axes = ", ".join(each.part.axes)
         print_line(console, f"{each.part.name}: arms {', '.join(each.part.study.arms)}; measured: {axes}.")

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from trainables.augment.config import Augment
 from trainables.data.config import STORED_PX, Data
-from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpeg_batches import JpegBatches
 from trainables.data.jpegs.images import JpegImages
 from trainables.data.store import open_split
 

@@ -70,6 +70,16 @@ class TestEvery:
             assert not [value for values in part.axes.values() for value in values.values() if ":" in str(value)]
 
 
+@pytest.mark.parametrize("name", tables())
+def test_mixes_are_drawn_once_per_batch(name: str) -> None:
+    """Algorithm A1, and the authors' code: one lam, one box and one decision to mix; Cutout is drawn per image."""
+    for part in load_parts(name):
+        for arm in part.study.arms:
+            mix = part.study.declared_config(arm, {}, replicate=0).mix
+            if mix.apply.prob and mix.content == "partner":
+                assert (mix.granularity, mix.apply.gate if mix.apply.prob < 1 else "batch") == ("batch", "batch"), arm
+
+
 def test_every_arm_of_every_study_is_in_a_table() -> None:
     used: dict[str, set[str]] = {}
     for name in tables():

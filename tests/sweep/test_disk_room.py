@@ -10,8 +10,11 @@ import pytest
 
 from search_spaces.discover import load_study
 from sweep.disk_room import DiskRoom, disk_rooms
+from sweep.random_trial import ImageFacts, random_trial
 from tests.trainables.data.mini_imagenet import write_mini_imagenet
+from trainables.config import TrialConfig
 from trainables.data.config import Data
+from trainables.data.jpegs.images import JpegImages
 from trainables.data.store import open_split, open_train
 from trainables.errors import UserError
 
@@ -77,3 +80,15 @@ def test_images_that_exceed_the_memory_are_said_to_be_read_from_the_disk(source:
 def test_sources_without_files_need_no_line() -> None:
     study = {"question": "?", "arms": {"off": {"mix": "off"}}, "budget": {"trials": 1, "max_epochs": 1}}
     assert disk_rooms(load_study(study)) == ()
+
+
+def test_a_measured_trial_decodes_jpegs_of_the_stored_size() -> None:
+    data = {"source": "imagenet:/none", "store": "jpeg", "stored_px": 320, "batch_size": 8}
+    config = TrialConfig.model_validate({"data": data, "augment": {"resized_crop": {}}, "model": {"width": 0.25}})
+    facts = ImageFacts(n_classes=2, height_px=24, width_px=24)
+    trial = random_trial(config, facts, n_train=8, n_val=2, device="cpu")
+    images = trial.images.images
+    assert isinstance(images, JpegImages)
+    assert images.sizes_px.tolist() == [[320, 426]] * 10
+    assert 0.3 < images.n_bytes / (10 * 320 * 426) < 0.5  # as photographs
+    assert trial.run_epoch().images_per_s > 0

@@ -8,10 +8,12 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from search_spaces.study import Study
 from search_spaces.table import load_parts, tables
+from sweep.document_models import document_schema
 from sweep.formats import format_duration
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, MEASUREMENTS, TRIALS
@@ -30,6 +32,7 @@ SMALL_AXES = {
     "adversarial": ["n_images=12", "n_random=1"],
     "occlusion": ["n_images=20", "holes_frac=[0.0, 0.5]", "mixup_lams=[0.5]"],
     "ood": ["n_images=30"],
+    "captioning": ["n_train=4", "n_images=4", "epochs=1", "batch_size=2", "seeds=1", "units=8", "beam=1"],
     "detection": ["n_train=4", "n_images=4", "steps=1", "batch_size=2", "seeds=1", "detectors=[ssd]"],
 }
 ORDER = ("ablation", "cifar", "robustness", "imagenet", "transfer", "localization")
@@ -62,6 +65,7 @@ class TestRun:
         for table in ORDER:
             code, out, err = run("reproduce", table, *small(table), "--out", str(tmp_path), "--json", "--quiet")
             assert code == 0, err
+            jsonschema.validate(json.loads(out), document_schema("reproduce"))
             [document] = json.loads(out)["tables"]
             rows = document["rows"]
             lacking = {row["metric"] for row in rows if row["state"] == "not measured yet"}

@@ -17,7 +17,7 @@ from torch import Tensor
 from trainables.augment.colors import changed_hue, changed_saturation, grey, sharpened
 from trainables.augment.operations import AFFINE, CODES, TABLES
 from trainables.augment.sampling import moved
-from trainables.mixing.rendering import on_host
+from trainables.device_paths import on_host
 
 
 @dataclass(frozen=True, eq=False)

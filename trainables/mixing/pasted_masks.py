@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.device_paths import on_host
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.masks.division import Division
 from trainables.mixing.partners import own_fracs, shown_parts
-from trainables.mixing.rendering import on_host, rectangles
+from trainables.mixing.rendering import rectangles
 
 BLOCK_PX = 1024
 """Pixels that are counted together: 128 in each of eight bytes."""

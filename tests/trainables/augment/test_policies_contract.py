@@ -20,7 +20,7 @@ from trainables.augment.policies.auto_augment import AutoAugment, _pairs
 from trainables.augment.policies.base import Policy
 from trainables.augment.policies.rand_augment import RandAugment
 from trainables.augment.policies.trivial_augment import TrivialAugment
-from trainables.mixing.rendering import tensor_operations
+from trainables.device_paths import tensor_operations
 
 HEIGHT, WIDTH, DRAWS = 24, 36, 3000
 LEAST_P = 1e-3

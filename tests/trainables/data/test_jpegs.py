@@ -18,7 +18,7 @@ from trainables.data.batches import TrainBatches
 from trainables.data.config import Data
 from trainables.data.decoding import PixelBudget
 from trainables.data.image_set import ImageSet
-from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpeg_batches import JpegBatches
 from trainables.data.jpegs.codec import decode_jpeg
 from trainables.data.jpegs.images import JpegImages
 from trainables.data.jpegs.writing import StoredJpeg, stored_jpeg

@@ -112,4 +112,5 @@ class Policy(Frozen, ABC):
     def draw_codes(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """Draw operations with equal probability, uint8 of a shape."""
         codes = np.array([CODES[name] for name in self.operations], np.uint8)
-        return codes[rng.integers(len(codes), size=shape)]
+        drawn: np.ndarray = codes[rng.integers(len(codes), size=shape)]
+        return drawn

@@ -6,7 +6,7 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -139,9 +139,7 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
     return int(counter.get_total_flops())
 
 
-def _backward_flops(
-    grad_out: Sequence[int], images: Sequence[int], weight: Sequence[int], *arguments: Any, **_: Any
-) -> int:
+def _backward_flops(grad_out: list[int], maps: list[int], weight: list[int], *arguments: Any, **_: Any) -> int:
     """Return the operations of the gradients of a convolution, from the shapes of its tensors.
 
     Each gradient, of the maps and of the weights, has the products of the forward pass. torch 2.14 counts those of the
@@ -149,9 +147,9 @@ def _backward_flops(
     """
     from torch.utils.flop_counter import conv_flop_count
 
-    *_, is_transposed, _, _, (of_maps, of_weight, _) = arguments
-    one: int = conv_flop_count(list(images), list(weight), list(grad_out), transposed=is_transposed)
-    return one * (of_maps + of_weight)
+    is_transposed, needed = bool(arguments[-4]), arguments[-1]
+    once: int = conv_flop_count(maps, weight, grad_out, transposed=is_transposed)
+    return once * sum(needed[:2])  # of the maps, of the weights; a bias is not counted
 
 
 def activation_bytes(net: StagedNet, *, batch_size: int, height_px: int, width_px: int) -> int:

@@ -115,7 +115,7 @@ class Detection(Axis):
     )
 
     data: str = SCENES
-    detectors: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] = ("ssd", "faster_rcnn")
+    detectors: Annotated[tuple[Name, ...], Field(strict=False)] = ("ssd", "faster_rcnn")
     seeds: int = Field(default=3, ge=1)
     from_scratch: bool = True
     image_size_px: int | None = Field(default=None, ge=32, le=2048)
@@ -139,8 +139,8 @@ class Detection(Axis):
     @field_validator("detectors")
     @classmethod
     def _each_once(cls, detectors: tuple[Name, ...]) -> tuple[Name, ...]:
-        if len({*detectors}) < len(detectors):
-            raise ValueError(f"must contain each detector once, got {list(detectors)}")
+        if not detectors or len({*detectors}) < len(detectors):
+            raise ValueError(f"must contain at least one detector, and each detector once, got {list(detectors)}")
         return detectors
 
     def recipe(self, detector: Name) -> Recipe:
@@ -212,9 +212,15 @@ class Detection(Axis):
 
     def _task(self, detector: Name) -> Task:
         side_px = self._side_px(detector)
-        train, test = (self._images(split, side_px) for split in ("train", "test"))
+        test = self._images("test", side_px)
         return Task(
-            detector, side_px, self.recipe(detector), train, test, range(len(test)), freeze_norms=self.freeze_norms
+            detector=detector,
+            side_px=side_px,
+            recipe=self.recipe(detector),
+            train=self._images("train", side_px),
+            test=test,
+            rows=range(len(test)),
+            freeze_norms=self.freeze_norms,
         )
 
     def _images(self, split: Literal["train", "test"], side_px: int) -> BoxImages:

@@ -85,7 +85,7 @@ def build_ssd(
     n_levels = len(backbone.out_channels)
     # wide boxes of ratio 3 in the middle only, as in SSD300
     ratios = [[2, 3] if 0 < level < max(2, n_levels - 2) else [2] for level in range(n_levels)]
-    return SSD(
+    detector: nn.Module = SSD(
         backbone,
         DefaultBoxGenerator(ratios, scales=_scales(n_levels)),
         (side_px, side_px),
@@ -94,6 +94,7 @@ def build_ssd(
         image_std=list(std),
         detections_per_img=MAX_DETECTIONS,
     )
+    return detector
 
 
 def build_faster_rcnn(
@@ -119,7 +120,7 @@ def build_faster_rcnn(
     sizes = tuple(tuple(stride * cells for cells in ANCHOR_CELLS) for stride in strides)
     representation = min(REPRESENTATION, 4 * backbone.out_channels)
     part = SMALL_PART if side_px < SMALL_PX else 1
-    return FasterRCNN(
+    detector: nn.Module = FasterRCNN(
         backbone,
         min_size=side_px,
         max_size=side_px * 5 // 3,
@@ -137,6 +138,7 @@ def build_faster_rcnn(
         box_batch_size_per_image=SAMPLED_ROIS // part,
         box_detections_per_img=MAX_DETECTIONS,
     )
+    return detector
 
 
 DETECTORS: dict[str, Build] = {"ssd": build_ssd, "faster_rcnn": build_faster_rcnn}
