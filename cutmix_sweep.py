@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from search_spaces.study import Study
     from sweep.endings import EndedEarly, Interrupted
     from sweep.notebook.handle import Folder, Sweep
+    from sweep.notebook.reproduction import Reproduction
     from sweep.notebook.views import PlanView, PreviewView
     from sweep.storage import Opened
     from trainables.errors import UserError
@@ -45,6 +46,7 @@ __all__ = [
     "load",
     "plan",
     "preview",
+    "reproduce",
     "resume",
     "run",
     "studies",
@@ -351,6 +353,65 @@ def plan(
         display.show_warning(note)
     show_duplicates(loaded, display.show_warning)
     return PlanView(**vars(planned), study=loaded)
+
+
+def reproduce(
+    table: str,
+    *,
+    out: Folder,
+    scale: str = "paper",
+    settings: Mapping[str, Any] | None = None,
+    data: Sequence[str] = (),
+    download: bool = False,
+    address: str | None = None,
+    insecure: bool = False,
+    strict_nodes: bool = False,
+    max_trials: int | None = None,
+    start_timeout: float | None = None,
+    cpus: int | None = None,
+    gpus: float | None = None,
+    trials_per_gpu: int | Literal["auto"] | None = None,
+    workers: int | None = None,
+    seed: int | None = None,
+    show: bool = False,
+) -> Reproduction:
+    """Compute a table of the paper again, and return own values beside the published ones.
+
+    The other options are those of ``run``. The same call continues where it ended.
+
+    Args:
+        table: name of the table, for example ``ablation``.
+        out: folder that gets one sweep per study, or its address in an object store.
+        scale: size of the sweeps; only ``paper`` is comparable with the published numbers.
+        settings: values that override all studies, by dotted path. A path that begins with the name of a study changes
+            this study alone; one that begins with an axis changes a setting of the axis.
+        data: data sources; each replaces the source of the same name, or all sources if none has its name.
+        show: whether the table is shown as far as its sweeps have come; nothing is started then.
+
+    Raises:
+        UserError: the table, an option or the data cannot be used; nothing was started.
+        EndedEarly: Ctrl-C, the stop button of a notebook, a limit of the budget or a full disk ended it.
+
+    Examples:
+        >>> reproduce("ablation", scale="smoke", out="paper")  # doctest: +SKIP
+    """
+    from search_spaces.table import load_parts
+    from sweep.endings import Joined
+    from sweep.notebook.display import choose_display
+    from sweep.notebook.handle import as_list, format_call, list_settings
+    from sweep.notebook.reproduction import Reproduction
+    from sweep.reproduce import run_parts
+    from sweep.storage import place_of
+
+    shorthands = {"cpus": cpus, "gpus": gpus, "trials_per_gpu": trials_per_gpu, "workers": workers, "seed": seed}
+    changes = list_settings(settings, **shorthands)
+    parts = load_parts(table, scale=scale, settings=changes, data=as_list(data))
+    joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
+    if not show:
+        options = {"scale": scale, "settings": settings, "data": data, **shorthands, "download": download}
+        command = format_call("reproduce", table, out=str(place_of(out)), **options, **vars(joined))
+        run_parts(parts, Path(out), joined=joined, download=download, command=command, display=choose_display())
+    return Reproduction(table, parts, Path(out))
 
 
 def preview(

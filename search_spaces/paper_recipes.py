@@ -8,32 +8,30 @@ from __future__ import annotations
 
 from typing import Any
 
-IMAGENET = "paper_imagenet"
-"""Name of the ImageNet recipe in a study's own scales; the other one is the scale ``paper`` itself."""
+IMAGENET, CUB = "paper_imagenet", "paper_cub"
+"""Names of two recipes in a study's own scales; the third one, that for CIFAR, is the scale ``paper`` itself."""
 
-SIZED_AS_IMAGENET = ("imagenet", "cub")
-"""Sources of large photographs: they get the ImageNet recipe, all others the CIFAR recipe."""
+_RECIPES = {"imagenet": IMAGENET, "cub": CUB}
+"""Recipe by data source; all other sources have that of CIFAR."""
 
-PAPER_SOURCES = ("cifar10", "cifar100", *SIZED_AS_IMAGENET)
+PAPER_SOURCES = ("cifar10", "cifar100", *_RECIPES)
 """Sources of the paper: a study that names one of them keeps it."""
 
-_COMMON: dict[str, Any] = {
-    # 300 epochs (sections 4.1.1 and 4.1.2); no run was stopped early
-    "budget": {"max_epochs": 300, "early_stopping": {"rule": "none"}},
-    "base": {
-        "optimizer": {
-            "name": "sgd",  # train.py:173
-            "momentum": 0.9,  # train.py:42, with Nesterov's step (train.py:175)
-            "weight_decay": 1e-4,  # train.py:44
-            "decay_on": "all",  # torch.optim.SGD(model.parameters(), ...), train.py:173
-        },
-        "model": {"precision": "fp32"},  # train.py has no autocast
-    },
+_BUDGET = {"max_epochs": 300, "early_stopping": {"rule": "none"}}
+"""Sections 4.1.1 and 4.1.2; no run was stopped early."""
+
+_OPTIMIZER = {
+    "name": "sgd",  # train.py:173
+    "momentum": 0.9,  # train.py:42, with Nesterov's step (train.py:175)
+    "weight_decay": 1e-4,  # train.py:44
+    "decay_on": "all",  # torch.optim.SGD(model.parameters(), ...), train.py:173
 }
+
+_AT_QUARTERS = {"kind": "step", "milestones_frac": [0.25, 0.5, 0.75], "factor": 0.1}
 
 PAPER_RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
-        "budget": _COMMON["budget"],
+        "budget": _BUDGET,
         "base": {
             "data": {
                 "source": "cifar100",
@@ -43,8 +41,8 @@ PAPER_RECIPES: dict[str, dict[str, Any]] = {
                 "pad_px": 4,  # train.py:81, then a flip (train.py:82), the default of these sources
             },
             # 1.1 million parameters in table 6: bottlenecks, the default of train.py (:50, :65)
-            "model": _COMMON["base"]["model"] | {"name": "cifar_resnet110_bn"},
-            "optimizer": _COMMON["base"]["optimizer"]
+            "model": {"name": "cifar_resnet110_bn", "precision": "fp32"},  # train.py has no autocast
+            "optimizer": _OPTIMIZER
             | {
                 "lr": 0.1,  # of ResNet-110: authors, issue 10; PyramidNets have 0.25 (section 4.1.2)
                 "schedule": {"kind": "step", "milestones_frac": [0.5, 0.75], "factor": 0.1},  # section 4.1.2
@@ -53,7 +51,7 @@ PAPER_RECIPES: dict[str, dict[str, Any]] = {
         "resources": {"cpus": 2, "gpus": 1.0},
     },
     IMAGENET: {
-        "budget": _COMMON["budget"],
+        "budget": _BUDGET,
         "base": {
             "data": {
                 "train_frac": 1.0,
@@ -61,15 +59,38 @@ PAPER_RECIPES: dict[str, dict[str, Any]] = {
                 "batch_size": 256,  # section 4.1.1
                 "image_size_px": 224,  # train.py:128 and :145
                 "pad_px": 0,  # the crop is resized_crop
+                "store": "jpeg",  # crops of any size are decoded from the files, as by train.py
+                "stored_px": 500,  # nearly all files (500x375 px) are kept byte for byte
+                "center_crop_frac": 224 / 256,  # train.py:144
             },
-            "model": _COMMON["base"]["model"] | {"name": "resnet50"},  # table 3
-            "optimizer": _COMMON["base"]["optimizer"]
-            | {
-                "lr": 0.1,  # section 4.1.1
-                "schedule": {"kind": "step", "milestones_frac": [0.25, 0.5, 0.75], "factor": 0.1},  # at 75, 150, 225
+            "augment": {
+                # train.py:128, torchvision's defaults; then a flip (train.py:129), the default of these sources
+                "resized_crop": {"area_frac": [0.08, 1.0], "aspect": [3 / 4, 4 / 3]},
+                "color_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.0},  # train.py:117
+                "lighting": {"sd": 0.1},  # train.py:119
             },
+            "model": {"name": "resnet50", "precision": "fp32"},  # table 3
+            "optimizer": _OPTIMIZER | {"lr": 0.1, "schedule": _AT_QUARTERS},  # section 4.1.1: at 75, 150 and 225
         },
         "resources": {"cpus": 8, "gpus": 1.0},  # cores that decode the images for one GPU
+    },
+    # appendix B, which starts from ImageNet weights: here from random ones
+    CUB: {
+        "budget": _BUDGET | {"max_epochs": 600},  # appendix B.1
+        "base": {
+            "data": {
+                "train_frac": 1.0,
+                "val_frac": 0.1,
+                "batch_size": 32,  # appendix B.1
+                "image_size_px": 224,
+                "center_crop_frac": 224 / 256,
+                "pad_px": 16,  # a crop of 224 px from 256 px: up to 16 px off the centre
+            },
+            "model": {"name": "resnet50", "last_stride": 1, "precision": "fp32"},  # maps of 14x14
+            # the rate of the classifier; 0.001 for the layers that are trained already
+            "optimizer": _OPTIMIZER | {"lr": 0.01, "schedule": _AT_QUARTERS},  # every 150 epochs
+        },
+        "resources": {"cpus": 4, "gpus": 1.0},
     },
 }
 """Values of the scale ``paper`` by recipe."""
@@ -82,4 +103,4 @@ def recipe_of(source: str) -> str:
         >>> recipe_of("cifar10"), recipe_of("imagenet")
         ('paper', 'paper_imagenet')
     """
-    return IMAGENET if source in SIZED_AS_IMAGENET else "paper"
+    return _RECIPES.get(source, "paper")

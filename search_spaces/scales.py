@@ -6,7 +6,7 @@ override the scale. Most of a scale is common to all studies; a study's own ``sc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search_spaces.budget import MAX_EPOCHS
@@ -16,6 +16,7 @@ from trainables.data.sources.registry import split_text
 from trainables.errors import UserError, did_you_mean, format_value
 from trainables.merging import at_path, flattened, merged
 from trainables.networks import NETWORKS
+from trainables.strict import TAGS
 
 SCALES: dict[str, dict[str, Any]] = {
     # seconds: a test of the whole pipeline
@@ -40,7 +41,7 @@ SCALES: dict[str, dict[str, Any]] = {
         },
         "resources": {"cpus": 2, "gpus": 1.0},
     },
-    # Yun et al., ICCV 2019, and their code; ImageNet has a recipe of its own
+    # Yun et al., ICCV 2019, and their code; ImageNet and CUB have recipes of their own
     "paper": PAPER_RECIPES["paper"],
 }
 """Values by the scale's name, for every study."""
@@ -51,7 +52,16 @@ OWN_SCALES = (*SCALES, *(name for name in PAPER_RECIPES if name not in SCALES))
 SIZES = (MAX_EPOCHS, "data.train_frac", "model.name")
 """Paths of run length, amount of data and network; a study that varies them may set their values in its scales."""
 
-MAY_CHANGE = ("budget", "replicates", "base.data", "base.model", "base.optimizer", "resources", "confirm")
+MAY_CHANGE = (
+    "budget",
+    "replicates",
+    "base.data",
+    "base.augment",
+    "base.model",
+    "base.optimizer",
+    "resources",
+    "confirm",
+)
 """Paths of a study that a scale may change; all other paths define the question."""
 
 
@@ -84,8 +94,7 @@ def scaled(
         recipe = recipe_of(source)
         common = _with_source_of(study, PAPER_RECIPES[recipe], source)
         layers += [exceptions.get(recipe, {})] if recipe != scale else []
-    networks = _networks(merged(study, own), given)
-    for changes in (_applicable(study, common, networks), *layers):
+    for changes in (_applicable(study, common, merged(own, given)), *layers):
         study = merged(without_other_share(study, changes), changes)
     return study
 
@@ -98,7 +107,7 @@ def _source_of(study: Mapping[str, Any]) -> str:
     return split_text(source)[0] if isinstance(source, str) else ""
 
 
-def _with_source_of(study: Mapping[str, Any], recipe: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+def _with_source_of(study: Mapping[str, Any], recipe: dict[str, Any], source: str) -> dict[str, Any]:
     """Return a recipe without its data source if the study's file names the source, with its path."""
     if not source or source != _source_of(study):
         return recipe
@@ -106,36 +115,52 @@ def _with_source_of(study: Mapping[str, Any], recipe: Mapping[str, Any], source:
     return {**recipe, "base": {**recipe["base"], "data": data}}
 
 
-def _networks(study: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the networks of a study, of its base, its arms and its spaces."""
-    arms = [part.get("arms") for part in (study, given)]
-    parts = [study, *(arm for each in arms if isinstance(each, Mapping) for arm in each.values()), given]
+def _networks(*parts: Any) -> Iterator[str]:
+    """Yield the names of the networks of parts of a study: of their bases, their arms and their spaces."""
     for part in parts:
-        base = part.get("base") if isinstance(part, Mapping) else None
+        if not isinstance(part, Mapping):
+            continue
+        base, arms, domain = part.get("base"), part.get("arms"), _space_of(part).get("model.name")
         model = base.get("model") if isinstance(base, Mapping) else None
-        domain = _space_of(part).get("model.name")
-        yield from (domain.get("values") or ()) if isinstance(domain, Mapping) else ()
-        yield from [model["name"]] if isinstance(model, Mapping) and "name" in model else []
+        yield from [model["name"]] if isinstance(model, Mapping) and isinstance(model.get("name"), str) else []
+        yield from filter(_is_text, (domain.get("values") or ()) if isinstance(domain, Mapping) else ())
+        yield from _networks(*arms.values()) if isinstance(arms, Mapping) else ()
 
 
-def _applicable(study: Mapping[str, Any], common: Mapping[str, Any], networks: Iterable[Any]) -> dict[str, Any]:
-    """Return the values of a common scale that apply to a study.
+def _applicable(study: Mapping[str, Any], common: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a common scale that apply to a study, whose values and theirs ``over`` overrides.
 
     These do not apply: values of varied paths, the number of trials of a grid, replicates of a random search, and the
-    confirmation if the study confirms nothing; and the width, if a network of the study has none. A study with one
-    search is confirmed on as many seeds as the scale has searches.
+    confirmation if the study confirms nothing; and the width or the last stride, if a network of the study has none. A
+    study with one search is confirmed on as many seeds as the scale has searches.
     """
-    excluded = {f"base.{path}" for path in _space_of(study)}
+    excluded = {f"base.{_whole(path)}" for path in _space_of(study)}
     excluded.add("budget.trials" if study.get("search") == "grid" else "replicates")
-    if not all(NETWORKS.has_width(name) for name in networks if isinstance(name, str)):
+    if not all(NETWORKS.declared(name, "has_width") for name in _networks(study, over)):
         excluded.add("base.model.width")
+    apart_from_base = {"arms": study.get("arms")}  # the scale that sets the stride sets a network with it
+    if "model.name" in _space_of(study) or not all(
+        NETWORKS.declared(name, "has_last_stride") for name in _networks(apart_from_base, over)
+    ):
+        excluded.add("base.model.last_stride")
     values = dict(common)
     if "confirm" in values:
         values["confirm"] = _confirmation(study, values["confirm"])
     kept: dict[str, Any] = {}
     for path, value in flattened(values).items():
-        kept = kept if path in excluded else merged(kept, at_path(path, value))
+        if not any(f"{path}.".startswith(f"{other}.") for other in excluded):
+            kept = merged(kept, at_path(path, value))
     return kept
+
+
+def _whole(path: str) -> str:
+    """Return a varied path; if it names a variant, the path of the whole, because its parameters go with it."""
+    parent, _, key = path.rpartition(".")
+    return parent if parent and key in TAGS else path
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _confirmation(study: Mapping[str, Any], common: Mapping[str, int]) -> Mapping[str, int]:

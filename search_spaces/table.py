@@ -100,6 +100,11 @@ class Table(Frozen):
     differs: Annotated[tuple[str, ...], Field(strict=False)] = ()
     not_run: Annotated[tuple[NotRun, ...], Field(strict=False)] = ()
 
+    def published_values(self) -> dict[str, Any]:
+        """Return what ``analysis.published.fill_table`` needs, as plain values: that package knows no table."""
+        values = self.model_dump(include={"studies", "tables", "not_run"})
+        return {**values, "not_run": list(values["not_run"])}
+
 
 @dataclass(frozen=True)
 class TablePart:
@@ -156,8 +161,8 @@ def load_parts(
     Args:
         name: name of the table.
         scale: name of the scale.
-        settings: values that override the studies, each ``PATH=VALUE``: of all studies; of one study if the path begins
-            with its name; of an axis if it begins with the name of one of the table's axes.
+        settings: values that override all studies, each ``PATH=VALUE``. A path that begins with the name of a study
+            changes this study alone; one that begins with an axis of the table changes a setting of the axis.
         data: data sources; each replaces the source of the same name, or all sources if none has its name.
 
     Raises:

@@ -217,6 +217,18 @@ class GpuMemory(_Strict):
     streamed: bool | None = Field(description="whether the images do not fit; null if the GPU is not known here")
 
 
+class DiskUse(_Strict):
+    """Disk that the images of a source need, if its images are files."""
+
+    source: str
+    store: str = Field(description="pixels or jpeg")
+    n_bytes: int = Field(description="all stored images; estimated from some files for JPEGs that are not written")
+    missing_bytes: int = Field(description="what of it is not written yet")
+    seconds: float = Field(description="time to write what is missing, estimated from some files")
+    free_bytes: int = Field(description="free space of the disk")
+    folder: str
+
+
 class MeasuredTrials(_Strict):
     """Largest trial of an arm, measured with several trials at the same time."""
 
@@ -265,10 +277,14 @@ class PlanDocument(Document):
     n_val: Extremes
     height_px: int
     width_px: int
-    images_per_s: Extremes = Field(description="training images per second and trial, measured on this machine")
+    train_flops: Extremes = Field(description="floating-point operations of all training steps of a trial")
+    images_per_s: Extremes | None = Field(
+        description="training images per second and trial, measured on this machine; null: no trial fits on it"
+    )
     slots: int = Field(description="trials at a time")
-    seconds: float = Field(description="upper bound of the duration on this machine")
+    seconds: float | None = Field(description="upper bound of the duration on this machine; null: no trial fits on it")
     gpu_memory: list[GpuMemory] = Field(description="one row per arm; empty if trials use no GPU")
+    disk: list[DiskUse] = Field(description="one row per source and size of images; empty if no image is a file")
     measured: MeasuredSpeed | None = Field(description="of several trials at the same time; null without --measure")
     power: PlannedPower
 
@@ -443,8 +459,9 @@ class StudyOfTable(_Strict):
     n_epochs: int = Field(description="epochs of all trials")
     n_measurements: int
     gpus_per_trial: Number
-    seconds: Number = Field(description="training time on this machine; null: not asked for, or not known here")
-    why: Text = Field(description="why the time is not known here")
+    train_flops_per_trial: Number = Field(description="of the largest arm; null without --plan, or if not known here")
+    seconds: Number = Field(description="training time on this machine; null without --plan, or if not known here")
+    why: Text = Field(description="why one of these is not known here, or what it assumes")
 
 
 class TableRow(_Strict):

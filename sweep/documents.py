@@ -16,6 +16,7 @@ from sweep.document_models import (
     CheckDocument,
     CheckProblem,
     ConfirmedConfigurations,
+    DiskUse,
     DoctorCheck,
     DoctorDocument,
     Document,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from search_spaces.study import Study
     from sweep.check import Problem, SweepCheck
+    from sweep.disk_room import DiskRoom
     from sweep.doctor import Check
     from sweep.driver import Driver
     from sweep.evaluation.evaluate import Evaluated
@@ -191,10 +193,12 @@ def plan_document(study: Study, plan: Plan, power: Power, price_per_gpu_hour: fl
             n_val=_extremes(plan.n_val),
             height_px=plan.height_px,
             width_px=plan.width_px,
-            images_per_s=_extremes(plan.images_per_s),
+            train_flops=_extremes(plan.train_flops),
+            images_per_s=None if plan.images_per_s is None else _extremes(plan.images_per_s),
             slots=plan.slots,
             seconds=plan.seconds,
             gpu_memory=[_gpu_memory(room) for room in plan.rooms],
+            disk=[_disk_use(room) for room in plan.disk],
             measured=None if plan.measured is None else _measured_speed(plan.measured, price_per_gpu_hour),
             power=_planned_power(power),
         )
@@ -207,6 +211,18 @@ def _gpu_memory(room: GpuRoom) -> GpuMemory:
         state_bytes=room.state_bytes,
         image_bytes=room.image_bytes,
         streamed=room.is_streamed,
+    )
+
+
+def _disk_use(room: DiskRoom) -> DiskUse:
+    return DiskUse(
+        source=room.source,
+        store=room.store,
+        n_bytes=round(room.n_bytes),
+        missing_bytes=round(room.missing_bytes),
+        seconds=room.seconds,
+        free_bytes=round(room.free_bytes),
+        folder=str(room.folder),
     )
 
 

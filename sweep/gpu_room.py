@@ -86,14 +86,16 @@ def _describe_room(room: GpuRoom) -> str:
         False: "resident",
         True: "they do not fit: streamed from the host",
     }
-    return (
-        f"{format_bytes(room.state_bytes)} for weights, gradients, momentum and moving average; "
-        f"{format_bytes(room.image_bytes)} for images ({place[room.is_streamed]})."
-    )
+    images = f"{format_bytes(room.image_bytes)} for images ({place[room.is_streamed]})"
+    if not room.image_bytes:
+        images = "none for images, which the host decodes from JPEGs"
+    return f"{format_bytes(room.state_bytes)} for weights, gradients, momentum and moving average; {images}."
 
 
 def image_bytes_of(described: Description, trial: PlannedTrial) -> int:
     """Return the size of the images that a trial keeps on its GPU: all if it uses more than half of them.
+
+    JPEGs stay on the host.
 
     Examples:
         >>> from trainables.config import TrialConfig
@@ -101,6 +103,8 @@ def image_bytes_of(described: Description, trial: PlannedTrial) -> int:
         >>> image_bytes_of(Description(n_train=100, n_classes=10, height_px=32, width_px=32), trial)
         480000
     """
+    if trial.config.data.store == "jpeg":
+        return 0
     used, border_px = trial.n_train + trial.n_val, 2 * trial.config.data.pad_px
     count = described.n_train if 2 * used > described.n_train else used
     return count * (described.height_px + border_px) * (described.width_px + border_px) * 3

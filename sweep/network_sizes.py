@@ -30,12 +30,24 @@ class NetworkSize:
         """Return the size in words.
 
         Examples:
-            >>> NetworkSize("cifar_resnet110_bn", 1.0, 1_170_868, 172_500_000).describe()
-            'cifar_resnet110_bn with 1,170,868 parameters and 0.173 G multiply-adds per image'
+            >>> NetworkSize("cifar_resnet110_bn", 1.0, 1_170_868, 166_800_000).describe()
+            'cifar_resnet110_bn with 1,170,868 parameters and 0.167 G multiply-adds per image'
         """
         width = "" if self.width == 1 else f" at width {self.width:g}"
         operations = f"{self.multiply_adds / 1e9:.3g} G multiply-adds per image"
         return f"{self.name}{width} with {self.n_parameters:,} parameters and {operations}"
+
+
+def describe_flops(extremes: tuple[float, float]) -> str:
+    """Return a number of floating-point operations, or a range of them.
+
+    Examples:
+        >>> describe_flops((9.05e18, 9.05e18)), describe_flops((2e12, 4e13))
+        ('9,050 PFLOP', '2 to 40 TFLOP')
+    """
+    unit, name = next((unit for unit in ((1e15, "PFLOP"), (1e12, "TFLOP")) if extremes[0] >= unit[0]), (1e9, "GFLOP"))
+    numbers = dict.fromkeys(f"{float(f'{each / unit:.3g}'):,g}" for each in extremes)
+    return f"{' to '.join(numbers)} {name}"
 
 
 def network_sizes(models: Iterable[Model], images: Description) -> tuple[NetworkSize, ...]:
@@ -47,7 +59,7 @@ def network_sizes(models: Iterable[Model], images: Description) -> tuple[Network
     Examples:
         >>> images = Description(n_train=50_000, n_classes=100, height_px=32, width_px=32)
         >>> network_sizes([Model(name="cifar_resnet20"), Model(name="cifar_resnet20", precision="bf16")], images)
-        (NetworkSize(name='cifar_resnet20', width=1.0, n_parameters=275572, multiply_adds=40818176),)
+        (NetworkSize(name='cifar_resnet20', width=1.0, n_parameters=275572, multiply_adds=40556800),)
     """
     named = {(model.name, model.width): model for model in models}
     return tuple(_size(model, images) for model in named.values())

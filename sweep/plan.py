@@ -11,11 +11,13 @@ from search_spaces.match_checks import check_reachable
 from search_spaces.matching import image_facts
 from search_spaces.resources import AUTO, Resources
 from search_spaces.study import Study
+from sweep.disk_room import DiskRoom, disk_rooms
 from sweep.engine import local_slots
 from sweep.gpu_room import GpuRoom, gpu_rooms
+from sweep.largest import step_flops
 from sweep.mps import mps_of
 from sweep.network_sizes import NetworkSize, network_sizes
-from sweep.planned import PLANNED_TRIALS, first_config, planned_trials
+from sweep.planned import PLANNED_TRIALS, PlannedTrial, first_config, planned_trials
 from sweep.probe import ProbeResult, probe
 from sweep.random_trial import ImageFacts, random_trial
 from trainables.config import TrialConfig
@@ -36,6 +38,10 @@ PROBED_NETS = 8
 """Largest number of networks that are measured; all others get the harmonic mean of the measured speeds."""
 
 
+SIZED_NETS = 16
+"""Largest number of networks whose sizes are computed."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Size of a sweep.
@@ -43,7 +49,7 @@ class Plan:
     A pair is the smallest and the largest value over the trials.
 
     Attributes:
-        networks: size of each network, in the order of the arms.
+        networks: size of each network, in the order of the trials; of many, of the first ``SIZED_NETS``.
         n_trials: number of search trials of all arms.
         n_confirming: number of confirmation trials.
         max_epochs: total number of epochs if no trial stops early.
@@ -51,14 +57,18 @@ class Plan:
         n_val: validation images per epoch, a pair.
         height_px: height of the images.
         width_px: width of the images.
+        train_flops: floating-point operations of all training steps of a trial with these networks, a pair; validation
+            is not counted.
         images_per_s: training speed of one trial, measured on this machine, a pair; several workers count as that
-            many times the speed of one.
+            many times the speed of one. None: no trial fits on this machine.
         slots: number of trials that run at the same time on this machine.
-        seconds: estimated duration of the sweep on this machine if no trial stops early.
+        seconds: estimated duration of the sweep on this machine if no trial stops early; None: no trial fits.
+        no_time: why no trial fits on this machine; "" if one does.
         doses: dose by arm; if the arm's space varies its mixing, the mean over its first configurations.
         matched: arms with a matched dose.
         notes: what a user should know of the files of the data source, one sentence each.
         rooms: memory that each arm needs on a GPU; nothing if trials use no GPU.
+        disk: disk that the images need, for each source whose images are files.
         measured: speed and memory of several trials at the same time; None: not asked for.
     """
 
@@ -70,13 +80,16 @@ class Plan:
     n_val: tuple[int, int]
     height_px: int
     width_px: int
-    images_per_s: tuple[float, float]
+    train_flops: tuple[float, float]
+    images_per_s: tuple[float, float] | None
     slots: int
-    seconds: float
+    seconds: float | None
+    no_time: str
     doses: dict[str, Dose]
     matched: tuple[str, ...]
     notes: tuple[str, ...]
     rooms: tuple[GpuRoom, ...]
+    disk: tuple[DiskRoom, ...]
     measured: ProbeResult | None
 
 
@@ -89,8 +102,9 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
         show: is called with what is measured next.
 
     Raises:
-        UserError: the data source cannot be used, no image is left for training or for validation, or a trial does not
-            fit on the GPU.
+        UserError: the data source cannot be used, no image is left for training or for validation, the images do not
+            fit on the disk, a trial does not fit on the GPU, or several trials shall be measured and none fits on this
+            machine.
 
     Example:
         >>> from search_spaces.discover import load_study
@@ -106,23 +120,25 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
     check_reachable(study, max_trials=PLANNED_TRIALS)
     described = source.describe(data.image_size_px)
     trials = planned_trials(study)
-    slots = local_slots(study.resources)  # before the measurement, which uses the threads of a trial
-    rooms = gpu_rooms(study, trials, described)
+    facts = ImageFacts(described.n_classes, described.height_px, described.width_px)
+    slots, no_time = _slots(study.resources, needed=measure)  # the measurement uses the threads of a trial
+    rooms, disk = gpu_rooms(study, trials, described), disk_rooms(study)
+    measured, seconds, speeds = None, None, None
     if measure:
         measured = _measured(study, show)
-        slots, seconds, speeds = measured.slots, 3600 * measured.hours, measured.speeds
-    else:
-        measured = None
-        facts = ImageFacts(described.n_classes, described.height_px, described.width_px)
+        slots, seconds, speeds = measured.slots, 3600 * measured.hours, list(measured.speeds)
+    elif slots:
         speeds = _speeds([trial.config for trial in trials], facts, study.resources)
         # n_val / 3: a forward pass takes about a third of a training step
         seconds = sum(
             trial.weight * trial.config.optimizer.max_epochs * (trial.n_train + trial.n_val / 3) / speed
             for trial, speed in zip(trials, speeds, strict=True)
         ) / min(slots, n_searching + n_confirming)
+    sized = _first_networks(trials)
+    flops = [_work(trial, facts) for trial in sized]
     n_trains, n_vals = zip(*((trial.n_train, trial.n_val) for trial in trials), strict=True)
     return Plan(
-        networks=network_sizes([trial.config.model for trial in trials], described),
+        networks=network_sizes([trial.config.model for trial in sized], described),
         n_trials=n_searching,
         n_confirming=n_confirming,
         max_epochs=round(sum(trial.weight * trial.config.optimizer.max_epochs for trial in trials)),
@@ -130,15 +146,40 @@ def make_plan(study: Study, *, measure: bool = False, show: Callable[[str], None
         n_val=(min(n_vals), max(n_vals)),
         height_px=described.height_px,
         width_px=described.width_px,
-        images_per_s=(min(speeds), max(speeds)),
+        train_flops=(min(flops), max(flops)),
+        images_per_s=None if speeds is None else (min(speeds), max(speeds)),
         slots=slots,
         seconds=seconds,
+        no_time=no_time,
         doses={arm: _dose(study, arm) for arm in study.arms},
         matched=tuple(arm for arm in study.arms if study.is_matched(arm)),
         notes=tuple(notes),
         rooms=rooms,
+        disk=disk,
         measured=measured,
     )
+
+
+def _slots(resources: Resources, *, needed: bool) -> tuple[int, str]:
+    """Return the number of trials that fit on this machine, and why none does: a plan may be for another one."""
+    try:
+        return local_slots(resources), ""
+    except UserError as error:
+        if needed:
+            raise
+        return 0, str(error)
+
+
+def _first_networks(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    """Return the trials with one of the first different networks: a width that is drawn gives thousands."""
+    first = list(dict.fromkeys(trial.config.model for trial in trials))[:SIZED_NETS]
+    return [trial for trial in trials if trial.config.model in first]
+
+
+def _work(trial: PlannedTrial, facts: ImageFacts) -> float:
+    """Return the floating-point operations of all training steps of a planned trial."""
+    config = trial.config
+    return step_flops(config, facts) / config.data.batch_size * trial.n_train * config.optimizer.max_epochs
 
 
 def _measured(study: Study, show: Callable[[str], None]) -> ProbeResult:
@@ -167,10 +208,10 @@ def check_price(study: Study, price_per_gpu_hour: float | None, *, measure: bool
 def _speeds(configs: Sequence[TrialConfig], facts: ImageFacts, resources: Resources) -> list[float]:
     """Return the training images per second of every trial.
 
-    Each network with its attack and its passes for maps is measured once, on one worker. The other costs of mixing and
-    those of the communication between workers are neglected.
+    Each network with its attack, its passes for maps and the kinds of its changes of images is measured once, on one
+    worker. The other costs of mixing and those of the communication between workers are neglected.
     """
-    nets = [(config.model, config.adversarial, config.mix.map_kinds) for config in configs]
+    nets = [(config.model, config.adversarial, config.augment.kinds, config.mix.map_kinds) for config in configs]
     example = dict(zip(nets, configs, strict=True))
     measured = {net: measure_speed(example[net], facts, resources) for net in list(dict.fromkeys(nets))[:PROBED_NETS]}
     mean = statistics.harmonic_mean(list(measured.values()))

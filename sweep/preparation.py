@@ -7,6 +7,7 @@ from collections.abc import Callable
 from search_spaces.match_checks import check_reachable
 from search_spaces.study import Study
 from sweep.connection import check_connection
+from sweep.disk_room import disk_rooms
 from sweep.display import SILENT, Display
 from sweep.endings import HERE, Joined
 from sweep.gpu_room import describe_rooms, gpu_rooms
@@ -37,7 +38,8 @@ def prepare(
         Fingerprint by content of each split that is read, by data source and split.
 
     Raises:
-        UserError: the cluster cannot be joined, or the resources, the data or the image size cannot be used.
+        UserError: the cluster cannot be joined, the resources, the data or the image size cannot be used, or the images
+            do not fit on the disk.
     """
     from sweep.engine import check_local
     from trainables.data.sources.registry import open_source
@@ -59,6 +61,11 @@ def prepare(
         check_local(study.resources)
         _check_gpu_memory(study, display)
     check_images()
+    with display.show_status("checking the disk for decoded images"):
+        rooms = disk_rooms(study)
+    for room in rooms:
+        if room.missing_bytes:
+            display.show_line(room.describe())
     with display.show_status("loading PyTorch"):
         from trainables.data.prepared import forget_images, prepare_data, prepare_test
         from trainables.models.build import build_model

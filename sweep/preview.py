@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from trainables.augment.config import Augment
     from trainables.data.image_set import ImageSet
     from trainables.mixing.pastes import MixDraw
 
@@ -107,7 +108,7 @@ def load_previewed(name: str, *, scale: str | None = None, settings: Sequence[st
 
 
 def preview_info(study: Study, *, n_samples: int) -> Preview:
-    """Mix the same few training images of different classes by the policy of every arm.
+    """Change and mix the same few training images of different classes as every arm does, without crop and flip.
 
     An arm that varies parameters shows its first draw. Every sample is mixed, at any probability: an image that is not
     mixed would show nothing.
@@ -210,12 +211,12 @@ def _arm_preview(arm: str, config: TrialConfig, images: ImageSet, rows: np.ndarr
     from trainables.mixing.dose import measure_dose
 
     mix = _always_applied(config.mix)
-    mixed, draw = _mixed(mix, images, rows, seed)
+    mixed, draw = _mixed(mix, config.augment, images, rows, seed)
     height_px, width_px = images.images.shape[1:3]
     classes = [images.classes[label] for label in images.labels[rows]]
     return ArmPreview(
         arm=arm,
-        policy=describe_mix(config.mix),
+        policy=(*config.augment.describe(), *describe_mix(config.mix)),
         images=mixed,
         captions=tuple(
             _caption(
@@ -240,10 +241,12 @@ def _always_applied(mix: Mix) -> Mix:
     return mix.model_copy(update={"apply": always, "layer": 0, "alternate": alternate})
 
 
-def _mixed(mix: Mix, images: ImageSet, rows: np.ndarray, seed: int) -> tuple[np.ndarray, MixDraw]:
+def _mixed(mix: Mix, augment: Augment, images: ImageSet, rows: np.ndarray, seed: int) -> tuple[np.ndarray, MixDraw]:
     """Return the mixed images, uint8 [n, H, W, 3], and the first draw in which no sample is its own partner."""
     import torch
 
+    from trainables.augment.apply import draw_and_apply
+    from trainables.augment.crops import boxes_in_windows
     from trainables.data.batches import Normalizer
     from trainables.mixing.apply import mix_images
     from trainables.mixing.batch_view import BatchView
@@ -251,11 +254,13 @@ def _mixed(mix: Mix, images: ImageSet, rows: np.ndarray, seed: int) -> tuple[np.
     from trainables.mixing.saliency import stand_in_maps
 
     device = torch.device("cpu")
-    pixels = images.images[rows]
+    pixels, windows = draw_and_apply(images.images[rows], augment, generator(seed, "preview", "augment"))
     count, height_px, width_px, channels = pixels.shape
     normalize = Normalizer.from_statistics(images.mean, images.std, width_px=width_px, device=device)
-    normal = normalize(torch.from_numpy(pixels.copy()))
+    normal = normalize(torch.from_numpy(pixels))
     boxes = None if images.boxes is None else images.boxes[rows].astype(np.int64)
+    if boxes is not None and windows is not None:
+        boxes = boxes_in_windows(boxes, windows, height_px, width_px)
     maps = stand_in_maps(normal)  # there is no network yet
     view = BatchView((count, channels, height_px, width_px), images.labels[rows], normal, boxes, maps)
     for attempt in range(100):
@@ -281,6 +286,9 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
     lines = [_describe_mask(mix), _describe_size(mix.size), f"position {mix.position.kind}"]
     lines.append(f"probability {mix.apply.prob:.3g}")
     plain = Mix()
+    if mix.partners != plain.partners:
+        law = "" if mix.partners.alpha is None else f", Dirichlet({mix.partners.alpha:.3g})"
+        lines.append(f"{mix.partners.count} partners{law}")
     for name in ("source", "granularity", "content", "layer"):
         value = getattr(mix, name)
         if value != getattr(plain, name):

@@ -219,7 +219,7 @@ class _Measured:
             first = answers[0]
             images = max(image_bytes_of(self.described, trial) for trial in self.trials)
             state = state_bytes(self.config, self.facts)
-            is_streamed = images > image_room(share_of_gpu(1 / count, first["total_bytes"]), state)
+            is_streamed = not images or images > image_room(share_of_gpu(1 / count, first["total_bytes"]), state)
             peak_bytes += 0 if is_streamed else images
             used = max(answer["used_bytes"] for answer in answers)
             used += count * ((0 if is_streamed else images) - first["image_bytes"])

@@ -98,7 +98,8 @@ class Worker:
         n_val = max(1, math.ceil(n_train * val_frac))
         self._trial = random_trial(config, facts, n_train=n_train, n_val=n_val, device=device)
         side_px = 2 * config.data.pad_px
-        self._image_bytes = (n_train + n_val) * (facts.height_px + side_px) * (facts.width_px + side_px) * 3
+        pixels = (n_train + n_val) * (facts.height_px + side_px) * (facts.width_px + side_px)
+        self._image_bytes = 0 if config.data.store == "jpeg" else 3 * pixels  # JPEGs stay on the host
         if device == "cuda":
             import torch
 

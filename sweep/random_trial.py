@@ -10,7 +10,15 @@ import numpy as np
 from trainables.config import TrialConfig
 
 if TYPE_CHECKING:
+    from trainables.data.config import Data
+    from trainables.data.image_set import ImageArray
     from trainables.trial import Trial
+
+N_JPEGS = 16
+"""Different JPEGs of a measured trial, which are used again and again."""
+
+GRAIN_PX = 5
+"""Size of the details in these JPEGs: it decides how many bytes they have."""
 
 _MANY_EPOCHS = 10_000
 """Planned epochs of a measured trial: its schedules stay at their middle, however long it is measured."""
@@ -57,11 +65,13 @@ def random_trial(config: TrialConfig, facts: ImageFacts, *, n_train: int, n_val:
     rng = np.random.default_rng(0)
     count, pad_px = n_train + n_val, config.data.pad_px
     height_px, width_px = facts.height_px, facts.width_px
-    padded = rng.integers(256, size=(count, height_px + 2 * pad_px, width_px + 2 * pad_px, 3), dtype=np.uint8)
-    padded.flags.writeable = False
+    padded = _random_images(config.data, facts, count, rng)
+    inner = padded
+    if isinstance(padded, np.ndarray):
+        inner = padded[:, pad_px : pad_px + height_px, pad_px : pad_px + width_px]
     box = [height_px // 4, width_px // 4, height_px - height_px // 4, width_px - width_px // 4]
     images = ImageSet(
-        images=padded[:, pad_px : pad_px + height_px, pad_px : pad_px + width_px],
+        images=inner,
         labels=rng.integers(facts.n_classes, size=count),
         classes=tuple(str(index) for index in range(facts.n_classes)),
         boxes=np.tile(np.array(box, dtype=np.int32), (count, 1)) if "boxes" in config.mix.needs else None,
@@ -76,3 +86,35 @@ def random_trial(config: TrialConfig, facts: ImageFacts, *, n_train: int, n_val:
     n_steps = -(-n_train // config.data.batch_size)
     trial.load_state_dict(trial.state_dict() | {"step": n_steps * _MANY_EPOCHS // 2})
     return trial
+
+
+def _random_images(data: Data, facts: ImageFacts, count: int, rng: np.random.Generator) -> ImageArray:
+    """Return random pixels with the border of the configuration, or JPEGs that take as long to decode as photographs.
+
+    A JPEG has the proportions of most photographs, 4 to 3, and about 0.4 bytes per pixel, as photographs have that are
+    reduced and stored at quality 90.
+    """
+    height_px, width_px = facts.height_px, facts.width_px
+    short_px = data.stored_short_px
+    if short_px is None:
+        sides = height_px + 2 * data.pad_px, width_px + 2 * data.pad_px
+        padded = rng.integers(256, size=(count, *sides, 3), dtype=np.uint8)
+        padded.flags.writeable = False
+        return padded
+    from PIL import Image
+
+    from trainables.data.jpegs.codec import encode_jpeg
+    from trainables.data.jpegs.images import JpegImages
+
+    sizes = (short_px, 4 * short_px // 3)
+    contents = []
+    for _ in range(N_JPEGS):
+        coarse = rng.integers(256, size=(sizes[0] // GRAIN_PX + 1, sizes[1] // GRAIN_PX + 1, 3), dtype=np.uint8)
+        enlarged = Image.fromarray(coarse).resize((sizes[1], sizes[0]), Image.Resampling.BICUBIC)
+        contents.append(np.frombuffer(encode_jpeg(np.asarray(enlarged)), np.uint8))
+    used = [contents[index % N_JPEGS] for index in range(count)]
+    offsets = np.cumsum([0, *map(len, used)])
+    stored = np.tile(np.array(sizes), (count, 1))
+    return JpegImages(
+        np.concatenate(used), offsets, stored, sides_px=(height_px, width_px), center_crop_frac=data.center_crop_frac
+    )

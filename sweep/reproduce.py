@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,40 +14,39 @@ import pandas as pd
 from search_spaces.extension import extended
 from search_spaces.study import Study
 from search_spaces.table import TablePart
+from sweep.disk_room import DiskRoom
 from sweep.display import SILENT, Display
-from sweep.endings import EndedEarly
+from sweep.endings import EndedEarly, Joined
+from sweep.engine import local_slots
 from sweep.evaluation.request import applicable_axes, select_axes
 from sweep.images import show_data_warnings
+from sweep.largest import step_flops
 from sweep.manifest import read_study
-from sweep.plan import Plan, make_plan
+from sweep.plan import make_plan, measure_speed
 from sweep.planned import first_config
+from sweep.random_trial import ImageFacts
 from sweep.records.manifest_file import manifest_copy
 from sweep.records.reader import read_manifest, read_table
-from sweep.records.schema import COMPLETED, FAILED, MANIFEST, TRIALS
+from sweep.records.schema import COMPLETED, FAILED, MANIFEST, SEARCH, TRIALS
 from sweep.storage import opened
 from trainables.config import TrialConfig
+from trainables.data.sources.base import Description
+from trainables.data.sources.registry import split_text
 from trainables.errors import UserError
+
+LOCAL = Joined()
+"""Ray is started on this machine."""
 
 RESUME_NOTE = "the same command continues here: nothing is trained or measured twice"
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Where trials and measurements run, as for ``run``.
-
-    Attributes:
-        address: Ray cluster to join; None: start Ray on this machine.
-        insecure: whether a cluster is joined that asks for no token although other machines can reach it.
-        strict_nodes: whether one node that cannot run trials refuses the run.
-        max_trials: largest number of trials, or measurements, at the same time; None: as many as fit.
-        start_timeout: longest wait for the first node of a cluster, in minutes; None: the default of ``run``.
-    """
-
-    address: str | None = None
-    insecure: bool = False
-    strict_nodes: bool = False
-    max_trials: int | None = None
-    start_timeout: float | None = None
+PUBLISHED_SIZES = {
+    "cifar10": Description(50_000, 10, 32, 32),
+    "cifar100": Description(50_000, 100, 32, 32),
+    "cub": Description(5_994, 200, 224, 224),
+    "imagenet": Description(1_281_167, 1_000, 224, 224),
+}
+"""Training images, classes and usual side of the paper's data sets: a table can be planned before they are here."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,17 @@ class PlannedPart:
 
     Attributes:
         part: the study.
-        plan: its plan on this machine; None: it is not known here.
-        why: why it is not known, in one sentence.
+        flops: floating-point operations of the training steps of a trial of the largest arm; None: not computed.
+        seconds: duration of the training on this machine; None: not computed.
+        why: why one of them is not known, or what it assumes; "" otherwise.
+        disk: disk that the images need, if they are here and are files.
     """
 
     part: TablePart
-    plan: Plan | None
+    flops: float | None = None
+    seconds: float | None = None
     why: str = ""
+    disk: tuple[DiskRoom, ...] = ()
 
     @property
     def n_trials(self) -> int:
@@ -83,24 +86,49 @@ class PlannedPart:
 def plan_parts(parts: Iterable[TablePart]) -> list[PlannedPart]:
     """Return the size of each study of a table; nothing is started or written.
 
-    A study whose images are not here, or which needs a GPU that this machine has not, has no plan and a reason.
+    If the images of a study are not here, the published size of their data set is assumed. If this machine lacks the
+    GPU that trials need, the time is not known.
 
     Args:
         parts: from :func:`search_spaces.table.load_parts`.
 
     Examples:
         >>> from search_spaces.table import load_parts
-        >>> [planned] = plan_parts(load_parts("ablation", settings=["base.data.source='cifar100:/nowhere'"]))
-        >>> planned.n_trials, planned.n_epochs, planned.why.split(":")[0]
-        (21, 6300, 'cifar100')
+        >>> [planned] = plan_parts(load_parts("ablation", scale="smoke"))
+        >>> planned.n_trials, planned.n_epochs, planned.why
+        (14, 28, '')
     """
-    planned = []
-    for part in parts:
-        try:
-            planned.append(PlannedPart(part, make_plan(part.study)))
-        except UserError as error:
-            planned.append(PlannedPart(part, None, str(error)))
-    return planned
+    return [_planned(part) for part in parts]
+
+
+def _planned(part: TablePart) -> PlannedPart:
+    try:
+        plan = make_plan(part.study)
+    except UserError as error:
+        return _assumed(part, str(error))
+    return PlannedPart(part, plan.train_flops[1], plan.seconds, plan.no_time, plan.disk)
+
+
+def _assumed(part: TablePart, why: str) -> PlannedPart:
+    """Return the size of a study whose images are not here, for the published size of their data set."""
+    config, resources = first_config(part.study), part.study.resources
+    described = PUBLISHED_SIZES.get(split_text(config.data.source)[0])
+    if described is None:
+        return PlannedPart(part, why=why)
+    side_px = config.data.image_size_px or described.height_px
+    facts, n_used = ImageFacts(described.n_classes, side_px, side_px), described.n_train * config.data.train_frac
+    n_val = n_used * config.data.val_frac
+    n_steps = (n_used - n_val) / config.data.batch_size * config.optimizer.max_epochs
+    flops = n_steps * step_flops(config, facts)
+    assumed = f"{described.n_train:,} training images are assumed: {why}"
+    size = PlannedPart(part, flops, None, assumed)
+    try:
+        slots = local_slots(resources)
+    except UserError as error:
+        return replace(size, why=f"{assumed}; {error}")
+    speed = resources.workers * measure_speed(config, facts, resources)
+    seconds = size.n_epochs * (n_used - n_val + n_val / 3) / speed / min(slots, size.n_trials)
+    return replace(size, seconds=seconds)
 
 
 def check_parts(parts: Iterable[TablePart], *, download: bool = False, display: Display = SILENT) -> None:
@@ -124,11 +152,45 @@ def check_parts(parts: Iterable[TablePart], *, download: bool = False, display: 
             applicable_axes(axes, pd.DataFrame({"config": configs[:1]}), by_name=True, display=display)
 
 
+def run_parts(
+    parts: Sequence[TablePart],
+    out: Path,
+    *,
+    joined: Joined = LOCAL,
+    download: bool = False,
+    command: str = "sweep.reproduce.run_parts",
+    display: Display = SILENT,
+) -> int:
+    """Check the studies of a table, then train and measure one after another; what has ended is not repeated.
+
+    Args:
+        parts: from :func:`search_spaces.table.load_parts`.
+        out: folder that gets one sweep per study, or its address in an object store.
+        joined: the cluster.
+        download: whether missing public data are downloaded.
+        command: how the table was started, for the manifests.
+        display: shows the progress.
+
+    Returns:
+        Number of trials and measurements that failed.
+
+    Raises:
+        UserError: as for :func:`check_parts` and :func:`run_part`.
+        EndedEarly: as for :func:`run_part`.
+    """
+    check_parts(parts, download=download, display=display)
+    n_failed = 0
+    for place, part in enumerate(parts, start=1):
+        display.show_line(f"study {place} of {len(parts)}: {part.name}")
+        n_failed += run_part(part, out, joined=joined, download=download, command=command, display=display)
+    return n_failed
+
+
 def run_part(
     part: TablePart,
     out: Path,
     *,
-    cluster: Cluster | None = None,
+    joined: Joined = LOCAL,
     download: bool = False,
     command: str = "sweep.reproduce.run_part",
     display: Display = SILENT,
@@ -146,10 +208,9 @@ def run_part(
     """
     from sweep.evaluation.evaluate import evaluate_sweep
 
-    cluster = Cluster() if cluster is None else cluster
     with opened(out / part.name, write=True, show_status=display.show_status) as sweep:
         try:
-            _train(part, sweep.path, cluster, download=download, command=command, display=display)
+            _train(part, sweep.path, joined, download=download, command=command, display=display)
             if download:
                 check_parts([part], display=display)
             trials = _trials(sweep.path, part)
@@ -164,7 +225,7 @@ def run_part(
                 settings=list(axis_settings(part)),
                 command=command,
                 display=display,
-                **vars(cluster),
+                joined=joined,
             )
         except EndedEarly:
             display.show_line(RESUME_NOTE)
@@ -184,17 +245,15 @@ def begun_folders(parts: Iterable[TablePart], out: Path, *, display: Display = S
         yield folders
 
 
-def _train(
-    part: TablePart, sweep_dir: Path, cluster: Cluster, *, download: bool, command: str, display: Display
-) -> None:
+def _train(part: TablePart, sweep_dir: Path, joined: Joined, *, download: bool, command: str, display: Display) -> None:
     from sweep.launch import resume_sweep, start_sweep
 
     if not has_sweep(sweep_dir):
-        start_sweep(part.study, out=sweep_dir, download=download, command=command, display=display, **vars(cluster))
+        start_sweep(part.study, out=sweep_dir, download=download, command=command, display=display, joined=joined)
         return
     missing = missing_arms(part.study, read_study(read_manifest(sweep_dir), sweep_dir), sweep_dir)
     change = partial(extended, arms=missing) if missing else None
-    resume_sweep(sweep_dir, change=change, command=command, display=display, **vars(cluster))
+    resume_sweep(sweep_dir, change=change, command=command, display=display, joined=joined)
 
 
 def has_sweep(sweep_dir: Path) -> bool:
@@ -239,6 +298,6 @@ def axis_settings(part: TablePart) -> Sequence[str]:
 
 
 def _trials(sweep_dir: Path, part: TablePart) -> pd.DataFrame:
-    """Return the records of the trials of the arms that the table needs."""
+    """Return the records of the trials of the arms that the table needs; a confirmation of them is not in the table."""
     trials = read_table(sweep_dir, TRIALS)
-    return trials[trials["arm"].isin(part.study.arms)]
+    return trials[trials["arm"].isin(part.study.arms) & (trials["phase"] == SEARCH)]

@@ -58,7 +58,8 @@ def _study(planned: PlannedPart) -> StudyOfTable:
         n_epochs=planned.n_epochs,
         n_measurements=planned.part.n_measurements,
         gpus_per_trial=study.resources.gpus,
-        seconds=None if planned.plan is None else planned.plan.seconds,
+        train_flops_per_trial=planned.flops,
+        seconds=planned.seconds,
         why=planned.why or None,
     )
 

@@ -65,6 +65,7 @@ def test_the_packages_are_those_of_the_wheel() -> None:
         (cs.confirm, "confirm", set()),
         (cs.plan, "plan", {"effect", "sd", "sd_from", "price_per_gpu_hour"}),  # the cost: plan.measured.cost(price)
         (cs.preview, "preview", set()),
+        (cs.reproduce, "reproduce", {"plan"}),
         (cs.Sweep.evaluate, "evaluate", set()),
         (cs.Sweep.export, "export", set()),
         (cs.Sweep.report, "report", {"open_"}),

@@ -28,7 +28,7 @@ from torch.distributed import GradBucket, Store, TCPStore  # type: ignore[attr-d
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables.config import TrialConfig
-from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpeg_batches import JpegBatches
 from trainables.data.prepared import TrialData
 from trainables.epoch_result import EpochResult
 from trainables.faults import BrokenGroup

@@ -8,7 +8,15 @@ from importlib.util import find_spec
 from trainables.errors import UserError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "eval": ("corrupt_tta", "pyautoattack", "pytorch_ood", "torchcam"),
+    "eval": (
+        "corrupt_tta",
+        "faster_coco_eval",
+        "pyautoattack",
+        "pycocoevalcap",
+        "pytorch_ood",
+        "torchcam",
+        "torchmetrics",
+    ),
     "report": (
         "IPython",
         "bleach",

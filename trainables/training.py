@@ -14,6 +14,7 @@ from torch import Tensor
 from trainables.config import TrialConfig
 from trainables.cuda_graphs import open_capture
 from trainables.data.batches import TrainBatch, TrainBatches
+from trainables.data.jpeg_batches import JpegBatches
 from trainables.data.upload import upload
 from trainables.epoch_planner import EpochPlanner, map_shapes
 from trainables.epoch_table import EpochsAhead, table_parts, unpacked
@@ -223,6 +224,8 @@ def _why_by_batch(parts: TrainingParts, *, is_shared: bool) -> str:
         return "the device is a CPU"
     if is_shared:
         return "several workers share the batches"
+    if isinstance(parts.batches, JpegBatches):
+        return "the images are decoded from JPEGs"
     if not parts.batches.is_resident:
         return "the images do not fit in the memory of the device"
     return describe_why_not(parts.config.mix, boxes="boxes" in parts.config.mix.needs)

@@ -16,7 +16,7 @@ from trainables.config import Compute, TrialConfig
 from trainables.data.batches import Normalizer, TrainBatches
 from trainables.data.evaluation_images import evaluation_images
 from trainables.data.image_set import ImageSet
-from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpeg_batches import JpegBatches
 from trainables.data.jpegs.images import JpegImages
 from trainables.data.prepared import TrialData
 from trainables.data.resident import ResidentImages, describe_images, hold_images
@@ -208,6 +208,7 @@ class Trial:
         )
 
     def _choose_training(self) -> Training:
+        height_px, width_px = self._data.images.images.shape[1:3]
         parts = TrainingParts(
             config=self.config,
             net=self._net,
@@ -216,7 +217,7 @@ class Trial:
             rngs=self._rngs,
             generators=[draws.generator for draws in (self._blocks, self._branches) if draws is not None],
             n_train=self.n_train,
-            sides_px=self._data.images.images.shape[1:3],
+            sides_px=(height_px, width_px),
             device=self._device,
         )
         return choose_training(parts, is_shared=self._is_shared)

@@ -52,7 +52,7 @@ def differences(own: OwnValue, published: Mapping[Any, Any], *, trained_on: str 
     config = own.first
     if trained_on is not None and (data := dataset_of(config["config.data.source"])) != trained_on:
         yield Difference(f"data {data}, not {trained_on}", decides=True)
-    if own.axis_data and own.axis_data != published["dataset"]:
+    if own.axis_data and not own.axis_data.startswith(published["dataset"]):
         yield Difference(f"data of the axis {own.axis_data}, not {published['dataset']}", decides=True)
     if (model := config["config.model.name"]) != published["model"]:
         yield Difference(f"network {model}, not {published['model']}", decides=True)

@@ -56,9 +56,10 @@ def fill_table(
     rows: list[dict[str, Any]] = []
     for name, study in studies.items():
         own = own_values(sweeps[name], study["metrics"]) if name in sweeps else []
+        lacking = _lacking(sweeps[name], study["metrics"]) if name in sweeps else {}
         for metric in study["metrics"]:
             of_metric = [value for value in own if value.metric == metric and value.arm in study["arms"]]
-            rows += _of_quantity(name, study, metric, of_metric, published)
+            rows += _of_quantity(name, study, metric, of_metric, published, lacking)
     rows += _not_run(studies, tables, list(not_run), published)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -83,7 +84,12 @@ def fill_folders(
 
 
 def _of_quantity(
-    name: str, study: Mapping[str, Any], metric: str, own: list[OwnValue], published: pd.DataFrame
+    name: str,
+    study: Mapping[str, Any],
+    metric: str,
+    own: list[OwnValue],
+    published: pd.DataFrame,
+    lacking: Mapping[str, str],
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of one quantity, one per arm."""
     dataset = QUANTITIES[metric].dataset or study["dataset"]
@@ -102,7 +108,23 @@ def _of_quantity(
             row |= {"published_change": change}
         if arm in by_arm:
             row |= _own(by_arm[arm], own, number, study["dataset"])
+        elif metric in lacking:
+            row["why"] = lacking[metric]
         yield row
+
+
+def _lacking(sweep: Sweep, metrics: Sequence[str]) -> dict[str, str]:
+    """Return why a quantity has no value although its axis was measured, by quantity."""
+    reasons = {}
+    for metric in metrics:
+        quantity = QUANTITIES[metric]
+        rows = sweep.evaluations[sweep.evaluations["axis"] == quantity.axis]
+        recorded = set(rows.loc[rows["metric"] == quantity.metric, "setting"])
+        absent = set(quantity.conditions) - recorded
+        if len(rows) and absent and not set(quantity.either) & recorded:
+            conditions = ", ".join(sorted(absent - {""})) or quantity.metric
+            reasons[metric] = f"{metric} has no value: the axis {quantity.axis} recorded nothing for {conditions}"
+    return reasons
 
 
 def _own(value: OwnValue, own: list[OwnValue], number: Mapping[str, Any] | None, trained_on: str) -> dict[str, Any]:

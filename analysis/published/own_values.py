@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,14 +11,12 @@ import pandas as pd
 
 from analysis.data.frames import Sweep
 from analysis.published.quantities import QUANTITIES, Quantity
-from sweep.findings.bounds import cut
+from sweep.findings.bounds import bounds_of, cut
 from sweep.findings.confirmed import test_values
 from sweep.findings.searches import is_searched, unit_of
 from sweep.findings.student_t import mean_interval
 from sweep.findings.summary import PLANNED_EPOCHS
-from sweep.records.schema import COMPLETED, CONFIRM
-
-PERCENT = (0.0, 100.0)
+from sweep.records.schema import COMPLETED, CONFIRM, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -46,9 +43,10 @@ class OwnValue:
 
     @property
     def estimate(self) -> tuple[float, float, float]:
-        """Mean over the units, with its 95 % t interval, cut at 0 and 100; NaN for one unit."""
+        """Mean over the units, with its 95 % t interval, cut at the bounds of a rate; NaN for one unit."""
         mean, low, high = mean_interval(self.units.to_numpy())
-        return mean, *cut(low, high, PERCENT)
+        least, most = bounds_of(QUANTITIES[self.metric].metric)
+        return mean, *cut(low, high, (100 * least, 100 * most))
 
     def change_from(self, baseline: OwnValue | None) -> tuple[float, float, float]:
         """Return the mean difference to a baseline over the common units, with its 95 % t interval.
@@ -118,7 +116,7 @@ def _of_trials(evaluations: pd.DataFrame, metric: str, quantity: Quantity) -> pd
         & (evaluations["split"] == "test")
         & (evaluations["metric"] == quantity.metric)
     ]
-    chosen = rows[rows["setting"].isin(quantity.conditions)]
+    chosen = rows[rows["setting"].isin(quantity.either or quantity.conditions)]
     if metric == "top1_error" and not (recorded := test_values(rows)).empty:
         chosen = recorded  # a confirmation measures its trials itself
     if "time_s" in chosen:  # measured again under other settings: the latest value counts
@@ -129,21 +127,19 @@ def _of_trials(evaluations: pd.DataFrame, metric: str, quantity: Quantity) -> pd
 
 
 def _weighted(rows: pd.DataFrame, quantity: Quantity) -> Iterator[tuple[Any, ...]]:
+    """Yield each trial with its value, its weights and the data of its axis."""
     for trial, of_trial in rows.groupby("trial", sort=False):
-        weights = of_trial["setting"].map(quantity.conditions)
-        if weights.isna().all():  # values of a confirmation, of which there is one per trial
-            weights = weights.fillna(1.0)
-        elif len(of_trial) < len(quantity.conditions):
+        values = of_trial.set_index("setting")["value"]
+        axis_data = ""
+        if quantity.either:
+            condition = next(each for each in quantity.either if each in values)
+            value, axis_data = values[condition], condition.rpartition(", ")[2]
+        elif set(values.index) <= set(WEIGHTS):  # a confirmation has one value per trial
+            value = values.iloc[0]
+        elif set(values.index) >= set(quantity.conditions):
+            weights = pd.Series(quantity.conditions)
+            value = (values * weights).sum() / weights.sum()
+        else:
             continue
-        value = float((of_trial["value"] * weights).sum() / weights.sum())
-        setting = str(of_trial["setting"].iloc[0])
-        value = 1 - value if quantity.complement else value
-        yield trial, value, "ema" if setting.startswith("ema") else "last", _axis_data(of_trial)
-
-
-def _axis_data(rows: pd.DataFrame) -> str:
-    """Return the data set that the settings of an axis name; "" if they name none."""
-    text = rows["settings"].iloc[0] if "settings" in rows else None
-    settings = json.loads(text) if isinstance(text, str) else {}
-    data = settings.get("data")
-    return data.partition(":")[0] if isinstance(data, str) else ""
+        used = "ema" if str(of_trial["setting"].iloc[0]).startswith("ema") else "last"
+        yield trial, 1 - value if quantity.complement else value, used, axis_data

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from sweep.cli.app import app, check_cluster, command_line, echo, new_console, new_display, print_document
+from sweep.endings import Joined
 from sweep.terminal import options, reproduce_options
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from search_spaces.table import TablePart
-    from sweep.reproduce import Cluster
     from sweep.terminal.display import TerminalDisplay
 
 
@@ -63,13 +63,10 @@ def reproduce(
     if out is None or plan:
         _plan(table, parts, scale, display, json_=json_)
         return
-    check_cluster(address, insecure=insecure, display=display)
-    with display.show_status("loading the libraries"):
-        from sweep.reproduce import Cluster
     n_failed = 0
     if not show:
-        cluster = Cluster(address, insecure, strict_nodes, max_trials, start_timeout)
-        n_failed = _run(table, parts, out, cluster, display, download=download)
+        joined = Joined(address, insecure, strict_nodes, max_trials, start_timeout)
+        n_failed = _run(parts, out, joined, display, download=download)
     _fill(table, parts, scale, out, display, json_=json_)
     if n_failed:
         failed = f"{n_failed} trials or measurements failed"
@@ -85,7 +82,7 @@ def _list(scale: str, *, json_: bool) -> None:
         from sweep.reproduce import PlannedPart
         from sweep.table_documents import reproduce_document
 
-        planned = {name: [PlannedPart(part, None) for part in load_parts(name, scale=scale)] for name in read}
+        planned = {name: [PlannedPart(part) for part in load_parts(name, scale=scale)] for name in read}
         print_document(reproduce_document(read, planned, scale=scale))
     else:
         from sweep.terminal.reproduction import print_tables
@@ -107,18 +104,12 @@ def _plan(table: str, parts: Sequence[TablePart], scale: str, display: TerminalD
         print_reproduction_plan(table, read_table(table), planned, new_console())
 
 
-def _run(
-    table: str, parts: Sequence[TablePart], out: Path, cluster: Cluster, display: TerminalDisplay, *, download: bool
-) -> int:
-    """Train and measure the studies of a table one after another; return how many trials or measurements failed."""
-    from sweep.reproduce import check_parts, run_part
-
-    check_parts(parts, download=download, display=display)
-    n_failed = 0
-    for place, part in enumerate(parts, start=1):
-        display.show_line(f"study {place} of {len(parts)} of table {table}: {part.name}")
-        n_failed += run_part(part, out, cluster=cluster, download=download, command=command_line(), display=display)
-    return n_failed
+def _run(parts: Sequence[TablePart], out: Path, joined: Joined, display: TerminalDisplay, *, download: bool) -> int:
+    """Train and measure the studies of a table; return how many trials or measurements failed."""
+    check_cluster(joined, display=display)
+    with display.show_status("loading the libraries"):
+        from sweep.reproduce import run_parts
+    return run_parts(parts, out, joined=joined, download=download, command=command_line(), display=display)
 
 
 def _fill(
@@ -133,14 +124,9 @@ def _fill(
 
     read = read_table(table)
     with begun_folders(parts, out, display=display) as folders:
-        rows = fill_folders(
-            folders,
-            {name: study.model_dump() for name, study in read.studies.items()},
-            tables=read.tables,
-            not_run=[each.model_dump() for each in read.not_run],
-        )
+        rows = fill_folders(folders, **read.published_values())
     if json_:
-        planned = [PlannedPart(part, None) for part in parts]
+        planned = [PlannedPart(part) for part in parts]
         print_document(reproduce_document({table: read}, {table: planned}, scale=scale, rows=rows))
     else:
         print_reproduction(table, read, rows, why_not_comparable(rows), new_console())

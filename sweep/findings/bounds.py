@@ -25,6 +25,13 @@ _OTHERS = {
     "brier": (0.0, 2.0),
     "over_confidence": RATE,
     "under_confidence": RATE,
+    "rouge_l": RATE,
+    "meteor": RATE,
+    "cider": (0.0, 10.0),
+    **{f"bleu_{order}": RATE for order in range(1, 5)},
+    "map": RATE,
+    "map_50": RATE,
+    "voc07_map": RATE,
 }
 
 

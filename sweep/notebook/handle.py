@@ -202,7 +202,8 @@ class Sweep:
         """Measure trained models on the evaluation axes and return the values; a recorded measurement is not repeated.
 
         Args:
-            axes: names of axes, for example ``["calibration", "ood"]``; None: all applicable axes except transfer.
+            axes: names of axes, for example ``["calibration", "ood"]``; None: all applicable axes
+                except captioning, detection and transfer.
             trials: names of trials, or ``["search"]`` for all completed search trials; None: confirmation trials.
             settings: values that override settings of the axes, for example ``{"ood.n_images": 500}``.
             data: present place of the sweep's images if they were moved, for example ``imagefolder:photos``.

@@ -27,7 +27,7 @@ Scale = Annotated[
     str,
     typer.Option(
         autocompletion=complete_scale,
-        help="size of the sweeps: smoke, laptop, gpu or paper, of which only paper is comparable with the published "
+        help="size of the sweep: smoke, laptop, gpu or paper, of which only paper is comparable with the published "
         "numbers; for example smoke (default: paper)",
         show_default=False,
     ),
@@ -49,9 +49,9 @@ Set = Annotated[
         "--set",
         autocompletion=complete_setting,
         metavar="PATH=VALUE",
-        help="value that overrides the studies of the table, for example replicates=5; of one study if the path begins "
-        "with its name; of an axis if it begins with the name of the axis, for example ood.n_images=500; repeatable "
-        "(default: no override)",
+        help="value that overrides the study, here all studies of the table, for example replicates=5; a path that "
+        "begins with the name of a study changes this study alone, and one that begins with an axis a setting of the "
+        "axis, for example ood.n_images=500; repeatable (default: no override)",
     ),
 ]
 Out = Annotated[

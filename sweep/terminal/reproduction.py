@@ -11,6 +11,7 @@ from rich.console import Console
 
 from search_spaces.table import Table
 from sweep.formats import format_duration
+from sweep.network_sizes import describe_flops
 from sweep.reproduce import PlannedPart
 from sweep.terminal.tables import (
     Column,
@@ -43,23 +44,13 @@ def print_tables(tables: Mapping[str, Table], console: Console) -> None:
 def print_reproduction_plan(name: str, table: Table, planned: Sequence[PlannedPart], console: Console) -> None:
     """Print what each study of a table would run and measure, and how long it would take on this machine."""
     print_heading(console, name, f"{table.title} ({table.source})")
-    out = new_table()
-    for heading in ("study", "data", "network"):
-        add_column(out, heading, justify="left")
-    for heading in ("arms", "trials", "epochs\nper trial", "epochs\nin total", "measure-\nments", "GPUs", "time"):
-        add_column(out, heading)
-    for each in planned:
-        study, config = each.part.study, each.config
-        network, source, gpus = config.model.name, config.data.source.partition(":")[0], study.resources.gpus
-        cells = [each.part.name, source, network, len(study.arms), each.n_trials, study.budget.max_epochs]
-        time = "-" if each.plan is None else format_duration(each.plan.seconds)
-        cells += [f"{each.n_epochs:,}", each.part.n_measurements, f"{gpus:g}", time]
-        add_row(out, list(map(str, cells)))
-    print_table(console, out)
+    print_columns(console, _plan_columns(planned), without=("epochs\nin total", "data", "measure-\nments", "GPUs"))
     print_line(console, _describe_total(planned))
     for each in planned:
-        if each.plan is None:
-            print_line(console, f"{each.part.name}: the time is not known here: {each.why}", style="yellow")
+        if each.why:
+            print_line(console, f"{each.part.name}: {each.why}", style="yellow")
+        for room in each.disk:
+            print_line(console, f"{each.part.name}: {room.describe()}")
     for each in planned:
         axes = ", ".join(each.part.axes)
         print_line(console, f"{each.part.name}: arms {', '.join(each.part.study.arms)}; measured: {axes}.")
@@ -67,14 +58,35 @@ def print_reproduction_plan(name: str, table: Table, planned: Sequence[PlannedPa
         print_line(console, f"Differs from the paper: {text}")
 
 
+def _plan_columns(planned: Sequence[PlannedPart]) -> list[Column]:
+    rows = []
+    for each in planned:
+        study, config = each.part.study, each.config
+        source, network = config.data.source.partition(":")[0], config.model.name
+        work = "-" if each.flops is None else describe_flops((each.flops, each.flops))
+        time = "-" if each.seconds is None else format_duration(each.seconds)
+        numbers = (len(study.arms), each.n_trials, study.budget.max_epochs, each.n_epochs, each.part.n_measurements)
+        rows.append((each.part.name, source, network, *map(str, numbers), f"{study.resources.gpus:g}", work, time))
+    heads = ("study", "data", "network", "arms", "trials", "epochs\nper trial", "epochs\nin total", "measure-\nments")
+    heads += ("GPUs", "work per\ntrial", "time")
+    cells = zip(*rows, strict=True)
+    return [
+        Column(head, each, "left" if place < 3 else "right")
+        for place, (head, each) in enumerate(zip(heads, cells, strict=True))
+    ]
+
+
 def _describe_total(planned: Sequence[PlannedPart]) -> str:
     n_trials, n_epochs = (sum(getattr(each, name) for each in planned) for name in ("n_trials", "n_epochs"))
     n_measurements = sum(each.part.n_measurements for each in planned)
     text = f"In total: {n_trials} trials, {n_epochs:,} epochs, {n_measurements} measurements"
-    plans = [each.plan for each in planned if each.plan is not None]
-    if len(plans) < len(planned):
+    if any(each.flops is None for each in planned):
         return f"{text}."
-    seconds = sum(plan.seconds for plan in plans)
+    flops = sum(each.n_trials * (each.flops or 0) for each in planned)
+    text = f"{text}; {describe_flops((flops, flops))} for training"
+    if any(each.seconds is None for each in planned):
+        return f"{text}; the time is not known here."
+    seconds = sum(each.seconds or 0 for each in planned)
     return f"{text}; training takes about {format_duration(seconds)} on this machine. Measurements come on top."
 
 
@@ -94,18 +106,31 @@ def print_reproduction(
     if not_comparable:
         print_line(console, f"NOT COMPARABLE with the paper: {'; '.join(not_comparable)}.", style="bold yellow")
     is_run = rows["study"] != ""
-    for (study, metric), group in rows[is_run].groupby(["study", "metric"], sort=False):
-        print_line(console, f"\n{study}: {str(metric).replace('_', ' ')}, %", style="bold")
+    for key, group in rows[is_run].groupby(["study", "metric"], sort=False):
+        study, metric = map(str, key)
+        print_line(console, f"\n{study}: {describe_metric(metric)}, %", style="bold")
         print_columns(console, _columns(group), without=NARROW)
     print_line(console, "")
     print_line(console, "Own: mean of the trials after the last epoch, with a 95 % t interval. Change: from off.")
     for study, group in rows[is_run].groupby("study", sort=False):
-        for text in _shared(group["differs"]):
+        if texts := describe_differences(group.to_dict("records")):
+            print_line(console, f"{study}: {'; '.join(texts)}.")
+        for text in dict.fromkeys(group.loc[group["why"] != "", "why"]):
             print_line(console, f"{study}: {text}")
     for text in table.differs:
         print_line(console, f"Differs from the paper: {text}")
     for line in describe_not_run(rows[~is_run].to_dict("records")):
         print_line(console, line)
+
+
+def describe_metric(metric: str) -> str:
+    """Return a metric in words.
+
+    Examples:
+        >>> describe_metric("fgsm_top1_accuracy")
+        'fgsm top-1 accuracy'
+    """
+    return metric.replace("top1", "top-1").replace("top5", "top-5").replace("_", " ")
 
 
 def _columns(rows: pd.DataFrame) -> list[Column]:
@@ -148,25 +173,34 @@ def _change_interval(row: Mapping[Any, Any]) -> str:
     return f"{row['change_low']:+.2f} .. {row['change_high']:+.2f}"
 
 
-def _shared(differs: Iterable[Sequence[str]]) -> list[str]:
-    """Return one text with the differences that several rows have, each once."""
-    texts = list(dict.fromkeys(text for row in differs for text in row))
-    return ["; ".join(texts)] if texts else []
+def describe_differences(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """Return what differs from the published training, each text once; with its arms if it is not true of all.
+
+    Examples:
+        >>> rows = [{"arm": "off", "differs": ["2 seeds"]}, {"arm": "cutmix", "differs": ["2 seeds", "a note"]}]
+        >>> describe_differences(rows)
+        ['2 seeds', 'cutmix: a note']
+    """
+    arms: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row["differs"]:
+            arms.setdefault(text, []).append(row["arm"])
+    every = {row["arm"] for row in rows if row["differs"]}
+    return [
+        text if set(names) == every else f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in arms.items()
+    ]
 
 
 def describe_not_run(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
-    """Return one line per network and arm that is not run, with its published numbers and the reason.
+    """Return one line per network and reason, with the published numbers that are not computed again.
 
     Examples:
         >>> row = {"dataset": "imagenet", "model": "resnet152", "arm": "off", "why": "the paper copied it"}
         >>> describe_not_run([row | {"metric": "top1_error", "published": 21.69}])
-        ['Not run: off, resnet152, imagenet (published: top1 error 21.69): the paper copied it.']
+        ['Not run: resnet152: the paper copied it. Published: off 21.69 (top-1 error, imagenet).']
     """
-    numbers: dict[tuple[str, ...], list[str]] = {}
+    numbers: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        key = (row["arm"], row["model"], row["dataset"], row["why"])
-        numbers.setdefault(key, []).append(f"{row['metric'].replace('_', ' ')} {row['published']:g}")
-    return [
-        f"Not run: {arm}, {model}, {dataset} (published: {', '.join(published)}): {why}."
-        for (arm, model, dataset, why), published in numbers.items()
-    ]
+        about = f"{describe_metric(row['metric'])}, {row['dataset']}"
+        numbers.setdefault((row["model"], row["why"]), []).append(f"{row['arm']} {row['published']:g} ({about})")
+    return [f"Not run: {model}: {why}. Published: {', '.join(each)}." for (model, why), each in numbers.items()]

@@ -112,7 +112,7 @@ Axes = Annotated[
     typer.Option(
         autocompletion=complete_axes,
         help=f"comma-separated axes of {', '.join(AXIS_NAMES)}, or package.module:Class; for example calibration,ood "
-        "(default: all applicable axes except transfer)",
+        "(default: all applicable axes except captioning, detection and transfer)",
     ),
 ]
 Trials = Annotated[

@@ -13,6 +13,7 @@ from search_spaces.study import Study
 from sweep.doctor import OK, WARNING, WRONG, Check
 from sweep.formats import format_duration
 from sweep.gpu_room import describe_rooms
+from sweep.network_sizes import describe_flops
 from sweep.plan import Plan
 from sweep.power import Power, compute_power
 from sweep.preview import describe_mix
@@ -24,7 +25,7 @@ from sweep.terminal.training_line import describe_training
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from trainables.mixing.config import Mix
+    from trainables.config import TrialConfig
     from trainables.mixing.estimates import Estimate
 
 SCALE_COLUMNS: dict[str, JustifyMethod] = {
@@ -69,12 +70,21 @@ def print_study(study: Study, console: Console, power: Power | None = None) -> N
         print_line(console, study.why_open.strip())
     table = new_table()
     add_column(table, "arm", justify="left")
-    for heading in ("mixing", "varies"):
+    changes = {arm: "\n".join(_config_of(study, arm).augment.describe()) or "none" for arm in study.arms}
+    columns = {"augment": changes} if len(set(changes.values())) > 1 else {}
+    columns["mixing"] = {arm: _describe_mixing(study, arm) for arm in study.arms}
+    columns["varies"] = {
+        arm: "\n".join(f"{path} {describe_domain(domain)}" for path, domain in study.space_of(arm).items())
+        or "seeds only"
+        for arm in study.arms
+    }
+    for heading in columns:
         add_column(table, heading, justify="left", wrap=True)
     for arm in study.arms:
-        varies = [f"{path} {describe_domain(domain)}" for path, domain in study.space_of(arm).items()]
-        add_row(table, [arm, _describe_mixing(study, arm), "\n".join(varies) or "seeds only"])
+        add_row(table, [arm, *(cells[arm] for cells in columns.values())])
     print_table(console, table)
+    if "augment" not in columns and (same := next(iter(changes.values()))) != "none":
+        print_line(console, f"Augment, in every arm: {same.replace(chr(10), '; ')}.")
     print_line(console, describe_budget(study))
     print_line(console, (power or compute_power(study)).describe())
 
@@ -82,15 +92,15 @@ def print_study(study: Study, console: Console, power: Power | None = None) -> N
 def _describe_mixing(study: Study, arm: str) -> str:
     """Return the name of the arm's preset, or its policy in words."""
     declared = study.arms[arm].mix if study.arms[arm].mix is not None else study.base.get("mix", "off")
-    return declared if isinstance(declared, str) else ", ".join(describe_mix(_mix_of(study, arm)))
+    return declared if isinstance(declared, str) else ", ".join(describe_mix(_config_of(study, arm).mix))
 
 
-def _mix_of(study: Study, arm: str) -> Mix:
-    """Return an arm's policy without the values that vary, or its first draw if the policy needs these values."""
+def _config_of(study: Study, arm: str) -> TrialConfig:
+    """Return an arm's configuration without the values that vary, or its first draw if it needs these values."""
     try:
-        return study.declared_config(arm, {}, replicate=0).mix
+        return study.declared_config(arm, {}, replicate=0)
     except UserError:
-        return study.declared_config(arm, study.draw(arm, 0), replicate=0).mix
+        return study.declared_config(arm, study.draw(arm, 0), replicate=0)
 
 
 def print_scales(scales: Mapping[str, Study | UserError], console: Console) -> None:
@@ -178,10 +188,12 @@ def print_plan(
         f"Data: {study.base.get('data', {}).get('source', 'digits')}, {_format_range(plan.n_train)} training and "
         f"{_format_range(plan.n_val)} validation images of {plan.height_px}x{plan.width_px} px.\n"
         f"{_describe_networks(plan)}\n{describe_training(study)}\n"
-        f"Size: {plan.n_trials} search trials{confirming}, at most {plan.max_epochs} epochs in total.\n"
-        f"Time on this machine: at most about {format_duration(plan.seconds)}, with {plan.slots} trials at a time and "
-        f"{_format_range(plan.images_per_s)} training images per second and trial.",
+        f"Size: {plan.n_trials} search trials{confirming}, at most {plan.max_epochs} epochs in total; "
+        f"{describe_flops(plan.train_flops)} per trial for training.\n"
+        f"{_describe_time(plan)}",
     )
+    for disk in plan.disk:
+        print_line(console, disk.describe())
     if plan.rooms:
         print_line(console, describe_rooms(plan.rooms))
     if plan.measured is not None:
@@ -198,6 +210,15 @@ def _describe_networks(plan: Plan) -> str:
         largest = max(networks, key=lambda network: network.multiply_adds)
         networks, more = list(dict.fromkeys([networks[0], largest])), f"; {len(plan.networks)} networks in all"
     return f"Network: {'; '.join(network.describe() for network in networks)}{more}."
+
+
+def _describe_time(plan: Plan) -> str:
+    if plan.images_per_s is None or plan.seconds is None:
+        return f"Time: unknown, because {plan.no_time}"
+    return (
+        f"Time on this machine: at most about {format_duration(plan.seconds)}, with {plan.slots} trials at a time and "
+        f"{_format_range(plan.images_per_s)} training images per second and trial."
+    )
 
 
 def _format_range(extremes: tuple[float, float]) -> str:

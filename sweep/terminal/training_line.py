@@ -1,4 +1,4 @@
-"""How the trials of a study are trained, in one line: what the arms share as values, what differs as a list."""
+"""How the trials of a study are trained, in one line: one value where the arms agree, otherwise all of them."""
 
 from __future__ import annotations
 

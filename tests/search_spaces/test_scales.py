@@ -12,7 +12,8 @@ from search_spaces.discover import built_in_studies, load_study, parse_setting
 from search_spaces.paper_recipes import IMAGENET
 from search_spaces.scales import SCALES, scaled
 from search_spaces.study import Study
-from trainables.config import TrialConfig
+from trainables.augment.config import ColorJitter, Lighting, ResizedCrop
+from trainables.config import CosineSchedule, StepSchedule, TrialConfig
 from trainables.errors import UserError
 from trainables.merging import merged
 from trainables.optimizer import lr_factor
@@ -89,6 +90,14 @@ class TestCommon:
         assert study.trial_config("off", {"optimizer.lr": 0.02}, replicate=0).optimizer.lr == 0.02
         assert study.trial_config("off", {"optimizer.lr": 0.02}, replicate=0).optimizer.weight_decay == 1e-4
 
+    def test_leaves_alone_the_parameters_of_a_varied_variant(self, load: Any) -> None:
+        space = {"optimizer.schedule.kind": {"kind": "choice", "values": ["cosine", "step"]}}
+        study = load("paper", ("base.data.source=imagenet:/images",), space=space)
+        kinds = [
+            study.trial_config("off", {"optimizer.schedule.kind": kind}, replicate=0) for kind in ("cosine", "step")
+        ]
+        assert [config.optimizer.schedule for config in kinds] == [CosineSchedule(), StepSchedule()]
+
     def test_a_grid_keeps_its_points_and_a_drawn_space_its_replicates(self, load: Any) -> None:
         space = {"data.pad_px": {"kind": "choice", "values": [0, 2, 4]}}
         budget = {"max_epochs": 30}
@@ -164,10 +173,26 @@ class TestPaper:
         config = config_of(load("paper", ("base.data.source=imagenet:/images",)))
         data, optimizer = config.data, config.optimizer
         assert (data.source, data.batch_size, data.image_size_px) == ("imagenet:/images", 256, 224)
+        assert (data.store, data.center_crop_frac, data.flip) == ("jpeg", 0.875, None)
+        crop, jitter, lighting = config.augment.resized_crop, config.augment.color_jitter, config.augment.lighting
+        assert (crop, jitter, lighting) == (ResizedCrop(), ColorJitter(hue=0), Lighting(sd=0.1))
+        assert (crop.area_frac, jitter.brightness, jitter.contrast, jitter.saturation) == ((0.08, 1), 0.4, 0.4, 0.4)
         assert (config.model.name, config.model.precision) == ("resnet50", "fp32")
         assert (optimizer.max_epochs, optimizer.lr) == (300, 0.1)
         assert (optimizer.weight_decay, optimizer.decay_on) == (1e-4, "all")
         rates = [lr_factor(optimizer.schedule, epoch / 300) for epoch in (74, 75, 149, 150, 224, 225)]
+        assert rates == pytest.approx([1, 0.1, 0.1, 0.01, 0.01, 0.001])
+
+    def test_cub_is_the_published_recipe(self, load: Any) -> None:
+        """Appendix B and B.1, from random weights and with one rate for all layers."""
+        config = config_of(load("paper", ("base.data.source=cub:/birds",)))
+        data, model, optimizer = config.data, config.model, config.optimizer
+        assert (data.batch_size, data.image_size_px, data.center_crop_frac, data.pad_px) == (32, 224, 0.875, 16)
+        assert (model.name, model.last_stride) == ("resnet50", 1)
+        assert (optimizer.max_epochs, optimizer.weight_decay) == (600, 1e-4)
+        other = config_of(load("paper", ("base.data.source=cub:/birds", "base.model.name=tiny")))
+        assert (other.model.name, other.model.last_stride) == ("tiny", 2)  # it has no stride that could be removed
+        rates = [lr_factor(optimizer.schedule, epoch / 600) for epoch in (149, 150, 299, 300, 449, 450)]
         assert rates == pytest.approx([1, 0.1, 0.1, 0.01, 0.01, 0.001])
 
     @pytest.mark.parametrize(
@@ -203,12 +228,13 @@ class TestPaper:
         with pytest.raises(UserError, match=f"'{IMAGENET}' is unknown"):
             load(IMAGENET)
 
+    @pytest.mark.parametrize(("source", "batch_size"), [("imagenet:/images", 256), ("cub:/birds", 32)])
     @pytest.mark.parametrize("name", built_in_studies())
-    def test_every_study_runs_on_imagenet(self, name: str) -> None:
-        study = load_study(name, scale="paper", settings=["base.data.source=imagenet:/images"])
+    def test_every_study_runs_on_large_images(self, name: str, source: str, batch_size: int) -> None:
+        study = load_study(name, scale="paper", settings=[f"base.data.source={source}"])
         for arm in study.arms:
             config = study.declared_config(arm, study.draw(arm, 0), replicate=0)
-            assert (config.data.batch_size, config.data.image_size_px) == (256, 224)
+            assert (config.data.batch_size, config.data.image_size_px) == (batch_size, 224)
             assert config.model.name.startswith("resnet")
 
 

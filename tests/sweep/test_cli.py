@@ -46,6 +46,9 @@ VERBS = {
         *("study", *STUDY_FLAGS, "--download", *CLUSTER, "--out", "--log-to"),
         *("--or-resume", "--restarts", *SHOWN),
     ],
+    "reproduce": [
+        *("table", "--plan", "--show", *STUDY_FLAGS, "--download", *CLUSTER, "--out", *SHOWN, "--json"),
+    ],
     "resume": ["sweep_dir", "--data", *CLUSTER, "--retry-failed", "--no-models", "--set", "--log-to", *SHOWN],
     "confirm": ["sweep_dir", "--seeds", "--searches", "--configs", "--data", *CLUSTER, "--log-to", *SHOWN],
     "extend": [
@@ -175,6 +178,7 @@ class TestVerbsAndFlags:
                 "file to write",
                 "folder to write sweeps to",
                 "folder to write the sweep to",
+                "folder to write the sweeps to",
                 "folder to write the template to",
             ],
             "--to": ["folder to write the files to", "folder to write the report to"],

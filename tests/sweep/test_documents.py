@@ -184,6 +184,7 @@ class TestPlan:
         study = load_study("quickstart", scale="smoke")
         assert document["n_search_trials"] == len(study.arms) * study.trials_per_arm
         assert document["images_per_s"] == {"min": 1000 / 3, "max": 1000 / 3}
+        assert [network["name"] for network in document["networks"]] == ["tiny"]
         doses = {arm["arm"]: arm["dose"] for arm in document["arms"]}
         assert doses["off"]["dose_exposure"] == 0
         assert doses["cutmix"]["dose_exposure"] > 0

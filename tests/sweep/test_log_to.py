@@ -76,7 +76,7 @@ class TestOption:
     def test_is_refused_before_anything_begins(self, study_of: MakeStudy, tmp_path: Path) -> None:
         from sweep.launch import resume_sweep, start_sweep
 
-        given: dict[str, Any] = {"address": None, "command": "", "log_to": ["x:y"]}
+        given: dict[str, Any] = {"command": "", "log_to": ["x:y"]}
         with pytest.raises(UserError, match="unknown logger 'x'"):
             start_sweep(study_of(), out=tmp_path / "new", download=False, **given)
         with pytest.raises(UserError, match="unknown logger 'x'"):

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from search_spaces.discover import load_study
+from search_spaces.study import Study
 from sweep.plan import Plan, make_plan
+from sweep.terminal.study import print_plan
+from sweep.terminal.training_line import describe_training
+from trainables.config import Model, TrialConfig
 from trainables.data.config import Data
 from trainables.data.splits import split_indices
 from trainables.errors import UserError
+from trainables.evaluation.axes.cost import forward_flops, training_flops
+from trainables.models.build import build_model
+
+VALUES: dict[str, Any] = {
+    "question": "How long?",
+    "arms": {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}},
+    "budget": {"trials": 2, "max_epochs": 3},
+}
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, *settings: str, sampled: int | None = None, **values: Any) -> Plan:
@@ -87,3 +101,52 @@ def test_a_link_that_leads_nowhere_is_refused_without_its_header(monkeypatch: py
     (photos / "train/b/1.png").symlink_to("gone.png")
     with pytest.raises(UserError, match=r"b/1\.png: there is no gone\.png"):
         planned(monkeypatch, f"base.data.source=imagefolder:{photos}")
+
+
+def text_of(plan: Plan, study: Study) -> str:
+    console = Console(width=10_000, file=io.StringIO())
+    print_plan(study, plan, console)
+    return console.file.getvalue()
+
+
+def test_tells_networks_training_and_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.plan.measure_speed", lambda *_, **__: 500.0)
+    space = {"model.name": {"kind": "choice", "values": ["cifar_resnet8", "tiny"]}}
+    study = load_study(VALUES | {"space": space, "search": "grid", "replicates": 1, "budget": {"max_epochs": 3}})
+    plan = make_plan(study)
+    by_name = {network.name: network for network in plan.networks}
+    assert by_name.keys() == {"tiny", "cifar_resnet8"}
+    net = build_model(Model(name="tiny"), n_classes=10, height_px=32, width_px=32, seed=0)
+    assert by_name["tiny"].n_parameters == sum(parameter.numel() for parameter in net.parameters())
+    assert by_name["tiny"].multiply_adds == forward_flops(net, height_px=32, width_px=32) // 2
+    per_image = training_flops(net, TrialConfig(), height_px=32, width_px=32)
+    assert plan.train_flops[0] == pytest.approx(per_image * plan.n_train[0] * 3)
+    assert plan.train_flops[0] < plan.train_flops[1]
+    text = text_of(plan, study)
+    assert "Network: cifar_resnet8 with" in text
+    assert "weight decay 0.0005 on weights without norms and biases; batches of 128 images" in text
+
+
+def test_training_says_what_differs_between_arms() -> None:
+    arms = {
+        "sgd": {"mix": "off"},
+        "all": {"mix": "off", "base": {"optimizer": {"decay_on": "all", "schedule": {"kind": "step"}}}},
+    }
+    space = {"optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 0.1}}
+    line = describe_training(load_study(VALUES | {"arms": arms, "space": space}))
+    assert "learning rate 0.01 .. 0.1 (log) (cosine or step: x0.1 at 50 %, 75 %)" in line
+    assert "on weights without norms and biases or all parameters" in line
+
+
+def test_of_a_study_for_another_machine_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan of a GPU sweep can be made on a laptop; measuring several trials cannot."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("sweep.gpu_room.local_gpu_bytes", lambda: None)
+    study = load_study(VALUES, settings=["resources.gpus=1"])
+    plan = make_plan(study)
+    assert (plan.slots, plan.seconds, plan.images_per_s) == (0, None, None)
+    assert plan.n_train[0] > 0
+    assert plan.rooms
+    assert "Time: unknown, because resources.gpus is 1.0 per trial, but this machine has 0 GPUs" in text_of(plan, study)
+    with pytest.raises(UserError, match="this machine has"):
+        make_plan(study, measure=True)

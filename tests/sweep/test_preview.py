@@ -68,6 +68,14 @@ class TestContent:
         assert paper[16, 16] == pytest.approx(0.46, abs=0.04)
         assert paper[0, 0] == pytest.approx(0.13, abs=0.04)
 
+    def test_an_arm_that_augments_shows_changed_images(self, quickstart: Preview) -> None:
+        section = "{augment: {resized_crop: {}, policy: {kind: trivial_augment}}}"
+        info = info_of("quickstart", f"arms.off.base={section}", n_samples=5)
+        off = arm_of(info, "off")
+        assert off.policy == ("resized crop, area 0.08 to 1, aspect 0.75 to 1.33", "trivial_augment", "no mixing")
+        assert (off.images != info.originals).any(axis=(1, 2, 3)).all()
+        assert (arm_of(info, "cutmix").images == arm_of(quickstart, "cutmix").images).all()
+
     def test_the_same_at_every_call(self, quickstart: Preview) -> None:
         again = info_of("quickstart", n_samples=5)
         assert again.captions == quickstart.captions

@@ -16,9 +16,9 @@ from trainables.config import TrialConfig
 from trainables.data.image_set import ImageSet
 from trainables.data.prepared import TrialData
 from trainables.data.resident import ResidentImages
+from trainables.device_paths import tensor_operations
 from trainables.merging import merged
 from trainables.mixing.draw import describe_why_not
-from trainables.mixing.rendering import tensor_operations
 from trainables.trial import Trial
 
 SIDE_PX, PAD_PX, N_TRAIN, N_VAL, BATCH = 8, 4, 42, 12, 4

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.augment.config import Augment
-from trainables.augment.draw import JITTER, POLICY, SHIFTS, WINDOWS, jitter_operations
+from trainables.augment.crops import draw_windows
+from trainables.augment.draw import (
+    JITTER,
+    POLICY,
+    SHIFTS,
+    WINDOWS,
+    device_arrays,
+    draw_changes,
+    jitter_operations,
+)
 from trainables.augment.rendering import Change, changed, mapped
 from trainables.augment.sampling import resized_windows
 
@@ -39,6 +49,36 @@ def augmented(images: Tensor, arrays: Mapping[str, Tensor], augment: Augment) ->
             change = Change(arrays[JITTER + "codes"][:, place], arrays[JITTER + "amounts"][:, place])
             images = changed(images, change, among=operations)
     return lit(images, arrays[SHIFTS]) if SHIFTS in arrays else images
+
+
+def draw_and_apply(
+    images: np.ndarray, augment: Augment, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return images after changes that are drawn here, without flips, for a picture of what a section does.
+
+    Args:
+        images: uint8 [n, H, W, 3].
+        augment: the configuration.
+        rng: generator of the draws.
+
+    Returns:
+        The changed images, uint8 [n, H, W, 3], and the windows of the crops, int64 [n, 4]; None without such crops.
+
+    Examples:
+        >>> augment = Augment.model_validate({"policy": {"kind": "trivial_augment"}})
+        >>> images, windows = draw_and_apply(np.zeros((2, 8, 8, 3), np.uint8), augment, np.random.default_rng(0))
+        >>> images.shape, windows
+        ((2, 8, 8, 3), None)
+    """
+    count, height_px, width_px, _ = images.shape
+    sides = np.full(count, height_px), np.full(count, width_px)
+    crop = augment.resized_crop
+    windows = None if crop is None else draw_windows(*sides, crop, rng)
+    drawn = draw_changes(augment, count, height_px=height_px, width_px=width_px, rng=rng)
+    unflipped = np.zeros(count, dtype=bool)
+    arrays = device_arrays(augment, drawn, windows=windows, flipped=unflipped, height_px=height_px, width_px=width_px)
+    on_cpu = {name: torch.from_numpy(values) for name, values in arrays.items()}
+    return augmented(torch.from_numpy(np.array(images)), on_cpu, augment).numpy(), windows
 
 
 def lit(images: Tensor, shifts: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def changed_saturation(images: Tensor, amounts: Tensor) -> Tensor:
     """
     amounts = amounts[:, None, None, None]
     blended = images * (1 + amounts) + grey(images)[..., None] * -amounts
-    return blended.clamp(0, 255).to(torch.uint8)
+    return blended.clamp(0, 255).int().to(torch.uint8)
 
 
 def sharpened(images: Tensor, amounts: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def sharpened(images: Tensor, amounts: Tensor) -> Tensor:
     blurred = (2 * (box + 4 * inner) + 13) // 26  # to the nearest level: a 13th is never halfway
     result = images.clone()
     moved = inner + (blurred - inner) * -amounts[:, None, None, None]
-    result[:, 1:-1, 1:-1] = moved.clamp(0, 255).to(torch.uint8)
+    result[:, 1:-1, 1:-1] = moved.clamp(0, 255).int().to(torch.uint8)
     return result
 
 
@@ -61,7 +61,7 @@ def changed_hue(images: Tensor, amounts: Tensor) -> Tensor:
         images: uint8 [B, H, W, 3].
         amounts: rotation, float32 [B] in [-0.5, 0.5].
     """
-    red, green, blue = (images / 255).unbind(dim=3)
+    red, green, blue = images.float().unbind(dim=3)
     highest = torch.maximum(torch.maximum(red, green), blue)
     lowest = torch.minimum(torch.minimum(red, green), blue)
     is_grey = highest == lowest
@@ -72,11 +72,11 @@ def changed_hue(images: Tensor, amounts: Tensor) -> Tensor:
         blue_part - green_part,
         torch.where(green == highest, 2 + red_part - blue_part, 4 + green_part - red_part),
     )
-    turned = (sixths / 6 + amounts[:, None, None]) % 1 * 6
+    turned = (sixths + 6 * amounts[:, None, None]) % 6
     # a channel is the largest one minus a part of the spread, by the distance of its hue on the circle
     channels = [
         highest - spread * torch.minimum((turned + start) % 6, 4 - (turned + start) % 6).clamp(0, 1)
         for start in (5, 3, 1)
     ]
-    colored = (torch.stack(channels, dim=3) * 255.999).clamp(0, 255).to(torch.uint8)
+    colored = (torch.stack(channels, dim=3) * (255.999 / 255)).int().to(torch.uint8)
     return torch.where(is_grey[..., None], images, colored)

@@ -125,3 +125,33 @@ class Augment(Frozen):
     def is_off(self) -> bool:
         """Whether no part is set."""
         return self == Augment()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What is set, without numbers: the sections, and the kind of the policy.
+
+        Examples:
+            >>> Augment.model_validate({"policy": {"kind": "trivial_augment"}, "lighting": {}}).kinds
+            ('trivial_augment', 'lighting')
+        """
+        return tuple(line.partition(",")[0] for line in self.describe())
+
+    def describe(self) -> tuple[str, ...]:
+        """Return one short line per part that is set, in the order in which they are applied.
+
+        Examples:
+            >>> Augment.model_validate({"policy": {"kind": "trivial_augment"}, "lighting": {}}).describe()
+            ('trivial_augment', 'lighting, sd 0.1')
+        """
+        lines = []
+        if self.resized_crop is not None:
+            (low, high), (narrow, wide) = self.resized_crop.area_frac, self.resized_crop.aspect
+            lines.append(f"resized crop, area {low:g} to {high:g}, aspect {narrow:.3g} to {wide:.3g}")
+        if self.policy is not None:
+            lines.append(self.policy.describe())
+        if self.color_jitter is not None:
+            used = {name: value for name, value in self.color_jitter.model_dump().items() if value}
+            lines.append(", ".join(["color jitter", *(f"{name} {value:g}" for name, value in used.items())]))
+        if self.lighting is not None:
+            lines.append(f"lighting, sd {self.lighting.sd:g}")
+        return tuple(lines)

@@ -36,12 +36,13 @@ def draw_windows(
     """
     windows = _central(heights_px, widths_px, spec.aspect)
     missing = np.arange(len(heights_px))
+    narrowest, widest = (float(np.log(aspect)) for aspect in spec.aspect)
     for _ in range(TRIES):
         if not len(missing):
             break
         full_height, full_width = heights_px[missing], widths_px[missing]
-        area = full_height * full_width * rng.uniform(*spec.area_frac, size=len(missing))
-        aspect = np.exp(rng.uniform(*np.log(spec.aspect), size=len(missing)))
+        area = full_height * full_width * rng.uniform(spec.area_frac[0], spec.area_frac[1], size=len(missing))
+        aspect = np.exp(rng.uniform(narrowest, widest, size=len(missing)))
         height, width = (np.rint(np.sqrt(side)).astype(np.int64) for side in (area / aspect, area * aspect))
         fits = (height > 0) & (height <= full_height) & (width > 0) & (width <= full_width)
         height, width = height[fits], width[fits]

@@ -1,8 +1,9 @@
 """Operations on batches of images: each sample has its own operation, and nothing is random.
 
-All sums and products are rounded one at a time, and counts and grey values are whole numbers, so that every device
-computes the same bits. On a CPU each operation runs on the samples that have it. On other devices it runs on all
-samples and is selected afterwards: neither a shape nor a branch depends on a draw.
+All sums and products are rounded one at a time, counts and grey values are whole numbers, and nothing is divided by a
+constant, for which a GPU multiplies by a rounded reciprocal. So every device computes the same bits. On a CPU each
+operation runs on the samples that have it. On other devices it runs on all samples and is selected afterwards: neither
+a shape nor a branch depends on a draw.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from trainables.augment.colors import changed_hue, changed_saturation, grey, sharpened
 from trainables.augment.operations import AFFINE, CODES, TABLES
 from trainables.augment.sampling import moved
-from trainables.mixing.rendering import on_host
+from trainables.device_paths import on_host
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ def _brightness(_: Tensor, amounts: Tensor, values: Tensor) -> Tensor:
 def _contrast(images: Tensor, amounts: Tensor, values: Tensor) -> Tensor:
     """Move values away from the mean grey level of the image, or towards it."""
     total = grey(images).sum(dim=(1, 2), dtype=torch.int64)
-    mean = (total / (images.shape[1] * images.shape[2])).float()[:, None, None]
+    mean = (total.double() * (1 / (images.shape[1] * images.shape[2]))).float()[:, None, None]
     return (values * (1 + amounts) + mean * -amounts).clamp(0, 255).to(torch.uint8)
 
 

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from trainables.contracts.divisions import check_a_division_covers_the_image_once, requested_fracs
 from trainables.contracts.global_state import check_no_global_draws
 from trainables.contracts.law import Law, require
+from trainables.device_paths import tensor_operations
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.masks.base import Mask
 from trainables.mixing.masks.division import Division
 from trainables.mixing.position import RULES
-from trainables.mixing.rendering import tensor_operations
 
 CPU = torch.device("cpu")
 

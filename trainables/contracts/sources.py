@@ -77,6 +77,21 @@ def _check_decoded(read: Decoded, where: str, image_size_px: int | None) -> None
         require(inside.all(), f"{where}: {int((~inside).sum())} boxes are empty or outside their image")
 
 
+def check_listed(case: SourceCase) -> None:
+    """Check that ``listed`` names one file per image of ``read``, with its label, if the source lists files."""
+    if not case.kind.lists_files():
+        return
+    for split in SPLITS:
+        listed, read = case.source().listed(split), case.source().read(split)
+        n_files, n_images = len(listed.files), len(read.images)
+        require(n_files == n_images, f"split '{split}': {n_files} files are listed, {n_images} images are read")
+        require(np.array_equal(listed.labels, read.labels), f"split '{split}': labels of listed and read differ")
+        require(listed.classes == read.classes, f"split '{split}': classes of listed and read differ")
+        require(
+            (listed.boxes is None) == (read.boxes is None), f"split '{split}': only one of listed and read has boxes"
+        )
+
+
 def check_same_at_every_call(case: SourceCase) -> None:
     """Check that two calls read the same data, without global random generators."""
     for split in SPLITS:
@@ -144,6 +159,7 @@ def check_missing_path_is_refused(case: SourceCase) -> None:
 LAWS: tuple[Law[SourceCase], ...] = (
     check_description,
     check_arrays,
+    check_listed,
     check_same_at_every_call,
     check_splits_are_apart,
     check_decodes_into_the_given_array,

@@ -121,6 +121,11 @@ def decode(
     return sizes, dict(zip(files, digests, strict=True))
 
 
+def decoding_threads() -> int:
+    """Return the number of threads on which the files of a source are decoded."""
+    return min(MAX_THREADS, usable_cores())
+
+
 def in_order(files: Sequence[str], work: Callable[[int], T]) -> Iterator[T]:
     """Yield ``work(index)`` for each file in order, computed on up to 8 threads that are not far ahead.
 
@@ -129,7 +134,7 @@ def in_order(files: Sequence[str], work: Callable[[int], T]) -> Iterator[T]:
             cannot be used; their results from the first such file on are not yielded.
     """
     unusable: dict[int, UserError] = {}
-    n_threads = min(MAX_THREADS, usable_cores())
+    n_threads = decoding_threads()
 
     def some(start: int) -> list[T]:
         results = []

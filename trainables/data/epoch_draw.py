@@ -97,7 +97,8 @@ def draw_epoch(
         return EpochDraw(samples, corners, flipped)
     windows = None
     if resized is not None:
-        sides = (np.full(n_samples, side) for side in sides_px) if stored_px is None else stored_px(samples)
-        windows = draw_windows(*sides, resized, augment_rng)
+        alike = np.full(n_samples, sides_px[0]), np.full(n_samples, sides_px[1])
+        heights_px, widths_px = alike if stored_px is None else stored_px(samples)
+        windows = draw_windows(heights_px, widths_px, resized, augment_rng)
     changes = draw_changes(augment, n_samples, height_px=sides_px[0], width_px=sides_px[1], rng=augment_rng)
     return EpochDraw(samples, corners, flipped, windows, changes)

@@ -56,6 +56,7 @@ def _streamed(images: ImageArray, batches: Sequence[np.ndarray], device: torch.d
         if isinstance(images, JpegImages):
             images.read(rows, block.numpy(), n_threads=n_threads)
         else:
+            assert isinstance(images, np.ndarray)
             np.take(images, rows, axis=0, out=block.numpy(), mode="clip")  # mode "raise" would make another copy
         return block
 

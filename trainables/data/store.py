@@ -71,6 +71,27 @@ def _open_split(data: Data, split: Split, contents: Contents, cache_dir: Path | 
     return load_entry(test, train, data)
 
 
+def stored_folder(data: Data, split: Split, *, cache_dir: Path | None = None) -> Path | None:
+    """Return the folder in the cache with the images of a split; None if they are not written, or unknown.
+
+    Nothing is written, and no image is read.
+
+    Args:
+        data: as for :func:`open_split`.
+        split: ``train`` or ``test``.
+        cache_dir: as for :func:`open_split`.
+
+    Raises:
+        UserError: the source is missing.
+    """
+    folder = default_cache_dir() if cache_dir is None else cache_dir
+    source = open_source(data.source)
+    train = _Opening(source, "train", data, folder, "", None).present()
+    if split == "train" or train is None:
+        return train
+    return _Opening(source, "test", data, folder, train.name, None).present()
+
+
 def open_train(data: Data, *, contents: Contents = ANY, cache_dir: Path | None = None) -> tuple[ImageSet, ImageArray]:
     """Open the training images without and with a zero border, of the same content.
 
@@ -149,6 +170,12 @@ class _Opening:
             content = SplitContent(self._source, self._split, self._cache)
             # another process may have written the entry while this one waited for the lock
             return self._intact(self._checked(content.known)) or self._decode(content, name)
+
+    def present(self) -> Path | None:
+        """Return the folder of the entry if the content of the files is known and there is one."""
+        fingerprint = SplitContent(self._source, self._split, self._cache).known
+        path = None if fingerprint is None else self._path(fingerprint)
+        return path if path is not None and path.is_dir() else None
 
     def _intact(self, fingerprint: str | None) -> Entry | None:
         """Return the entry of a content if there is one and it is not damaged."""

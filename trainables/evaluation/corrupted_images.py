@@ -13,6 +13,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from trainables.data.cache_dir import default_cache_dir
+from trainables.data.image_set import ImageArray
 from trainables.evaluation.base import library
 from trainables.seeds import derive_seed, generator
 from trainables.whole_file import whole_file
@@ -70,7 +71,7 @@ def corrupt(image: Images, kind: str, *, severity: int, seed: int) -> Images:
     return rounded
 
 
-def corrupt_all(images: Images, rows: npt.NDArray[np.int64], kind: str, *, severity: int, seed: int) -> Images:
+def corrupt_all(images: ImageArray, rows: npt.NDArray[np.int64], kind: str, *, severity: int, seed: int) -> Images:
     """Corrupt the images of some rows, uint8 [n, H, W, 3]; the result of a row does not depend on other rows."""
     return np.stack(
         [
@@ -87,7 +88,7 @@ class CorruptedImages:
     its own.
     """
 
-    def __init__(self, images: Images, rows: npt.NDArray[np.int64], *, seed: int, keep: bool) -> None:
+    def __init__(self, images: ImageArray, rows: npt.NDArray[np.int64], *, seed: int, keep: bool) -> None:
         """Take images, uint8 [N, H, W, 3], and rows, int64 [n]; ``keep``: whether to write results to the cache."""
         self._make = partial(corrupt_all, images, rows, seed=seed)
         digest = hashlib.sha256(repr((FORMAT, library("corrupt-tta"), seed, images.shape)).encode())

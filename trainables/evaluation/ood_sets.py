@@ -11,6 +11,7 @@ import numpy as np
 
 from trainables.data.config import Data
 from trainables.data.decoding import fit_images
+from trainables.data.image_set import ImageArray
 from trainables.data.places import place_of
 from trainables.data.sources.registry import SOURCES, is_same_source, open_source, split_source, split_text
 from trainables.data.store import open_split
@@ -171,16 +172,16 @@ def out_sets(ood_set: str, *, height_px: int, width_px: int, count: int, seed: i
     yield OutSet("natural", f"{name} resize", _resized(test.images, rows, shape))
 
 
-def _cropped(images: np.ndarray, rows: np.ndarray, shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
+def _cropped(images: ImageArray, rows: np.ndarray, shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
     """Cut a window out of each image, at a place drawn uniformly from all possible places."""
     spare_px = np.array(images.shape[1:3]) - shape[:2]
     corners = rng.integers(0, spare_px + 1, size=(len(rows), 2))
     return np.stack(
-        [images[row, y : y + shape[0], x : x + shape[1]] for row, (y, x) in zip(rows, corners, strict=True)]
+        [images[row][y : y + shape[0], x : x + shape[1]] for row, (y, x) in zip(rows, corners, strict=True)]
     )
 
 
-def _resized(images: np.ndarray, rows: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def _resized(images: ImageArray, rows: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     fitted = np.empty((len(rows), *shape), dtype=np.uint8)
     for start in range(0, len(rows), IMAGES_AT_ONCE):  # part by part: all large images together may not fit into memory
         part = slice(start, start + IMAGES_AT_ONCE)

@@ -64,7 +64,7 @@ def assembled(
         # an empty mask instead of a selection of rows, which would copy the images (see mix_images)
         mask = emptied(mask, unmixed)
         lam = lam.masked_fill(unmixed, 1.0)
-        partner_fracs = None if partner_fracs is None else partner_fracs.masked_fill(unmixed, 0.0)
+        partner_fracs = partner_fracs.masked_fill(unmixed, 0.0)
     content = _content(mix, arrays, batch.shape, constants, mask.device)
     if mix.label.by == "class_map":
         height_px, width_px = batch.shape[2:]
@@ -73,16 +73,34 @@ def assembled(
         partner_weights = shown[None]
     else:
         weight, partner_weights = _weights(mix, lam, partner_fracs, arrays)
-    pasted: list[Tensor] = [*([constants["samples"]] if mix.moves_original else []), *arrays["partners"]]
-    pastes = [
-        Paste(None, partner, mask if len(pasted) == 1 else mask[:, index : index + 1], content, source)
-        for index, (partner, source) in enumerate(zip(pasted, sources, strict=True))
-    ]
-    if mix.moves_original:
-        pastes[0] = replace(pastes[0], is_original=True)
+    partners = arrays["partners"]
     return RenderedDraw(
-        partners=arrays["partners"], lam=lam, weight=weight, partner_weights=partner_weights, pastes=tuple(pastes)
+        partners=partners,
+        lam=lam,
+        weight=weight,
+        partner_weights=partner_weights,
+        pastes=_pastes(partners, mask, content, sources, constants.get("samples")),
     )
+
+
+def _pastes(
+    partners: Tensor,
+    mask: Tensor,
+    content: Tensor | None,
+    sources: list[Displaced | Resized | None],
+    samples: Tensor | None,
+) -> tuple[Paste, ...]:
+    """Return the pastes, one per plane of the mask [B, P, H, W]; ``samples``: the original is the first of them."""
+    if len(sources) == 1:
+        return (Paste(None, partners[0], mask, content, sources[0]),)
+    moved = 0 if samples is None else 1
+    pastes = [
+        Paste(None, partner, mask[:, index : index + 1], content, sources[index])
+        for index, partner in enumerate(partners, start=moved)
+    ]
+    if samples is not None:
+        pastes.insert(0, Paste(None, samples, mask[:, :1], content, sources[0], is_original=True))
+    return tuple(pastes)
 
 
 def _sources(
@@ -119,12 +137,10 @@ def _content(
     return None
 
 
-def _weights(
-    mix: Mix, lam: Tensor, partner_fracs: Tensor | None, arrays: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor]:
+def _weights(mix: Mix, lam: Tensor, partner_fracs: Tensor, arrays: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the original's fraction of the label, [B], and the partners', [K, B]; content without a class gets 0."""
     if mix.content != "partner":
         return torch.ones_like(lam), torch.zeros_like(lam)[None]
     if mix.label.lam == "nominal":
-        return mix.label.weights(arrays["lam_nominal"], arrays.get("partner_fracs_nominal"))
+        return mix.label.weights(arrays["lam_nominal"], arrays["partner_fracs_nominal"])
     return mix.label.weights(lam, partner_fracs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from trainables.mixing.rendering import on_host
+from trainables.device_paths import on_host
 
 if TYPE_CHECKING:
     import torch

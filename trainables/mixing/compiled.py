@@ -108,21 +108,34 @@ def _paste_shifted(
     (count, planes, height, length), width = out.shape, mask.shape[2]
     channels = length // width
     for i in range(count):
+        shown, down, right = pasted[index[i]], dy[i] % height, dx[i] % width
         for y in range(height):
-            ones, source_y = mask[i, y], (y + dy[i]) % height
+            ones = mask[i, y]
+            n_ones = 0  # counted first: most rows have none or all
+            for x in range(width):
+                n_ones += ones[x]
+            if n_ones == 0:
+                continue
+            source_y = y + down
+            if source_y >= height:
+                source_y -= height
             x = 0
-            while x < width:
-                if not ones[x]:
+            while n_ones > 0:
+                if ones[x] == 0:
                     x += 1
                     continue
                 # a run of pixels, at most up to the border of the partner: adjacent numbers in both images
-                source_x = (x + dx[i]) % width
-                last = min(width, x + width - source_x)
-                end = x + 1
-                while end < last and ones[end]:
-                    end += 1
+                source_x = x + right
+                if source_x >= width:
+                    source_x -= width
+                room = min(width - x, width - source_x)
+                run = 1
+                while run < room and ones[x + run] == 1:
+                    run += 1
                 for plane in range(planes):
-                    mixed, shown = out[i, plane, y], pasted[index[i], plane, source_y]
-                    for place in range((end - x) * channels):
-                        mixed[x * channels + place] = shown[source_x * channels + place]
-                x = end
+                    mixed = out[i, plane, y, x * channels : (x + run) * channels]
+                    row = shown[plane, source_y, source_x * channels : (source_x + run) * channels]
+                    for place in range(run * channels):
+                        mixed[place] = row[place]
+                n_ones -= run
+                x += run

@@ -74,8 +74,9 @@ def draw_on_host(
         lam_nominal = np.where(applied, lam_nominal, 1.0)
     if mix.content == "partner" and mix.label.lam == "nominal":
         arrays["lam_nominal"] = lam_nominal.astype(np.float32)
-        if len(partners) > 1:
-            arrays["partner_fracs_nominal"] = (fracs * applied[:, None]).T.astype(np.float32)
+        # one partner gets the rest, to the last digit
+        nominal = (fracs * applied[:, None]).T.astype(np.float32) if len(partners) > 1 else 1 - arrays["lam_nominal"]
+        arrays["partner_fracs_nominal"] = nominal.reshape(len(partners), count)
     return HostDraw(applied, n_applied, lam_nominal, arrays, masks)
 
 

@@ -60,12 +60,12 @@ class Label(Frozen):
         weight = 1 / (1 + ((1 - lam) / lam) ** self.exponent)
         return weight.where(lam > 0, 0.0).where(lam < 1, 1.0)
 
-    def weights(self, lam: Tensor, partner_fracs: Tensor | None) -> tuple[Tensor, Tensor]:
+    def weights(self, lam: Tensor, partner_fracs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the original's fraction of the label, float32 [B], and each partner's, float32 [K, B].
 
         Args:
             lam: the original's fraction of the image, float32 [B].
-            partner_fracs: each partner's, float32 [K, B]; None: there is one partner, and it shows the rest.
+            partner_fracs: each partner's, float32 [K, B].
 
         Examples:
             >>> import torch
@@ -76,11 +76,11 @@ class Label(Frozen):
             >>> weight.tolist(), partner_weights.tolist()  # the last image is not visible
             ([0.5], [[0.5], [0.0]])
         """
-        if partner_fracs is None:
-            weight = self.weight(lam)
-            return weight, (1 - weight)[None]
         if self.exponent == 1:
             return lam, partner_fracs
+        if len(partner_fracs) == 1:
+            weight = self.weight(lam)
+            return weight, (1 - weight)[None]
         import torch
 
         fracs = torch.cat([lam[None], partner_fracs])

@@ -96,16 +96,19 @@ class MaskPool(Generic[Masks]):
         self._draw: Callable[[Mix, int, Canvas], Masks] = draw
         self._ahead = not mix.needs and mix.granularity == "sample" and len(mix.layers) == 1
         self._ready: Masks | None = None
+        self._taken = 0
 
     def take(self, count: int, canvas: Canvas) -> Masks:
         """Return the next ``count`` masks; those drawn ahead are used if there are enough of them."""
         if not self._ahead:
             return self._draw(self._mix, count, canvas)
-        if self._ready is None or len(self._ready) < count:
+        first, last = self._taken, self._taken + count
+        if self._ready is None or len(self._ready) < last:
             room = AHEAD_PX // (canvas.height_px * canvas.width_px * self._mix.n_pastes)
             # whole batches, so that no rest is thrown away. Never beyond the last sample of the epoch: a trial is saved
             # between epochs with the state of its generator alone, and masks in the pool would be lost
             self._ready = self._draw(self._mix, max(count, min(self._left, room // count * count)), canvas)
-        taken, self._ready = self._ready[:count], self._ready[count:]
+            first, last = 0, count
+        self._taken = last
         self._left -= count
-        return taken
+        return self._ready[first:last]

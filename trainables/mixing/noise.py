@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.mixing.rendering import on_host
+from trainables.device_paths import on_host
 from trainables.seeds import generator
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.device_paths import on_host
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.config import Mix
 from trainables.mixing.masks.division import Division
 from trainables.mixing.partners import own_fracs, shown_parts
-from trainables.mixing.rendering import on_host, rectangles
+from trainables.mixing.rendering import rectangles
 
 BLOCK_PX = 1024
 """Pixels that are counted together: 128 in each of eight bytes."""
@@ -28,25 +29,20 @@ class PastedMasks:
         mask: where pixels are pasted, broadcasting to [n, P, H, W]: bool or float32. P is the number K of partners; it
             is K + 1 if the original is pasted too, before them: see ``Mix.moves_original``.
         lam: realised fraction of the original image, float32 [n].
-        partner_fracs: realised fraction of each partner, float32 [K, n]; None: there is one partner with the rest.
+        partner_fracs: realised fraction of each partner, float32 [K, n].
         frames: the rectangles (y0, x0, y1, x1) that images are displaced in or resized to, int64 [n, P, 4], none of
             them empty; None: the bounding boxes of the masks.
     """
 
     mask: Tensor
     lam: Tensor
-    partner_fracs: Tensor | None = None
+    partner_fracs: Tensor
     frames: Tensor | None = None
 
     def __getitem__(self, part: slice | Tensor) -> PastedMasks:
         """Return the masks of some samples."""
-        fracs, frames = self.partner_fracs, self.frames
-        return PastedMasks(
-            self.mask[part],
-            self.lam[part],
-            None if fracs is None else fracs[:, part],
-            None if frames is None else frames[part],
-        )
+        frames = None if self.frames is None else self.frames[part]
+        return PastedMasks(self.mask[part], self.lam[part], self.partner_fracs[:, part], frames)
 
 
 def plan_pasted(mix: Mix, fracs: np.ndarray, canvas: Canvas) -> dict[str, np.ndarray]:
@@ -83,9 +79,8 @@ def _own_fracs(fracs: np.ndarray) -> np.ndarray:
 
 def _in_order(mask: Tensor, n_partners: int) -> PastedMasks:
     """Return masks [n * K, 1, H, W], those of a sample after one another, in the order of pasting."""
-    if n_partners == 1:
-        return PastedMasks(mask, realised_lam(mask))
-    mask = mask.reshape(-1, n_partners, *mask.shape[2:])
+    if n_partners > 1:
+        mask = mask.reshape(-1, n_partners, *mask.shape[2:])
     return PastedMasks(mask, *_visible(shown_parts(mask)))
 
 
@@ -105,10 +100,11 @@ def _divided(edges: Tensor, height_px: int, width_px: int, *, moves_original: bo
     return PastedMasks(mask, lam, partner_fracs, frames)
 
 
-def _visible(shown: Tensor) -> tuple[Tensor, Tensor | None]:
+def _visible(shown: Tensor) -> tuple[Tensor, Tensor]:
     """Return the fraction of the original, float32 [n], and of the partners, float32 [K, n], from [n, K, H, W]."""
     if shown.shape[1] == 1:
-        return realised_lam(shown), None
+        lam = realised_lam(shown)
+        return lam, (1 - lam)[None]
     if shown.dtype != torch.bool:
         fracs = shown.flatten(2).mean(dim=2).T
         return (1 - fracs.sum(dim=0)).clamp(min=0), fracs

@@ -7,42 +7,15 @@ ways give the same bits: borders are whole pixels, and no comparison of rounded 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainables.device_paths import on_host
 from trainables.mixing.runs import runs
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
-
-_NUMPY = ContextVar("numpy", default=True)
-
-
-def on_host(device: torch.device) -> bool:
-    """Return whether pixels are computed in the faster ways that only a CPU has, which justify a second code path."""
-    return device.type == "cpu" and _NUMPY.get()
-
-
-@contextlib.contextmanager
-def tensor_operations() -> Iterator[None]:
-    """Render by the tensor operations of a GPU, on the host too: tests compare both ways with each other.
-
-    Examples:
-        >>> import torch
-        >>> with tensor_operations():
-        ...     on_host(torch.device("cpu"))
-        False
-    """
-    token = _NUMPY.set(False)
-    try:
-        yield
-    finally:
-        _NUMPY.reset(token)
 
 
 def lines(start: Tensor, stop: Tensor, length_px: int) -> Tensor:

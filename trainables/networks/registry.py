@@ -44,19 +44,17 @@ class NetworkRegistry(Registry[Network]):
             self._found[name] = family.member(name)
         return super().__missing__(name)
 
-    def has_width(self, name: str) -> bool:
-        """Return whether a network may have another width than 1; True for an unknown name, which is refused later.
+    def declared(self, name: str, attribute: str) -> bool:
+        """Return ``has_width`` or another attribute of a network; True for an unknown name, which is refused later.
 
         Examples:
             >>> from trainables.networks import NETWORKS
-            >>> NETWORKS.has_width("resnet18"), NETWORKS.has_width("timm:convnext_tiny")
+            >>> NETWORKS.declared("resnet18", "has_width"), NETWORKS.declared("timm:convnext_tiny", "has_width")
             (True, False)
         """
         family = self._family(name)  # a member of timm would import torch
-        if family is not None:
-            return family.has_width
         try:
-            return self[name].has_width
+            return bool(getattr(family or self[name], attribute))
         except ValueError:
             return True
 

@@ -13,12 +13,12 @@ from tests.gpu.cases import CASES
 from tests.gpu.context import Context
 from tests.gpu.trials import PAD_PX, SIDE_PX, Way, describe_difference, new_trial, noise_images
 from trainables.data.batches import TrainBatches
+from trainables.device_paths import tensor_operations
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
 from trainables.mixing.draw import MixDrawer, describe_why_not
 from trainables.mixing.presets import PRESETS
-from trainables.mixing.rendering import tensor_operations
 from trainables.seeds import generator
 
 COUNTS, CLASSES, T = (24, 24, 13), 10, 0.6

@@ -75,7 +75,7 @@ class TestNamesOfArms:
         dose = SimpleNamespace(mean_prob=0.5, **dict.fromkeys((*names, *regions), estimate))
         sizes = {"n_trials": 8, "n_confirming": 4, "max_epochs": 24, "n_train": (80, 80), "n_val": (20, 20)}
         speed = {"height_px": 32, "width_px": 32, "images_per_s": (9.0, 9.0), "slots": 2, "seconds": 99.0}
-        measured = {"rooms": (), "measured": None}
+        measured = {"rooms": (), "measured": None, "networks": (), "train_flops": (1e12, 1e12)}
         plan: Any = SimpleNamespace(**sizes, **speed, **measured, doses=dict.fromkeys(ARMS, dose), matched=(LONG,))
         print_plan(study, plan, console := narrow())
         assert f"\n={LONG} " in text_of(console)
@@ -232,6 +232,16 @@ class TestWords:
         print_study(study, console := Console(file=io.StringIO(), width=200))
         assert "{" not in text_of(console)
         assert "ellipse" in text_of(console)
+
+    def test_changes_of_images_are_named_by_arm_or_once_for_all_arms(self) -> None:
+        trivial, lines = "{augment: {policy: {kind: trivial_augment}}}", {}
+        for place in ("arms.cutmix.base", "base"):
+            study = load_study("quickstart", settings=[f"{place}={trivial}"])
+            print_study(study, console := Console(file=io.StringIO(), width=200))
+            lines[place] = text_of(console).splitlines()
+        (row,) = (line for line in lines["arms.cutmix.base"] if line.startswith("cutmix "))
+        assert row.split()[1:3] == ["trivial_augment", "cutmix"]
+        assert "Augment, in every arm: trivial_augment." in lines["base"]
 
     def test_a_policy_that_varies_shows_no_sampled_value(self) -> None:
         study = load_study("position")

@@ -47,7 +47,7 @@ def applied(augment: Augment, drawn: dict[str, np.ndarray], images: torch.Tensor
         ({"augment": {"policy": {"magnitude": 9}}}, "'augment.policy' needs the key 'kind', which names its variant"),
         (
             {"augment": {"policy": {"kind": "trivial_augment", "magnitude": 9}}},
-            "unknown key 'augment.policy.magnitude'; valid: kind, interpolation, fill",
+            "unknown key 'augment.policy.magnitude'; valid: fill, interpolation, kind",
         ),
         ({"augment": {"policy": {"kind": "rand_augment", "magnitude": 31}}}, "'augment.policy.magnitude': input"),
         (

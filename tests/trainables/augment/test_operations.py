@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as F
 
 from trainables.augment.operations import AFFINE, CODES, OPERATIONS, matrices
 from trainables.augment.rendering import Change, changed
-from trainables.mixing.rendering import tensor_operations
+from trainables.device_paths import tensor_operations
 
 COUNT, HEIGHT, WIDTH = 12, 24, 37
 

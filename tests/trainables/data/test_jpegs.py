@@ -18,7 +18,7 @@ from trainables.data.batches import TrainBatches
 from trainables.data.config import Data
 from trainables.data.decoding import PixelBudget
 from trainables.data.image_set import ImageSet
-from trainables.data.jpegs.batches import JpegBatches
+from trainables.data.jpeg_batches import JpegBatches
 from trainables.data.jpegs.codec import decode_jpeg
 from trainables.data.jpegs.images import JpegImages
 from trainables.data.jpegs.writing import StoredJpeg, stored_jpeg
@@ -254,6 +254,22 @@ def test_batches_with_windows_cut_image_and_box_alike(source: str, cache: Path) 
             if flipped:
                 low[1], high[1] = SIZE_PX - high[1], SIZE_PX - low[1]
             assert np.abs(box - np.concatenate([low, high])).max() <= 1  # rounded outwards
+
+
+def test_batches_for_another_device_are_decoded_ahead(
+    source: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    read = JpegImages.read
+    monkeypatch.setattr(
+        JpegImages, "read", lambda self, rows, *args, **kw: decoded.append(len(rows)) or read(self, rows, *args, **kw)
+    )
+    batches = batches_of(opened(source, cache), device=torch.device("meta"), batch_size=1)
+    epoch = batches.epoch(order_rng=np.random.default_rng(1), augment_rng=np.random.default_rng(2))
+    first = next(epoch)
+    assert (first.images.device.type, list(first.images.shape)) == ("meta", [1, SIZE_PX, SIZE_PX, 3])
+    rest = list(epoch)
+    assert (len(rest), len(decoded)) == (6, 7)
 
 
 class _Sent:

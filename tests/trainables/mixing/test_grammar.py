@@ -68,7 +68,7 @@ def has_meaning(parts: dict[str, Any]) -> bool:
         and (parts["granularity"] == "sample" or not sees)
         and (parts["source"] == "same" or (partner and placed))
         and (parts["source"] not in ("resized", "region") or (family.framed and not rule.wraps))
-        and (parts["source"] != "region" or not rule.needs)
+        and (parts["source"] != "region" or not (rule.needs or several or issubclass(family, Division)))
     )
 
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from trainables.device_paths import tensor_operations
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.grid import Grid
 from trainables.mixing.position import PlacingRule, TorusPosition, WholePosition
-from trainables.mixing.rendering import tensor_operations
 
 WHOLE, TORUS = WholePosition(), TorusPosition()
 SEEDS = st.integers(0, 2**32)

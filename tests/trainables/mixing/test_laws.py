@@ -77,6 +77,8 @@ def values_of(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
 def typed(name: str, kind: Any, field: FieldInfo) -> st.SearchStrategy[Any]:
     if kind is bool:
         return st.booleans()
+    if get_origin(kind) is tuple:  # of integers
+        return st.lists(st.integers(1, 8), min_size=1, max_size=3, unique=True).map(tuple)
     low = next(
         (bound.ge if isinstance(bound, Ge) else bound.gt for bound in field.metadata if isinstance(bound, (Ge, Gt))), 0
     )

@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from trainables.device_paths import tensor_operations
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.config import Mix
@@ -20,7 +21,6 @@ from trainables.mixing.mixer import Mixer
 from trainables.mixing.pairing import CrossClassPairing, DerangePairing, PermutePairing, draw_partners
 from trainables.mixing.partners import Partners, own_fracs
 from trainables.mixing.pastes import MixDraw
-from trainables.mixing.rendering import tensor_operations
 from trainables.mixing.source import Displaced
 
 CPU = torch.device("cpu")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.device_paths import tensor_operations
 from trainables.mixing.apply import mix_images, mix_targets
 from trainables.mixing.batch_view import BatchView
 from trainables.mixing.canvas import Canvas
@@ -17,7 +18,6 @@ from trainables.mixing.draw import MixDrawer, describe_why_not
 from trainables.mixing.masks.box import Box
 from trainables.mixing.pastes import RenderedDraw
 from trainables.mixing.presets import PRESETS
-from trainables.mixing.rendering import tensor_operations
 from trainables.mixing.saliency import stand_in_maps
 
 CPU, META = torch.device("cpu"), torch.device("meta")

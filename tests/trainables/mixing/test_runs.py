@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.device_paths import tensor_operations
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.position import ClipPosition, TorusPosition
-from trainables.mixing.rendering import lines, tensor_operations
+from trainables.mixing.rendering import lines
 from trainables.mixing.runs import runs
 
 lengths = st.integers(1, 40)

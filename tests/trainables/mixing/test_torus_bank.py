@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.device_paths import tensor_operations
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.position import TorusPosition
-from trainables.mixing.rendering import tensor_operations
 from trainables.mixing.torus_bank import (
     BANK_BYTES,
     FEWEST_MAPS,

@@ -216,7 +216,7 @@ def test_last_stride_1_computes_what_torchvisions_network_does_without_it() -> N
         torch.testing.assert_close(net(images), reference(images))
 
 
-@pytest.mark.parametrize("name", ["tiny", "pyramidnet110_a64_bn", "timm:test_resnet"])
+@pytest.mark.parametrize("name", ["tiny", "pyramidnet110_a64_bn", "wrn28_10"])
 def test_last_stride_is_refused_where_it_cannot_be_removed(name: str) -> None:
     with pytest.raises(ValueError, match=f"name '{name}' has no stride in its last stage that can be removed"):
         Model(name=name, last_stride=1)

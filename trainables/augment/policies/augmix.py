@@ -54,6 +54,11 @@ class AugMix(Policy):
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
     space: ClassVar[Space] = _EVERY
 
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Names of the operations that are drawn."""
+        return tuple(name for name in self.space if self.all_ops or name not in _CORRUPTIONS)
+
     def draw(self, count: int, *, height_px: int, width_px: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Draw operations, levels, signs, lengths of the chains, then the weights of the average."""
         shape = (count, self.width, self.depth or DEEPEST)
@@ -68,11 +73,6 @@ class AugMix(Policy):
         chains = rng.dirichlet(np.full(self.width, self.alpha), size=count)
         weights = np.concatenate([original, (1 - original) * chains], axis=1).astype(np.float32)
         return {"codes": codes, "amounts": amounts.astype(np.float32), "weights": weights}
-
-    def draw_codes(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """Draw operations with equal probability, uint8 of a shape."""
-        names = [name for name in self.space if self.all_ops or name not in _CORRUPTIONS]
-        return np.array([CODES[name] for name in names], np.uint8)[rng.integers(len(names), size=shape)]
 
     def render(self, images: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Return the averages, uint8 [B, H, W, 3]; fractions of a grey level are cut off, as in torchvision."""

@@ -35,6 +35,11 @@ class Policy(Frozen, ABC):
     interpolation: Literal["nearest", "bilinear"] = "nearest"
     fill: int = Field(default=0, ge=0, le=255)
 
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Names of the operations that are drawn: those of the space, unless a parameter leaves some out."""
+        return tuple(self.space)
+
     @abstractmethod
     def draw(self, count: int, *, height_px: int, width_px: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Draw everything that is random about ``count`` images, on the host.
@@ -63,8 +68,21 @@ class Policy(Frozen, ABC):
 
         for place in range(parameters["codes"].shape[1]):
             change = Change(*(parameters[name][:, place] for name in ("codes", "amounts", "matrices")))
-            images = changed(images, change, among=self.space, interpolation=self.interpolation, fill=self.fill)
+            images = changed(images, change, among=self.operations, interpolation=self.interpolation, fill=self.fill)
         return images
+
+    def describe(self) -> str:
+        """Return the kind with its own parameters, and the common ones that differ from their defaults.
+
+        Examples:
+            >>> from trainables.augment.policies.rand_augment import RandAugment
+            >>> RandAugment(magnitude=5, fill=128).describe()
+            'rand_augment, fill 128, n_ops 2, magnitude 5'
+        """
+        fields = type(self).model_fields
+        common = {"kind", *(name for name in Policy.model_fields if getattr(self, name) == fields[name].default)}
+        own = [name for name in fields if name not in common]
+        return ", ".join([self.kind, *(f"{name} {getattr(self, name)}" for name in own)])
 
     def draw_amounts(
         self,
@@ -92,6 +110,7 @@ class Policy(Frozen, ABC):
         return np.where(negative, -chosen, chosen)
 
     def draw_codes(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """Draw operations of the space with equal probability, uint8 of a shape."""
-        codes = np.array([CODES[name] for name in self.space], np.uint8)
-        return codes[rng.integers(len(codes), size=shape)]
+        """Draw operations with equal probability, uint8 of a shape."""
+        codes = np.array([CODES[name] for name in self.operations], np.uint8)
+        drawn: np.ndarray = codes[rng.integers(len(codes), size=shape)]
+        return drawn

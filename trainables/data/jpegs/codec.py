@@ -9,7 +9,6 @@ import numpy.typing as npt
 import simplejpeg
 import torch
 from PIL import Image
-from torch.nn import functional
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -59,9 +58,11 @@ def resize_window(pixels: Pixels, window: npt.NDArray[np.int64], out: Pixels) ->
         [[200, 200], [200, 200]]
     """
     top, left, height, width = window.tolist()
-    crop = np.ascontiguousarray(pixels[top : top + height, left : left + width])
-    if crop.shape != out.shape:
-        planes = torch.from_numpy(crop).permute(2, 0, 1).unsqueeze(0)  # channels last: torch has a fast path for uint8
-        resized = functional.interpolate(planes, size=out.shape[:2], mode="bilinear", antialias=True)
-        crop = resized[0].permute(1, 2, 0).numpy()
-    out[:] = crop
+    crop = pixels[top : top + height, left : left + width]
+    if crop.shape == out.shape:
+        out[:] = crop
+        return
+    # channels last: torch has a fast path for uint8. The operator of functional.interpolate, which cannot write into
+    # memory that there is: new memory for each image takes longer than resizing it
+    planes, into = (torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0) for image in (crop, out))
+    torch.ops.aten._upsample_bilinear2d_aa.out(planes, out.shape[:2], False, None, None, out=into)

@@ -146,10 +146,10 @@ def stored_jpeg(file: str, stored_px: int, budget: PixelBudget, *, upright: bool
             n_px = image.width * image.height
         with budget.use(n_px):
             pixels, largest = read_pixels(image, file)
-            size_px = tuple(max(1, round(scale * side)) for side in original_px)
-            resized = _resized(pixels, size_px[::-1] if orientation >= 5 else size_px)
+            height_px, width_px = (max(1, round(scale * side)) for side in original_px)
+            resized = _resized(pixels, *((width_px, height_px) if orientation >= 5 else (height_px, width_px)))
             encoded = encode_jpeg(np.ascontiguousarray(turn_upright(resized, orientation)))
-    return finish(encoded, size_px, counts=_counts(decode_jpeg(encoded)), largest=largest or 0)
+    return finish(encoded, (height_px, width_px), counts=_counts(decode_jpeg(encoded)), largest=largest or 0)
 
 
 def _decoded(content: bytes) -> Pixels | None:
@@ -160,8 +160,7 @@ def _decoded(content: bytes) -> Pixels | None:
         return None
 
 
-def _resized(image: Image.Image, size_px: tuple[int, ...]) -> Pixels:
-    height_px, width_px = size_px
+def _resized(image: Image.Image, height_px: int, width_px: int) -> Pixels:
     colours = image.convert("RGB")
     if colours.size != (width_px, height_px):
         colours = colours.resize((width_px, height_px), Image.Resampling.BICUBIC)

@@ -119,7 +119,8 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
     trained = _on_meta(net).train().requires_grad_(True)
     images = torch.empty(1, 3, height_px, width_px, device=META)
     targets = torch.empty(1, net.classifier.out_features, device=META)
-    with FlopCounterMode(display=False) as counter:
+    backward = {torch.ops.aten.convolution_backward: _backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=backward) as counter:
         for kind in config.mix.map_kinds if config.mix.apply.mean_prob else ():
             seen = images.clone().requires_grad_()
             logits = trained(seen.clone())  # the counter fails on the gradient of a leaf
@@ -136,6 +137,19 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
             )
         torch.autograd.backward(cross_entropy(trained(images), targets))
     return int(counter.get_total_flops())
+
+
+def _backward_flops(grad_out: list[int], maps: list[int], weight: list[int], *arguments: Any, **_: Any) -> int:
+    """Return the operations of the gradients of a convolution, from the shapes of its tensors.
+
+    Each gradient, of the maps and of the weights, has the products of the forward pass. torch 2.14 counts those of the
+    weights of a grouped convolution as if it had one group.
+    """
+    from torch.utils.flop_counter import conv_flop_count
+
+    is_transposed, needed = bool(arguments[-4]), arguments[-1]
+    once: int = conv_flop_count(maps, weight, grad_out, transposed=is_transposed)
+    return once * sum(needed[:2])  # of the maps, of the weights; a bias is not counted
 
 
 def activation_bytes(net: StagedNet, *, batch_size: int, height_px: int, width_px: int) -> int:

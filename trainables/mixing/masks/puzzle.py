@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from trainables.device_paths import on_host
 from trainables.mixing.batch_view import MapKind
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
-from trainables.mixing.rendering import cells_as_pixels, on_host
+from trainables.mixing.rendering import cells_as_pixels
 
 if TYPE_CHECKING:
     import torch

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from trainables.device_paths import on_host
 from trainables.mixing.canvas import Canvas
 from trainables.mixing.masks.base import Mask
-from trainables.mixing.rendering import on_host
 
 if TYPE_CHECKING:
     import torch

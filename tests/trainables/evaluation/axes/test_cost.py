@@ -36,7 +36,8 @@ def by_layer(net: StagedNet, side_px: int) -> list[int]:
 
     def count(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
         if isinstance(module, nn.Conv2d):
-            counted.append(2 * output.numel() * module.in_channels * math.prod(module.kernel_size))
+            per_output = module.in_channels // module.groups * math.prod(module.kernel_size)
+            counted.append(2 * output.numel() * per_output)
         elif isinstance(module, nn.Linear):
             counted.append(2 * module.in_features * module.out_features)
 
@@ -50,7 +51,7 @@ def by_layer(net: StagedNet, side_px: int) -> list[int]:
 # ---------------------------------------------------------------- arithmetic
 
 
-@pytest.mark.parametrize("name", ["tiny", "cifar_resnet14", "resnet18"])
+@pytest.mark.parametrize("name", ["tiny", "cifar_resnet14", "resnet18", "resnext11_4x4d"])
 def test_operations_are_those_of_the_layers(name: str) -> None:
     config = TrialConfig(model=Model(name=name, width=0.25))
     net = build_model(config.model, n_classes=5, height_px=20, width_px=20, seed=0).eval()

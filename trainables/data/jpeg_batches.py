@@ -35,9 +35,8 @@ class JpegBatches(TrainBatches):
     With windows, each crop is cut out of the stored image and resized. Without them, the centre view gets a border of
     ``pad_px`` and is cropped back to its size, as images that are stored as pixels.
 
-    On a CPU a batch is decoded just before its step: the threads of the trial have nothing else to do. For a GPU, a
-    thread decodes batches ahead, on as many threads as the trial has cores. If several workers train one trial, each of
-    them decodes its share of a batch.
+    On a CPU, all threads of the trial decode a batch just before its step. On a GPU, batches are decoded ahead, on as
+    many threads as the trial has cores. If several workers train one trial, each of them decodes its share of a batch.
 
     Attributes:
         exchange: how workers share the decoding; None: there is one worker.
@@ -109,7 +108,8 @@ class JpegBatches(TrainBatches):
         if not self._flip:
             return images
         if self._device.type == "cpu":
-            images[part.flipped] = images[part.flipped].flip(2)
+            for index in np.flatnonzero(part.flipped).tolist():  # one by one: an index would copy the images twice
+                images[index] = images[index].flip(1)
             return images
         flipped = upload(part.flipped, self._device)
         return torch.where(flipped[:, None, None, None], images.flip(2), images)
