@@ -305,7 +305,7 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
     if mix.label.by != plain.label.by:
         lines.append(f"label by {mix.label.by}")
     if mix.map_kinds:
-        lines.append("here: maps of saliency")
+        lines.append("saliency replaces maps")
     schedule = mix.apply.schedule
     if schedule.ramp_up_end > 0:
         lines.append(_describe_ramp("on", "rising", schedule.ramp_up_start, schedule.ramp_up_end))

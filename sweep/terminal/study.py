@@ -259,6 +259,9 @@ def _describe_dose(study: Study, plan: Plan) -> str:
         "If the mixing of an arm varies, its dose is the mean over its first draws. "
         "The dose of mixing inside the network is measured on images."
     )
+    if looking := [arm for arm in study.arms if any(config.mix.map_kinds for config in study.extremes(arm))]:
+        arms = ", ".join(looking)
+        sentences += f" The saliency of the images replaces maps of the network, which is not trained yet: {arms}."
     if study.match is None:
         return sentences
     unmatched = [arm for arm in study.arms if arm not in plan.matched]
