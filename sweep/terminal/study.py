@@ -259,12 +259,15 @@ def _print_doses(study: Study, plan: Plan, console: Console) -> None:
 def _describe_dose(study: Study, plan: Plan) -> str:
     sentences = (
         "Dose, estimated by Monte Carlo; in brackets: standard error in units of the last digit. "
-        "Area, exposure E[min(w, 1 - w)] and entropy: means over all samples of a run. "
+        "Area, exposure E[1 - max w] and entropy: means over all samples of a run. "
         "Other columns: mixed samples only. "
         "Last column: probability that a pixel at the centre, edge or corner is the partner's.\n"
         "If the mixing of an arm varies, its dose is the mean over its first draws. "
         "The dose of mixing inside the network is measured on images."
     )
+    if looking := [arm for arm in study.arms if any(config.mix.map_kinds for config in study.extremes(arm))]:
+        arms = ", ".join(looking)
+        sentences += f" The saliency of the images replaces maps of the network, which is not trained yet: {arms}."
     if study.match is None:
         return sentences
     unmatched = [arm for arm in study.arms if arm not in plan.matched]

@@ -96,7 +96,7 @@ class TestContent:
 
 
 class TestSheet:
-    @pytest.mark.parametrize("name", [*built_in_studies(), "cutmix"])
+    @pytest.mark.parametrize("name", [*built_in_studies(), "cutmix", "ricap"])
     def test_no_text_covers_another_or_a_picture(self, name: str) -> None:
         figure = plot_preview(preview_info(load_previewed(name, settings=()), n_samples=6))
         canvas = FigureCanvasAgg(figure)
