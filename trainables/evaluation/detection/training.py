@@ -102,7 +102,7 @@ def train_detector(
             targets = [{key: value.to(device) for key, value in target.items()} for _, target in batch]
             losses = detector(pixels, targets)
             optimizer.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
             nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
             optimizer.step()
     detector.eval()
