@@ -107,7 +107,8 @@ class Policy(Frozen, ABC):
         amounts, signed = amounts_of(self.space, n_levels, height_px=height_px, width_px=width_px)
         negative = (rng.random(codes.shape) < 0.5) & signed[codes]
         chosen = amounts[codes, levels]
-        return np.where(negative, -chosen, chosen)
+        signed_amounts: np.ndarray = np.where(negative, -chosen, chosen)
+        return signed_amounts
 
     def draw_codes(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """Draw operations with equal probability, uint8 of a shape."""
