@@ -36,6 +36,8 @@ TILE_IN = 1.3
 """Side of an image, inches."""
 CAPTION_IN = 0.46
 """Height below an image for two lines of label, inches."""
+CAPTION_LINE_IN = 0.14
+"""Height of each further line, inches: images of several partners have one line per class."""
 MARGIN_IN = 2.3
 """Width left of the images for the arm's name and policy, inches."""
 TITLE_IN = 0.52
@@ -132,17 +134,19 @@ def plot_preview(info: Preview) -> Figure:
     from matplotlib.figure import Figure
 
     n_columns, n_rows = len(info.originals) + 1, len(info.arms) + 1
+    n_lines = max(caption.count("\n") + 1 for arm in info.arms for caption in arm.captions)
+    caption_in = CAPTION_IN + CAPTION_LINE_IN * max(n_lines - 2, 0)
     width_in = MARGIN_IN + n_columns * (TILE_IN + 0.08) + 0.55
-    height_in = TITLE_IN + n_rows * (TILE_IN + CAPTION_IN)
+    height_in = TITLE_IN + n_rows * (TILE_IN + caption_in)
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, facecolor="white")
     axes = figure.subplots(n_rows, n_columns, squeeze=False)
     figure.subplots_adjust(
         left=MARGIN_IN / width_in,
         right=1 - 0.55 / width_in,
         top=1 - TITLE_IN / height_in,
-        bottom=(CAPTION_IN + 0.02) / height_in,
+        bottom=(caption_in + 0.02) / height_in,
         wspace=0.06,
-        hspace=CAPTION_IN / TILE_IN,
+        hspace=caption_in / TILE_IN,
     )
     title = textwrap.fill(info.title, int(9.5 * width_in), max_lines=2, placeholder=" …")
     figure.text(
@@ -283,7 +287,8 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
     """
     if mix.apply.mean_prob == 0:
         return ("no mixing",)
-    lines = [_describe_mask(mix), _describe_size(mix.size), f"position {mix.position.kind}"]
+    size = _describe_size(mix.size) + (" of each side" if mix.mask.sizes_per_mask > 1 else "")
+    lines = [_describe_mask(mix), size, f"position {mix.position.kind}"]
     lines.append(f"probability {mix.apply.prob:.3g}")
     plain = Mix()
     if mix.partners != plain.partners:
@@ -300,7 +305,7 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
     if mix.label.by != plain.label.by:
         lines.append(f"label by {mix.label.by}")
     if mix.map_kinds:
-        lines.append("here: maps of saliency")
+        lines.append("saliency replaces maps")
     schedule = mix.apply.schedule
     if schedule.ramp_up_end > 0:
         lines.append(_describe_ramp("on", "rising", schedule.ramp_up_start, schedule.ramp_up_end))

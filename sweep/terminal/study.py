@@ -70,7 +70,7 @@ def print_study(study: Study, console: Console, power: Power | None = None) -> N
         print_line(console, study.why_open.strip())
     table = new_table()
     add_column(table, "arm", justify="left")
-    changes = {arm: "\n".join(_config_of(study, arm).augment.describe()) or "none" for arm in study.arms}
+    changes = {arm: "\n".join(_describe_changes(study, arm)) or "none" for arm in study.arms}
     columns = {"augment": changes} if len(set(changes.values())) > 1 else {}
     columns["mixing"] = {arm: _describe_mixing(study, arm) for arm in study.arms}
     columns["varies"] = {
@@ -93,6 +93,12 @@ def _describe_mixing(study: Study, arm: str) -> str:
     """Return the name of the arm's preset, or its policy in words."""
     declared = study.arms[arm].mix if study.arms[arm].mix is not None else study.base.get("mix", "off")
     return declared if isinstance(declared, str) else ", ".join(describe_mix(_config_of(study, arm).mix))
+
+
+def _describe_changes(study: Study, arm: str) -> tuple[str, ...]:
+    """Return the changes of images of an arm, without the values that vary."""
+    varying = [path.removeprefix("augment.") for path in study.space_of(arm) if path.startswith("augment.")]
+    return _config_of(study, arm).augment.describe(varying)
 
 
 def _config_of(study: Study, arm: str) -> TrialConfig:
@@ -253,12 +259,15 @@ def _print_doses(study: Study, plan: Plan, console: Console) -> None:
 def _describe_dose(study: Study, plan: Plan) -> str:
     sentences = (
         "Dose, estimated by Monte Carlo; in brackets: standard error in units of the last digit. "
-        "Area, exposure E[min(w, 1 - w)] and entropy: means over all samples of a run. "
+        "Area, exposure E[1 - max w] and entropy: means over all samples of a run. "
         "Other columns: mixed samples only. "
         "Last column: probability that a pixel at the centre, edge or corner is the partner's.\n"
         "If the mixing of an arm varies, its dose is the mean over its first draws. "
         "The dose of mixing inside the network is measured on images."
     )
+    if looking := [arm for arm in study.arms if any(config.mix.map_kinds for config in study.extremes(arm))]:
+        arms = ", ".join(looking)
+        sentences += f" The saliency of the images replaces maps of the network, which is not trained yet: {arms}."
     if study.match is None:
         return sentences
     unmatched = [arm for arm in study.arms if arm not in plan.matched]

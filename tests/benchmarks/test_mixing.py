@@ -47,7 +47,12 @@ def policies() -> dict[str, dict[str, Any]]:
     """Return a policy for every family, and policies with the other costly options."""
     always = {"preset": "cutmix", "apply": {"prob": 1.0}}
     plain = {
-        name: {**always, "mask": {"family": name}, "position": {"kind": _even(family.positions)}}
+        name: {
+            **always,
+            "mask": {"family": name},
+            "position": {"kind": _even(family.positions)},
+            "partners": {"count": family.n_partners or 1},
+        }
         for name, family in FAMILIES.items()
     }
     return plain | {
@@ -56,6 +61,8 @@ def policies() -> dict[str, dict[str, Any]]:
         "4 boxes": {**always, "mask": {"count": 4}},
         "noise box": {**always, "content": "noise"},
         "saliency box": {**always, "position": {"kind": "saliency"}},
+        "ricap": {"preset": "ricap"},
+        "3 images, boxes": {**always, "partners": {"count": 2}},
         "displaced box": {**always, "source": "displaced"},
         "resized box": {**always, "source": "resized", "position": {"kind": "inside"}},
     }

@@ -94,13 +94,17 @@ def test_label_rules_of_several_images(exponent: Any, weights: list[float]) -> N
     assert torch.cat([weight[None], partner_weights]).flatten().tolist() == pytest.approx([0.25] * 4)
 
 
-def test_a_mixer_returns_the_classes_of_all_partners() -> None:
-    mixer = Mixer("ricap", n_classes=6)
+@pytest.mark.parametrize(
+    ("policy", "n_partners"),
+    [("ricap", 3), ({"preset": "cutmix_three", "apply": {"prob": 1.0}}, 2), ("mixup_three", 2), ("stackmix", 1)],
+)
+def test_a_mixer_returns_the_classes_of_all_partners(policy: Any, n_partners: int) -> None:
+    mixer = Mixer(policy, n_classes=6)
     images = torch.eye(6)[:, :, None, None].repeat(1, 1, 8, 12)[:, :3]  # channel k is 1 in image k alone
     mixed, targets = mixer(images, torch.arange(6))
     torch.testing.assert_close(targets[:, :3], mixed.mean(dim=(2, 3)))
     assert mixer.last_draw is not None
-    assert mixer.last_draw.partners.shape == (3, 6)
+    assert mixer.last_draw.partners.shape == (n_partners, 6)
 
 
 # ---------------------------------------------------------------- RICAP
