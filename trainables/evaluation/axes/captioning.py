@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from trainables.data.sources.registry import absolute_source
 from trainables.evaluation.base import Axis, Measured, Value, library
 from trainables.evaluation.captions.data import CaptionedImages, Split, check_caption_data, open_captions
 from trainables.evaluation.captions.encoder import EncoderKind
@@ -134,7 +134,8 @@ class Captioning(Axis):
     @classmethod
     def _with_absolute_path(cls, data: str) -> str:
         """Return the data with an absolute path: a measurement may run in another folder."""
-        return absolute_source(data)
+        name, colon, path = data.partition(":")
+        return f"{name}:{Path(path).expanduser().absolute()}" if colon and path else data
 
     def check(self, about: ModelInfo) -> None:
         """Refuse missing files or Java, and a size of images that the network does not take."""

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from tests.trainables.evaluation.conftest import measurable, planted
 from trainables.config import TrialConfig
@@ -15,6 +17,7 @@ from trainables.contracts.law import judge
 from trainables.errors import UserError
 from trainables.evaluation.axes import captioning
 from trainables.evaluation.axes.captioning import Captioning
+from trainables.evaluation.captions.network import Captioner
 from trainables.evaluation.subject import ModelInfo, Subject
 
 SMALL: dict[str, Any] = {
@@ -70,31 +73,38 @@ def test_holds_to_the_laws_of_axes(trained: Path) -> None:
 def test_a_backbone_that_knows_the_colours_names_them(tmp_path: Path, subject: Subject) -> None:
     data = write_planted(tmp_path / "coco")
     axis = Captioning(
-        data=data, n_train=None, n_images=None, seeds=2, epochs=6, batch_size=8, units=32, lr=0.01, backbone_lr=0,
-        scratch_lr=0.001, beam=2,
-    )  # fmt: skip
+        data=data, n_train=None, n_images=None, seeds=2, epochs=16, batch_size=8, units=32, lr=0.02, backbone_lr=0
+    )
     axis.check(subject.about)
     found = measured(axis, subject)
-    assert found["coco", "bleu_1"] > 0.97
+    assert found["coco", "bleu_1"] > 0.91  # of 30 colours at least 20; by chance 10
     assert found["coco, constant caption", "bleu_1"] == pytest.approx((3 + 1 / 3) / 4)
-    assert found["coco, from scratch", "bleu_1"] < found["coco", "bleu_1"]
     low, mean, high = (found["coco, from scratch", f"bleu_4{end}"] for end in ("_low", "", "_high"))
     assert low <= mean <= high
     assert not any(math.isnan(value) for value in found.values())
 
 
-def test_models_share_what_is_trained_from_scratch(
-    trained: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
+def test_trainings_start_from_the_model_or_from_weights_that_depend_on_no_model(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model that knows nothing gives the same values from scratch, and other ones fine-tuned."""
-    axis = Captioning(**{**SMALL, "seeds": 1, "epochs": 2, "n_images": 30})
-    first = measured(axis, subject)
+    started: list[dict[str, Tensor]] = []
+
+    def record(captioner: Captioner, *arguments: Any, **options: Any) -> None:
+        started.append({name: value.clone() for name, value in captioner.encoder.state_dict().items()})
+        captioner.eval()
+
+    monkeypatch.setattr(captioning, "train_captioner", record)
+    axis = Captioning(**SMALL)
+    axis.measure(subject)
     for parameter in subject.saved.net.parameters():
         parameter.mul_(-1)
-    other = measured(axis, subject)
-    scratch = [key for key in first if key[0] == "scenes, from scratch" and not math.isnan(first[key])]
-    assert {key: first[key] for key in scratch} == {key: other[key] for key in scratch}
-    assert first["scenes", "cider"] != other["scenes", "cider"]
+    axis.measure(subject)
+    first, second, scratch, other, changed, _, again, _ = (state["stages.0.0.conv1.weight"] for state in started)
+    assert torch.equal(first, second)
+    assert torch.equal(first, -changed)
+    assert torch.equal(changed, subject.saved.net.state_dict()["stages.0.0.conv1.weight"])
+    assert torch.equal(scratch, again)
+    assert not torch.equal(scratch, other)
 
 
 def test_paths_are_those_of_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
