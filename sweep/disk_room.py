@@ -42,8 +42,8 @@ class DiskRoom:
         folder: where the images are stored.
 
     Examples:
-        >>> print(DiskRoom("imagenet:x", "jpeg", 64e9, 64e9, 1500, 71e9, 24e9, Path("/cache")).describe())
-        Disk: 64 GB for JPEGs of imagenet:x, to be written once per node in about 25 min; 71 GB are free in /cache.
+        >>> print(DiskRoom("imagenet:x", "jpeg", 64e9, 64e9, 5400, 71e9, 24e9, Path("/cache")).describe())
+        Disk: 64 GB for JPEGs of imagenet:x, to be written once per node in about 1 h 30 min; 71 GB are free in /cache.
         They do not fit into the memory of this machine (24 GB): batches are read from the disk.
     """
 

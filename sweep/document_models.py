@@ -259,7 +259,7 @@ class NetworkPlan(_Strict):
     name: str
     width: float
     n_parameters: int
-    multiply_adds: int = Field(description="of a forward pass, per image")
+    multiply_adds: int = Field(description="multiply-adds per image in a forward pass")
 
 
 class PlanDocument(Document):
@@ -459,7 +459,7 @@ class StudyOfTable(_Strict):
     n_epochs: int = Field(description="epochs of all trials")
     n_measurements: int
     gpus_per_trial: Number
-    train_flops_per_trial: Number = Field(description="of the largest arm; null without --plan, or if not known here")
+    train_flops_per_trial: Number = Field(description="for the largest arm; null without --plan, or if not known here")
     seconds: Number = Field(description="training time on this machine; null without --plan, or if not known here")
     why: Text = Field(description="why one of these is not known here, or what it assumes")
 

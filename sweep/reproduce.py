@@ -31,7 +31,8 @@ from sweep.records.schema import COMPLETED, FAILED, MANIFEST, SEARCH, TRIALS
 from sweep.storage import opened
 from trainables.config import TrialConfig
 from trainables.data.sources.base import Description
-from trainables.data.sources.registry import split_text
+from trainables.data.sources.registry import open_source, split_text
+from trainables.data.usable import check_usable
 from trainables.errors import UserError
 
 LOCAL = Joined()
@@ -94,18 +95,23 @@ def plan_parts(parts: Iterable[TablePart]) -> list[PlannedPart]:
 
     Examples:
         >>> from search_spaces.table import load_parts
-        >>> [planned] = plan_parts(load_parts("ablation", scale="smoke"))
-        >>> planned.n_trials, planned.n_epochs, planned.why
-        (14, 28, '')
+        >>> settings = ["base.data.source='cifar100:/nowhere'", "base.model.name=tiny"]
+        >>> [planned] = plan_parts(load_parts("ablation", settings=settings))
+        >>> planned.n_trials, planned.n_epochs, planned.why.partition(":")[0]
+        (21, 6300, '50,000 training images are assumed')
     """
     return [_planned(part) for part in parts]
 
 
 def _planned(part: TablePart) -> PlannedPart:
     try:
-        plan = make_plan(part.study)
+        check_usable(open_source(first_config(part.study).data.source))
     except UserError as error:
         return _assumed(part, str(error))
+    try:
+        plan = make_plan(part.study)
+    except UserError as error:  # for example no room on the disk: the other studies are planned nevertheless
+        return PlannedPart(part, why=str(error))
     return PlannedPart(part, plan.train_flops[1], plan.seconds, plan.no_time, plan.disk)
 
 

@@ -74,7 +74,7 @@ def activation_maps(maps: Tensor, classifier: nn.Linear, classes: Tensor) -> Ten
 
 @contextlib.contextmanager
 def in_evaluation(net: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode; each of its modules gets its own mode back.
+    """Switch a network to evaluation mode; each of its modules gets its own mode back.
 
     Examples:
         >>> net = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout().eval())

@@ -85,13 +85,16 @@ def own_values(sweep: Sweep, metrics: Iterable[str] = tuple(QUANTITIES)) -> list
         Arms in the order of the study.
     """
     trials = sweep.trials[sweep.trials["status"] == COMPLETED]
+    if trials.empty:
+        return []
     study = sweep.manifest["study"]
     by_search = unit_of(study) == "search"
     if set(trials["phase"]) <= {CONFIRM}:
         trials = trials[trials["rank"] == 1] if by_search else trials
         keys = ["arm"] if by_search else ["arm", "confirms"]
     else:
-        trials = trials[[not is_searched(study, str(arm)) for arm in trials["arm"]]]
+        fixed = [arm for arm in trials["arm"].unique() if not is_searched(study, str(arm))]
+        trials = trials[trials["arm"].isin(fixed)]
         keys, by_search = ["arm"], False
     found = []
     for metric in metrics:
@@ -105,7 +108,7 @@ def own_values(sweep: Sweep, metrics: Iterable[str] = tuple(QUANTITIES)) -> list
 
 def _own_value(arm: str, metric: str, trials: pd.DataFrame, unit: str) -> OwnValue:
     first = trials.iloc[0]
-    units = trials.groupby(unit)["value"].mean()
+    units = trials.groupby(trials[unit].fillna(trials["number"]))["value"].mean()  # older records lack replicates
     return OwnValue(arm, metric, 100 * units, len(trials), first["weights"], first, first["axis_data"])
 
 

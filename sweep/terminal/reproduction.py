@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,6 +23,12 @@ from sweep.terminal.tables import (
     print_line,
     print_table,
 )
+
+PLAN_HEADS = (
+    *("study", "data", "network", "arms", "trials", "epochs\nper trial", "epochs\nin total", "measure-\nments"),
+    *("GPUs", "work per\ntrial", "time"),
+)
+"""Columns of a plan."""
 
 NARROW = ("95 % interval\nof change", "n", "95 % interval")
 """Columns that a narrow terminal lacks, in this order."""
@@ -67,13 +73,8 @@ def _plan_columns(planned: Sequence[PlannedPart]) -> list[Column]:
         time = "-" if each.seconds is None else format_duration(each.seconds)
         numbers = (len(study.arms), each.n_trials, study.budget.max_epochs, each.n_epochs, each.part.n_measurements)
         rows.append((each.part.name, source, network, *map(str, numbers), f"{study.resources.gpus:g}", work, time))
-    heads = ("study", "data", "network", "arms", "trials", "epochs\nper trial", "epochs\nin total", "measure-\nments")
-    heads += ("GPUs", "work per\ntrial", "time")
-    cells = zip(*rows, strict=True)
-    return [
-        Column(head, each, "left" if place < 3 else "right")
-        for place, (head, each) in enumerate(zip(heads, cells, strict=True))
-    ]
+    columns = zip(PLAN_HEADS, zip(*rows, strict=True), strict=True)
+    return [Column(head, cells, "left" if head in PLAN_HEADS[:3] else "right") for head, cells in columns]
 
 
 def _describe_total(planned: Sequence[PlannedPart]) -> str:
@@ -110,17 +111,20 @@ def print_reproduction(
         study, metric = map(str, key)
         print_line(console, f"\n{study}: {describe_metric(metric)}, %", style="bold")
         print_columns(console, _columns(group), without=NARROW)
-    print_line(console, "")
-    print_line(console, "Own: mean of the trials after the last epoch, with a 95 % t interval. Change: from off.")
-    for study, group in rows[is_run].groupby("study", sort=False):
-        if texts := describe_differences(group.to_dict("records")):
-            print_line(console, f"{study}: {'; '.join(texts)}.")
-        for text in dict.fromkeys(group.loc[group["why"] != "", "why"]):
-            print_line(console, f"{study}: {text}")
-    for text in table.differs:
-        print_line(console, f"Differs from the paper: {text}")
+    print_line(console, "\nOwn: mean of the trials after the last epoch, with a 95 % t interval. Change: from off.")
+    for line in _notes(table, rows[is_run]):
+        print_line(console, line)
     for line in describe_not_run(rows[~is_run].to_dict("records")):
         print_line(console, line)
+
+
+def _notes(table: Table, rows: pd.DataFrame) -> Iterator[str]:
+    """Yield what differs from the published training, first for each study, and why values are missing."""
+    for name, group in rows.groupby("study", sort=False):
+        if texts := describe_differences(group.to_dict("records")):
+            yield f"{name}: {'; '.join(texts)}."
+        yield from (f"{name}: {text}." for text in dict.fromkeys(group["why"]) if text)
+    yield from (f"Differs from the paper: {text}" for text in table.differs)
 
 
 def describe_metric(metric: str) -> str:

@@ -70,7 +70,7 @@ def print_study(study: Study, console: Console, power: Power | None = None) -> N
         print_line(console, study.why_open.strip())
     table = new_table()
     add_column(table, "arm", justify="left")
-    changes = {arm: "\n".join(_config_of(study, arm).augment.describe()) or "none" for arm in study.arms}
+    changes = {arm: "\n".join(_describe_changes(study, arm)) or "none" for arm in study.arms}
     columns = {"augment": changes} if len(set(changes.values())) > 1 else {}
     columns["mixing"] = {arm: _describe_mixing(study, arm) for arm in study.arms}
     columns["varies"] = {
@@ -93,6 +93,12 @@ def _describe_mixing(study: Study, arm: str) -> str:
     """Return the name of the arm's preset, or its policy in words."""
     declared = study.arms[arm].mix if study.arms[arm].mix is not None else study.base.get("mix", "off")
     return declared if isinstance(declared, str) else ", ".join(describe_mix(_config_of(study, arm).mix))
+
+
+def _describe_changes(study: Study, arm: str) -> tuple[str, ...]:
+    """Return the changes of images of an arm, without the values that vary."""
+    varying = [path.removeprefix("augment.") for path in study.space_of(arm) if path.startswith("augment.")]
+    return _config_of(study, arm).augment.describe(varying)
 
 
 def _config_of(study: Study, arm: str) -> TrialConfig:

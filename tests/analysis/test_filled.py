@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,11 @@ class TestOwn:
         [row] = filled(searched(values, **config), study).to_dict("records")
         assert (row["own"], row["dataset"], row["published"]) == (pytest.approx(15), "coco", 22.9)
         assert "data of the axis scenes, not coco" in row["not_comparable"]
+
+    def test_a_sweep_without_a_completed_trial_has_no_value(self, searched: MakeSweep) -> None:
+        sweep = searched(errors())
+        running = replace(sweep, trials=sweep.trials.assign(status="running"))
+        assert set(filled(running)["state"]) == {"not measured yet"}
 
     def test_an_arm_that_was_searched_has_no_value(self, searched: MakeSweep) -> None:
         sweep = searched(errors())

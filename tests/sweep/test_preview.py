@@ -72,7 +72,7 @@ class TestContent:
         section = "{augment: {resized_crop: {}, policy: {kind: trivial_augment}}}"
         info = info_of("quickstart", f"arms.off.base={section}", n_samples=5)
         off = arm_of(info, "off")
-        assert off.policy == ("resized crop, area 0.08 to 1, aspect 0.75 to 1.33", "trivial_augment", "no mixing")
+        assert off.policy == ("resized crop, area_frac 0.08 to 1, aspect 0.75 to 1.33", "trivial_augment", "no mixing")
         assert (off.images != info.originals).any(axis=(1, 2, 3)).all()
         assert (arm_of(info, "cutmix").images == arm_of(quickstart, "cutmix").images).all()
 

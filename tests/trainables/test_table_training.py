@@ -126,6 +126,9 @@ def check_same(ours: Trial, theirs: Trial, *, but: tuple[str, ...] = ()) -> None
 MIXED_INSIDE = {"preset": "cutmix", "layer": [0, 1, 2], "apply": {"prob": 0.9, "schedule": {"ramp_up_end": 0.5}}}
 
 CASES: dict[str, dict[str, Any]] = {
+    "maps of the network": {
+        "mix": {"preset": "puzzlemix_no_transport", "alternate": {"prob": 0.5, "gate": "sample", "mix": "snapmix"}}
+    },
     "off": {"mix": "off"},
     "cutmix, bf16, EMA": {"model": {"precision": "bf16"}, "optimizer": {"ema_decay": 0.9}},
     "layers": {"mix": MIXED_INSIDE},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
@@ -136,22 +137,29 @@ class Augment(Frozen):
         """
         return tuple(line.partition(",")[0] for line in self.describe())
 
-    def describe(self) -> tuple[str, ...]:
+    def describe(self, varying: Collection[str] = ()) -> tuple[str, ...]:
         """Return one short line per part that is set, in the order in which they are applied.
 
+        Args:
+            varying: paths in the section whose values are left out, for example ``policy.magnitude``.
+
         Examples:
-            >>> Augment.model_validate({"policy": {"kind": "trivial_augment"}, "lighting": {}}).describe()
-            ('trivial_augment', 'lighting, sd 0.1')
+            >>> augment = Augment.model_validate({"policy": {"kind": "rand_augment"}, "lighting": {}})
+            >>> augment.describe(varying=["policy.magnitude"])
+            ('rand_augment, n_ops 2', 'lighting, sd 0.1')
         """
-        lines = []
+        parts: dict[str, tuple[str, dict[str, str]]] = {}
         if self.resized_crop is not None:
-            (low, high), (narrow, wide) = self.resized_crop.area_frac, self.resized_crop.aspect
-            lines.append(f"resized crop, area {low:g} to {high:g}, aspect {narrow:.3g} to {wide:.3g}")
+            ends = {name: f"{low:.3g} to {high:.3g}" for name, (low, high) in self.resized_crop.model_dump().items()}
+            parts["resized_crop"] = "resized crop", ends
         if self.policy is not None:
-            lines.append(self.policy.describe())
+            parts["policy"] = self.policy.kind, self.policy.describe_parameters()
         if self.color_jitter is not None:
-            used = {name: value for name, value in self.color_jitter.model_dump().items() if value}
-            lines.append(", ".join(["color jitter", *(f"{name} {value:g}" for name, value in used.items())]))
+            used = {name: f"{value:g}" for name, value in self.color_jitter.model_dump().items() if value}
+            parts["color_jitter"] = "color jitter", used
         if self.lighting is not None:
-            lines.append(f"lighting, sd {self.lighting.sd:g}")
-        return tuple(lines)
+            parts["lighting"] = "lighting", {"sd": f"{self.lighting.sd:g}"}
+        return tuple(
+            ", ".join([title, *(f"{name} {text}" for name, text in values.items() if f"{key}.{name}" not in varying)])
+            for key, (title, values) in parts.items()
+        )

@@ -48,8 +48,8 @@ class Resized:
         y1: row after the last one of the rectangle, int64 [n].
         x0: first column, int64 [n].
         x1: column after the last one, int64 [n].
-        region: rectangle of the partner (y0, x0, y1, x1) that is fitted, int64 [n, 4]; None: the whole partner. Of an
-            empty one nothing is shown.
+        region: rectangle of the partner (y0, x0, y1, x1) that is fitted, int64 [n, 4]; None: the whole partner. An
+            empty rectangle shows nothing.
 
     Examples:
         >>> partners = torch.ones(1, 1, 4, 4)

@@ -64,7 +64,7 @@ def build_model(model: Model, *, n_classes: int, height_px: int, width_px: int, 
 
 
 def _remove_strides(stage: nn.Module) -> None:
-    """Let a stage keep the size of its maps; its weights and their draws stay as they are."""
+    """Remove the strides of a stage; its weights and their draws stay as they are."""
     for module in stage.modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)

@@ -243,6 +243,14 @@ class TestWords:
         assert row.split()[1:3] == ["trivial_augment", "cutmix"]
         assert "Augment, in every arm: trivial_augment." in lines["base"]
 
+    def test_a_strength_that_varies_shows_no_value(self) -> None:
+        magnitude = "augment.policy.magnitude: {kind: integers, lo: 1, hi: 14}"
+        arm = f"{{mix: cutmix, base: {{augment: {{policy: {{kind: rand_augment}}}}}}, space: {{{magnitude}}}}}"
+        study = load_study("quickstart", settings=[f"arms.cutmix={arm}"])
+        print_study(study, console := Console(file=io.StringIO(), width=200))
+        (row,) = (line for line in text_of(console).splitlines() if line.startswith("cutmix "))
+        assert "rand_augment, n_ops 2  " in row
+
     def test_a_policy_that_varies_shows_no_sampled_value(self) -> None:
         study = load_study("position")
         print_study(study, console := Console(file=io.StringIO(), width=200))

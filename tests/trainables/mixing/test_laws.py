@@ -282,9 +282,12 @@ def test_weights_by_class_maps_are_shares_of_each_class(case: Case) -> None:
     torch.testing.assert_close(targets.sum(dim=1), drawn.weight + pasted)
     for values in (drawn.weight, pasted):
         assert ((values >= -1e-5) & (values <= 1 + 1e-5)).all()
-    left = drawn.lam == 1
-    assert (drawn.weight[left] - 1).abs().max().item() < 1e-5 if left.any() else True
-    assert (pasted[left] == 0).all()
+    unmixed = torch.from_numpy(~drawn.applied)
+    assert (drawn.weight[unmixed] == 1).all()
+    assert (pasted[unmixed] == 0).all()
+    left = drawn.lam == 1  # also where a soft mask is almost 0
+    torch.testing.assert_close(drawn.weight[left], torch.ones_like(pasted[left]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(pasted[left], torch.zeros_like(pasted[left]), atol=1e-5, rtol=0)
 
 
 @laws()

@@ -71,18 +71,17 @@ class Policy(Frozen, ABC):
             images = changed(images, change, among=self.operations, interpolation=self.interpolation, fill=self.fill)
         return images
 
-    def describe(self) -> str:
-        """Return the kind with its own parameters, and the common ones that differ from their defaults.
+    def describe_parameters(self) -> dict[str, str]:
+        """Return what describes the policy: its own parameters, and the common ones that differ from their defaults.
 
         Examples:
             >>> from trainables.augment.policies.rand_augment import RandAugment
-            >>> RandAugment(magnitude=5, fill=128).describe()
-            'rand_augment, fill 128, n_ops 2, magnitude 5'
+            >>> RandAugment(magnitude=5, fill=128).describe_parameters()
+            {'fill': '128', 'n_ops': '2', 'magnitude': '5'}
         """
         fields = type(self).model_fields
         common = {"kind", *(name for name in Policy.model_fields if getattr(self, name) == fields[name].default)}
-        own = [name for name in fields if name not in common]
-        return ", ".join([self.kind, *(f"{name} {getattr(self, name)}" for name in own)])
+        return {name: str(getattr(self, name)) for name in fields if name not in common}
 
     def draw_amounts(
         self,
@@ -106,7 +105,7 @@ class Policy(Frozen, ABC):
         """
         amounts, signed = amounts_of(self.space, n_levels, height_px=height_px, width_px=width_px)
         negative = (rng.random(codes.shape) < 0.5) & signed[codes]
-        chosen = amounts[codes, levels]
+        chosen: np.ndarray = amounts[codes, levels]
         return np.where(negative, -chosen, chosen)
 
     def draw_codes(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

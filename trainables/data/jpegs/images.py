@@ -56,7 +56,7 @@ class JpegImages:
             sizes_px: height and width of each JPEG, int64 [N, 2].
             sides_px: height and width of the view.
             center_crop_frac: part of each image that the view shows.
-            boxes: of the objects, int32 [N, 4], in pixels of the stored images.
+            boxes: boxes of the objects, int32 [N, 4], in pixels of the stored images.
         """
         self.shape: tuple[int, ...] = (len(sizes_px), *sides_px, 3)
         self.sizes_px = sizes_px

@@ -59,7 +59,7 @@ class Captioning(Axis):
     setting             default                         Yun et al. and the code that they name as their base
     ==================  ==============================  ==========================================================
     data                scenes                          MS-COCO; 120,000 images for training and validation
-    image_size_px       the model's side, 64 at least   224
+    image_size_px       the model's side, 64 at least   not stated; the networks were trained at 224
     n_train             2,000                           all (null)
     epochs, batch_size  8 epochs, 32 images             100 epochs, 20 captions
     lr                  0.005                           0.001
@@ -69,6 +69,7 @@ class Captioning(Axis):
     backbone_lr         0.002                           not stated; the base code keeps the network's weights (0)
     ==================  ==============================  ==========================================================
 
+    An epoch of the base code passes over all captions, of which an image has five: as many images as five epochs here.
     The paper does not name the images of its test; its 40,000 are as many as the official validation images. Vinyals et
     al. train with stochastic gradient descent and dropout, and average several models.
 

@@ -149,7 +149,8 @@ def _backward_flops(grad_out: list[int], maps: list[int], weight: list[int], *ar
 
     is_transposed, needed = bool(arguments[-4]), arguments[-1]
     once: int = conv_flop_count(maps, weight, grad_out, transposed=is_transposed)
-    return once * sum(needed[:2])  # of the maps, of the weights; a bias is not counted
+    n_gradients: int = sum(needed[:2])
+    return once * n_gradients  # maps and weights; the gradient for a bias is not counted
 
 
 def activation_bytes(net: StagedNet, *, batch_size: int, height_px: int, width_px: int) -> int:

@@ -24,6 +24,7 @@ from trainables.evaluation.over_seeds import over_seeds, training_seeds
 from trainables.evaluation.subject import ModelInfo, Subject
 from trainables.models.build import build_model
 from trainables.models.saved import Normalize
+from trainables.precision import set_up_gpu
 from trainables.seeds import generator
 
 Name = Literal["ssd", "faster_rcnn"]
@@ -172,6 +173,8 @@ class Detection(Axis):
         Raises:
             ValueError: a training diverged.
         """
+        if subject.device.type == "cuda":
+            set_up_gpu("fp32", "reproducible")
         saved = subject.saved
         config, classes = saved.config, saved.classes
         backbone = Backbone(config.model, len(classes), saved.height_px, saved.width_px)

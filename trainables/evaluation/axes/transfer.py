@@ -140,6 +140,7 @@ class Transfer(Axis):
             model=Model(
                 name=trained.model.name,
                 width=trained.model.width,
+                last_stride=trained.model.last_stride,
                 precision="fp32",
                 # the weights belong to branches that evaluation scales
                 stochastic_depth=trained.model.stochastic_depth,

@@ -131,7 +131,7 @@ def best_constant(references: Sequence[Sequence[str]], *, seed: int) -> str:
     rng = generator(seed, "constant caption")
     compared = _split([references[row] for row in rng.permutation(len(references))[:N_COMPARED]])
     captions = sorted({caption for some in references for caption in some})
-    candidates = [captions[row] for row in rng.permutation(len(captions))[:N_CANDIDATES]]
+    candidates: list[str] = [captions[row] for row in rng.permutation(len(captions))[:N_CANDIDATES]]
     bleus = [_bleus(compared, _split([[caption]] * len(compared)))[-1] for caption in candidates]
     return candidates[int(np.argmax(bleus))]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trainables.data.upload import computed_ahead
 from trainables.evaluation.captions.data import CaptionedImages
 from trainables.evaluation.captions.network import Captioner
 from trainables.evaluation.captions.words import Vocabulary
@@ -58,15 +58,12 @@ def train_captioner(
     captioner.encoder.requires_grad_(not frozen)
     captioner.encoder.classifier.requires_grad_(False)
     network = [parameter for parameter in captioner.encoder.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": captioner.decoder_parameters(), "lr": recipe.lr},
-        *([] if frozen else [{"params": network, "lr": recipe.backbone_lr}]),
-    ]
+    trained = [(captioner.decoder_parameters(), recipe.lr), *([] if frozen else [(network, recipe.backbone_lr)])]
     n_batches = max(1, len(images) // recipe.batch_size)
-    optimizer = torch.optim.Adam(groups)
+    optimizer = torch.optim.Adam([{"params": parameters, "lr": lr} for parameters, lr in trained])
     n_steps = recipe.epochs * n_batches
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / n_steps))
-    weights = [parameter for group in groups for parameter in group["params"]]
+    weights = [parameter for parameters, _ in trained for parameter in parameters]
     captioner.train()
     captioner.encoder.train(not frozen)
     rng = generator(recipe.seed, "order of captioned images")
@@ -74,9 +71,8 @@ def train_captioner(
     for rows, pixels in decoded_batches(images, batches, device=device):
         drawn = rng.integers(captions.shape[1], size=len(rows))
         optimizer.zero_grad(set_to_none=True)
-        captioner.loss(
-            pixels, captions[torch.from_numpy(rows).to(device), torch.from_numpy(drawn).to(device)]
-        ).backward()
+        read = captions[torch.from_numpy(rows).to(device), torch.from_numpy(drawn).to(device)]
+        torch.autograd.backward(captioner.loss(pixels, read))
         torch.nn.utils.clip_grad_norm_(weights, MAX_NORM)
         optimizer.step()
         rates.step()
@@ -112,23 +108,8 @@ def decoded_batches(
     image_bytes = images.pixels(batches[0][:1]).nbytes
     size = max(1, DECODED_BYTES // (image_bytes * len(batches[0])))
     groups = [batches[start : start + size] for start in range(0, len(batches), size)]
-    for group, pixels in zip(groups, _ahead(lambda group: images.pixels(np.concatenate(group)), groups), strict=True):
+    decoded = computed_ahead(lambda group: images.pixels(np.concatenate(group)), groups, n_ahead=1)
+    for group, pixels in zip(groups, decoded, strict=True):
         ends = np.cumsum([len(rows) for rows in group])
         for rows, some in zip(group, np.split(pixels, ends[:-1]), strict=True):
             yield rows, as_pixels(some, device)
-
-
-def _ahead(
-    function: Callable[[list[npt.NDArray[np.int64]]], npt.NDArray[np.uint8]],
-    items: Sequence[list[npt.NDArray[np.int64]]],
-) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield the results of a function, computed one item ahead."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        following = pool.submit(function, items[0])
-        for item in items[1:]:
-            result, following = following.result(), pool.submit(function, item)
-            yield result
-        yield following.result()
-    finally:
-        pool.shutdown(cancel_futures=True)

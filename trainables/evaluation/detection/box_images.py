@@ -85,7 +85,8 @@ class SceneImages(BoxImages):
 
     def image(self, index: int) -> npt.NDArray[np.uint8]:
         """Return a scene, uint8 [side, side, 3]."""
-        return self._scenes.images[index]
+        image: npt.NDArray[np.uint8] = self._scenes.images[index]
+        return image
 
     def objects(self, index: int) -> Objects:
         """Return the digits of a scene; none is difficult."""

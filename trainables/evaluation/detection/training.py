@@ -18,7 +18,7 @@ from trainables.evaluation.own_generators import own_generators
 from trainables.seeds import derive_seed, generator
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
-"""As in both public implementations that the paper on CutMix used."""
+"""Of both original papers (Liu et al., ECCV 2016, section 3; Ren et al., NeurIPS 2015, section 3.1.3)."""
 
 WARMUP_FRAC = 0.05
 """Fraction of the steps in which the learning rate rises linearly from zero."""
@@ -102,7 +102,7 @@ def train_detector(
             targets = [{key: value.to(device) for key, value in target.items()} for _, target in batch]
             losses = detector(pixels, targets)
             optimizer.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
             nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
             optimizer.step()
     detector.eval()

@@ -46,8 +46,7 @@ class _Entry:
 class VocImages(BoxImages):
     """Images of Pascal VOC: trainval of 2007 and, if it is there, of 2012 for training; test of 2007 for testing.
 
-    Images without an object that is not difficult are left out of the training images, as in the public
-    implementations that the paper on CutMix used.
+    Difficult objects are not trained on: images without another object are left out of the training images.
     """
 
     flips = True

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SAFE_CHANNELS = 8
+SAFE_CHANNELS = 16
 """Fewest input channels with which a strided 1x1 convolution in channels-last memory is safe on every CPU."""
 
 
 class NarrowProjection(nn.Conv2d):
     """A strided 1x1 convolution that computes in contiguous memory on a CPU.
 
-    The backward pass of torch 2.14.1 writes past the end of its memory for this convolution on a CPU whose widest
-    instruction set is AVX2, if the memory is channels last and there are fewer than 8 input channels: the process
-    crashes or hangs. In contiguous memory the result is the same, to the bit, and the memory stays intact. Parameters
-    and their names are those of ``nn.Conv2d``.
+    The backward pass of torch 2.14.1 writes past the end of its memory for this convolution on a CPU, if the memory is
+    channels last and there are fewer input channels than numbers in a register: 8 with AVX2, and with AVX-512 16, then
+    for maps of 48 px or more. The process crashes or hangs. In contiguous memory the result is the same, to the bit,
+    and the memory stays intact. Parameters and their names are those of ``nn.Conv2d``.
     """
 
     def forward(self, maps: Tensor) -> Tensor:  # noqa: D102
@@ -32,7 +32,7 @@ def protect_narrow(net: nn.Module) -> None:
     """Make the strided 1x1 convolutions of a network with few input channels safe, in place.
 
     Examples:
-        >>> net = nn.Sequential(nn.Conv2d(4, 8, 1, stride=2), nn.Conv2d(8, 8, 1, stride=2))
+        >>> net = nn.Sequential(nn.Conv2d(8, 16, 1, stride=2), nn.Conv2d(16, 16, 1, stride=2))
         >>> protect_narrow(net)
         >>> [type(module).__name__ for module in net]
         ['NarrowProjection', 'Conv2d']

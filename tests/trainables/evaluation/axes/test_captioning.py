@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.trainables.evaluation.conftest import measurable, planted
-from trainables.config import Model, TrialConfig
+from trainables.config import TrialConfig
 from trainables.contracts.axes import LAWS, AxisCase
 from trainables.contracts.law import judge
 from trainables.errors import UserError
@@ -112,8 +112,3 @@ def test_what_cannot_be_measured_is_refused_early(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UserError, match=r"captioning\.java needs Java"):
         Captioning(java=True).check(about)
-    fixed = ModelInfo(
-        TrialConfig(model=Model(name="timm:nest_tiny")), ("a", "b"), 224, 224, n_test=9, n_val=9, has_boxes=False
-    )
-    with pytest.raises(UserError, match=r"captioning\.image_size_px is 96.* set it to 224"):
-        Captioning(image_size_px=96).check(fixed)

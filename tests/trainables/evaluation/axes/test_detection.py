@@ -8,7 +8,7 @@ import torch
 
 from tests.trainables.evaluation.conftest import measurable
 from tests.trainables.evaluation.detection.test_voc import an_object, write
-from trainables.config import Model, TrialConfig
+from trainables.config import TrialConfig
 from trainables.contracts.axes import LAWS, AxisCase
 from trainables.contracts.law import Law
 from trainables.errors import UserError
@@ -75,14 +75,14 @@ def test_training_from_scratch_is_that_of_the_network_and_done_once(subject: Sub
 
 def test_a_detector_learns(subject: Subject) -> None:
     """Far above an untrained one, whose boxes cover a few objects by chance."""
-    learning = {"detectors": ["ssd"], "seeds": 1, "from_scratch": False, "image_size_px": 64, "n_train": 60}
+    learning = {"detectors": ["ssd"], "seeds": 1, "from_scratch": False, "image_size_px": 48, "n_train": 40}
     learning |= {"n_images": 40, "batch_size": 8}
     values = {
         steps: measured(Detection.model_validate({**learning, "steps": steps, "lr": 0.05}), subject)
-        for steps in (1, 120)
+        for steps in (1, 80)
     }
     assert values[1]["ssd, scenes", "map_50"] < 0.02
-    assert values[120]["ssd, scenes", "map_50"] > 0.1
+    assert values[80]["ssd, scenes", "map_50"] > 0.1
 
 
 def test_voc_is_trained_and_tested_on(tmp_path: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +140,4 @@ def test_networks_and_folders_that_cannot_be_used_are_refused(tmp_path: Path) ->
     ):
         Detection().check(small)
     Detection(detectors=("ssd",)).check(small)
-    fixed = tiny_about(
-        config=TrialConfig(model=Model(name="timm:swin_tiny_patch4_window7_224")), height_px=224, width_px=224
-    )
-    with pytest.raises(UserError, match="cannot be the backbone of ssd: the network does not take images of 96x96 px"):
-        Detection().check(fixed)
     Detection().check(tiny_about())

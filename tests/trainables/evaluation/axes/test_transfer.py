@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,6 +108,14 @@ def test_training_is_that_of_a_trial(target: str, subject: Subject) -> None:
         test = prepare_test(config.data)
         assert test.classes == NAMES
         assert trial.measure(test, np.arange(30))["top1_error"] == found[setting, "top1_error"]
+
+
+def test_a_last_stride_is_that_of_the_model() -> None:
+    """Its weights fit both strides: another one would measure another network without an error."""
+    config = TrialConfig(model=Model(name="resnet18", last_stride=1))
+    saved = SimpleNamespace(config=config, height_px=32, width_px=32)
+    transfer = Transfer(data="digits")._config(SimpleNamespace(saved=saved), lr=0.1)  # type: ignore[arg-type]
+    assert transfer.model.last_stride == 1
 
 
 def test_twice_the_same_and_nothing_else_moves(target: str, subject: Subject) -> None:

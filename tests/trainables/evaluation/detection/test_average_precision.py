@@ -50,6 +50,7 @@ def true(*rows: tuple[Box, int], difficult: Sequence[int] = ()) -> Objects:
         ([found((A, 0.5, 0)), found((FAR, 0.5, 0))], [true((A, 0)), true()], 1.0),
         # a difficult object neither counts nor harms, however often it is found
         ([found((B, 0.9, 0), (B, 0.8, 0), (A, 0.7, 0))], [true((A, 0), (B, 0), difficult=[1])], 1.0),
+        ([found((B, 0.9, 0))], [true((A, 0), (B, 0), difficult=[1])], 0.0),
         # the mean over classes: the second one is not found, the third has no object
         ([found((A, 0.9, 0), (FAR, 0.9, 2))], [true((A, 0), (C, 1))], 0.5),
         # a box of another class is no duplicate
@@ -72,6 +73,7 @@ def test_coco_maps_equal_those_by_hand() -> None:
     # an IoU of 0.72 counts at 0.5, 0.55, 0.6, 0.65 and 0.7: five of ten thresholds
     part = (0.0, 0.0, 10.0, 7.2)
     assert coco_maps([found((part, 0.9, 0))], [true((A, 0))]) == {"map_50": 1.0, "map": pytest.approx(0.5)}
-    # difficult objects do not count
+    # a difficult object neither counts nor harms
     hard = [true((A, 0), (B, 0), difficult=[1])]
-    assert coco_maps([found((B, 0.9, 0), (A, 0.7, 0))], hard)["map_50"] == 1.0
+    for detections in ([found((A, 0.7, 0))], [found((B, 0.9, 0), (A, 0.7, 0))]):
+        assert coco_maps(detections, hard)["map_50"] == 1.0
