@@ -287,7 +287,7 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
     """
     if mix.apply.mean_prob == 0:
         return ("no mixing",)
-    size = _describe_size(mix.size) + (" of each side" if mix.mask.sizes_per_mask > 1 else "")
+    size = _describe_size(mix.size) + (", drawn for height and width" if mix.mask.sizes_per_mask > 1 else "")
     lines = [_describe_mask(mix), size, f"position {mix.position.kind}"]
     lines.append(f"probability {mix.apply.prob:.3g}")
     plain = Mix()

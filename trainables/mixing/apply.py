@@ -42,13 +42,15 @@ def mix_images(images: Tensor, draw: RenderedDraw, *, out: Tensor | None = None)
         >>> mix_targets(torch.tensor([0, 1]), draw, n_classes=2).tolist()
         [[0.75, 0.25], [0.25, 0.75]]
     """
-    mixed = images
-    if all(paste.rows is None and paste.samples is None for paste in draw.pastes):
+    if draw.idle:
+        return images
+    mixed, first = images, draw.pastes[0]
+    if first.rows is None and first.samples is None:  # one policy mixes all samples, so this is true of all its pastes
         for paste in draw.pastes:
             # pixels come from ``images``, never from ``mixed``: a partner may be covered by a paste already
             mixed = out = _mixed(mixed, images, paste, out)
         return mixed
-    if all(paste.samples is not None for paste in draw.pastes):
+    if first.samples is not None:
         return _chosen(images, draw.pastes)
     mixed = images.clone()
     for paste in draw.pastes:
@@ -157,7 +159,8 @@ def _mixed_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor |
     if out is None or not fits:
         out = torch.empty_like(originals)
     mask = paste.mask.numpy()
-    if paste.content is None and can_paste_shifted(mask) and (shift_px := _shift_px(paste, in_place=out is originals)):
+    shift_px = _shift_px(paste, in_place=out is originals)
+    if shift_px is not None and can_paste_shifted(mask):
         rows, mixed = (_planes(images) if by_planes else _rows(images) for images in (originals, out))
         shown = _planes(batch) if by_planes else _rows(batch)
         paste_shifted(rows, shown, paste.partner.numpy(), mask, shift_px, out=mixed)
@@ -178,7 +181,7 @@ def _shift_px(paste: Paste, *, in_place: bool) -> tuple[np.ndarray, np.ndarray] 
     """
     if isinstance(paste.source, Displaced):
         return paste.source.dy.numpy(), paste.source.dx.numpy()
-    if paste.source is None and in_place:
+    if in_place and paste.source is None and paste.content is None:
         nothing = np.zeros(len(paste.partner), dtype=np.int64)
         return nothing, nothing
     return None

@@ -195,8 +195,15 @@ class MixDrawer:
         arrays = {name: on_device(values, device) for name, values in host.arrays.items()}
         unmixed = on_device(~host.applied, device) if host.n_applied < count else None
         drawn = assembled(mix, arrays, host.masks.masks, unmixed, batch, self._constants_of(index, batch.shape))
-        parts = vars(drawn) | ({} if host.n_applied else {"pastes": ()})
-        return MixDraw(applied=host.applied, lam_nominal=host.lam_nominal, **parts)
+        return MixDraw(
+            applied=host.applied,
+            lam_nominal=host.lam_nominal,
+            partners=drawn.partners,
+            lam=drawn.lam,
+            weight=drawn.weight,
+            partner_weights=drawn.partner_weights,
+            pastes=drawn.pastes if host.n_applied else (),
+        )
 
     def _plan_one(self, index: int, batch: BatchView, t: float) -> tuple[np.ndarray, Arrays]:
         """Return which samples a policy mixes, bool [B], and its arrays under their names in the plan."""

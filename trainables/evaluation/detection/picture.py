@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MIN_SCORE = 0.5
-"""Least score of a box that is shown."""
-
 TILE_IN, HEADING_IN, LEGEND_IN, GAP_IN = 1.7, 0.24, 0.3, 0.06
 DPI = 110
 TRUE_BOX: dict[str, Any] = {"color": "white", "linestyle": "-", "linewidth": 1.6}
@@ -44,7 +41,7 @@ def boxes_png(
 ) -> bytes:
     """Return a PNG file with one column per image, uint8 [H, W, 3]; equal arguments give equal bytes.
 
-    Boxes with a score below 0.5 are not shown.
+    As many boxes are shown per image as it has objects, those with the highest scores.
     """
     from matplotlib.figure import Figure
 
@@ -75,7 +72,7 @@ def _plot(
     for box in objects.boxes:
         _outline(ax, box, TRUE_BOX)
     height_px = image.shape[0]
-    for index in np.flatnonzero(detections.scores >= MIN_SCORE):
+    for index in np.argsort(-detections.scores, kind="stable")[: len(objects.boxes)]:
         box = detections.boxes[index]
         _outline(ax, box, FOUND_BOX)
         above = box[1] > height_px / 10  # otherwise the text would leave the image
@@ -109,7 +106,7 @@ def _dark_rim() -> list[Any]:
 def _legend(figure: Figure) -> None:
     from matplotlib.lines import Line2D
 
-    named = ((TRUE_BOX, "object"), (FOUND_BOX, f"found, with its class and a score of at least {MIN_SCORE:g}"))
+    named = ((TRUE_BOX, "object"), (FOUND_BOX, "found, with class and score: the best boxes, as many as objects"))
     handles = [Line2D([], [], path_effects=_dark_rim(), **style) for style, _ in named]
     figure.legend(
         handles,
