@@ -13,11 +13,13 @@ from rich.console import Console
 
 from search_spaces.discover import load_study
 from search_spaces.study import Study
+from sweep.network_sizes import network_sizes
 from sweep.plan import Plan, make_plan
 from sweep.terminal.study import print_plan
 from sweep.terminal.training_line import describe_training
 from trainables.config import Model, TrialConfig
 from trainables.data.config import Data
+from trainables.data.sources.base import Description
 from trainables.data.splits import split_indices
 from trainables.errors import UserError
 from trainables.evaluation.axes.cost import forward_flops, training_flops
@@ -125,6 +127,15 @@ def test_tells_networks_training_and_work(monkeypatch: pytest.MonkeyPatch) -> No
     text = text_of(plan, study)
     assert "Network: cifar_resnet8 with" in text
     assert "weight decay 0.0005 on weights without norms and biases; batches of 128 images" in text
+
+
+def test_networks_that_differ_in_their_last_stride_have_sizes_of_their_own() -> None:
+    models = [Model(name="resnet18", width=0.25, last_stride=stride) for stride in (2, 1)]
+    usual, dense = network_sizes(models, Description(n_train=8, n_classes=2, height_px=64, width_px=64))
+    assert dense.n_parameters == usual.n_parameters
+    assert dense.multiply_adds > 1.2 * usual.multiply_adds
+    assert ", stride 1 in the last stage, with" in dense.describe()
+    assert "stride" not in usual.describe()
 
 
 def test_training_says_what_differs_between_arms() -> None:
