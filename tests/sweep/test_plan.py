@@ -149,6 +149,16 @@ def test_training_says_what_differs_between_arms() -> None:
     assert "on weights without norms and biases or all parameters" in line
 
 
+def test_training_says_what_an_arm_varies_and_not_its_first_draw() -> None:
+    space = {
+        "optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 0.1},
+        "optimizer.schedule.warmup_frac": {"kind": "uniform", "lo": 0.01, "hi": 0.2},
+    }
+    arms = {"off": {"mix": "off"}, "searched": {"mix": "off", "space": space}}
+    line = describe_training(load_study(VALUES | {"arms": arms}))
+    assert "learning rate 0.1 or 0.01 .. 0.1 (log) (cosine or varied), weight decay 0.0005 on" in line
+
+
 def test_of_a_study_for_another_machine_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan of a GPU sweep can be made on a laptop; measuring several trials cannot."""
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
