@@ -208,10 +208,13 @@ def check_price(study: Study, price_per_gpu_hour: float | None, *, measure: bool
 def _speeds(configs: Sequence[TrialConfig], facts: ImageFacts, resources: Resources) -> list[float]:
     """Return the training images per second of every trial.
 
-    Each network with its attack, its passes for maps and the kinds of its changes of images is measured once, on one
-    worker. The other costs of mixing and those of the communication between workers are neglected.
+    Each network with its attack, its passes for maps, the kinds of its changes of images and the size of its JPEGs is
+    measured once, on one worker. Other costs of mixing, and those of the communication between workers, are neglected.
     """
-    nets = [(config.model, config.adversarial, config.augment.kinds, config.mix.map_kinds) for config in configs]
+    nets = [
+        (config.model, config.adversarial, config.augment.kinds, config.mix.map_kinds, config.data.stored_short_px)
+        for config in configs
+    ]
     example = dict(zip(nets, configs, strict=True))
     measured = {net: measure_speed(example[net], facts, resources) for net in list(dict.fromkeys(nets))[:PROBED_NETS]}
     mean = statistics.harmonic_mean(list(measured.values()))

@@ -12,9 +12,11 @@ from PIL import Image
 from rich.console import Console
 
 from search_spaces.discover import load_study
+from search_spaces.resources import Resources
 from search_spaces.study import Study
 from sweep.network_sizes import network_sizes
-from sweep.plan import Plan, make_plan
+from sweep.plan import Plan, _speeds, make_plan
+from sweep.random_trial import ImageFacts
 from sweep.terminal.study import print_plan
 from sweep.terminal.training_line import describe_training
 from trainables.config import Model, TrialConfig
@@ -127,6 +129,14 @@ def test_tells_networks_training_and_work(monkeypatch: pytest.MonkeyPatch) -> No
     text = text_of(plan, study)
     assert "Network: cifar_resnet8 with" in text
     assert "weight decay 0.0005 on weights without norms and biases; batches of 128 images" in text
+
+
+def test_trials_that_decode_jpegs_are_measured_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {None: 100.0, 320: 50.0, 500: 30.0}
+    monkeypatch.setattr("sweep.plan.measure_speed", lambda config, *_: speeds[config.data.stored_short_px])
+    stores: list[dict[str, Any]] = [{}, {"store": "jpeg"}, {"store": "jpeg", "stored_px": 500}]
+    configs = [TrialConfig.model_validate({"data": {"source": "imagenet:x", **store}}) for store in stores]
+    assert _speeds(configs, ImageFacts(n_classes=2, height_px=8, width_px=8), Resources()) == [100, 50, 30]
 
 
 def test_networks_that_differ_in_their_last_stride_have_sizes_of_their_own() -> None:
