@@ -83,6 +83,15 @@ def test_a_source_that_does_not_tell_its_images_from_other_files_is_estimated(
     assert rooms_of(source)[0].n_bytes == told.n_bytes
 
 
+def test_images_that_were_copied_are_written_already(source: str, tmp_path: Path) -> None:
+    """Otherwise their store, which fills the disk, would be counted twice, and a sweep could not be resumed."""
+    for split in ("train", "test"):
+        open_split(Data(source=source, image_size_px=32, store="jpeg"), split)  # type: ignore[arg-type]
+    shutil.copytree(source.partition(":")[2], tmp_path / "elsewhere")
+    (room,) = rooms_of(f"imagenet:{tmp_path / 'elsewhere'}", store="jpeg")
+    assert room.missing_bytes == 0
+
+
 def test_images_that_were_deleted_are_missing(source: str) -> None:
     open_split(Data(source=source, image_size_px=32), "test")
     (room,) = rooms_of(source)
