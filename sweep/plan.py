@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search_spaces.match_checks import check_reachable
@@ -178,7 +178,9 @@ def _first_networks(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
 
 def _work(trial: PlannedTrial, facts: ImageFacts) -> float:
     """Return the floating-point operations of all training steps of a planned trial."""
-    config = trial.config
+    config, side_px = trial.config, trial.config.data.image_size_px
+    if side_px is not None:  # which arms may set differently
+        facts = replace(facts, height_px=side_px, width_px=side_px)
     return step_flops(config, facts) / config.data.batch_size * trial.n_train * config.optimizer.max_epochs
 
 

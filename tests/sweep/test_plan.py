@@ -148,6 +148,13 @@ def test_networks_that_differ_in_their_last_stride_have_sizes_of_their_own() -> 
     assert "stride" not in usual.describe()
 
 
+def test_work_is_that_of_the_size_of_images_of_each_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.plan.measure_speed", lambda *_, **__: 500.0)
+    arms = {"small": {"mix": "off"}, "large": {"mix": "off", "base": {"data": {"image_size_px": 64}}}}
+    small, large = make_plan(load_study(VALUES | {"arms": arms})).train_flops
+    assert 3.9 < large / small < 4.1
+
+
 def test_training_says_what_differs_between_arms() -> None:
     arms = {
         "sgd": {"mix": "off"},
