@@ -110,7 +110,9 @@ def load_previewed(name: str, *, scale: str | None = None, settings: Sequence[st
 
 
 def preview_info(study: Study, *, n_samples: int) -> Preview:
-    """Change and mix the same few training images of different classes as every arm does, without crop and flip.
+    """Change and mix the same few training images of different classes as every arm does.
+
+    Flips and the crop of ``data.pad_px`` are left out. A resized crop is cut out of the images as they are evaluated.
 
     An arm that varies parameters shows its first draw. Every sample is mixed, at any probability: an image that is not
     mixed would show nothing.
