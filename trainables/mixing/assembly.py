@@ -140,7 +140,7 @@ def _content(
 def _weights(mix: Mix, lam: Tensor, partner_fracs: Tensor, arrays: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the original's fraction of the label, [B], and the partners', [K, B]; content without a class gets 0."""
     if mix.content != "partner":
-        return torch.ones_like(lam), torch.zeros_like(lam)[None]
+        return torch.ones_like(lam), torch.zeros_like(partner_fracs)
     if mix.label.lam == "nominal":
         return mix.label.weights(arrays["lam_nominal"], arrays["partner_fracs_nominal"])
     return mix.label.weights(lam, partner_fracs)

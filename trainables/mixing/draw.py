@@ -121,6 +121,7 @@ class MixDrawer:
         self._planned = [MaskPool(policy, n_samples, plan_masks) for policy in mix.policies]
         self._policies = mix.policies
         self._constants: dict[tuple[int, Shape], dict[str, Tensor]] = {}
+        self._idle: dict[int, MixDraw] = {}  # by size of the batch: draws without mixing are all the same
 
     def draw(self, batch: BatchView, t: float) -> MixDraw:
         """Draw for the next batch.
@@ -189,8 +190,10 @@ class MixDrawer:
         mix, device, count = self._policies[index], self._device, batch.shape[0]
         prob = mix.apply.prob_at(t)
         if prob == 0:
-            none = np.zeros(count, dtype=bool)
-            return MixDraw(applied=none, lam_nominal=np.ones(count), **vars(no_mixing(count, device)))
+            if count not in self._idle:
+                none = np.zeros(count, dtype=bool)
+                self._idle[count] = MixDraw(applied=none, lam_nominal=np.ones(count), **vars(no_mixing(count, device)))
+            return self._idle[count]
         host = draw_on_host(mix, prob, batch, self._rng, device, self._pools[index])
         arrays = {name: on_device(values, device) for name, values in host.arrays.items()}
         unmixed = on_device(~host.applied, device) if host.n_applied < count else None
