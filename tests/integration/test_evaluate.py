@@ -48,7 +48,7 @@ def trials(sweep_dir: Path) -> list[str]:
 @pytest.fixture
 def measure(sweep_dir: Path, trials: list[str]) -> Callable[..., Evaluated]:
     def measure(**given: Any) -> Evaluated:
-        options: dict[str, Any] = {"axes": AXES, "trials": trials, "settings": SETTINGS, "address": None}
+        options: dict[str, Any] = {"axes": AXES, "trials": trials, "settings": SETTINGS}
         options |= {"cpus": None, "gpus": None, "command": "evaluate"}
         return evaluate_sweep(sweep_dir, **(options | given))
 
