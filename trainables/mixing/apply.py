@@ -89,14 +89,13 @@ def mix_targets(labels: Tensor, draw: RenderedDraw, *, n_classes: int, smoothing
 def _targets_on_host(labels: np.ndarray, draw: RenderedDraw, n_classes: int) -> np.ndarray:
     """Return unsmoothed targets computed by NumPy, in half the time: for arrays this small, torch's calls are the cost.
 
-    Samples are in ``rows`` once, so ``+=`` also adds up correctly if both classes are the same.
+    ``add.at`` also adds up correctly if several partners have the same class, unlike ``+=``, and is faster than it.
     """
-    rows, weight = np.arange(len(labels)), draw.weight.numpy()
+    rows = np.arange(len(labels))
     targets = np.zeros((len(labels), n_classes), dtype=np.float32)
-    targets[rows, labels] = weight
+    targets[rows, labels] = draw.weight.numpy()
     if not draw.idle:
-        for partner, partner_weight in zip(draw.partners.numpy(), draw.partner_weights.numpy(), strict=True):
-            targets[rows, labels[partner]] += partner_weight
+        np.add.at(targets, (rows, labels[draw.partners.numpy()]), draw.partner_weights.numpy())
     return targets
 
 
@@ -104,10 +103,11 @@ def _mixed(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor | None) -
     """Return ``originals`` [n, C, H, W], some samples of ``batch`` [B, C, H, W], with the paste in them."""
     if _has_host_layout(originals):
         return _mixed_on_host(originals, batch, paste, out, by_planes=False)
-    if _has_host_planes(originals) and can_paste_planes(originals.numpy(), paste.mask.numpy()):
+    hard = paste.mask.dtype == torch.bool
+    if _has_host_planes(originals) and can_paste_planes(hard=hard, floating=originals.is_floating_point()):
         return _mixed_on_host(originals, batch, paste, out, by_planes=True)
     pasted = _pasted_pixels(batch, paste)
-    if paste.mask.dtype == torch.bool:
+    if hard:
         # originals come first: the result has the memory layout of the first argument
         return torch.where(~paste.mask, originals, pasted.to(originals.dtype))
     if originals.is_floating_point():
@@ -163,13 +163,13 @@ def _mixed_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor |
     if shift_px is not None and can_paste_shifted(mask):
         rows, mixed = (_planes(images) if by_planes else _rows(images) for images in (originals, out))
         shown = _planes(batch) if by_planes else _rows(batch)
+        mask = np.broadcast_to(mask, (len(mask), 1, *originals.shape[2:]))
         paste_shifted(rows, shown, paste.partner.numpy(), mask, shift_px, out=mixed)
         return out
     pasted, index = _pasted_on_host(batch, paste)
-    if by_planes:
-        paste_planes(_planes(originals), _planes(pasted), index, mask, out=_planes(out))
-    else:
-        paste_pixels(_channels_last(originals), _channels_last(pasted), index, mask, out=_channels_last(out))
+    pixels, write = (_planes, paste_planes) if by_planes else (_channels_last, paste_pixels)
+    before = pixels(originals)
+    write(before, before if pasted is originals else pixels(pasted), index, mask, out=pixels(out))
     return out
 
 

@@ -14,7 +14,7 @@ from trainables.mixing.config import Mix
 from trainables.mixing.host_draw import owners_of
 from trainables.mixing.noise import noise_bank, noise_images
 from trainables.mixing.pasted_masks import PastedMasks
-from trainables.mixing.pastes import Paste, RenderedDraw, on_device
+from trainables.mixing.pastes import DrawParts, Paste, on_device
 from trainables.mixing.rendering import emptied
 from trainables.mixing.source import Displaced, Resized, displaced, framed, resized
 
@@ -42,8 +42,8 @@ def assembled(
     unmixed: Tensor | None,
     batch: BatchView,
     constants: Mapping[str, Tensor],
-) -> RenderedDraw:
-    """Return the draw of one policy for all samples.
+) -> DrawParts:
+    """Return the draw of one policy for all samples, as arguments of :class:`~trainables.mixing.pastes.RenderedDraw`.
 
     Args:
         mix: the policy.
@@ -74,13 +74,13 @@ def assembled(
     else:
         weight, partner_weights = _weights(mix, lam, partner_fracs, arrays)
     partners = arrays["partners"]
-    return RenderedDraw(
-        partners=partners,
-        lam=lam,
-        weight=weight,
-        partner_weights=partner_weights,
-        pastes=_pastes(partners, mask, content, sources, constants.get("samples")),
-    )
+    return {
+        "partners": partners,
+        "lam": lam,
+        "weight": weight,
+        "partner_weights": partner_weights,
+        "pastes": _pastes(partners, mask, content, sources, constants.get("samples")),
+    }
 
 
 def _pastes(
@@ -107,9 +107,9 @@ def _sources(
     mix: Mix, arrays: Mapping[str, Tensor], masks: PastedMasks, shape: Shape
 ) -> list[Displaced | Resized | None]:
     """Return the patch that each paste shows, for each mask of it."""
+    if mix.source == "same":  # the original is not moved: every paste is a partner
+        return [None] * mix.partners.count
     n_pastes, height_px, width_px = mix.n_pastes, *shape[2:]
-    if mix.source == "same":
-        return [None] * n_pastes
     if mix.source == "displaced" and mix.position.wraps:
         source: Displaced | Resized = displaced(None, arrays["shift"], height_px=height_px, width_px=width_px)
     else:
@@ -140,7 +140,7 @@ def _content(
 def _weights(mix: Mix, lam: Tensor, partner_fracs: Tensor, arrays: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the original's fraction of the label, [B], and the partners', [K, B]; content without a class gets 0."""
     if mix.content != "partner":
-        return torch.ones_like(lam), torch.zeros_like(lam)[None]
+        return torch.ones_like(lam), torch.zeros_like(partner_fracs)
     if mix.label.lam == "nominal":
         return mix.label.weights(arrays["lam_nominal"], arrays["partner_fracs_nominal"])
     return mix.label.weights(lam, partner_fracs)

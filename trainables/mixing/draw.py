@@ -121,6 +121,7 @@ class MixDrawer:
         self._planned = [MaskPool(policy, n_samples, plan_masks) for policy in mix.policies]
         self._policies = mix.policies
         self._constants: dict[tuple[int, Shape], dict[str, Tensor]] = {}
+        self._idle: dict[int, MixDraw] = {}  # by size of the batch: draws without mixing are all the same
 
     def draw(self, batch: BatchView, t: float) -> MixDraw:
         """Draw for the next batch.
@@ -189,21 +190,17 @@ class MixDrawer:
         mix, device, count = self._policies[index], self._device, batch.shape[0]
         prob = mix.apply.prob_at(t)
         if prob == 0:
-            none = np.zeros(count, dtype=bool)
-            return MixDraw(applied=none, lam_nominal=np.ones(count), **vars(no_mixing(count, device)))
+            if count not in self._idle:
+                none = np.zeros(count, dtype=bool)
+                self._idle[count] = MixDraw(applied=none, lam_nominal=np.ones(count), **vars(no_mixing(count, device)))
+            return self._idle[count]
         host = draw_on_host(mix, prob, batch, self._rng, device, self._pools[index])
         arrays = {name: on_device(values, device) for name, values in host.arrays.items()}
         unmixed = on_device(~host.applied, device) if host.n_applied < count else None
-        drawn = assembled(mix, arrays, host.masks.masks, unmixed, batch, self._constants_of(index, batch.shape))
-        return MixDraw(
-            applied=host.applied,
-            lam_nominal=host.lam_nominal,
-            partners=drawn.partners,
-            lam=drawn.lam,
-            weight=drawn.weight,
-            partner_weights=drawn.partner_weights,
-            pastes=drawn.pastes if host.n_applied else (),
-        )
+        parts = assembled(mix, arrays, host.masks.masks, unmixed, batch, self._constants_of(index, batch.shape))
+        if not host.n_applied:
+            parts["pastes"] = ()
+        return MixDraw(applied=host.applied, lam_nominal=host.lam_nominal, **parts)
 
     def _plan_one(self, index: int, batch: BatchView, t: float) -> tuple[np.ndarray, Arrays]:
         """Return which samples a policy mixes, bool [B], and its arrays under their names in the plan."""
@@ -226,7 +223,7 @@ class MixDrawer:
         parameters = _named(mine, "mask.") | constants
         parameters |= mix.mask.seen(batch, mine["partners"].T.reshape(-1))
         masks = render_pasted(mix, parameters, *batch.shape[2:])
-        return assembled(mix, mine, masks, ~applied, batch, constants)
+        return RenderedDraw(**assembled(mix, mine, masks, ~applied, batch, constants))
 
     def _constants_of(self, index: int, shape: Shape) -> dict[str, Tensor]:
         """Return the tensors that all draws of a shape share; they are kept, because a graph may read them."""

@@ -41,9 +41,14 @@ def paste_pixels(
         (_restore if mask.dtype == bool else _blend)(out, originals, mask)
 
 
-def can_paste_planes(originals: np.ndarray, mask: np.ndarray) -> bool:
-    """Return whether :func:`paste_planes` works for these types: with numba, and not for soft masks on uint8."""
-    return passes() is not None and (mask.dtype == bool or originals.dtype == np.float32)
+def can_paste_planes(*, hard: bool, floating: bool) -> bool:
+    """Return whether :func:`paste_planes` works: with numba, and not for soft masks on uint8.
+
+    Args:
+        hard: whether masks are bool.
+        floating: whether pixels are float32.
+    """
+    return passes() is not None and (hard or floating)
 
 
 def paste_planes(
@@ -60,14 +65,15 @@ def paste_planes(
     """
     compiled = passes()
     assert compiled is not None, "see can_paste_planes"
-    channels = originals.shape[1]
-    mask = _by_pixel(mask, originals.shape[2:])
+    _, channels, height_px, width_px = originals.shape
+    mask = _by_pixel(mask, (height_px, width_px))
     index = (index[:, None] * channels + np.arange(channels)).ravel()
-    mixed, original, paste = (pixels.reshape(-1, *originals.shape[2:]) for pixels in (out, originals, pasted))
+    mixed, original, paste = (pixels.reshape(-1, height_px * width_px) for pixels in (out, originals, pasted))
     if mask.dtype == bool:
-        compiled.paste(_bits(mixed), _bits(original), _bits(paste), index, mask.view(np.uint8))
+        unsigned = _UNSIGNED[out.dtype.itemsize]
+        compiled.paste(mixed.view(unsigned), original.view(unsigned), paste.view(unsigned), index, mask.view(np.uint8))
     else:
-        compiled.blend(_numbers(mixed), _numbers(original), _numbers(paste), index, mask)
+        compiled.blend(mixed, original, paste, index, mask)
 
 
 def can_paste_shifted(mask: np.ndarray) -> bool:

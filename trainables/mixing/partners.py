@@ -39,7 +39,9 @@ class Partners(Frozen):
 
     def divided(self, pasted_frac: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return each partner's fraction of the image, float64 [n, count]: ``pasted_frac``, float64 [n], divided."""
-        if self.alpha is None or self.count == 1:
+        if self.count == 1:
+            return pasted_frac[:, None]
+        if self.alpha is None:
             return np.repeat(pasted_frac[:, None] / self.count, self.count, axis=1)
         return pasted_frac[:, None] * rng.dirichlet(np.full(self.count, self.alpha), size=len(pasted_frac))
 

@@ -142,10 +142,11 @@ def _count_ones(masks: np.ndarray) -> np.ndarray:
     """Return the number of ones in each mask, bool [n, pixels]: int64 [n].
 
     If the pixels fill whole blocks, eight are counted at a time, in a tenth of the time: eight bytes are added as one
-    number. Within a block no byte can overflow into the next one.
+    number. Within a block no byte can overflow into the next one. Their few bytes are added by a product with ones, in
+    a fifth of the time of a sum: exactly, because float32 holds all whole numbers up to 2^24.
     """
-    lanes = masks
-    if masks.shape[1] % BLOCK_PX == 0:
-        lanes = masks.view(np.uint64).reshape(-1, BLOCK_PX // 8).sum(axis=1).view(np.uint8)
-    ones: np.ndarray = lanes.reshape(len(masks), -1).sum(axis=1, dtype=np.int64)
+    if masks.shape[1] % BLOCK_PX or masks.shape[1] > 1 << 24:
+        return masks.sum(axis=1, dtype=np.int64)
+    lanes = np.einsum("ij->i", masks.view(np.uint64).reshape(-1, BLOCK_PX // 8)).view(np.uint8).reshape(len(masks), -1)
+    ones: np.ndarray = (lanes.astype(np.float32) @ np.ones(lanes.shape[1], dtype=np.float32)).astype(np.int64)
     return ones

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -63,6 +64,16 @@ class RenderedDraw:
     def idle(self) -> bool:
         """Whether no sample of the batch is mixed, as far as the host knows."""
         return not self.pastes
+
+
+class DrawParts(TypedDict):
+    """The attributes of a :class:`RenderedDraw` before it is made: every batch makes one object less."""
+
+    partners: Tensor
+    lam: Tensor
+    weight: Tensor
+    partner_weights: Tensor
+    pastes: tuple[Paste, ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
