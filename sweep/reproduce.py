@@ -19,6 +19,7 @@ from sweep.display import SILENT, Display
 from sweep.endings import EndedEarly, Joined
 from sweep.engine import local_slots
 from sweep.evaluation.request import applicable_axes, select_axes
+from sweep.formats import reason_in_one_line
 from sweep.images import show_data_warnings
 from sweep.largest import step_flops
 from sweep.manifest import read_study
@@ -242,6 +243,9 @@ def run_part(
         except EndedEarly:
             display.show_line(RESUME_NOTE)
             raise
+    for failed in evaluated.failures.to_dict("records"):
+        why = reason_in_one_line(failed["why"])
+        display.show_warning(f"{part.name}: {failed['axis']} of {failed['trial']} failed: {why}")
     return n_failed + len(evaluated.failures) + len(evaluated.damaged)
 
 

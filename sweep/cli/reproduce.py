@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,8 +70,12 @@ def reproduce(
         n_failed = _run(parts, out, joined, display, download=download)
     _fill(table, parts, scale, out, display, json_=json_)
     if n_failed:
-        failed = f"{n_failed} trials or measurements failed"
-        echo(f"{failed}: run the same command again to repeat the measurements", err=True)
+        again = shlex.join(["cutmix-sweep", "resume", f"{out}/STUDY", "--retry-failed"])
+        echo(
+            f"{n_failed} trials or measurements failed: run the same command again to repeat the measurements; trials "
+            f"are repeated by: {again}",
+            err=True,
+        )
         raise typer.Exit(1)
 
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -185,6 +186,24 @@ class TestRefusals:
             other = Study.model_validate(part.study.model_dump() | changes)
             with pytest.raises(UserError, match="choose a new folder"):
                 missing_arms(part.study, other, tmp_path)
+
+
+class TestFailures:
+    def test_reasons_are_shown_and_the_command_says_how_to_go_on(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trials = pd.DataFrame({"trial": ["off-0", "off-1"], "status": ["completed", "failed"]})
+        failures = pd.DataFrame({"trial": ["off-0"], "axis": ["classification"], "why": ["ssd: it diverged"]})
+        monkeypatch.setattr("sweep.reproduce.check_parts", lambda *_, **__: None)
+        monkeypatch.setattr("sweep.reproduce._train", lambda *_, **__: None)
+        monkeypatch.setattr("sweep.reproduce._trials", lambda *_: trials)
+        evaluated = SimpleNamespace(failures=failures, damaged=[])
+        monkeypatch.setattr("sweep.evaluation.evaluate.evaluate_sweep", lambda *_, **__: evaluated)
+        code, out, err = run("reproduce", "ablation", "--scale", "smoke", "--out", str(tmp_path), "--json")
+        assert (code, json.loads(out)["kind"]) == (1, "reproduce")
+        assert "cifar100_pyramidnet200: classification of off-0 failed: ssd: it diverged" in err
+        assert "2 trials or measurements failed: run the same command again" in err
+        assert f"cutmix-sweep resume {tmp_path}/STUDY --retry-failed" in err
 
 
 class TestPlan:
