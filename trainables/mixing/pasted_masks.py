@@ -105,8 +105,7 @@ def _visible(shown: Tensor) -> tuple[Tensor, Tensor]:
     if shown.shape[1] == 1:
         lam = realised_lam(shown)
         # NumPy on the host: torch takes ten times as long for so few numbers
-        rest = torch.from_numpy(1 - lam.numpy()) if on_host(lam.device) else 1 - lam
-        return lam, rest[None]
+        return lam, torch.from_numpy(1 - lam.numpy()[None]) if on_host(lam.device) else (1 - lam)[None]
     if shown.dtype != torch.bool:
         fracs = shown.flatten(2).mean(dim=2).T
         return (1 - fracs.sum(dim=0)).clamp(min=0), fracs
