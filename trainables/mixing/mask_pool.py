@@ -98,11 +98,17 @@ class MaskPool(Generic[Masks]):
         self._ahead = not mix.needs and mix.granularity == "sample" and len(mix.layers) == 1
         self._ready: deque[Masks] = deque()
 
-    def take(self, count: int, canvas: Canvas) -> Masks:
-        """Return the next ``count`` masks; those drawn ahead are used if they were drawn for batches of this size."""
+    def take(self, count: int, canvas_of_batch: Callable[[], Canvas]) -> Masks:
+        """Return the next ``count`` masks; those drawn ahead are used if they were drawn for batches of this size.
+
+        Args:
+            count: number of masks.
+            canvas_of_batch: returns the canvas; called only if masks must be drawn.
+        """
         if not self._ahead:
-            return self._draw(self._mix, count, canvas)
+            return self._draw(self._mix, count, canvas_of_batch())
         if not self._ready or len(self._ready[0]) != count:
+            canvas = canvas_of_batch()
             room = AHEAD_PX // (canvas.height_px * canvas.width_px * self._mix.n_pastes)
             # whole batches, so that no rest is thrown away. Never beyond the last sample of the epoch: a trial is saved
             # between epochs with the state of its generator alone, and masks in the pool would be lost
