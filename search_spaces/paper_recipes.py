@@ -84,7 +84,8 @@ PAPER_RECIPES: dict[str, dict[str, Any]] = {
                 "batch_size": 32,  # appendix B.1
                 "image_size_px": 224,
                 "center_crop_frac": 224 / 256,
-                "pad_px": 16,  # a crop of 224 px from 256 px: up to 16 px off the centre
+                # a crop of 224 px from 256 px is up to 16 px off the centre; here black lies beyond the centre crop
+                "pad_px": 16,
             },
             "model": {"name": "resnet50", "last_stride": 1, "precision": "fp32"},  # maps of 14x14
             # the rate of the classifier; 0.001 for the layers that are trained already

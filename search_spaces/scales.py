@@ -6,6 +6,7 @@ override the scale. Most of a scale is common to all studies; a study's own ``sc
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -94,7 +95,8 @@ def scaled(
         recipe = recipe_of(source)
         common = _with_source_of(study, PAPER_RECIPES[recipe], source)
         layers += [exceptions.get(recipe, {})] if recipe != scale else []
-    for changes in (_applicable(study, common, merged(own, given)), *layers):
+    over = functools.reduce(merged, [*layers, given])
+    for changes in (_applicable(study, common, over), *layers):
         study = merged(without_other_share(study, changes), changes)
     return study
 

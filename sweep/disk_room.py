@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from sweep.formats import format_duration
 from trainables.data.cache_dir import CACHE_VARIABLE, default_cache_dir
 from trainables.data.config import Data
 from trainables.data.decoding import FILES_PER_TASK, decoding_threads
+from trainables.data.entry_files import IMAGES
+from trainables.data.jpegs.images import CONTENT
 from trainables.data.places import place_of
 from trainables.data.sample import sample_jpegs, sample_pixels
 from trainables.data.sources.base import Source, Split
@@ -79,17 +81,30 @@ def disk_rooms(study: Study) -> tuple[DiskRoom, ...]:
     Raises:
         UserError: the images that are missing do not fit on the disk of the cache, or a file cannot be read.
     """
-    configs = (config.data for arm in study.arms for config in study.extremes(arm))
-    fields = ("source", "image_size_px", "pad_px", "store", "stored_px", "center_crop_frac")
-    wanted = dict.fromkeys(Data(**{name: getattr(data, name) for name in fields}) for data in configs)
+    wanted = _stores(study)
     splits: tuple[Split, ...] = ("train",) if study.confirm is None else ("train", "test")
     folder = default_cache_dir()
-    rooms = [room for data in wanted if (room := _room(data, splits, folder)) is not None]
+    rooms = [room for data, pads_px in wanted.items() if (room := _room(data, pads_px, splits, folder)) is not None]
     _check_free(rooms, folder)
     return tuple(rooms)
 
 
-def _room(data: Data, splits: Iterable[Split], folder: Path) -> DiskRoom | None:
+def _stores(study: Study) -> dict[Data, set[int]]:
+    """Return what decides the stored images, with the widths of their borders: what arms share is written once."""
+    stores: dict[Data, set[int]] = {}
+    for data in (config.data for arm in study.arms for config in study.extremes(arm)):
+        if data.stored_short_px is not None:  # JPEGs have no border, and are independent of the size of their view
+            stores.setdefault(
+                Data(source=data.source, store=data.store, stored_px=data.stored_short_px, pad_px=0), set()
+            )
+            continue
+        fields = ("source", "image_size_px", "center_crop_frac")
+        pads_px = stores.setdefault(Data(**{name: getattr(data, name) for name in fields}, pad_px=0), set())
+        pads_px.update({data.pad_px} - {0})
+    return stores
+
+
+def _room(data: Data, pads_px: Collection[int], splits: Iterable[Split], folder: Path) -> DiskRoom | None:
     placed = data.model_copy(update={"source": place_of(data.source).source})
     source = open_source(placed.source)
     if not source.lists_files():
@@ -97,42 +112,52 @@ def _room(data: Data, splits: Iterable[Split], folder: Path) -> DiskRoom | None:
     n_bytes = missing_bytes = seconds = 0.0
     for split in splits:
         written = stored_folder(placed, split)
-        size, missing, time_s = _present(written, placed, split) if written else _estimated(source, placed, split)
+        borders_px = pads_px if split == "train" else ()
+        size, missing, time_s = (written and _present(written, placed, borders_px)) or _estimated(
+            source, placed, split, borders_px
+        )
         n_bytes, missing_bytes, seconds = n_bytes + size, missing_bytes + missing, seconds + time_s
     free_bytes = shutil.disk_usage(_existing(folder)).free
     memory_bytes = psutil.virtual_memory().total
     return DiskRoom(data.source, data.store, n_bytes, missing_bytes, seconds, free_bytes, memory_bytes, folder)
 
 
-def _present(written: Path, data: Data, split: Split) -> tuple[float, float, float]:
-    """Return size, missing bytes and time of a split that is written: its images with a border may be missing."""
-    name = "images.npy" if data.store == "pixels" else "images.jpegs"
-    n_bytes = (written / name).stat().st_size
-    if data.store == "jpeg" or split == "test" or not data.pad_px:
-        return n_bytes, 0.0, 0.0
-    padded = written / f"images-padded-{data.pad_px}.npy"
-    border = padded.stat().st_size if padded.exists() else n_bytes
-    return n_bytes + border, 0.0 if padded.exists() else border, 0.0
+def _present(written: Path, data: Data, pads_px: Collection[int]) -> tuple[float, float, float] | None:
+    """Return size, missing bytes and time of a split that is written: its images with a border may be missing.
+
+    None: the images are missing, so that the entry will be written again.
+    """
+    images = written / (IMAGES if data.store == "pixels" else CONTENT)
+    if not images.exists():
+        return None
+    n_bytes = images.stat().st_size
+    padded = [written / f"images-padded-{pad_px}.npy" for pad_px in pads_px]
+    border = sum(path.stat().st_size if path.exists() else n_bytes for path in padded)
+    return n_bytes + border, float(n_bytes * sum(not path.exists() for path in padded)), 0.0
 
 
-def _estimated(source: Source, data: Data, split: Split) -> tuple[float, float, float]:
+def _estimated(source: Source, data: Data, split: Split, pads_px: Collection[int]) -> tuple[float, float, float]:
     """Return size, missing bytes and time of a split that is not written, from some of its files."""
-    described = source.describe(data.image_size_px)
-    files = source.files(split)
-    assert files is not None  # each image is a file
-    names = [name for name in files.names if files.class_of(name) is not None]
-    sampled = [f"{files.root}/{name}" for name in names[:: max(1, len(names) // SAMPLED_FILES)]][:SAMPLED_FILES]
+    files = _image_files(source, split)
+    sampled = files[:: max(1, len(files) // SAMPLED_FILES)][:SAMPLED_FILES]
     started_s = time.perf_counter()
     if data.stored_short_px is not None:
         n_bytes = sample_jpegs(sampled, data.stored_short_px)
     else:
+        described = source.describe(data.image_size_px)
         sides = described.height_px, described.width_px
+        started_s = time.perf_counter()
         sample_pixels(sampled, *sides, center_crop_frac=data.center_crop_frac)
-        border = 2 * data.pad_px if split == "train" else 0
-        padded = (sides[0] + border) * (sides[1] + border) if border else 0
-        n_bytes = 3.0 * (sides[0] * sides[1] + padded)
+        n_bytes = 3.0 * sum((sides[0] + 2 * pad_px) * (sides[1] + 2 * pad_px) for pad_px in (0, *pads_px))
     seconds = (time.perf_counter() - started_s) / len(sampled) / decoding_threads()  # so few files take one thread
-    return len(names) * n_bytes, len(names) * n_bytes, len(names) * seconds
+    return len(files) * n_bytes, len(files) * n_bytes, len(files) * seconds
+
+
+def _image_files(source: Source, split: Split) -> Sequence[str]:
+    """Return the paths of the images of a split; their annotations are not read if the files' names show the images."""
+    files = source.files(split)
+    names = [] if files is None else [name for name in files.names if files.class_of(name) is not None]
+    return [f"{files.root}/{name}" for name in names] if files and names else source.listed(split).files
 
 
 def _check_free(rooms: list[DiskRoom], folder: Path) -> None:

@@ -258,6 +258,7 @@ class NetworkPlan(_Strict):
 
     name: str
     width: float
+    last_stride: int = Field(description="stride of the last stage as configured: 2, or 1 where it is removed")
     n_parameters: int
     multiply_adds: int = Field(description="multiply-adds per image in a forward pass")
 
@@ -284,7 +285,7 @@ class PlanDocument(Document):
     slots: int = Field(description="trials at a time")
     seconds: float | None = Field(description="upper bound of the duration on this machine; null: no trial fits on it")
     gpu_memory: list[GpuMemory] = Field(description="one row per arm; empty if trials use no GPU")
-    disk: list[DiskUse] = Field(description="one row per source and size of images; empty if no image is a file")
+    disk: list[DiskUse] = Field(description="one row per source and stored size; empty if no image is a file")
     measured: MeasuredSpeed | None = Field(description="of several trials at the same time; null without --measure")
     power: PlannedPower
 

@@ -16,6 +16,7 @@ class NetworkSize:
     Attributes:
         name: ``model.name``.
         width: ``model.width``.
+        last_stride: ``model.last_stride``.
         n_parameters: number of trained parameters.
         multiply_adds: multiply-adds of a forward pass of one image, half of the operations that the axis ``cost``
             reports.
@@ -23,6 +24,7 @@ class NetworkSize:
 
     name: str
     width: float
+    last_stride: int
     n_parameters: int
     multiply_adds: int
 
@@ -30,12 +32,13 @@ class NetworkSize:
         """Return the size in words.
 
         Examples:
-            >>> NetworkSize("cifar_resnet110_bn", 1.0, 1_170_868, 166_800_000).describe()
+            >>> NetworkSize("cifar_resnet110_bn", 1.0, 2, 1_170_868, 166_800_000).describe()
             'cifar_resnet110_bn with 1,170,868 parameters and 0.167 G multiply-adds per image'
         """
         width = "" if self.width == 1 else f" at width {self.width:g}"
+        stride = "" if self.last_stride == 2 else f", stride {self.last_stride} in the last stage,"
         operations = f"{self.multiply_adds / 1e9:.3g} G multiply-adds per image"
-        return f"{self.name}{width} with {self.n_parameters:,} parameters and {operations}"
+        return f"{self.name}{width}{stride} with {self.n_parameters:,} parameters and {operations}"
 
 
 def describe_flops(extremes: tuple[float, float]) -> str:
@@ -59,9 +62,9 @@ def network_sizes(models: Iterable[Model], images: Description) -> tuple[Network
     Examples:
         >>> images = Description(n_train=50_000, n_classes=100, height_px=32, width_px=32)
         >>> network_sizes([Model(name="cifar_resnet20"), Model(name="cifar_resnet20", precision="bf16")], images)
-        (NetworkSize(name='cifar_resnet20', width=1.0, n_parameters=275572, multiply_adds=40556800),)
+        (NetworkSize(name='cifar_resnet20', width=1.0, last_stride=2, n_parameters=275572, multiply_adds=40556800),)
     """
-    named = {(model.name, model.width): model for model in models}
+    named = {(model.name, model.width, model.last_stride): model for model in models}
     return tuple(_size(model, images) for model in named.values())
 
 
@@ -75,4 +78,4 @@ def _size(model: Model, images: Description) -> NetworkSize:
     with torch.device("meta"):
         net = build_model(model, n_classes=images.n_classes, seed=0, **size)
     n_parameters = sum(parameter.numel() for parameter in net.parameters())
-    return NetworkSize(model.name, model.width, n_parameters, forward_flops(net, **size) // 2)
+    return NetworkSize(model.name, model.width, model.last_stride, n_parameters, forward_flops(net, **size) // 2)

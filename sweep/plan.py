@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search_spaces.match_checks import check_reachable
@@ -178,7 +178,9 @@ def _first_networks(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
 
 def _work(trial: PlannedTrial, facts: ImageFacts) -> float:
     """Return the floating-point operations of all training steps of a planned trial."""
-    config = trial.config
+    config, side_px = trial.config, trial.config.data.image_size_px
+    if side_px is not None:  # which arms may set differently
+        facts = replace(facts, height_px=side_px, width_px=side_px)
     return step_flops(config, facts) / config.data.batch_size * trial.n_train * config.optimizer.max_epochs
 
 
@@ -208,10 +210,13 @@ def check_price(study: Study, price_per_gpu_hour: float | None, *, measure: bool
 def _speeds(configs: Sequence[TrialConfig], facts: ImageFacts, resources: Resources) -> list[float]:
     """Return the training images per second of every trial.
 
-    Each network with its attack, its passes for maps and the kinds of its changes of images is measured once, on one
-    worker. The other costs of mixing and those of the communication between workers are neglected.
+    Each network with its attack, its passes for maps, the kinds of its changes of images and the size of its JPEGs is
+    measured once, on one worker. Other costs of mixing, and those of the communication between workers, are neglected.
     """
-    nets = [(config.model, config.adversarial, config.augment.kinds, config.mix.map_kinds) for config in configs]
+    nets = [
+        (config.model, config.adversarial, config.augment.kinds, config.mix.map_kinds, config.data.stored_short_px)
+        for config in configs
+    ]
     example = dict(zip(nets, configs, strict=True))
     measured = {net: measure_speed(example[net], facts, resources) for net in list(dict.fromkeys(nets))[:PROBED_NETS]}
     mean = statistics.harmonic_mean(list(measured.values()))

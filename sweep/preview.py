@@ -110,7 +110,9 @@ def load_previewed(name: str, *, scale: str | None = None, settings: Sequence[st
 
 
 def preview_info(study: Study, *, n_samples: int) -> Preview:
-    """Change and mix the same few training images of different classes as every arm does, without crop and flip.
+    """Change and mix the same few training images of different classes as every arm does.
+
+    Flips and the crop of ``data.pad_px`` are left out. A resized crop is cut out of the images as they are evaluated.
 
     An arm that varies parameters shows its first draw. Every sample is mixed, at any probability: an image that is not
     mixed would show nothing.
@@ -269,7 +271,7 @@ def _mixed(mix: Mix, augment: Augment, images: ImageSet, rows: np.ndarray, seed:
     view = BatchView((count, channels, height_px, width_px), images.labels[rows], normal, boxes, maps)
     for attempt in range(100):
         draw = draw_mix(mix, view, rng=generator(seed, "preview", attempt), device=device)
-        if (draw.partner.numpy() != np.arange(count)).all():
+        if (draw.partners.numpy() != np.arange(count)).all():
             break
     mixed = mix_images(normal, draw).permute(0, 2, 3, 1).numpy()
     deviation = np.maximum(images.std, 1e-3)
@@ -287,8 +289,8 @@ def describe_mix(mix: Mix) -> tuple[str, ...]:
     """
     if mix.apply.mean_prob == 0:
         return ("no mixing",)
-    size = _describe_size(mix.size) + (", drawn for height and width" if mix.mask.sizes_per_mask > 1 else "")
-    lines = [_describe_mask(mix), size, f"position {mix.position.kind}"]
+    twice = ["drawn for height and width"] if mix.mask.sizes_per_mask > 1 else []
+    lines = [_describe_mask(mix), _describe_size(mix.size), *twice, f"position {mix.position.kind}"]
     lines.append(f"probability {mix.apply.prob:.3g}")
     plain = Mix()
     if mix.partners != plain.partners:

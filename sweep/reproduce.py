@@ -14,7 +14,7 @@ import pandas as pd
 from search_spaces.extension import extended
 from search_spaces.study import Study
 from search_spaces.table import TablePart
-from sweep.disk_room import DiskRoom
+from sweep.disk_room import DiskRoom, disk_rooms
 from sweep.display import SILENT, Display
 from sweep.endings import EndedEarly, Joined
 from sweep.engine import local_slots
@@ -140,18 +140,24 @@ def _assumed(part: TablePart, why: str) -> PlannedPart:
 def check_parts(parts: Iterable[TablePart], *, download: bool = False, display: Display = SILENT) -> None:
     """Check the settings of all axes, and that each axis applies to the images and networks of its study.
 
+    This decodes the images that this node has not decoded yet, if they fit on its disk.
+
     Args:
         parts: the studies of a table.
         download: whether images that are missing are downloaded later: the axes of their study are checked then.
         display: shows the progress.
 
     Raises:
-        UserError: an axis has no such setting, or does not apply.
+        UserError: an axis has no such setting, or does not apply; or the images cannot be used, or do not fit on the
+            disk.
     """
     for part in parts:
         axes = select_axes(list(part.axes), list(axis_settings(part)))
         if download:
             continue
+        with display.show_status(f"checking the images of {part.name}"):
+            check_usable(open_source(first_config(part.study).data.source))
+            disk_rooms(part.study)
         configs = [part.study.trial_config(arm, {}, replicate=0).model_dump_json() for arm in part.study.arms]
         status = f"checking what is measured on {part.name}"
         with display.show_status(status), show_data_warnings(display.show_warning):

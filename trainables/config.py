@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainables.adversarial_training import Attack
 from trainables.augment.config import Augment
+from trainables.augment.operations import AFFINE
 from trainables.data.config import Data
 from trainables.data.sources.registry import SOURCES, WITH_BOXES, split_source
 from trainables.mixing.config import Mix
@@ -355,6 +356,16 @@ class TrialConfig(Frozen):
         if self.augment.resized_crop is not None and self.data.pad_px not in (0, Data.model_fields["pad_px"].default):
             raise ValueError(
                 f"data.pad_px is {self.data.pad_px}, but augment.resized_crop replaces its crop: remove one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_boxes_on_their_objects(self) -> TrialConfig:
+        policy = self.augment.policy
+        if policy is not None and "boxes" in self.mix.needs and (moving := set(policy.operations) & set(AFFINE)):
+            raise ValueError(
+                "mix needs the boxes of objects, which are not moved with the pixels, but augment.policy "
+                f"'{policy.kind}' has {', '.join(name for name in AFFINE if name in moving)}: remove one of them"
             )
         return self
 

@@ -202,7 +202,8 @@ class GroupTrial(Trial):
 
     Each worker has one of these objects. They have the same state at every moment, and it is that of a trial with one
     worker: a trial may be resumed with another number of workers. Losses and metrics equal those of one worker up to
-    rounding; learning rates, draws and doses are equal to the bit.
+    rounding; learning rates, draws and doses are equal to the bit, except for masks and labels that follow maps of the
+    network.
 
     - The gradient is that of the mean over the whole batch, also if the shares differ in size.
     - Batch norms use the statistics of the whole batch: see :mod:`trainables.synced_norm`.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import difflib
+import itertools
 import math
 import reprlib
 from collections.abc import Iterable
@@ -20,8 +22,8 @@ LINE_CHARS = 1_200
 MAX_LINES = 10
 """Largest number of lines of a message."""
 
-LISTED_NAMES = 60
-"""Largest number of valid names in a message: more than any part of the program has."""
+LISTED_CHARS = 340
+"""Largest length of the valid names in a message, which has at most 500 characters in all."""
 
 
 class OneLineError(Exception):
@@ -121,5 +123,6 @@ def did_you_mean(name: str, choices: Iterable[str], *, listed: Iterable[str] | N
     near = difflib.get_close_matches(name[:QUOTED_CHARS], names, n=1, cutoff=0.6)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
     names = names if listed is None else list(listed)
-    rest = f" and {len(names) - LISTED_NAMES:,} more" if len(names) > LISTED_NAMES else ""
-    return f"{hint} valid: {', '.join(names[:LISTED_NAMES])}{rest}"
+    n_listed = bisect.bisect(list(itertools.accumulate(len(name) + 2 for name in names)), LISTED_CHARS)
+    rest = f" and {len(names) - n_listed:,} more" if len(names) > n_listed else ""
+    return f"{hint} valid: {', '.join(names[:n_listed])}{rest}"

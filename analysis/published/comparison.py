@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.data.frames import Sweep
 from analysis.published.differences import dataset_of, differences
-from analysis.published.numbers import BASELINE, load_published, published_name
+from analysis.published.numbers import BASELINE, load_published, published_name, training_of
 from analysis.published.own_values import OwnValue, own_values
 from analysis.published.quantities import QUANTITIES
 
@@ -74,7 +74,12 @@ def _rows(own: list[OwnValue], published: pd.DataFrame, dataset: str) -> list[di
         change = own_change(value, own)
         for row in numbers[numbers["arm"] == published_name(value.arm)].to_dict("records"):
             published_change = math.nan if row["taken_from"] else row["value"] - baselines.get(row["model"], math.nan)
-            texts = [each.text for each in differences(value, row, trained_on=None)]
+            trained = (
+                training_of(published, dataset=dataset, model=row["model"], arm=row["arm"])
+                if QUANTITIES[metric].dataset
+                else {}
+            )
+            texts = [each.text for each in differences(value, row | trained, trained_on=None)]
             rows.append(
                 {
                     **{"arm": value.arm, "metric": metric, "own": mean, "low": low, "high": high},

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.data.frames import Sweep, load
 from analysis.published.comparison import own_change
 from analysis.published.differences import differences
-from analysis.published.numbers import BASELINE, load_published, published_name
+from analysis.published.numbers import BASELINE, load_published, published_name, training_of
 from analysis.published.own_values import OwnValue, own_values
 from analysis.published.quantities import QUANTITIES, published_metrics
 
@@ -106,6 +106,9 @@ def _of_quantity(
             change = math.nan if baseline is None else number["value"] - baseline["value"]
             row |= {"published": number["value"], "published_seeds": number["n_seeds"], "source": number["source"]}
             row |= {"published_change": change}
+            if QUANTITIES[metric].dataset:
+                trained = {"dataset": study["dataset"], "model": study["model"], "arm": published_name(arm)}
+                number |= training_of(published, **trained)
         if arm in by_arm:
             row |= _own(by_arm[arm], own, number, study["dataset"])
         elif metric in lacking:

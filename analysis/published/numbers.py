@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.resources import files
 
 import pandas as pd
@@ -43,6 +44,26 @@ def load_published() -> pd.DataFrame:
     """
     with files("analysis.published").joinpath("results.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False, na_values={name: [""] for name in _NUMBERS})
+
+
+def training_of(published: pd.DataFrame, *, dataset: str, model: str, arm: str) -> dict[str, float]:
+    """Return planned ``epochs`` and ``batch_size`` of a published network; NaN if its error was not published.
+
+    Numbers of a downstream task, for example captions, have the epochs and the batch of that task in these columns.
+
+    Args:
+        published: from :func:`load_published`.
+        dataset: data set that the network was trained on.
+        model: the network.
+        arm: the arm, as published.
+
+    Examples:
+        >>> training_of(load_published(), dataset="imagenet", model="resnet50", arm="cutmix")
+        {'epochs': 300.0, 'batch_size': 256.0}
+    """
+    keys = {"dataset": dataset, "model": model, "arm": arm, "metric": "top1_error"}
+    rows = published[(published[list(keys)] == pd.Series(keys)).all(axis=1)]
+    return {name: float(rows[name].iloc[0]) if len(rows) else math.nan for name in ("epochs", "batch_size")}
 
 
 def published_name(arm: str) -> str:

@@ -19,12 +19,16 @@ def describe_training(study: Study) -> str:
         'Training: sgd, learning rate 0.1 (step: x0.1 at 50 %, 75 %), weight decay 0.0001 on all parameters; batches
         of 64 images, precision fp32.'
     """
-    configs = [study.declared_config(arm, study.draw(arm, 0), replicate=0) for arm in study.arms]
+    configs = {arm: study.declared_config(arm, study.draw(arm, 0), replicate=0) for arm in study.arms}
+
+    def of_arm(arm: str, path: str, value_of: Callable[[Any], Any]) -> str:
+        space = study.space_of(arm)
+        if path in space:
+            return describe_domain(space[path])
+        return "varied" if any(each.startswith(f"{path}.") for each in space) else str(value_of(configs[arm]))
 
     def valued(path: str, value_of: Callable[[Any], Any]) -> str:
-        if path in study.space:
-            return describe_domain(study.space[path])
-        return " or ".join(dict.fromkeys(str(value_of(config)) for config in configs))
+        return " or ".join(dict.fromkeys(of_arm(arm, path, value_of) for arm in study.arms))
 
     decay = valued("optimizer.weight_decay", lambda config: f"{config.optimizer.weight_decay:g}")
     what = valued("optimizer.decay_on", lambda config: _DECAY_ON[config.optimizer.decay_on])

@@ -14,10 +14,11 @@ import pytest
 from scipy import stats
 
 from analysis.data.frames import Sweep, load
-from analysis.published import QUANTITIES, fill_table, load_published, why_not_comparable
+from analysis.published import QUANTITIES, compare_to_published, fill_table, load_published, why_not_comparable
 from analysis.published.quantities import NATURAL, NOISE, published_metrics
 from analysis.report.sections import published as published_section
 from search_spaces.table import read_table, tables
+from sweep.findings.summary import PLANNED_EPOCHS
 from sweep.records.schema import EPOCHS, EVALUATIONS, TRIALS
 from sweep.records.writer import RecordsWriter, write_manifest
 from trainables.evaluation.axes import AXES
@@ -120,7 +121,24 @@ class TestOwn:
         config = {"data": {"source": "imagenet:/i", "batch_size": 256}, "model": {"name": "resnet50"}}
         [row] = filled(searched(values, **config), study).to_dict("records")
         assert (row["own"], row["dataset"], row["published"]) == (pytest.approx(15), "coco", 22.9)
-        assert "data of the axis scenes, not coco" in row["not_comparable"]
+        assert row["not_comparable"] == ["data of the axis scenes, not coco"]
+
+    def test_the_training_of_a_backbone_is_that_of_the_published_one(self, searched: MakeSweep) -> None:
+        """Published captions have the epochs and the batch of the captioner in their row."""
+        values = {("captioning", "coco", "bleu_4"): {"off": [0.1, 0.2]}}
+        study = STUDY | {"dataset": "imagenet", "model": "resnet50", "arms": ["off"], "metrics": ["coco_caption_bleu4"]}
+        config = {"data": {"source": "imagenet:/i", "batch_size": 256}, "model": {"name": "resnet50"}}
+        sweep = searched(values, **config)
+        [row] = filled(sweep, study).to_dict("records")
+        assert row["not_comparable"] == []
+        assert not any("epochs" in text or "batch" in text for text in row["differs"][:-1])  # the last is the note
+        texts = compare_to_published(sweep).set_index("arm").loc["off", "differs"]
+        assert "300 epochs" not in texts
+        assert "256 images" not in texts
+        short = sweep.trials.assign(**{PLANNED_EPOCHS: 90, "config.data.batch_size": 64})
+        [row] = filled(replace(sweep, trials=short), study).to_dict("records")
+        assert row["not_comparable"] == ["90 epochs, not 300"]
+        assert "64 images per batch, not 256" in row["differs"]
 
     def test_a_sweep_without_a_completed_trial_has_no_value(self, searched: MakeSweep) -> None:
         sweep = searched(errors())

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from search_spaces.discover import built_in_studies, load_study, parse_setting
-from search_spaces.paper_recipes import IMAGENET
+from search_spaces.paper_recipes import CUB, IMAGENET
 from search_spaces.scales import SCALES, scaled
 from search_spaces.study import Study
 from trainables.augment.config import ColorJitter, Lighting, ResizedCrop
@@ -192,6 +192,8 @@ class TestPaper:
         assert (optimizer.max_epochs, optimizer.weight_decay) == (600, 1e-4)
         other = config_of(load("paper", ("base.data.source=cub:/birds", "base.model.name=tiny")))
         assert (other.model.name, other.model.last_stride) == ("tiny", 2)  # it has no stride that could be removed
+        own = {CUB: {"base": {"model": {"name": "tiny"}}}}
+        assert config_of(load("paper", ("base.data.source=cub:/birds",), scales=own)).model == other.model
         rates = [lr_factor(optimizer.schedule, epoch / 600) for epoch in (149, 150, 299, 300, 449, 450)]
         assert rates == pytest.approx([1, 0.1, 0.1, 0.01, 0.01, 0.001])
 

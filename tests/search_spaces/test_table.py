@@ -98,6 +98,13 @@ def test_arms_of_one_study_are_equal_in_all_tables() -> None:
         assert shared.model_copy(update={"arms": {}}) == other.model_copy(update={"arms": {}})
 
 
+def test_captioners_see_as_many_captions_as_in_the_paper() -> None:
+    """100 epochs over all captions, of which an image has five; here an epoch passes over the images."""
+    [part] = load_parts("transfer")
+    captioning = part.axes["captioning"]
+    assert (captioning["epochs"], captioning["batch_size"], captioning["n_train"]) == (100 * 5, 20, None)
+
+
 class TestSettings:
     def test_of_all_studies_and_of_one(self) -> None:
         settings = ["replicates=5", "cifar100_resnet110.budget.max_epochs=10", "cifar10_pyramidnet200.replicates=2"]

@@ -195,7 +195,7 @@ class TestVerbsAndFlags:
         assert all(name in scale.help for name in SCALES)
         (axes,) = (parameter for parameter in shown("evaluate") if parameter.opts == ["--axes"])
         on_request = [name for name, axis in AXES.items() if axis.on_request]
-        assert f"except {', '.join(on_request)})" in axes.help
+        assert f"except {', '.join(on_request[:-1])} and {on_request[-1]})" in axes.help
 
     @pytest.mark.parametrize("verb", ["", *VERBS])
     def test_help(self, run: Run, verb: str) -> None:

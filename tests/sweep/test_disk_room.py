@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.trainables.data.mini_imagenet import write_mini_imagenet
 from trainables.config import TrialConfig
 from trainables.data.config import Data
 from trainables.data.jpegs.images import JpegImages
+from trainables.data.sources.imagenet import ImageNet
 from trainables.data.store import open_split, open_train
 from trainables.errors import UserError
 
@@ -27,10 +29,10 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return write_mini_imagenet(tmp_path / "imagenet")
 
 
-def rooms_of(source: str, **data: Any) -> tuple[DiskRoom, ...]:
+def rooms_of(source: str, *, off: Any = (), **data: Any) -> tuple[DiskRoom, ...]:
     study = {
         "question": "How much?",
-        "arms": {"off": {"mix": "off"}, "cutmix": {"mix": "cutmix"}},
+        "arms": {"off": {"mix": "off", "base": {"data": dict(off)}}, "cutmix": {"mix": "cutmix"}},
         "base": {"data": {"source": source, "image_size_px": 32, **data}},
         "budget": {"trials": 2, "max_epochs": 1},
         "confirm": {"searches": 1, "seeds": 2},
@@ -61,6 +63,43 @@ def test_jpegs_are_estimated_until_they_are_written(source: str, stored_px: int 
     # another size of the same JPEGs needs no more disk
     (room,) = rooms_of(source, store="jpeg", stored_px=stored_px, image_size_px=24)
     assert room.missing_bytes == 0
+
+
+def test_images_that_arms_share_are_counted_once(source: str) -> None:
+    (room,) = rooms_of(source, off={"pad_px": 2})
+    assert room.n_bytes == 3 * ((N_TRAIN + N_VAL) * 32 * 32 + N_TRAIN * (36 * 36 + 40 * 40))
+    (alone,) = rooms_of(source, store="jpeg")
+    (shared,) = rooms_of(source, store="jpeg", off={"image_size_px": 24, "pad_px": 0, "stored_px": 320})
+    assert shared.missing_bytes == alone.missing_bytes
+    assert len(rooms_of(source, store="jpeg", off={"stored_px": 32})) == 2
+
+
+def test_a_source_that_does_not_tell_its_images_from_other_files_is_estimated(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (told,) = rooms_of(source)
+    files = ImageNet.files
+    monkeypatch.setattr(ImageNet, "files", lambda *args: replace(files(*args), class_of=lambda _: None))
+    assert rooms_of(source)[0].n_bytes == told.n_bytes
+
+
+def test_images_that_were_copied_are_written_already(source: str, tmp_path: Path) -> None:
+    """Otherwise their store, which fills the disk, would be counted twice, and a sweep could not be resumed."""
+    for split in ("train", "test"):
+        open_split(Data(source=source, image_size_px=32, store="jpeg"), split)  # type: ignore[arg-type]
+    shutil.copytree(source.partition(":")[2], tmp_path / "elsewhere")
+    (room,) = rooms_of(f"imagenet:{tmp_path / 'elsewhere'}", store="jpeg")
+    assert room.missing_bytes == 0
+
+
+def test_images_that_were_deleted_are_missing(source: str) -> None:
+    open_split(Data(source=source, image_size_px=32), "test")
+    (room,) = rooms_of(source)
+    assert room.missing_bytes < room.n_bytes
+    for path in Path(os.environ["CUTMIX_SWEEP_CACHE"]).glob("*/images.npy"):
+        path.unlink()
+    (room,) = rooms_of(source)
+    assert room.missing_bytes == room.n_bytes
 
 
 def test_what_does_not_fit_is_refused_before_it_is_decoded(source: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,16 @@ from PIL import Image
 from rich.console import Console
 
 from search_spaces.discover import load_study
+from search_spaces.resources import Resources
 from search_spaces.study import Study
-from sweep.plan import Plan, make_plan
+from sweep.network_sizes import network_sizes
+from sweep.plan import Plan, _speeds, make_plan
+from sweep.random_trial import ImageFacts
 from sweep.terminal.study import print_plan
 from sweep.terminal.training_line import describe_training
 from trainables.config import Model, TrialConfig
 from trainables.data.config import Data
+from trainables.data.sources.base import Description
 from trainables.data.splits import split_indices
 from trainables.errors import UserError
 from trainables.evaluation.axes.cost import forward_flops, training_flops
@@ -127,6 +131,30 @@ def test_tells_networks_training_and_work(monkeypatch: pytest.MonkeyPatch) -> No
     assert "weight decay 0.0005 on weights without norms and biases; batches of 128 images" in text
 
 
+def test_trials_that_decode_jpegs_are_measured_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {None: 100.0, 320: 50.0, 500: 30.0}
+    monkeypatch.setattr("sweep.plan.measure_speed", lambda config, *_: speeds[config.data.stored_short_px])
+    stores: list[dict[str, Any]] = [{}, {"store": "jpeg"}, {"store": "jpeg", "stored_px": 500}]
+    configs = [TrialConfig.model_validate({"data": {"source": "imagenet:x", **store}}) for store in stores]
+    assert _speeds(configs, ImageFacts(n_classes=2, height_px=8, width_px=8), Resources()) == [100, 50, 30]
+
+
+def test_networks_that_differ_in_their_last_stride_have_sizes_of_their_own() -> None:
+    models = [Model(name="resnet18", width=0.25, last_stride=stride) for stride in (2, 1)]
+    usual, dense = network_sizes(models, Description(n_train=8, n_classes=2, height_px=64, width_px=64))
+    assert dense.n_parameters == usual.n_parameters
+    assert dense.multiply_adds > 1.2 * usual.multiply_adds
+    assert ", stride 1 in the last stage, with" in dense.describe()
+    assert "stride" not in usual.describe()
+
+
+def test_work_is_that_of_the_size_of_images_of_each_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.plan.measure_speed", lambda *_, **__: 500.0)
+    arms = {"small": {"mix": "off"}, "large": {"mix": "off", "base": {"data": {"image_size_px": 64}}}}
+    small, large = make_plan(load_study(VALUES | {"arms": arms})).train_flops
+    assert 3.9 < large / small < 4.1
+
+
 def test_training_says_what_differs_between_arms() -> None:
     arms = {
         "sgd": {"mix": "off"},
@@ -136,6 +164,16 @@ def test_training_says_what_differs_between_arms() -> None:
     line = describe_training(load_study(VALUES | {"arms": arms, "space": space}))
     assert "learning rate 0.01 .. 0.1 (log) (cosine or step: x0.1 at 50 %, 75 %)" in line
     assert "on weights without norms and biases or all parameters" in line
+
+
+def test_training_says_what_an_arm_varies_and_not_its_first_draw() -> None:
+    space = {
+        "optimizer.lr": {"kind": "loguniform", "lo": 0.01, "hi": 0.1},
+        "optimizer.schedule.warmup_frac": {"kind": "uniform", "lo": 0.01, "hi": 0.2},
+    }
+    arms = {"off": {"mix": "off"}, "searched": {"mix": "off", "space": space}}
+    line = describe_training(load_study(VALUES | {"arms": arms}))
+    assert "learning rate 0.1 or 0.01 .. 0.1 (log) (cosine or varied), weight decay 0.0005 on" in line
 
 
 def test_of_a_study_for_another_machine_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "an unknown preset": (
         STUDY.replace("mix: cutmix", "mix: cutmx"),
-        ("'arms.cutmix.mix'", "'cutmx'", "did you mean 'cutmix'?", "random_erasing"),
+        ("'arms.cutmix.mix'", "'cutmx'", "did you mean 'cutmix'?", "cutout", "more"),
     ),
     "a dose that does not exist": (STUDY + "match: exposre\n", ("'match'", "'exposre'", "did you mean 'exposure'?")),
     "a dose out of reach": (

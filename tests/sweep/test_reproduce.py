@@ -7,10 +7,12 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
+from PIL import Image
 
 from search_spaces.study import Study
 from search_spaces.table import Table, load_parts, tables
@@ -19,7 +21,7 @@ from sweep.document_models import document_schema
 from sweep.formats import format_duration
 from sweep.records.reader import read_manifest, read_table
 from sweep.records.schema import EVALUATIONS, MEASUREMENTS, TRIALS
-from sweep.reproduce import axis_settings, missing_arms, plan_parts
+from sweep.reproduce import axis_settings, check_parts, missing_arms, plan_parts
 from tests.faults import one_slot
 from tests.slots import fixed_slots
 from trainables.cores import usable_cores
@@ -143,6 +145,19 @@ class TestRefusals:
         assert code == 2
         assert "ood.sets: the network was trained on 'digits', so it is not out of distribution" in err
         assert not (tmp_path / "out").exists()
+
+    def test_images_that_do_not_fit_on_the_disk_are_refused_before_they_are_decoded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("train/a", "train/b", "test/a", "test/b"):
+            (tmp_path / name).mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (40, 40), number).save(tmp_path / name / f"{number}.png")
+        parts = load_parts("localization", scale="smoke", data=[f"imagefolder:{tmp_path}"])
+        monkeypatch.setattr("sweep.disk_room.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+        monkeypatch.setattr("sweep.reproduce.applicable_axes", None)  # decodes all images
+        with pytest.raises(UserError, match="but 0 bytes are free in"):
+            check_parts(parts)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -174,7 +174,10 @@ def test_the_modules_of_an_extra_are_those_of_its_packages(extra: str) -> None:
 
 @pytest.mark.parametrize("axis", AXES)
 def test_an_axis_declares_the_packages_that_it_imports(axis: str) -> None:
-    assert set(AXES[axis].packages) == _imported_extras(AXES[axis].__module__, seen=set())
+    imported = _imported_extras(AXES[axis].__module__, seen=set())
+    if "torchmetrics" in imported:
+        imported.add("faster_coco_eval")  # torchmetrics imports it to compute the mean average precision
+    assert set(AXES[axis].packages) == imported
 
 
 def _imported_extras(module: str, *, seen: set[str]) -> set[str]:

@@ -73,9 +73,10 @@ class Data(Frozen):
             option = "store 'jpeg'" if self.store == "jpeg" else "center_crop_frac"
             listing = ", ".join(other for other, kind in SOURCES.items() if kind.lists_files())
             raise ValueError(f"{option} needs one file per image, which source '{name}' does not have: use {listing}")
-        if self.stored_px is not None and self.image_size_px is not None and self.stored_px < self.image_size_px:
+        stored_px = self.stored_short_px
+        if stored_px is not None and self.image_size_px is not None and stored_px < self.image_size_px:
             raise ValueError(
-                f"stored_px is {self.stored_px}, but image_size_px is {self.image_size_px}: stored images must not be "
+                f"stored_px is {stored_px}, but image_size_px is {self.image_size_px}: stored images must not be "
                 "smaller than the images that are trained on"
             )
         return self

@@ -77,9 +77,10 @@ class SplitContent:
         return str(recorded["fingerprint"]) if recorded["state"] == self.snapshot.state else None
 
     @property
-    def may_be_known(self) -> bool:
-        """Whether a known content has files of the same names and sizes."""
-        return any(self._folder.glob(f"{self.snapshot.listing[:LISTING_DIGITS]}-*.sha256"))
+    def possible(self) -> list[str]:
+        """Fingerprints of the known contents that have files of the same names and sizes."""
+        paths = self._folder.glob(f"{self.snapshot.listing[:LISTING_DIGITS]}-*.sha256")
+        return sorted(path.stem.partition("-")[2] for path in paths)
 
     def computed(self) -> str | None:
         """Return the fingerprint, for which unknown files are read; None for a source without files.

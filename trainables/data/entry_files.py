@@ -20,6 +20,7 @@ from trainables.data.jpegs.codec import QUALITY
 from trainables.data.jpegs.images import CONTENT, JpegImages
 from trainables.data.jpegs.writing import ORIGINAL_SIZES, write_jpegs
 from trainables.data.sources.base import Source, Split
+from trainables.errors import UserError
 
 FORMAT = 2
 """Version of the files and of the decoding. Raise it with each change: older entries are then ignored."""
@@ -130,6 +131,9 @@ def load_entry(entry: Entry, train: Entry, data: Data) -> ImageSet:
         entry: the entry of a split.
         train: that of the training split of the same source.
         data: how the images are stored, and the size of their view.
+
+    Raises:
+        UserError: the size of the images is not given, and is larger than that of the stored JPEGs.
     """
     boxes = np.load(entry.path / BOXES) if (entry.path / BOXES).exists() else None
     images: ImageArray
@@ -137,6 +141,12 @@ def load_entry(entry: Entry, train: Entry, data: Data) -> ImageSet:
         images = np.load(entry.path / IMAGES, mmap_mode="r")
     else:
         sides_px = (data.image_size_px,) * 2 if data.image_size_px is not None else tuple(train.meta["sides_px"])
+        if data.image_size_px is None and min(sides_px) > data.stored_short_px:
+            raise UserError(
+                f"the images of '{data.source}' have {sides_px[0]} x {sides_px[1]} px, but their JPEGs are stored with "
+                f"at most {data.stored_short_px} px: set data.image_size_px to the size that is trained on, or "
+                f"data.stored_px to {min(sides_px)}"
+            )
         images, boxes = _open_jpegs(entry, sides_px, data.center_crop_frac, boxes)
     return ImageSet(
         images=images,

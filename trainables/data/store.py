@@ -72,9 +72,9 @@ def _open_split(data: Data, split: Split, contents: Contents, cache_dir: Path | 
 
 
 def stored_folder(data: Data, split: Split, *, cache_dir: Path | None = None) -> Path | None:
-    """Return the folder in the cache with the images of a split; None if they are not written, or unknown.
+    """Return the folder in the cache with the images of a split; None if they are not written.
 
-    Nothing is written, and no image is read.
+    Nothing is written, and no image is read. Files that were moved or copied are recognised by their names and sizes.
 
     Args:
         data: as for :func:`open_split`.
@@ -160,7 +160,7 @@ class _Opening:
             return found
         content = SplitContent(self._source, self._split, self._cache)
         fingerprint = content.known
-        if fingerprint is None and content.may_be_known:  # reading the files is faster than decoding them
+        if fingerprint is None and content.possible:  # reading the files is faster than decoding them
             fingerprint = content.computed()
         found = self._intact(self._checked(fingerprint))
         if found is not None:
@@ -172,10 +172,10 @@ class _Opening:
             return self._intact(self._checked(content.known)) or self._decode(content, name)
 
     def present(self) -> Path | None:
-        """Return the folder of the entry if the content of the files is known and there is one."""
-        fingerprint = SplitContent(self._source, self._split, self._cache).known
-        path = None if fingerprint is None else self._path(fingerprint)
-        return path if path is not None and path.is_dir() else None
+        """Return the folder of the entry if there is one, of the known content or of one with the same file sizes."""
+        content = SplitContent(self._source, self._split, self._cache)
+        fingerprints = content.possible if content.known is None else [content.known]
+        return next((path for path in map(self._path, fingerprints) if path.is_dir()), None)
 
     def _intact(self, fingerprint: str | None) -> Entry | None:
         """Return the entry of a content if there is one and it is not damaged."""

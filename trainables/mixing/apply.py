@@ -163,6 +163,7 @@ def _mixed_on_host(originals: Tensor, batch: Tensor, paste: Paste, out: Tensor |
     if shift_px is not None and can_paste_shifted(mask):
         rows, mixed = (_planes(images) if by_planes else _rows(images) for images in (originals, out))
         shown = _planes(batch) if by_planes else _rows(batch)
+        mask = np.broadcast_to(mask, (len(mask), 1, *originals.shape[2:]))
         paste_shifted(rows, shown, paste.partner.numpy(), mask, shift_px, out=mixed)
         return out
     pasted, index = _pasted_on_host(batch, paste)

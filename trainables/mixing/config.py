@@ -148,8 +148,9 @@ class Mix(Frozen):
     @property
     def map_kinds(self) -> frozenset[MapKind]:
         """Kinds of maps of the network that a draw needs; each costs a pass of the network per step."""
-        masks = {policy.mask.maps for policy in self.policies if policy.mask.needs == "maps"}  # type: ignore[attr-defined]
-        labels: set[MapKind] = {"cam" for policy in self.policies if policy.label.by == "class_map"}
+        mixing = [policy for policy in self.policies if policy.apply.prob > 0]
+        masks = {policy.mask.maps for policy in mixing if policy.mask.needs == "maps"}  # type: ignore[attr-defined]
+        labels: set[MapKind] = {"cam" for policy in mixing if policy.label.by == "class_map"}
         return frozenset(masks | labels)
 
 

@@ -277,8 +277,9 @@ def _draws(
     """Draw batches in which all samples are mixed; ``stream`` differs between two policies that alternate."""
     rng = generator("dose", *stream)
     # content does not change a mask, and noise would be drawn for nothing
-    # a mask with two sizes would get both from the same place of the order: they must stay independent
-    size_law = _Spread(policy.size) if policy.mask.sizes_per_mask == 1 else policy.size
+    # two sizes per mask would both come from the same place of the order: they must stay independent
+    draws_once = policy.mask.sizes_per_mask == 1 and policy.source != "region"
+    size_law = _Spread(policy.size) if draws_once else policy.size
     always = policy.model_copy(update={"size": size_law, "content": "partner"})
     view = _viewer((size, 3, height_px, width_px), data, rng)
     for _ in range(n_batches):

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+TIE = 5e-7
+"""Fractions of several images that differ by less are equal: by rounding errors, and by less than half a pixel of 1,000
+by 1,000."""
+
+
 def _is_area(value: object) -> bool:
     return value == "area"
 
@@ -86,7 +91,7 @@ class Label(Frozen):
         fracs = torch.cat([lam[None], partner_fracs])
         largest = fracs.amax(dim=0)
         if self.exponent == "inf":
-            powers = (fracs == largest).float()
+            powers = (fracs > largest - TIE).float()
         else:
             # relative to the largest fraction: for a large exponent all powers would underflow to 0
             powers = ((fracs / largest) ** self.exponent).where(fracs > 0, 0.0)

@@ -105,7 +105,8 @@ def _visible(shown: Tensor) -> tuple[Tensor, Tensor]:
     if shown.shape[1] == 1:
         lam = realised_lam(shown)
         # NumPy on the host: torch takes ten times as long for so few numbers
-        return lam, torch.from_numpy(1 - lam.numpy()[None]) if on_host(lam.device) else (1 - lam)[None]
+        rest = torch.from_numpy(1 - lam.numpy()) if on_host(lam.device) else 1 - lam
+        return lam, rest[None]
     if shown.dtype != torch.bool:
         fracs = shown.flatten(2).mean(dim=2).T
         return (1 - fracs.sum(dim=0)).clamp(min=0), fracs
@@ -144,10 +145,9 @@ def _count_ones(masks: np.ndarray) -> np.ndarray:
     number. Within a block no byte can overflow into the next one. Their few bytes are added by a product with ones, in
     a fifth of the time of a sum: exactly, because float32 holds all whole numbers up to 2^24.
     """
-    ones: np.ndarray
     if masks.shape[1] % BLOCK_PX or masks.shape[1] > 1 << 24:
-        ones = masks.sum(axis=1, dtype=np.int64)
-        return ones
+        counted: np.ndarray = masks.sum(axis=1, dtype=np.int64)
+        return counted
     lanes = np.einsum("ij->i", masks.view(np.uint64).reshape(-1, BLOCK_PX // 8)).view(np.uint8).reshape(len(masks), -1)
-    ones = (lanes.astype(np.float32) @ np.ones(lanes.shape[1], dtype=np.float32)).astype(np.int64)
+    ones: np.ndarray = (lanes.astype(np.float32) @ np.ones(lanes.shape[1], dtype=np.float32)).astype(np.int64)
     return ones

@@ -75,7 +75,14 @@ class TestNamesOfArms:
         dose = SimpleNamespace(mean_prob=0.5, **dict.fromkeys((*names, *regions), estimate))
         sizes = {"n_trials": 8, "n_confirming": 4, "max_epochs": 24, "n_train": (80, 80), "n_val": (20, 20)}
         speed = {"height_px": 32, "width_px": 32, "images_per_s": (9.0, 9.0), "slots": 2, "seconds": 99.0}
-        measured = {"rooms": (), "measured": None, "networks": (), "train_flops": (1e12, 1e12)}
+        measured = {
+            "rooms": (),
+            "measured": None,
+            "no_time": "",
+            "disk": (),
+            "networks": (),
+            "train_flops": (1e12, 1e12),
+        }
         plan: Any = SimpleNamespace(**sizes, **speed, **measured, doses=dict.fromkeys(ARMS, dose), matched=(LONG,))
         print_plan(study, plan, console := narrow())
         assert f"\n={LONG} " in text_of(console)

@@ -64,6 +64,10 @@ def applied(augment: Augment, drawn: dict[str, np.ndarray], images: torch.Tensor
             {"augment": {"resized_crop": {}}, "data": {"pad_px": 2}},
             "data.pad_px is 2, but augment.resized_crop replaces its crop: remove one of them",
         ),
+        (
+            {"augment": {"policy": {"kind": "augmix"}}, "mix": "objectmix"},
+            "mix needs the boxes of objects, which are not moved with the pixels, but augment.policy 'augmix' has",
+        ),
     ],
 )
 def test_what_is_wrong_is_refused(values: dict[str, Any], message: str) -> None:

@@ -195,11 +195,23 @@ def test_files_that_cannot_be_read_are_named(source: str, tmp_path: Path) -> Non
         ({"center_crop_frac": 0.875}, "center_crop_frac needs one file per image"),
         ({"stored_px": 256}, "stored_px has no effect with store 'pixels'"),
         ({"source": "imagenet:x", "store": "jpeg", "stored_px": 64, "image_size_px": 224}, "must not be smaller"),
+        ({"source": "imagenet:x", "store": "jpeg", "image_size_px": 384}, "stored_px is 320, but image_size_px is 384"),
     ],
 )
 def test_what_has_no_effect_or_no_files_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Data.model_validate(fields)
+
+
+def test_images_of_one_size_are_not_enlarged_from_smaller_jpegs(tmp_path: Path, photo: Image.Image) -> None:
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        photo.save(tmp_path / "photos" / name / "1.jpg")
+    source = f"imagefolder:{tmp_path / 'photos'}"
+    with pytest.raises(UserError, match=r"have 48 x 60 px, but their JPEGs are stored with at most 40 px: set"):
+        opened(source, tmp_path / "cache", image_size_px=None, stored_px=40)
+    assert opened(source, tmp_path / "cache", image_size_px=None, stored_px=48).images.shape == (2, 48, 60, 3)
+    assert opened(source, tmp_path / "cache", image_size_px=40, stored_px=40).images.shape == (2, 40, 40, 3)
 
 
 def test_the_fields_are_left_out_of_recorded_configurations() -> None:

@@ -18,6 +18,7 @@ from trainables.mixing.config import Mix
 from trainables.mixing.dose import Dose, mean_dose, measure_dose, measure_exposure
 from trainables.mixing.estimates import Estimate
 from trainables.mixing.mask_geometry import boundary_px, coverage_of, regions
+from trainables.mixing.pastes import MixDraw
 
 PX = 32
 TORUS = {"position": {"kind": "torus"}}
@@ -383,6 +384,21 @@ class TestWhatIsLookedAt:
         assert labelled.exposure.value < 0.7 * by_area.exposure.value  # the spot is seen or it is not
         with pytest.raises(ValueError, match=r"needs the partners' maps: .* without data"):
             dose_of(preset="snapmix")
+
+    def test_both_boxes_have_sizes_of_their_own(self, data: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The sizes of a box and of the region that it shows are as independent as in training."""
+        sizes: list[tuple[float, float]] = []
+        plain = dosing.draw_mix
+
+        def kept(*args: Any, **options: Any) -> MixDraw:
+            (paste,) = (drawn := plain(*args, **options)).pastes
+            covered, shown = paste.mask[:, 0], paste.source.within(PX, PX)  # type: ignore[union-attr]
+            sizes.extend(zip(*(each.float().mean(dim=(1, 2)).tolist() for each in (covered, shown)), strict=True))
+            return drawn
+
+        monkeypatch.setattr(dosing, "draw_mix", kept)
+        dose_of(preset="snapmix", data=data, n_samples=2000, seed=3)
+        assert abs(np.corrcoef(np.array(sizes).T)[0, 1]) < 0.1
 
     def test_boxes_are_asked_for(self, data: ImageSet) -> None:
         with pytest.raises(ValueError, match="needs the partners' boxes"):

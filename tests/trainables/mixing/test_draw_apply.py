@@ -326,11 +326,13 @@ def test_masks_are_broadcast(
         mask_shape = (*mask_shape[:2], *(min(pair) for pair in zip(mask_shape[2:], size, strict=True)))
     weights = torch.from_numpy(np.random.default_rng(0).random(mask_shape, dtype=np.float32))
     mask = weights < 0.5 if hard else weights
-    partner = torch.tensor([2, 0, 1, 4, 3])
-    drawn = dataclasses.replace(draw(Mix(), (5, 3, *size)), pastes=(Paste(None, partner, mask),))
-    images = (noise_images(5, 3, *size) * 50 + 128).to(dtype)
+    partners = torch.tensor([2, 0, 1, 4, 3]), torch.tensor([1, 2, 3, 4, 0])  # the second paste is made in place
+    pastes = tuple(Paste(None, partner, mask) for partner in partners)
+    drawn = dataclasses.replace(draw(Mix(), (5, 3, *size)), pastes=pastes)
+    images = expected = (noise_images(5, 3, *size) * 50 + 128).to(dtype)
     whole = mask.float().expand(5, 1, *size)
-    expected = images * (1 - whole) + images[partner] * whole
-    expected = expected if dtype == torch.float32 else expected.round().to(dtype)
+    for partner in partners:
+        mixed = expected * (1 - whole) + images[partner] * whole
+        expected = mixed if dtype == torch.float32 else mixed.round().to(dtype)
     for given_images in (images.contiguous(memory_format=torch.channels_last), images.contiguous()):
         assert torch.equal(mix_images(given_images, drawn), expected)

@@ -94,6 +94,15 @@ def test_label_rules_of_several_images(exponent: Any, weights: list[float]) -> N
     assert torch.cat([weight[None], partner_weights]).flatten().tolist() == pytest.approx([0.25] * 4)
 
 
+@pytest.mark.parametrize("n_partners", [2, 3, 4, 5, 8])
+def test_equal_fractions_share_the_label_whatever_rounding_does(n_partners: int) -> None:
+    policy = {"mask": {"family": "flat"}, "position": {"kind": "whole"}, "partners": {"count": n_partners}}
+    frac = n_partners / (n_partners + 1)
+    drawn = draw(policy | {"size": {"kind": "fixed", "frac": frac}, "label": {"exponent": "inf"}}, 4)
+    weights = torch.cat([drawn.weight[None], drawn.partner_weights])
+    torch.testing.assert_close(weights, torch.full((n_partners + 1, 4), 1 / (n_partners + 1)))
+
+
 @pytest.mark.parametrize(
     ("policy", "n_partners"),
     [("ricap", 3), ({"preset": "cutmix_three", "apply": {"prob": 1.0}}, 2), ("mixup_three", 2), ("stackmix", 1)],

@@ -87,6 +87,21 @@ def test_changes_meet_their_stage(name: str) -> None:
         net(images(), changes=[(9, look)])
 
 
+def test_a_pass_inside_a_change_leaves_the_other_changes() -> None:
+    """Attacks, and maps for the mixing, pass through the network when its images are changed."""
+    net, seen = build("test_resnet").eval(), list[int]()
+    n_stages = len(net.stages)
+
+    def passed_through(batch: Tensor) -> Tensor:
+        net(batch)
+        return batch
+
+    changes = [(layer, lambda maps, layer=layer: (seen.append(layer), maps)[1]) for layer in range(1, n_stages + 1)]
+    with torch.inference_mode():
+        net.features(images(), changes=[(0, passed_through), *changes])
+    assert seen == [*range(1, n_stages + 1)]
+
+
 def test_maps_with_channels_last_are_shown_in_the_usual_order(monkeypatch: pytest.MonkeyPatch) -> None:
     from timm.layers import DropPath
 

@@ -7,7 +7,6 @@ import io
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-import torch
 from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
@@ -57,6 +56,8 @@ def resize_window(pixels: Pixels, window: npt.NDArray[np.int64], out: Pixels) ->
         >>> out[..., 0].tolist()
         [[200, 200], [200, 200]]
     """
+    import torch  # commands that only look at a store do not wait for it
+
     top, left, height, width = window.tolist()
     crop = pixels[top : top + height, left : left + width]
     if crop.shape == out.shape:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from trainables.data.decoding import fitted
@@ -159,7 +158,10 @@ class JpegImages:
 
 
 def _for_each(count: int, work: Callable[[int], None], n_threads: int | None) -> None:
-    n_threads = torch.get_num_threads() if n_threads is None else n_threads
+    if n_threads is None:
+        import torch  # commands that only look at a store do not wait for it
+
+        n_threads = torch.get_num_threads()
     if n_threads == 1 or count <= 1:
         for index in range(count):
             work(index)

@@ -121,7 +121,7 @@ def training_flops(net: StagedNet, config: TrialConfig, *, height_px: int, width
     targets = torch.empty(1, net.classifier.out_features, device=META)
     backward = {torch.ops.aten.convolution_backward: _backward_flops}
     with FlopCounterMode(display=False, custom_mapping=backward) as counter:
-        for kind in config.mix.map_kinds if config.mix.apply.mean_prob else ():
+        for kind in config.mix.map_kinds:
             seen = images.clone().requires_grad_()
             logits = trained(seen.clone())  # the counter fails on the gradient of a leaf
             if kind == "gradient":

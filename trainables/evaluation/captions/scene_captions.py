@@ -47,7 +47,7 @@ def captions_of(scenes: Scenes, split: Literal["train", "test"], *, seed: int) -
     Examples:
         >>> from trainables.evaluation.scenes import draw_scenes
         >>> captions_of(draw_scenes("train", count=1, side_px=32), "train", seed=0)[0][0]
-        'only a large pink six in the picture'
+        'a large red six and nothing else'
     """
     return [_captions(scenes, number, generator(seed, "captions", split, number)) for number in range(len(scenes))]
 

@@ -111,7 +111,8 @@ def coco_maps(found: Sequence[Detections], true: Sequence[Objects]) -> dict[str,
     """Return ``map_50`` and ``map`` by torchmetrics, as in the evaluation of COCO: area under 101 points.
 
     ``map`` is the mean over the IoU thresholds 0.5 to 0.95 in steps of 0.05. Difficult objects are passed as crowds:
-    they do not count, and detections inside them are ignored. Classes without an object are left out.
+    they do not count, and detections inside them are ignored. Classes without an object are left out; NaN if there is
+    none, as in :func:`voc07_map`.
 
     Examples:
         >>> box = np.array([[0, 0, 10, 10]], dtype=np.float32)
@@ -142,4 +143,5 @@ def coco_maps(found: Sequence[Detections], true: Sequence[Objects]) -> dict[str,
         ],
     )
     result = metric.compute()
-    return {name: float(result[name]) for name in ("map_50", "map")}
+    values = {name: float(result[name]) for name in ("map_50", "map")}
+    return {name: value if value >= 0 else float("nan") for name, value in values.items()}  # -1: no object counts

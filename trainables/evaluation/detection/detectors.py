@@ -19,6 +19,10 @@ LARGEST_SSD_SIDE = 40
 EXTRA_CHANNELS = 256
 """Most channels of SSD's extra maps (Liu et al., ECCV 2016, figure 2; the first one has 512 there)."""
 
+LEAST_CHANNELS = 64
+"""Fewest channels of the pyramid and of SSD's extra maps, a quarter of the 256 in the literature: these layers belong
+to the detector, and as few as the last maps of a narrow network would decide its precision in place of the network."""
+
 PADDED_FROM = 4
 """Least side of a map whose extra layer is padded and halves it; a smaller one becomes 1x1, as in SSD300."""
 
@@ -177,7 +181,7 @@ class _SsdMaps(nn.Module):
         channels, side = levels[-1].channels, levels[-1].side
         sides, widths = [level.side for level in kept], [level.channels for level in kept]
         while side > 1:
-            extra_channels = min(EXTRA_CHANNELS, channels)
+            extra_channels = _fitting(channels, EXTRA_CHANNELS)
             self.extras.append(_extra(channels, extra_channels, side))
             channels, side = extra_channels, -(-side // 2) if side >= PADDED_FROM else 1
             sides.append(side)
@@ -198,7 +202,7 @@ def _extra(channels: int, extra_channels: int, side: int) -> nn.Sequential:
     """Return the layers from a map to the next coarser one."""
     halves = {"kernel_size": 3, "stride": 2, "padding": 1}
     last: dict[str, Any] = halves if side >= PADDED_FROM else {"kernel_size": side}
-    inner = max(1, extra_channels // 2)
+    inner = extra_channels // 2
     layers = nn.Sequential(
         nn.Conv2d(channels, inner, 1),
         nn.ReLU(inplace=True),
@@ -224,7 +228,7 @@ class _Pyramid(nn.Module):
 
         super().__init__()
         self.maps = BackboneMaps(net, [level.layer for level in levels])
-        self.out_channels = min(PYRAMID_CHANNELS, levels[-1].channels)
+        self.out_channels = _fitting(levels[-1].channels, PYRAMID_CHANNELS)
         channels = [level.channels for level in levels]
         self.pyramid = FeaturePyramidNetwork(channels, self.out_channels, extra_blocks=LastLevelMaxPool())
 
@@ -232,6 +236,11 @@ class _Pyramid(nn.Module):
         maps = OrderedDict((str(index), each) for index, each in enumerate(self.maps(images)))
         pyramid: dict[str, Tensor] = self.pyramid(maps)
         return pyramid
+
+
+def _fitting(channels: int, most: int) -> int:
+    """Return as many channels as the network has, but at least ``LEAST_CHANNELS`` and at most ``most``."""
+    return min(most, max(LEAST_CHANNELS, channels))
 
 
 def _scales(n_levels: int) -> list[float]:

@@ -136,7 +136,7 @@ def _entries(devkit: Path, split: Split) -> Sequence[_Entry]:
 
 @lru_cache(maxsize=4)
 def _of_year(folder: Path, list_file: Path, stamps: tuple[int, ...]) -> list[_Entry]:
-    names = list_file.read_text().split()
+    names = list_file.read_text(encoding="utf-8").split()
     if not names:
         raise UserError(f"'{printable_path(list_file)}' lists no image; {LAYOUT}")
     parts = {}

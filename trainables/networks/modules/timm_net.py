@@ -85,10 +85,11 @@ class TimmNet(StagedNet):
         """Return the last maps of images; see :meth:`StagedNet.features`."""
         self.check_layers(changes)
         *taps, last = self.taps
+        images = changed(images, 0, changes)  # first: an attack, or maps for the mixing, pass through the network too
         try:
             for tap in taps:
                 tap.changes = changes
-            maps: Tensor = last.usual(self.net.forward_features(changed(images, 0, changes)))
+            maps: Tensor = last.usual(self.net.forward_features(images))
         finally:
             for tap in taps:
                 tap.changes = ()

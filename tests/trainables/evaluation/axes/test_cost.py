@@ -88,6 +88,7 @@ def test_attacks_add_their_passes(attack: dict[str, object], steps: int) -> None
         ("puzzlemix_no_transport", 2),
         ({"preset": "attentivemix", "alternate": {"mix": "puzzlemix_no_transport"}}, 3),
         ({"preset": "snapmix", "apply": {"prob": 0.0}}, 0),
+        ({"preset": "attentivemix", "apply": {"prob": 0.0}, "alternate": {"mix": "puzzlemix_no_transport"}}, 2),
     ],
 )
 def test_maps_add_their_passes(mix: Any, passes: int) -> None:

@@ -57,7 +57,7 @@ def test_conditions_metrics_and_intervals(case: AxisCase) -> None:
 
 def test_training_from_scratch_is_that_of_the_network_and_done_once(subject: Subject) -> None:
     """Another model of the same network has the same values from scratch, also in another process."""
-    axis = Detection.model_validate({**SMALL, "detectors": ["ssd"], "seeds": 1, "steps": 12, "lr": 0.1})
+    axis = Detection.model_validate({**SMALL, "detectors": ["ssd"], "seeds": 1, "steps": 12, "lr": 0.05})
     first = measured(axis, subject)
     hits = detection._scratch_scores.cache_info().hits
     for parameter in subject.saved.net.parameters():

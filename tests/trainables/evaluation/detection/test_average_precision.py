@@ -62,7 +62,9 @@ def test_voc07_map_equals_that_by_hand(detections: list[Detections], objects: li
 
 
 def test_without_an_object_there_is_no_precision() -> None:
-    assert math.isnan(voc07_map([found((A, 0.9, 0))], [true((A, 0), difficult=[0])], n_classes=3))
+    detections, objects = [found((A, 0.9, 0))], [true((A, 0), difficult=[0])]
+    assert math.isnan(voc07_map(detections, objects, n_classes=3))
+    assert all(map(math.isnan, coco_maps(detections, objects).values()))
 
 
 def test_coco_maps_equal_those_by_hand() -> None:

@@ -44,6 +44,21 @@ def test_a_pyramid_starts_at_stride_4() -> None:
         pyramid_levels(network("tiny", side_px=8), 96)
 
 
+def test_layers_of_a_detector_are_not_as_narrow_as_the_network() -> None:
+    """Its own layers have 64 to 256 channels: those of the network in between."""
+    for name, width, side_px, channels in [
+        ("tiny", 0.25, 32, 64),
+        ("resnet18", 0.25, 64, 128),
+        ("resnet18", 1, 64, 256),
+    ]:
+        net = network(name, side_px=side_px, width=width)
+        pyramid = build_faster_rcnn(net, side_px=96, n_classes=10, **GREY)
+        assert pyramid.backbone.out_channels == channels
+        assert pyramid.roi_heads.box_head.fc6.out_features == 4 * channels
+        ssd = build_ssd(network(name, side_px=side_px, width=width), side_px=96, n_classes=10, **GREY)
+        assert {extra[2].out_channels for extra in ssd.backbone.extras} == {channels}
+
+
 class OneSize(nn.Module):
     """Layers of a network that takes images of one size, as many transformers do."""
 
