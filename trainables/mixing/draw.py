@@ -227,9 +227,10 @@ class MixDrawer:
 
     def _constants_of(self, index: int, shape: Shape) -> dict[str, Tensor]:
         """Return the tensors that all draws of a shape share; they are kept, because a graph may read them."""
-        if (index, shape) not in self._constants:
-            self._constants[index, shape] = constants_of(self._policies[index], shape, self._device)
-        return self._constants[index, shape]
+        known = self._constants.get((index, shape))
+        if known is None:
+            known = self._constants[index, shape] = constants_of(self._policies[index], shape, self._device)
+        return known
 
 
 def _named(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

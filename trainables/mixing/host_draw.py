@@ -49,21 +49,24 @@ def draw_on_host(
     owner, n_owners = owners_of(mix, count)
     applied = _gate(mix, prob, owner, n_owners, count, rng)
     partners = draw_partners(mix.pairing, mix.partners.count, batch.labels, rng)
-    canvas = Canvas(
-        height_px=height_px,
-        width_px=width_px,
-        position=mix.position,
-        rng=rng,
-        device=device,
-        batch=batch,
-        partner=partners[0] if len(partners) == 1 else partners.T.reshape(-1),
-    )
+
+    def canvas() -> Canvas:
+        return Canvas(
+            height_px=height_px,
+            width_px=width_px,
+            position=mix.position,
+            rng=rng,
+            device=device,
+            batch=batch,
+            partner=partners.T.reshape(-1),
+        )
+
     masks = pool.take(n_owners, canvas)
     arrays: Arrays = {"partners": partners}
     if mix.source == "displaced":  # per mask, not per sample: samples that share a mask also show the same patch
         arrays["shift"] = rng.random((2, n_owners * mix.n_pastes)).T
     if mix.source == "region":  # of its own size and place, by the same rules
-        boxes = Box().parameters(mix.size.draw(n_owners, rng), canvas)["edges"]
+        boxes = Box().parameters(mix.size.draw(n_owners, rng), canvas())["edges"]
         arrays["region"] = boxes.reshape(-1, 4)
     if mix.content == "noise":
         arrays["noise"] = draw_starts(count, rng)

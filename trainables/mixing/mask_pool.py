@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -95,20 +96,24 @@ class MaskPool(Generic[Masks]):
         self._left = n_samples
         self._draw: Callable[[Mix, int, Canvas], Masks] = draw
         self._ahead = not mix.needs and mix.granularity == "sample" and len(mix.layers) == 1
-        self._ready: Masks | None = None
-        self._taken = 0
+        self._ready: deque[Masks] = deque()
 
-    def take(self, count: int, canvas: Canvas) -> Masks:
-        """Return the next ``count`` masks; those drawn ahead are used if there are enough of them."""
+    def take(self, count: int, canvas_of_batch: Callable[[], Canvas]) -> Masks:
+        """Return the next ``count`` masks; those drawn ahead are used if they were drawn for batches of this size.
+
+        Args:
+            count: number of masks.
+            canvas_of_batch: returns the canvas; called only if masks must be drawn.
+        """
         if not self._ahead:
-            return self._draw(self._mix, count, canvas)
-        first, last = self._taken, self._taken + count
-        if self._ready is None or len(self._ready) < last:
+            return self._draw(self._mix, count, canvas_of_batch())
+        if not self._ready or len(self._ready[0]) != count:
+            canvas = canvas_of_batch()
             room = AHEAD_PX // (canvas.height_px * canvas.width_px * self._mix.n_pastes)
             # whole batches, so that no rest is thrown away. Never beyond the last sample of the epoch: a trial is saved
             # between epochs with the state of its generator alone, and masks in the pool would be lost
-            self._ready = self._draw(self._mix, max(count, min(self._left, room // count * count)), canvas)
-            first, last = 0, count
-        self._taken = last
+            drawn = self._draw(self._mix, max(count, min(self._left, room // count * count)), canvas)
+            # divided at once: one slice after another takes half the time of a slice between batches
+            self._ready = deque(drawn[first : first + count] for first in range(0, len(drawn), count))
         self._left -= count
-        return self._ready[first:last]
+        return self._ready.popleft()
