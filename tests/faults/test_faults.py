@@ -29,10 +29,8 @@ SAMPLE = (
     "edited study",
     "error of a file operation",
     "kill at a file operation",
-    "kill in extend",
     "kill with ASHA and a control cohort",
     "two resumes at once",
-    "upgrade between run and resume",
 )
 """A sample of the kinds without Ray; ``make chaos`` injects all kinds."""
 

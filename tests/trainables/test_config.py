@@ -267,4 +267,7 @@ class TestLongMessages:
 
     def test_a_long_key_and_many_valid_names_are_cut(self) -> None:
         assert len(refusal({"x" * 100_000: 1})) < 400
-        assert did_you_mean("arm_7", [f"arm_{number}" for number in range(3000)]).endswith(" and 2,940 more")
+        message = did_you_mean("arm_7", [f"arm_{number}" for number in range(3000)])
+        assert message.startswith("; did you mean 'arm_7'? valid: arm_0, arm_1, arm_10, ")
+        assert message.endswith(", arm_1028 and 2,965 more")
+        assert len(message) < 400

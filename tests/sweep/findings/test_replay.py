@@ -84,13 +84,9 @@ def test_asha_keeps_the_best_third_of_a_rung(values: list[float], kept: list[boo
 
 class TestPlay:
     @every_rule
-    @pytest.mark.parametrize(("n_workers", "searches"), [(3, 1), (1, 2)])
-    def test_takes_the_course_of_a_sweep(
-        self, simulate: Any, study_of: MakeStudy, tmp_path: Path, rule: str, n_workers: int, searches: int
-    ) -> None:
+    def test_takes_the_course_of_a_sweep(self, simulate: Any, study_of: MakeStudy, tmp_path: Path, rule: str) -> None:
         """The order of a sweep, played over the full curves of one without early stopping."""
-        budget = {"trials": 6 if searches == 1 else 8, "max_epochs": 6}
-        confirm = {"searches": searches, "seeds": 2}
+        n_workers, budget, confirm = 3, {"trials": 8, "max_epochs": 6}, {"searches": 2, "seeds": 2}
         simulate(study_of(budget=budget, confirm=confirm), tmp_path / "full").run()
         study = study_of(budget={**budget, "early_stopping": STOPPING[rule].model_dump()}, confirm=confirm)
         simulate(study, tmp_path / "stopped", n_workers=n_workers).run()
