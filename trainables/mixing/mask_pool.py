@@ -96,10 +96,12 @@ class MaskPool(Generic[Masks]):
         self._left = n_samples
         self._draw: Callable[[Mix, int, Canvas], Masks] = draw
         self._ahead = not mix.needs and mix.granularity == "sample" and len(mix.layers) == 1
+        self._drawn: Masks | None = None
+        self._n_taken = 0
         self._ready: deque[Masks] = deque()
 
     def take(self, count: int, canvas_of_batch: Callable[[], Canvas]) -> Masks:
-        """Return the next ``count`` masks; those drawn ahead are used if they were drawn for batches of this size.
+        """Return the next ``count`` masks; those drawn ahead are used if there are enough of them.
 
         Args:
             count: number of masks.
@@ -108,12 +110,20 @@ class MaskPool(Generic[Masks]):
         if not self._ahead:
             return self._draw(self._mix, count, canvas_of_batch())
         if not self._ready or len(self._ready[0]) != count:
-            canvas = canvas_of_batch()
-            room = AHEAD_PX // (canvas.height_px * canvas.width_px * self._mix.n_pastes)
-            # whole batches, so that no rest is thrown away. Never beyond the last sample of the epoch: a trial is saved
-            # between epochs with the state of its generator alone, and masks in the pool would be lost
-            drawn = self._draw(self._mix, max(count, min(self._left, room // count * count)), canvas)
+            drawn = self._enough(count, canvas_of_batch)
+            self._drawn, self._n_taken = drawn, 0
             # divided at once: one slice after another takes half the time of a slice between batches
             self._ready = deque(drawn[first : first + count] for first in range(0, len(drawn), count))
         self._left -= count
+        self._n_taken += count
         return self._ready.popleft()
+
+    def _enough(self, count: int, canvas_of_batch: Callable[[], Canvas]) -> Masks:
+        """Return at least ``count`` masks: what is left of those drawn ahead, or new ones."""
+        if self._drawn is not None and len(self._drawn) - self._n_taken >= count:
+            return self._drawn[self._n_taken : len(self._drawn)]
+        canvas = canvas_of_batch()
+        room = AHEAD_PX // (canvas.height_px * canvas.width_px * self._mix.n_pastes)
+        # whole batches, so that no rest is thrown away. Never beyond the last sample of the epoch: a trial is saved
+        # between epochs with the state of its generator alone, and masks in the pool would be lost
+        return self._draw(self._mix, max(count, min(self._left, room // count * count)), canvas)

@@ -58,6 +58,15 @@ def test_masks_of_several_partners_take_more_of_the_room(counts: list[int]) -> N
     assert counts == [256, 256, 256, 256, 128]
 
 
+def test_a_smaller_batch_takes_from_what_is_left(counts: list[int]) -> None:
+    """As at the end of an epoch in which the first steps did not mix: a schedule may begin at 0."""
+    rng = np.random.default_rng(0)
+    drawer = MixDrawer(Mix.model_validate(BOX), rng=rng, device=CPU, n_samples=40)
+    lam = [drawer.draw(view(count), t=0.0).lam_nominal.tolist() for count in (8, 8, 3, 8)]
+    assert counts == [40]
+    assert len({value for batch in lam for value in batch}) == 27  # each mask is used once
+
+
 def test_large_images_batch_by_batch(counts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "AHEAD_PX", SIDE_PX**2 * 10)
     draws(BOX, [16, 16, 5])
